@@ -1,0 +1,1 @@
+"""Region in Context: the GPU core."""

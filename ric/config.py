@@ -1,0 +1,278 @@
+"""One frozen dataclass per command. Its defaults are `--preset paper`: the paper's own numbers.
+
+Every number the paper states stands here once, with where it says so (arXiv 2510.16772); what the
+paper leaves open is marked "choice" with the number METHOD and the README's table give it.
+`TINY` holds what `--preset tiny` sets otherwise. This file imports nothing heavy: flags read
+their defaults from it while `ric --help` must stay fast.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
+
+from ric.errors import RicError
+
+Preset = Literal["paper", "tiny"]
+SplitName = Literal["train", "val", "test", "all"]
+Dtype = Literal["bf16", "fp32"]
+Fit = Literal["squash", "crop"]
+RegionText = Literal["region_text", "instruction"]
+AlignWeight = Literal["none", "snr"]
+Attention = Literal["sdpa", "xformers"]
+DescriberName = Literal["dataset", "chat"]
+EditorName = Literal["ip2p"]
+Reference = Literal["target", "source"]
+FidKind = Literal["clean", "torch-fidelity", "pytorch-fid"]
+LpipsNet = Literal["alex", "vgg"]
+EvalText = Literal["region_text", "instruction", "scene_text", "target_text"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandConfig:
+    """What every command that reads DATA understands."""
+
+    data: str = ""
+    preset: Preset = "paper"
+    split: SplitName = "all"
+    columns: str | None = None          # "source=input_image,instruction=edit_prompt"
+    limit: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    dtype: Dtype = "bf16"               # Sec. 3 is silent; xFormers on an A100 implies half precision
+    weights: str | None = None          # a folder looked in before the hub's cache
+    max_pixels: int = 64_000_000        # a picture over this is a failure row, not a crash
+    ignore_signature: bool = False      # choice 14: keep DALL-E's corner strip out
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescribeConfig(CommandConfig):
+    """`ric describe`: a scene paragraph for every picture (Sec. 3.2.3, Table 4)."""
+
+    describer: DescriberName = "chat"
+    model: str = "deepseek-ai/deepseek-vl2-tiny"    # Implementation details: DeepSeek-VL2-Tiny
+    max_new_tokens: int = 520                       # Table 4: "maximum 520 tokens"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitClipConfig(CommandConfig):
+    """`ric fit-clip`: the region judge (Sec. 3.2.1, 3.2.2, Eqs. 11 to 16)."""
+
+    split: SplitName = "train"
+    clip: str = "openai/clip-vit-base-patch16"      # Implementation details: CLIP ViT-B/16
+    image_size: int = 512                           # "resized to a resolution of 512x512"
+    fit: Fit = "squash"                             # choice 2: "resized to"
+    batch_size: int = 64                            # phase 1: "a batch size of 64"
+    fusion_epochs: int = 50                         # phase 1: backbone frozen, "for 50 epochs"
+    fusion_lr: float = 1e-4                         # phase 1: AdamW, "1x10^-4"
+    joint_epochs: int = 20                          # phase 2: "20 additional epochs"
+    joint_lr: float = 1e-5                          # phase 2: "1x10^-5"
+    temperature: float = 0.07                       # choice 4: learnable, as CLIP starts it
+    num_heads: int = 8                              # choice 1
+    gated_fusion: bool = True                       # False: Table 3's "without gated fusion"
+    region_text: RegionText = "region_text"         # choice 3: HumanEdit's OUTPUT_DESCRIPTION
+    weight_decay: float = 1e-2                      # choice 8
+    checkpoint_every: int = 500
+    keep_checkpoints: int = 2
+    log_every: int = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitBlipConfig(CommandConfig):
+    """`ric fit-blip`: the scene judge (Sec. 3.2.1, Eq. 11)."""
+
+    split: SplitName = "train"
+    blip: str = "Salesforce/blip-itm-base-coco"     # Implementation details: blip-itm-base-coco
+    descriptions: str | None = None                 # a describe run; None: the data's scene_text
+    image_size: int = 512                           # as the region judge
+    fit: Fit = "squash"
+    batch_size: int = 32                            # "a batch size of 32"
+    epochs: int = 20                                # "train for 20 epochs"
+    lr: float = 1e-5                                # AdamW, "1x10^-5"
+    max_text_tokens: int = 512                      # Sec. 3.2.1: "(512 tokens)"
+    temperature: float = 0.07                       # choice 4
+    weight_decay: float = 1e-2                      # choice 8
+    checkpoint_every: int = 500
+    keep_checkpoints: int = 2
+    log_every: int = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainUnetConfig(CommandConfig):
+    """`ric train-unet`: region and scene losses beside the noise loss (Sec. 3.2, Eqs. 5 to 10)."""
+
+    split: SplitName = "train"
+    base: str = "timbrooks/instruct-pix2pix"        # "initialized from a prior checkpoint"
+    descriptions: str | None = None                 # a describe run; None: the data's scene_text
+    region_clip: str | None = None                  # a fit-clip run
+    scene_blip: str | None = None                   # a fit-blip run
+    steps: int = 9000                               # "over 9000 steps"
+    lr: float = 1e-4                                # "a learning rate of 1x10^-4"
+    image_size: int = 256                           # "a resolution of 256x256"
+    batch_size: int = 8                             # "a batch size of 8"
+    accumulate: int = 1
+    region_loss: bool = True                        # False: Table 3's "without region desc loss"
+    global_loss: bool = True                        # False: Table 3's "without full desc loss"
+    gated_fusion: bool = True                       # False: Table 3's "without gated fusion"
+    region_weight: float = 1.0                      # Eq. 10
+    global_weight: float = 1.0                      # Eq. 10
+    noise_weight: float = 1.0                       # Eq. 10
+    region_text: RegionText = "region_text"         # choice 3
+    fit: Fit = "squash"                             # choice 2
+    flip: bool = False                              # choice 11
+    conditioning_dropout: float = 0.05              # choice 6: 5 % text, 5 % image, 5 % both
+    align_below: int | None = None                  # choice 7: every t, as Eq. 10 writes it
+    align_weight: AlignWeight = "none"              # choice 7
+    ema: bool = True                                # choice 8
+    ema_decay: float = 0.9999                       # choice 8
+    adam_beta1: float = 0.9                         # choice 8
+    adam_beta2: float = 0.999                       # choice 8
+    weight_decay: float = 1e-2                      # choice 8
+    max_grad_norm: float = 1.0
+    attention: Attention = "sdpa"                   # the paper's xFormers is 8 % slower than SDPA
+    checkpoint_every: int = 1000
+    keep_checkpoints: int = 2
+    log_every: int = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditConfig(CommandConfig):
+    """`ric edit`: new pictures from an instruction; choice 13 where the paper is silent."""
+
+    split: SplitName = "test"
+    instruction: str | None = None                  # for a photo or a folder of photos
+    editor: EditorName = "ip2p"
+    unet: str = "timbrooks/instruct-pix2pix"        # or a train-unet run
+    steps: int = 100                                # choice 13
+    guidance: float = 7.5                           # choice 13
+    image_guidance: float = 1.5                     # choice 13
+    image_size: int = 512                           # choice 13
+    batch_size: int = 4
+    allow_overlap: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig(CommandConfig):
+    """`ric eval`: the six metrics of Sec. 4, defined as METRICS says."""
+
+    split: SplitName = "test"
+    edits: tuple[str, ...] = ()                     # "Label=RUN or DIR", …
+    reference: Reference = "target"
+    text: EvalText = "region_text"
+    fid: FidKind = "clean"
+    lpips_net: LpipsNet = "alex"
+    clip: str = "openai/clip-vit-base-patch32"
+    dino: str = "facebook/dino-vits16"
+    batch_size: int = 16
+    allow_overlap: bool = False
+
+
+# --- presets -------------------------------------------------------------------------------------
+
+# What `--preset tiny` sets otherwise: the embedded family and sizes that two CPU cores finish.
+TINY: dict[type[CommandConfig], dict[str, Any]] = {
+    CommandConfig: {},
+    DescribeConfig: {"describer": "dataset", "model": "tiny", "max_new_tokens": 64},
+    FitClipConfig: {
+        "clip": "tiny", "image_size": 64, "batch_size": 16, "fusion_epochs": 4, "joint_epochs": 2,
+        "fusion_lr": 1e-3, "joint_lr": 1e-4, "log_every": 1, "checkpoint_every": 20,
+    },
+    FitBlipConfig: {
+        "blip": "tiny", "image_size": 64, "batch_size": 16, "epochs": 4, "lr": 1e-4,
+        "log_every": 1, "checkpoint_every": 20,
+    },
+    TrainUnetConfig: {
+        "base": "tiny", "region_clip": "tiny", "scene_blip": "tiny", "image_size": 64, "steps": 20,
+        "log_every": 1, "checkpoint_every": 10,
+    },
+    EditConfig: {"unet": "tiny", "steps": 10, "image_size": 64},
+    EvalConfig: {"clip": "tiny", "dino": "tiny"},
+}  # fmt: skip
+
+ConfigT = TypeVar("ConfigT", bound=CommandConfig)
+
+
+def resolve_config(
+    kind: type[ConfigT],
+    flags: dict[str, Any],
+    *,
+    from_file: dict[str, Any] | None = None,
+) -> ConfigT:
+    """Lay a preset, a config file and flags over the paper's numbers; the later one wins.
+
+    Args:
+        kind: The command's dataclass.
+        flags: Values the user typed; keys are field names.
+        from_file: Values of `--config`, keys as in the dataclass.
+
+    Raises:
+        RicError: `from_file` holds a key the command does not have, or a value of a wrong type.
+    """
+    from_file = dict(from_file or {})
+    fields = {field.name for field in dataclasses.fields(kind)}
+    for key in from_file:
+        if key not in fields:
+            raise RicError(
+                f"The config file sets {key!r}, which {kind.__name__} does not have.",
+                f"It has: {', '.join(sorted(fields))}.",
+            )
+    preset = flags.get("preset", from_file.get("preset", kind.preset))
+    if preset not in get_args(Preset):
+        raise RicError(f"Unknown preset {preset!r}.", f"Choose one of: {', '.join(get_args(Preset))}.")
+    values = {**(TINY[kind] if preset == "tiny" else {}), **from_file, **flags}
+    config = kind(**{key: _typed(kind, key, value) for key, value in values.items()})
+    return config
+
+
+def _typed(kind: type[CommandConfig], key: str, value: Any) -> Any:
+    """Check `value` against the field's annotation; YAML's ints become floats, lists tuples."""
+    hint = get_type_hints(kind)[key]
+    choices = get_args(hint) if "Literal" in str(hint) else ()
+    if choices and value not in choices:
+        raise RicError(
+            f"{key} is {value!r}.", f"Choose one of: {', '.join(map(str, choices))}."
+        )
+    if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
+        # YAML reads 1e-4 as a string
+        try:
+            return float(value)
+        except ValueError:
+            raise RicError(f"{key} is {value!r}, which is no number.") from None
+    if isinstance(value, list):
+        return tuple(value)
+    plain = {int: int, bool: bool, str: str}.get(hint)
+    if plain and (not isinstance(value, plain) or (plain is int and isinstance(value, bool))):
+        raise RicError(f"{key} is {value!r}, which is no {plain.__name__}.")
+    return value
+
+
+def as_dict(config: CommandConfig) -> dict[str, Any]:
+    """Give the config as JSON-ready values, in the order of the dataclass."""
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in dataclasses.asdict(config).items()
+    }
+
+
+def load_config_file(path: Path) -> dict[str, Any]:
+    """Read `--config`: a YAML file of fields, or a run.json (its `config` is taken).
+
+    Raises:
+        RicError: the file is missing, cannot be parsed, or holds no mapping.
+    """
+    import yaml
+
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RicError(f"Cannot read the config file {path}: {error.strerror}.") from None
+    except yaml.YAMLError as error:
+        line = str(error).splitlines()[0]
+        raise RicError(f"The config file {path} is neither YAML nor JSON: {line}.") from None
+    if isinstance(loaded, dict) and "schema" in loaded and isinstance(loaded.get("config"), dict):
+        loaded = loaded["config"]
+    if not isinstance(loaded, dict):
+        raise RicError(f"The config file {path} holds no mapping of fields to values.")
+    return loaded

@@ -1,0 +1,33 @@
+"""The two kinds of error a user of `ric` meets: one that ends a command, one that skips a sample."""
+
+from __future__ import annotations
+
+
+class RicError(Exception):
+    """What went wrong, named with its value, and the next step to take.
+
+    The command line prints `message` and `hint` as one line each and exits 1; there is no
+    traceback unless RIC_DEBUG=1.
+    """
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class SampleError(RicError):
+    """One sample cannot be used: it becomes a row of failures.jsonl and the rest goes on.
+
+    Args:
+        sample_id: The sample's id.
+        stage: What was being done: `source`, `target`, `mask`, `texts`, `metadata`.
+        reason: One line that names the thing and the value.
+        hint: The next step, where there is one.
+    """
+
+    def __init__(self, sample_id: str, stage: str, reason: str, hint: str | None = None) -> None:
+        super().__init__(f"Sample {sample_id!r}, {stage}: {reason}", hint)
+        self.sample_id = sample_id
+        self.stage = stage
+        self.reason = reason

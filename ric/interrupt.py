@@ -1,0 +1,62 @@
+"""Stopping between steps: the first Ctrl-C or SIGTERM asks, the second one leaves at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+
+class Interrupted(BaseException):
+    """A command was asked to stop; what it had is saved. `exit_code` is 130 or 143."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"interrupted by {signal.Signals(signal_number).name}")
+        self.exit_code = 128 + signal_number
+
+
+class StopRequest:
+    """What a loop asks between two steps: has somebody asked us to stop?"""
+
+    def __init__(self) -> None:
+        self.signal_number: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.signal_number is not None
+
+    def raise_if_set(self) -> None:
+        """Raise `Interrupted` when a stop was asked for; call it after the checkpoint is written."""
+        if self.signal_number is not None:
+            raise Interrupted(self.signal_number)
+
+
+@contextmanager
+def stop_between_steps() -> Iterator[StopRequest]:
+    """Turn SIGINT and SIGTERM into a request for the duration of a loop.
+
+    The first signal sets the request: the loop finishes its step, writes what it has and calls
+    `raise_if_set`. A second one ends the process at once with 130 or 143. Outside the main thread
+    signals cannot be caught, and the request is never set.
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+
+    def ask(signal_number: int, frame: FrameType | None) -> None:
+        if request:
+            os._exit(128 + signal_number)
+        request.signal_number = signal_number
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

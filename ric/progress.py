@@ -1,0 +1,45 @@
+"""How a recipe says how far it is, without knowing who listens (a terminal, a log, a notebook)."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Stage(Protocol):
+    """One counted piece of work, such as an epoch's steps or a folder's images."""
+
+    def advance(self, count: int = 1, **values: float) -> None:
+        """Count `count` more units done and show `values` (losses, rates) beside the bar."""
+
+
+class Progress(Protocol):
+    """Where a recipe reports to."""
+
+    def stage(
+        self, name: str, total: int | None = None, done: int = 0, unit: str = "steps"
+    ) -> AbstractContextManager[Stage]:
+        """Open a stage of `total` units (None: unknown), `done` of which are behind us."""
+
+    def note(self, message: str) -> None:
+        """Say one line that the user should read even when the bars are gone."""
+
+
+class Silent:
+    """The listener that says nothing: the default of every recipe called from Python."""
+
+    def advance(self, count: int = 1, **values: float) -> None:
+        """Ignore the count."""
+
+    @contextmanager
+    def stage(
+        self, name: str, total: int | None = None, done: int = 0, unit: str = "steps"
+    ) -> Iterator[Stage]:
+        """Yield itself: a stage that ignores what it is told."""
+        yield self
+
+    def note(self, message: str) -> None:
+        """Ignore the message."""

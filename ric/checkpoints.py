@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ric.errors import RicError
@@ -69,12 +70,12 @@ def save_checkpoint(
             shutil.rmtree(path)
         aside.rename(path)
         _sync(folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
-        full = error.errno == errno.ENOSPC
+        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
         raise RicError(
             f"Cannot write the checkpoint of step {step} in {folder}: "
-            f"{'the disk is full' if full else error.strerror or error}.",
+            f"{'the disk is full' if full else error}.",
             "The last complete checkpoint is untouched; free some space and repeat the command.",
         ) from None
     for old in complete_checkpoints(folder)[:-keep]:
@@ -146,7 +147,7 @@ def restore_optimizer(
             optimizer.state[parameter] = {
                 entry: torch.empty_like(parameter).copy_(value)
                 if value.shape == parameter.shape
-                else value.clone()
+                else value.to(parameter.device, copy=True)
                 for entry, value in states[name].items()
             }
 

@@ -49,13 +49,17 @@ class RunDir:
 
     Attributes:
         path: The folder.
+        runs_dir: Where its sisters live, by number or `@command`.
         record: What run.json holds.
         resumed: True when an earlier attempt left work here.
         finished_before: True when this very run was already done; nothing is left to do.
     """
 
-    def __init__(self, path: Path, record: dict[str, Any], *, resumed: bool) -> None:
+    def __init__(
+        self, path: Path, record: dict[str, Any], *, runs_dir: Path, resumed: bool
+    ) -> None:
         self.path = path
+        self.runs_dir = runs_dir
         self.record = record
         self.resumed = resumed
         self.finished_before = resumed and record["status"] == "done"
@@ -191,12 +195,12 @@ def open_run(
         }
         was = record.get("status")
         record["status"] = "running"
-        opened = RunDir(path, record, resumed=resumed)
+        opened = RunDir(path, record, runs_dir=runs_dir, resumed=resumed)
         if was is not None:
             _forget_failures(path)
         opened._save()
         return opened
-    return RunDir(path, record, resumed=True)
+    return RunDir(path, record, runs_dir=runs_dir, resumed=True)
 
 
 def _existing(path: Path, command: str, config: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:

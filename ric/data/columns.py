@@ -1,0 +1,193 @@
+"""How rows of any data set become samples: which column is what, and which values are allowed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ric.data.edit_sample import EditSample, MaskKind, Pictures
+from ric.data.images import MAX_PIXELS
+from ric.data.splits import own_split
+from ric.errors import RicError, SampleError
+
+Row = dict[str, Any]
+# A fresh rule is made for every pass over the rows, so it may count.
+IdRule = Callable[[], Callable[[Row], str | None]]
+Locate = Callable[[Any], str | bytes | None]
+
+PICTURES = ("source", "target", "mask", "context_mask")
+TEXTS = (
+    "instruction", "region_text", "scene_text", "source_text", "target_text", "editing_type",
+    "split", "group_id",
+)  # fmt: skip
+FIELDS = ("id", *PICTURES, *TEXTS)
+
+_LONGEST_ID = 200   # bytes; a file name may have 255, and outputs add to the id
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """One data set's columns.
+
+    Args:
+        names: Our field to their column, for the fields they have.
+        mask_kind: How their mask says where to edit.
+        id_rule: How an id is made where it is not simply a column.
+    """
+
+    names: dict[str, str]
+    mask_kind: MaskKind = "image"
+    id_rule: IdRule | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """What the caller asks of every sample."""
+
+    max_pixels: int = MAX_PIXELS
+    ignore_signature: bool = False
+    need_instruction: bool = True
+    described_in: str = field(default="metadata.jsonl")
+
+
+def parse_columns(text: str) -> dict[str, str]:
+    """Read `source=input_image,instruction=edit_prompt` into our field -> their column.
+
+    Raises:
+        RicError: A part is no `field=column`, or the field is not one of ours.
+    """
+    names: dict[str, str] = {}
+    for part in text.split(","):
+        ours, equals, theirs = (piece.strip() for piece in part.partition("="))
+        if not equals or not theirs or ours not in FIELDS:
+            raise RicError(
+                f"--columns cannot use {part.strip()!r}.",
+                "Write field=column, with commas between, where field is one of: "
+                + ", ".join(FIELDS) + ".",
+            )  # fmt: skip
+        names[ours] = theirs
+    return names
+
+
+def require_columns(columns: Columns, have: list[str], where: str) -> None:
+    """Check that a table has every mapped column, and that the essential ones are mapped.
+
+    Raises:
+        RicError: A column is missing; the message lists those there are.
+    """
+    missing = [theirs for theirs in columns.names.values() if theirs not in have]
+    if missing:
+        raise RicError(
+            f"{where} has no column {missing[0]!r}.", f"Its columns: {', '.join(have)}."
+        )
+    if "source" not in columns.names:
+        raise RicError(
+            f"No column of {where} is named as the source picture.",
+            f"Add source=COLUMN to --columns. Its columns: {', '.join(have)}.",
+        )
+
+
+def build_sample(
+    row: Row,
+    columns: Columns,
+    options: ReadOptions,
+    *,
+    locate: Locate,
+    default_id: Callable[[Row], str],
+    sample_id: str | None = None,
+) -> EditSample:
+    """Make a sample of one row.
+
+    Args:
+        row: Their column -> value.
+        columns: Which column is what.
+        options: What the caller asks of every sample.
+        locate: Turns a picture cell into a path, URL or bytes; None where the cell is empty.
+        default_id: Names a row that has no id.
+        sample_id: The id, where the data set's own rule made one.
+
+    Raises:
+        SampleError: The row has no source, no instruction, or a value that cannot be used.
+    """
+    name = sample_id or _text(row, columns, "id", "?") or default_id(row)
+    refuse_unsafe(name)
+    texts = {ours: _text(row, columns, ours, name) for ours in TEXTS}
+    if options.need_instruction and texts["instruction"] is None:
+        column = columns.names.get("instruction", "instruction")
+        raise SampleError(
+            name, "texts", f"It has no instruction. Add {column} in {options.described_in}."
+        )
+    if texts["split"] is not None:
+        split = own_split(texts["split"])
+        if split is None:
+            raise SampleError(
+                name, "metadata", f"Its split is {texts['split']!r}; it may be train, val or test."
+            )
+        texts["split"] = split
+    pictures = {
+        ours: _picture(row, columns, ours, name, locate)
+        for ours in PICTURES
+        if ours in columns.names
+    }
+    source = pictures.pop("source", None)
+    if source is None:
+        raise SampleError(
+            name, "source", f"It has no source picture in {options.described_in}."
+        )
+    return EditSample(
+        id=name,
+        instruction=texts.pop("instruction") or "",
+        **texts,
+        pictures=Pictures(
+            source=source,
+            **pictures,  # type: ignore[arg-type]
+            mask_kind=columns.mask_kind,
+            described_in=options.described_in,
+            mask_column=columns.names.get("mask", "mask"),
+            target_column=columns.names.get("target", "target"),
+            max_pixels=options.max_pixels,
+            ignore_signature=options.ignore_signature,
+        ),
+    )
+
+
+def refuse_unsafe(name: str) -> None:
+    """Refuse an id that cannot be a file name: outputs are written as `images/<id>.png`.
+
+    One such id is a failure of its sample alone: the rest of a large data set is worth having.
+
+    Raises:
+        SampleError: The id is empty, too long, starts with a dot, or holds a separator.
+    """
+    if not name or name.startswith(".") or re.search(r'[/\\:*?"<>|\x00-\x1f\x7f]', name):
+        raise SampleError(
+            name, "metadata", "Its id cannot be a file name, and results are named by it."
+        )
+    if len(name.encode(errors="replace")) > _LONGEST_ID:
+        raise SampleError(
+            name[:40] + "...", "metadata", f"Its id is longer than {_LONGEST_ID} bytes."
+        )
+
+
+def _text(row: Row, columns: Columns, ours: str, name: str) -> str | None:
+    """Read a text cell; a missing column, null, and an empty string are all None."""
+    value = row.get(columns.names.get(ours, ""))
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        kind = type(value).__name__
+        raise SampleError(name, "metadata", f"Its {columns.names[ours]} is a {kind}, not a text.")
+    return value
+
+
+def _picture(
+    row: Row, columns: Columns, ours: str, name: str, locate: Locate
+) -> str | bytes | None:
+    try:
+        return locate(row.get(columns.names[ours]))
+    except TypeError as error:
+        raise SampleError(name, "metadata", f"Its {columns.names[ours]} {error}.") from None

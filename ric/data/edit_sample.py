@@ -1,0 +1,226 @@
+"""One edit: an instruction, a picture before, perhaps one after, and where the edit is.
+
+Pictures are decoded when asked for and never kept. Every failure is a `SampleError` that names the
+sample and what was being read, so that one broken file costs one row of failures.jsonl.
+
+Choice 14, sizes: the three pictures of a sample can differ in size; source and mask are resized to
+the target's. Choice 2, masks: an empty mask, or one that covers nearly everything, is an error of
+that sample, never a silent box around the full image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+from ric.data.images import (
+    MAX_PIXELS,
+    ImageError,
+    PictureSource,
+    open_image,
+    open_raw,
+    picture_size,
+    pixel_hash,
+)
+from ric.data.masks import (
+    derive_mask,
+    mask_from_erased,
+    mask_from_image,
+    resize_mask,
+    without_signature,
+)
+from ric.errors import SampleError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    from PIL import Image
+
+    from ric.data.masks import Mask
+
+    Result = TypeVar("Result")
+
+MaskKind = Literal["image", "erased-black", "erased-white"]
+
+FULL_COVER = 0.99   # a mask over this share of the picture says nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """Where a sample's pictures are (paths, fsspec URLs or encoded bytes) and how to read them."""
+
+    source: PictureSource
+    target: PictureSource | None = None
+    mask: PictureSource | None = None
+    context_mask: PictureSource | None = None
+    mask_kind: MaskKind = "image"       # how the mask says where: white, or an erased region
+    described_in: str = "metadata.jsonl"    # what the errors name
+    mask_column: str = "mask_file_name"     # what to add where there is no mask
+    target_column: str = "target_file_name"
+    max_pixels: int = MAX_PIXELS
+    ignore_signature: bool = False      # choice 14: the corner strip is no part of any mask
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditSample:
+    """A triplet (source, instruction, target) with its mask, texts and provenance."""
+
+    id: str                             # unique in its data set and safe as a file name
+    instruction: str
+    region_text: str | None = None      # t_r: a short description of the edited region
+    scene_text: str | None = None       # t_f: a paragraph about the target
+    source_text: str | None = None
+    target_text: str | None = None
+    editing_type: str | None = None
+    split: str | None = None            # the dataset's own: train, val or test
+    group_id: str | None = None         # samples of one photo share it
+    pictures: Pictures = field(repr=False)
+
+    @property
+    def has_target(self) -> bool:
+        """Whether there is a picture of the edit's result."""
+        return self.pictures.target is not None
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether a mask is given; `load_mask` derives one where there is only a target."""
+        return self.pictures.mask is not None
+
+    @property
+    def mask_origin(self) -> Literal["file", "derived"] | None:
+        """Say where `load_mask` gets its mask from; None where it cannot."""
+        if self.has_mask:
+            return "file"
+        return "derived" if self.has_target else None
+
+    def load_source(self) -> Image.Image:
+        """Decode the source as RGB, resized to the target's size where there is a target.
+
+        Raises:
+            SampleError: It cannot be read, or the target's size cannot.
+        """
+        source = self._decode("source", self.pictures.source)
+        if not self.has_target:
+            return source
+        size = self._size()
+        return source if source.size == size else source.resize(size)
+
+    def load_target(self) -> Image.Image:
+        """Decode the target as RGB.
+
+        Raises:
+            SampleError: It cannot be read, or the sample has none.
+        """
+        if self.pictures.target is None:
+            where, column = self.pictures.described_in, self.pictures.target_column
+            raise SampleError(
+                self.id, "target", f"No target in {where}. Add {column} to that row."
+            )
+        return self._decode("target", self.pictures.target)
+
+    def load_mask(self, *, pair: tuple[Image.Image, Image.Image] | None = None) -> Mask:
+        """Give the region to edit, True inside.
+
+        The given mask, else one derived from source and target (choice 14).
+
+        Args:
+            pair: Source and target where they are decoded already; it saves decoding them again.
+
+        Returns:
+            bool (H, W) in the target's size, in the source's where there is no target.
+
+        Raises:
+            SampleError: There is neither a mask nor a target, the mask is empty or covers over 99 %
+                of the picture, or a picture cannot be read.
+        """
+        if self.has_mask:
+            mask = self._given_mask()
+        elif self.has_target:
+            source, target = pair or (self.load_source(), self.load_target())
+            mask = derive_mask(source, target)
+        else:
+            about = self.pictures
+            raise SampleError(
+                self.id,
+                "mask",
+                f"No mask for sample {self.id!r} in {about.described_in}. Add {about.mask_column}"
+                f" to that row, or {about.target_column} to derive it from.",
+            )
+        if self.pictures.ignore_signature:
+            mask = without_signature(mask)
+        self._refuse_useless(mask)
+        return mask
+
+    def load_context_mask(self) -> Mask | None:
+        """Give the region that the edit's context spans, sized as `load_mask`; None without one.
+
+        Raises:
+            SampleError: It cannot be read.
+        """
+        context = self.pictures.context_mask
+        if context is None:
+            return None
+        return self._fitted(self._guarded("mask", lambda: mask_from_image(self._raw(context))))
+
+    def group(self) -> str:
+        """Give the key of the splits and of the train/test overlap check (choice 5).
+
+        The data's own group, such as HumanEdit's IMAGE_ID, else a hash of the source's pixels.
+
+        Raises:
+            SampleError: There is no group_id and the source cannot be read.
+        """
+        return self.group_id or self._source_hash
+
+    @cached_property
+    def _source_hash(self) -> str:
+        return pixel_hash(self._decode("source", self.pictures.source))
+
+    def _given_mask(self) -> Mask:
+        given, kind = self.pictures.mask, self.pictures.mask_kind
+        assert given is not None
+        if kind == "image":
+            return self._fitted(self._guarded("mask", lambda: mask_from_image(self._raw(given))))
+        erased: Literal["black", "white"] = "black" if kind == "erased-black" else "white"
+        return self._fitted(
+            self._guarded("mask", lambda: mask_from_erased(self._raw(given), erased))
+        )
+
+    def _refuse_useless(self, mask: Mask) -> None:
+        share = float(mask.mean())
+        if share == 0 and self.mask_origin == "derived":
+            reason = "No mask can be derived: source and target differ nowhere enough."
+        elif share == 0:
+            reason = "The mask is empty: no pixel of it says edit."
+        elif share > FULL_COVER:
+            reason = f"The mask covers {share:.1%} of the picture; at most {FULL_COVER:.0%} may be."
+        else:
+            return
+        raise SampleError(self.id, "mask", reason)
+
+    def _fitted(self, mask: Mask) -> Mask:
+        width, height = self._size()
+        return resize_mask(mask, height, width)
+
+    def _size(self) -> tuple[int, int]:
+        """Read (width, height) of the target, or of the source where there is no target."""
+        stage, picture = "target", self.pictures.target
+        if picture is None:
+            stage, picture = "source", self.pictures.source
+        limit = self.pictures.max_pixels
+        return self._guarded(stage, lambda: picture_size(picture, max_pixels=limit))
+
+    def _raw(self, picture: PictureSource) -> Image.Image:
+        return open_raw(picture, max_pixels=self.pictures.max_pixels)
+
+    def _decode(self, stage: str, picture: PictureSource) -> Image.Image:
+        limit = self.pictures.max_pixels
+        return self._guarded(stage, lambda: open_image(picture, max_pixels=limit))
+
+    def _guarded(self, stage: str, read: Callable[[], Result]) -> Result:
+        try:
+            return read()
+        except ImageError as error:
+            raise SampleError(self.id, stage, error.message, error.hint) from None

@@ -1,0 +1,276 @@
+"""Any picture a user may hand over, as 8-bit sRGB; what is not a still picture gets one clear line.
+
+Pictures are told apart by their content, never by their extension. The size is read from the header
+and held against the pixel limit before a single pixel is decoded. Only formats that decode in
+process are opened: PostScript, for one, would start another program.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import stat
+import threading
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps
+
+from ric.errors import RicError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PictureSource = str | bytes | Path | Image.Image
+
+MAX_PIXELS = 64_000_000     # as CommandConfig.max_pixels: 64 million pixels, 8000x8000
+
+_FORMATS = (
+    "PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000", "PPM", "TGA", "DIB",
+)  # fmt: skip
+_ORIENTATION = 0x0112       # the EXIF tag
+_SIDEWAYS = (5, 6, 7, 8)    # its values that swap width and height
+_ICC_SPACES = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab "}
+
+# Held while Pillow's own size limit, one global for the whole process, is lifted.
+_pillow_limit_lock = threading.Lock()
+
+
+class ImageError(RicError):
+    """A picture that cannot be used: missing, broken, animated or too large."""
+
+
+def open_image(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode a picture as 8-bit sRGB.
+
+    EXIF orientation is applied, an ICC profile converted to sRGB, transparency composited on
+    white; CMYK, grey, palette and 16-bit grey pictures are converted. A profile that cannot be read
+    or that belongs to another kind of picture is passed over, as browsers do.
+
+    Args:
+        source: A path, an fsspec URL, a file's bytes, or a Pillow picture.
+        max_pixels: The largest width x height that is decoded.
+
+    Returns:
+        A mode RGB picture that carries no metadata.
+
+    Raises:
+        ImageError: The picture is missing, unreadable, truncated, empty, animated or too large.
+    """
+    image = open_raw(source, max_pixels=max_pixels)
+    try:
+        return _as_srgb(image)
+    except ImageError as error:
+        raise ImageError(f"{_label(source)} {error.message}") from None
+
+
+def open_raw(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode a picture in its own mode, so that a mask keeps its alpha channel.
+
+    EXIF orientation is applied. Args and errors as `open_image`.
+    """
+    with _opened(source, max_pixels) as image:
+        try:
+            image.load()
+            # a Pillow picture handed in belongs to the caller: never give back the same object
+            return _upright(image.copy())
+        except Exception as error:  # Pillow's decoders raise whatever their format led them to
+            reason = _one_line(error)
+            raise ImageError(f"{_label(source)} is broken or truncated: {reason}.") from None
+
+
+def picture_size(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Read (width, height) in pixels, after orientation, from the header alone.
+
+    Raises:
+        ImageError: As `open_image`, but pixels that are broken pass.
+    """
+    with _opened(source, max_pixels) as image:
+        width, height = image.size
+        return (height, width) if _orientation(image) in _SIDEWAYS else (width, height)
+
+
+def pixel_hash(image: Image.Image) -> str:
+    """Give the SHA-256 of a picture's size and RGB bytes, in hexadecimal."""
+    rgb = image.convert("RGB")
+    digest = hashlib.sha256(f"{rgb.width}x{rgb.height}:".encode())
+    digest.update(rgb.tobytes())
+    return digest.hexdigest()
+
+
+def read_bytes(source: str | bytes | Path) -> bytes:
+    """Read a picture's file, undecoded.
+
+    Raises:
+        ImageError: The file is missing, empty or cannot be read.
+    """
+    if isinstance(source, bytes):
+        data = source
+    else:
+        try:
+            data = _fetch(source) if _is_url(source) else Path(source).read_bytes()
+        except Exception as error:  # each file system behind fsspec has its own errors
+            raise ImageError(_unreadable(source, error)) from None
+    if not data:
+        raise ImageError(f"{_label(source)} is empty (0 bytes).")
+    return data
+
+
+# --- opening -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _opened(source: PictureSource, max_pixels: int) -> Iterator[Image.Image]:
+    """Open a picture's header and check it; pixels are not decoded yet."""
+    if isinstance(source, Image.Image):
+        _check(source, source, max_pixels)
+        yield source
+        return
+    if isinstance(source, bytes) or _is_url(source):
+        stream: io.BufferedIOBase = io.BytesIO(read_bytes(source))
+    else:
+        stream = _open_file(Path(source))
+    with stream:
+        try:
+            image = _header(stream)
+        except Image.UnidentifiedImageError:
+            raise ImageError(f"{_label(source)} is not a picture that can be read.") from None
+        except Exception as error:  # a crafted header can raise nearly anything
+            raise ImageError(f"{_label(source)} is broken: {_one_line(error)}.") from None
+        _check(image, source, max_pixels)
+        yield image
+
+
+def _open_file(path: Path) -> io.BufferedReader:
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):     # opening a pipe would wait for ever
+            raise ImageError(f"'{path}' is not a file.")
+        if about.st_size == 0:
+            raise ImageError(f"'{path}' is empty (0 bytes).")
+        return path.open("rb")
+    except (OSError, ValueError) as error:      # ValueError: a NUL in the name
+        raise ImageError(_unreadable(path, error)) from None
+
+
+def _header(stream: io.BufferedIOBase) -> Image.Image:
+    """Let Pillow read the header without its own size warning: ours names the limit and its flag."""
+    Image.init()
+    known = [name for name in _FORMATS if name in Image.OPEN]
+    with _pillow_limit_lock:
+        limit = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            return Image.open(stream, formats=known)  # type: ignore[arg-type]
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _check(image: Image.Image, source: PictureSource, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{_label(source)} has {width}x{height} = {width * height:,} pixels,"
+            f" over the limit of {max_pixels:,}. Raise it with --max-pixels."
+        )
+    # a phone's JPEG may carry a depth map as a second picture (MPO): that is no animation
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        raise ImageError(f"{_label(source)} is animated: it holds more than one frame.")
+
+
+# --- converting ----------------------------------------------------------------------------------
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # broken EXIF says nothing about the pixels
+        return 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    if _orientation(image) == 1:
+        return image
+    with suppress(Exception):   # the orientation is known, the rest of the EXIF may be broken
+        return ImageOps.exif_transpose(image)
+    return image
+
+
+def _as_srgb(image: Image.Image) -> Image.Image:
+    icc = image.info.get("icc_profile")
+    image = to_8_bit(image)
+    alpha = None
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        alpha = image.getchannel("A")
+        image = image.convert("RGB")
+    elif image.mode in ("P", "YCbCr", "HSV", "RGBX"):
+        image = image.convert("RGB")
+    elif image.mode == "1":
+        image = image.convert("L")
+    rgb = _through_profile(image, icc) if icc else None
+    if rgb is None:
+        if image.mode not in ("RGB", "L", "CMYK"):
+            raise ImageError(f"is of mode {image.mode}, which has no defined colours here.")
+        rgb = image.convert("RGB")
+    if alpha is not None:
+        rgb = Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
+    # a profile or an orientation left in `info` would be written, and applied, a second time
+    return Image.frombytes("RGB", rgb.size, rgb.tobytes())
+
+
+def to_8_bit(image: Image.Image) -> Image.Image:
+    """Bring 16-bit grey to mode L (65535 becomes 255); other modes are given back as they are.
+
+    Raises:
+        ImageError: Integers over 16 bits or floats: what is white there is not defined.
+    """
+    if image.mode not in ("F", "I") and not image.mode.startswith("I;"):
+        return image
+    values = np.asarray(image)
+    if image.mode == "F" or (values.size and (values.min() < 0 or values.max() > 65535)):
+        raise ImageError(f"is of mode {image.mode}, whose white is not defined.")
+    return Image.fromarray(np.round(values / 257).astype(np.uint8))
+
+
+def _through_profile(image: Image.Image, icc: bytes) -> Image.Image | None:
+    """Convert to sRGB by an ICC profile; None where the profile does not fit the picture."""
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        if profile.profile.xcolor_space != _ICC_SPACES.get(image.mode):
+            return None
+        srgb = ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return None
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+def _is_url(source: str | Path) -> bool:
+    return isinstance(source, str) and "://" in source
+
+
+def _fetch(url: str) -> bytes:
+    import fsspec  # 0.1 s that only remote data should pay
+
+    with fsspec.open(url, "rb") as stream:
+        return stream.read()
+
+
+def _label(source: PictureSource) -> str:
+    return f"'{source}'" if isinstance(source, (str, Path)) else "The picture"
+
+
+def _unreadable(source: str | Path, error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"'{source}' does not exist."
+    return f"'{source}' cannot be read: {_one_line(error)}."
+
+
+def _one_line(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.split()).rstrip(".")

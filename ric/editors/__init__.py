@@ -1,0 +1,1 @@
+"""One file per editor; `load_editor` imports only the one that is asked for."""

@@ -1,0 +1,267 @@
+"""How a judge lies on disk: a transformers folder, our numbers beside it, and no pickles.
+
+```
+region_encoder/             or scene_encoder/
+  region_encoder.json       schema, gated, num_heads, width, …
+  fusion.safetensors        what transformers does not know: the fusion and the logit scale
+  clip/                     or blip/: config, model.safetensors, tokenizer, preprocessor numbers
+```
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from ric.errors import RicError
+from ric.method.judge_pixels import PixelNumbers
+
+SCHEMA = 1
+
+
+def load_tower(
+    kind: type[PreTrainedModel], folder: Path, model_type: str, unused: tuple[str, ...]
+) -> PreTrainedModel:
+    """Load a transformers model from a local folder in float32, in evaluation mode.
+
+    Args:
+        kind: `CLIPModel` or `BlipForImageTextRetrieval`.
+        folder: The folder `save_pretrained` wrote.
+        model_type: What its config.json must say: `clip` or `blip`.
+        unused: Name parts of parameters the contrastive path does not touch: they may be missing.
+
+    Raises:
+        RicError: The folder is missing, holds another model, pickled weights only, broken files,
+            or lacks weights that the contrastive path needs.
+    """
+    found = read_json(folder / "config.json", what=f"a {model_type.upper()} model").get(
+        "model_type"
+    )
+    if found != model_type:
+        raise RicError(
+            f"{folder} holds a model of type {found!r}, not {model_type!r}.",
+            f"Give the folder of a {kind.__name__}.",
+        )
+    _refuse_pickles(folder)
+    try:
+        # fp16 files would otherwise be loaded as fp16 by transformers 5
+        model, report = kind.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise RicError(
+            f"Cannot load the {kind.__name__} in {folder}: {_first_line(error)}"
+        ) from error
+    missing = sorted(
+        name for name in report["missing_keys"] if not any(part in name for part in unused)
+    )
+    if missing:
+        # transformers would fill them with random numbers and only warn
+        raise RicError(
+            f"The {kind.__name__} in {folder} lacks {len(missing)} of its weights, the first of"
+            f" them {missing[0]!r}.",
+            "Give a folder that save_pretrained of the whole model wrote.",
+        )
+    return model.eval()
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load the fast tokenizer that lies beside a model.
+
+    Raises:
+        RicError: There is none, or only a slow one.
+    """
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json", "vocab.txt")):
+        raise RicError(
+            f"{folder} holds no tokenizer (no tokenizer.json).",
+            "Save the model's tokenizer into the same folder with save_pretrained.",
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RicError(f"Cannot load the tokenizer in {folder}: {_first_line(error)}") from error
+    if not tokenizer.is_fast:
+        raise RicError(f"The tokenizer in {folder} is not a fast one (no tokenizer.json).")
+    return tokenizer
+
+
+def load_pixel_numbers(folder: Path, size: int) -> PixelNumbers:
+    """Read mean and std from the processor's config beside a model; OpenAI's where there is none.
+
+    Args:
+        folder: The model's folder.
+        size: The tower's input side in pixels, from the model's own config.
+
+    Raises:
+        RicError: The file is no JSON object, or its numbers are not one for each of three channels.
+    """
+    numbers: dict[str, Any] = {}
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        if (folder / name).is_file():
+            loaded = read_json(folder / name, what="a preprocessor's numbers")
+            # transformers 5 writes a processor's parts into one file
+            numbers = loaded.get("image_processor", loaded)
+            break
+    default = PixelNumbers(size)
+    mean = numbers.get("image_mean") or default.mean
+    std = numbers.get("image_std") or default.std
+    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        raise RicError(f"{folder / name} holds image_mean {mean} and image_std {std}, not RGB's.")
+    return PixelNumbers(size, tuple(map(float, mean)), tuple(map(float, std)))
+
+
+def save_tower(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    pixels: PixelNumbers,
+    image_processor: str,
+    folder: Path,
+) -> None:
+    """Write a model, its tokenizer and its preprocessor numbers as transformers reads them.
+
+    Args:
+        model: The CLIP or BLIP.
+        tokenizer: Its fast tokenizer.
+        pixels: Its input size, mean and std.
+        image_processor: The class transformers opens the numbers with: `CLIPImageProcessor`, ….
+        folder: Made if it is not there.
+    """
+    model.save_pretrained(folder, state_dict=_plain_layout(model.state_dict()))
+    tokenizer.save_pretrained(folder)
+    side = {"height": pixels.size, "width": pixels.size}
+    numbers = {
+        "image_processor_type": image_processor,
+        "do_resize": True,
+        "size": side,
+        "resample": 3,  # PIL's number for bicubic
+        "do_center_crop": False,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(pixels.mean),
+        "image_std": list(pixels.std),
+        "do_convert_rgb": True,
+    }
+    write_json(folder / "preprocessor_config.json", numbers)
+
+
+def find_artifact(path: Path, name: str, made_by: str) -> tuple[Path, dict[str, Any]]:
+    """Find an encoder's folder and read its json.
+
+    Args:
+        path: The folder itself, or a run's folder that contains one called `name`.
+        name: `region_encoder` or `scene_encoder`.
+        made_by: The command that writes it, for the hint.
+
+    Returns:
+        The folder and what its `<name>.json` holds.
+
+    Raises:
+        RicError: There is no such folder, or it was written by a later `ric`.
+    """
+    folder = path / name if (path / name).is_dir() else path
+    if not (folder / f"{name}.json").is_file():
+        raise RicError(
+            f"{path} holds no {name} (no {name}.json).",
+            f"Give a run of {made_by}, or its {name} folder.",
+        )
+    settings = read_json(folder / f"{name}.json", what=f"a {name}")
+    schema = settings.get("schema")
+    if schema != SCHEMA:
+        raise RicError(
+            f"{folder / f'{name}.json'} is of schema {schema!r}; this ric reads {SCHEMA}.",
+            "Update ric, or make the encoder again.",
+        )
+    return folder, settings
+
+
+def load_tensors(module: nn.Module, path: Path, names: set[str]) -> None:
+    """Fill the named parameters of `module` from a safetensors file.
+
+    Args:
+        module: Whose parameters are filled.
+        path: The file.
+        names: What the file must hold, exactly.
+
+    Raises:
+        RicError: The file is missing or broken, or its names or shapes are others.
+    """
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RicError(f"Cannot read {path}: {_first_line(error)}") from error
+    if tensors.keys() != names:
+        odd = ", ".join(sorted(tensors.keys() ^ names)[:3])
+        raise RicError(f"{path} does not hold the weights its encoder has; look at: {odd}.")
+    try:
+        module.load_state_dict(tensors, strict=False)
+    except RuntimeError as error:
+        raise RicError(
+            f"{path} does not fit its encoder: {' '.join(str(error).split())}"
+        ) from error
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write tensors as safetensors."""
+    save_file(_plain_layout(tensors), path)
+
+
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    """Read a JSON object; `what` says what its folder should hold.
+
+    Raises:
+        RicError: The file is missing, unreadable or holds something else.
+    """
+    if not path.is_file():
+        missing = "no such folder" if not path.parent.is_dir() else f"no {path.name}"
+        raise RicError(f"{path.parent} does not hold {what} ({missing}).")
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RicError(f"Cannot read {path}: {_first_line(error)}") from error
+    if not isinstance(loaded, dict):
+        raise RicError(f"{path} holds no JSON object.")
+    return loaded
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write a JSON object, readable by eye."""
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _refuse_pickles(folder: Path) -> None:
+    """Stop before transformers looks for pickled weights (Raises RicError)."""
+    if any(folder.glob("*.safetensors")):
+        return
+    pickles = sorted(
+        path for end in ("bin", "pt", "pth", "ckpt") for path in folder.glob(f"*.{end}")
+    )
+    if pickles:
+        raise RicError(
+            f"{folder} holds pickled weights only ({pickles[0].name}), which can run code.",
+            f"Run: ric weights convert {pickles[0]} {folder / 'model.safetensors'}",
+        )
+    raise RicError(f"{folder} holds no weights (no .safetensors file).")
+
+
+def _plain_layout(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give CPU copies in the default memory layout: safetensors refuses channels_last."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _first_line(error: BaseException) -> str:
+    """Give the first line of a library's message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

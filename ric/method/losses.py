@@ -1,0 +1,146 @@
+"""The losses: two alignments, the noise term and the contrastive fit (Eqs. 8 to 11).
+
+Choice 6, what a batch's loss is divided by: samples whose text or source was dropped, or that have
+no text, are left out of the two alignment losses. The sum over the kept ones is divided by the
+*whole* global batch, never by the number kept. An empty remainder is then plainly 0, and
+micro-batches and processes add up to exactly what one large batch gives. `noise_loss` takes the
+same `batch_size` for the same reason.
+
+Every loss is reduced in float32 (float64 stays float64), whatever the caller's autocast says.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+# Shape letters: B batch, N image-text pairs, P embedding width, Q the scene judge's width.
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Widen half precision to float32; leave float32 and float64 as they are."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def cosine(visual: Tensor, text: Tensor) -> Tensor:
+    """Give cos(visual, text) of each row, in [-1, 1] (the fraction of Eqs. 8 and 9).
+
+    Args:
+        visual: (B, P), of any length.
+        text: (B, P), of any length.
+
+    Returns:
+        (B,), float32 or wider.
+    """
+    return functional.cosine_similarity(at_least_float32(visual), at_least_float32(text), dim=-1)
+
+
+def region_loss(
+    f_r: Tensor,
+    e_tr: Tensor,
+    *,
+    kept: Tensor | None = None,
+    batch_size: int | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Measure how far the regions are from their descriptions: 1 - cos (Eq. 8).
+
+    Args:
+        f_r: The gated-fused region embeddings (B, P).
+        e_tr: The region texts' embeddings (B, P).
+        kept: (B,), bool or 0 to 1: the samples that count; None keeps all (choice 6).
+        batch_size: What the sum is divided by: the whole global batch; None: B.
+        weights: (B,), a factor for each sample, such as alpha_bar_t (choice 7); None: 1.
+
+    Returns:
+        A scalar, float32 or wider.
+    """
+    distance_B = 1 - cosine(f_r, e_tr)  # Eq. 8
+    return _share_of_batch(distance_B, kept, batch_size, weights)
+
+
+def global_loss(
+    e_f: Tensor,
+    e_tf: Tensor,
+    *,
+    kept: Tensor | None = None,
+    batch_size: int | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Measure how far the whole images are from their scene descriptions: 1 - cos (Eq. 9).
+
+    Args:
+        e_f: The images' embeddings (B, Q), BLIP's.
+        e_tf: The scene texts' embeddings (B, Q).
+        kept: (B,), bool or 0 to 1: the samples that count; None keeps all (choice 6).
+        batch_size: What the sum is divided by: the whole global batch; None: B.
+        weights: (B,), a factor for each sample, such as alpha_bar_t (choice 7); None: 1.
+
+    Returns:
+        A scalar, float32 or wider.
+    """
+    distance_B = 1 - cosine(e_f, e_tf)  # Eq. 9
+    return _share_of_batch(distance_B, kept, batch_size, weights)
+
+
+def _share_of_batch(
+    loss_B: Tensor, kept: Tensor | None, batch_size: int | None, weights: Tensor | None
+) -> Tensor:
+    """Sum what is kept and divide by the whole batch (choice 6)."""
+    whole = batch_size or len(loss_B)
+    if weights is not None:
+        loss_B = loss_B * weights.to(loss_B)
+    if kept is not None:
+        # where, not a product: a dropped sample may hold a NaN, and 0 times NaN is NaN
+        factor_B = kept.to(loss_B)
+        loss_B = torch.where(factor_B != 0, loss_B * factor_B, torch.zeros_like(loss_B))
+    return loss_B.sum() / whole
+
+
+def noise_loss(prediction: Tensor, target: Tensor, *, batch_size: int | None = None) -> Tensor:
+    """Compare the UNet's prediction with its target: Eq. 10's last term, a mean over elements.
+
+    Args:
+        prediction: (B, C, H, W).
+        target: (B, C, H, W), from `training_target`.
+        batch_size: The whole global batch where these B samples are a part of it; None: B.
+
+    Returns:
+        A scalar, float32 or wider: the mean over elements times B / batch_size.
+    """
+    mean = functional.mse_loss(at_least_float32(prediction), at_least_float32(target))
+    return mean if batch_size is None else mean * (len(prediction) / batch_size)
+
+
+def symmetric_contrastive_loss(
+    visual: Tensor,
+    text: Tensor,
+    temperature: Tensor | float,
+    *,
+    same_text: Tensor | None = None,
+) -> Tensor:
+    """Pull matching image-text pairs together and push the others apart (Sec. 3.2.1, Eq. 11).
+
+    Args:
+        visual: z (N, P), of any length: normalised here.
+        text: t (N, P), of any length: normalised here.
+        temperature: tau, above 0.
+        same_text: (N, N) bool, True where two pairs carry the same text: such a pair is no negative
+            of the other and leaves both sums. The diagonal always stays. None: Eq. 11 as it stands.
+
+    Returns:
+        A scalar, float32 or wider.
+    """
+    # the product of embeddings would otherwise run in half precision under autocast
+    with torch.autocast(visual.device.type, enabled=False):
+        z_NP = functional.normalize(at_least_float32(visual), dim=-1)
+        t_NP = functional.normalize(at_least_float32(text), dim=-1)
+        logits_NN = z_NP @ t_NP.T / temperature
+        pairs_N = torch.arange(len(logits_NN), device=logits_NN.device)
+        if same_text is not None:
+            repeated_NN = same_text.to(logits_NN.device, torch.bool).clone().fill_diagonal_(False)
+            logits_NN = logits_NN.masked_fill(repeated_NN, -torch.inf)
+        image_to_text = functional.cross_entropy(logits_NN, pairs_N)  # Eq. 11, first line
+        text_to_image = functional.cross_entropy(logits_NN.T, pairs_N)  # Eq. 11, second line
+        return (image_to_text + text_to_image) / 2  # Eq. 11

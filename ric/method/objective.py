@@ -1,0 +1,261 @@
+"""What the UNet is trained on: noise, region in context, whole scene (Sec. 3.2, Eq. 10).
+
+Choice 2, pixels are judged, not latents: x0_hat's latents are decoded by the frozen VAE with
+gradient, clamped to [-1, 1] with a straight-through gradient, and the region is cropped from those
+pixels. Only the samples that some judge looks at are decoded at all.
+
+Choice 6, what is left out: samples that are not kept count as 0 and everything is divided by the
+whole global batch, so micro-batches add up. Processes that *average* their gradients, as DDP does,
+multiply the total by their number first.
+
+Choice 7, timesteps: the paper aligns at every t, though x0_hat means little at large ones.
+`align_below` leaves out samples with t at or above it; `align_weight="snr"` weights each sample's
+alignment by alpha_bar_t. Decoding runs in the VAE's own dtype or the caller's autocast, while
+x0_hat and every loss are float32 (float64 stays float64).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from ric.errors import RicError
+from ric.method.denoising import clean_from_prediction, training_target
+from ric.method.judge_pixels import clamp_straight_through
+from ric.method.losses import at_least_float32, cosine, global_loss, noise_loss, region_loss
+from ric.method.region_box import Box
+from ric.method.region_encoder import RegionEncoder
+from ric.method.scene_encoder import SceneEncoder
+
+# Shape letters: B batch, K kept samples, C latent channels, H and W latent or pixel height and
+# width, P and Q the two judges' widths.
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Eq. 10 and its parts, each as this batch's share of the global one.
+
+    Attributes:
+        total: Eq. 10, a scalar with gradient.
+        noise: The mean squared error of the prediction, before its weight.
+        region: Eq. 8, before its weight; 0 where no sample was kept.
+        global_: Eq. 9, before its weight; 0 where no sample was kept.
+        region_cosine: Mean of cos(f_r, e_tr) over the kept samples, not weighted; NaN without any.
+        scene_cosine: Mean of cos(e_f, e_tf) over the kept samples, not weighted; NaN without any.
+        region_count: How many samples the region judge looked at.
+        scene_count: How many samples the scene judge looked at.
+    """
+
+    total: Tensor
+    noise: Tensor
+    region: Tensor
+    global_: Tensor
+    region_cosine: Tensor
+    scene_cosine: Tensor
+    region_count: int
+    scene_count: int
+
+    def parts(self) -> dict[str, Tensor]:
+        """Give the three terms for a log: detached float32 scalars, still on their device."""
+        terms = {
+            "loss_noise": self.noise,
+            "loss_region": self.region,
+            "loss_global": self.global_,
+        }
+        return {name: value.detach().float() for name, value in terms.items()}
+
+
+def freeze(module: nn.Module) -> nn.Module:
+    """Stop training a module: no gradients to its weights, evaluation mode.
+
+    Gradients still flow through it to its inputs.
+    """
+    return module.requires_grad_(False).eval()
+
+
+class RegionInContextObjective:
+    """L_total = L_region + L_global + E||epsilon_theta - epsilon||^2 (Eq. 10).
+
+    The VAE and both judges are frozen here, and stay on the device they are on.
+    """
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        region_encoder: RegionEncoder | None,
+        scene_encoder: SceneEncoder | None,
+        prediction_type: str,
+        alphas_cumprod: Tensor,
+        region_weight: float = 1,
+        global_weight: float = 1,
+        noise_weight: float = 1,
+        align_below: int | None = None,
+        align_weight: str = "none",
+    ) -> None:
+        """Freeze the judges and keep the weights of the three terms.
+
+        Args:
+            vae: An `AutoencoderKL`; frozen.
+            region_encoder: Eq. 7's F; frozen. None switches the region loss off at no cost.
+            scene_encoder: The scene judge; frozen. None switches the global loss off at no cost.
+            prediction_type: What the UNet predicts: `epsilon`, `v_prediction` or `sample`.
+            alphas_cumprod: alpha_bar of every step (1000,).
+            region_weight: Factor of Eq. 8 in Eq. 10.
+            global_weight: Factor of Eq. 9 in Eq. 10.
+            noise_weight: Factor of the noise term in Eq. 10.
+            align_below: Align only samples with t below it (choice 7); None: every t.
+            align_weight: `none`, or `snr` to weight the alignment by alpha_bar_t (choice 7).
+
+        Raises:
+            RicError: `align_weight` is neither.
+        """
+        if align_weight not in ("none", "snr"):
+            raise RicError(f"align_weight is {align_weight!r}.", "Choose one of: none, snr.")
+        for judge in (vae, region_encoder, scene_encoder):
+            if judge is not None:
+                freeze(judge)
+        self.vae = vae
+        self.region_encoder = region_encoder
+        self.scene_encoder = scene_encoder
+        self.prediction_type = prediction_type
+        self.alphas_cumprod = alphas_cumprod
+        self.region_weight = region_weight
+        self.global_weight = global_weight
+        self.noise_weight = noise_weight
+        self.align_below = align_below
+        self.align_weight = align_weight
+
+    def __call__(
+        self,
+        prediction: Tensor,
+        noisy: Tensor,
+        clean_latents: Tensor,
+        noise: Tensor,
+        timesteps: Tensor,
+        boxes: Sequence[Box | None],
+        region_text_embeddings: Tensor | None,
+        scene_text_embeddings: Tensor | None,
+        kept_region: Tensor,
+        kept_scene: Tensor,
+        batch_size: int,
+    ) -> Losses:
+        """Judge one batch of the UNet's predictions.
+
+        `kept_region` and `kept_scene` (and `timesteps`, with `align_below`) are read on the host:
+        keep them on the CPU, or every step waits for the GPU.
+
+        Args:
+            prediction: The UNet's output (B, C, H, W).
+            noisy: x_t (B, C, H, W).
+            clean_latents: x_0, the target's scaled latents (B, C, H, W).
+            noise: epsilon (B, C, H, W).
+            timesteps: t (B,), whole numbers.
+            boxes: B boxes (x_min, y_min, x_max, y_max) in pixels of the decoded image, half-open;
+                None where the region is not kept.
+            region_text_embeddings: e_tr (B, P); None without a region encoder.
+            scene_text_embeddings: e_tf (B, Q); None without a scene encoder.
+            kept_region: (B,) bool, the samples the region loss counts (choice 6).
+            kept_scene: (B,) bool, the samples the global loss counts (choice 6).
+            batch_size: The whole global batch these B samples are a part of.
+
+        Returns:
+            Eq. 10 and its parts.
+
+        Raises:
+            RicError: A kept sample has no box, or one that leaves the image.
+        """
+        device = prediction.device
+        self.alphas_cumprod = self.alphas_cumprod.to(device)  # moves once
+        alpha_bar_t = self.alphas_cumprod[timesteps.to(device)]
+        target = training_target(clean_latents, noise, alpha_bar_t, self.prediction_type)
+        loss_noise = noise_loss(prediction, target, batch_size=batch_size)  # Eq. 10, last term
+
+        region_rows = self._judged_rows(self.region_encoder, kept_region, timesteps)
+        scene_rows = self._judged_rows(self.scene_encoder, kept_scene, timesteps)
+        rows = sorted({*region_rows, *scene_rows})
+        loss_region = loss_global = torch.zeros_like(loss_noise)
+        region_cosine = scene_cosine = torch.full_like(loss_noise, torch.nan)
+        if rows:
+            pixels = self._clean_pixels(prediction[rows], noisy[rows], alpha_bar_t[rows])  # Eq. 5
+        if self.region_encoder is not None and region_rows:
+            images = pixels[[rows.index(row) for row in region_rows]]
+            f_r = self.region_encoder.encode_region(images, _boxes(boxes, region_rows))  # Eqs. 6, 7
+            e_tr = _embeddings(region_text_embeddings, region_rows, "region")
+            weights = self._weights(alpha_bar_t[region_rows])
+            loss_region = region_loss(f_r, e_tr, batch_size=batch_size, weights=weights)  # Eq. 8
+            region_cosine = cosine(f_r, e_tr).detach().mean()
+        if self.scene_encoder is not None and scene_rows:
+            images = pixels[[rows.index(row) for row in scene_rows]]
+            e_f = self.scene_encoder.encode_image(images)
+            e_tf = _embeddings(scene_text_embeddings, scene_rows, "scene")
+            weights = self._weights(alpha_bar_t[scene_rows])
+            loss_global = global_loss(e_f, e_tf, batch_size=batch_size, weights=weights)  # Eq. 9
+            scene_cosine = cosine(e_f, e_tf).detach().mean()
+        total = (
+            self.region_weight * loss_region
+            + self.global_weight * loss_global
+            + self.noise_weight * loss_noise
+        )  # Eq. 10
+        return Losses(
+            total=total,
+            noise=loss_noise,
+            region=loss_region,
+            global_=loss_global,
+            region_cosine=region_cosine,
+            scene_cosine=scene_cosine,
+            region_count=len(region_rows),
+            scene_count=len(scene_rows),
+        )
+
+    def _judged_rows(
+        self, judge: nn.Module | None, kept_B: Tensor, timesteps_B: Tensor
+    ) -> list[int]:
+        """List the samples a judge looks at: none where it is switched off (choices 6, 7)."""
+        if judge is None:
+            return []
+        rows = [row for row, kept in enumerate(kept_B.tolist()) if kept]
+        if self.align_below is not None:
+            steps = timesteps_B.tolist()
+            rows = [row for row in rows if steps[row] < self.align_below]
+        return rows
+
+    def _clean_pixels(self, prediction: Tensor, noisy: Tensor, alpha_bar_t: Tensor) -> Tensor:
+        """Decode x0_hat (K, C, H, W) to pixels in [-1, 1], with gradient (Eq. 5, choice 2)."""
+        clean = clean_from_prediction(
+            at_least_float32(prediction), at_least_float32(noisy), alpha_bar_t, self.prediction_type
+        )  # Eq. 5
+        latents = clean / self.vae.config.scaling_factor
+        pixels = self.vae.decode(latents.to(self.vae.dtype)).sample
+        return clamp_straight_through(at_least_float32(pixels))
+
+    def _weights(self, alpha_bar_K: Tensor) -> Tensor | None:
+        """Give each sample's alignment weight (choice 7); None for 1."""
+        return alpha_bar_K if self.align_weight == "snr" else None
+
+
+def _boxes(boxes: Sequence[Box | None], rows: list[int]) -> list[Box]:
+    """Pick the boxes of the kept samples (Raises RicError where one has none)."""
+    picked = []
+    for row in rows:
+        box = boxes[row]
+        if box is None:
+            raise RicError(
+                f"Sample {row} of the batch is kept for the region loss but has no box.",
+                "Set kept_region to False where a sample has no mask.",
+            )
+        picked.append(box)
+    return picked
+
+
+def _embeddings(embeddings: Tensor | None, rows: list[int], name: str) -> Tensor:
+    """Pick the kept samples' text embeddings (Raises RicError where there are none at all)."""
+    if embeddings is None:
+        raise RicError(
+            f"The {name} encoder is on, but the batch has no {name}_text_embeddings.",
+            f"Encode the batch's texts, or build the objective without a {name} encoder.",
+        )
+    return embeddings[rows]

@@ -1,0 +1,267 @@
+"""The region judge: CLIP with gated cross-attention fusion (Sec. 3.2.1 and 3.2.2, Eq. 7).
+
+Choice 1, what is fused: e_r and e_f are CLIP's patch tokens of the crop and of the full image,
+the last hidden state without its class token, taken through `post_layernorm` and
+`visual_projection` into the joint space (transformers applies neither to patches): 14x14 tokens,
+512 wide, for ViT-B/16. f_r is the mean over region tokens of Eq. 16. Without gated fusion (Table
+3) f_r is CLIP's own projected embedding of the crop, and the full image is not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import CLIPModel, PreTrainedTokenizerBase
+
+from ric.errors import RicError
+from ric.method.gated_fusion import GatedCrossAttentionFusion
+from ric.method.judge import Judge
+from ric.method.judge_files import (
+    SCHEMA,
+    find_artifact,
+    load_pixel_numbers,
+    load_tensors,
+    load_tokenizer,
+    load_tower,
+    save_tensors,
+    save_tower,
+    write_json,
+)
+from ric.method.judge_pixels import PixelNumbers
+from ric.method.region_box import Box, crop
+
+# Shape letters: B batch, R region tokens, F full-image tokens, T either, D joint width, P projected
+# width, S side of CLIP's input in pixels.
+
+NAME = "region_encoder"
+UNUSED = ("logit_scale",)  # CLIP's own: ours is trained instead
+
+
+class RegionEncoder(Judge):
+    """Embed a region seen in the context of its image, and texts, in one space (Eq. 7).
+
+    Attributes:
+        gated: False switches the fusion off (Table 3, "without gated fusion").
+        width: D, the joint space's width, which is also P.
+        truncated_texts: How many texts were longer than CLIP's positions and were cut.
+    """
+
+    def __init__(
+        self,
+        clip: CLIPModel,
+        tokenizer: PreTrainedTokenizerBase,
+        pixels: PixelNumbers,
+        *,
+        gated: bool = True,
+        num_heads: int = 8,
+        temperature: float = 0.07,
+    ) -> None:
+        """Put a fresh fusion on a CLIP; `from_clip` and `from_pretrained` read files.
+
+        Args:
+            clip: A `CLIPModel`.
+            tokenizer: Its fast tokenizer.
+            pixels: Its input size, mean and std.
+            gated: Whether regions are fused with their image.
+            num_heads: Heads of the fusion's attention; must divide CLIP's projection width.
+            temperature: tau of Eq. 11 at the start.
+
+        Raises:
+            RicError: `num_heads` does not fit, or the tokenizer does not end texts as CLIP pools.
+        """
+        super().__init__(
+            clip,
+            tokenizer,
+            pixels,
+            max_text_tokens=clip.config.text_config.max_position_embeddings,
+            temperature=temperature,
+            unused=UNUSED,
+        )
+        _check_end_token(clip, tokenizer)
+        self.gated = gated
+        self.width = clip.config.projection_dim
+        self.fusion = GatedCrossAttentionFusion(self.width, num_heads, self.width)
+
+    @classmethod
+    def from_clip(
+        cls,
+        path: str | Path,
+        *,
+        gated: bool = True,
+        num_heads: int = 8,
+        temperature: float = 0.07,
+        seed: int = 0,
+    ) -> RegionEncoder:
+        """Start from a pretrained CLIP and a seeded fusion (Sec. 3, phase 1).
+
+        Args:
+            path: A local folder with a `CLIPModel` and its tokenizer.
+            gated: Whether regions are fused with their image.
+            num_heads: Heads of the fusion's attention.
+            temperature: tau of Eq. 11 at the start.
+            seed: Seeds the fusion's weights; the global random state is left alone.
+
+        Raises:
+            RicError: The folder is missing or holds something else; pickled weights only.
+        """
+        folder = Path(path)
+        clip = load_tower(CLIPModel, folder, "clip", UNUSED)
+        pixels = load_pixel_numbers(folder, clip.config.vision_config.image_size)
+        tokenizer = load_tokenizer(folder)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            encoder = cls(
+                clip,
+                tokenizer,
+                pixels,
+                gated=gated,
+                num_heads=num_heads,
+                temperature=temperature,
+            )
+        return encoder.eval()
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> RegionEncoder:
+        """Load what `save_pretrained` wrote, in float32 and evaluation mode.
+
+        Args:
+            path: The folder, or a run of `ric fit-clip` that contains `region_encoder/`.
+
+        Raises:
+            RicError: The folder is missing, incomplete or of a later schema.
+        """
+        folder, settings = find_artifact(Path(path), NAME, "ric fit-clip")
+        try:
+            gated, num_heads = bool(settings["gated"]), int(settings["num_heads"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise RicError(f"{folder / NAME}.json lacks a sound value for {error}.") from error
+        encoder = cls.from_clip(folder / "clip", gated=gated, num_heads=num_heads)
+        load_tensors(encoder, folder / "fusion.safetensors", set(encoder._own_tensors()))
+        return encoder
+
+    def save_pretrained(self, path: str | Path) -> None:
+        """Write the encoder: `region_encoder.json`, `fusion.safetensors` and `clip/`.
+
+        Args:
+            path: The folder; made if it is not there.
+        """
+        folder = Path(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_tower(self.tower, self.tokenizer, self.pixels, "CLIPImageProcessor", folder / "clip")
+        save_tensors(self._own_tensors(), folder / "fusion.safetensors")
+        settings: dict[str, Any] = {
+            "schema": SCHEMA,
+            "gated": self.gated,
+            "num_heads": self.fusion.num_heads,
+            "width": self.width,
+        }
+        # last, so that a folder cut short never looks whole
+        write_json(folder / f"{NAME}.json", settings)
+
+    def _own_tensors(self) -> dict[str, Tensor]:
+        """Give what transformers does not save: the fusion and the logit scale."""
+        state = self.state_dict()
+        return {name: tensor for name, tensor in state.items() if not name.startswith("tower.")}
+
+    def fusion_parameters(self) -> Iterator[nn.Parameter]:
+        """Yield what phase 1 trains: the fusion and tau; tau alone without gated fusion."""
+        if self.gated:
+            yield from self.fusion.parameters()
+        yield self.logit_scale
+
+    def region_pixels(self, images: Tensor, boxes: Sequence[Box]) -> Tensor:
+        """Crop one box out of each image and bring it to CLIP's input, with gradient (Eq. 6).
+
+        Args:
+            images: (B, 3, H, W), floats in [-1, 1].
+            boxes: B boxes (x_min, y_min, x_max, y_max) in pixels of `images`, half-open.
+
+        Returns:
+            (B, 3, S, S), resized and normalised.
+
+        Raises:
+            RicError: The numbers of images and boxes differ, or a box leaves its image.
+        """
+        if len(images) != len(boxes):
+            raise RicError(f"{len(images)} images came with {len(boxes)} boxes.")
+        crops = [crop(images[i : i + 1], box) for i, box in enumerate(boxes)]  # Eq. 6
+        # boxes differ in size, so that each is resized before they can be stacked
+        return torch.cat([self.image_pixels(region) for region in crops])
+
+    def tokens(self, pixels: Tensor) -> Tensor:
+        """Give CLIP's patch tokens in the joint space: e_r of a crop, e_f of a full image.
+
+        Args:
+            pixels: (B, 3, S, S), from `region_pixels` or `image_pixels`.
+
+        Returns:
+            (B, T, D), row by row on their square grid, without the class token.
+        """
+        vision = self.tower.vision_model
+        hidden_BTD = vision(pixel_values=pixels).last_hidden_state[:, 1:]
+        return self.tower.visual_projection(vision.post_layernorm(hidden_BTD))
+
+    def fuse(self, region_tokens: Tensor, image_tokens: Tensor) -> Tensor:
+        """Fuse tokens and average them: f_r (Eqs. 12 to 16, choice 1).
+
+        Args:
+            region_tokens: e_r (B, R, D).
+            image_tokens: e_f (B, F, D).
+
+        Returns:
+            f_r (B, P), not normalised.
+        """
+        return self.fusion(region_tokens, image_tokens).mean(1)
+
+    def encode_region(self, images: Tensor, boxes: Sequence[Box]) -> Tensor:
+        """Embed each image's region in the context of the image (Eq. 7).
+
+        Args:
+            images: x0_hat (B, 3, H, W), floats in [-1, 1].
+            boxes: B boxes (x_min, y_min, x_max, y_max) in pixels of `images`, half-open.
+
+        Returns:
+            f_r (B, P), not normalised, with gradient to the images.
+
+        Raises:
+            RicError: The numbers of images and boxes differ, or a box leaves its image.
+        """
+        region_pixels = self.region_pixels(images, boxes)
+        if not self.gated:
+            pooled = self.tower.vision_model(pixel_values=region_pixels).pooler_output
+            return self.tower.visual_projection(pooled)
+        # one pass of the tower over crops and full images together
+        both = self.tokens(torch.cat([region_pixels, self.image_pixels(images)]))
+        e_r, e_f = both.chunk(2)
+        return self.fuse(e_r, e_f)  # Eq. 7
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Embed region texts: e_tr (Eq. 8).
+
+        Args:
+            texts: B texts. Those over CLIP's positions (77 tokens) are cut before their end token
+                and counted in `truncated_texts`.
+
+        Returns:
+            (B, P), not normalised.
+        """
+        pooled = self.tower.text_model(**self.tokenize(texts)).pooler_output
+        return self.tower.text_projection(pooled)
+
+
+def _check_end_token(clip: CLIPModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Stop where CLIP would pool another token than the text's last one (Raises RicError)."""
+    end = tokenizer("").input_ids[-1:]
+    pooled = clip.config.text_config.eos_token_id
+    # at the id 2, that of old configs, transformers pools the highest id of the text instead
+    expected = len(tokenizer) - 1 if pooled == 2 else pooled
+    if end != [expected]:
+        raise RicError(
+            f"The tokenizer of {clip.name_or_path or 'this CLIP'} ends texts with {end}, but the"
+            f" text tower pools token {expected}.",
+            "Give the tokenizer that belongs to this CLIP.",
+        )

@@ -1,0 +1,35 @@
+"""How far a mean over this many samples can be trusted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RESAMPLES = 1000
+
+
+def bootstrap_interval(
+    values: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES
+) -> tuple[float, float]:
+    """Return the 95 % percentile interval of the mean of `values` (Efron 1979).
+
+    Samples are drawn with replacement, as many as there are. Never use it on FID: a set with
+    doubled pictures is a narrower set, and its FID is another number.
+
+    Args:
+        values: One number a sample, at least one.
+        seed: The same values and seed give the same interval.
+        resamples: How many times the mean is drawn.
+    """
+    drawn = np.asarray(values, np.float64)
+    generator = np.random.default_rng(seed)
+    # one resample at a time: all at once would take a gigabyte at 100,000 samples
+    means = [
+        drawn[generator.integers(len(drawn), size=len(drawn))].mean() for _ in range(resamples)
+    ]
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(low), float(high)

@@ -1,0 +1,89 @@
+"""CLIP-I and CLIP-T: cosines in CLIP's joint space (Radford et al. 2021; Hessel et al. 2021)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+from transformers import AutoTokenizer, CLIPModel
+
+from ric.metrics.networks import exact_inference, load_folder, published_marker
+from ric.metrics.resize_rules import normalise, resize_and_crop
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL import Image
+
+PUBLISHED = "openai/clip-vit-base-patch32"  # MagicBrush's image_eval.py
+
+# OpenAI's own pixel statistics; a CLIP is never shown ImageNet's
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+class ClipSimilarity:
+    """A CLIP whose rows are unit vectors, so that a dot product is a cosine.
+
+    Pictures go in as OpenAI's `clip` package feeds them: PIL's bicubic on 8-bit pixels to the
+    tower's size, centre crop, OpenAI's mean and std. A text longer than the tower reads is cut
+    before its end token, which stays: the tower pools there, and without it all long texts would
+    share one vector.
+
+    Args:
+        path: A folder with a transformers `CLIPModel` (safetensors) and its tokenizer.
+        device: Where it runs, in float32.
+        encoder: Its name in headings and definitions: a hub id, or a word such as `tiny`. None
+            takes the folder's name.
+
+    Attributes:
+        cut_texts: How many texts were cut so far.
+
+    Raises:
+        RicError: the folder holds no such model.
+    """
+
+    def __init__(
+        self, path: Path, device: torch.device | str = "cpu", *, encoder: str | None = None
+    ) -> None:
+        """Load the network; see the class."""
+        self.model: CLIPModel = load_folder(CLIPModel, path, device)
+        self.tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        self.device = torch.device(device)
+        self.image_size: int = self.model.config.vision_config.image_size
+        self.max_tokens: int = self.model.config.text_config.max_position_embeddings
+        self.marker = published_marker(encoder or Path(path).name, PUBLISHED)
+        self.definition = (
+            f"cosine in {encoder or Path(path).name}; PIL bicubic to {self.image_size}, centre crop"
+        )
+        self.cut_texts = 0
+
+    @exact_inference()
+    def image_embeddings(self, images: Sequence[Image.Image]) -> Tensor:
+        """Return (N, P) unit vectors of N pictures of any sizes, on the CPU."""
+        size = self.image_size
+        pixels_BCHW = torch.stack([resize_and_crop(image, size, size) for image in images])
+        pixels_BCHW = normalise(pixels_BCHW, MEAN, STD).to(self.device)
+        return normalize(self.model.get_image_features(pixels_BCHW).pooler_output, dim=-1).cpu()
+
+    @exact_inference()
+    def text_embeddings(self, texts: Sequence[str]) -> Tensor:
+        """Return (N, P) unit vectors of N texts, on the CPU; see `cut_texts`."""
+        rows = [self._tokens(text) for text in texts]
+        longest = max(map(len, rows))
+        end = self.model.config.text_config.eos_token_id
+        # the tower is causal and pools at the first end token: what fills the row is never seen
+        filled = [row + [end] * (longest - len(row)) for row in rows]
+        tokens_BT = torch.tensor(filled, device=self.device)
+        return normalize(self.model.get_text_features(tokens_BT).pooler_output, dim=-1).cpu()
+
+    def _tokens(self, text: str) -> list[int]:
+        """Tokenise one text, cut to the tower's length with its end token kept."""
+        tokens: list[int] = self.tokenizer(text, verbose=False)["input_ids"]
+        if len(tokens) <= self.max_tokens:
+            return tokens
+        self.cut_texts += 1
+        return tokens[: self.max_tokens - 1] + tokens[-1:]

@@ -1,0 +1,101 @@
+"""LPIPS: a learned distance of two pictures' activations (Zhang et al. 2018), lpips 0.1.4."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from lpips import LPIPS
+from torch import Tensor
+
+from ric.errors import RicError
+from ric.metrics.networks import exact_inference, load_tensors
+from ric.metrics.resize_rules import levels
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL import Image
+
+    from ric.config import LpipsNet
+
+PUBLISHED: LpipsNet = "alex"
+# torchvision's files, which the lpips package would download
+BACKBONE_FILE = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.pth"}
+
+
+class LpipsDistance:
+    """The lpips package's distance, with its backbone read from a local file.
+
+    The package ships its linear layers and downloads its backbone; here the backbone comes from
+    `weights` and nothing is downloaded.
+
+    Args:
+        net: `alex` (what the papers report) or `vgg`.
+        weights: torchvision's state dict of that backbone, a .pth file; read without running any
+            code in it.
+        device: Where it runs, in float32.
+
+    Raises:
+        RicError: the file cannot be read, or is another network's.
+    """
+
+    def __init__(self, net: LpipsNet, weights: Path, device: torch.device | str = "cpu") -> None:
+        """Load the network; see the class."""
+        # lpips draws a backbone first, and calls torchvision by an argument it deprecated
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = LPIPS(net=net, pnet_rand=True, verbose=False)
+        load_backbone(model, weights)
+        self.model = model.requires_grad_(False).to(device)
+        self.device = torch.device(device)
+        self.marker = "" if net == PUBLISHED else net
+        self.definition = f"lpips 0.1.4, {net}, v0.1, input in [-1, 1] at the reference's size"
+
+    @exact_inference()
+    def distances(self, edited: Sequence[Image.Image], reference: Sequence[Image.Image]) -> Tensor:
+        """Return (N,) distances, 0 for equal pictures and about 1 at most, on the CPU.
+
+        Args:
+            edited: N pictures, each at its reference's size (see `fit_to`).
+            reference: N pictures.
+
+        Raises:
+            ValueError: two pictures of a pair differ in size.
+        """
+        # one pair at a time: pictures differ in size, and a batch would not be faster by much
+        pairs = zip(edited, reference, strict=True)
+        return torch.stack([self._distance(ours, theirs) for ours, theirs in pairs])
+
+    def _distance(self, edited: Image.Image, reference: Image.Image) -> Tensor:
+        if edited.size != reference.size:
+            raise ValueError(f"LPIPS of {edited.size} and {reference.size}: sizes must be equal")
+        ours, theirs = (
+            (levels(image)[None] / 127.5 - 1).to(self.device) for image in (edited, reference)
+        )
+        return self.model(ours, theirs).flatten()[0].cpu()
+
+
+def load_backbone(model: LPIPS, weights: Path) -> None:
+    """Put a torchvision classifier's `features.*` tensors into an LPIPS's sliced backbone.
+
+    The slices keep torchvision's layer numbers (`features.3.weight` is `slice2.3.weight`), so a
+    tensor's place is its layer number.
+
+    Raises:
+        RicError: the file cannot be read, or its tensors do not fit.
+    """
+    hint = f"Give torchvision's {BACKBONE_FILE[model.pnet_type]}."
+    state = load_tensors(weights, hint)
+    backbone = model.net
+    try:
+        placed = {
+            name: state["features." + name.split(".", 1)[1]] for name in backbone.state_dict()
+        }
+        backbone.load_state_dict(placed)
+    except (KeyError, TypeError, RuntimeError):
+        raise RicError(
+            f"{weights} does not hold LPIPS's {model.pnet_type} backbone.", hint
+        ) from None

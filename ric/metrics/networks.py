@@ -1,0 +1,179 @@
+"""What the suite asks of a network, how a local one is loaded, and what stands in for none.
+
+Networks run in plain float32: TensorFloat-32 moves a cosine in its fourth digit.
+"""
+
+from __future__ import annotations
+
+import pickle
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from ric.errors import RicError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """A network that is not there; `reason` is shown in place of its scores."""
+
+    reason: str
+
+
+class SetFeatures(NamedTuple):
+    """What FID and IS are made of.
+
+    Attributes:
+        features: (N, W) pooled activations.
+        logits: (N, C) unnormalised log-probabilities.
+    """
+
+    features: Tensor
+    logits: Tensor
+
+
+class Network(Protocol):
+    """What every network tells about itself.
+
+    Attributes:
+        marker: What stands in brackets behind the metric's name, as in `fid[scene-net]`; empty
+            for the network and the rule that the published numbers use.
+        definition: One line: the network and what is done to a picture before it.
+    """
+
+    @property
+    def marker(self) -> str:
+        """See the class."""
+
+    @property
+    def definition(self) -> str:
+        """See the class."""
+
+
+class ImageEncoder(Network, Protocol):
+    """A network with one vector a picture (DINO)."""
+
+    def image_embeddings(self, images: Sequence[Image.Image]) -> Tensor:
+        """Return (N, P) vectors of length 1, on the CPU."""
+
+
+class TextImageEncoder(ImageEncoder, Protocol):
+    """A network that puts texts beside pictures (CLIP)."""
+
+    cut_texts: int
+
+    def text_embeddings(self, texts: Sequence[str]) -> Tensor:
+        """Return (N, P) vectors of length 1, on the CPU."""
+
+
+class PairDistance(Network, Protocol):
+    """A network that compares two pictures of one size (LPIPS)."""
+
+    def distances(self, edited: Sequence[Image.Image], reference: Sequence[Image.Image]) -> Tensor:
+        """Return (N,) distances, 0 for the same picture, on the CPU."""
+
+
+class SetEncoder(Protocol):
+    """A network whose activations are compared set against set (FID, IS).
+
+    Attributes:
+        kind: Whose rule it follows: a `FidKind`, or the name of a stand-in.
+        definition: As `Network`'s.
+    """
+
+    @property
+    def kind(self) -> str:
+        """See the class."""
+
+    @property
+    def definition(self) -> str:
+        """See the class."""
+
+    def set_features(self, images: Sequence[Image.Image]) -> SetFeatures:
+        """Return features and logits of `images`, on the CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judges:
+    """The loaded networks, or why one is missing.
+
+    `inception_score` is usually `fid.fed_as("torch-fidelity")`; where it is the same object as
+    `fid`, the two share one pass.
+    """
+
+    clip: TextImageEncoder | Unavailable
+    dino: ImageEncoder | Unavailable
+    lpips: PairDistance | Unavailable
+    fid: SetEncoder | Unavailable
+    inception_score: SetEncoder | Unavailable
+
+
+def published_marker(encoder: str, published: str) -> str:
+    """Return the marker of `encoder`: none if it is the one the published numbers use."""
+    return "" if encoder == published else encoder
+
+
+def load_folder(model_class: Any, folder: Path, device: torch.device | str, **options: Any) -> Any:
+    """Load a transformers model from a local folder as float32, for scoring only.
+
+    Args:
+        model_class: Such as `CLIPModel`.
+        folder: Holds config.json and model.safetensors.
+        device: Where it runs.
+        options: Passed on to the class.
+
+    Raises:
+        RicError: the folder holds no such model, or lacks weights that would be left random.
+    """
+    name = model_class.__name__
+    hint = "Give a folder with config.json and model.safetensors."
+    if not (Path(folder) / "config.json").is_file():
+        raise RicError(f"No {name} in {folder}: it has no config.json.", hint)
+    try:
+        model, loaded = model_class.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            **options,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise RicError(f"No {name} in {folder}: {str(error).splitlines()[0]}", hint) from error
+    if loaded["missing_keys"]:
+        missing = sorted(loaded["missing_keys"])
+        raise RicError(
+            f"The weights in {folder} lack {len(missing)} tensors of {name}, such as {missing[0]}.",
+            "Left random, they would score at random. Get the folder again.",
+        )
+    return model.eval().requires_grad_(False).to(device)
+
+
+def load_tensors(file: Path, hint: str) -> Any:
+    """Read a .pth file of tensors without running any code in it.
+
+    Raises:
+        RicError: the file cannot be read, or holds more than tensors; with `hint`.
+    """
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise RicError(f"Cannot read the weights {file}: {error.strerror}.", hint) from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError):
+        raise RicError(f"{file} is not a file of tensors.", hint) from None
+
+
+@contextmanager
+def exact_inference() -> Iterator[None]:
+    """Run without gradients and without TensorFloat-32; usable as a decorator."""
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield

@@ -1,0 +1,186 @@
+"""Score one editor in one pass: every network runs once on every picture, whoever needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from PIL import Image
+from torch import Tensor
+
+from ric.config import Reference
+from ric.errors import RicError, SampleError
+from ric.metrics.encode_once import SetRow, encode_once, encode_sets
+from ric.metrics.networks import Judges, Unavailable
+from ric.metrics.pairs import Pair, fit_to
+from ric.metrics.pixel import l1, l2, psnr_outside
+from ric.metrics.scores import Role, Scores
+from ric.metrics.summary import summarise
+
+
+class Scored(NamedTuple):
+    """What `MetricSuite.finish` gives: the means, and one row a sample in the order of ids."""
+
+    scores: Scores
+    rows: list[dict[str, Any]]
+
+
+class MetricSuite:
+    """Accumulate one editor's pairs, batch by batch, then give its scores.
+
+    CLIP-I, DINO, LPIPS, L1 and L2 compare the edited picture, at the reference's size, with the
+    reference; CLIP-I and DINO also with the other one of source and target. FID compares the
+    edited set with the target set whatever the reference. Only features and rows stay in memory.
+
+    A picture that is one object in several places (the source as its own edit) is encoded once.
+
+    Args:
+        judges: The networks.
+        label: What the table calls this editor.
+        reference: Which picture the outputs are held against.
+        role: Whether this is an editor, the unedited source or the ground truth.
+        seed: Of the bootstrap intervals.
+    """
+
+    def __init__(
+        self,
+        judges: Judges,
+        *,
+        label: str = "edited",
+        reference: Reference = "target",
+        role: Role = "editor",
+        seed: int = 0,
+    ) -> None:
+        """Start empty; see the class."""
+        self.judges = judges
+        self.label = label
+        self.reference = reference
+        self.other: Reference = "source" if reference == "target" else "target"
+        self.role = role
+        self.seed = seed
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._set_rows: dict[str, SetRow] = {}
+        self._cut_texts = 0
+
+    def add(self, pairs: Sequence[Pair]) -> None:
+        """Score a batch; how samples fall into batches does not matter.
+
+        Raises:
+            SampleError: a mask is not of its source's size; nothing of the batch is kept.
+            RicError: an id came twice; nothing of the batch is kept.
+        """
+        if not pairs:
+            return
+        self._check(pairs)
+        fitted = [self._fit(pair) for pair in pairs]
+        rows = [self._open_row(pair) for pair in pairs]
+        for row, raw, pair in zip(rows, pairs, fitted, strict=True):
+            self._add_pixels(row, raw, pair)
+        self._add_clip(rows, fitted)
+        self._add_dino(rows, fitted)
+        self._add_lpips(rows, fitted)
+        set_rows = encode_sets(fitted, self.judges)
+        self._set_rows.update({pair.id: row for pair, row in zip(pairs, set_rows, strict=True)})
+        self._rows.update({row["id"]: row for row in rows})
+
+    def finish(self) -> Scored:
+        """Return the scores and the rows; more pairs may follow."""
+        ids = sorted(self._rows)  # so that neither shuffle nor bootstrap sees the reading order
+        rows = [self._rows[sample_id] for sample_id in ids]
+        scores = summarise(
+            rows,
+            [self._set_rows[sample_id] for sample_id in ids],
+            self.judges,
+            reference=self.reference,
+            cut_texts=self._cut_texts,
+            seed=self.seed,
+        )
+        return Scored(Scores(self.label, tuple(scores), self.role), rows)
+
+    def _check(self, pairs: Sequence[Pair]) -> None:
+        ids = [pair.id for pair in pairs]
+        for pair in pairs:
+            if pair.id in self._rows or ids.count(pair.id) > 1:
+                raise RicError(f"Sample {pair.id!r} was given twice to {self.label!r}.")
+            if pair.mask is not None and pair.mask.size != pair.source.size:
+                reason = f"it is {pair.mask.size} pixels and its source {pair.source.size}."
+                raise SampleError(pair.id, "mask", reason)
+
+    def _fit(self, pair: Pair) -> Pair:
+        reference = _picture(pair, self.reference) or pair.source
+        return replace(pair, edited=fit_to(pair.edited, reference.size))
+
+    def _open_row(self, pair: Pair) -> dict[str, Any]:
+        """Open a sample's row: every column is there, and stays None where nothing fills it."""
+        columns = ["clip_i", f"clip_i_{self.other}", "dino", f"dino_{self.other}", "clip_t"]
+        columns += ["lpips", "l1", "l2", "psnr_outside"]
+        return {"id": pair.id, **dict.fromkeys(columns)}
+
+    def _add_pixels(self, row: dict[str, Any], raw: Pair, pair: Pair) -> None:
+        reference = _picture(pair, self.reference)
+        if reference is not None:
+            row["l1"], row["l2"] = l1(pair.edited, reference), l2(pair.edited, reference)
+        if raw.mask is not None:
+            edited = fit_to(raw.edited, raw.source.size)
+            row["psnr_outside"] = psnr_outside(edited, raw.source, raw.mask)
+
+    def _add_clip(self, rows: list[dict[str, Any]], pairs: Sequence[Pair]) -> None:
+        clip = self.judges.clip
+        if isinstance(clip, Unavailable):
+            return
+        vectors = self._add_cosines(rows, pairs, "clip_i", clip.image_embeddings)
+        cut_before = clip.cut_texts
+        worded = [
+            (row, pair, pair.text) for row, pair in zip(rows, pairs, strict=True) if pair.text
+        ]
+        if worded:
+            texts = clip.text_embeddings([text for *_, text in worded])
+            for (row, pair, _), text in zip(worded, texts, strict=True):
+                row["clip_t"] = _cosine(vectors[id(pair.edited)], text)
+        self._cut_texts += clip.cut_texts - cut_before
+
+    def _add_dino(self, rows: list[dict[str, Any]], pairs: Sequence[Pair]) -> None:
+        if not isinstance(self.judges.dino, Unavailable):
+            self._add_cosines(rows, pairs, "dino", self.judges.dino.image_embeddings)
+
+    def _add_cosines(
+        self,
+        rows: list[dict[str, Any]],
+        pairs: Sequence[Pair],
+        key: str,
+        encode: Callable[[Sequence[Image.Image]], Iterable[Tensor]],
+    ) -> dict[int, Tensor]:
+        """Fill `key` and `key`_other; return every picture's vector by the picture's identity."""
+        vectors = encode_once(
+            encode, [image for pair in pairs for image in (pair.edited, pair.source, pair.target)]
+        )
+        for row, pair in zip(rows, pairs, strict=True):
+            for column, which in ((key, self.reference), (f"{key}_{self.other}", self.other)):
+                picture = _picture(pair, which)
+                if picture is not None:
+                    row[column] = _cosine(vectors[id(pair.edited)], vectors[id(picture)])
+        return vectors
+
+    def _add_lpips(self, rows: list[dict[str, Any]], pairs: Sequence[Pair]) -> None:
+        lpips = self.judges.lpips
+        if isinstance(lpips, Unavailable):
+            return
+        held = [
+            (row, pair.edited, reference)
+            for row, pair in zip(rows, pairs, strict=True)
+            if (reference := _picture(pair, self.reference)) is not None
+        ]
+        if held:
+            held_rows, edited, references = zip(*held, strict=True)
+            for row, distance in zip(held_rows, lpips.distances(edited, references), strict=True):
+                row["lpips"] = float(distance)
+
+
+def _picture(pair: Pair, which: Reference) -> Image.Image | None:
+    return pair.source if which == "source" else pair.target
+
+
+def _cosine(a: Tensor, b: Tensor) -> float:
+    """Return the cosine of two unit vectors."""
+    return float(a.double() @ b.double())

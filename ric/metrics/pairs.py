@@ -1,0 +1,44 @@
+"""What is scored: an edited picture beside its source, its target, its text and its mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One edited picture and what it is judged against.
+
+    Attributes:
+        id: The sample's id; unique within one suite.
+        edited: The editor's output, any size.
+        source: The picture before the edit.
+        target: The ground truth, or None where the data has none.
+        text: What CLIP-T compares the output with, or None.
+        mask: Mode L, white (128 and above) where the edit belongs, or None.
+    """
+
+    id: str
+    edited: Image.Image
+    source: Image.Image
+    target: Image.Image | None = None
+    text: str | None = None
+    mask: Image.Image | None = None
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Return `image` in 8-bit RGB, itself when it already is."""
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def fit_to(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Return `image` as RGB at `size` (width, height): the one way an output is mapped back.
+
+    PIL's bicubic on 8-bit pixels, which is also what MagicBrush's `image_eval.py` does before L1
+    and L2. Editors work at sizes of their own, and every score is taken at the reference's size.
+    A picture that has that size is returned as it is.
+    """
+    image = as_rgb(image)
+    return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)

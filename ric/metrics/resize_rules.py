@@ -1,0 +1,78 @@
+"""How each published metric brings a picture to its network's size: five rules, not one.
+
+CLIP-I and DINO move by two points by the resize alone, and FID by 1 % and more; so every rule here
+is one library's own, named after it and tested against it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.functional import center_crop, resize
+
+from ric.metrics.pairs import as_rgb
+
+INCEPTION_SIZE = 299  # pixels; what the 2015-12-05 graph was trained on
+
+
+def levels(image: Image.Image) -> Tensor:
+    """Return the picture's 8-bit levels as float32 (3, H, W) in 0..255."""
+    # np.array copies: torch warns about memory that PIL says is read-only
+    return torch.from_numpy(np.array(as_rgb(image))).permute(2, 0, 1).float()
+
+
+def resize_and_crop(image: Image.Image, short_side: int, crop: int) -> Tensor:
+    """Return float32 (3, crop, crop) in [0, 1]: OpenAI's and DINO's rule.
+
+    PIL's bicubic on 8-bit pixels brings the short side to `short_side`, then the centre is cut.
+    Both steps are torchvision's, which both papers' code calls: for odd sizes it rounds the crop's
+    corner as no other library does.
+    """
+    resized = resize(as_rgb(image), short_side, interpolation=InterpolationMode.BICUBIC)
+    return levels(center_crop(resized, crop)) / 255
+
+
+def normalise(pixels_BCHW: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Return (pixels - mean) / std, channel by channel."""
+    mean_C11, std_C11 = (torch.tensor(value).view(-1, 1, 1) for value in (mean, std))
+    return (pixels_BCHW - mean_C11) / std_C11
+
+
+def clean_resize(image: Image.Image) -> Tensor:
+    """Return float32 (3, 299, 299) in 0..255: clean-fid's `clean` rule.
+
+    PIL's bicubic on one float channel at a time, clipped and never rounded. PIL widens the filter
+    when it shrinks, so nothing aliases (Parmar et al. 2022).
+    """
+    channels = [
+        Image.fromarray(channel).resize((INCEPTION_SIZE,) * 2, Image.Resampling.BICUBIC)
+        for channel in levels(image).numpy()
+    ]
+    return torch.from_numpy(np.stack([np.asarray(channel) for channel in channels])).clamp(0, 255)
+
+
+def pytorch_fid_resize(image: Image.Image) -> Tensor:
+    """Return float32 (3, 299, 299) in 0..255: clean-fid's `legacy_pytorch` rule.
+
+    Bilinear between four neighbours however much it shrinks, so it aliases.
+    """
+    size = (INCEPTION_SIZE, INCEPTION_SIZE)
+    return functional.interpolate(
+        levels(image)[None], size, mode="bilinear", align_corners=False
+    ).squeeze(0)
+
+
+def torch_fidelity_resize(image: Image.Image) -> Tensor:
+    """Return float32 (3, 299, 299) in 0..255: TensorFlow 1's bilinear, as torch-fidelity has it.
+
+    It aliases too, and its grid starts at the corner of the first pixel instead of its centre.
+    """
+    size = (INCEPTION_SIZE, INCEPTION_SIZE)
+    return interpolate_bilinear_2d_like_tensorflow1x(
+        levels(image)[None], size=size, align_corners=False
+    ).squeeze(0)

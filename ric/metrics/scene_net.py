@@ -1,0 +1,78 @@
+"""A scene classifier in the place of Inception and LPIPS, for `--preset tiny`.
+
+It has only seen drawn scenes, and its numbers compare with nothing published: every score made
+with it carries its name.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import normalize
+from transformers import ResNetForImageClassification
+
+from ric.metrics.networks import SetFeatures, exact_inference, load_folder
+from ric.metrics.pairs import as_rgb
+from ric.metrics.resize_rules import levels
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+INPUT_SIZE = 64  # pixels; the tiny family's
+
+
+class SceneNet:
+    """A small ResNet: pooled features for FID, logits for IS, and a distance as LPIPS builds one.
+
+    Args:
+        path: A folder with a transformers `ResNetForImageClassification` (safetensors) that reads
+            pictures in [-1, 1].
+        device: Where it runs, in float32.
+
+    Raises:
+        RicError: the folder holds no such model.
+    """
+
+    kind = marker = "scene-net"
+    definition = f"scene classifier, PIL bicubic to {INPUT_SIZE}, input in [-1, 1]"
+
+    def __init__(self, path: Path, device: torch.device | str = "cpu") -> None:
+        """Load the network; see the class."""
+        self.model: ResNetForImageClassification = load_folder(
+            ResNetForImageClassification, path, device
+        )
+        self.device = torch.device(device)
+
+    @exact_inference()
+    def set_features(self, images: Sequence[Image.Image]) -> SetFeatures:
+        """Return features (N, W) and logits (N, C) of N pictures of any sizes."""
+        pixels_BCHW = self._pixels(images)
+        features = self.model.resnet(pixels_BCHW).pooler_output.flatten(1)
+        return SetFeatures(features.cpu(), self.model.classifier(features).cpu())
+
+    @exact_inference()
+    def distances(self, edited: Sequence[Image.Image], reference: Sequence[Image.Image]) -> Tensor:
+        """Return (N,) distances, 0 for equal pictures: LPIPS without its learned weights.
+
+        Each stage's activations are brought to length 1 at every place; the squared differences
+        are summed over channels, averaged over places and summed over stages.
+        """
+        ours, theirs = self._stages(edited), self._stages(reference)
+        per_stage = [
+            (mine - other).square().sum(dim=1).mean(dim=(1, 2))
+            for mine, other in zip(ours, theirs, strict=True)
+        ]
+        return torch.stack(per_stage).sum(dim=0).cpu()
+
+    def _stages(self, images: Sequence[Image.Image]) -> list[Tensor]:
+        outputs = self.model.resnet(self._pixels(images), output_hidden_states=True)
+        return [normalize(stage_BCHW, dim=1) for stage_BCHW in outputs.hidden_states]
+
+    def _pixels(self, images: Sequence[Image.Image]) -> Tensor:
+        size = (INPUT_SIZE, INPUT_SIZE)
+        resized = [as_rgb(image).resize(size, Image.Resampling.BICUBIC) for image in images]
+        return (torch.stack([levels(image) for image in resized]) / 127.5 - 1).to(self.device)

@@ -1,0 +1,147 @@
+"""Several editors' scores side by side, as the paper's tables set them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING
+
+from ric.metrics.scores import METRICS, THE_SIX, Score, Scores
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def best(rows: Sequence[Scores]) -> dict[str, set[str]]:
+    """Return, by the score's name, the labels of the best editors.
+
+    Equal numbers are best together, to the digits printed. With fewer than two editors nothing is
+    best; the identity and the ground truth are no editors.
+    """
+    editors = [row for row in rows if row.role == "editor"]
+    winners: dict[str, set[str]] = {}
+    for name in column_names(rows) if len(editors) > 1 else ():
+        held = {row.label: score for row in editors if (score := _find(row, name))}
+        values = {label: score for label, score in held.items() if score.value is not None}
+        if values:
+            first = next(iter(values.values()))
+            pick = max if first.direction == "up" else min
+            top = pick(values.values(), key=lambda score: score.value or 0.0).value
+            shown = f"{top:.{METRICS[first.key].digits}f}"
+            winners[name] = {
+                label for label, score in values.items() if score.number.split(" ")[0] == shown
+            }
+    return winners
+
+
+def column_names(rows: Sequence[Scores]) -> list[str]:
+    """Return every score's name once, in the order of `METRICS`."""
+    places = {score.name: score.key for row in rows for score in row.scores}
+    order = list(METRICS)
+    return sorted(places, key=lambda name: order.index(places[name]))
+
+
+def to_csv(rows: Sequence[Scores]) -> str:
+    """Return one line a score: label, metric, value, interval, N and what it means."""
+    columns = ["label", "role", "metric", "value", "low", "high", "std", "n", "direction"]
+    columns += ["definition", "note", "unavailable"]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        for score in row.scores:
+            named = {"label": row.label, "role": row.role, "metric": score.name}
+            writer.writerow({**named, **score.as_dict()})
+    return text.getvalue()
+
+
+def to_markdown(rows: Sequence[Scores]) -> str:
+    """Return the six in a table, the other scores in a second one, then what each one means."""
+    names = column_names(rows)
+    six = [name for name in names if _is_paper_column(rows, name)]
+    others = [name for name in names if name not in six]
+    parts = [_markdown_table(rows, six)]
+    if others:
+        parts.append(_markdown_table(rows, others))
+    meanings = [f"- {line}" for line in _meanings(rows, names)]
+    return "\n\n".join([*parts, "\n".join(meanings)]) + "\n"
+
+
+def to_latex(rows: Sequence[Scores]) -> str:
+    """Return the six as a `tabular` with booktabs rules; the best editor is bold."""
+    names = [name for name in column_names(rows) if _is_paper_column(rows, name)]
+    winners = best(rows)
+    headings = [_first(rows, name).heading for name in names]
+    lines = [f"\\begin{{tabular}}{{l{'c' * len(names)}}}", "\\toprule"]
+    lines += [_latex_line(["", *map(_escape, headings)]), "\\midrule"]
+    for row in rows:
+        cells = []
+        for name in names:
+            score = _find(row, name)
+            number = (_escape(score.number) if score else "") or "--"
+            cells.append(f"\\textbf{{{number}}}" if row.label in winners.get(name, ()) else number)
+        lines.append(_latex_line([_escape(row.label), *cells]))
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
+
+
+def _markdown_table(rows: Sequence[Scores], names: Sequence[str]) -> str:
+    winners = best(rows)
+    lines = ["| | " + " | ".join(_first(rows, name).heading for name in names) + " |"]
+    lines.append("|---" * (len(names) + 1) + "|")
+    for row in rows:
+        cells = [_cell(_find(row, name), bold=row.label in winners.get(name, ())) for name in names]
+        lines.append("| " + " | ".join([row.label.replace("|", "\\|"), *cells]) + " |")
+    return "\n".join(lines)
+
+
+def _cell(score: Score | None, *, bold: bool) -> str:
+    if score is None:
+        return "not available: not scored"
+    if score.value is None:
+        return f"not available: {score.unavailable}".replace("|", "\\|")
+    digits = METRICS[score.key].digits
+    number = f"**{score.number}**" if bold else score.number
+    if score.interval is None:
+        return number
+    low, high = score.interval
+    return f"{number} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _meanings(rows: Sequence[Scores], names: Sequence[str]) -> list[str]:
+    """Return a line a score: N of each editor (once where all agree), definition, notes."""
+    lines = []
+    for name in names:
+        held = [score for row in rows if (score := _find(row, name)) and score.value is not None]
+        if held:
+            counts = "/".join(dict.fromkeys(str(score.n) for score in held))
+            notes = dict.fromkeys(score.note for score in held if score.note)
+            tail = "".join(f" {note}" for note in notes)
+            lines.append(f"{name} (N = {counts}): {held[0].definition}.{tail}")
+    return [*lines, "[low, high]: 95 % bootstrap interval of the mean over the samples."]
+
+
+def _is_paper_column(rows: Sequence[Scores], name: str) -> bool:
+    """Tell the six from the rest; of two scores with one key, as two IS, the first is the six's."""
+    key = _first(rows, name).key
+    firsts = {row[key].name for row in rows if any(score.key == key for score in row.scores)}
+    return key in THE_SIX and name in firsts
+
+
+def _first(rows: Sequence[Scores], name: str) -> Score:
+    return next(score for row in rows if (score := _find(row, name)))
+
+
+def _find(row: Scores, name: str) -> Score | None:
+    return next((score for score in row.scores if score.name == name), None)
+
+
+def _latex_line(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + " \\\\"
+
+
+def _escape(text: str) -> str:
+    """Return text that LaTeX prints as it stands."""
+    special = {"\\": "\\textbackslash{}", "↑": "$\\uparrow$", "↓": "$\\downarrow$", "±": "$\\pm$"}
+    special |= {character: f"\\{character}" for character in "&%$#_{}"}
+    special |= {"~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
+    return "".join(special.get(character, character) for character in text)

@@ -1,0 +1,136 @@
+"""One editor's scores, each with all that is needed to read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+Role = Literal["editor", "identity", "ground-truth"]
+
+
+class Metric(NamedTuple):
+    """How a metric is shown, and which way is better."""
+
+    heading: str
+    higher_is_better: bool
+    digits: int
+
+
+# In the order of the columns; the first six are the paper's.
+METRICS = {
+    "clip_i": Metric("CLIP-I", True, 4),
+    "dino": Metric("DINO", True, 4),
+    "clip_t": Metric("CLIP-T", True, 4),
+    "lpips": Metric("LPIPS", False, 4),
+    "fid": Metric("FID", False, 2),
+    "is": Metric("IS", True, 2),
+    "clip_i_source": Metric("CLIP-I to source", True, 4),
+    "clip_i_target": Metric("CLIP-I to target", True, 4),
+    "dino_source": Metric("DINO to source", True, 4),
+    "dino_target": Metric("DINO to target", True, 4),
+    "l1": Metric("L1", False, 4),
+    "l2": Metric("L2", False, 4),
+    "psnr_outside": Metric("PSNR outside the mask, dB", True, 2),
+}
+THE_SIX = ("clip_i", "dino", "clip_t", "lpips", "fid", "is")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One number of one editor, with all that is needed to read it.
+
+    Attributes:
+        key: The metric, a key of `METRICS`.
+        definition: The network, the resize and the reference in one line.
+        value: The score; None where there is none, and then `unavailable` says why.
+        n: How many samples it speaks for.
+        marker: The network's or the rule's name where it is not the published one.
+        interval: 95 % bootstrap interval of a mean.
+        std: Standard deviation over splits (IS only).
+        note: What the reader must know beside the number.
+        unavailable: Why there is no value.
+    """
+
+    key: str
+    definition: str = ""
+    value: float | None = None
+    n: int = 0
+    marker: str = ""
+    interval: tuple[float, float] | None = None
+    std: float | None = None
+    note: str | None = None
+    unavailable: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The metric with its marker, as in `fid[scene-net]`."""
+        return self.key + self._bracket
+
+    @property
+    def heading(self) -> str:
+        """The column's title with its arrow, as in `FID[scene-net] (down arrow)`."""
+        metric = METRICS[self.key]
+        return f"{metric.heading}{self._bracket} {'↑' if metric.higher_is_better else '↓'}"
+
+    @property
+    def direction(self) -> Literal["up", "down"]:
+        """Which way is better."""
+        return "up" if METRICS[self.key].higher_is_better else "down"
+
+    @property
+    def number(self) -> str:
+        """The value as it is printed, or an empty string."""
+        if self.value is None:
+            return ""
+        digits = METRICS[self.key].digits
+        spread = "" if self.std is None else f" ± {self.std:.{digits}f}"
+        return f"{self.value:.{digits}f}{spread}"
+
+    @property
+    def _bracket(self) -> str:
+        return f"[{self.marker}]" if self.marker else ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the score as JSON-ready values; what it does not have is left out."""
+        optional = {
+            "low": self.interval and self.interval[0],
+            "high": self.interval and self.interval[1],
+            "std": self.std,
+            "note": self.note,
+            "unavailable": self.unavailable,
+        }
+        return {
+            "value": self.value,
+            "n": self.n,
+            "direction": self.direction,
+            "definition": self.definition,
+            **{key: value for key, value in optional.items() if value is not None},
+        }
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All scores of one editor.
+
+    Attributes:
+        label: What the table calls it.
+        scores: In the order of the columns.
+        role: `identity` (the unedited source) and `ground-truth` stand beside the editors and
+            are never marked as best.
+    """
+
+    label: str
+    scores: tuple[Score, ...]
+    role: Role = "editor"
+
+    def __getitem__(self, name: str) -> Score:
+        """Return a score by name (`fid[scene-net]`), or by key (`fid`: the first of them)."""
+        for score in self.scores:
+            if name in (score.name, score.key):
+                return score
+        raise KeyError(name)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return label, role and every score by name as JSON-ready values."""
+        scores = {score.name: score.as_dict() for score in self.scores}
+        return {"label": self.label, "role": self.role, "scores": scores}

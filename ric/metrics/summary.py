@@ -1,0 +1,174 @@
+"""From a set of samples to its scores: means with intervals, FID and IS, or why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ric.errors import RicError
+from ric.metrics.bootstrap import bootstrap_interval
+from ric.metrics.encode_once import SetRow
+from ric.metrics.fid import fid_from_features
+from ric.metrics.inception_score import SPLITS, inception_score
+from ric.metrics.networks import Judges, Network, SetEncoder, Unavailable
+from ric.metrics.scores import Score
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from ric.config import Reference
+
+# Below Inception's width the covariances lack rank, and FID is mostly small-sample bias.
+FID_SPEAKS_FROM = 2048
+# Whose rule a score without a marker follows.
+FID_RULE, IS_RULE = "clean", "torch-fidelity"
+
+PIXEL_DEFINITION = {
+    "l1": "mean absolute difference of levels in [0, 1]",
+    "l2": "mean squared difference of levels in [0, 1]",
+    "psnr_outside": "peak signal-to-noise ratio where the mask is black, at most 100 dB",
+}
+
+
+def summarise(
+    rows: Sequence[dict[str, Any]],
+    set_rows: Sequence[SetRow],
+    judges: Judges,
+    *,
+    reference: Reference,
+    cut_texts: int = 0,
+    seed: int = 0,
+) -> list[Score]:
+    """Return every score of one editor: the six of the paper's tables first.
+
+    Args:
+        rows: One dict a sample, in the order of sorted ids.
+        set_rows: As `rows`.
+        judges: The networks that made them.
+        reference: Which picture `clip_i`, `dino`, `lpips`, `l1` and `l2` compare with.
+        cut_texts: How many texts were too long for CLIP.
+        seed: Of the bootstrap intervals.
+    """
+    other = "source" if reference == "target" else "target"
+
+    def mean(key: str, judge: Network | Unavailable | None, needs: str) -> Score:
+        return mean_score(rows, key, judge, needs=needs, seed=seed)
+
+    clip_t = mean("clip_t", judges.clip, "text")
+    if cut_texts:
+        note = f"{cut_texts} texts were cut to what the network reads."
+        clip_t = replace(clip_t, note=f"{clip_t.note} {note}" if clip_t.note else note)
+    scores = [
+        mean("clip_i", judges.clip, reference),
+        mean("dino", judges.dino, reference),
+        clip_t,
+        mean("lpips", judges.lpips, reference),
+        fid_score(set_rows, judges.fid),
+        is_score([row.is_logits for row in set_rows], judges.inception_score),
+    ]
+    if not isinstance(judges.fid, Unavailable) and judges.fid is not judges.inception_score:
+        # FID's own pass has the classes too: a second IS for nothing
+        scores.append(is_score([row.logits for row in set_rows], judges.fid))
+    return [
+        *scores,
+        mean(f"clip_i_{other}", judges.clip, other),
+        mean(f"dino_{other}", judges.dino, other),
+        mean("l1", None, reference),
+        mean("l2", None, reference),
+        mean("psnr_outside", None, "mask"),
+    ]
+
+
+def mean_score(
+    rows: Sequence[dict[str, Any]],
+    key: str,
+    judge: Network | Unavailable | None,
+    *,
+    needs: str,
+    seed: int = 0,
+) -> Score:
+    """Return the mean of one column over the samples that have it, with its interval.
+
+    Args:
+        rows: One dict a sample; a value may be None.
+        key: The column.
+        judge: Its network; None where it needs none.
+        needs: What a sample must have for this score: `target`, `source`, `text` or `mask`.
+        seed: Of the interval.
+    """
+    if isinstance(judge, Unavailable):
+        return Score(key=key, unavailable=judge.reason)
+    marker = judge.marker if judge else ""
+    values = [row[key] for row in rows if row[key] is not None]
+    if not values:
+        reason = f"no sample has a {needs}" if rows else "no sample was scored"
+        return Score(key=key, marker=marker, unavailable=reason)
+    against = "source, outside the mask" if needs == "mask" else needs
+    missing = len(rows) - len(values)
+    return Score(
+        key=key,
+        marker=marker,
+        value=float(np.mean(values)),
+        n=len(values),
+        interval=bootstrap_interval(values, seed=seed),
+        definition=f"edited and {against}: {judge.definition if judge else PIXEL_DEFINITION[key]}",
+        note=f"{missing} of {len(rows)} samples have no {needs}." if missing else None,
+    )
+
+
+def fid_score(set_rows: Sequence[SetRow], judge: SetEncoder | Unavailable) -> Score:
+    """Return the FID of the edited set and the target set, over the samples that have both."""
+    if isinstance(judge, Unavailable):
+        return Score(key="fid", unavailable=judge.reason)
+    marker = "" if judge.kind == FID_RULE else judge.kind
+    both = [
+        (row.features, row.target_features)
+        for row in set_rows
+        if row.features is not None and row.target_features is not None
+    ]
+    if not both:
+        reason = "no sample has a target" if set_rows else "no sample was scored"
+        return Score(key="fid", marker=marker, unavailable=reason)
+    edited, targets = (torch.stack(side).numpy() for side in zip(*both, strict=True))
+    try:
+        value, count, _ = fid_from_features(edited, targets)
+    except RicError as error:
+        return Score(key="fid", marker=marker, unavailable=error.message)
+    few = f"Below {FID_SPEAKS_FROM:,} pictures FID is mostly small-sample bias: N = {count}, and"
+    return Score(
+        key="fid",
+        marker=marker,
+        value=value,
+        n=count,
+        definition=f"edited set and target set: {judge.definition}",
+        note=f"{few} it compares only with FIDs at this N." if count < FID_SPEAKS_FROM else None,
+    )
+
+
+def is_score(logits: Sequence[Tensor | None], judge: SetEncoder | Unavailable) -> Score:
+    """Return the Inception score of the edited set; `logits` in the order of sorted ids."""
+    if isinstance(judge, Unavailable):
+        return Score(key="is", unavailable=judge.reason)
+    marker = "" if judge.kind == IS_RULE else judge.kind
+    held = [row for row in logits if row is not None]
+    if not held:
+        return Score(key="is", marker=marker, unavailable="no sample was scored")
+    score = inception_score(torch.stack(held))
+    splits = min(SPLITS, score.n)
+    return Score(
+        key="is",
+        marker=marker,
+        value=score.mean,
+        std=score.std,
+        n=score.n,
+        definition=f"edited set, mean and std over {splits} splits: {judge.definition}",
+        note=f"{score.n} pictures make splits of about {score.n // splits}: a split of one scores"
+        " 1 whatever it shows."
+        if score.n < 2 * SPLITS
+        else None,
+    )

@@ -1,0 +1,53 @@
+"""Where the model that a flag names lies: a run's artifact, the tiny family, a folder, the hub."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ric.run_dir import find_artifact
+from ric.weights import resolve_weights, revision_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ric.run_dir import RunDir
+
+
+def locate_model(
+    name: str,
+    run: RunDir,
+    *,
+    tiny: str,
+    artifact: str | None = None,
+    weights_dir: str | None = None,
+    needs: str = "",
+) -> Path:
+    """Find the folder of a model, and note in `run` what was taken.
+
+    Args:
+        name: `tiny`, a run (path, number, `@command`), a local folder, or a hub id.
+        run: The run that will use it.
+        tiny: Which member of the tiny family `tiny` means here.
+        artifact: What to take from a run.
+        weights_dir: A folder looked in before the hub's cache.
+        needs: What it is needed for, named in the error when it cannot be had.
+
+    Raises:
+        RicError: it is nowhere, or only as a pickle.
+    """
+    path = None
+    if name == "tiny":
+        # building the family imports diffusers and transformers, seconds that others need not pay
+        from ric.tiny_family import tiny_family
+
+        path = tiny_family() / tiny
+    elif artifact is not None:
+        path = find_artifact(name, artifact, run.runs_dir)
+        if path is not None:
+            parents = [*run.record["parents"], str(path.parent)]
+            run.note(parents=list(dict.fromkeys(parents)))
+    if path is None:
+        path = resolve_weights(name, weights_dir=weights_dir, needs=needs)
+    weights = run.record.get("weights", {})
+    run.note(weights={**weights, tiny: {"id": name, "revision": revision_of(path)}})
+    return path

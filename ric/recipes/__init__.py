@@ -1,0 +1,1 @@
+"""One recipe per command: what it does, told in the nouns of the paper."""

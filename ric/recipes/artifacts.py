@@ -1,0 +1,85 @@
+"""Writing what the next command reads: aside first, then renamed, with a card that says whence."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ric.method.judge import Judge
+    from ric.run_dir import RunDir
+
+
+@contextmanager
+def artifact_folder(run: RunDir, name: str) -> Iterator[Path]:
+    """Yield an empty folder that becomes `<run>/<name>` when the block ends well."""
+    aside = run.path / f".{name}"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    yield aside
+    final = run.path / name
+    if final.exists():
+        shutil.rmtree(final)
+    aside.rename(final)
+
+
+def write_judge(judge: Judge, run: RunDir, name: str, *, base: str) -> Path:
+    """Save a fitted judge with its card and return its folder."""
+    with artifact_folder(run, name) as folder:
+        judge.save_pretrained(folder)
+        (folder / "README.md").write_text(judge_card(run, name, base), encoding="utf-8")
+    run.note(truncated_texts=judge.truncated_texts)
+    return run.path / name
+
+
+def judge_card(run: RunDir, name: str, base: str) -> str:
+    """Write a judge's model card: what it was fitted on, how, and how well it retrieves."""
+    data, config = run.record["data"], run.record["config"]
+    lines = [
+        "---",
+        f"base_model: {base}",
+        "library_name: ric",
+        "---",
+        f"# {name}",
+        "",
+        f"Fitted by `ric {run.record['command']}` (Region in Context, arXiv 2510.16772, Eq. 11).",
+        "",
+        f"- data: {data['name']}, fingerprint `{data['fingerprint'][:16]}`,"
+        f" split {config['split']}, {sum(1 for _ in run.rows('samples'))} samples",
+        *(f"- {key}: {config[key]}" for key in config if key not in ("data", "split", "preset")),
+        "",
+        "| step | phase | figure | value |",
+        "|---|---|---|---|",
+    ]
+    for row in run.metrics():
+        for key, value in row.items():
+            if "recall" in key or "rank" in key:
+                lines.append(f"| {row['step']} | {row['phase']} | {key} | {value:.3f} |")
+    return "\n".join(lines) + "\n"
+
+
+def pipeline_card(run: RunDir, base: str) -> str:
+    """Write a trained pipeline's model card."""
+    data, config = run.record["data"], run.record["config"]
+    return "\n".join(
+        [
+            "---",
+            f"base_model: {base}",
+            "library_name: diffusers",
+            "pipeline_tag: image-to-image",
+            "---",
+            "# InstructPix2Pix, fine-tuned by Region in Context",
+            "",
+            f"Fine-tuned by `ric {run.record['command']}` (arXiv 2510.16772, Eq. 10) from {base};"
+            " the licence of the base holds.",
+            "",
+            f"- data: {data['name']}, fingerprint `{data['fingerprint'][:16]}`,"
+            f" split {config['split']}, {sum(1 for _ in run.rows('samples'))} samples",
+            *(f"- {key}: {config[key]}" for key in config if key not in ("data", "split")),
+            "",
+        ]
+    )

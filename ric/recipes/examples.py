@@ -1,0 +1,174 @@
+"""The samples a recipe works on: decoded once, checked, squared; what fails is listed and skipped.
+
+Every picture is decoded a single time, into 8-bit tensors of the training size; the loops never
+touch a file again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ric.data.batches import Square, to_square
+from ric.data.sample import EditSample, load_samples
+from ric.errors import RicError, SampleError
+from ric.method.region_box import grow_box, tightest_box
+from ric.rows import read_rows
+from ric.run_dir import find_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ric.config import CommandConfig, RegionText, SplitName
+    from ric.progress import Progress
+    from ric.run_dir import RunDir
+
+    Box = tuple[int, int, int, int]
+
+# choice 2: a derived box over this share of the picture says nothing about where the edit is
+UNLOCALISED = 0.6
+
+
+@dataclass(frozen=True)
+class Example:
+    """A sample ready for training.
+
+    Attributes:
+        square: Source, target and mask as S x S tensors.
+        box: The region in pixels of the square; None when the derived one is unlocalised.
+        region_text: t_r, None when the sample has none.
+        scene_text: t_f, None when the sample has none.
+    """
+
+    id: str
+    group: str
+    instruction: str
+    square: Square
+    box: Box | None
+    region_text: str | None
+    scene_text: str | None
+
+
+def read_samples(
+    config: CommandConfig, run: RunDir, *, split: SplitName | None = None
+) -> Iterator[EditSample]:
+    """Stream DATA as the config says; rows that cannot be read become failures of the run."""
+    samples = load_samples(
+        config.data,
+        split=split or config.split,
+        limit=config.limit,
+        columns=config.columns,
+        max_pixels=config.max_pixels,
+        ignore_signature=config.ignore_signature,
+        on_failure=run.fail,
+    )
+    run.note(data={"name": samples.name, "fingerprint": samples.fingerprint})
+    yield from samples
+
+
+def read_descriptions(reference: str | None, run: RunDir) -> dict[str, str] | None:
+    """Read the paragraphs of a describe run by sample id; None when none is named.
+
+    Raises:
+        RicError: the reference is no run, or the run has no descriptions.
+    """
+    if reference is None:
+        return None
+    path = find_run(reference, run.runs_dir)
+    if path is None:
+        raise RicError(f"No run at {reference!r}.", "See which there are: ric runs ls")
+    texts = {row["id"]: row["scene_text"] for row in read_rows(path, "descriptions")}
+    if not texts:
+        raise RicError(f"{path} has no descriptions.", "Make them: ric describe DATA")
+    run.note(parents=[*run.record["parents"], str(path)])
+    return texts
+
+
+def load_examples(
+    config: CommandConfig,
+    run: RunDir,
+    progress: Progress,
+    *,
+    split: SplitName,
+    size: int,
+    fit: str,
+    region_text: RegionText | None = None,
+    descriptions: dict[str, str] | None = None,
+    require: tuple[str, ...] = (),
+) -> list[Example]:
+    """Decode every usable sample of a split into memory.
+
+    Args:
+        config: DATA, its limits and columns.
+        run: Gets a failure row per sample that cannot be used.
+        progress: Told about each sample.
+        split: Which samples.
+        size: S of the squares.
+        fit: `squash` or `crop`.
+        region_text: Which text is t_r; None when region texts and boxes play no part.
+        descriptions: t_f by id, before the data's own.
+        require: `region_text`, `scene_text`, `box`: a sample without it is a failure.
+    """
+    examples = []
+    with progress.stage(f"decoding {split}", unit="samples") as stage:
+        for sample in read_samples(config, run, split=split):
+            try:
+                example = _example(sample, size, fit, region_text)
+                if descriptions is not None:
+                    example = replace(
+                        example, scene_text=descriptions.get(sample.id, sample.scene_text)
+                    )
+                for name in require:
+                    if getattr(example, name) is None:
+                        raise SampleError(sample.id, "texts" if "text" in name else "mask",
+                                          _MISSING[name])  # fmt: skip
+            except SampleError as error:
+                run.fail(error)
+                continue
+            examples.append(example)
+            stage.advance()
+    return examples
+
+
+_MISSING = {
+    "region_text": "it has no region_text (use --region-text instruction, or add the column)",
+    "scene_text": "it has no scene_text (make one with ric describe, or add the column)",
+    "box": f"its derived mask's box covers over {UNLOCALISED:.0%} of the picture: unlocalised",
+}
+
+
+def _example(sample: EditSample, size: int, fit: str, region_text: RegionText | None) -> Example:
+    square = to_square(sample, size, fit, need_mask=region_text is not None)
+    box = None
+    if region_text is not None:
+        box = grow_box(tightest_box(square.mask[0]), size, size)
+        x_min, y_min, x_max, y_max = box
+        share = (x_max - x_min) * (y_max - y_min) / size**2
+        if sample.mask_origin == "derived" and share > UNLOCALISED:
+            box = None
+    return Example(
+        id=sample.id,
+        group=sample.group(),
+        instruction=sample.instruction,
+        square=square,
+        box=box,
+        region_text=sample.instruction if region_text == "instruction" else sample.region_text,
+        scene_text=sample.scene_text,
+    )
+
+
+def enough(examples: list[Example], run: RunDir, least: int = 2) -> list[Example]:
+    """Return the examples when there are at least `least`.
+
+    Raises:
+        RicError: there are fewer; says how many were lost and why.
+    """
+    if len(examples) < least:
+        reasons = [f"{row['id']}: {row['reason']}" for row in run.rows("failures")]
+        lost = f" {len(reasons)} were lost: {'; '.join(reasons[:3])}" if reasons else ""
+        raise RicError(
+            f"{len(examples)} usable samples in {run.record['config']['data']} "
+            f"(split {run.record['config']['split']}); at least {least} are needed.{lost}",
+            "See failures.jsonl in the run, or choose another split: --split all",
+        )
+    return examples

@@ -1,0 +1,91 @@
+"""`ric fit-blip`: fit the scene judge on whole target pictures and their paragraphs (Sec. 3.2.1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from ric.data.batches import to_unit
+from ric.device import autocast, pick_device
+from ric.method.scene_encoder import SceneEncoder
+from ric.models import locate_model
+from ric.progress import Progress, Silent
+from ric.recipes.artifacts import write_judge
+from ric.recipes.contrastive_epochs import Phase, contrastive_epochs
+from ric.recipes.examples import Example, enough, load_examples, read_descriptions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from ric.config import FitBlipConfig, SplitName
+    from ric.run_dir import RunDir
+
+
+def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = None) -> Path:
+    """Fit the scene judge on DATA and return the folder `scene_encoder` of the run.
+
+    Raises:
+        RicError: fewer than two usable samples, a model that cannot be had, or a loss that is not
+            finite ten times in a row.
+        Interrupted: asked to stop; the run resumes from its checkpoint.
+    """
+    progress = progress or Silent()
+    device = pick_device(config.device)
+    blip = locate_model(
+        config.blip, run, tiny="scene_blip", weights_dir=config.weights, needs="fit-blip"
+    )
+    judge = SceneEncoder.from_blip(
+        blip, max_text_tokens=config.max_text_tokens, temperature=config.temperature
+    ).to(device)
+    judge.eval()  # BLIP's dropout is 0; repeating a command repeats its result
+
+    descriptions = read_descriptions(config.descriptions, run)
+    examples = enough(_examples(config, run, progress, config.split, descriptions), run)
+    held_out = (
+        _examples(config, run, progress, "val", descriptions) if config.split == "train" else []
+    )
+    for example in examples:
+        run.append("samples", {"id": example.id, "group": example.group})
+
+    def embed(items: Sequence[Example]) -> tuple[Tensor, Tensor]:
+        images = torch.stack([to_unit(item.square.target) for item in items]).to(device)
+        texts = [item.scene_text or "" for item in items]
+        return judge.encode_image(images), judge.encode_text(texts)
+
+    phase = Phase("all", config.epochs, config.lr, [judge.logit_scale, *judge.backbone_parameters()])
+    contrastive_epochs(
+        judge,
+        examples,
+        held_out,
+        [phase],
+        config,
+        run,
+        progress,
+        embed=embed,
+        text_of=lambda item: item.scene_text or "",
+        device=device,
+    )
+    return write_judge(judge, run, "scene_encoder", base=config.blip)
+
+
+def _examples(
+    config: FitBlipConfig,
+    run: RunDir,
+    progress: Progress,
+    split: SplitName,
+    descriptions: dict[str, str] | None,
+) -> list[Example]:
+    return load_examples(
+        config,
+        run,
+        progress,
+        split=split,
+        size=config.image_size,
+        fit=config.fit,
+        descriptions=descriptions,
+        require=("scene_text",),
+    )

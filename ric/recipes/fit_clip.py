@@ -1,0 +1,96 @@
+"""`ric fit-clip`: fit the region judge, first its fusion, then all of it (Sec. 3.2.1, 3.2.2).
+
+Both views are of the *target* picture (choice 3): the crop of its edited region and the whole of
+it, against the region's text.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from ric.data.batches import to_unit
+from ric.device import pick_device
+from ric.method.region_encoder import RegionEncoder
+from ric.models import locate_model
+from ric.progress import Progress, Silent
+from ric.recipes.artifacts import write_judge
+from ric.recipes.contrastive_epochs import Phase, contrastive_epochs
+from ric.recipes.examples import Example, enough, load_examples
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from ric.config import FitClipConfig, SplitName
+    from ric.run_dir import RunDir
+
+
+def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = None) -> Path:
+    """Fit the region judge on DATA and return the folder `region_encoder` of the run.
+
+    Raises:
+        RicError: fewer than two usable samples, a model that cannot be had, or a loss that is not
+            finite ten times in a row.
+        Interrupted: asked to stop; the run resumes from its checkpoint.
+    """
+    progress = progress or Silent()
+    device = pick_device(config.device)
+    clip = locate_model(
+        config.clip, run, tiny="region_clip", weights_dir=config.weights, needs="fit-clip"
+    )
+    judge = RegionEncoder.from_clip(
+        clip,
+        gated=config.gated_fusion,
+        num_heads=config.num_heads,
+        temperature=config.temperature,
+        seed=config.seed,
+    ).to(device)
+    judge.eval()  # CLIP has no dropout; nothing here depends on the mode but libraries' defaults
+
+    examples = enough(_examples(config, run, progress, config.split), run)
+    held_out = _examples(config, run, progress, "val") if config.split == "train" else []
+    for example in examples:
+        run.append("samples", {"id": example.id, "group": example.group})
+
+    def embed(items: Sequence[Example]) -> tuple[Tensor, Tensor]:
+        images = torch.stack([to_unit(item.square.target) for item in items]).to(device)
+        visual = judge.encode_region(images, [item.box for item in items if item.box])
+        return visual, judge.encode_text([item.region_text or "" for item in items])
+
+    fusion, backbone = list(judge.fusion_parameters()), list(judge.backbone_parameters())
+    phases = [
+        Phase("fusion", config.fusion_epochs, config.fusion_lr, fusion),
+        Phase("joint", config.joint_epochs, config.joint_lr, [*fusion, *backbone]),
+    ]
+    contrastive_epochs(
+        judge,
+        examples,
+        held_out,
+        [phase for phase in phases if phase.epochs],
+        config,
+        run,
+        progress,
+        embed=embed,
+        text_of=lambda item: item.region_text or "",
+        device=device,
+    )
+    return write_judge(judge, run, "region_encoder", base=config.clip)
+
+
+def _examples(
+    config: FitClipConfig, run: RunDir, progress: Progress, split: SplitName
+) -> list[Example]:
+    return load_examples(
+        config,
+        run,
+        progress,
+        split=split,
+        size=config.image_size,
+        fit=config.fit,
+        region_text=config.region_text,
+        require=("region_text", "box"),
+    )

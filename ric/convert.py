@@ -22,7 +22,7 @@ import pickle
 import shutil
 import zipfile
 from collections import Counter, OrderedDict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -106,7 +106,8 @@ def convert_to_safetensors(file: Path, out: Path) -> ConvertReport:
     plans: dict[str, _Plan] = {}
     dropped: list[str] = []
     for name, value in _leaves(_state_dict_of(checkpoint.content), ""):
-        if isinstance(value, _Plan) and value.kept and name not in {*plans, "__metadata__"}:
+        free = name not in plans and name != "__metadata__"
+        if isinstance(value, _Plan) and value.kept and free:
             plans[name] = value
         else:
             dropped.append(name)
@@ -483,6 +484,7 @@ def _view(plan: _Plan, data: Tensor, limit: int) -> Tensor:
 
 def _write_once(tensors: dict[str, Tensor], out: Path) -> None:
     """Write aside, sync, rename; leave an existing file alone unless it is the same."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     aside = out.with_name(f".{out.name}.{os.getpid()}.part")
@@ -496,12 +498,10 @@ def _write_once(tensors: dict[str, Tensor], out: Path) -> None:
                 f"{out} exists and holds something else.", "Name another file, or delete it first."
             )
         os.replace(aside, out)
-    except OSError as error:
-        raise RicError(f"Cannot write {out}: {error.strerror or error}.") from None
-    except Exception as error:
-        if isinstance(error, RicError):
-            raise
-        # safetensors wraps a full disk in an error class of its own
-        raise RicError(f"Cannot write {out}: {error}.") from None
+    except (OSError, SafetensorError) as error:
+        # safetensors wraps a full disk in its own class
+        reason = getattr(error, "strerror", None) or error
+        raise RicError(f"Cannot write {out}: {reason}.") from None
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink()

@@ -22,6 +22,7 @@ import re
 import shutil
 import socket
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -663,8 +664,8 @@ def _fetch_snapshot(weight: Weight, patterns: tuple[str, ...]) -> Path:
             f"The hub has no public repository {weight.id}.",
             "Check the spelling; for a private one set HF_TOKEN.",
         ) from None
-    except (OSError, ValueError, RuntimeError) as error:
-        # huggingface_hub's errors are OSErrors, its HTTP client's RuntimeErrors
+    except Exception as error:
+        # the hub, its HTTP client, its storage and the disk fail in classes of their own
         raise RicError(
             f"Fetching {weight.id} failed: {_first_line(error)}.",
             f"Repeat it to go on where it stopped: ric weights get {weight.id}",
@@ -673,6 +674,7 @@ def _fetch_snapshot(weight: Weight, patterns: tuple[str, ...]) -> Path:
 
 def _fetch_file(weight: Weight, progress: Progress) -> Path:
     """Download one published file into torch's cache, checked against the hash in its name."""
+    from http.client import HTTPException
     from urllib.request import urlopen
 
     assert weight.url is not None
@@ -696,13 +698,14 @@ def _fetch_file(weight: Weight, progress: Progress) -> Path:
         if problem:
             raise RicError(f"{weight.id} arrived broken: {problem}.", "Fetch it again.")
         os.replace(partial, target)
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         raise RicError(
             f"Fetching {weight.id} failed: {_first_line(error)}.",
             f"Repeat it: ric weights get {weight.id}",
         ) from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
     return target
 
 

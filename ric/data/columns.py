@@ -24,7 +24,7 @@ TEXTS = (
 )  # fmt: skip
 FIELDS = ("id", *PICTURES, *TEXTS)
 
-_LONGEST_ID = 200   # bytes; a file name may have 255, and outputs add to the id
+_LONGEST_ID = 200  # bytes; a file name may have 255, and outputs add to the id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +79,7 @@ def require_columns(columns: Columns, have: list[str], where: str) -> None:
     """
     missing = [theirs for theirs in columns.names.values() if theirs not in have]
     if missing:
-        raise RicError(
-            f"{where} has no column {missing[0]!r}.", f"Its columns: {', '.join(have)}."
-        )
+        raise RicError(f"{where} has no column {missing[0]!r}.", f"Its columns: {', '.join(have)}.")
     if "source" not in columns.names:
         raise RicError(
             f"No column of {where} is named as the source picture.",
@@ -133,16 +131,14 @@ def build_sample(
     }
     source = pictures.pop("source", None)
     if source is None:
-        raise SampleError(
-            name, "source", f"It has no source picture in {options.described_in}."
-        )
+        raise SampleError(name, "source", f"It has no source picture in {options.described_in}.")
     return EditSample(
         id=name,
         instruction=texts.pop("instruction") or "",
         **texts,
         pictures=Pictures(
             source=source,
-            **pictures,  # type: ignore[arg-type]
+            **pictures,
             mask_kind=columns.mask_kind,
             described_in=options.described_in,
             mask_column=columns.names.get("mask", "mask"),
@@ -165,7 +161,7 @@ def refuse_unsafe(name: str) -> None:
         raise SampleError(
             name, "metadata", "Its id cannot be a file name, and results are named by it."
         )
-    if len(name.encode(errors="replace")) > _LONGEST_ID:
+    if len(name.encode()) > _LONGEST_ID:
         raise SampleError(
             name[:40] + "...", "metadata", f"Its id is longer than {_LONGEST_ID} bytes."
         )
@@ -181,6 +177,11 @@ def _text(row: Row, columns: Columns, ours: str, name: str) -> str | None:
     if not isinstance(value, str):
         kind = type(value).__name__
         raise SampleError(name, "metadata", f"Its {columns.names[ours]} is a {kind}, not a text.")
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # JSON can escape half a character, which no file can hold
+        reason = f"Its {columns.names[ours]} holds half a character (a lone surrogate)."
+        raise SampleError(name, "metadata", reason) from None
     return value
 
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 MaskKind = Literal["image", "erased-black", "erased-white"]
 
-FULL_COVER = 0.99   # a mask over this share of the picture says nothing
+FULL_COVER = 0.99  # a mask over this share of the picture says nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,27 +55,27 @@ class Pictures:
     target: PictureSource | None = None
     mask: PictureSource | None = None
     context_mask: PictureSource | None = None
-    mask_kind: MaskKind = "image"       # how the mask says where: white, or an erased region
-    described_in: str = "metadata.jsonl"    # what the errors name
-    mask_column: str = "mask_file_name"     # what to add where there is no mask
+    mask_kind: MaskKind = "image"  # how the mask says where: white, or an erased region
+    described_in: str = "metadata.jsonl"  # what the errors name
+    mask_column: str = "mask_file_name"  # what to add where there is no mask
     target_column: str = "target_file_name"
     max_pixels: int = MAX_PIXELS
-    ignore_signature: bool = False      # choice 14: the corner strip is no part of any mask
+    ignore_signature: bool = False  # choice 14: the corner strip is no part of any mask
 
 
 @dataclass(frozen=True, kw_only=True)
 class EditSample:
     """A triplet (source, instruction, target) with its mask, texts and provenance."""
 
-    id: str                             # unique in its data set and safe as a file name
+    id: str  # unique in its data set and safe as a file name
     instruction: str
-    region_text: str | None = None      # t_r: a short description of the edited region
-    scene_text: str | None = None       # t_f: a paragraph about the target
+    region_text: str | None = None  # t_r: a short description of the edited region
+    scene_text: str | None = None  # t_f: a paragraph about the target
     source_text: str | None = None
     target_text: str | None = None
     editing_type: str | None = None
-    split: str | None = None            # the dataset's own: train, val or test
-    group_id: str | None = None         # samples of one photo share it
+    split: str | None = None  # the dataset's own: train, val or test
+    group_id: str | None = None  # samples of one photo share it
     pictures: Pictures = field(repr=False)
 
     @property
@@ -115,9 +115,7 @@ class EditSample:
         """
         if self.pictures.target is None:
             where, column = self.pictures.described_in, self.pictures.target_column
-            raise SampleError(
-                self.id, "target", f"No target in {where}. Add {column} to that row."
-            )
+            raise SampleError(self.id, "target", f"No target in {where}. Add {column} to that row.")
         return self._decode("target", self.pictures.target)
 
     def load_mask(self, *, pair: tuple[Image.Image, Image.Image] | None = None) -> Mask:

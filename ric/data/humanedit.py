@@ -30,7 +30,7 @@ def number_repeats() -> Callable[[Row], str | None]:
     rows_of: Counter[str] = Counter()
 
     def next_id(row: Row) -> str | None:
-        photo = row.get("IMAGE_ID")
+        photo = str(row.get("IMAGE_ID") or "")
         if not photo:
             return None
         rows_of[photo] += 1

@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 
 PictureSource = str | bytes | Path | Image.Image
 
-MAX_PIXELS = 64_000_000     # as CommandConfig.max_pixels: 64 million pixels, 8000x8000
+MAX_PIXELS = 64_000_000  # as CommandConfig.max_pixels: 64 million pixels, 8000x8000
 
 _FORMATS = (
     "PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000", "PPM", "TGA", "DIB",
 )  # fmt: skip
-_ORIENTATION = 0x0112       # the EXIF tag
-_SIDEWAYS = (5, 6, 7, 8)    # its values that swap width and height
+_WEB_SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp"}
+_ORIENTATION = 0x0112  # the EXIF tag
+_SIDEWAYS = (5, 6, 7, 8)  # its values that swap width and height
 _ICC_SPACES = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab "}
 
 # Held while Pillow's own size limit, one global for the whole process, is lifted.
@@ -63,7 +64,9 @@ def open_image(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> Image.
     try:
         return _as_srgb(image)
     except ImageError as error:
-        raise ImageError(f"{_label(source)} {error.message}") from None
+        raise ImageError(f"{_label(source)}: {error.message}") from None
+    except Exception as error:  # a palette or profile that Pillow cannot follow
+        raise ImageError(f"{_label(source)} has no colours: {_one_line(error)}.") from None
 
 
 def open_raw(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -75,7 +78,7 @@ def open_raw(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
         try:
             image.load()
             # a Pillow picture handed in belongs to the caller: never give back the same object
-            return _upright(image.copy())
+            return _upright(image.copy() if image is source else image)
         except Exception as error:  # Pillow's decoders raise whatever their format led them to
             reason = _one_line(error)
             raise ImageError(f"{_label(source)} is broken or truncated: {reason}.") from None
@@ -90,6 +93,16 @@ def picture_size(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> tupl
     with _opened(source, max_pixels) as image:
         width, height = image.size
         return (height, width) if _orientation(image) in _SIDEWAYS else (width, height)
+
+
+def web_suffix(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> str | None:
+    """Name the extension of a PNG, JPEG or WEBP file by its content; None for other formats.
+
+    Raises:
+        ImageError: As `picture_size`.
+    """
+    with _opened(source, max_pixels) as image:
+        return _WEB_SUFFIXES.get(image.format or "")
 
 
 def pixel_hash(image: Image.Image) -> str:
@@ -110,7 +123,7 @@ def read_bytes(source: str | bytes | Path) -> bytes:
         data = source
     else:
         try:
-            data = _fetch(source) if _is_url(source) else Path(source).read_bytes()
+            data = _fetch(str(source)) if _is_url(source) else Path(source).read_bytes()
         except Exception as error:  # each file system behind fsspec has its own errors
             raise ImageError(_unreadable(source, error)) from None
     if not data:
@@ -146,17 +159,17 @@ def _opened(source: PictureSource, max_pixels: int) -> Iterator[Image.Image]:
 def _open_file(path: Path) -> io.BufferedReader:
     try:
         about = path.stat()
-        if not stat.S_ISREG(about.st_mode):     # opening a pipe would wait for ever
+        if not stat.S_ISREG(about.st_mode):  # opening a pipe would wait for ever
             raise ImageError(f"'{path}' is not a file.")
         if about.st_size == 0:
             raise ImageError(f"'{path}' is empty (0 bytes).")
         return path.open("rb")
-    except (OSError, ValueError) as error:      # ValueError: a NUL in the name
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise ImageError(_unreadable(path, error)) from None
 
 
 def _header(stream: io.BufferedIOBase) -> Image.Image:
-    """Let Pillow read the header without its own size warning: ours names the limit and its flag."""
+    """Let Pillow read the header without its own size warning: ours names the flag."""
     Image.init()
     known = [name for name in _FORMATS if name in Image.OPEN]
     with _pillow_limit_lock:
@@ -193,7 +206,7 @@ def _orientation(image: Image.Image) -> int:
 def _upright(image: Image.Image) -> Image.Image:
     if _orientation(image) == 1:
         return image
-    with suppress(Exception):   # the orientation is known, the rest of the EXIF may be broken
+    with suppress(Exception):  # the orientation is known, the rest of the EXIF may be broken
         return ImageOps.exif_transpose(image)
     return image
 
@@ -213,7 +226,7 @@ def _as_srgb(image: Image.Image) -> Image.Image:
     rgb = _through_profile(image, icc) if icc else None
     if rgb is None:
         if image.mode not in ("RGB", "L", "CMYK"):
-            raise ImageError(f"is of mode {image.mode}, which has no defined colours here.")
+            raise ImageError(f"Mode {image.mode} has no defined colours here.")
         rgb = image.convert("RGB")
     if alpha is not None:
         rgb = Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
@@ -231,7 +244,7 @@ def to_8_bit(image: Image.Image) -> Image.Image:
         return image
     values = np.asarray(image)
     if image.mode == "F" or (values.size and (values.min() < 0 or values.max() > 65535)):
-        raise ImageError(f"is of mode {image.mode}, whose white is not defined.")
+        raise ImageError(f"Mode {image.mode} does not define which value is white.")
     return Image.fromarray(np.round(values / 257).astype(np.uint8))
 
 

@@ -26,16 +26,16 @@ from ric.data.images import to_8_bit
 
 Mask = NDArray[np.bool_]
 
-SIGNATURE_WIDTH = 0.12      # choice 14: right 12 %, bottom 3.5 %
+SIGNATURE_WIDTH = 0.12  # choice 14: right 12 %, bottom 3.5 %
 SIGNATURE_HEIGHT = 0.035
-SPECK = 0.001               # erased regions are larger than 0.1 % of the image; black dots are not
-COMPONENT = 0.005           # choice 14: 0.5 % of the image
-DILATION = 0.01             # choice 14: 1 % of the longer side
-MIN_LEVELS = 20.0           # choice 14: of 255
+SPECK = 0.001  # erased regions are larger than 0.1 % of the image; black dots are not
+COMPONENT = 0.005  # choice 14: 0.5 % of the image
+DILATION = 0.01  # choice 14: 1 % of the longer side
+MIN_LEVELS = 20.0  # choice 14: of 255
 # Above this a pixel has changed for sure; without the cap one white object against a dark one
 # raises Otsu's threshold until it cuts off the fainter parts of the same edit.
 MAX_LEVELS = 100.0
-WORKING_SIDE = 1024         # HumanEdit's own size; larger pairs are compared at this size
+WORKING_SIDE = 1024  # HumanEdit's own size; larger pairs are compared at this size
 
 
 def mask_from_image(image: Image.Image) -> Mask:

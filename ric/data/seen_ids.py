@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 
-_START = 1 << 10    # slots; always a power of two
+_START = 1 << 10  # slots; always a power of two
 
 
 class SeenIds:
@@ -14,6 +14,7 @@ class SeenIds:
     """
 
     def __init__(self) -> None:
+        """Start empty, in 8 KB."""
         self._slots = array("q", bytes(8 * _START))
         self._count = 0
 
@@ -21,11 +22,12 @@ class SeenIds:
         """Remember `name`; False if it was there already."""
         if 4 * self._count >= 3 * len(self._slots):
             self._grow()
-        fresh = self._place(hash(name) or 1)    # 0 marks a free slot
+        fresh = self._place(hash(name) or 1)  # 0 marks a free slot
         self._count += fresh
         return fresh
 
     def __len__(self) -> int:
+        """Count the ids."""
         return self._count
 
     def _place(self, key: int) -> bool:

@@ -127,7 +127,8 @@ class Judge(nn.Module):
             ids if len(ids) <= limit else [*ids[: limit - 1], ids[-1]]
             for ids in encoded["input_ids"]
         ]
-        ids_BL = pad_sequence([torch.tensor(ids) for ids in cut], True, self.tokenizer.pad_token_id)
+        # padded with 0: it is masked, and no CLIP pools it before the end token
+        ids_BL = pad_sequence([torch.tensor(ids) for ids in cut], batch_first=True)
         lengths_B = torch.tensor([len(ids) for ids in cut])
         mask_BL = (torch.arange(ids_BL.shape[1]) < lengths_B[:, None]).long()
         device = self.logit_scale.device

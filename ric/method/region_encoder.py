@@ -113,7 +113,7 @@ class RegionEncoder(Judge):
         pixels = load_pixel_numbers(folder, clip.config.vision_config.image_size)
         tokenizer = load_tokenizer(folder)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # of the CPU alone
             encoder = cls(
                 clip,
                 tokenizer,

@@ -21,7 +21,7 @@ from ric.checkpoints import (
     restore_tensors,
     save_checkpoint,
 )
-from ric.device import autocast, draw_generator
+from ric.device import autocast, draw_generator, pick_dtype
 from ric.interrupt import stop_between_steps
 from ric.method.losses import symmetric_contrastive_loss
 from ric.recipes.guarded_step import GuardedAdamW
@@ -98,13 +98,14 @@ def contrastive_epochs(
         RicError: the loss was not finite ten times in a row, or a checkpoint cannot be written.
         Interrupted: asked to stop; a checkpoint was written first.
     """
+    dtype = pick_dtype(settings.dtype, device)
     measured, of_split = (held_out, "val") if len(held_out) > 1 else (examples, settings.split)
 
     @torch.no_grad()
     def measure() -> dict[str, float]:
         rows = []
         for start in range(0, len(measured), settings.batch_size):
-            with autocast(device, settings.dtype):
+            with autocast(device, dtype):
                 rows.append(embed(measured[start : start + settings.batch_size]))
         visual, text = (torch.cat(parts) for parts in zip(*rows, strict=True))
         figures = retrieval(visual, text, [text_of(item) for item in measured])
@@ -148,7 +149,7 @@ def contrastive_epochs(
                     count, settings.batch_size, settings.seed, step // per_epoch
                 )
                 batch = [examples[index] for index in batches[step % per_epoch]]
-                with autocast(device, settings.dtype):
+                with autocast(device, dtype):
                     visual, text = embed(batch)
                 same = same_text_mask([text_of(item) for item in batch]).to(device)
                 loss = symmetric_contrastive_loss(

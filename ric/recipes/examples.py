@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ric.config import CommandConfig, RegionText, SplitName
+    from ric.method.region_box import Box
     from ric.progress import Progress
     from ric.run_dir import RunDir
-
-    Box = tuple[int, int, int, int]
 
 # choice 2: a derived box over this share of the picture says nothing about where the edit is
 UNLOCALISED = 0.6

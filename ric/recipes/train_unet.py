@@ -30,8 +30,9 @@ from ric.checkpoints import (
     restore_tensors,
     save_checkpoint,
 )
-from ric.data.batches import signature_mask, to_unit
-from ric.device import autocast, draw_generator, pick_device
+from ric.data.batches import to_unit
+from ric.data.masks import signature_mask
+from ric.device import autocast, draw_generator, pick_device, pick_dtype
 from ric.editors.pipeline import (
     encode_prompts,
     encode_source,
@@ -47,8 +48,9 @@ from ric.method.scene_encoder import SceneEncoder
 from ric.models import locate_model
 from ric.progress import Progress, Silent
 from ric.recipes.artifacts import artifact_folder, pipeline_card
-from ric.recipes.examples import Box, Example, enough, load_examples, read_descriptions
+from ric.recipes.examples import Example, enough, load_examples, read_descriptions
 from ric.recipes.guarded_step import GuardedAdamW
+from ric.recipes.launch import start_accelerator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ric.config import TrainUnetConfig
+    from ric.method.region_box import Box
     from ric.run_dir import RunDir
 
 # Shape letters: N samples, B batch, C latent channels, h and w latent height and width.
@@ -157,7 +160,7 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
         align_below=config.align_below,
         align_weight=config.align_weight,
     )
-    _train(config, run, progress, pipeline, objective, prepared, null_prompt, device)
+    _train(config, run, progress, pipeline, objective, prepared, null_prompt)
     with artifact_folder(run, "pipeline") as folder:
         pipeline.unet.to(memory_format=torch.contiguous_format)
         pipeline.save_pretrained(folder)
@@ -218,7 +221,7 @@ def prepare(
     prepared = []
     with progress.stage("encoding", total=len(examples), unit="samples") as stage:
         for item in examples:
-            with autocast(device, config.dtype):
+            with autocast(device, pick_dtype(config.dtype, device)):
                 prompt = encode_prompts(pipeline, [item.instruction])[0].float()
                 e_tr = region_judge and region_judge.encode_text([item.region_text or ""])[0]
                 e_tf = scene_judge and scene_judge.encode_text([item.scene_text or ""])[0]
@@ -248,12 +251,12 @@ def _view(
     size = target.shape[-1]
     if config.ignore_signature:
         # choice 14: where the signature is, the target asks for what the source shows
-        target = torch.where(signature_mask(size), source, target)
+        target = torch.where(torch.from_numpy(signature_mask(size)), source, target)
     if flipped:
         source, target = source.flip(-1), target.flip(-1)
         box = box and (size - box[2], box[1], size - box[0], box[3])
     device = pipeline.device
-    with autocast(device, config.dtype):
+    with autocast(device, pick_dtype(config.dtype, device)):
         mode = encode_source(pipeline, source[None].to(device))[0]
         posterior = pipeline.vae.encode(target[None].to(device)).latent_dist
     return View(mode.float(), posterior.mean[0].float(), posterior.std[0].float(), box)
@@ -336,11 +339,14 @@ def _train(
     objective: RegionInContextObjective,
     prepared: list[Prepared],
     null_prompt: Tensor,
-    device: torch.device,
 ) -> None:
     """Take `config.steps` steps of Eq. 10, leaving the exported weights in the pipeline's UNet."""
+    accelerator = start_accelerator(
+        pipeline.device, pick_dtype(config.dtype, pipeline.device)
+    )
     unet = pipeline.unet.to(memory_format=torch.channels_last)
     unet.train().requires_grad_(True)
+    trained = accelerator.prepare_model(unet)
     named = dict(unet.named_parameters())
     optimizer = GuardedAdamW(
         unet.parameters(),
@@ -380,9 +386,9 @@ def _train(
                     step,
                     which,
                 )
-                with autocast(device, config.dtype):
-                    losses = judge_batch(unet, objective, batch, config.batch_size)
-                losses.total.backward()
+                with accelerator.autocast():
+                    losses = judge_batch(trained, objective, batch, config.batch_size)
+                accelerator.backward(losses.total)
                 parts.append({"loss": losses.total.detach(), **losses.parts()})
             values = {key: torch.stack([part[key] for part in parts]).sum() for key in parts[0]}
             grad_norm = optimizer.step(values["loss"])

@@ -37,7 +37,9 @@ def test_noising_follows_the_closed_form(pair, alphas_cumprod):
 
 def test_one_small_step_after_another_gives_the_closed_form_mean_and_variance(alphas_cumprod):
     # Eq. 1 step by step: the mean shrinks by sqrt(1 - beta), the variance follows
-    betas = 1 - alphas_cumprod / torch.cat([torch.ones(1, dtype=torch.float64), alphas_cumprod])[:-1]
+    betas = (
+        1 - alphas_cumprod / torch.cat([torch.ones(1, dtype=torch.float64), alphas_cumprod])[:-1]
+    )
     mean, variance = 1.0, 0.0
     for beta in betas[:401].tolist():
         mean, variance = (1 - beta) ** 0.5 * mean, (1 - beta) * variance + beta
@@ -161,7 +163,9 @@ def test_the_unet_reads_the_noisy_latents_beside_the_unscaled_source(
     scheduler = DDPMScheduler()
     timesteps = torch.tensor([10, 900])
     seen = []
-    unet.register_forward_pre_hook(lambda _, args, kwargs: seen.append((args, kwargs)), with_kwargs=True)
+    unet.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append((args, kwargs)), with_kwargs=True
+    )
     with torch.no_grad():
         # what diffusers' InstructPix2Pix training feeds its UNet
         latents = vae.encode(target).latent_dist.sample(draw) * vae.config.scaling_factor

@@ -34,9 +34,7 @@ def test_alignment_ignores_the_length_of_the_embeddings(loss, draw):
 def test_the_kept_are_divided_by_the_whole_batch(loss, draw):
     visual, text = torch.randn(2, 4, 6, generator=draw, dtype=torch.float64)
     kept = torch.tensor([True, False, True, False])
-    expected = sum(
-        1 - (visual[i] @ text[i]) / (visual[i].norm() * text[i].norm()) for i in (0, 2)
-    )
+    expected = sum(1 - (visual[i] @ text[i]) / (visual[i].norm() * text[i].norm()) for i in (0, 2))
     torch.testing.assert_close(loss(visual, text, kept=kept), expected / 4)
     torch.testing.assert_close(loss(visual, text, kept=kept.double(), batch_size=16), expected / 16)
 
@@ -80,7 +78,7 @@ def test_half_precision_embeddings_are_reduced_in_float32(loss, draw):
 
 def test_the_noise_term_is_a_mean_over_elements_and_adds_up(draw):
     prediction, target = torch.randn(2, 4, 3, 2, 2, generator=draw, dtype=torch.float64)
-    expected = sum((a - b) ** 2 for a, b in zip(prediction.flatten(), target.flatten())) / 48
+    expected = sum(d**2 for d in (prediction - target).flatten()) / 48
     torch.testing.assert_close(noise_loss(prediction, target), expected)
     parts = [noise_loss(prediction[r], target[r], batch_size=4) for r in (slice(1), slice(1, 4))]
     torch.testing.assert_close(sum(parts), expected)

@@ -64,6 +64,7 @@ def by_torch_fidelity(folders, inception_weights) -> dict[str, float]:
         input2=folders[1],
         fid=True,
         isc=True,
+        isc_splits=2,  # with its 10, ten pictures would score 1 each whatever they show
         feature_extractor_weights_path=str(inception_weights),
         cuda=False,
         batch_size=1,  # it cannot stack pictures of several sizes
@@ -80,10 +81,10 @@ def test_fid_is_torch_fidelitys(features, by_torch_fidelity):
 
 
 def test_inception_score_is_torch_fidelitys(features, by_torch_fidelity):
-    # 10 pictures in 10 splits score 1 each: what the whole chain shows is checked with 2 splits
-    ours = inception_score(features["torch-fidelity"][0].logits)
+    ours = inception_score(features["torch-fidelity"][0].logits, splits=2)
+    assert ours.mean > 1.5
     assert ours.mean == pytest.approx(by_torch_fidelity["inception_score_mean"], rel=1e-5)
-    assert inception_score(features["torch-fidelity"][0].logits, splits=1).mean > 1.5
+    assert ours.std == pytest.approx(by_torch_fidelity["inception_score_std"], rel=1e-5)
 
 
 @pytest.mark.parametrize("wrong", ["clean", "pytorch-fid"])
@@ -92,57 +93,59 @@ def test_another_resize_rule_gives_another_fid(features, by_torch_fidelity, wron
     assert fid(features, wrong) != pytest.approx(theirs, rel=1e-3)
 
 
-def test_another_resize_rule_gives_another_inception_score(features):
-    right, wrong = (
-        inception_score(features[kind][0].logits, splits=2).mean
-        for kind in ("torch-fidelity", "clean")
-    )
-    assert wrong != pytest.approx(right, rel=1e-3)
+def test_another_resize_rule_gives_another_inception_score(features, by_torch_fidelity):
+    wrong = inception_score(features["clean"][0].logits, splits=2)
+    assert wrong.mean != pytest.approx(by_torch_fidelity["inception_score_mean"], rel=1e-3)
 
 
-def test_clean_fid_is_clean_fids(features, folders, inception):
-    # clean-fid's own network is a file of traced layers; its rule and its FID are run here
-    # around the same layers
-    def network(pixels: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad():
-            return inception.activations((pixels - 128) / 128)
+@pytest.fixture(scope="module")
+def by_clean_fid(folders, inception, inception_weights) -> dict[str, list[np.ndarray]]:
+    """clean-fid's features of both folders, read and resized by clean-fid itself."""
 
-    theirs = cleanfid_of(folders, network, "clean")
-    assert theirs > 1
-    assert fid(features, "clean") == pytest.approx(theirs, rel=1e-5)
+    # its network for `clean` is a traced file of the same layers, so these stand in; the one for
+    # `legacy_pytorch` is its own and is only kept from downloading
+    def layers(pixels: torch.Tensor) -> torch.Tensor:
+        return inception.activations((pixels - 128) / 128)
 
-
-def test_pytorch_fid_is_clean_fids_legacy_pytorch(
-    features, folders, inception_weights, monkeypatch
-):
-    state = torch.load(inception_weights, weights_only=True)
-    monkeypatch.setattr(
-        cleanfid.inception_pytorch, "load_state_dict_from_url", lambda *_, **__: state
-    )
-    network = cleanfid.features.build_feature_extractor(
-        "legacy_pytorch", torch.device("cpu"), use_dataparallel=False
-    )
-    theirs = cleanfid_of(folders, network, "legacy_pytorch")
-    assert theirs > 1
-    assert fid(features, "pytorch-fid") == pytest.approx(theirs, rel=1e-5)
-
-
-def cleanfid_of(folders, network, mode: str) -> float:
-    features = partial(
+    with pytest.MonkeyPatch.context() as patch:
+        state = torch.load(inception_weights, weights_only=True)
+        patch.setattr(
+            cleanfid.inception_pytorch, "load_state_dict_from_url", lambda *_, **__: state
+        )
+        legacy = cleanfid.features.build_feature_extractor(
+            "legacy_pytorch", torch.device("cpu"), use_dataparallel=False
+        )
+    read = partial(
         cleanfid.fid.get_folder_features,
-        model=network,
-        mode=mode,
         num_workers=0,
         batch_size=5,
         device=torch.device("cpu"),
         verbose=False,
     )
-    return float(cleanfid.fid.fid_from_feats(features(folders[0]), features(folders[1])))
+    return {
+        "clean": [read(folder, layers, mode="clean") for folder in folders],
+        "pytorch-fid": [read(folder, legacy, mode="legacy_pytorch") for folder in folders],
+    }
 
 
-def test_the_layers_called_by_hand_are_the_librarys_forward(
-    inception, inception_weights, draw
-):
+@pytest.mark.filterwarnings("ignore:.*weight:UserWarning")
+@pytest.mark.parametrize("kind", ["clean", "pytorch-fid"])
+def test_features_and_fid_are_clean_fids(features, by_clean_fid, kind):
+    theirs = fid_from_features(*by_clean_fid[kind]).value
+    assert theirs > 1
+    assert fid(features, kind) == pytest.approx(theirs, rel=1e-5)
+    ours = np.concatenate([side.features.numpy() for side in features[kind]])
+    np.testing.assert_allclose(ours, np.concatenate(by_clean_fid[kind]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["clean", "pytorch-fid"])
+def test_fid_is_clean_fids_by_its_own_matrix_root(features, by_clean_fid, kind):
+    theirs = float(cleanfid.fid.fid_from_feats(*by_clean_fid[kind]))
+    assert fid(features, kind) == pytest.approx(theirs, rel=1e-5)
+
+
+def test_the_layers_called_by_hand_are_the_librarys_forward(inception, inception_weights, draw):
     image = draw(3, 299, 299)
     library = FeatureExtractorInceptionV3(
         "by-hand", ["2048", "logits_unbiased"], str(inception_weights)

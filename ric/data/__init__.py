@@ -1,0 +1,1 @@
+"""Edits as data: pictures, masks, samples, splits, and the folders and hubs they come from."""

@@ -1,0 +1,305 @@
+"""Our folder of edits: an ordinary ImageFolder with one metadata row per sample, read and written.
+
+`ric` reads the rows itself, lazily: a broken picture or row must not stop the iteration. A path in
+the metadata that leaves its folder is refused for the whole command, since metadata may come from
+strangers and what it names is opened.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import hashlib
+import json
+import os
+import re
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from ric.data.columns import Columns, ReadOptions, Row, build_sample
+from ric.data.parquet_rows import table_rows
+from ric.errors import RicError, SampleError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ric.data.edit_sample import EditSample
+
+METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
+SPREAD_OVER = 10_000  # a folder of more pictures is slow to list on most file systems
+
+COLUMNS = Columns(
+    names={
+        "id": "id",
+        "source": "source_file_name",
+        "target": "target_file_name",
+        "mask": "mask_file_name",
+        "context_mask": "context_mask_file_name",
+        "instruction": "instruction",
+        "region_text": "region_text",
+        "scene_text": "scene_text",
+        "source_text": "source_text",
+        "target_text": "target_text",
+        "editing_type": "editing_type",
+        "split": "split",
+        "group_id": "group_id",
+    }
+)
+
+# Names that `datasets` takes for splits, alone or set off by one of `-._ 0123456789`.
+_SPLIT_WORDS = "train|training|validation|valid|dev|val|test|testing|eval|evaluation"
+_LOOKS_LIKE_SPLIT = re.compile(rf"(^|[-._ 0-9])({_SPLIT_WORDS})([-._ 0-9]|$)")
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def find_metadata(folder: str | Path) -> str | None:
+    """Name the folder's metadata file (a path or URL); None where there is none.
+
+    Raises:
+        RicError: There are several, or image folders have the names of splits.
+    """
+    found = [name for name in METADATA if _exists(_join(folder, name))]
+    if len(found) > 1:
+        raise RicError(f"'{folder}' holds both {' and '.join(found)}.", "Keep one of them.")
+    if not found:
+        return None
+    if not _is_url(folder):
+        _refuse_split_folders(Path(folder))
+    return _join(folder, found[0])
+
+
+def read_folder(
+    metadata: str, columns: Columns, options: ReadOptions
+) -> Iterator[EditSample | SampleError]:
+    """Yield a sample per metadata row, or the error of a row that is none.
+
+    Raises:
+        RicError: A path in the metadata leaves its folder, or the file cannot be read.
+    """
+    root, _, name = metadata.rpartition("/")
+    for number, row in _read_rows(metadata):
+        if isinstance(row, str):
+            yield SampleError(f"{name}:{number}", "metadata", row)
+            continue
+        try:
+            yield build_sample(
+                row,
+                columns,
+                options,
+                locate=lambda value: _inside(root, value, name),
+                default_id=lambda row: (
+                    PurePosixPath(
+                        str(row.get(columns.names["source"]) or f"{name}:{number}")  # noqa: B023
+                    ).stem
+                ),
+            )
+        except SampleError as error:
+            yield error
+
+
+def metadata_hash(metadata: str) -> str:
+    """Give the SHA-256 of the metadata file's bytes."""
+    digest = hashlib.sha256()
+    with _binary(metadata) as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _read_rows(metadata: str) -> Iterator[tuple[int, Row | str]]:
+    """Yield (line number, row), or what is wrong with the line in place of its row."""
+    if metadata.endswith(".parquet"):
+        yield from enumerate(table_rows(metadata, None), start=1)
+    elif metadata.endswith(".csv"):
+        yield from _csv_rows(metadata)
+    else:
+        yield from _json_rows(metadata)
+
+
+def _json_rows(metadata: str) -> Iterator[tuple[int, Row | str]]:
+    with _binary(metadata) as stream:
+        for number, line in enumerate(stream, start=1):
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:  # also bytes that are not UTF-8
+                yield number, f"Line {number} is not JSON: {error}."
+                continue
+            if isinstance(row, dict):
+                yield number, row
+            else:
+                yield number, f"Line {number} is no JSON object but a {type(row).__name__}."
+
+
+def _csv_rows(metadata: str) -> Iterator[tuple[int, Row | str]]:
+    with _binary(metadata) as stream:
+        lines = codecs.iterdecode(stream, "utf-8-sig", errors="replace")
+        reader = csv.DictReader(lines)
+        try:
+            for row in reader:
+                if None in row:
+                    yield reader.line_num, f"Line {reader.line_num} has more cells than columns."
+                else:
+                    yield reader.line_num, cast("Row", row)
+        except csv.Error as error:
+            raise RicError(f"{metadata}, line {reader.line_num}: {error}.") from None
+
+
+def _inside(root: str, value: Any, metadata: str) -> str | None:
+    """Join a metadata path to its folder.
+
+    Raises:
+        RicError: The path leaves the folder, lexically or through a symbolic link.
+        TypeError: The value is no text; the message ends a sentence.
+    """
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f"is a {type(value).__name__}, not a path")
+    leaves = "://" in value or os.path.isabs(value) or os.path.normpath(value).split("/")[0] == ".."
+    path = f"{root}/{value}"
+    if not leaves and not _is_url(root):
+        leaves = _link_leaves(root, path)
+    if leaves:
+        raise RicError(
+            f"{metadata} names {value!r}, which is outside its folder '{root}'.",
+            "Every path in it must stay inside: copy the picture there.",
+        )
+    return path
+
+
+def _link_leaves(root: str, path: str) -> bool:
+    """Whether a path ends outside `root` once symbolic links are followed."""
+    home = _real(root)
+    folder, name = os.path.split(path)
+    real = _real(folder)
+    # one look per picture: its folder is resolved once, and most pictures are no links
+    if os.path.islink(path):
+        real = os.path.dirname(os.path.realpath(os.path.join(real, name)))
+    return real != home and not real.startswith(home.rstrip("/") + "/")
+
+
+@lru_cache(maxsize=4096)
+def _real(folder: str) -> str:
+    return os.path.realpath(folder)
+
+
+def _refuse_split_folders(folder: Path) -> None:
+    with os.scandir(folder) as entries:
+        names = sorted(
+            entry.name
+            for entry in entries
+            if entry.is_dir() and re.fullmatch(_SPLIT_WORDS, entry.name)
+        )
+    if names:
+        raise RicError(
+            f"'{folder}' holds a folder named {names[0]!r}: `datasets` takes it for a split and"
+            " then drops the metadata.",
+            "Rename it, correct the paths in the metadata, and name splits in a column 'split'.",
+        )
+
+
+@contextmanager
+def _binary(path: str) -> Iterator[BinaryIO]:
+    """Open a local file or an fsspec URL for reading."""
+    try:
+        if _is_url(path):
+            import fsspec  # 0.1 s that only remote data should pay
+
+            stream = fsspec.open(path, "rb").open()
+        else:
+            stream = open(path, "rb")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise RicError(f"'{path}' cannot be read: {error.strerror or error}.") from None
+    with stream:
+        yield stream
+
+
+def _exists(path: str) -> bool:
+    if not _is_url(path):
+        return os.path.isfile(path)
+    import fsspec  # 0.1 s that only remote data should pay
+
+    try:
+        files, inside = fsspec.url_to_fs(path)
+        return bool(files.isfile(inside))
+    except Exception as error:  # every file system has its own errors, also for a missing package
+        raise RicError(f"'{path}' cannot be looked up: {error}.") from None
+
+
+def _is_url(path: str | Path) -> bool:
+    return "://" in str(path)
+
+
+def _join(folder: str | Path, name: str) -> str:
+    return f"{str(folder).rstrip('/')}/{name}"
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+def picture_path(kind: str, name: str, count: int | None, suffix: str = ".png") -> str:
+    """Give a picture's path inside the folder, such as `source/0041.png` or `mask/a3/0041.png`.
+
+    Args:
+        kind: `source`, `target`, `mask` or `context_mask`.
+        name: The sample's id.
+        count: How many samples there are; above 10,000, or where it is unknown (None), pictures are
+            spread over folders by the first two hex digits of the SHA-256 of the id.
+        suffix: The extension, as the file's content asks for.
+    """
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    # `datasets` reads a split from a file named test-1.png and drops the metadata
+    stem = digest[:16] if _LOOKS_LIKE_SPLIT.search(name) else name
+    spread = f"{digest[:2]}/" if count is None or count > SPREAD_OVER else ""
+    return f"{kind}/{spread}{stem}{suffix}"
+
+
+def write_folder(out: Path, rows: Iterable[Row]) -> int:
+    """Stream rows to `out/metadata.jsonl`, which appears complete or not at all.
+
+    Fields that are None or empty are left out, as `datasets` reads a missing field as null.
+
+    Args:
+        out: The folder; made where it is missing.
+        rows: Our column -> value; the pictures they name are the caller's to write.
+
+    Returns:
+        How many rows were written.
+
+    Raises:
+        RicError: There is another metadata file already. An equal one stays as it is.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    aside = out / f".metadata.jsonl.{os.getpid()}"
+    count = 0
+    try:
+        with aside.open("w", encoding="utf-8") as stream:
+            for row in rows:
+                filled = {key: value for key, value in row.items() if value not in (None, "")}
+                stream.write(json.dumps(filled, ensure_ascii=False) + "\n")
+                count += 1
+            stream.flush()
+            os.fsync(stream.fileno())
+        _settle(aside, out)
+    finally:
+        aside.unlink(missing_ok=True)
+    return count
+
+
+def _settle(aside: Path, out: Path) -> None:
+    there = [out / name for name in METADATA if (out / name).exists()]
+    same = [path for path in there if metadata_hash(str(path)) == metadata_hash(str(aside))]
+    if there and not same:
+        raise RicError(
+            f"'{there[0]}' is already there and differs.", "Choose another folder, or remove it."
+        )
+    if not there:
+        aside.replace(out / METADATA[0])

@@ -1,0 +1,158 @@
+"""Data sets of the Hugging Face hub: this machine's caches first, then a stream.
+
+What `hf download` or `datasets.load_dataset` left here is read with no network at all. Otherwise
+one connection attempt of three seconds decides, before `datasets` would retry for a minute.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ric.data import humanedit, magicbrush
+from ric.data.parquet_rows import (
+    choose_columns,
+    count_rows,
+    find_tables,
+    number_rows,
+    read_tables,
+    table_names,
+)
+from ric.errors import RicError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ric.data.columns import Columns, ReadOptions, Row
+    from ric.data.edit_sample import EditSample
+    from ric.errors import SampleError
+
+    Rows = Callable[[], Iterator[EditSample | SampleError]]
+
+SIZES = {humanedit.HUB_ID: humanedit.SIZE, magicbrush.HUB_ID: magicbrush.SIZE}
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether a text has the form `org/name`."""
+    return re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", text) is not None
+
+
+def open_hub(
+    hub_id: str, mapping: dict[str, str] | None, options: ReadOptions
+) -> tuple[Rows, str, int | None]:
+    """Find a hub data set.
+
+    Returns:
+        What yields its samples, its fingerprint (id, revision, columns), and its row count where
+        that is known.
+
+    Raises:
+        RicError: It is neither in a cache nor within reach; says its size and how to get it.
+    """
+    files, revision = cached_files(hub_id)
+    if files:
+        columns = choose_columns(mapping, table_names(files[0]), hub_id)
+        _refuse_partial(hub_id, files)
+        return (
+            lambda: read_tables(files, columns, options),
+            _fingerprint(hub_id, revision, columns),
+            count_rows(files),
+        )
+    from ric.weights import require_network  # only a miss needs the table of weights
+
+    require_network(
+        f"The data set {hub_id} ({SIZES.get(hub_id, 'size unknown')})",
+        f"Where there is a network, run: hf download {hub_id} --repo-type dataset",
+    )
+    return _stream(hub_id, hub_id, _latest_revision(hub_id), mapping, options)
+
+
+def cached_files(hub_id: str) -> tuple[list[Path], str | None]:
+    """Find the files that `hf download` or `load_dataset` left here, and their revision."""
+    from huggingface_hub import constants  # 0.1 s that local folders need not pay
+
+    repository = Path(constants.HF_HUB_CACHE) / f"datasets--{hub_id.replace('/', '--')}"
+    main = repository / "refs" / "main"
+    snapshots = sorted((repository / "snapshots").glob("*"), key=lambda path: path.stat().st_mtime)
+    if main.is_file():
+        snapshots.append(repository / "snapshots" / main.read_text().strip())
+    for snapshot in reversed(snapshots):
+        if files := find_tables(snapshot):
+            return files, snapshot.name
+    organisation, name = hub_id.split("/")
+    datasets_cache = Path(
+        os.environ.get("HF_DATASETS_CACHE") or Path(constants.HF_HOME) / "datasets"
+    )
+    snake = re.sub(r"([a-z\d])([A-Z])", r"\1_\2", re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name))
+    prepared = sorted((datasets_cache / f"{organisation}___{snake.lower()}").glob("*/*/*"))
+    for folder in reversed(prepared):
+        # load_dataset renames a finished folder into place; one still written ends in .incomplete
+        if folder.suffix != ".incomplete" and (files := find_tables(folder)):
+            return files, folder.name
+    return [], None
+
+
+def _refuse_partial(hub_id: str, files: list[Path]) -> None:
+    """Shards say how many they are: `train-00003-of-00034.parquet`."""
+    have: dict[tuple[str, int], int] = {}
+    for file in files:
+        if shard := re.fullmatch(r"(.*)-\d{5}-of-(\d{5})(?:-\w+)?\.\w+", file.name):
+            key = (shard[1], int(shard[2]))
+            have[key] = have.get(key, 0) + 1
+    for (_, total), count in have.items():
+        if count < total:
+            raise RicError(
+                f"The cached copy of {hub_id} holds {count} of {total} files.",
+                f"Finish it with: hf download {hub_id} --repo-type dataset",
+            )
+
+
+def _stream(
+    hub_id: str,
+    where: str,
+    revision: str | None,
+    mapping: dict[str, str] | None,
+    options: ReadOptions,
+) -> tuple[Rows, str, int | None]:
+    """Stream through `datasets`, from the hub or (in the tests) a local folder."""
+    import datasets  # 1.5 s that only a stream needs
+
+    try:
+        opened: Any = datasets.load_dataset(where, streaming=True, revision=revision)
+    except Exception as error:  # the hub, a proxy and pyarrow each raise their own
+        line = " ".join(str(error).split())[:200]
+        raise RicError(
+            f"The data set {hub_id} cannot be opened: {line}",
+            "Is its name right, and is it public?",
+        ) from None
+    first = next(iter(opened.values()))
+    columns = choose_columns(mapping, list(first.features or next(iter(first))), hub_id)
+
+    def rows() -> Iterator[tuple[Row, str | None]]:
+        for split, table in opened.items():
+            # undecoded: a broken picture must cost its own row, not the whole stream
+            for row in table.decode(False):
+                yield row, str(split) if len(opened) > 1 else None
+
+    return (
+        lambda: number_rows(rows(), columns, options),
+        _fingerprint(hub_id, revision, columns),
+        None,
+    )
+
+
+def _latest_revision(hub_id: str) -> str | None:
+    from huggingface_hub import HfApi  # 0.3 s that only a stream needs
+
+    try:
+        return HfApi().dataset_info(hub_id, timeout=3).sha
+    except Exception:  # the stream itself will say what is wrong
+        return None
+
+
+def _fingerprint(hub_id: str, revision: str | None, columns: Columns) -> str:
+    names = ",".join(f"{ours}={theirs}" for ours, theirs in sorted(columns.names.items()))
+    return hashlib.sha256(f"{hub_id}@{revision}?{names}".encode()).hexdigest()

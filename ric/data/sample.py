@@ -1,0 +1,241 @@
+"""DATA, whatever it is, as a stream of samples that can be gone through again and again."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from ric.data.columns import Columns, ReadOptions, parse_columns
+from ric.data.edit_sample import EditSample, Pictures
+from ric.data.folder import COLUMNS, METADATA, find_metadata, metadata_hash, read_folder
+from ric.data.hub import is_hub_id, open_hub
+from ric.data.images import MAX_PIXELS
+from ric.data.parquet_rows import (
+    choose_columns,
+    count_rows,
+    find_tables,
+    read_tables,
+    table_names,
+    tables_hash,
+)
+from ric.data.seen_ids import SeenIds
+from ric.data.splits import Split, split_of
+from ric.errors import RicError, SampleError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Rows = Callable[[], Iterator[EditSample | SampleError]]
+
+__all__ = ["EditSample", "Pictures", "Samples", "load_samples"]
+
+SplitChoice = Literal["train", "val", "test", "all"]
+Kind = Literal["folder", "parquet", "hub"]
+
+DATA_MAY_BE = (
+    "DATA is a folder with metadata.jsonl (made by: ric data OUT --source DIR), a folder or file of"
+    " parquet, or a hub id such as BryanW/HumanEdit."
+)
+
+
+class Samples:
+    """A data set's samples; every `for` reads the rows anew and holds one at a time.
+
+    Attributes:
+        name: What the user called it.
+        kind: `folder`, `parquet` or `hub`.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        *,
+        name: str,
+        kind: Kind,
+        fingerprint: Callable[[], str],
+        count: Callable[[], int | None] = lambda: None,
+        split: SplitChoice = "all",
+        limit: int | None = None,
+        on_failure: Callable[[SampleError], None] | None = None,
+    ) -> None:
+        """Keep how to read the rows; `load_samples` is the way to make one."""
+        self.name = name
+        self.kind = kind
+        self._rows = rows
+        self._fingerprint = fingerprint
+        self._count = count
+        self._split = split
+        self._limit = limit
+        self._on_failure = on_failure
+        self._known_splits = _KnownSplits()
+
+    def __iter__(self) -> Iterator[EditSample]:
+        """Yield the samples of the split, at most `limit`.
+
+        Raises:
+            SampleError: A row is no sample, and there is no `on_failure` to tell.
+            RicError: The data as a whole cannot be read.
+        """
+        return islice(self._all_of_split(), self._limit)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 that changes with the data's rows; read when it is first asked for."""
+        return self._fingerprint()
+
+    @property
+    def row_count(self) -> int | None:
+        """How many rows there are in all splits, where that is known without reading pictures."""
+        return self._count()
+
+    def _all_of_split(self) -> Iterator[EditSample]:
+        seen = SeenIds()
+        for position, item in enumerate(self._rows()):
+            try:
+                if isinstance(item, SampleError):
+                    raise item
+                if not seen.add(item.id):
+                    raise SampleError(
+                        item.id,
+                        "metadata",
+                        f"Its id is used twice in {self.name}: give each its own.",
+                    )
+                wanted = self._split in ("all", self._known_splits.of(item, position))
+            except SampleError as error:
+                if self._on_failure is None:
+                    raise
+                self._on_failure(error)
+                continue
+            if wanted:
+                yield item
+
+
+class _KnownSplits:
+    """Splits by row number, a byte each: only the first pass has to decode pictures for them."""
+
+    _NAMES = ("", *get_args(Split))
+
+    def __init__(self) -> None:
+        self._codes = bytearray()
+
+    def of(self, sample: EditSample, position: int) -> str:
+        if sample.split:
+            return sample.split
+        if sample.group_id:
+            return split_of(sample.group_id)
+        if position >= len(self._codes):
+            self._codes.extend(bytes(position + 1 - len(self._codes)))
+        if not self._codes[position]:
+            self._codes[position] = self._NAMES.index(split_of(sample.group()))
+        return self._NAMES[self._codes[position]]
+
+
+def load_samples(
+    data: str | Path,
+    *,
+    split: str = "all",
+    limit: int | None = None,
+    columns: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+    ignore_signature: bool = False,
+    need_instruction: bool = True,
+    on_failure: Callable[[SampleError], None] | None = None,
+) -> Samples:
+    """Open DATA; no picture is decoded yet.
+
+    Args:
+        data: A folder with metadata.jsonl, .csv or .parquet (or its fsspec URL), a folder or file
+            of parquet, or a hub id.
+        split: `train`, `val`, `test` or `all`.
+        limit: At most this many samples of the split.
+        columns: `source=input_image,instruction=edit_prompt`, for data with other columns.
+        max_pixels: A larger picture fails, unread.
+        ignore_signature: Keep DALL-E's corner strip out of every mask (choice 14).
+        need_instruction: A row without an instruction is a failure; otherwise it reads as "".
+        on_failure: Told about each row that is no sample; without it such a row raises.
+
+    Raises:
+        RicError: There is no such data, it cannot be read, or an argument is out of its range.
+    """
+    name = str(data)
+    if split not in get_args(SplitChoice):
+        raise RicError(f"Unknown split {split!r}.", "Choose one of: train, val, test, all.")
+    if limit is not None and limit < 0:
+        raise RicError(f"The limit is {limit}; it counts samples.")
+    mapping = parse_columns(columns) if columns else None
+    options = ReadOptions(
+        max_pixels=max_pixels,
+        ignore_signature=ignore_signature,
+        need_instruction=need_instruction,
+        described_in=name,
+    )
+    rows, kind, fingerprint, count = _open(name, mapping, options)
+    return Samples(
+        rows,
+        name=name,
+        kind=kind,
+        fingerprint=fingerprint,
+        count=count,
+        split=split,  # type: ignore[arg-type]
+        limit=limit,
+        on_failure=on_failure,
+    )
+
+
+_Opened = tuple["Rows", Kind, "Callable[[], str]", "Callable[[], int | None]"]
+
+
+def _open(name: str, mapping: dict[str, str] | None, options: ReadOptions) -> _Opened:
+    if name.startswith("scenes:"):
+        raise RicError(f"'{name}': scenes are not built in this version.", DATA_MAY_BE)
+    path = Path(name).expanduser()
+    if "://" in name or path.is_dir():
+        if metadata := find_metadata(name if "://" in name else path):
+            return _open_folder(metadata, mapping, options)
+    elif path.name in METADATA and path.is_file() and (metadata := find_metadata(path.parent)):
+        return _open_folder(metadata, mapping, options)
+    if path.exists():
+        return _open_tables(path, mapping, options)
+    if is_hub_id(name) and _may_be_on_the_hub(name, mapping):
+        rows, fingerprint, count = open_hub(name, mapping, options)
+        return rows, "hub", lambda: fingerprint, lambda: count
+    raise RicError(f"No data at '{name}'.", DATA_MAY_BE)
+
+
+def _open_folder(metadata: str, mapping: dict[str, str] | None, options: ReadOptions) -> _Opened:
+    columns = Columns(names={**COLUMNS.names, **mapping}) if mapping else COLUMNS
+    about = ReadOptions(**{**vars(options), "described_in": metadata.rpartition("/")[2]})
+
+    def fingerprint() -> str:
+        plain = metadata_hash(metadata)
+        return hashlib.sha256(f"{plain}{mapping}".encode()).hexdigest() if mapping else plain
+
+    return (
+        lambda: read_folder(metadata, columns, about),
+        "folder",
+        fingerprint,
+        lambda: sum(1 for _ in read_folder(metadata, columns, about)),
+    )
+
+
+def _open_tables(path: Path, mapping: dict[str, str] | None, options: ReadOptions) -> _Opened:
+    files = find_tables(path)
+    if not files:
+        reason = "has no metadata.jsonl, .csv or .parquet" if path.is_dir() else "is no table"
+        raise RicError(f"'{path}' {reason}.", DATA_MAY_BE)
+    columns = choose_columns(mapping, table_names(files[0]), f"'{path}'")
+    return (
+        lambda: read_tables(files, columns, options),
+        "parquet",
+        lambda: tables_hash(files, str(mapping or "")),
+        lambda: count_rows(files),
+    )
+
+
+def _may_be_on_the_hub(name: str, mapping: dict[str, str] | None) -> bool:
+    """A mistyped folder has the form of a hub id too: ask the hub only where that is likely."""
+    known = name in ("BryanW/HumanEdit", "osunlp/MagicBrush")
+    return known or (mapping is not None and not Path(name.split("/")[0]).exists())

@@ -1,0 +1,1 @@
+"""Who writes the scene paragraphs: one file per back-end."""

@@ -1,0 +1,182 @@
+"""InstructPix2Pix sampling (Brooks et al. 2023), and so MagicBrush's and every `train-unet` run's.
+
+Guidance with two scales, as the paper's Eq. 3 there: with the rows ordered text and picture,
+picture alone, neither,
+
+    e = e(0,0) + s_I (e(0,I) - e(0,0)) + s_T (e(T,I) - e(0,I))
+
+Size: the longer side is brought to `image_size` and both sides to the nearest multiple the UNet can
+halve (64 px for Stable Diffusion), by squashing; the result is resized back. The original crops to
+its multiple instead, which would lose the picture's rim.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+from torchvision.transforms.functional import pil_to_tensor
+
+from ric.data.batches import to_unit
+from ric.device import autocast, draw_generator, pick_dtype
+from ric.editors.pipeline import encode_prompts, encode_source, load_pipeline
+from ric.errors import RicError
+from ric.method.denoising import unet_input
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from ric.config import Dtype
+    from ric.editors.editor import EditRequest
+
+# Shape letters: B requests, G guidance rows (3), C latent channels, h and w latent sizes.
+
+
+class InstructPix2Pix:
+    """Edit by an instruction with any InstructPix2Pix-type pipeline.
+
+    Args:
+        model: The pipeline's folder.
+        device: Where it runs.
+        dtype: `bf16` runs the networks under autocast.
+        steps: Denoising steps, at least 1.
+        guidance: s_T, how much the text counts; 1 is none.
+        image_guidance: s_I, how much the picture counts; 1 is none.
+        image_size: The longer side while editing, in pixels.
+        seed: With each request's id it fixes that request's noise.
+
+    Raises:
+        RicError: a setting is out of range, or the pipeline cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        *,
+        device: torch.device,
+        dtype: Dtype = "bf16",
+        steps: int = 100,
+        guidance: float = 7.5,
+        image_guidance: float = 1.5,
+        image_size: int = 512,
+        seed: int = 0,
+    ) -> None:
+        if steps < 1:
+            raise RicError(f"--steps is {steps}; at least 1 is needed.")
+        self.pipeline = load_pipeline(model, device)
+        if self.pipeline.unet.config.in_channels != 2 * self.pipeline.unet.config.out_channels:
+            raise RicError(
+                f"The UNet in {model} reads {self.pipeline.unet.config.in_channels} channels: "
+                "it makes pictures from text and cannot see a source.",
+                "Fine-tune it into an editor first: ric train-unet DATA --base …",
+            )
+        self.pipeline.unet.eval().requires_grad_(False)
+        self.device, self.dtype = device, pick_dtype(dtype, device)
+        self.steps, self.guidance, self.image_guidance = steps, guidance, image_guidance
+        self.image_size, self.seed = image_size, seed
+        self._prompts: dict[str, Tensor] = {}
+
+    def describe(self) -> dict[str, object]:
+        """Give the settings to record beside each edit."""
+        return {
+            "steps": self.steps,
+            "guidance": self.guidance,
+            "image_guidance": self.image_guidance,
+            "image_size": self.image_size,
+            "seed": self.seed,
+            "scheduler": type(self.pipeline.scheduler).__name__,
+        }
+
+    def working_size(self, width: int, height: int) -> tuple[int, int]:
+        """Give the width and height a picture is edited at, in pixels."""
+        halvings = len(self.pipeline.unet.config.block_out_channels) - 1
+        multiple = self.pipeline.vae_scale_factor * 2**halvings
+        scale = self.image_size / max(width, height)
+        sides = (max(1, round(side * scale / multiple)) * multiple for side in (width, height))
+        return tuple(sides)  # type: ignore[return-value]
+
+    def edit(self, requests: Sequence[EditRequest]) -> list[Image.Image]:
+        """Edit pictures of any sizes; those of one working size run as one batch."""
+        results: dict[int, Image.Image] = {}
+        by_size: dict[tuple[int, int], list[int]] = {}
+        for index, request in enumerate(requests):
+            by_size.setdefault(self.working_size(*request.image.size), []).append(index)
+        for size, indices in by_size.items():
+            batch = [requests[index] for index in indices]
+            for index, edited in zip(indices, self._edit_batch(batch, size), strict=True):
+                source = requests[index].image
+                results[index] = edited.resize(source.size, Image.Resampling.LANCZOS)
+        return [results[index] for index in range(len(requests))]
+
+    @torch.no_grad()
+    def _edit_batch(
+        self, requests: Sequence[EditRequest], size: tuple[int, int]
+    ) -> list[Image.Image]:
+        pixels = [pil_to_tensor(item.image.resize(size, Image.Resampling.LANCZOS)) for item in requests]
+        sources = torch.stack([to_unit(image) for image in pixels]).to(self.device)
+        with autocast(self.device, self.dtype):
+            source = encode_source(self.pipeline, sources).float()
+            text = torch.stack([self._prompt(item.instruction) for item in requests])
+        generators = [draw_generator(self.seed, "edit", item.id) for item in requests]
+        noise = torch.stack(
+            [torch.randn(source.shape[1:], generator=generator) for generator in generators]
+        ).to(self.device)
+        clean = self.denoise(source, text, noise, generators)
+        with autocast(self.device, self.dtype):
+            decoded = self.pipeline.vae.decode(clean / self.pipeline.vae.config.scaling_factor)
+        levels = (decoded.sample.float().clamp(-1, 1) + 1) * 127.5
+        arrays = levels.round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        return [Image.fromarray(array) for array in arrays]
+
+    @torch.no_grad()
+    def denoise(
+        self, source: Tensor, text: Tensor, noise: Tensor, generators: list[torch.Generator]
+    ) -> Tensor:
+        """Sample x_0 latents.
+
+        Args:
+            source: Posterior modes (B, C, h, w), not scaled.
+            text: Instructions' embeddings (B, L, E).
+            noise: Standard Gaussian (B, C, h, w).
+            generators: One per request, for what the scheduler draws on the way.
+
+        Returns:
+            (B, C, h, w), scaled.
+        """
+        scheduler = self.pipeline.scheduler
+        scheduler.set_timesteps(self.steps, device=self.device)
+        nothing = self._prompt("").expand_as(text)
+        text_G = torch.cat([text, nothing, nothing])
+        source_G = torch.cat([source, source, torch.zeros_like(source)])
+        latents = noise * scheduler.init_noise_sigma
+        for t in scheduler.timesteps:
+            noisy_G = scheduler.scale_model_input(torch.cat([latents] * 3), t)
+            with autocast(self.device, self.dtype):
+                prediction = self.pipeline.unet(
+                    unet_input(noisy_G, source_G), t, encoder_hidden_states=text_G
+                ).sample.float()
+            with_text, with_source, with_neither = prediction.chunk(3)
+            guided = (
+                with_neither
+                + self.image_guidance * (with_source - with_neither)
+                + self.guidance * (with_text - with_source)
+            )
+            latents = scheduler.step(
+                guided, t, latents, **self._scheduler_noise(generators)
+            ).prev_sample
+        return latents
+
+    def _scheduler_noise(self, generators: list[torch.Generator]) -> dict[str, object]:
+        # only some schedulers draw noise, and only those take generators
+        takes = self.pipeline.scheduler.step.__code__.co_varnames
+        return {"generator": generators} if "generator" in takes else {}
+
+    def _prompt(self, instruction: str) -> Tensor:
+        """Embed an instruction once: a folder of photos often shares one."""
+        if instruction not in self._prompts:
+            self._prompts[instruction] = encode_prompts(self.pipeline, [instruction])[0].float()
+        return self._prompts[instruction]

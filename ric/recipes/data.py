@@ -1,0 +1,256 @@
+"""`ric data`: loose pictures, or any DATA, written as our folder of edits.
+
+Pictures that are PNG, JPEG or WEBP are copied byte for byte, named by what they are; others become
+PNG. Nothing that is there already is overwritten unless it is the same.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from ric.data.columns import TEXTS, refuse_unsafe
+from ric.data.folder import picture_path, write_folder
+from ric.data.images import (
+    MAX_PIXELS,
+    ImageError,
+    PictureSource,
+    open_image,
+    open_raw,
+    read_bytes,
+    web_suffix,
+)
+from ric.data.loose import Loose, pair_loose
+from ric.data.masks import mask_from_image
+from ric.errors import RicError, SampleError
+from ric.progress import Silent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ric.data.columns import Row
+    from ric.data.sample import EditSample, Samples
+    from ric.progress import Progress, Stage
+
+Texts = dict[str, dict[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderReport:
+    """What was written, and what was not.
+
+    Attributes:
+        out: The folder.
+        rows: Rows of its metadata.jsonl.
+        targets: Rows with a target.
+        masks: Rows with a mask.
+        without_instruction: Rows that still need an instruction before training.
+        failures: Samples that were left out, and why.
+        unmatched: Files, or rows of the texts, that go with no photo.
+    """
+
+    out: Path
+    rows: int = 0
+    targets: int = 0
+    masks: int = 0
+    without_instruction: int = 0
+    failures: tuple[SampleError, ...] = ()
+    unmatched: tuple[str, ...] = ()
+
+
+def make_folder(
+    out: Path,
+    *,
+    source: Path,
+    target: Path | None = None,
+    mask: Path | None = None,
+    texts: Path | None = None,
+    max_pixels: int = MAX_PIXELS,
+    progress: Progress = Silent(),  # noqa: B008 - it holds no state
+) -> FolderReport:
+    """Write loose pictures, paired by name, as our folder.
+
+    Args:
+        out: Where to.
+        source: A folder of photos; `<name>_mask.*` beside a photo is its mask.
+        target: A folder of their edits; a photo without one is then a failure.
+        mask: A folder of their masks, white = edit.
+        texts: A CSV file with a column `id` or `file` and any of our text columns.
+        max_pixels: A larger picture is a failure.
+        progress: Told about each photo.
+
+    Raises:
+        RicError: A folder or the CSV cannot be read, or something else is in the way in `out`.
+    """
+    pairs, unmatched = pair_loose(source, target, mask)
+    words = _read_texts(texts, progress) if texts else {}
+
+    def make_row(pair: Loose) -> Row:
+        refuse_unsafe(pair.name)
+        if target and pair.target is None:
+            raise SampleError(pair.name, "target", f"No picture of that name in '{target}'.")
+        pictures: dict[str, PictureSource | None] = {
+            "source": pair.source, "target": pair.target, "mask": pair.mask,
+        }  # fmt: skip
+        placed = _place_all(out, pair.name, pictures, len(pairs), max_pixels)
+        return {"id": pair.name, **placed, **words.pop(pair.name, {})}
+
+    report = _write(out, iter(pairs), len(pairs), make_row, progress)
+    unknown = [f"{texts}: {name}" for name in words]
+    report = replace(report, unmatched=(*map(str, unmatched), *unknown))
+    if report.without_instruction:
+        progress.note(
+            f"{report.without_instruction} rows have no instruction: add it in"
+            f" {out / 'metadata.jsonl'} before training."
+        )
+    return report
+
+
+def from_data(
+    out: Path,
+    samples: Samples,
+    *,
+    progress: Progress = Silent(),  # noqa: B008 - it holds no state
+) -> FolderReport:
+    """Write any DATA as our folder, its given masks as white on black.
+
+    Groups and splits go along, so every sample stays in its split.
+
+    Raises:
+        RicError: Something else is in the way in `out`.
+    """
+    count = samples.row_count
+
+    def make_row(sample: EditSample) -> Row:
+        about = sample.pictures
+        pictures: dict[str, PictureSource | None] = {
+            "source": about.source, "target": about.target, "context_mask": about.context_mask,
+            "mask": Image.fromarray(sample.load_mask()) if sample.has_mask else None,
+        }  # fmt: skip
+        placed = _place_all(out, sample.id, pictures, count, about.max_pixels)
+        return {"id": sample.id, **placed, **{name: getattr(sample, name) for name in TEXTS}}
+
+    return _write(out, iter(samples), count, make_row, progress)
+
+
+def _write(
+    out: Path,
+    items: Iterator[Loose] | Iterator[EditSample],
+    count: int | None,
+    make_row: Callable,
+    progress: Progress,
+) -> FolderReport:
+    """Stream a row per item; what cannot be used is left out and reported."""
+    failures: list[SampleError] = []
+    totals = {"target_file_name": 0, "mask_file_name": 0, "instruction": 0}
+
+    def rows(stage: Stage) -> Iterator[Row]:
+        for item in items:
+            try:
+                row = make_row(item)
+            except SampleError as error:
+                failures.append(error)
+            else:
+                for name in totals:
+                    totals[name] += bool(row.get(name))
+                yield row
+            stage.advance()
+
+    with progress.stage("copying", total=count, unit="samples") as stage:
+        written = write_folder(out, rows(stage))
+    return FolderReport(
+        out=out,
+        rows=written,
+        targets=totals["target_file_name"],
+        masks=totals["mask_file_name"],
+        without_instruction=written - totals["instruction"],
+        failures=tuple(failures),
+    )
+
+
+def _place_all(
+    out: Path,
+    name: str,
+    pictures: dict[str, PictureSource | None],
+    count: int | None,
+    max_pixels: int,
+) -> Row:
+    """Check all of a sample's pictures, then write them; return their columns of its row."""
+    ready: dict[str, tuple[bytes, str]] = {}
+    for kind, picture in pictures.items():
+        if picture is None:
+            continue
+        try:
+            ready[kind] = _encode(kind, picture, max_pixels)
+        except ImageError as error:
+            raise SampleError(name, kind, error.message, error.hint) from None
+    row: Row = {}
+    for kind, (data, suffix) in ready.items():
+        row[f"{kind}_file_name"] = picture_path(kind, name, count, suffix)
+        _place(out / row[f"{kind}_file_name"], data)
+    return row
+
+
+def _encode(kind: str, picture: PictureSource, max_pixels: int) -> tuple[bytes, str]:
+    """Give a picture's bytes and extension, decoding it once to know that it is whole."""
+    if not isinstance(picture, Image.Image):
+        data = read_bytes(picture)
+        suffix = web_suffix(picture, max_pixels=max_pixels)
+    else:
+        data, suffix = b"", None
+    if kind in ("mask", "context_mask"):
+        image = Image.fromarray(mask_from_image(open_raw(picture, max_pixels=max_pixels)))
+    else:
+        image = open_image(picture, max_pixels=max_pixels)
+    if suffix:
+        return data, suffix
+    encoded = io.BytesIO()
+    image.save(encoded, "PNG")
+    return encoded.getvalue(), ".png"
+
+
+def _place(path: Path, data: bytes) -> None:
+    if path.exists():
+        if path.read_bytes() != data:
+            raise RicError(
+                f"'{path}' is already there and differs.", "Choose another folder, or remove it."
+            )
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_bytes(data)
+    aside.replace(path)
+
+
+def _read_texts(path: Path, progress: Progress) -> Texts:
+    """Read the CSV of texts, keyed by the photo's name."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            columns = list(reader.fieldnames or ())
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RicError(f"The texts '{path}' cannot be read: {error}.") from None
+    key = next((column for column in ("id", "file") if column in columns), None)
+    known = [column for column in columns if column in TEXTS]
+    if key is None or not known:
+        raise RicError(
+            f"The texts '{path}' have the columns {', '.join(columns) or 'none'}.",
+            f"They need 'id' or 'file', and one or more of: {', '.join(TEXTS)}.",
+        )
+    passed_over = [column for column in columns if column not in (*TEXTS, "id", "file")]
+    if passed_over:
+        progress.note(f"Columns of '{path}' that are not used: {', '.join(passed_over)}.")
+    # a name may hold dots, so only a file's own extension is dropped
+    names = [row[key] if key == "id" else Path(row[key] or "").stem for row in rows]
+    return {
+        name: {column: row[column] for column in known if row[column]}
+        for name, row in zip(names, rows, strict=True)
+        if name
+    }

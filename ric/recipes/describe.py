@@ -1,0 +1,55 @@
+"""`ric describe`: a paragraph about every edited picture (Sec. 3.2.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ric.describers.describer import load_describer
+from ric.device import pick_device
+from ric.errors import SampleError
+from ric.interrupt import stop_between_steps
+from ric.models import locate_model
+from ric.progress import Progress, Silent
+from ric.recipes.examples import read_samples
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ric.config import DescribeConfig
+    from ric.run_dir import RunDir
+
+
+def describe(config: DescribeConfig, run: RunDir, progress: Progress | None = None) -> Path:
+    """Describe every sample of DATA; return the run's `descriptions.jsonl`.
+
+    What is described already is passed over, and several processes may share one run.
+
+    Raises:
+        RicError: DATA or the model cannot be had.
+        Interrupted: asked to stop; what is described stays.
+    """
+    progress = progress or Silent()
+    model = None
+    if config.describer == "chat":
+        model = locate_model(
+            config.model, run, tiny="captioner", weights_dir=config.weights, needs="describe"
+        )
+    describer = load_describer(config.describer, model, config, pick_device(config.device))
+    done = {row["id"] for row in run.rows("descriptions")}
+    with (
+        stop_between_steps() as stop,
+        progress.stage("describing", done=len(done), unit="samples") as stage,
+    ):
+        for sample in read_samples(config, run):
+            if sample.id in done or not run.claims.take(sample.id):
+                continue
+            try:
+                text = describer.describe(sample)
+            except SampleError as error:
+                run.fail(error)
+                continue
+            row = {"id": sample.id, "scene_text": text, "instruction": sample.instruction}
+            run.append("descriptions", {**row, "describer": config.describer, "model": config.model})
+            stage.advance()
+            stop.raise_if_set()
+    return run.path / "descriptions.jsonl"

@@ -1,0 +1,50 @@
+"""Refusing to score a model on pictures it was trained on.
+
+Every run that trains lists its samples; an edit run and a score descend from those runs. Samples
+are compared by their group (an IMAGE_ID, or the source's pixels), so two edits of one photo count.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ric.errors import RicError
+from ric.rows import read_rows
+from ric.run_dir import read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+TRAINS = ("fit-clip", "fit-blip", "train-unet")
+
+
+def trained_groups(run: Path) -> set[str]:
+    """Collect the groups that `run` and all its ancestors were trained on."""
+    groups: set[str] = set()
+    todo, seen = [run], set()
+    while todo:
+        path = todo.pop()
+        if path in seen or not (path / "run.json").is_file():
+            continue
+        seen.add(path)
+        record = read_record(path)
+        if record["command"] in TRAINS:
+            groups |= {row["group"] for row in read_rows(path, "samples")}
+        todo += [Path(parent) for parent in record.get("parents", [])]
+    return groups
+
+
+def refuse_overlap(trained: set[str], groups: Iterable[str], what: str) -> None:
+    """Stop when samples to be edited or scored were trained on.
+
+    Raises:
+        RicError: at least one was; says how many.
+    """
+    asked = list(groups)
+    both = sum(group in trained for group in asked)
+    if both:
+        raise RicError(
+            f"{both} of {len(asked)} samples were in the training data of {what}.",
+            "Score on --split test, or, knowing that, pass --allow-overlap.",
+        )

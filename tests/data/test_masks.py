@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+
+from ric.data.images import ImageError, open_image
+from ric.data.masks import (
+    MAX_LEVELS,
+    derive_mask,
+    mask_from_erased,
+    mask_from_image,
+    shrink_mask,
+    signature_box,
+    signature_mask,
+    without_signature,
+)
+
+SIX = Path(__file__).parents[3] / "shared" / "data"
+needs_shared = pytest.mark.skipif(not SIX.is_dir(), reason="../shared is absent")
+
+
+def box_share(mask: np.ndarray) -> float:
+    y, x = np.nonzero(mask)
+    return (np.ptp(y) + 1) * (np.ptp(x) + 1) / mask.size
+
+
+# --- given masks ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "RGBA"])
+def test_white_is_edit_from_128_on(mode):
+    grey = Image.fromarray(np.array([[0, 127, 128, 255]], np.uint8))
+    assert mask_from_image(grey.convert(mode)).tolist() == [[False, False, True, True]]
+
+
+def test_one_bit_and_sixteen_bit_masks_are_read():
+    assert mask_from_image(Image.fromarray(np.array([[True, False]]))).tolist() == [[True, False]]
+    wide = Image.fromarray(np.array([[65535, 127 * 257]], np.uint16))
+    assert mask_from_image(wide).tolist() == [[True, False]]
+
+
+def test_transparent_parts_of_a_mask_are_not_edited():
+    image = Image.new("RGBA", (2, 1), (255, 255, 255, 255))
+    image.putpixel((1, 0), (255, 255, 255, 0))
+    assert mask_from_image(image).tolist() == [[True, False]]
+
+
+def test_a_mask_of_floats_is_refused():
+    with pytest.raises(ImageError, match="Mode F does not define which value is white"):
+        mask_from_image(Image.fromarray(np.ones((2, 2), np.float32)))
+
+
+def test_an_erased_region_is_where_alpha_is_zero():
+    photo = np.full((20, 30, 4), 255, np.uint8)
+    photo[..., :3] = 0  # a black photo: colour must play no part
+    photo[5:9, 10:20, 3] = 0
+    mask = mask_from_erased(Image.fromarray(photo))
+    expected = np.zeros((20, 30), bool)
+    expected[5:9, 10:20] = True
+    assert np.array_equal(mask, expected)
+
+
+def test_grey_and_palette_pictures_with_alpha_count_too():
+    image = Image.new("LA", (10, 10), (50, 255))
+    image.putpixel((4, 4), (50, 0))
+    assert np.argwhere(mask_from_erased(image)).tolist() == [[4, 4]]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_without_a_telling_alpha_exact_black_is_erased_and_specks_are_not(mode):
+    photo = np.full((100, 100, 3), 90, np.uint8)
+    photo[20:40, 30:60] = 0  # erased
+    photo[70:72, 70:72] = 0  # 4 pixels: under 0.1 % of 10,000
+    photo[80:90, 10:40] = 1  # dark, but not exactly black
+    mask = mask_from_erased(Image.fromarray(photo).convert(mode))
+    expected = np.zeros((100, 100), bool)
+    expected[20:40, 30:60] = True
+    assert np.array_equal(mask, expected)
+
+
+def test_a_speck_is_less_than_a_thousandth_of_the_image():
+    photo = np.full((100, 100, 3), 90, np.uint8)
+    photo[0:2, 0:5] = 0  # 10 pixels: exactly 0.1 %
+    assert mask_from_erased(Image.fromarray(photo)).sum() == 10
+    photo[1, 4] = 90
+    assert mask_from_erased(Image.fromarray(photo)).sum() == 0
+
+
+def test_exact_white_is_erased_where_the_data_set_says_so():
+    photo = np.full((40, 40, 3), 90, np.uint8)
+    photo[4:20, 4:20] = 255
+    photo[30:, 30:] = 0
+    mask = mask_from_erased(Image.fromarray(photo), "white")
+    assert mask.sum() == 256
+    assert mask[4:20, 4:20].all()
+
+
+# --- derived masks -------------------------------------------------------------------------------
+
+
+def pair(size: int = 256) -> tuple[np.ndarray, np.ndarray]:
+    """A smooth picture, and the same as another encoder would have written it."""
+    y, x = np.mgrid[:size, :size] / size
+    before = np.stack([100 + 80 * x, 120 + 60 * y, 140 - 50 * x * y], -1)
+    after = before + np.random.default_rng(0).normal(0, 3, before.shape)
+    return before.clip(0, 255).astype(np.uint8), after.clip(0, 255).astype(np.uint8)
+
+
+def derived(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    return derive_mask(Image.fromarray(before), Image.fromarray(after))
+
+
+def test_a_derived_mask_is_the_changed_region_dilated_by_one_percent():
+    before, after = pair()
+    after[60:120, 80:160] = (250, 20, 20)
+    mask = derived(before, after)
+    y, x = np.nonzero(mask)
+    radius = round(0.01 * 256)
+    assert abs(y.min() - (60 - radius)) <= 1
+    assert abs(y.max() - (119 + radius)) <= 1
+    assert abs(x.min() - (80 - radius)) <= 1
+    assert abs(x.max() - (159 + radius)) <= 1
+
+
+def test_re_encoding_alone_gives_an_empty_mask():
+    assert not derived(*pair()).any()
+
+
+def test_identical_pictures_give_an_empty_mask():
+    before, _ = pair()
+    assert not derived(before, before).any()
+
+
+def test_a_faint_change_under_20_levels_does_not_count():
+    before = np.full((128, 128, 3), 120, np.uint8)
+    after = before.copy()
+    after[30:80, 30:80] += 10  # about 4 units of lightness: 10 levels
+    assert not derived(before, after).any()
+    after[30:80, 30:80] += 20
+    assert derived(before, after).any()
+
+
+def test_components_under_half_a_percent_are_dropped():
+    before, after = pair()
+    after[60:120, 80:160] = (250, 20, 20)
+    after[200:216, 30:46] = (250, 20, 20)  # 256 of 65,536 pixels: 0.4 %
+    assert not derived(before, after)[190:225, 20:55].any()
+    after[200:220, 30:50] = (250, 20, 20)  # 400 pixels: 0.6 %
+    assert derived(before, after)[205:215, 35:45].all()
+
+
+def test_thin_lines_are_opened_away():
+    before, after = pair()
+    after[60:120, 80:160] = (250, 20, 20)
+    after[30:32, :] = (250, 20, 20)
+    assert not derived(before, after)[20:40].any()
+
+
+def test_the_signature_strip_is_never_part_of_a_derived_mask():
+    before, after = pair()
+    after[-9:, -31:] = (250, 220, 20)
+    assert not derived(before, after).any()
+    after[150:, 150:] = (250, 20, 20)
+    left, top, _, _ = signature_box(256, 256)
+    assert not derived(before, after)[top:, left:].any()
+
+
+def test_the_source_is_resized_to_the_target():
+    before, after = pair()
+    after[60:120, 80:160] = (250, 20, 20)
+    small = Image.fromarray(before).resize((100, 64))
+    mask = derive_mask(small, Image.fromarray(after))
+    assert mask.shape == (256, 256)
+    assert 0.05 < box_share(mask) < 0.12
+
+
+def test_pairs_over_1024_pixels_get_a_mask_of_their_own_size():
+    before, after = pair(512)
+    after[100:300, 200:400] = (250, 20, 20)
+    large = [Image.fromarray(p).resize((2048, 1024)) for p in (before, after)]
+    mask = derive_mask(*large)
+    assert mask.shape == (1024, 2048)
+    assert mask[250:550, 850:1550].all()
+    assert not mask[:, :700].any()
+
+
+def test_the_threshold_is_otsus_of_the_capped_difference():
+    # two changed halves, 60 and 255 levels: uncapped, Otsu's threshold would lose the fainter one
+    levels = np.zeros((100, 100))
+    levels[10:50, 10:50], levels[50:90, 10:50] = 60, 255
+    assert threshold_otsu(levels) >= 60
+    assert threshold_otsu(np.minimum(levels, MAX_LEVELS)) < 60
+
+
+@needs_shared
+def test_boxes_of_five_of_six_real_pairs_cover_less_than_a_fifth():
+    shares = {}
+    for path in sorted((SIX / "humanedit-six").glob("*_source.png")):
+        target = path.with_name(path.name.replace("source", "target"))
+        shares[path.stem] = box_share(derive_mask(open_image(path), open_image(target)))
+    assert len(shares) == 6
+    assert sum(share < 0.2 for share in shares.values()) >= 5, shares
+
+
+# --- the signature and the sizes -----------------------------------------------------------------
+
+
+def test_the_signature_box_is_the_right_12_and_bottom_3_5_percent():
+    assert signature_box(1000, 1000) == (880, 965, 1000, 1000)
+    assert signature_box(100, 10) == (88, 9, 100, 10)
+
+
+def test_the_signature_is_cut_from_a_copy():
+    mask = np.ones((1000, 1000), bool)
+    cut = without_signature(mask)
+    assert mask.all()
+    assert (~cut).sum() == 120 * 35
+    assert np.array_equal(~cut, signature_mask(1000))
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (37, 53), (100, 33), (16, 128)])
+def test_masks_shrink_by_maximum(shape):
+    mask = np.random.default_rng(1).random(shape) < 0.02
+    expected = torch.nn.functional.adaptive_max_pool2d(torch.tensor(mask[None].astype(float)), 16)
+    assert np.array_equal(shrink_mask(mask, 16), expected[0].numpy() > 0)
+
+
+def test_a_line_one_pixel_wide_survives_any_size():
+    mask = np.zeros((1000, 700), bool)
+    mask[:, 333] = True
+    for size in (512, 224, 64, 7, 1):
+        assert shrink_mask(mask, size).any(0).sum() >= 1
+        assert shrink_mask(mask, size).any(1).all()
+
+
+def test_masks_grow_by_nearest():
+    mask = np.random.default_rng(2).random((5, 9)) < 0.4
+    nearest = Image.fromarray(mask.astype(np.uint8)).resize((24, 24), Image.Resampling.NEAREST)
+    assert np.array_equal(shrink_mask(mask, 24), np.asarray(nearest) > 0)
+
+
+def test_one_axis_may_grow_while_the_other_shrinks():
+    mask = np.zeros((4, 100), bool)
+    mask[2, 57] = True
+    shrunk = shrink_mask(mask, 10)
+    assert np.argwhere(shrunk).tolist() == [[5, 5], [6, 5], [7, 5]]
+
+
+def test_touching_corners_are_one_component():
+    photo = np.full((100, 100, 3), 90, np.uint8)
+    for step in range(12):
+        photo[10 + step, 10 + step] = 0
+    assert ndimage.label((photo == 0).all(-1))[1] == 12
+    assert mask_from_erased(Image.fromarray(photo)).sum() == 12

@@ -1,0 +1,111 @@
+"""CLIP-I and CLIP-T against the model called by hand."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn.functional import cosine_similarity
+from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
+
+from ric.errors import RicError
+from ric.metrics.clip_similarity import PUBLISHED, ClipSimilarity
+
+TEXTS = ["a red ball", "the dog lies on the grass near a small wooden house", "sky"]
+LONG = "a red ball on a table " * 30
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_family: Path) -> Path:
+    return tiny_family / "region_clip"
+
+
+@pytest.fixture(scope="module")
+def clip(folder: Path) -> ClipSimilarity:
+    return ClipSimilarity(folder, encoder="tiny")
+
+
+@torch.no_grad()
+def image_features_by_hand(folder: Path, images) -> torch.Tensor:
+    processor = CLIPImageProcessorPil.from_pretrained(folder)
+    pixels = processor(images, return_tensors="pt")["pixel_values"]
+    model = CLIPModel.from_pretrained(folder, dtype=torch.float32)
+    return model.visual_projection(model.vision_model(pixels).pooler_output)
+
+
+@torch.no_grad()
+def text_feature_by_hand(folder: Path, text: str) -> torch.Tensor:
+    tokens = AutoTokenizer.from_pretrained(folder)(
+        text, truncation=True, max_length=77, return_tensors="pt"
+    )
+    model = CLIPModel.from_pretrained(folder, dtype=torch.float32)
+    return model.text_projection(model.text_model(**tokens).pooler_output)[0]
+
+
+def test_image_cosines_are_the_models_called_by_hand(clip, folder, draw):
+    # sizes whose crop has one corner in every library
+    images = [draw(0, 256, 256), draw(1, 299, 299), draw(2, 512, 512), draw(3, 1024, 1024)]
+    by_hand = image_features_by_hand(folder, images)
+    theirs = cosine_similarity(by_hand[:, None], by_hand[None], dim=-1)
+    embeddings = clip.image_embeddings(images)
+    torch.testing.assert_close(embeddings @ embeddings.T, theirs, atol=1e-5, rtol=0)
+    assert theirs.min() < 0.999, "these weights tell nothing apart"
+
+
+def test_text_cosines_are_the_models_called_by_hand(clip, folder, draw):
+    image = draw(0, 256, 256)
+    by_hand = image_features_by_hand(folder, [image])
+    for text, embedding in zip(TEXTS, clip.text_embeddings(TEXTS), strict=True):
+        theirs = cosine_similarity(by_hand[0], text_feature_by_hand(folder, text), dim=0)
+        assert clip.image_embeddings([image])[0] @ embedding == pytest.approx(
+            theirs.item(), abs=1e-5
+        )
+
+
+def test_a_long_text_is_cut_before_its_end_token_and_counted(folder):
+    clip = ClipSimilarity(folder)
+    short, cut = clip.text_embeddings(["a red ball", LONG])
+    assert clip.cut_texts == 1
+    by_hand = text_feature_by_hand(folder, LONG)
+    assert cosine_similarity(cut, by_hand, dim=0).item() == pytest.approx(1, abs=1e-5)
+    assert cosine_similarity(short, cut, dim=0).item() < 0.999
+
+
+def test_long_texts_that_begin_differently_stay_apart(folder):
+    one, other = ClipSimilarity(folder).text_embeddings([LONG, "sky and water " + LONG])
+    assert one @ other < 0.9999
+
+
+def test_filling_a_short_row_changes_nothing(clip):
+    together = clip.text_embeddings(TEXTS)
+    alone = torch.cat([clip.text_embeddings([text]) for text in TEXTS])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
+def test_a_picture_is_at_cosine_one_with_itself(clip, draw):
+    embeddings = clip.image_embeddings([draw(0), draw(0).copy()])
+    assert embeddings[0] @ embeddings[1] == pytest.approx(1, abs=1e-6)
+
+
+def test_an_encoder_that_is_not_the_published_one_marks_its_scores(folder):
+    assert ClipSimilarity(folder, encoder="tiny").marker == "tiny"
+    assert ClipSimilarity(folder).marker == "region_clip"
+    assert ClipSimilarity(folder, encoder=PUBLISHED).marker == ""
+
+
+def test_a_folder_without_a_model_is_named(tmp_path):
+    with pytest.raises(RicError, match=r"No CLIPModel in .*: it has no config\.json"):
+        ClipSimilarity(tmp_path)
+
+
+def test_a_model_that_lacks_weights_is_refused_rather_than_left_random(folder, tmp_path):
+    broken = tmp_path / "clip"
+    shutil.copytree(folder, broken)
+    tensors = load_file(broken / "model.safetensors")
+    tensors.pop("visual_projection.weight")
+    save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(RicError, match=r"lack 1 tensors of CLIPModel, such as visual_projection"):
+        ClipSimilarity(broken)

@@ -1,0 +1,248 @@
+"""The suite: the same numbers as its parts called one by one, however the samples are batched."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ric.errors import RicError, SampleError
+from ric.metrics.clip_similarity import ClipSimilarity
+from ric.metrics.dino_similarity import DinoSimilarity
+from ric.metrics.fid import fid_from_features
+from ric.metrics.inception_score import inception_score
+from ric.metrics.networks import Judges, SetFeatures, Unavailable
+from ric.metrics.one_pass import MetricSuite
+from ric.metrics.pairs import Pair, fit_to
+from ric.metrics.pixel import l1, l2, psnr_outside
+from ric.metrics.scene_net import SceneNet
+
+
+@pytest.fixture(scope="module")
+def judges(tiny_family) -> Judges:
+    scene_net = SceneNet(tiny_family / "scene_classifier")
+    return Judges(
+        clip=ClipSimilarity(tiny_family / "region_clip", encoder="tiny"),
+        dino=DinoSimilarity(tiny_family / "dino", encoder="tiny"),
+        lpips=scene_net,
+        fid=scene_net,
+        inception_score=scene_net,
+    )
+
+
+@pytest.fixture(scope="module")
+def pairs(draw) -> list[Pair]:
+    mask = Image.new("L", (96, 80))
+    mask.paste(255, (10, 10, 50, 50))
+    return [
+        Pair(
+            id=f"{index:04}",
+            edited=draw(index, 64, 64),
+            source=draw(100 + index),
+            target=draw(200 + index),
+            text=f"a {['red', 'green', 'blue'][index % 3]} ball",
+            mask=mask,
+        )
+        for index in range(10)
+    ]
+
+
+def score(judges, pairs, batch: int = 4, **options):
+    suite = MetricSuite(judges, **options)
+    for start in range(0, len(pairs), batch):
+        suite.add(pairs[start : start + batch])
+    return suite.finish()
+
+
+def numbers(row: dict) -> list[float]:
+    return [value for key, value in row.items() if key != "id" and value is not None]
+
+
+@pytest.fixture(scope="module")
+def scored(judges, pairs):
+    return score(judges, pairs)
+
+
+def test_a_row_is_every_metric_called_by_itself(judges, pairs, scored):
+    pair, row = pairs[3], scored.rows[3]
+    edited = fit_to(pair.edited, pair.target.size)
+    cosine = {}
+    for name, encoder in (("clip_i", judges.clip), ("dino", judges.dino)):
+        ours, target, source = encoder.image_embeddings([edited, pair.target, pair.source])
+        cosine |= {name: ours @ target, f"{name}_source": ours @ source}
+    text = judges.clip.text_embeddings([pair.text])[0]
+    expected = {
+        **cosine,
+        "clip_t": judges.clip.image_embeddings([edited])[0] @ text,
+        "lpips": judges.lpips.distances([edited], [pair.target]).item(),
+        "l1": l1(edited, pair.target),
+        "l2": l2(edited, pair.target),
+        "psnr_outside": psnr_outside(edited, pair.source, pair.mask),
+    }
+    assert row.pop("id") == "0003"
+    assert row == {key: pytest.approx(float(value), abs=1e-5) for key, value in expected.items()}
+    row["id"] = "0003"
+
+
+@pytest.mark.parametrize("batch", [1, 7])
+def test_samples_do_not_depend_on_the_batch_size(judges, pairs, scored, batch):
+    again = score(judges, pairs, batch=batch)
+    for ours, theirs in zip(again.rows, scored.rows, strict=True):
+        assert numbers(ours) == pytest.approx(numbers(theirs), abs=1e-5)
+    fid = again.scores["fid"].value
+    assert fid == pytest.approx(scored.scores["fid"].value, rel=1e-4)
+
+
+def test_the_order_of_samples_does_not_matter(judges, pairs, scored):
+    shuffled = random.Random(0).sample(pairs, len(pairs))
+    again = score(judges, shuffled)
+    for ours, theirs in zip(again.scores.scores, scored.scores.scores, strict=True):
+        assert ours.value == pytest.approx(theirs.value, rel=1e-4)
+    assert [row["id"] for row in again.rows] == sorted(pair.id for pair in pairs)
+
+
+def test_means_are_over_the_rows_and_lie_in_their_interval(scored):
+    for name in ("clip_i[tiny]", "dino[tiny]", "clip_t[tiny]", "lpips[scene-net]", "l1"):
+        score = scored.scores[name]
+        values = [row[score.key] for row in scored.rows]
+        assert score.value == pytest.approx(np.mean(values))
+        assert score.interval[0] < score.value < score.interval[1]
+        assert score.n == len(values)
+
+
+def test_fid_and_is_are_of_the_sets(judges, pairs, scored):
+    edited = judges.fid.set_features([fit_to(pair.edited, pair.target.size) for pair in pairs])
+    target = judges.fid.set_features([pair.target for pair in pairs])
+    fid = fid_from_features(edited.features, target.features).value
+    assert scored.scores["fid[scene-net]"].value == pytest.approx(fid, rel=1e-4)
+    inception = inception_score(edited.logits)
+    assert scored.scores["is[scene-net]"].value == pytest.approx(inception.mean, rel=1e-5)
+
+
+def test_few_pictures_make_fid_carry_a_note(scored):
+    assert "Below 2,048 pictures" in scored.scores["fid"].note
+    assert "N = 10" in scored.scores["fid"].note
+
+
+def test_the_unedited_source_against_itself_is_perfect(judges, pairs):
+    same = [Pair(id=pair.id, edited=pair.source, source=pair.source) for pair in pairs]
+    scores = score(judges, same, reference="source", role="identity").scores
+    assert scores["clip_i"].value == pytest.approx(1, abs=1e-6)
+    assert scores["dino"].value == pytest.approx(1, abs=1e-6)
+    assert scores["lpips"].value == pytest.approx(0, abs=1e-9)
+    assert scores["l1"].value == 0
+
+
+def test_the_ground_truth_set_is_at_no_frechet_distance(judges, pairs):
+    truth = [Pair(pair.id, pair.target, pair.source, pair.target) for pair in pairs]
+    scores = score(judges, truth, role="ground-truth").scores
+    assert scores["fid"].value == pytest.approx(0, abs=1e-4)
+
+
+def test_with_the_source_as_reference_the_target_is_the_other_one(judges, pairs, scored):
+    turned = score(judges, pairs[:3], reference="source")
+    for ours, theirs in zip(turned.rows, scored.rows, strict=False):
+        assert ours["clip_i"] == pytest.approx(theirs["clip_i_source"], abs=1e-5)
+        assert ours["clip_i_target"] == pytest.approx(theirs["clip_i"], abs=1e-5)
+
+
+def test_samples_without_a_target_are_left_out_of_what_needs_one(judges, pairs):
+    bare = Pair(id="bare", edited=pairs[0].edited, source=pairs[0].source)
+    scored = score(judges, [bare, *pairs[1:5]])
+    assert scored.scores["clip_i"].n == 4
+    assert scored.scores["clip_i"].note == "1 of 5 samples have no target."
+    assert scored.scores["clip_i_source"].n == 5
+    assert scored.scores["fid"].n == 4
+    assert scored.rows[-1]["lpips"] is None
+
+
+def test_data_without_targets_texts_and_masks_says_so(judges, pairs):
+    scores = score(judges, [Pair(pair.id, pair.edited, pair.source) for pair in pairs]).scores
+    assert scores["clip_i"].unavailable == "no sample has a target"
+    assert scores["fid"].unavailable == "no sample has a target"
+    assert scores["clip_t"].unavailable == "no sample has a text"
+    assert scores["psnr_outside"].unavailable == "no sample has a mask"
+    assert scores["is"].value is not None
+
+
+def test_missing_networks_are_named_and_the_rest_is_scored(pairs):
+    gone = Unavailable("lpips needs alexnet-owt-7be5be79.pth")
+    judges = Judges(clip=gone, dino=gone, lpips=gone, fid=gone, inception_score=gone)
+    scores = score(judges, pairs).scores
+    for key in ("clip_i", "dino", "clip_t", "lpips", "fid", "is"):
+        assert scores[key].value is None
+        assert scores[key].unavailable == gone.reason
+    assert scores["l1"].value > 0
+
+
+def test_one_picture_gives_no_fid_but_the_reason(judges, pairs):
+    assert "2 pictures or more" in score(judges, pairs[:1]).scores["fid"].unavailable
+
+
+def test_an_empty_suite_scores_nothing(judges):
+    scored = score(judges, [])
+    assert scored.rows == []
+    assert all(score.unavailable == "no sample was scored" for score in scored.scores.scores)
+
+
+def test_long_texts_are_counted_once_a_suite(judges, pairs):
+    long = [Pair(p.id, p.edited, p.source, p.target, "a red ball " * 60) for p in pairs[:3]]
+    for _ in range(2):
+        note = score(judges, long).scores["clip_t"].note
+        assert note == "3 texts were cut to what the network reads."
+
+
+def test_an_id_given_twice_is_refused_and_nothing_is_kept(judges, pairs):
+    suite = MetricSuite(judges, label="ours")
+    suite.add(pairs[:2])
+    with pytest.raises(RicError, match="'0001' was given twice to 'ours'"):
+        suite.add([pairs[2], pairs[1]])
+    assert len(suite.finish().rows) == 2
+
+
+def test_a_mask_of_another_size_is_that_samples_failure(judges, pairs):
+    bad = Pair("bad", pairs[0].edited, pairs[0].source, mask=Image.new("L", (5, 5)))
+    with pytest.raises(SampleError, match=r"Sample 'bad', mask: it is \(5, 5\) pixels"):
+        MetricSuite(judges).add([bad])
+
+
+class Counting:
+    """A set encoder that counts the pictures it is shown."""
+
+    definition = "counting"
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.seen = 0
+
+    def set_features(self, images) -> SetFeatures:
+        self.seen += len(images)
+        pixels = [np.asarray(image.resize((2, 2)), np.float32).reshape(-1) for image in images]
+        features = torch.from_numpy(np.stack(pixels))
+        return SetFeatures(features, features[:, :5] / 255)
+
+
+def test_every_picture_is_encoded_once(pairs):
+    gone = Unavailable("not in this test")
+    shared = Counting("scene-net")
+    score(Judges(clip=gone, dino=gone, lpips=gone, fid=shared, inception_score=shared), pairs)
+    assert shared.seen == 2 * len(pairs)
+
+
+def test_a_second_inception_score_comes_from_fids_own_pass(pairs):
+    gone = Unavailable("not in this test")
+    clean, tf1 = Counting("clean"), Counting("torch-fidelity")
+    scores = score(
+        Judges(clip=gone, dino=gone, lpips=gone, fid=clean, inception_score=tf1), pairs
+    ).scores
+    assert (clean.seen, tf1.seen) == (2 * len(pairs), len(pairs))
+    assert [s.name for s in scores.scores if s.key in ("fid", "is")] == ["fid", "is", "is[clean]"]
+
+
+def test_scores_and_rows_are_json(scored):
+    assert json.loads(json.dumps(scored.scores.as_dict()))["scores"]["fid[scene-net]"]["n"] == 10
+    assert json.loads(json.dumps(scored.rows))[0]["id"] == "0000"

@@ -1,0 +1,70 @@
+"""L1, L2, PSNR and the one way a picture is brought to another's size."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+from torch.nn.functional import l1_loss, mse_loss
+from torchvision.transforms.functional import to_tensor
+
+from ric.metrics.pairs import fit_to
+from ric.metrics.pixel import PSNR_CEILING, l1, l2, psnr_outside
+
+
+def test_l1_and_l2_are_magicbrushs_losses_on_tensors(draw):
+    a, b = draw(0), draw(1)
+    assert l1(a, b) == pytest.approx(l1_loss(to_tensor(a), to_tensor(b)).item(), rel=1e-5)
+    assert l2(a, b) == pytest.approx(mse_loss(to_tensor(a), to_tensor(b)).item(), rel=1e-5)
+
+
+def test_equal_pictures_differ_by_nothing(draw):
+    assert l1(draw(0), draw(0)) == l2(draw(0), draw(0)) == 0
+
+
+def test_pictures_of_two_sizes_are_not_compared(draw):
+    with pytest.raises(ValueError, match="cannot be compared pixel by pixel"):
+        l1(draw(0), draw(0, 10, 10))
+
+
+def half_mask(width: int = 96, height: int = 80) -> Image.Image:
+    pixels = np.zeros((height, width), np.uint8)
+    pixels[:, : width // 2] = 255
+    return Image.fromarray(pixels)
+
+
+def test_psnr_sees_only_what_the_mask_leaves_out(draw):
+    source = draw(0)
+    pixels = np.array(source)
+    pixels[:, :48] = 0
+    assert psnr_outside(Image.fromarray(pixels), source, half_mask()) == PSNR_CEILING
+
+
+def test_psnr_is_the_formula_written_out(draw):
+    edited, source = draw(0), draw(1)
+    ours, theirs = (np.array(image)[:, 48:] / 255 for image in (edited, source))
+    by_hand = 10 * np.log10(1 / ((ours - theirs) ** 2).mean())
+    assert psnr_outside(edited, source, half_mask()) == pytest.approx(by_hand)
+
+
+def test_a_white_mask_leaves_nothing_to_judge(draw):
+    assert psnr_outside(draw(0), draw(1), Image.new("L", (96, 80), 255)) is None
+
+
+def test_a_mask_of_another_size_is_refused(draw):
+    with pytest.raises(ValueError, match=r"the mask is \(5, 5\)"):
+        psnr_outside(draw(0), draw(1), Image.new("L", (5, 5)))
+
+
+def test_fitting_is_pils_bicubic_on_eight_bit_pixels(draw):
+    by_hand = draw(0).resize((64, 48), Image.Resampling.BICUBIC)
+    assert np.array_equal(np.array(fit_to(draw(0), (64, 48))), np.array(by_hand))
+
+
+def test_a_picture_of_the_right_size_is_left_alone(draw):
+    image = draw(0)
+    assert fit_to(image, image.size) is image
+
+
+def test_a_grey_picture_becomes_rgb():
+    assert fit_to(Image.new("L", (8, 8), 7), (8, 8)).getpixel((0, 0)) == (7, 7, 7)

@@ -1,0 +1,128 @@
+"""Tables of several editors: columns, marks, notes, and what could not be computed."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import numpy as np
+import pytest
+from scipy.stats import bootstrap
+
+from ric.metrics.bootstrap import bootstrap_interval
+from ric.metrics.score_table import best, to_csv, to_latex, to_markdown
+from ric.metrics.scores import Score, Scores
+
+
+def scores(label: str, clip_i: float, lpips: float | None, role="editor") -> Scores:
+    return Scores(
+        label,
+        (
+            Score(
+                key="clip_i", value=clip_i, n=5, interval=(0.5, 0.75), definition="a cosine",
+                marker="tiny",
+            ),
+            Score(
+                key="lpips", value=lpips, n=5, definition="a distance",
+                unavailable="no weights" if lpips is None else None,
+            ),
+            Score(key="fid", value=12.345, n=5, definition="two sets", note="Only 5 pictures."),
+            Score(key="is", value=2.5, std=0.25, n=5, definition="one set"),
+            Score(key="is", value=2.25, std=0.5, n=5, definition="another", marker="clean"),
+            Score(key="l1", value=0.1, n=5, definition="pixels"),
+        ),
+        role,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def rows() -> list[Scores]:
+    return [
+        scores("ours", 0.9, 0.2),
+        scores("theirs", 0.8, 0.1),
+        scores("source", 1.0, 0.0, role="identity"),
+    ]
+
+
+def test_the_best_editor_is_marked_and_the_identity_never(rows):
+    winners = best(rows)
+    assert winners["clip_i[tiny]"] == {"ours"}
+    assert winners["lpips"] == {"theirs"}
+    assert winners["fid"] == {"ours", "theirs"}
+
+
+def test_numbers_that_print_alike_are_best_together():
+    assert best([scores("a", 0.90001, 0.2), scores("b", 0.90002, 0.2)])["clip_i[tiny]"] == {
+        "a",
+        "b",
+    }
+
+
+def test_one_editor_alone_is_not_best():
+    assert best([scores("ours", 0.9, 0.2)]) == {}
+
+
+def test_markdown_has_the_papers_columns_arrows_intervals_and_marks(rows):
+    lines = to_markdown(rows).splitlines()
+    assert lines[0] == "| | CLIP-I[tiny] ↑ | LPIPS ↓ | FID ↓ | IS ↑ |"
+    assert lines[2].startswith("| ours | **0.9000** [0.5000, 0.7500] | 0.2000 | **12.35** |")
+    assert lines[4].startswith("| source | 1.0000 [")
+
+
+def test_markdown_keeps_other_scores_below_the_six(rows):
+    tables = to_markdown(rows).split("\n\n")
+    assert tables[1].startswith("| | IS[clean] ↑ | L1 ↓ |")
+    assert "2.50 ± 0.25" in tables[0]
+
+
+def test_markdown_says_what_each_score_means(rows):
+    text = to_markdown(rows)
+    assert "- clip_i[tiny] (N = 5): a cosine." in text
+    assert "- fid (N = 5): two sets. Only 5 pictures." in text
+
+
+def test_what_could_not_be_computed_is_shown_with_its_reason():
+    one = [scores("ours", 0.9, None)]
+    assert "not available: no weights" in to_markdown(one)
+    assert "no weights" in to_csv(one)
+    assert one[0].as_dict()["scores"]["lpips"]["unavailable"] == "no weights"
+    assert "& --" in to_latex(one)
+
+
+def test_csv_has_a_line_a_score(rows):
+    lines = list(csv.DictReader(io.StringIO(to_csv(rows))))
+    assert len(lines) == 3 * 6
+    first = lines[0]
+    assert (first["label"], first["metric"], first["n"]) == ("ours", "clip_i[tiny]", "5")
+    assert (float(first["low"]), float(first["high"])) == (0.5, 0.75)
+    assert first["direction"] == "up"
+
+
+def test_latex_is_a_booktabs_table_with_escaped_labels():
+    text = to_latex([scores("ours_v2 & co", 0.9, 0.2), scores("theirs", 0.8, 0.1)])
+    assert text.startswith("\\begin{tabular}{lcccc}\n\\toprule\n & CLIP-I[tiny] $\\uparrow$")
+    assert "ours\\_v2 \\& co & \\textbf{0.9000}" in text
+    assert "2.50 $\\pm$ 0.25" in text
+    assert text.endswith("\\bottomrule\n\\end{tabular}\n")
+
+
+def test_a_score_is_found_by_name_and_by_key(rows):
+    assert rows[0]["clip_i"] is rows[0]["clip_i[tiny]"]
+    assert rows[0]["is[clean]"].value == 2.25
+    with pytest.raises(KeyError):
+        rows[0]["kid"]
+
+
+def test_the_interval_is_scipys_percentile_bootstrap():
+    values = np.random.default_rng(0).normal(size=200)
+    low, high = bootstrap_interval(values)
+    theirs = bootstrap(
+        (values,), np.mean, n_resamples=5000, method="percentile"
+    ).confidence_interval
+    assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=0.02)
+
+
+def test_the_interval_is_the_same_for_the_same_seed():
+    values = [0.1, 0.5, 0.3]
+    assert bootstrap_interval(values) == bootstrap_interval(values)
+    assert bootstrap_interval([0.4]) == pytest.approx((0.4, 0.4))

@@ -9,30 +9,11 @@ from pathlib import Path
 from ric.errors import RicError
 
 PICTURE_SUFFIXES = frozenset(
-    [
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".mpo",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".gif",
-        ".bmp",
-        ".avif",
-        ".jp2",
-        ".j2k",
-        ".ppm",
-        ".pgm",
-        ".pnm",
-        ".tga",
-        ".dib",
-        ".heic",
-        ".heif",
-    ]
-)
+    {
+        ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".tif", ".tiff", ".gif", ".bmp",
+        ".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".pnm", ".tga", ".dib", ".heic", ".heif",
+    }
+)  # fmt: skip
 
 MASK_ENDING = "_mask"
 

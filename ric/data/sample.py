@@ -103,7 +103,10 @@ class Samples:
                         "metadata",
                         f"Its id is used twice in {self.name}: give each its own.",
                     )
-                wanted = self._split in ("all", self._known_splits.of(item, position))
+                # with every split wanted, no source is decoded to find a sample's own
+                wanted = self._split == "all" or self._split == self._known_splits.of(
+                    item, position
+                )
             except SampleError as error:
                 if self._on_failure is None:
                     raise

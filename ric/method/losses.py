@@ -95,7 +95,7 @@ def _share_of_batch(
         # where, not a product: a dropped sample may hold a NaN, and 0 times NaN is NaN
         factor_B = kept.to(loss_B)
         loss_B = torch.where(factor_B != 0, loss_B * factor_B, torch.zeros_like(loss_B))
-    return loss_B.mean()
+    return loss_B.sum() / whole
 
 
 def noise_loss(prediction: Tensor, target: Tensor, *, batch_size: int | None = None) -> Tensor:

@@ -10,21 +10,19 @@ from ric.data.images import ImageError, open_image
 from ric.data.sample import EditSample
 from ric.device import pick_device
 from ric.editors.editor import EditRequest, load_editor
-from ric.errors import RicError, SampleError
+from ric.errors import SampleError
 from ric.interrupt import stop_between_steps
 from ric.models import locate_model
 from ric.progress import Progress, Silent
 from ric.recipes.examples import read_samples
 from ric.recipes.overlap import refuse_overlap, trained_groups
+from ric.recipes.photos import find_photos
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ric.config import EditConfig
     from ric.run_dir import RunDir
-
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-
 
 def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> Path:
     """Edit every sample of DATA and return the run's `images` folder.
@@ -71,33 +69,6 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
                 stage.advance()
             stop.raise_if_set()
     return images
-
-
-def find_photos(config: EditConfig) -> list[Path]:
-    """List the photos DATA names: one file, or a folder without metadata; empty for a dataset.
-
-    `<name>_mask.*` beside a photo is that photo's mask, never a photo.
-
-    Raises:
-        RicError: photos are named without an instruction, or a folder has none.
-    """
-    path = Path(config.data)
-    if path.is_file() and path.suffix.lower() != ".parquet":
-        photos = [path]
-    elif path.is_dir() and not any(
-        file.suffix in (".jsonl", ".csv", ".parquet") for file in path.iterdir()
-    ):
-        photos = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURES)
-        photos = [file for file in photos if not file.stem.endswith("_mask")]
-        if not photos:
-            raise RicError(f"There are no pictures in {path}.")
-    else:
-        return []
-    if not (config.instruction or "").strip():
-        raise RicError(
-            f"{path} needs an instruction.", f'Say what to do: ric edit {path} "make it night"'
-        )
-    return photos[: config.limit]
 
 
 def photo_requests(

@@ -6,6 +6,8 @@ import cleanfid.fid
 import numpy as np
 import pytest
 import scipy.linalg
+import torch
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
 from ric.errors import RicError
 from ric.metrics.fid import fid_from_features, frechet_distance
@@ -32,6 +34,9 @@ def test_covariance_form_is_the_formula_written_out(count_a, count_b):
     )
     assert ours == pytest.approx(by_scipy(a, b), rel=1e-9)
     assert ours == pytest.approx(cleanfid.fid.fid_from_feats(a, b), rel=1e-9)
+    statistics = [fid_features_to_statistics(torch.from_numpy(x)) for x in (a, b)]
+    library = fid_statistics_to_metric(*statistics, verbose=False)
+    assert ours == pytest.approx(library["frechet_inception_distance"], rel=1e-9)
 
 
 @pytest.mark.filterwarnings("ignore:Matrix is singular")

@@ -1,0 +1,177 @@
+"""What the user sees: data on stdout, talk on stderr; bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichProgress
+from rich.text import Text
+
+from ric.progress import Progress, Silent, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.table import Table
+
+    from ric.errors import RicError
+
+PLAIN_EVERY = 10.0  # seconds between plain lines of one stage
+
+
+def talk() -> Console:
+    """Give the console for people: stderr."""
+    return Console(stderr=True, highlight=False)
+
+
+def say(message: str) -> None:
+    """Say a line to people."""
+    talk().print(escape(message), soft_wrap=True)
+
+
+def show_error(error: RicError) -> None:
+    """Show what went wrong in one line and the next step in another."""
+    console = talk()
+    console.print(f"[bold red]Error:[/] {escape(error.message)}", soft_wrap=True)
+    if error.hint:
+        console.print(f"[dim]Hint:[/] {escape(error.hint)}", soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object on stdout."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def print_line(text: str) -> None:
+    """Print a line of data on stdout."""
+    sys.stdout.write(text + "\n")
+
+
+def print_table(table: Table) -> None:
+    """Print a table on stdout: as wide as the terminal, or as wide as it needs in a pipe."""
+    console = Console(highlight=False)
+    if not sys.stdout.isatty():
+        console = Console(highlight=False, width=200)
+    console.print(table)
+
+
+def make_progress(*, quiet: bool) -> Progress:
+    """Choose how progress is shown: not at all, as bars, or as plain lines."""
+    if quiet:
+        return Silent()
+    return Bars() if sys.stderr.isatty() else PlainLines()
+
+
+class _Rate(ProgressColumn):
+    """Units per second since this stage was opened, those of an earlier attempt left out."""
+
+    def render(self, task: Task) -> Text:
+        elapsed = task.finished_time or task.elapsed or 0
+        done = task.completed - task.fields["before"]
+        rate = done / elapsed if elapsed else 0
+        return Text(f"{rate:.1f} {task.fields['unit']}/s", style="dim")
+
+
+class Bars:
+    """Rich bars on a terminal, with rate and time left."""
+
+    def note(self, message: str) -> None:
+        """Say one line above the bars."""
+        say(message)
+
+    @contextmanager
+    def stage(
+        self, name: str, total: int | None = None, done: int = 0, unit: str = "steps"
+    ) -> Iterator[Stage]:
+        """Show one bar while the stage lasts; it stays, finished, above what follows."""
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[values]}"),
+        )
+        with RichProgress(*columns, console=talk()) as bars:
+            task = bars.add_task(
+                name, total=total, completed=done, before=done, unit=unit, values=""
+            )
+            yield _Bar(bars, task)
+
+
+class _Bar:
+    def __init__(self, bars: RichProgress, task: Any) -> None:
+        self.bars, self.task = bars, task
+
+    def advance(self, count: int = 1, **values: float) -> None:
+        self.bars.advance(self.task, count)
+        if values:
+            self.bars.update(self.task, values=_in_words(values))
+
+
+class PlainLines:
+    """A line now and then, for logs: no control characters."""
+
+    def note(self, message: str) -> None:
+        """Say one line."""
+        say(message)
+
+    @contextmanager
+    def stage(
+        self, name: str, total: int | None = None, done: int = 0, unit: str = "steps"
+    ) -> Iterator[Stage]:
+        """Say a line every ten seconds, and one at the end."""
+        lines = _Lines(name, total, done, unit)
+        yield lines
+        lines.say_now()
+
+
+class _Lines:
+    def __init__(self, name: str, total: int | None, done: int, unit: str) -> None:
+        self.name, self.total, self.done, self.unit = name, total, done, unit
+        self.before, self.began, self.said = done, time.monotonic(), time.monotonic()
+        self.values: dict[str, float] = {}
+
+    def advance(self, count: int = 1, **values: float) -> None:
+        self.done += count
+        self.values |= values
+        if time.monotonic() - self.said >= PLAIN_EVERY:
+            self.say_now()
+
+    def say_now(self) -> None:
+        self.said = time.monotonic()
+        elapsed = max(self.said - self.began, 1e-9)
+        rate = (self.done - self.before) / elapsed
+        of_total = f"/{self.total}" if self.total is not None else ""
+        parts = [f"{self.name}: {self.done}{of_total} {self.unit}", f"{rate:.1f}/s"]
+        if self.total is not None and rate > 0 and self.done < self.total:
+            parts.append(f"{_clock((self.total - self.done) / rate)} left")
+        if self.values:
+            parts.append(_in_words(self.values))
+        say(", ".join(parts))
+
+
+def _in_words(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

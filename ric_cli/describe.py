@@ -1,0 +1,35 @@
+"""`ric describe`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ric.config import DescribeConfig, DescriberName
+from ric_cli.job import Job
+from ric_cli.options import Data, with_common_options
+
+
+@with_common_options(DescribeConfig)
+def describe(
+    ctx: typer.Context,
+    data: Data,
+    describer: Annotated[
+        DescriberName,
+        typer.Option(help="chat: a vision-language model; dataset: the data's own captions."),
+    ] = DescribeConfig.describer,
+    model: Annotated[
+        str, typer.Option(help="Any image-text-to-text model of transformers.")
+    ] = DescribeConfig.model,
+    max_new_tokens: Annotated[
+        int, typer.Option(min=1, help="The longest paragraph.")
+    ] = DescribeConfig.max_new_tokens,
+) -> None:
+    """Write a scene paragraph for every edited picture (Sec. 3.2.3, Table 4)."""
+    job = Job("describe", DescribeConfig, ctx)
+    if job.is_dry():
+        return
+    from ric.recipes.describe import describe as recipe
+
+    job.run(recipe, next_step=f"ric fit-blip {data} --descriptions {{run}}")

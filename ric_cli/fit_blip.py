@@ -1,0 +1,48 @@
+"""`ric fit-blip`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ric.config import FitBlipConfig
+from ric_cli.job import Job
+from ric_cli.options import (
+    CheckpointEvery,
+    Data,
+    Descriptions,
+    ImageSize,
+    SquareFit,
+    with_common_options,
+)
+
+
+@with_common_options(FitBlipConfig)
+def fit_blip(
+    ctx: typer.Context,
+    data: Data,
+    blip: Annotated[
+        str, typer.Option(help="Any transformers BLIP for retrieval: hub id or folder.")
+    ] = FitBlipConfig.blip,
+    descriptions: Descriptions = FitBlipConfig.descriptions,
+    image_size: ImageSize = FitBlipConfig.image_size,
+    fit: SquareFit = FitBlipConfig.fit,
+    batch_size: Annotated[int, typer.Option(min=2)] = FitBlipConfig.batch_size,
+    epochs: Annotated[int, typer.Option(min=1)] = FitBlipConfig.epochs,
+    lr: Annotated[float, typer.Option()] = FitBlipConfig.lr,
+    max_text_tokens: Annotated[
+        int, typer.Option(min=3, help="Longer paragraphs are cut before their end token.")
+    ] = FitBlipConfig.max_text_tokens,
+    temperature: Annotated[
+        float, typer.Option(help="tau of Eq. 11 at the start; it is learned.")
+    ] = FitBlipConfig.temperature,
+    checkpoint_every: CheckpointEvery = FitBlipConfig.checkpoint_every,
+) -> None:
+    """Fit the scene judge: BLIP on whole pictures and their paragraphs (Sec. 3.2.1, Eq. 11)."""
+    job = Job("fit-blip", FitBlipConfig, ctx)
+    if job.is_dry():
+        return
+    from ric.recipes.fit_blip import fit_blip as recipe
+
+    job.run(recipe, next_step=f"ric train-unet {data} --region-clip RUN --scene-blip {{run}}")

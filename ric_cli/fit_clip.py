@@ -1,0 +1,50 @@
+"""`ric fit-clip`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ric.config import FitClipConfig, RegionText
+from ric_cli.job import Job
+from ric_cli.options import CheckpointEvery, Data, ImageSize, SquareFit, with_common_options
+
+
+@with_common_options(FitClipConfig)
+def fit_clip(
+    ctx: typer.Context,
+    data: Data,
+    clip: Annotated[
+        str, typer.Option(help="Any transformers CLIP: hub id or folder.")
+    ] = FitClipConfig.clip,
+    image_size: ImageSize = FitClipConfig.image_size,
+    fit: SquareFit = FitClipConfig.fit,
+    batch_size: Annotated[int, typer.Option(min=2)] = FitClipConfig.batch_size,
+    fusion_epochs: Annotated[
+        int, typer.Option(min=0, help="Phase 1: the fusion alone.")
+    ] = FitClipConfig.fusion_epochs,
+    fusion_lr: Annotated[float, typer.Option(help="Phase 1.")] = FitClipConfig.fusion_lr,
+    joint_epochs: Annotated[
+        int, typer.Option(min=0, help="Phase 2: everything.")
+    ] = FitClipConfig.joint_epochs,
+    joint_lr: Annotated[float, typer.Option(help="Phase 2.")] = FitClipConfig.joint_lr,
+    temperature: Annotated[
+        float, typer.Option(help="tau of Eq. 11 at the start; it is learned.")
+    ] = FitClipConfig.temperature,
+    num_heads: Annotated[int, typer.Option(min=1)] = FitClipConfig.num_heads,
+    gated_fusion: Annotated[
+        bool, typer.Option(help="Off: Table 3's 'without gated fusion'.")
+    ] = FitClipConfig.gated_fusion,
+    region_text: Annotated[
+        RegionText, typer.Option(help="What a region is matched with.")
+    ] = FitClipConfig.region_text,
+    checkpoint_every: CheckpointEvery = FitClipConfig.checkpoint_every,
+) -> None:
+    """Fit the region judge: CLIP with gated fusion (Sec. 3.2.2, Eqs. 11 to 16)."""
+    job = Job("fit-clip", FitClipConfig, ctx)
+    if job.is_dry():
+        return
+    from ric.recipes.fit_clip import fit_clip as recipe
+
+    job.run(recipe, next_step=f"ric train-unet {data} --region-clip {{run}} --scene-blip RUN")

@@ -1,0 +1,77 @@
+"""The `ric` app: every command registered, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+from ric.errors import RicError
+from ric.interrupt import Interrupted
+from ric_cli.console import say, show_error
+from ric_cli.describe import describe
+from ric_cli.doctor import doctor
+from ric_cli.edit import edit
+from ric_cli.evaluate import evaluate
+from ric_cli.fit_blip import fit_blip
+from ric_cli.fit_clip import fit_clip
+from ric_cli.runs import app as runs
+from ric_cli.train_unet import train_unet
+from ric_cli.weights import app as weights
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+METHOD, AROUND = "The method, in order", "Around it"
+
+app = typer.Typer(
+    name="ric",
+    help="Region in Context: text-driven image edits that belong to their picture.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for name, command in {
+    "describe": describe,
+    "fit-clip": fit_clip,
+    "fit-blip": fit_blip,
+    "train-unet": train_unet,
+    "edit": edit,
+    "eval": evaluate,
+}.items():
+    app.command(name, rich_help_panel=METHOD)(command)
+app.command("doctor", rich_help_panel=AROUND)(doctor)
+app.add_typer(weights, name="weights", rich_help_panel=AROUND)
+app.add_typer(runs, name="runs", rich_help_panel=AROUND)
+
+
+def main() -> NoReturn:
+    """Run `ric` and exit: 0 done, 1 error, 2 usage, 3 some samples failed, 130 and 143 stopped."""
+    # libraries draw bars and warn on their own otherwise
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    try:
+        app()
+    except RicError as error:
+        if os.environ.get("RIC_DEBUG") == "1":
+            raise
+        show_error(error)
+        sys.exit(1)
+    except Interrupted as stopped:
+        say(f"Stopped ({stopped}). What was made is kept; repeat the command with --run to go on.")
+        sys.exit(stopped.exit_code)
+    except BrokenPipeError:
+        # the reader of our output went away (ric runs ls | head)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(number)

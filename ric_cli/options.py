@@ -1,0 +1,157 @@
+"""Options that several commands share, and how typed flags become a config."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Optional, get_type_hints
+
+import typer
+
+from ric.config import (
+    CommandConfig,
+    ConfigT,
+    Dtype,
+    Fit,
+    Preset,
+    SplitName,
+    load_config_file,
+    resolve_config,
+)
+
+COMMON = "Common options"
+
+DATA_HELP = (
+    "A folder with metadata.jsonl (or .csv, .parquet), a folder or file of parquet, or a hub id "
+    "such as BryanW/HumanEdit."
+)
+Data = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP, show_default=False)]
+ImageSize = Annotated[
+    int, typer.Option(min=8, help="Pictures are brought to this many pixels squared.")
+]
+SquareFit = Annotated[
+    Fit, typer.Option(help="squash the picture, or crop a square that holds the region.")
+]
+Descriptions = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="The describe run with the scene paragraphs; else the data's scene_text."),
+]
+CheckpointEvery = Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")]
+
+
+def _common_options(
+    preset: Annotated[
+        Preset, typer.Option(help="paper: the paper's numbers; tiny: two CPU cores, no download.",
+                             rich_help_panel=COMMON)
+    ] = CommandConfig.preset,
+    config: Annotated[
+        Optional[Path], typer.Option(help="YAML of settings, or a run.json; flags win.",  # noqa: UP045
+                                     rich_help_panel=COMMON, dir_okay=False)
+    ] = None,
+    run: Annotated[
+        Optional[Path], typer.Option(help="Write there; an unfinished run of the same settings "  # noqa: UP045
+                                     "is resumed.", rich_help_panel=COMMON)
+    ] = None,
+    runs_dir: Annotated[
+        Path, typer.Option(help="Where numbered runs live.", envvar="RIC_RUNS_DIR",
+                           rich_help_panel=COMMON)
+    ] = Path("runs"),
+    split: Annotated[
+        SplitName, typer.Option(help="Which samples.", rich_help_panel=COMMON)
+    ] = CommandConfig.split,
+    columns: Annotated[
+        Optional[str], typer.Option(help="Names of other data's columns: "  # noqa: UP045
+                                    "source=input_image,instruction=edit_prompt",
+                                    rich_help_panel=COMMON)
+    ] = CommandConfig.columns,
+    limit: Annotated[
+        Optional[int], typer.Option(min=1, help="At most this many samples.",  # noqa: UP045
+                                    rich_help_panel=COMMON)
+    ] = CommandConfig.limit,
+    seed: Annotated[
+        int, typer.Option(help="Seeds every draw.", rich_help_panel=COMMON)
+    ] = CommandConfig.seed,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:N.", rich_help_panel=COMMON)
+    ] = CommandConfig.device,
+    dtype: Annotated[
+        Dtype, typer.Option(help="What the networks compute in.", rich_help_panel=COMMON)
+    ] = CommandConfig.dtype,
+    weights: Annotated[
+        Optional[str], typer.Option(help="A folder looked in before the hub's cache.",  # noqa: UP045
+                                    rich_help_panel=COMMON)
+    ] = CommandConfig.weights,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="A larger picture is a failure row.",
+                          rich_help_panel=COMMON)
+    ] = CommandConfig.max_pixels,
+    ignore_signature: Annotated[
+        bool, typer.Option("--ignore-signature", help="Keep DALL-E's corner strip out of masks, "
+                           "losses and metrics.", rich_help_panel=COMMON)
+    ] = CommandConfig.ignore_signature,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the settings and what they cost; do nothing.",
+                           rich_help_panel=COMMON)
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object on stdout.", rich_help_panel=COMMON)
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No progress.", rich_help_panel=COMMON)
+    ] = False,
+) -> None:
+    """Hold the options that every command over DATA takes; their order is the help page's."""
+
+
+def with_common_options(kind: type[CommandConfig]) -> Callable[[Callable[..., None]], Any]:
+    """Add the common options to a command, with the defaults of its config.
+
+    The command itself declares only what is its own; all values are in its context
+    (`ctx.params`), from which `config_from_flags` reads them.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command).parameters
+        hints = get_type_hints(command, include_extras=True)
+        shared_hints = get_type_hints(_common_options, include_extras=True)
+        shared = {
+            name: parameter.replace(default=getattr(kind, name, parameter.default))
+            for name, parameter in inspect.signature(_common_options).parameters.items()
+        }
+        parameters = [
+            parameter.replace(annotation=(hints | shared_hints)[name], kind=parameter.KEYWORD_ONLY)
+            for name, parameter in (dict(own) | shared).items()
+        ]
+
+        def wrapper(**values: Any) -> None:
+            command(**{name: values[name] for name in own})
+
+        wrapper.__name__ = command.__name__
+        wrapper.__doc__ = command.__doc__
+        wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {item.name: item.annotation for item in parameters}
+        return wrapper
+
+    return decorate
+
+
+def config_from_flags(kind: type[ConfigT], ctx: typer.Context) -> ConfigT:
+    """Lay preset, `--config` and the flags that were typed over the paper's numbers.
+
+    Raises:
+        RicError: the config file cannot be read or does not fit the command.
+    """
+    fields = {field for field in get_type_hints(kind) if field in ctx.params}
+    typed = {
+        name: ctx.params[name] for name in fields if not _left_alone(ctx, name)
+    }
+    if isinstance(edits := typed.get("edits"), list):
+        typed["edits"] = tuple(edits)
+    file = ctx.params.get("config")
+    return resolve_config(kind, typed, from_file=load_config_file(file) if file else None)
+
+
+def _left_alone(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is None or source.name in ("DEFAULT", "DEFAULT_MAP")

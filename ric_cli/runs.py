@@ -1,0 +1,73 @@
+"""`ric runs`: what was run, from what, and how it ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from ric.errors import RicError
+from ric.run_dir import find_run, list_runs, read_record, status_of
+from ric_cli.console import print_json, print_table, say
+
+app = typer.Typer(help="List runs and show one.", no_args_is_help=True)
+RunsDir = Annotated[Path, typer.Option(help="Where numbered runs live.", envvar="RIC_RUNS_DIR")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+
+
+@app.command("ls")
+def ls(runs_dir: RunsDir = Path("runs"), json: AsJson = False) -> None:
+    """List all runs, oldest first."""
+    rows = [_row(path, record) for path, record in list_runs(runs_dir)]
+    if json:
+        print_json({"runs": rows})
+        return
+    if not rows:
+        say(f"No runs in {runs_dir}.")
+        return
+    table = Table("run", "status", "started", "data", "from")
+    for row in rows:
+        parents = ", ".join(Path(parent).name for parent in row["parents"])
+        table.add_row(
+            Path(row["run"]).name, row["status"], row["started"][:16], row["data"], parents
+        )
+    print_table(table)
+
+
+@app.command("show")
+def show(
+    run: Annotated[str, typer.Argument(help="A folder, a number, or @command (the latest done).")],
+    runs_dir: RunsDir = Path("runs"),
+    json: AsJson = False,
+) -> None:
+    """Show one run: settings, parents, versions, status."""
+    path = find_run(run, runs_dir)
+    if path is None:
+        raise RicError(f"No run at {run!r}.", "See which there are: ric runs ls")
+    record = read_record(path)
+    if json:
+        print_json({"run": str(path), **record, "status": status_of(record)})
+        return
+    table = Table(show_header=False, box=None)
+    for key, value in _row(path, record).items():
+        table.add_row(key, "\n".join(value) if isinstance(value, list) else str(value))
+    for key in ("argv", "error", "ended"):
+        if key in record:
+            value = record[key]
+            table.add_row(key, " ".join(value) if isinstance(value, list) else str(value))
+    for key, value in record["config"].items():
+        table.add_row(f"config.{key}", str(value))
+    print_table(table)
+
+
+def _row(path: Path, record: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "run": str(path),
+        "command": record["command"],
+        "status": status_of(record),
+        "started": record["started"],
+        "data": record.get("data", {}).get("name", ""),
+        "parents": record.get("parents", []),
+    }

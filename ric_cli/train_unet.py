@@ -1,0 +1,94 @@
+"""`ric train-unet`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+from ric.config import AlignWeight, Attention, RegionText, TrainUnetConfig
+from ric_cli.job import Job
+from ric_cli.options import (
+    CheckpointEvery,
+    Data,
+    Descriptions,
+    ImageSize,
+    SquareFit,
+    with_common_options,
+)
+
+LOSS = "What it is trained on"
+
+
+@with_common_options(TrainUnetConfig)
+def train_unet(
+    ctx: typer.Context,
+    data: Data,
+    base: Annotated[
+        str, typer.Option(help="Pipeline to start from: hub id, folder, or a train-unet run.")
+    ] = TrainUnetConfig.base,
+    descriptions: Descriptions = TrainUnetConfig.descriptions,
+    region_clip: Annotated[
+        Optional[str], typer.Option(help="The fit-clip run that judges regions.")  # noqa: UP045
+    ] = TrainUnetConfig.region_clip,
+    scene_blip: Annotated[
+        Optional[str], typer.Option(help="The fit-blip run that judges scenes.")  # noqa: UP045
+    ] = TrainUnetConfig.scene_blip,
+    steps: Annotated[int, typer.Option(min=1)] = TrainUnetConfig.steps,
+    lr: Annotated[float, typer.Option()] = TrainUnetConfig.lr,
+    image_size: ImageSize = TrainUnetConfig.image_size,
+    fit: SquareFit = TrainUnetConfig.fit,
+    batch_size: Annotated[int, typer.Option(min=1)] = TrainUnetConfig.batch_size,
+    accumulate: Annotated[
+        int, typer.Option(min=1, help="Pieces a batch is computed in; the gradient is the same.")
+    ] = TrainUnetConfig.accumulate,
+    region_loss: Annotated[
+        bool, typer.Option(help="Eq. 8. Off: Table 3.", rich_help_panel=LOSS)
+    ] = TrainUnetConfig.region_loss,
+    global_loss: Annotated[
+        bool, typer.Option(help="Eq. 9. Off: Table 3; both off: Table 2.", rich_help_panel=LOSS)
+    ] = TrainUnetConfig.global_loss,
+    gated_fusion: Annotated[
+        bool, typer.Option(help="Eqs. 12 to 16. Off: Table 3.", rich_help_panel=LOSS)
+    ] = TrainUnetConfig.gated_fusion,
+    region_weight: Annotated[
+        float, typer.Option(rich_help_panel=LOSS)
+    ] = TrainUnetConfig.region_weight,
+    global_weight: Annotated[
+        float, typer.Option(rich_help_panel=LOSS)
+    ] = TrainUnetConfig.global_weight,
+    noise_weight: Annotated[
+        float, typer.Option(rich_help_panel=LOSS)
+    ] = TrainUnetConfig.noise_weight,
+    align_below: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Region and scene losses only below this t.", rich_help_panel=LOSS),
+    ] = TrainUnetConfig.align_below,
+    align_weight: Annotated[
+        AlignWeight, typer.Option(help="snr: weigh them by alpha_bar_t.", rich_help_panel=LOSS)
+    ] = TrainUnetConfig.align_weight,
+    region_text: Annotated[
+        RegionText, typer.Option(help="What a region is matched with.", rich_help_panel=LOSS)
+    ] = TrainUnetConfig.region_text,
+    conditioning_dropout: Annotated[
+        float, typer.Option(min=0, max=1 / 3, help="p for text, for picture and for both.")
+    ] = TrainUnetConfig.conditioning_dropout,
+    flip: Annotated[
+        bool, typer.Option(help="Mirror samples that do not say left or right.")
+    ] = TrainUnetConfig.flip,
+    ema: Annotated[
+        bool, typer.Option(help="Export the weights' moving average.")
+    ] = TrainUnetConfig.ema,
+    max_grad_norm: Annotated[float, typer.Option()] = TrainUnetConfig.max_grad_norm,
+    attention: Annotated[Attention, typer.Option()] = TrainUnetConfig.attention,
+    log_every: Annotated[int, typer.Option(min=1)] = TrainUnetConfig.log_every,
+    checkpoint_every: CheckpointEvery = TrainUnetConfig.checkpoint_every,
+    keep_checkpoints: Annotated[int, typer.Option(min=1)] = TrainUnetConfig.keep_checkpoints,
+) -> None:
+    """Fine-tune an InstructPix2Pix UNet with region and scene losses (Sec. 3.2, Eq. 10)."""
+    job = Job("train-unet", TrainUnetConfig, ctx)
+    if job.is_dry():
+        return
+    from ric.recipes.train_unet import train_unet as recipe
+
+    job.run(recipe, next_step=f"ric edit {data} --unet {{run}}")

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ric.data.images import pixel_hash
+from ric.data.loose import pair_loose
+from ric.data.sample import load_samples
+from ric.data.splits import split_of
+from ric.errors import RicError
+from ric.progress import Silent
+from ric.recipes.data import from_data, make_folder
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared is absent")
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+@pytest.fixture
+def loose(tmp_path, noise):
+    """Photos dog.png (with a mask beside it) and cat.jpg, and their edits in another folder."""
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    after.mkdir()
+    noise().save(before / "dog.png")
+    Image.fromarray(np.eye(12, 16, dtype=np.uint8) * 255).save(before / "dog_mask.png")
+    noise(seed=1).save(before / "cat.jpg")
+    noise(seed=2).save(after / "dog.webp", lossless=True)
+    noise(seed=3).save(after / "cat.png")
+    return before, after
+
+
+def rows_of(folder) -> dict[str, dict]:
+    lines = (folder / "metadata.jsonl").read_text().splitlines()
+    return {row["id"]: row for row in map(json.loads, lines)}
+
+
+def test_photos_masks_and_edits_are_paired_by_name(tmp_path, loose):
+    before, after = loose
+    texts = tmp_path / "texts.csv"
+    texts.write_text("file,instruction,region_text\ndog.png,make it red,a red dog\ncat.jpg,wink,\n")
+    report = make_folder(tmp_path / "out", source=before, target=after, texts=texts)
+    assert (report.rows, report.targets, report.masks) == (2, 2, 1)
+    assert (report.failures, report.unmatched, report.without_instruction) == ((), (), 0)
+    assert rows_of(tmp_path / "out") == {
+        "cat": {
+            "id": "cat", "source_file_name": "source/cat.jpg", "target_file_name": "target/cat.png",
+            "instruction": "wink",
+        },
+        "dog": {
+            "id": "dog", "source_file_name": "source/dog.png",
+            "target_file_name": "target/dog.webp", "mask_file_name": "mask/dog.png",
+            "instruction": "make it red", "region_text": "a red dog",
+        },
+    }  # fmt: skip
+    copied = tmp_path / "out/source/cat.jpg"
+    assert copied.read_bytes() == (before / "cat.jpg").read_bytes()
+    assert [s.id for s in load_samples(tmp_path / "out")] == ["cat", "dog"]
+
+
+def test_running_it_again_changes_nothing(tmp_path, loose):
+    first = make_folder(tmp_path / "out", source=loose[0])
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")}
+    assert make_folder(tmp_path / "out", source=loose[0]) == first
+    after = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")}
+    assert {p: t for p, t in after.items() if p.is_file()} == {
+        p: t for p, t in before.items() if p.is_file()
+    }
+
+
+def test_something_else_in_the_way_is_never_overwritten(tmp_path, loose, noise):
+    out = tmp_path / "out"
+    (out / "source").mkdir(parents=True)
+    noise(seed=7).save(out / "source/dog.png")
+    with pytest.raises(RicError, match=r"source/dog.png' is already there and differs"):
+        make_folder(out, source=loose[0])
+    assert not (out / "metadata.jsonl").exists()
+
+
+def test_a_mask_is_a_photo_when_no_photo_has_its_name(tmp_path, noise):
+    noise().save(tmp_path / "gas_mask.png")
+    pairs, unmatched = pair_loose(tmp_path)
+    assert [(p.name, p.mask) for p in pairs] == [("gas_mask", None)]
+    assert unmatched == []
+
+
+def test_a_folder_of_masks_goes_before_masks_beside_the_photos(tmp_path, loose):
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for name in ("dog_mask", "cat", "horse"):
+        Image.new("L", (16, 12), 255).save(masks / f"{name}.png")
+    pairs, unmatched = pair_loose(loose[0], None, masks)
+    assert [p.mask for p in pairs] == [masks / "cat.png", masks / "dog_mask.png"]
+    assert unmatched == [loose[0] / "dog_mask.png", masks / "horse.png"]
+
+
+def test_what_goes_with_nothing_is_listed(tmp_path, loose, noise):
+    before, after = loose
+    noise().save(after / "horse.png")
+    (before / "notes.txt").write_text("notes")
+    texts = tmp_path / "texts.csv"
+    texts.write_text("id,instruction\nbird,fly\ndog,sit\n")
+    report = make_folder(tmp_path / "out", source=before, target=after, texts=texts)
+    assert [Path(name).name for name in report.unmatched] == [
+        "horse.png", "notes.txt", "texts.csv: bird",
+    ]  # fmt: skip
+
+
+def test_a_photo_without_an_edit_is_a_failure_when_edits_are_given(tmp_path, loose):
+    before, after = loose
+    (after / "cat.png").unlink()
+    report = make_folder(tmp_path / "out", source=before, target=after)
+    assert [(f.sample_id, f.stage) for f in report.failures] == [("cat", "target")]
+    assert "No picture of that name in" in report.failures[0].reason
+    assert list(rows_of(tmp_path / "out")) == ["dog"]
+
+
+def test_a_broken_photo_is_a_failure_and_leaves_no_files(tmp_path, loose):
+    before, after = loose
+    (before / "cat.jpg").write_bytes((before / "cat.jpg").read_bytes()[:300])
+    report = make_folder(tmp_path / "out", source=before, target=after)
+    assert [(f.sample_id, f.stage) for f in report.failures] == [("cat", "source")]
+    assert sorted(p.name for p in (tmp_path / "out").rglob("cat*")) == []
+
+
+def test_extensions_follow_the_content_and_other_formats_become_png(tmp_path, noise):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    noise().save(photos / "a.png", "WEBP", lossless=True)
+    noise(seed=1).save(photos / "b.tiff")
+    make_folder(tmp_path / "out", source=photos)
+    rows = rows_of(tmp_path / "out")
+    assert rows["a"]["source_file_name"] == "source/a.webp"
+    assert rows["b"]["source_file_name"] == "source/b.png"
+    samples = list(load_samples(tmp_path / "out", need_instruction=False))
+    assert pixel_hash(samples[1].load_source()) == pixel_hash(noise(seed=1))
+
+
+def test_rows_without_an_instruction_are_counted_and_said(tmp_path, loose):
+    notes = Notes()
+    report = make_folder(tmp_path / "out", source=loose[0], progress=notes)
+    assert report.without_instruction == 2
+    assert notes.notes[0].startswith("2 rows have no instruction: add it in")
+
+
+def test_two_photos_of_one_name_are_an_error(tmp_path, noise):
+    noise().save(tmp_path / "a.png")
+    noise().save(tmp_path / "a.jpg")
+    with pytest.raises(RicError, match=r"'a.jpg' have the same name"):
+        pair_loose(tmp_path)
+
+
+def test_an_empty_or_missing_folder_is_an_error(tmp_path):
+    with pytest.raises(RicError, match="No picture in"):
+        pair_loose(tmp_path)
+    with pytest.raises(RicError, match="cannot be read: No such file"):
+        pair_loose(tmp_path / "none")
+
+
+def test_texts_need_a_key_and_a_text(tmp_path, loose):
+    texts = tmp_path / "texts.csv"
+    texts.write_text("name,words\ndog,sit\n")
+    with pytest.raises(RicError, match="have the columns name, words") as caught:
+        make_folder(tmp_path / "out", source=loose[0], texts=texts)
+    assert "They need 'id' or 'file'" in str(caught.value.hint)
+    with pytest.raises(RicError, match=r"The texts '.*gone.csv' cannot be read"):
+        make_folder(tmp_path / "out", source=loose[0], texts=tmp_path / "gone.csv")
+    texts.write_text("id,instruction,mood\ndog,sit,glad\n")
+    notes = Notes()
+    make_folder(tmp_path / "out", source=loose[0], texts=texts, progress=notes)
+    assert "not used: mood" in notes.notes[0]
+
+
+def test_any_data_can_be_written_as_our_folder(tmp_path, edits):
+    folder = edits({"group_id": "p1"}, {"split": "dev", "region_text": "a ball"}, {"id": "test-1"})
+    (folder / "source/2.png").write_bytes(b"broken")
+    report = from_data(tmp_path / "out", load_samples(folder))
+    assert (report.rows, report.targets, report.masks) == (2, 2, 2)
+    assert [f.sample_id for f in report.failures] == ["test-1"]
+    for before, after in zip(load_samples(folder), load_samples(tmp_path / "out"), strict=False):
+        assert (before.id, before.region_text, before.split) == (
+            after.id, after.region_text, after.split,
+        )  # fmt: skip
+        assert before.group() == after.group()
+        assert pixel_hash(before.load_target()) == pixel_hash(after.load_target())
+        assert np.array_equal(before.load_mask(), after.load_mask())
+        assert split_of(before.group()) == split_of(after.group())
+
+
+@needs_shared
+def test_a_folder_of_real_photos_finds_their_masks(tmp_path):
+    report = make_folder(tmp_path / "out", source=SHARED / "photos")
+    assert (report.rows, report.masks, report.failures) == (7, 4, ())
+    rows = rows_of(tmp_path / "out")
+    assert rows["webp_named_png"]["source_file_name"] == "source/webp_named_png.webp"
+    for sample in load_samples(tmp_path / "out", need_instruction=False):
+        assert sample.load_source().mode == "RGB"
+        if sample.has_mask:
+            assert 0 < sample.load_mask().mean() < 0.9

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from ric.data.images import pixel_hash
+from ric.data.sample import load_samples
+from ric.errors import RicError, SampleError
+
+
+@pytest.fixture
+def erased(noise, encoded):
+    """A picture with a hole of alpha 0, as HumanEdit and MagicBrush give their masks."""
+    image = noise().convert("RGBA")
+    image.paste((0, 0, 0, 0), (3, 2, 9, 6))
+    return encoded(image)
+
+
+@pytest.fixture
+def humanedit_row(noise, encoded, erased):
+    def make(photo: str, seed: int = 0) -> dict:
+        return {
+            "IMAGE_ID": photo, "EDITING_TYPE": "Add", "CORE": 0, "MASK": 1,
+            "EDITING_INSTRUCTION": "Add a bird.", "OUTPUT_DESCRIPTION": "a bird",
+            "INPUT_CAPTION_BY_LLAMA": "A tree.", "OUTPUT_CAPTION_BY_LLAMA": "A tree and a bird.",
+            "INPUT_IMG": {"bytes": encoded(noise(seed=seed)), "path": None},
+            "MASK_IMG": {"bytes": erased, "path": "mask.png"},
+            "OUTPUT_IMG": {"bytes": encoded(noise(seed=seed + 50)), "path": None},
+        }  # fmt: skip
+
+    return make
+
+
+@pytest.fixture
+def magicbrush_row(noise, encoded, erased):
+    def make(picture: str, turn: int) -> dict:
+        return {
+            "img_id": picture, "turn_index": turn, "instruction": "Add a bird.",
+            "source_img": {"bytes": encoded(noise()), "path": None},
+            "mask_img": {"bytes": erased, "path": None},
+            "target_img": {"bytes": encoded(noise(seed=1)), "path": None},
+        }  # fmt: skip
+
+    return make
+
+
+def write(path, rows: list[dict]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+def test_humanedit_columns_become_our_fields(tmp_path, humanedit_row, noise):
+    write(tmp_path / "data/train-00000-of-00001.parquet", [humanedit_row("BEwrVP6o0yQ")])
+    (sample,) = load_samples(tmp_path)
+    assert sample.id == sample.group_id == sample.group() == "BEwrVP6o0yQ"
+    assert sample.instruction == "Add a bird."
+    assert sample.region_text == "a bird"
+    assert (sample.source_text, sample.target_text) == ("A tree.", "A tree and a bird.")
+    assert sample.scene_text is None
+    assert sample.editing_type == "Add"
+    assert sample.split is None  # its only split is called train, which says nothing
+    assert pixel_hash(sample.load_source()) == pixel_hash(noise())
+    assert pixel_hash(sample.load_target()) == pixel_hash(noise(seed=50))
+    mask = sample.load_mask()
+    assert mask[2:6, 3:9].all()
+    assert mask.sum() == 24
+
+
+def test_repeats_of_a_photo_are_numbered_the_same_in_every_split(tmp_path, humanedit_row):
+    photos = ["a", "b", "a", "c", "a", "b"]
+    for shard in range(2):
+        rows = [humanedit_row(photo) for photo in photos[3 * shard : 3 * shard + 3]]
+        write(tmp_path / f"train-0000{shard}-of-00002.parquet", rows)
+    everything = ["a", "b", "a-2", "c", "a-3", "b-2"]
+    samples = load_samples(tmp_path)
+    assert [s.id for s in samples] == [s.id for s in samples] == everything
+    parts = [[s.id for s in load_samples(tmp_path, split=n)] for n in ("train", "val", "test")]
+    assert sorted(name for part in parts for name in part) == sorted(everything)
+    assert samples.row_count == 6
+    assert samples.kind == "parquet"
+
+
+def test_magicbrush_turns_are_named_and_its_dev_is_val(tmp_path, magicbrush_row):
+    write(tmp_path / "data/train-00000-of-00001-ab.parquet", [magicbrush_row("12", 1)])
+    write(tmp_path / "data/dev-00000-of-00001-cd.parquet",
+          [magicbrush_row("7", 1), magicbrush_row("7", 2)])  # fmt: skip
+    assert [s.id for s in load_samples(tmp_path, split="val")] == ["7-1", "7-2"]
+    (sample,) = load_samples(tmp_path, split="train")
+    assert (sample.id, sample.group_id, sample.instruction) == ("12-1", "12", "Add a bird.")
+    assert sample.load_mask().sum() == 24
+
+
+def test_a_magicbrush_mask_without_alpha_is_its_white_region(tmp_path, magicbrush_row, encoded):
+    row = magicbrush_row("12", 1)
+    flat = Image.new("RGB", (16, 12), "black")
+    flat.paste("white", (3, 2, 9, 6))
+    row["mask_img"]["bytes"] = encoded(flat)
+    write(tmp_path / "rows.parquet", [row])
+    (sample,) = load_samples(tmp_path / "rows.parquet")
+    assert sample.load_mask()[2:6, 3:9].all()
+    assert sample.load_mask().sum() == 24
+
+
+def test_any_columns_can_be_mapped(tmp_path, noise, encoded):
+    rows = [
+        {
+            "input_image": encoded(noise(seed=n)),
+            "edit_prompt": "x",
+            "edited_image": encoded(noise()),
+        }
+        for n in range(3)
+    ]
+    write(tmp_path / "rows.parquet", rows)
+    mapping = "source=input_image, instruction=edit_prompt, target=edited_image"
+    samples = list(load_samples(tmp_path, columns=mapping))
+    assert [s.id for s in samples] == ["0000000", "0000001", "0000002"]
+    assert samples[2].has_target
+    without = load_samples(tmp_path, columns="source=input_image,instruction=edit_prompt")
+    with pytest.raises(SampleError) as caught:
+        next(iter(without)).load_mask()
+    assert "Add mask to that row" in caught.value.reason
+
+
+def test_unknown_columns_ask_for_a_mapping_and_list_what_there_is(tmp_path):
+    write(tmp_path / "rows.parquet", [{"picture": b"a", "words": "b"}])
+    with pytest.raises(RicError, match="are not known: picture, words") as caught:
+        load_samples(tmp_path)
+    assert "--columns source=input_image" in str(caught.value.hint)
+    with pytest.raises(RicError, match="has no column 'image'") as caught:
+        load_samples(tmp_path, columns="source=image")
+    assert caught.value.hint == "Its columns: picture, words."
+    with pytest.raises(RicError, match=r"No column of .* is named as the source picture"):
+        load_samples(tmp_path, columns="instruction=words")
+
+
+def test_a_broken_picture_costs_its_own_row(tmp_path, humanedit_row):
+    rows = [humanedit_row("a"), humanedit_row("b"), humanedit_row("c")]
+    rows[0]["INPUT_IMG"] = {"bytes": b"broken", "path": None}
+    rows[1]["INPUT_IMG"] = {"bytes": None, "path": "/etc/hostname"}
+    write(tmp_path / "rows.parquet", rows)
+    failures: list[SampleError] = []
+    samples = list(load_samples(tmp_path, on_failure=failures.append))
+    assert [s.id for s in samples] == ["a", "c"]
+    assert [(f.sample_id, f.stage) for f in failures] == [("b", "source")]
+    with pytest.raises(SampleError, match="The picture is not a picture that can be read"):
+        samples[0].load_source()
+
+
+def test_a_table_that_is_broken_says_so(tmp_path):
+    (tmp_path / "rows.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(RicError, match=r"rows.parquet' cannot be read as a table"):
+        load_samples(tmp_path)
+
+
+def test_the_fingerprint_follows_the_rows(tmp_path, humanedit_row):
+    write(tmp_path / "rows.parquet", [humanedit_row("a")])
+    first = load_samples(tmp_path).fingerprint
+    assert load_samples(tmp_path).fingerprint == first
+    write(tmp_path / "rows.parquet", [humanedit_row("b")])
+    assert load_samples(tmp_path).fingerprint != first

@@ -63,8 +63,7 @@ def pick_device(name: str = "auto") -> torch.device:
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """Turn `--dtype` into the format that matrix products are computed in.
 
-    On a CPU everything is computed in float32, whatever was asked for: bfloat16 is slower on most
-    of them, and weights are kept in float32 anyway.
+    Weights are kept in float32 either way; `bf16` is autocast, on a CPU too.
 
     Raises:
         RicError: `name` is neither `bf16` nor `fp32`, or the GPU has no bfloat16.
@@ -73,9 +72,9 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 
     if name not in ("bf16", "fp32"):
         raise RicError(f"Unknown dtype {name!r}.", f"Choose one of: {DTYPES}.")
-    if name == "fp32" or device.type != "cuda":
+    if name == "fp32":
         return torch.float32
-    if not torch.cuda.is_bf16_supported(including_emulation=False):
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise RicError(
             f"{torch.cuda.get_device_name(device)} cannot compute in bf16.", "Use --dtype fp32."
         )

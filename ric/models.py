@@ -44,8 +44,7 @@ def locate_model(
     elif artifact is not None:
         path = find_artifact(name, artifact, run.runs_dir)
         if path is not None:
-            parents = [*run.record["parents"], str(path.parent)]
-            run.note(parents=list(dict.fromkeys(parents)))
+            run.add_parent(path.parent)
     if path is None:
         path = resolve_weights(name, weights_dir=weights_dir, needs=needs)
     weights = run.record.get("weights", {})

@@ -36,7 +36,7 @@ from ric.rows import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from types import TracebackType
 
 SCHEMA = 1
@@ -73,6 +73,14 @@ class RunDir:
         """Add facts to run.json: `data=…`, `weights=…`, `parents=[…]`."""
         self.record.update(values)
         self._save()
+
+    def add_parent(self, path: Path) -> None:
+        """Record that this run is made from the run in `path`.
+
+        It is kept relative to this run's folder, so that a folder of runs can be moved.
+        """
+        relative = os.path.relpath(path.resolve(), self.path.resolve())
+        self.note(parents=list(dict.fromkeys([*self.record["parents"], relative])))
 
     def log_metrics(self, row: Mapping[str, float | int | str | None]) -> None:
         """Append one row to metrics.jsonl; it names its `step`."""
@@ -153,7 +161,6 @@ def open_run(
     *,
     runs_dir: Path,
     run: Path | None = None,
-    parents: Sequence[str] = (),
     shared: bool = False,
 ) -> RunDir:
     """Make the next numbered run, or open the one that `run` names.
@@ -163,7 +170,6 @@ def open_run(
         config: The resolved settings, JSON-ready.
         runs_dir: Where numbered runs live.
         run: The folder of `--run`; made when it is not there.
-        parents: The runs this one is made from.
         shared: Several processes may work on this run at once.
 
     Raises:
@@ -189,7 +195,7 @@ def open_run(
         record |= {
             "argv": sys.argv,
             "config": dict(config),
-            "parents": list(parents),
+            "parents": [],
             "process": process_identity(),
             "environment": environment_report(),
         }
@@ -304,6 +310,13 @@ def list_runs(runs_dir: Path) -> list[tuple[Path, dict[str, Any]]]:
             except RicError:
                 continue
     return found
+
+
+def parents_of(path: Path, record: Mapping[str, Any]) -> list[Path]:
+    """List the runs that the run in `path` was made from."""
+    return [
+        Path(os.path.normpath(path / parent)) for parent in record.get("parents", [])
+    ]
 
 
 def status_of(record: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from ric.errors import RicError
-from ric.run_dir import find_run, list_runs, read_record, status_of
+from ric.run_dir import find_run, list_runs, parents_of, read_record, status_of
 from ric_cli.console import print_json, print_table, say
 
 app = typer.Typer(help="List runs and show one.", no_args_is_help=True)
@@ -69,5 +69,5 @@ def _row(path: Path, record: dict[str, Any]) -> dict[str, Any]:
         "status": status_of(record),
         "started": record["started"],
         "data": record.get("data", {}).get("name", ""),
-        "parents": record.get("parents", []),
+        "parents": [str(parent) for parent in parents_of(path, record)],
     }

@@ -65,7 +65,7 @@ def open_hub(
 
     require_network(
         f"The data set {hub_id} ({SIZES.get(hub_id, 'size unknown')})",
-        f"Where there is a network, run: hf download {hub_id} --repo-type dataset",
+        f"Get it where there is a network: `hf download {hub_id} --repo-type dataset`.",
     )
     return _stream(hub_id, hub_id, _latest_revision(hub_id), mapping, options)
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
+from ric.config import CommandConfig
 from ric.errors import RicError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 PictureSource = str | bytes | Path | Image.Image
 
-MAX_PIXELS = 64_000_000  # as CommandConfig.max_pixels: 64 million pixels, 8000x8000
+MAX_PIXELS = CommandConfig.max_pixels  # 64 million: 8000 x 8000
 
 _FORMATS = (
     "PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000", "PPM", "TGA", "DIB",

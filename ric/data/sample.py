@@ -164,6 +164,8 @@ def load_samples(
         RicError: There is no such data, it cannot be read, or an argument is out of its range.
     """
     name = str(data)
+    if not name:
+        raise RicError("No DATA is given.", DATA_MAY_BE)
     if split not in get_args(SplitChoice):
         raise RicError(f"Unknown split {split!r}.", "Choose one of: train, val, test, all.")
     if limit is not None and limit < 0:

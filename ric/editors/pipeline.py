@@ -43,7 +43,7 @@ def load_pipeline(
     try:
         pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(
             path,
-            torch_dtype=dtype,
+            dtype=dtype,
             use_safetensors=True,
             local_files_only=True,
             safety_checker=None,

@@ -61,7 +61,7 @@ def summarise(
 
     clip_t = mean("clip_t", judges.clip, "text")
     if cut_texts:
-        note = f"{cut_texts} texts were cut to what the network reads."
+        note = f"Texts cut to the length the network reads: {cut_texts}."
         clip_t = replace(clip_t, note=f"{clip_t.note} {note}" if clip_t.note else note)
     scores = [
         mean("clip_i", judges.clip, reference),
@@ -117,7 +117,7 @@ def mean_score(
         n=len(values),
         interval=bootstrap_interval(values, seed=seed),
         definition=f"edited and {against}: {judge.definition if judge else PIXEL_DEFINITION[key]}",
-        note=f"{missing} of {len(rows)} samples have no {needs}." if missing else None,
+        note=f"Samples without a {needs}: {missing} of {len(rows)}." if missing else None,
     )
 
 

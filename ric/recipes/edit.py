@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ric.data.images import ImageError, open_image
@@ -17,9 +16,11 @@ from ric.progress import Progress, Silent
 from ric.recipes.examples import read_samples
 from ric.recipes.overlap import refuse_overlap, trained_groups
 from ric.recipes.photos import find_photos
+from ric.run_dir import parents_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from ric.config import EditConfig
     from ric.run_dir import RunDir
@@ -106,6 +107,6 @@ def _dataset_requests(config: EditConfig, run: RunDir) -> Iterator[EditRequest]:
 
 def _ancestors_groups(run: RunDir) -> set[str]:
     groups: set[str] = set()
-    for parent in run.record["parents"]:
-        groups |= trained_groups(Path(parent))
+    for parent in parents_of(run.path, run.record):
+        groups |= trained_groups(parent)
     return groups

@@ -154,7 +154,7 @@ def find_edited(text: str, run: RunDir) -> Edited:
                 f"{path} is a run of `ric {record['command']}`; only edits are scored.",
                 "Name a run of ric edit, or a folder of images.",
             )
-        run.note(parents=[*run.record["parents"], str(path)])
+        run.add_parent(path)
         folder = path / "images"
     else:
         folder = Path(place)
@@ -222,19 +222,18 @@ def _pairs(
     except SampleError:
         # only PSNR outside the mask needs it, and says for how many samples it speaks
         pass
-    outputs = {}
+    outputs, lacking = {}, []
     for item in edited:
         file = item.files.get(sample.id)
         if file is None:
-            reason = f"{item.label!r} has no picture of it in {item.folder}"
-            run.fail(SampleError(sample.id, "edited", reason))
+            lacking.append(f"{item.label!r} has no picture of it in {item.folder}")
             continue
         try:
-            picture = open_image(file, max_pixels=config.max_pixels)
+            outputs[item.label] = open_image(file, max_pixels=config.max_pixels)
         except ImageError as error:
-            run.fail(SampleError(sample.id, "edited", error.message))
-            continue
-        outputs[item.label] = picture
+            lacking.append(error.message)
+    if lacking:
+        run.fail(SampleError(sample.id, "edited", "; ".join(lacking)))
     run.append("matched", {"id": sample.id, "editors": list(outputs)})
     if config.ignore_signature:
         reference = (target or source).size

@@ -79,7 +79,7 @@ def read_descriptions(reference: str | None, run: RunDir) -> dict[str, str] | No
     texts = {row["id"]: row["scene_text"] for row in read_rows(path, "descriptions")}
     if not texts:
         raise RicError(f"{path} has no descriptions.", "Make them: ric describe DATA")
-    run.note(parents=[*run.record["parents"], str(path)])
+    run.add_parent(path)
     return texts
 
 

@@ -6,15 +6,15 @@ are compared by their group (an IMAGE_ID, or the source's pixels), so two edits 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ric.errors import RicError
 from ric.rows import read_rows
-from ric.run_dir import read_record
+from ric.run_dir import parents_of, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 TRAINS = ("fit-clip", "fit-blip", "train-unet")
 
@@ -31,7 +31,7 @@ def trained_groups(run: Path) -> set[str]:
         record = read_record(path)
         if record["command"] in TRAINS:
             groups |= {row["group"] for row in read_rows(path, "samples")}
-        todo += [Path(parent) for parent in record.get("parents", [])]
+        todo += parents_of(path, record)
     return groups
 
 

@@ -283,6 +283,11 @@ def test_a_folder_without_metadata_says_how_to_make_it(tmp_path):
     assert "ric data OUT --source DIR" in str(caught.value.hint)
 
 
+def test_no_data_at_all_says_so():
+    with pytest.raises(RicError, match="No DATA is given"):
+        load_samples("")
+
+
 def test_a_file_that_is_no_table_says_so(tmp_path):
     (tmp_path / "a.txt").write_text("a")
     with pytest.raises(RicError, match="is no table"):

@@ -100,7 +100,8 @@ def test_inception_score_is_torch_fidelitys(features, theirs):
     ours = inception_score(features["torch-fidelity"][0].logits, splits=2)
     assert ours.mean > 1.5
     assert ours.mean == pytest.approx(theirs["inception_score_mean"], rel=1e-5)
-    assert ours.std == pytest.approx(theirs["inception_score_std"], rel=1e-5)
+    # the spread of two nearly equal scores has their error, not its own
+    assert ours.std == pytest.approx(theirs["inception_score_std"], abs=1e-5 * ours.mean)
 
 
 @pytest.mark.slow

@@ -154,7 +154,7 @@ def test_samples_without_a_target_are_left_out_of_what_needs_one(judges, pairs):
     bare = Pair(id="bare", edited=pairs[0].edited, source=pairs[0].source)
     scored = score(judges, [bare, *pairs[1:5]])
     assert scored.scores["clip_i"].n == 4
-    assert scored.scores["clip_i"].note == "1 of 5 samples have no target."
+    assert scored.scores["clip_i"].note == "Samples without a target: 1 of 5."
     assert scored.scores["clip_i_source"].n == 5
     assert scored.scores["fid"].n == 4
     assert scored.rows[-1]["lpips"] is None
@@ -193,7 +193,7 @@ def test_long_texts_are_counted_once_a_suite(judges, pairs):
     long = [Pair(p.id, p.edited, p.source, p.target, "a red ball " * 60) for p in pairs[:3]]
     for _ in range(2):
         note = score(judges, long).scores["clip_t"].note
-        assert note == "3 texts were cut to what the network reads."
+        assert note == "Texts cut to the length the network reads: 3."
 
 
 def test_an_id_given_twice_is_refused_and_nothing_is_kept(judges, pairs):

@@ -12,6 +12,8 @@ import typer
 from ric.errors import RicError
 from ric.interrupt import Interrupted
 from ric_cli.console import say, show_error
+from ric_cli.data import data
+from ric_cli.demo import demo
 from ric_cli.describe import describe
 from ric_cli.doctor import doctor
 from ric_cli.edit import edit
@@ -43,6 +45,8 @@ for name, command in {
     "eval": evaluate,
 }.items():
     app.command(name, rich_help_panel=METHOD)(command)
+app.command("demo", rich_help_panel=AROUND)(demo)
+app.command("data", rich_help_panel=AROUND)(data)
 app.command("doctor", rich_help_panel=AROUND)(doctor)
 app.add_typer(weights, name="weights", rich_help_panel=AROUND)
 app.add_typer(runs, name="runs", rich_help_panel=AROUND)

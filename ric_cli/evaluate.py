@@ -66,7 +66,8 @@ def show_scores(rows: list[Scores], run: RunDir) -> None:
     table.add_column("")
     names = [name for name in column_names(rows) if rows[0][name].key in THE_SIX]
     for name in names:
-        table.add_column(rows[0][name].heading, justify="right")
+        # as Text: "[scene-net]" would be taken for markup
+        table.add_column(Text(rows[0][name].heading), justify="right")
     for row in rows:
         cells = []
         for name in names:

@@ -1,14 +1,81 @@
-"""Fixtures every test shares: the tiny family, built once a session in a folder of its own."""
+"""What all tests share: the tiny family, and the rule that every skip has an allowed reason."""
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from ric.tiny_family import build_tiny_family
+ALLOWED_SKIPS = Path(__file__).parent / "allowed_skips.txt"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="also run tests that take minutes")
+    parser.addoption("--hub", action="store_true", help="also run tests on pretrained weights")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    import torch
+
+    reasons = {}
+    if not torch.cuda.is_available():
+        reasons["gpu"] = "gpu: no CUDA device"
+    if not config.getoption("--hub"):
+        reasons["hub"] = "hub: needs pretrained weights (pytest --hub)"
+    if not config.getoption("--slow"):
+        reasons["slow"] = "slow: takes minutes (pytest --slow)"
+    for item in items:
+        for marker, reason in reasons.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def allowed_skips() -> set[str]:
+    lines = ALLOWED_SKIPS.read_text().splitlines()
+    return {line.strip() for line in lines if line.strip() and not line.startswith("#")}
+
+
+def _skips(reporter: pytest.TerminalReporter) -> dict[str, str]:
+    """Collect skipped tests with their reasons."""
+    found = {}
+    for report in reporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        found[report.nodeid] = str(reason).removeprefix("Skipped: ")
+    return found
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    unknown = reporter and set(_skips(reporter).values()) - allowed_skips()
+    if unknown and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skips = _skips(terminalreporter)
+    terminalreporter.section("skipped tests and their reasons")
+    for reason, count in sorted(Counter(skips.values()).items()):
+        known = "" if reason in allowed_skips() else "  <- NOT in tests/allowed_skips.txt"
+        terminalreporter.line(f"{count} x {reason}{known}")
+        for test, why in skips.items():
+            if why == reason:
+                terminalreporter.line(f"    {test}")
+    if not skips:
+        terminalreporter.line("none")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep what is built on first use out of the home folder, for this process and children."""
+    os.environ["RIC_CACHE_DIR"] = str(tmp_path_factory.mktemp("ric-cache"))
 
 
 @pytest.fixture(scope="session")
-def tiny_family(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_family(tmp_path_factory.mktemp("tiny-family"))
+def tiny_family(own_cache: None) -> Path:
+    """The family that `--preset tiny` uses, built once a session."""
+    from ric.tiny_family import tiny_family
+
+    return tiny_family()

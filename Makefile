@@ -1,0 +1,32 @@
+# Every target first makes .venv when it is missing or when what it is made from has changed.
+# PYTHON=... chooses the interpreter; otherwise the newest Python on PATH is taken.
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/stamp
+INPUTS := pyproject.toml constraints.txt
+HASH := $(shell cat $(INPUTS) | sha256sum | cut -d' ' -f1)
+
+.PHONY: demo test lint bench venv clean
+.DEFAULT_GOAL := demo
+
+demo: venv
+	$(BIN)/ric demo demo
+
+test: venv
+	$(BIN)/python -m pytest
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: venv
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+venv:
+	@if [ "$$(cat $(STAMP) 2>/dev/null)" != "$(HASH)" ]; then PYTHON='$(PYTHON)' VENV=$(VENV) bash make_venv.sh && echo $(HASH) > $(STAMP); fi
+
+clean:
+	rm -rf $(VENV) demo

@@ -1,0 +1,36 @@
+"""`ric demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ric_cli.console import make_progress, print_json, print_line, say
+from ric_cli.evaluate import show_scores
+
+
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Gets the data, the runs and the picture.")] = Path(
+        "demo"
+    ),
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Run the six commands as one chain on real photographs, without network or GPU."""
+    say("Loading the libraries takes some ten seconds.")
+    from ric.recipes.demo import demo as recipe
+
+    made = recipe(
+        folder,
+        make_progress(quiet=quiet),
+        say=lambda line: None if quiet else say(f"\n$ {line}"),
+    )
+    if json:
+        print_json({"command": "demo", "run": str(made.last.path), "picture": str(made.sheet)})
+        return
+    show_scores(made.rows, made.last)
+    say("The tiny family is untrained: its pictures and scores show that the chain runs, no more.")
+    say(f"Source, edit and target of each test sample: {made.sheet}")
+    print_line(str(made.last.path))

@@ -9,9 +9,11 @@ their defaults from it while `ric --help` must stay fast.
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from types import UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from ric.errors import RicError
 
@@ -41,7 +43,7 @@ class CommandConfig:
     limit: int | None = None
     seed: int = 0
     device: str = "auto"
-    dtype: Dtype = "bf16"               # Sec. 3 is silent; xFormers on an A100 implies half precision
+    dtype: Dtype = "bf16"               # the paper is silent; weights stay float32
     weights: str | None = None          # a folder looked in before the hub's cache
     max_pixels: int = 64_000_000        # a picture over this is a failure row, not a crash
     ignore_signature: bool = False      # choice 14: keep DALL-E's corner strip out
@@ -219,33 +221,49 @@ def resolve_config(
                 f"It has: {', '.join(sorted(fields))}.",
             )
     preset = flags.get("preset", from_file.get("preset", kind.preset))
-    if preset not in get_args(Preset):
-        raise RicError(f"Unknown preset {preset!r}.", f"Choose one of: {', '.join(get_args(Preset))}.")
+    _typed(kind, "preset", preset)
     values = {**(TINY[kind] if preset == "tiny" else {}), **from_file, **flags}
-    config = kind(**{key: _typed(kind, key, value) for key, value in values.items()})
-    return config
+    return kind(**{key: _typed(kind, key, value) for key, value in values.items()})
 
 
 def _typed(kind: type[CommandConfig], key: str, value: Any) -> Any:
-    """Check `value` against the field's annotation; YAML's ints become floats, lists tuples."""
+    """Check `value` against the field's annotation; numbers in words and lists are converted.
+
+    Raises:
+        RicError: it is of another type, no choice of the field, or too small.
+    """
     hint = get_type_hints(kind)[key]
-    choices = get_args(hint) if "Literal" in str(hint) else ()
-    if choices and value not in choices:
-        raise RicError(
-            f"{key} is {value!r}.", f"Choose one of: {', '.join(map(str, choices))}."
-        )
-    if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
-        # YAML reads 1e-4 as a string
-        try:
-            return float(value)
-        except ValueError:
-            raise RicError(f"{key} is {value!r}, which is no number.") from None
-    if isinstance(value, list):
+    if get_origin(hint) is UnionType:
+        if value is None:
+            return None
+        hint = get_args(hint)[0]
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            choices = ", ".join(map(str, get_args(hint)))
+            raise RicError(f"{key} is {value!r}.", f"Choose one of: {choices}.")
+        return value
+    if get_origin(hint) is tuple:
+        if not isinstance(value, (list, tuple)) or not all(isinstance(v, str) for v in value):
+            raise RicError(f"{key} is {value!r}, which is no list of texts.")
         return tuple(value)
-    plain = {int: int, bool: bool, str: str}.get(hint)
-    if plain and (not isinstance(value, plain) or (plain is int and isinstance(value, bool))):
-        raise RicError(f"{key} is {value!r}, which is no {plain.__name__}.")
+    if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
+        # YAML reads 1e-4 as a text
+        with suppress(ValueError):
+            value = float(value)
+    if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
+        raise RicError(f"{key} is {value!r}, which is no {IN_WORDS[hint]}.")
+    if hint is int and value < AT_LEAST.get(key, value):
+        raise RicError(f"{key} is {value}; it is at least {AT_LEAST[key]}.")
     return value
+
+
+IN_WORDS = {int: "whole number", float: "number", bool: "yes or no (true, false)", str: "text"}
+# What a config file may not undercut; the flags say the same to those who type them.
+AT_LEAST = {
+    "accumulate": 1, "batch_size": 1, "checkpoint_every": 1, "epochs": 1, "fusion_epochs": 0,
+    "image_size": 8, "joint_epochs": 0, "keep_checkpoints": 1, "limit": 1, "log_every": 1,
+    "max_new_tokens": 1, "max_pixels": 1, "max_text_tokens": 3, "num_heads": 1, "steps": 1,
+}  # fmt: skip
 
 
 def as_dict(config: CommandConfig) -> dict[str, Any]:
@@ -268,6 +286,8 @@ def load_config_file(path: Path) -> dict[str, Any]:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RicError(f"Cannot read the config file {path}: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise RicError(f"The config file {path} is neither YAML nor JSON: it is no text.") from None
     except yaml.YAMLError as error:
         line = str(error).splitlines()[0]
         raise RicError(f"The config file {path} is neither YAML nor JSON: {line}.") from None

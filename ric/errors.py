@@ -1,4 +1,4 @@
-"""The two kinds of error a user of `ric` meets: one that ends a command, one that skips a sample."""
+"""The two errors a user of `ric` meets: one ends a command, the other skips a sample."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ class RicError(Exception):
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
+        """Keep the two lines."""
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -27,6 +28,7 @@ class SampleError(RicError):
     """
 
     def __init__(self, sample_id: str, stage: str, reason: str, hint: str | None = None) -> None:
+        """Keep the parts; together they are the message."""
         super().__init__(f"Sample {sample_id!r}, {stage}: {reason}", hint)
         self.sample_id = sample_id
         self.stage = stage

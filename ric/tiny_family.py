@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from importlib.metadata import version
@@ -46,6 +45,7 @@ from transformers import (
     ViTModel,
 )
 
+from ric.cache_folders import cache_folder
 from ric.errors import RicError
 
 if TYPE_CHECKING:
@@ -56,13 +56,16 @@ WIDTH = 64  # width of every transformer and of the joint spaces
 
 # What the tokenizers learn their words from when nothing better is given.
 WORDS = (
-    "add remove replace move turn change the a an one two three four red green blue yellow white"
-    " black brown grey orange purple pink small large big tall round square glossy matte soft hard"
-    " ball cube cone cylinder tree house boat car dog cat bird woman man people table floor wall"
-    " sky grass water field room road lamp shadow reflection light left right behind before above"
-    " below near on in of with and into to from its there is are stands lies sits image shows"
-    " picture scene object objects background foreground colour wooden metal stone"
-).split()
+    "add", "remove", "replace", "move", "turn", "change", "the", "a", "an", "one", "two", "three",
+    "four", "red", "green", "blue", "yellow", "white", "black", "brown", "grey", "orange",
+    "purple", "pink", "small", "large", "big", "tall", "round", "square", "glossy", "matte",
+    "soft", "hard", "ball", "cube", "cone", "cylinder", "tree", "house", "boat", "car", "dog",
+    "cat", "bird", "woman", "man", "people", "table", "floor", "wall", "sky", "grass", "water",
+    "field", "room", "road", "lamp", "shadow", "reflection", "light", "left", "right", "behind",
+    "before", "above", "below", "near", "on", "in", "of", "with", "and", "into", "to", "from",
+    "its", "there", "is", "are", "stands", "lies", "sits", "image", "shows", "picture", "scene",
+    "object", "objects", "background", "foreground", "colour", "wooden", "metal", "stone",
+)  # fmt: skip
 
 
 def tiny_family() -> Path:
@@ -76,7 +79,7 @@ def tiny_family() -> Path:
     """
     recipe = Path(__file__).read_text() + version("transformers") + version("diffusers")
     name = f"tiny-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
-    cache = Path(os.environ.get("RIC_CACHE_DIR") or Path.home() / ".cache" / "ric")
+    cache = cache_folder()
     folder = cache / name
     if folder.is_dir():
         return folder

@@ -75,8 +75,9 @@ def test_an_unknown_device_lists_the_known_ones(name):
     assert raised.value.hint == "Choose one of: auto, cpu, cuda, cuda:N."
 
 
-def test_a_cpu_computes_in_float32_whatever_was_asked_for():
-    assert pick_dtype("bf16", CPU) == pick_dtype("fp32", CPU) == torch.float32
+def test_a_cpu_computes_in_the_dtype_that_was_asked_for():
+    assert pick_dtype("bf16", CPU) == torch.bfloat16
+    assert pick_dtype("fp32", CPU) == torch.float32
 
 
 def test_a_gpu_without_bf16_is_named(one_gpu, monkeypatch):

@@ -86,7 +86,9 @@ def test_config_errors_and_command_line_are_free_of_torch_at_import(path):
 @pytest.mark.parametrize("path", files("ric_cli"), ids=str)
 def test_commands_import_recipes_inside_their_bodies_only(path):
     names = imports(path, everywhere=False)
-    assert not any(package(name, 2) in ("ric.recipes", "ric.method", "ric.editors") for name in names)
+    assert not any(
+        package(name, 2) in ("ric.recipes", "ric.method", "ric.editors") for name in names
+    )
 
 
 def test_nothing_is_called_utils_common_or_helpers():

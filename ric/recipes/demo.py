@@ -72,7 +72,10 @@ class Demo:
 
 
 def demo(
-    folder: Path, progress: Progress | None = None, *, say: Callable[[str], None] = lambda line: None
+    folder: Path,
+    progress: Progress | None = None,
+    *,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Demo:
     """Run the chain in `folder` (data, then six numbered runs) and return its result.
 

@@ -1,0 +1,184 @@
+"""Bringing a weight here: a repository's files from the hub, or one published file.
+
+A repository of the table that holds pickles alone is converted into `converted_home()`;
+`ric.convert` runs nothing that is in them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ric.errors import RicError
+from ric.progress import Silent
+from ric.weights.check import wrong_hash
+from ric.weights.find import (
+    converted_home,
+    hub_cache,
+    is_present,
+    pickled_copy,
+    revision_of,
+    torch_cache,
+)
+from ric.weights.loadable import NEVER_LOADED, accept, is_loadable, pickles_in, safetensors_name
+from ric.weights.network import require_network
+from ric.weights.table import WEIGHTS, Weight, size_in_words
+
+if TYPE_CHECKING:
+    from ric.progress import Progress
+
+
+def get_weights(
+    weight: Weight,
+    progress: Progress | None = None,
+    *,
+    weights_dir: str | Path | None = None,
+    needs: str = "",
+) -> Path:
+    """Give the weight's place, after fetching it if it is not here.
+
+    Pickles of a repository in the table are converted; those in the cache need no network.
+
+    Args:
+        weight: A row of `WEIGHTS`, or one made for another hub id.
+        progress: Who is told; the hub draws its own bars on stderr.
+        weights_dir: The folder given with `--weights`.
+        needs: Who asks, for the message.
+
+    Raises:
+        RicError: No network, no such repository, no room, or pickles alone in an unknown one.
+    """
+    progress = progress or Silent()
+    present = is_present(weight, weights_dir)
+    if present is not None:
+        return present
+    known = weight in WEIGHTS
+    pickled = pickled_copy(weight, weights_dir)
+    if pickled is not None:
+        return _convert(weight, pickled, progress) if known else accept(pickled)
+    what = f"{weight.id} ({weight.size})" if weight.size_bytes else weight.id
+    require_network(
+        f"{what}, which {needs} needs," if needs else what,
+        f"With a network: {_get_command(weight)}. Or give --weights a folder that holds it.",
+        url=weight.url,
+    )
+    progress.note(f"Fetching {what}, {weight.licence}. {weight.note}".rstrip())
+    if weight.kind == "file":
+        return _fetch_file(weight, progress)
+    folder = _fetch_snapshot(weight, weight.allow_patterns)
+    if is_loadable(folder):
+        return folder
+    if not known:
+        raise RicError(
+            f"{weight.id} publishes no whole set of safetensors; its pickles are not loaded, "
+            "they could run any code.",
+            "Download it, ric weights convert FILE OUT each pickle, and name the folder instead.",
+        )
+    pickles = tuple(pattern.replace(".safetensors", ".bin") for pattern in weight.allow_patterns)
+    return _convert(weight, _fetch_snapshot(weight, pickles), progress)
+
+
+def _fetch_snapshot(weight: Weight, patterns: tuple[str, ...]) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    _require_room(weight, hub_cache())
+    try:
+        return Path(
+            snapshot_download(
+                weight.id,
+                revision=weight.revision,
+                allow_patterns=list(patterns),
+                ignore_patterns=list(NEVER_LOADED),
+                cache_dir=hub_cache(),
+            )
+        )
+    except GatedRepoError:
+        raise RicError(
+            f"{weight.id} asks you to accept its licence first.",
+            "Accept it on its page, then set HF_TOKEN to a token of yours.",
+        ) from None
+    except RepositoryNotFoundError:
+        raise RicError(
+            f"The hub has no public repository {weight.id}.",
+            "Check the spelling; for a private one set HF_TOKEN.",
+        ) from None
+    except Exception as error:
+        # the hub, its HTTP client, its storage and the disk fail in classes of their own
+        raise RicError(
+            f"Fetching {weight.id} failed: {_first_line(error)}.",
+            f"Repeat it to go on where it stopped: {_get_command(weight)}",
+        ) from None
+
+
+def _fetch_file(weight: Weight, progress: Progress) -> Path:
+    """Download one published file into torch's cache, checked against the hash in its name."""
+    from http.client import HTTPException
+    from urllib.request import urlopen
+
+    assert weight.url is not None
+    assert weight.file_name is not None
+    target = torch_cache() / weight.file_name
+    _require_room(weight, target.parent)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            urlopen(weight.url, timeout=30) as answer,
+            open(partial, "wb") as file,
+            progress.stage(weight.file_name, weight.size_bytes, unit="bytes") as stage,
+        ):
+            while block := answer.read(1 << 20):
+                file.write(block)
+                stage.advance(len(block))
+            file.flush()
+            os.fsync(file.fileno())
+        problem = wrong_hash(partial, weight.file_name)
+        if problem:
+            raise RicError(f"{weight.id} arrived broken: {problem}.", "Fetch it again.")
+        os.replace(partial, target)
+    except (OSError, HTTPException) as error:
+        raise RicError(
+            f"Fetching {weight.id} failed: {_first_line(error)}.",
+            f"Repeat it: {_get_command(weight)}",
+        ) from None
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+    return target
+
+
+def _convert(weight: Weight, snapshot: Path, progress: Progress) -> Path:
+    """Turn a repository's pickles into safetensors, beside copies of its small files."""
+    from ric.convert import convert_folder
+
+    target = converted_home() / weight.id.replace("/", "--")
+    progress.note(f"Converting {weight.id} into {target}: its tensors alone, nothing is run.")
+    names = {pickle: safetensors_name(pickle.name) for pickle in pickles_in(snapshot)}
+    _require_room(weight, target)
+    convert_folder(snapshot, names, target, {"id": weight.id, "revision": revision_of(snapshot)})
+    return accept(target)
+
+
+def _require_room(weight: Weight, folder: Path) -> None:
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < weight.size_bytes:
+        raise RicError(
+            f"{weight.id} needs {weight.size}, and {folder} has {size_in_words(free)} left.",
+            "Make room, or set HF_HOME (TORCH_HOME for a single file) to a larger disk.",
+        )
+
+
+def _get_command(weight: Weight) -> str:
+    """Name the command that fetches it; `ric weights get` knows the table alone."""
+    unlisted = weight.kind == "hub" and weight not in WEIGHTS
+    return f"{'hf download' if unlisted else 'ric weights get'} {weight.id}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,0 +1,71 @@
+"""Whether the network is there, found out in seconds: clients of the hub retry for minutes."""
+
+from __future__ import annotations
+
+import os
+import threading
+from urllib.parse import urlsplit
+
+from ric.errors import RicError
+
+CONNECT_SECONDS = 3.0  # for the name look-up and the connection together
+DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+NO_DOWNLOAD_HINT = "--preset tiny needs no download."
+
+
+def require_network(what: str, hint: str, *, url: str | None = None) -> None:
+    """Make sure the hub answers before anything waits for it: one attempt, three seconds in all.
+
+    Args:
+        what: What is missing, with its size: `facebook/dino-vits16 (86.7 MB)`.
+        hint: How to get it; that `--preset tiny` needs no download is added.
+        url: The host to reach; the hub's (HF_ENDPOINT) when left out.
+
+    Raises:
+        RicError: HF_HUB_OFFLINE is set, or the host (or the proxy before it) cannot be reached.
+    """
+    hint = f"{hint.rstrip()} {NO_DOWNLOAD_HINT}"
+    for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        if os.environ.get(variable, "").upper() in {"1", "ON", "YES", "TRUE"}:
+            raise RicError(f"{what} is not on this machine, and {variable} is set.", hint)
+    host, port = _host_to_reach(url or os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    reason = _why_unreachable(host, port)
+    if reason is not None:
+        raise RicError(
+            f"{what} is not on this machine, and {host} cannot be reached: {reason}.", hint
+        )
+
+
+def _host_to_reach(endpoint: str) -> tuple[str, int]:
+    """The endpoint's host and port, or those of the proxy the environment puts before it."""
+    from urllib.request import getproxies, proxy_bypass  # loads http and email
+
+    target = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
+    if not proxy_bypass(target.hostname or ""):
+        proxies = getproxies()
+        proxy = proxies.get(target.scheme) or proxies.get("all")
+        if proxy:
+            target = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    return target.hostname or endpoint, target.port or DEFAULT_PORTS.get(target.scheme, 80)
+
+
+def _why_unreachable(host: str, port: int) -> str | None:
+    """Try one connection; None says it stands."""
+    import socket  # 3 ms that a start-up without downloads need not pay
+
+    outcome: list[str | None] = []
+
+    def connect() -> None:
+        try:
+            socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
+            outcome.append(None)
+        except TimeoutError:
+            pass
+        except OSError as error:
+            outcome.append(error.strerror or str(error))
+
+    # getaddrinfo knows no timeout: a thread that may be left behind does
+    attempt = threading.Thread(target=connect, daemon=True)
+    attempt.start()
+    attempt.join(CONNECT_SECONDS)
+    return outcome[0] if outcome else f"no answer in {CONNECT_SECONDS:g} s"

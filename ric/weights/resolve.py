@@ -1,0 +1,71 @@
+"""From the name that a flag gives to a path that can be loaded."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ric.errors import RicError
+from ric.weights.fetch import get_weights
+from ric.weights.loadable import PICKLE_SUFFIXES, accept
+from ric.weights.table import Weight, find_weight
+
+
+def resolve_weights(name: str, *, weights_dir: str | Path | None = None, needs: str = "") -> Path:
+    """Find pretrained weights on this machine, or fetch them.
+
+    Looks at a local path, then in `weights_dir` (`org--name`, `org/name`, `name`), in what `ric`
+    converted, in the hub's cache (HF_HUB_CACHE, HF_HOME) or torch's (TORCH_HOME), and then asks
+    the network.
+
+    Args:
+        name: A path, a hub id, or an id or file name of the table.
+        weights_dir: The folder given with `--weights`.
+        needs: Who asks, for the message: `ric fit-clip`, `the DINO metric`.
+
+    Returns:
+        A folder that holds safetensors, or the file.
+
+    Raises:
+        RicError: It is not here and cannot be fetched, or it holds pickles alone.
+    """
+    weight = find_weight(name)
+    if weight is not None and weight.kind == "embedded":
+        raise RicError(
+            f"{name!r} is the embedded family, which is no folder of weights.",
+            "Use --preset tiny, which loads its members.",
+        )
+    local = Path(name)
+    if local.exists():
+        return accept(local)
+    if weights_dir is not None and not Path(weights_dir).is_dir():
+        raise RicError(
+            f"The weights folder {weights_dir} does not exist.",
+            "Give --weights the folder that holds org--name folders, or leave it out.",
+        )
+    return get_weights(weight or _unlisted(name), weights_dir=weights_dir, needs=needs)
+
+
+def _unlisted(name: str) -> Weight:
+    """Make the row of a hub id that the table lacks."""
+    if Path(name).suffix in PICKLE_SUFFIXES:
+        raise RicError(
+            f"{name} does not exist, and a pickle would not be loaded: it could run any code.",
+            "Convert one with: ric weights convert FILE OUT",
+        )
+    # two parts at most, as the hub allows them; anything else was meant as a path
+    if not re.fullmatch(r"[\w][\w.-]*(/[\w][\w.-]*)?", name):
+        raise RicError(
+            f"There is no folder {name}, and it is no hub id either.",
+            "Give an existing folder, or a hub id such as timbrooks/instruct-pix2pix.",
+        )
+    return Weight(
+        id=name,
+        kind="hub",
+        revision="main",
+        size_bytes=0,
+        licence="licence: see its model card",
+        conditions="",
+        commands=(),
+        purpose="",
+    )

@@ -1,0 +1,230 @@
+"""The table of pretrained weights: what each one is, how large, under which licence, who needs it.
+
+Revisions are pinned where the commit is known; "main" and "refs/pr/N" name a branch whose commit
+is not, and a run records the commit that was found (`revision_of`). Sizes are those of the files
+that are fetched; one that was computed from a parameter count, not read off the hub, says "about".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+# A root checkpoint beside a pipeline's folders is the same model twice: take the folders alone.
+MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
+PIPELINE_FILES = ("model_index.json", "*/*.safetensors", "*/*.json", "*/*.txt")
+
+Kind = Literal["hub", "file", "embedded"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weight:
+    """One pretrained weight.
+
+    Attributes:
+        id: The hub's `org/name`, or a short name for a single file.
+        kind: A hub repository, one file in torch's cache, or part of `ric` itself.
+        revision: Commit, or branch where the commit is not known; of a file, its name's hash.
+        size_bytes: What is fetched, in bytes.
+        size_is_about: The size was computed or rounded, not read.
+        licence: The licence's name.
+        conditions: What it asks of whoever uses the weight.
+        commands: The `ric` commands that may need it.
+        purpose: What it does there.
+        file_name: Of kind "file": its name in torch's hub cache (`hub/checkpoints`).
+        url: Of kind "file": where it is published.
+        allow_patterns: Of kind "hub": the files that are fetched.
+        note: What else a user should know; said before it is fetched.
+    """
+
+    id: str
+    kind: Kind
+    revision: str
+    size_bytes: int
+    licence: str
+    conditions: str
+    commands: tuple[str, ...]
+    purpose: str
+    size_is_about: bool = False
+    file_name: str | None = None
+    url: str | None = None
+    allow_patterns: tuple[str, ...] = MODEL_FILES
+    note: str = ""
+
+    @property
+    def size(self) -> str:
+        """The size in words: `86.7 MB`, `about 4.27 GB`; what `ric` carries has none."""
+        if self.kind == "embedded":
+            return "part of ric"
+        return ("about " if self.size_is_about else "") + size_in_words(self.size_bytes)
+
+
+WEIGHTS: tuple[Weight, ...] = (
+    Weight(
+        id="openai/clip-vit-base-patch16",
+        kind="hub",
+        revision="57c216476eefef5ab752ec549e440a49ae4ae5f3",
+        size_bytes=602_000_000,
+        size_is_about=True,
+        licence="MIT (of the CLIP code)",
+        conditions="The model card asks that it is not deployed untested.",
+        commands=("fit-clip",),
+        purpose="region judge's backbone (CLIP ViT-B/16)",
+    ),
+    Weight(
+        id="Salesforce/blip-itm-base-coco",
+        kind="hub",
+        revision="refs/pr/5",  # adds the safetensors; main was seen with a pickle alone
+        size_bytes=896_000_000,
+        licence="BSD-3-Clause",
+        conditions="Keep the copyright notice.",
+        commands=("fit-blip",),
+        purpose="scene judge's backbone (BLIP, image-text matching)",
+    ),
+    Weight(
+        id="timbrooks/instruct-pix2pix",
+        kind="hub",
+        revision="31519b5cb02a7fd89b906d88731cd4d6a7bbf88d",
+        size_bytes=4_270_000_000,
+        size_is_about=True,
+        licence="MIT; its Stable Diffusion 1.5 parts CreativeML OpenRAIL-M",
+        conditions="OpenRAIL-M's use restrictions pass on to whatever is fine-tuned from it.",
+        commands=("train-unet", "edit"),
+        purpose="InstructPix2Pix: the base of training and an editor",
+        allow_patterns=PIPELINE_FILES,
+    ),
+    Weight(
+        id="vinesmsuic/magicbrush-jul7",
+        kind="hub",
+        revision="main",
+        size_bytes=4_270_000_000,
+        size_is_about=True,
+        licence="CreativeML OpenRAIL-M",
+        conditions="Its use restrictions pass on to whatever is fine-tuned from it.",
+        commands=("train-unet", "edit"),
+        purpose="MagicBrush: InstructPix2Pix fine-tuned on hand-made edits",
+        allow_patterns=PIPELINE_FILES,
+        note="The hub holds pickles alone: they are converted once, which needs the space twice.",
+    ),
+    Weight(
+        id="deepseek-ai/deepseek-vl2-tiny",
+        kind="hub",
+        revision="66c54660eae7e90c9ba259bfdf92d07d6e3ce8aa",
+        size_bytes=6_750_000_000,
+        licence="DeepSeek License (the code: MIT)",
+        conditions="Use restrictions that pass on to derived models.",
+        commands=("describe",),
+        purpose="the paper's describer (DeepSeek-VL2-Tiny)",
+        note="transformers cannot load it; it can load deepseek-community/deepseek-vl-1.3b-chat.",
+    ),
+    Weight(
+        id="deepseek-community/deepseek-vl-1.3b-chat",
+        kind="hub",
+        revision="main",
+        size_bytes=3_960_000_000,
+        size_is_about=True,
+        licence="DeepSeek License (the code: MIT)",
+        conditions="Use restrictions that pass on to derived models.",
+        commands=("describe",),
+        purpose="a describer of the same family that transformers loads as it is",
+    ),
+    Weight(
+        id="openai/clip-vit-base-patch32",
+        kind="hub",
+        revision="refs/pr/32",  # adds the safetensors; main was seen with a pickle alone
+        size_bytes=609_000_000,
+        licence="MIT (of the CLIP code)",
+        conditions="The model card asks that it is not deployed untested.",
+        commands=("eval",),
+        purpose="CLIP-I and CLIP-T (CLIP ViT-B/32)",
+    ),
+    Weight(
+        id="facebook/dino-vits16",
+        kind="hub",
+        # adds the safetensors; main was seen with a pickle alone
+        revision="a7a4d161f5c0bd70478c05ca5777ec7cd8848021",
+        size_bytes=86_700_000,
+        licence="Apache-2.0",
+        conditions="Keep the notice.",
+        commands=("eval",),
+        purpose="DINO similarity (ViT-S/16)",
+    ),
+    Weight(
+        id="inception-2015-12-05",
+        kind="file",
+        revision="6726825d",
+        size_bytes=95_600_000,
+        size_is_about=True,
+        licence="Apache-2.0",
+        conditions="Keep the notice.",
+        commands=("eval",),
+        purpose="FID, KID and Inception Score (Inception v3 as torch-fidelity loads it)",
+        file_name="weights-inception-2015-12-05-6726825d.pth",
+        url="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+        "weights-inception-2015-12-05-6726825d.pth",
+    ),
+    Weight(
+        id="lpips-alex",
+        kind="file",
+        revision="7be5be79",
+        size_bytes=244_400_000,
+        licence="BSD-3-Clause (torchvision)",
+        conditions="Keep the copyright notice; trained on ImageNet.",
+        commands=("eval",),
+        purpose="LPIPS's backbone (AlexNet); its linear heads ship inside the lpips package",
+        file_name="alexnet-owt-7be5be79.pth",
+        url="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+    ),
+    Weight(
+        id="lpips-vgg",
+        kind="file",
+        revision="397923af",
+        size_bytes=553_400_000,
+        licence="BSD-3-Clause (torchvision)",
+        conditions="Keep the copyright notice; trained on ImageNet.",
+        commands=("eval",),
+        purpose="LPIPS with --lpips-net vgg (VGG16)",
+        file_name="vgg16-397923af.pth",
+        url="https://download.pytorch.org/models/vgg16-397923af.pth",
+    ),
+    Weight(
+        id="lpips-squeeze",
+        kind="file",
+        revision="b8a52dc0",
+        size_bytes=4_960_000,
+        licence="BSD-3-Clause (torchvision)",
+        conditions="Keep the copyright notice; trained on ImageNet.",
+        commands=("eval",),
+        purpose="LPIPS outside the mask (SqueezeNet)",
+        file_name="squeezenet1_1-b8a52dc0.pth",
+        url="https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
+    ),
+    Weight(
+        id="tiny",
+        kind="embedded",
+        revision="",
+        size_bytes=0,
+        licence="Apache-2.0 (as ric)",
+        conditions="none",
+        commands=("describe", "fit-clip", "fit-blip", "train-unet", "edit", "eval"),
+        purpose="--preset tiny: a family of small real models that needs no download",
+    ),
+)
+
+
+def weights_for(command: str) -> list[Weight]:
+    """List the weights that `ric COMMAND` may need, in the table's order."""
+    return [weight for weight in WEIGHTS if command in weight.commands]
+
+
+def find_weight(name: str) -> Weight | None:
+    """Look a row up by its id or its file name."""
+    return next((weight for weight in WEIGHTS if name in (weight.id, weight.file_name)), None)
+
+
+def size_in_words(size_bytes: int) -> str:
+    """Write a size with three digits: `86.7 MB`, `6.75 GB`."""
+    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size_bytes >= scale:
+            return f"{size_bytes / scale:.3g} {unit}"
+    return f"{size_bytes} bytes"

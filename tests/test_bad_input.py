@@ -1,0 +1,285 @@
+"""What bad input gets: one test a row of the table, each reads the words the user sees."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms
+
+from ric.checkpoints import complete_checkpoints
+from ric.config import TrainUnetConfig, as_dict, resolve_config
+from ric.data.images import open_image
+from ric.errors import RicError
+from ric.recipes.train_unet import train_unet
+from ric.run_dir import open_run, read_record
+from ric_cli.main import main
+
+
+@pytest.fixture
+def ric(tmp_path, monkeypatch, capsys, tiny_family):
+    """Type a `ric` command in a folder of its own: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def typed(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ric", *map(str, words)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        out, err = capsys.readouterr()
+        return int(left.value.code or 0), out, " ".join(err.split())
+
+    return typed
+
+
+def picture(size: int = 48, seed: int = 0) -> Image.Image:
+    coarse = np.random.default_rng(seed).integers(0, 255, (4, 4, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((size, size))
+
+
+def failures(run: Path) -> dict[str, str]:
+    rows = [json.loads(line) for line in (run / "failures.jsonl").read_text().splitlines()]
+    return {row["id"]: row["reason"] for row in rows}
+
+
+def dataset(folder: Path, rows: list[dict], size: int = 48) -> Path:
+    """Write a data set whose row i has a source, and a target with a changed square."""
+    folder.mkdir(parents=True)
+    for index, row in enumerate(rows):
+        source = picture(size, index)
+        target = source.copy()
+        target.paste((250, 10, 10), (8, 8, 24, 24))
+        mask = Image.new("L", source.size, 0)
+        mask.paste(255, (8, 8, 24, 24))
+        for name, image in (("source", source), ("target", target), ("mask", mask)):
+            image.save(folder / f"{index}-{name}.png")
+        row.setdefault("id", f"sample-{index}")
+        row.setdefault("instruction", "Add a red square.")
+        row.setdefault("region_text", "a red square")
+        row.setdefault("scene_text", f"picture {index} with a red square")
+        for name in ("source", "target", "mask"):
+            row.setdefault(f"{name}_file_name", f"{index}-{name}.png")
+    lines = [json.dumps({key: value for key, value in row.items() if value}) for row in rows]
+    (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+
+def odd_pictures(folder: Path) -> None:
+    """Save one picture of every well-defined odd kind."""
+    folder.mkdir()
+    plain = picture()
+    plain.convert("CMYK").save(folder / "cmyk.jpg")
+    Image.fromarray(np.full((48, 48), 40_000, dtype=np.uint16)).save(folder / "deep.png")
+    plain.convert("RGBA").save(folder / "rgba.png")
+    plain.convert("L").save(folder / "grey.png")
+    plain.convert("P").save(folder / "palette.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: turn it by 90 degrees
+    plain.crop((0, 0, 48, 24)).save(folder / "turned.jpg", exif=exif)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    plain.save(folder / "profiled.png", icc_profile=profile)
+    plain.save(folder / "webp_in_truth.png", format="WEBP")
+
+
+def test_cmyk_16_bit_rgba_grey_palette_rotated_profiled_and_mislabelled_pictures_are_edited(
+    ric, tmp_path
+):
+    odd_pictures(tmp_path / "photos")
+    code, out, err = ric("edit", "photos", "make it red", "--preset", "tiny", "--steps", 1)
+    assert code == 0, err
+    made = {file.stem: Image.open(file) for file in Path(out.strip()).iterdir()}
+    assert made.keys() == {file.stem for file in (tmp_path / "photos").iterdir()}
+    assert all(image.mode == "RGB" for image in made.values())
+    # the orientation is applied: 48 x 24 as stored is 24 x 48 as seen
+    assert made["turned"].size == open_image(tmp_path / "photos/turned.jpg").size == (24, 48)
+
+
+def test_unreadable_truncated_animated_and_empty_pictures_are_rows_and_the_rest_goes_on(
+    ric, tmp_path
+):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    picture().save(photos / "good.png")
+    (photos / "noise.png").write_bytes(b"this is no picture")
+    (photos / "empty.png").write_bytes(b"")
+    picture(200).save(photos / "cut.png")
+    whole = (photos / "cut.png").read_bytes()
+    (photos / "cut.png").write_bytes(whole[: len(whole) // 2])
+    frames = [picture(48, seed) for seed in range(3)]
+    frames[0].save(photos / "moving.gif", save_all=True, append_images=frames[1:])
+    code, _, err = ric("edit", "photos", "make it red", "--preset", "tiny", "--steps", 1)
+    assert code == 3
+    assert "4 failed; all are listed in runs/00001-edit/failures.jsonl" in err
+    assert [file.name for file in Path("runs/00001-edit/images").iterdir()] == ["good.png"]
+    reasons = failures(Path("runs/00001-edit"))
+    assert reasons["noise"] == "'photos/noise.png' is not a picture that can be read."
+    assert "0 bytes" in reasons["empty"]
+    assert "truncated" in reasons["cut"]
+    assert "animated" in reasons["moving"]
+
+
+def test_a_picture_over_the_pixel_limit_is_a_row_that_names_the_limit_and_its_flag(ric, tmp_path):
+    (tmp_path / "photos").mkdir()
+    picture(48).save(tmp_path / "photos/small.png")
+    picture(64).save(tmp_path / "photos/large.png")
+    code, _, _ = ric(
+        "edit", "photos", "make it red", "--preset", "tiny", "--steps", 1, "--max-pixels", 3000
+    )
+    assert code == 3
+    reasons = failures(Path("runs/00001-edit"))
+    assert reasons.keys() == {"large"}
+    assert "--max-pixels" in reasons["large"]
+    assert "3,000" in reasons["large"] or "3000" in reasons["large"]
+
+
+# --- masks and metadata --------------------------------------------------------------------------
+
+
+def test_empty_and_all_white_masks_are_rows_and_other_sizes_are_aligned_to_the_target(
+    ric, tmp_path
+):
+    data = dataset(tmp_path / "data", [{} for _ in range(5)])
+    Image.new("L", (48, 48), 0).save(data / "0-mask.png")
+    Image.new("L", (48, 48), 255).save(data / "1-mask.png")
+    picture(96, 2).save(data / "2-source.png")
+    mask = Image.new("L", (24, 24), 0)
+    mask.paste(255, (4, 4, 12, 12))
+    mask.save(data / "2-mask.png")
+    code, _, err = ric(
+        "fit-clip", "data", "--preset", "tiny", "--split", "all", "--fusion-epochs", 1,
+        "--joint-epochs", 0,
+    )  # fmt: skip
+    assert code == 3, err
+    run = Path("runs/00001-fit-clip")
+    reasons = failures(run)
+    assert reasons.keys() == {"sample-0", "sample-1"}
+    assert "empty" in reasons["sample-0"]
+    assert "%" in reasons["sample-1"]
+    used = [json.loads(line)["id"] for line in (run / "samples.jsonl").read_text().splitlines()]
+    assert used == ["sample-2", "sample-3", "sample-4"]
+
+
+@pytest.mark.parametrize("path", ["../outside.png", "/etc/hostname"])
+def test_a_metadata_path_that_leaves_its_folder_is_refused(ric, tmp_path, path):
+    picture().save(tmp_path / "outside.png")
+    dataset(tmp_path / "data", [{}, {"source_file_name": path}])
+    code, _, err = ric("describe", "data", "--preset", "tiny")
+    assert code == 1
+    assert path in err
+    assert "outside its folder" in err
+    assert "Traceback" not in err
+
+
+# --- models --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_missing_hub_model_says_what_its_size_how_to_get_it_and_what_needs_none(
+    ric, tmp_path, monkeypatch, offline
+):
+    # no name can be resolved under .invalid, so that this also holds where there is a network
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    if offline:
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    else:
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    dataset(tmp_path / "data", [{}, {}])
+    code, _, err = ric("fit-clip", "data", "--split", "all")
+    assert code == 1
+    assert "openai/clip-vit-base-patch16" in err
+    assert "MB" in err
+    assert "ric weights get openai/clip-vit-base-patch16" in err
+    assert "--preset tiny needs no download" in err
+
+
+class Bomb:
+    """A pickle that would run a command when it is loaded."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple:
+        return subprocess.call, (["touch", str(self.marker)],)
+
+
+def test_a_pickle_checkpoint_is_refused_and_converted_without_running_what_is_in_it(ric, tmp_path):
+    marker = tmp_path / "it-ran"
+    weights = {"state_dict": {"layer": torch.arange(4.0)}, "extra": Bomb(marker)}
+    torch.save(weights, tmp_path / "model.ckpt", pickle_module=pickle)
+    dataset(tmp_path / "data", [{}, {}])
+    code, _, err = ric("edit", "data", "--split", "all", "--unet", "model.ckpt")
+    assert code == 1
+    assert "ric weights convert" in err
+    code, _, err = ric("weights", "convert", "model.ckpt", "model.safetensors")
+    assert code == 0, err
+    assert "1 tensors kept" in err
+    from safetensors.torch import load_file
+
+    assert torch.equal(load_file("model.safetensors")["layer"], torch.arange(4.0))
+    assert not marker.exists()
+    # the file really is a bomb
+    torch.load(tmp_path / "model.ckpt", weights_only=False)
+    assert marker.exists()
+
+
+# --- training ------------------------------------------------------------------------------------
+
+
+def tiny_training(data: Path, **flags: object) -> TrainUnetConfig:
+    few = {"steps": 4, "batch_size": 2, "checkpoint_every": 2, "image_size": 32}
+    return resolve_config(
+        TrainUnetConfig,
+        {"data": str(data), "preset": "tiny", "split": "all", **few, **flags},
+    )
+
+
+def test_a_full_disk_leaves_the_last_complete_checkpoint_and_no_half_file(
+    tmp_path, monkeypatch, tiny_family
+):
+    config = tiny_training(dataset(tmp_path / "data", [{}, {}]))
+    import ric.checkpoints
+
+    real, written = ric.checkpoints.save_file, []
+
+    def save_until_full(tensors: dict, path: Path) -> None:
+        written.append(path)
+        if len(written) > 4:  # three files a checkpoint: the second one is cut short
+            Path(path).write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        real(tensors, path)
+
+    monkeypatch.setattr(ric.checkpoints, "save_file", save_until_full)
+    with (
+        pytest.raises(RicError, match="the disk is full") as raised,
+        open_run("train-unet", as_dict(config), runs_dir=tmp_path / "runs") as run,
+    ):
+        train_unet(config, run)
+    assert "last complete checkpoint is untouched" in (raised.value.hint or "")
+    assert [path.name for path in complete_checkpoints(run.path / "checkpoints")] == ["step-000002"]
+    assert [path.name for path in (run.path / "checkpoints").iterdir()] == ["step-000002"]
+    assert read_record(run.path)["status"] == "failed"
+
+
+def test_a_loss_that_is_never_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
+    tmp_path, tiny_family
+):
+    data = dataset(tmp_path / "data", [{}, {}])
+    config = tiny_training(data, steps=14, noise_weight=float("nan"))
+    with (
+        pytest.raises(RicError, match="not finite in 10 steps in a row"),
+        open_run("train-unet", as_dict(config), runs_dir=tmp_path / "runs") as run,
+    ):
+        train_unet(config, run)
+    assert read_record(run.path)["status"] == "failed"
+    assert complete_checkpoints(run.path / "checkpoints")
+    assert run.metrics()[-1]["skipped"] > 0

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from torch.nn.functional import l1_loss, mse_loss
+from torchmetrics.functional.image import peak_signal_noise_ratio
 from torchvision.transforms.functional import to_tensor
 
 from ric.metrics.pairs import fit_to
@@ -68,3 +69,10 @@ def test_a_picture_of_the_right_size_is_left_alone(draw):
 
 def test_a_grey_picture_becomes_rgb():
     assert fit_to(Image.new("L", (8, 8), 7), (8, 8)).getpixel((0, 0)) == (7, 7, 7)
+
+
+def test_psnr_outside_equals_torchmetrics_on_the_part_outside(draw):
+    edited, source = draw(0), draw(1)
+    right = (slice(None), slice(None), slice(48, None))
+    theirs = peak_signal_noise_ratio(to_tensor(edited)[right], to_tensor(source)[right], 1.0)
+    assert psnr_outside(edited, source, half_mask()) == pytest.approx(theirs.item(), rel=1e-5)

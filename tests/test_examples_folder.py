@@ -1,0 +1,65 @@
+"""The examples run as they stand."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ric.config import FitClipConfig, as_dict, resolve_config
+from ric.recipes.demo import demo_rows
+from ric.recipes.fit_clip import fit_clip
+from ric.run_dir import open_run
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture(scope="module")
+def balls(tmp_path_factory) -> Path:
+    """The demo's data set."""
+    from ric.data.folder import write_folder
+
+    folder = tmp_path_factory.mktemp("examples") / "data"
+    write_folder(folder, demo_rows(folder))
+    return folder
+
+
+def test_from_python_judges_every_sample_between_minus_one_and_one(balls, tmp_path, tiny_family):
+    few = {"fusion_epochs": 1, "joint_epochs": 0, "limit": 4}
+    config = resolve_config(FitClipConfig, {"data": str(balls), "preset": "tiny", **few})
+    with open_run("fit-clip", as_dict(config), runs_dir=tmp_path) as run:
+        fit_clip(config, run)
+    spec = importlib.util.spec_from_file_location("from_python", EXAMPLES / "from_python.py")
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    scores = example.judge(str(balls), str(run.path))
+    assert len(scores) == 24
+    assert len({round(score, 4) for _, score in scores}) > 12
+    assert all(-1 <= score <= 1 for _, score in scores)
+
+
+@pytest.mark.parametrize("script", sorted(EXAMPLES.glob("*.sh")), ids=lambda path: path.name)
+def test_every_shell_example_parses_and_uses_commands_and_options_that_exist(script):
+    assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
+    from typer.main import get_command
+
+    from ric_cli.main import app
+
+    commands = get_command(app).commands
+    text = script.read_text().replace("\\\n", " ")
+    for line in text.splitlines():
+        words = line.split("#")[0].split()
+        if words[:1] != ["ric"]:
+            continue
+        known = {name for item in commands[words[1]].params for name in item.opts}
+        typed = {word for word in words if word.startswith("--")}
+        assert typed <= known | {f"--no-{name[2:]}" for name in known}, line
+
+
+@pytest.mark.slow
+def test_the_tiny_chain_runs_on_the_demos_data(balls, tmp_path):
+    run = subprocess.run([EXAMPLES / "tiny_cpu.sh", balls], cwd=tmp_path, check=False)
+    assert run.returncode == 0
+    assert (tmp_path / "runs/00006-eval/table.md").is_file()

@@ -7,9 +7,11 @@ its single ones. Decoding is greedy, so that a repeated command repeats its text
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from ric.describers.prompt import one_paragraph, scene_prompt
@@ -35,47 +37,69 @@ class ChatVlm:
         max_new_tokens: The longest answer (Table 4: 520).
 
     Raises:
-        RicError: transformers has no such model, or its weights are pickles.
+        RicError: transformers has no such model, it would need code of its own to run, its weights
+            are pickles, or some of them are missing.
     """
 
     def __init__(
         self, model: Path, *, device: torch.device, dtype: Dtype, max_new_tokens: int
     ) -> None:
+        """Load the processor and the network; see the class."""
+        hint = "Try deepseek-community/deepseek-vl-1.3b-chat, or --describer dataset"
+        # left open, transformers would ask on the terminal whether to run the folder's own code
+        safely = {"local_files_only": True, "trust_remote_code": False}
         try:
-            self.processor: Any = AutoProcessor.from_pretrained(model, local_files_only=True)
-            self.model = AutoModelForImageTextToText.from_pretrained(
+            self.processor: Any = AutoProcessor.from_pretrained(model, **safely)
+            self.model, loaded = AutoModelForImageTextToText.from_pretrained(
                 model,
                 dtype=pick_dtype(dtype, device),
-                local_files_only=True,
                 use_safetensors=True,
+                output_loading_info=True,
+                **safely,
             )
-        except (OSError, ValueError, KeyError, ImportError) as error:
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise RicError(
-                f"transformers cannot open {model} as a model that describes pictures: "
-                f"{str(error).splitlines()[0]}",
-                "Try deepseek-community/deepseek-vl-1.3b-chat, or --describer dataset",
+                f"transformers cannot open {model} as a model that describes pictures: {reason}",
+                hint,
             ) from None
+        if loaded["missing_keys"]:
+            missing = sorted(loaded["missing_keys"])
+            raise RicError(
+                f"{model} lacks {len(missing)} weights of its network, such as {missing[0]}.", hint
+            )
         self.model.to(device).eval()
         self.max_new_tokens = max_new_tokens
+        text_config = self.model.config.get_text_config(decoder=True)
+        # past its last position a BLIP fails: 512, where Table 4 asks for 520
+        self._positions = getattr(text_config, "max_position_embeddings", sys.maxsize)
 
     def describe(self, sample: EditSample) -> str:
         """Return a paragraph about the sample's target.
 
         Raises:
-            SampleError: the target cannot be read, or the answer is empty.
+            SampleError: the target cannot be read, the prompt is longer than the model reads, or
+                the answer is empty.
         """
-        text = one_paragraph(self._answer(sample.load_target(), sample.instruction))
+        inputs = self._inputs(sample.load_target(), sample.instruction)
+        # a captioner's answer starts with a token of its own
+        asked = inputs["input_ids"].shape[1] if "input_ids" in inputs else 1
+        room = self._positions - asked
+        if room < 1:
+            reason = f"the prompt has {asked} tokens; the model reads {self._positions}"
+            raise SampleError(sample.id, "texts", reason)
+        text = one_paragraph(self._answer(inputs, min(self.max_new_tokens, room)))
         if not text:
             raise SampleError(sample.id, "texts", "the model's answer is empty")
         return text
 
     @torch.no_grad()
-    def _answer(self, image: Image, instruction: str) -> str:
-        inputs = self._inputs(image, instruction).to(self.model.device)
+    def _answer(self, inputs: Any, max_new_tokens: int) -> str:
+        inputs = inputs.to(self.model.device)
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
         tokens = self.model.generate(
-            **inputs, max_new_tokens=self.max_new_tokens, do_sample=False
+            **inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1
         )
         # a decoder-only model repeats its prompt before the answer
         prompt = inputs.get("input_ids")

@@ -27,6 +27,12 @@ def load_describer(
 ) -> Describer:
     """Load the describer called `name`.
 
+    Args:
+        name: `dataset` or `chat`.
+        model: The folder of the chat's model; None for a describer that has none.
+        config: The command's settings.
+        device: Where the model runs.
+
     Raises:
         RicError: there is no such describer, or its model cannot be loaded.
     """

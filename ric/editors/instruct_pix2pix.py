@@ -12,6 +12,8 @@ its multiple instead, which would lose the picture's rim.
 
 from __future__ import annotations
 
+import inspect
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -33,7 +35,10 @@ if TYPE_CHECKING:
     from ric.config import Dtype
     from ric.editors.editor import EditRequest
 
-# Shape letters: B requests, G guidance rows (3), C latent channels, h and w latent sizes.
+# Shape letters: B requests, G guidance rows (3 B), C latent channels, h and w latent height and
+# width, L text tokens, E text width.
+
+REMEMBERED_PROMPTS = 256  # 60 MB of Stable Diffusion's; a folder of photos shares one
 
 
 class InstructPix2Pix:
@@ -65,6 +70,7 @@ class InstructPix2Pix:
         image_size: int = 512,
         seed: int = 0,
     ) -> None:
+        """Load the pipeline; see the class."""
         if steps < 1:
             raise RicError(f"--steps is {steps}; at least 1 is needed.")
         self.pipeline = load_pipeline(model, device)
@@ -78,7 +84,9 @@ class InstructPix2Pix:
         self.device, self.dtype = device, pick_dtype(dtype, device)
         self.steps, self.guidance, self.image_guidance = steps, guidance, image_guidance
         self.image_size, self.seed = image_size, seed
-        self._prompts: dict[str, Tensor] = {}
+        takes = inspect.signature(self.pipeline.scheduler.step).parameters
+        self._scheduler_draws = "generator" in takes
+        self._prompt = lru_cache(REMEMBERED_PROMPTS)(self._embed)
 
     def describe(self) -> dict[str, object]:
         """Give the settings to record beside each edit."""
@@ -88,6 +96,7 @@ class InstructPix2Pix:
             "image_guidance": self.image_guidance,
             "image_size": self.image_size,
             "seed": self.seed,
+            "dtype": str(self.dtype).removeprefix("torch."),
             "scheduler": type(self.pipeline.scheduler).__name__,
         }
 
@@ -95,12 +104,18 @@ class InstructPix2Pix:
         """Give the width and height a picture is edited at, in pixels."""
         halvings = len(self.pipeline.unet.config.block_out_channels) - 1
         multiple = self.pipeline.vae_scale_factor * 2**halvings
-        scale = self.image_size / max(width, height)
-        sides = (max(1, round(side * scale / multiple)) * multiple for side in (width, height))
-        return tuple(sides)  # type: ignore[return-value]
+        scale = self.image_size / max(width, height) / multiple
+        return (
+            max(1, round(width * scale)) * multiple,
+            max(1, round(height * scale)) * multiple,
+        )
 
     def edit(self, requests: Sequence[EditRequest]) -> list[Image.Image]:
-        """Edit pictures of any sizes; those of one working size run as one batch."""
+        """Edit pictures of any sizes; those of one working size run as one batch.
+
+        Returns:
+            RGB pictures in the order of the requests, each in its source's size.
+        """
         results: dict[int, Image.Image] = {}
         by_size: dict[tuple[int, int], list[int]] = {}
         for index, request in enumerate(requests):
@@ -116,11 +131,11 @@ class InstructPix2Pix:
     def _edit_batch(
         self, requests: Sequence[EditRequest], size: tuple[int, int]
     ) -> list[Image.Image]:
-        pixels = [pil_to_tensor(item.image.resize(size, Image.Resampling.LANCZOS)) for item in requests]
-        sources = torch.stack([to_unit(image) for image in pixels]).to(self.device)
+        resized = [item.image.resize(size, Image.Resampling.LANCZOS) for item in requests]
+        sources = torch.stack([to_unit(pil_to_tensor(image)) for image in resized])
         with autocast(self.device, self.dtype):
-            source = encode_source(self.pipeline, sources).float()
-            text = torch.stack([self._prompt(item.instruction) for item in requests])
+            source = encode_source(self.pipeline, sources.to(self.device)).float()
+        text = torch.stack([self._prompt(item.instruction) for item in requests])
         generators = [draw_generator(self.seed, "edit", item.id) for item in requests]
         noise = torch.stack(
             [torch.randn(source.shape[1:], generator=generator) for generator in generators]
@@ -153,30 +168,40 @@ class InstructPix2Pix:
         text_G = torch.cat([text, nothing, nothing])
         source_G = torch.cat([source, source, torch.zeros_like(source)])
         latents = noise * scheduler.init_noise_sigma
+        # only some schedulers draw noise on the way, and only those take generators
+        draws = {"generator": generators} if self._scheduler_draws else {}
         for t in scheduler.timesteps:
             noisy_G = scheduler.scale_model_input(torch.cat([latents] * 3), t)
             with autocast(self.device, self.dtype):
                 prediction = self.pipeline.unet(
                     unet_input(noisy_G, source_G), t, encoder_hidden_states=text_G
                 ).sample.float()
-            with_text, with_source, with_neither = prediction.chunk(3)
-            guided = (
-                with_neither
-                + self.image_guidance * (with_source - with_neither)
-                + self.guidance * (with_text - with_source)
-            )
-            latents = scheduler.step(
-                guided, t, latents, **self._scheduler_noise(generators)
-            ).prev_sample
+            guided = guide(prediction, self.guidance, self.image_guidance)
+            latents = scheduler.step(guided, t, latents, **draws).prev_sample
         return latents
 
-    def _scheduler_noise(self, generators: list[torch.Generator]) -> dict[str, object]:
-        # only some schedulers draw noise, and only those take generators
-        takes = self.pipeline.scheduler.step.__code__.co_varnames
-        return {"generator": generators} if "generator" in takes else {}
+    @torch.no_grad()
+    def _embed(self, instruction: str) -> Tensor:
+        """Embed an instruction: (L, E), float32."""
+        with autocast(self.device, self.dtype):
+            return encode_prompts(self.pipeline, [instruction])[0].float()
 
-    def _prompt(self, instruction: str) -> Tensor:
-        """Embed an instruction once: a folder of photos often shares one."""
-        if instruction not in self._prompts:
-            self._prompts[instruction] = encode_prompts(self.pipeline, [instruction])[0].float()
-        return self._prompts[instruction]
+
+def guide(prediction_G: Tensor, guidance: float, image_guidance: float) -> Tensor:
+    """Weigh text and picture against none (Brooks et al. 2023, Eq. 3).
+
+    Args:
+        prediction_G: (3 B, C, h, w) predictions: B with both, B with the picture alone, B with
+            neither.
+        guidance: s_T.
+        image_guidance: s_I.
+
+    Returns:
+        (B, C, h, w).
+    """
+    with_text, with_source, with_neither = prediction_G.chunk(3)
+    return (
+        with_neither
+        + image_guidance * (with_source - with_neither)
+        + guidance * (with_text - with_source)
+    )

@@ -1,7 +1,9 @@
 """InstructPix2Pix-type pipelines: loading any of them, and what training and editing share.
 
 Loaded explicitly as `StableDiffusionInstructPix2PixPipeline`, since some of the hub's folders name
-another class (vinesmsuic/magicbrush-jul7 does), without the safety checker, and as float32.
+another class (vinesmsuic/magicbrush-jul7 does), without the safety checker, and as float32. Such a
+folder brings the other class's scheduler; it is edited with Euler-ancestral, as InstructPix2Pix and
+MagicBrush are.
 
 Choice 10, starting point: an 8-channel UNet is used as it is; a 4-channel one gets four more input
 channels whose weights are zero, and keeps its bias.
@@ -9,11 +11,15 @@ channels whose weights are zero, and keeps its bias.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import StableDiffusionInstructPix2PixPipeline
+from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionInstructPix2PixPipeline
+from diffusers.utils import logging as diffusers_logging
+from safetensors import SafetensorError
 from torch import nn
+from transformers import CLIPTextModel
 
 from ric.errors import RicError
 
@@ -24,7 +30,7 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
     from torch import Tensor
 
-# Shape letters: B batch, L text tokens, E text width.
+# Shape letters: B batch, L text tokens, E text width, H and W pixels, C latent channels.
 
 
 def load_pipeline(
@@ -33,28 +39,90 @@ def load_pipeline(
     """Load a pipeline folder that reads a source picture and an instruction.
 
     Raises:
-        RicError: the folder is no pipeline, holds pickles only, or its parts do not fit together.
+        RicError: the folder is no pipeline, holds pickles only, lacks a part or some of a part's
+            weights, or its parts do not fit together.
     """
-    if not (path / "model_index.json").is_file():
-        raise RicError(
-            f"{path} is no diffusers pipeline: it has no model_index.json.",
-            "Name a train-unet run, a pipeline folder, or a hub id such as timbrooks/instruct-pix2pix.",
-        )
+    index = _read_index(path)
+    diffusers_logging.disable_progress_bar()  # it draws over the command's own bars
     try:
+        # diffusers would leave what the text encoder's file lacks random, without a word
+        text_encoder, loaded = CLIPTextModel.from_pretrained(
+            path / "text_encoder",
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
         pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(
             path,
             dtype=dtype,
             use_safetensors=True,
             local_files_only=True,
+            text_encoder=text_encoder,
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RicError(
-            f"Cannot load the pipeline in {path}: {str(error).splitlines()[0]}",
+            f"Cannot load the pipeline in {path}: {reason}",
             "Weights that come only as .bin or .ckpt: ric weights convert FILE OUT",
         ) from None
+    _refuse_missing_weights(path, pipeline, set(loaded["missing_keys"]))
+    _refuse_misfits(path, pipeline)
+    if index["_class_name"] != StableDiffusionInstructPix2PixPipeline.__name__:
+        pipeline.scheduler = EulerAncestralDiscreteScheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    for module in (pipeline.vae, pipeline.text_encoder):
+        module.requires_grad_(False).eval()
+    return pipeline.to(device)
+
+
+PARTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
+
+
+def _read_index(path: Path) -> dict[str, Any]:
+    """Read model_index.json, and see that every part has its folder."""
+    try:
+        index = json.loads((path / "model_index.json").read_text(encoding="utf-8"))
+    except OSError:
+        raise RicError(
+            f"{path} is no diffusers pipeline: it has no model_index.json.",
+            "Name a train-unet run, a pipeline folder, or a hub id such as "
+            "timbrooks/instruct-pix2pix.",
+        ) from None
+    except ValueError:
+        index = None
+    if not isinstance(index, dict) or "_class_name" not in index:
+        raise RicError(f"{path}/model_index.json is not a pipeline's.", "Get the folder again.")
+    for part in PARTS:
+        # without its folder, transformers would make up an empty tokenizer
+        if not (path / part).is_dir():
+            raise RicError(
+                f"The pipeline in {path} has no folder {part}.",
+                f"It needs: {', '.join(PARTS)}.",
+            )
+    return index
+
+
+def _refuse_missing_weights(
+    path: Path, pipeline: StableDiffusionInstructPix2PixPipeline, of_text_encoder: set[str]
+) -> None:
+    lacking = {"text_encoder": sorted(of_text_encoder)}
+    for part in ("vae", "unet"):
+        # what a file lacks diffusers leaves without storage
+        parameters = getattr(pipeline, part).named_parameters()
+        lacking[part] = sorted(name for name, tensor in parameters if tensor.is_meta)
+    for part, names in lacking.items():
+        if names:
+            raise RicError(
+                f"The {part} in {path} lacks {len(names)} weights, such as {names[0]}.",
+                "Get the folder again.",
+            )
+
+
+def _refuse_misfits(path: Path, pipeline: StableDiffusionInstructPix2PixPipeline) -> None:
     text_width = pipeline.text_encoder.config.hidden_size
     if text_width != pipeline.unet.config.cross_attention_dim:
         raise RicError(
@@ -66,10 +134,6 @@ def load_pipeline(
             f"{path}: the VAE has {pipeline.vae.config.latent_channels} latent channels, the UNet "
             f"predicts {pipeline.unet.config.out_channels}."
         )
-    pipeline.set_progress_bar_config(disable=True)
-    for module in (pipeline.vae, pipeline.text_encoder):
-        module.requires_grad_(False).eval()
-    return pipeline.to(device)
 
 
 def read_source_channels(unet: UNet2DConditionModel) -> None:
@@ -94,7 +158,7 @@ def read_source_channels(unet: UNet2DConditionModel) -> None:
     with torch.no_grad():
         new.weight.zero_()
         new.weight[:, :latent].copy_(old.weight)
-        new.bias.copy_(old.bias)
+        new.bias = old.bias
     unet.conv_in = new
     unet.register_to_config(in_channels=2 * latent)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ric.describers.describer import load_describer
 from ric.device import pick_device
-from ric.errors import SampleError
+from ric.errors import RicError, SampleError
 from ric.interrupt import stop_between_steps
 from ric.models import locate_model
 from ric.progress import Progress, Silent
@@ -25,22 +25,25 @@ def describe(config: DescribeConfig, run: RunDir, progress: Progress | None = No
     What is described already is passed over, and several processes may share one run.
 
     Raises:
-        RicError: DATA or the model cannot be had.
+        RicError: DATA or the model cannot be had, or there is no sample.
         Interrupted: asked to stop; what is described stays.
     """
     progress = progress or Silent()
-    model = None
+    model, model_name = None, None
     if config.describer == "chat":
         model = locate_model(
             config.model, run, tiny="captioner", weights_dir=config.weights, needs="describe"
         )
+        model_name = config.model
     describer = load_describer(config.describer, model, config, pick_device(config.device))
     done = {row["id"] for row in run.rows("descriptions")}
     with (
         stop_between_steps() as stop,
         progress.stage("describing", done=len(done), unit="samples") as stage,
     ):
+        sample = None
         for sample in read_samples(config, run):
+            stop.raise_if_set()
             if sample.id in done or not run.claims.take(sample.id):
                 continue
             try:
@@ -49,7 +52,12 @@ def describe(config: DescribeConfig, run: RunDir, progress: Progress | None = No
                 run.fail(error)
                 continue
             row = {"id": sample.id, "scene_text": text, "instruction": sample.instruction}
-            run.append("descriptions", {**row, "describer": config.describer, "model": config.model})
+            run.append("descriptions", {**row, "describer": config.describer, "model": model_name})
             stage.advance()
-            stop.raise_if_set()
+        stop.raise_if_set()
+    if sample is None:
+        raise RicError(
+            f"No sample of {config.data} (split {config.split}) can be described.",
+            "See failures.jsonl in the run, or choose another split: --split all",
+        )
     return run.path / "descriptions.jsonl"

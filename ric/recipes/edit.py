@@ -6,34 +6,38 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from ric.data.images import ImageError, open_image
-from ric.data.sample import EditSample
 from ric.device import pick_device
 from ric.editors.editor import EditRequest, load_editor
-from ric.errors import SampleError
+from ric.errors import RicError, SampleError
 from ric.interrupt import stop_between_steps
 from ric.models import locate_model
 from ric.progress import Progress, Silent
 from ric.recipes.examples import read_samples
-from ric.recipes.overlap import refuse_overlap, trained_groups
+from ric.recipes.overlap import groups_of, refuse_overlap, trained_groups
 from ric.recipes.photos import find_photos
+from ric.rows import writer_name
 from ric.run_dir import parents_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from PIL.Image import Image
+
     from ric.config import EditConfig
+    from ric.recipes.photos import Photo
     from ric.run_dir import RunDir
+
 
 def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> Path:
     """Edit every sample of DATA and return the run's `images` folder.
 
-    A sample whose picture is there already is passed over, so a repeated command goes on where it
+    A sample that is done already is passed over, unread, so a repeated command goes on where it
     stopped, and several processes may share one run.
 
     Raises:
-        RicError: no instruction for a photo, a model that cannot be had, or samples that the model
-            was trained on.
+        RicError: no instruction for a photo, a model that cannot be had, samples that the model
+            was trained on, or none at all.
         Interrupted: asked to stop; what is edited stays.
     """
     progress = progress or Silent()
@@ -47,62 +51,79 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
         weights_dir=config.weights,
         needs="edit",
     )
-    samples = photo_requests(photos, config, run) if photos else _dataset_requests(config, run)
+    if not photos and not config.allow_overlap:
+        refuse_overlap(_ancestors_groups(run), lambda: groups_of(config), "this model")
     editor = load_editor(config.editor, model, config, device)
     settings = {"editor": config.editor, "model": config.unet, **editor.describe()}
     images = run.path / "images"
     images.mkdir(exist_ok=True)
     done = {row["id"] for row in run.rows("edits")}
+
+    def is_ours(sample_id: str) -> bool:
+        return sample_id not in done and run.claims.take(sample_id)
+
+    requests = (
+        _photo_requests(photos, config, run, is_ours)
+        if photos
+        else _dataset_requests(config, run, is_ours)
+    )
     total = len(photos) if photos else None
     with (
         stop_between_steps() as stop,
         progress.stage("editing", total=total, done=len(done), unit="images") as stage,
     ):
-        waiting = (item for item in samples if item.id not in done and run.claims.take(item.id))
-        while batch := list(islice(waiting, config.batch_size)):
+        while batch := list(islice(requests, config.batch_size)):
             for request, edited in zip(batch, editor.edit(batch), strict=True):
-                name = f"{request.id}.png"
-                aside = images / f".{name}"
-                edited.save(aside, format="PNG")
-                aside.rename(images / name)
-                row = {"id": request.id, "file_name": f"images/{name}"}
+                _save(edited, images / f"{request.id}.png")
+                row = {"id": request.id, "file_name": f"images/{request.id}.png"}
                 run.append("edits", {**row, "instruction": request.instruction, **settings})
                 stage.advance()
             stop.raise_if_set()
     return images
 
 
-def photo_requests(
-    photos: list[Path], config: EditConfig, run: RunDir
+def _save(picture: Image, path: Path) -> None:
+    """Write a PNG that is there whole or not at all."""
+    # not named by the id, which may leave no room for another letter
+    aside = path.with_name(f".{writer_name()}.png")
+    picture.save(aside, format="PNG")
+    aside.replace(path)
+
+
+def _photo_requests(
+    photos: Sequence[Photo], config: EditConfig, run: RunDir, is_ours: Callable[[str], bool]
 ) -> Iterator[EditRequest]:
     """Open photos one by one, all with the same instruction; unreadable ones become failures."""
-    stems: set[str] = set()
     for photo in photos:
-        # two files of one stem (a.jpg, a.png) must not overwrite each other's result
-        name = photo.stem if photo.stem not in stems else photo.name
-        stems.add(photo.stem)
-        try:
-            image = open_image(photo, max_pixels=config.max_pixels)
-        except ImageError as error:
-            run.fail(SampleError(name, "source", error.message))
+        if not is_ours(photo.id):
             continue
-        yield EditRequest(name, image, config.instruction or "")
+        try:
+            image = open_image(photo.path, max_pixels=config.max_pixels)
+        except ImageError as error:
+            run.fail(SampleError(photo.id, "source", error.message))
+            continue
+        yield EditRequest(photo.id, image, config.instruction or "")
 
 
-def _dataset_requests(config: EditConfig, run: RunDir) -> Iterator[EditRequest]:
-    trained = set() if config.allow_overlap else _ancestors_groups(run)
-    samples: Iterator[EditSample] = read_samples(config, run)
-    if trained:
-        listed = list(samples)
-        refuse_overlap(trained, (sample.group() for sample in listed), "this model")
-        samples = iter(listed)
-    for sample in samples:
+def _dataset_requests(
+    config: EditConfig, run: RunDir, is_ours: Callable[[str], bool]
+) -> Iterator[EditRequest]:
+    """Open a dataset's sources one by one; unreadable ones become failures."""
+    sample = None
+    for sample in read_samples(config, run):
+        if not is_ours(sample.id):
+            continue
         try:
             image = sample.load_source()
         except SampleError as error:
             run.fail(error)
             continue
         yield EditRequest(sample.id, image, config.instruction or sample.instruction)
+    if sample is None:
+        raise RicError(
+            f"No sample of {config.data} (split {config.split}) can be edited.",
+            "See failures.jsonl in the run, or choose another split: --split all",
+        )
 
 
 def _ancestors_groups(run: RunDir) -> set[str]:

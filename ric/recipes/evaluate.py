@@ -7,6 +7,8 @@ beside them: a metric on which doing nothing wins says little.
 from __future__ import annotations
 
 import json
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from PIL import Image
 
 from ric.data.images import ImageError, open_image
+from ric.data.loose import PICTURE_SUFFIXES
 from ric.data.masks import signature_box
 from ric.device import pick_device
 from ric.errors import RicError, SampleError
@@ -27,15 +30,17 @@ from ric.metrics.one_pass import MetricSuite
 from ric.metrics.pairs import Pair, fit_to
 from ric.metrics.scene_net import SceneNet
 from ric.metrics.score_table import to_csv, to_latex, to_markdown
+from ric.metrics.scores import THE_SIX
 from ric.models import locate_model
 from ric.progress import Progress, Silent
 from ric.recipes.examples import read_samples
-from ric.recipes.overlap import refuse_overlap, trained_groups
+from ric.recipes.overlap import groups_of, refuse_overlap, trained_groups
 from ric.rows import write_atomically
 from ric.run_dir import find_run, read_record
+from ric.weights import resolve_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import torch
 
@@ -76,6 +81,8 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
     progress = progress or Silent()
     edited = [find_edited(text, run) for text in config.edits]
     _refuse_same_labels(edited)
+    if not config.allow_overlap:
+        _refuse_trained_on(config, edited)
     judges = load_judges(config, run, pick_device(config.device))
     suites = {
         item.label: MetricSuite(
@@ -87,28 +94,23 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
         MetricSuite(judges, label=IDENTITY, reference=config.reference, role="identity"),
         MetricSuite(judges, label=GROUND_TRUTH, reference=config.reference, role="ground-truth"),
     ]
-    trained: set[str] = set()
-    if not config.allow_overlap:
-        for item in edited:
-            trained |= trained_groups(item.run) if item.run else set()
 
-    seen, groups = 0, []
+    seen, matched = 0, Counter[str]()
     batch: list[tuple[Pair, dict[str, Image.Image]]] = []
     with stop_between_steps() as stop, progress.stage("scoring", unit="samples") as stage:
         for sample in read_samples(config, run):
+            stop.raise_if_set()
             try:
                 batch.append(_pairs(sample, edited, config, run))
             except SampleError as error:
                 run.fail(error)
                 continue
             seen += 1
-            if trained:
-                groups.append(sample.group())
+            matched.update(item.label for item in edited if sample.id in item.files)
             if len(batch) == config.batch_size:
                 _score(batch, suites, anchors)
                 stage.advance(len(batch))
                 batch = []
-                stop.raise_if_set()
         _score(batch, suites, anchors)
         stage.advance(len(batch))
     if seen == 0:
@@ -116,27 +118,24 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
             f"No sample of {config.data} (split {config.split}) could be scored.",
             "See failures.jsonl in the run, or choose another split: --split all",
         )
-    if trained:
-        refuse_overlap(trained, groups, "a model that made these edits")
     for item in edited:
-        matched = sum(item.label in row.get("editors", []) for row in run.rows("matched"))
-        if matched == 0:
+        if not matched[item.label]:
             raise RicError(
-                f"No picture of {item.label!r} ({item.folder}) belongs to {config.data}.",
+                f"No picture of {item.label!r} ({item.folder}) belongs to {config.data} "
+                f"(split {config.split}).",
                 "Files are matched to samples by their name without its ending, which is the id.",
             )
     finished = [suite.finish() for suite in (*suites.values(), *anchors)]
-    rows = [scored.scores for scored in finished if scored.rows]
-    _write(run, rows, {scored.scores.label: scored.rows for scored in finished})
-    if all(score.value is None for row in rows for score in row.scores if score.key in _NETWORKS):
+    # data without targets has no ground truth to show
+    shown = [scored for scored in finished if scored.rows or scored.scores.role == "editor"]
+    rows = [scored.scores for scored in shown]
+    _write(run, rows, {scored.scores.label: scored.rows for scored in shown})
+    if all(score.value is None for row in rows for score in row.scores if score.key in THE_SIX):
         raise RicError(
             "No metric could be computed: " + _reasons(rows),
             "Get the weights with ric weights get --for eval, or use --preset tiny.",
         )
     return rows
-
-
-_NETWORKS = ("clip_i", "dino", "clip_t", "lpips", "fid", "is")
 
 
 def find_edited(text: str, run: RunDir) -> Edited:
@@ -145,8 +144,11 @@ def find_edited(text: str, run: RunDir) -> Edited:
     Raises:
         RicError: there is nothing there, or it holds no images.
     """
-    label, _, place = text.rpartition("=")
+    label, place = _split_label(text)
     path = find_run(place, run.runs_dir)
+    if path is None and Path(place).name == "images":
+        # the images of an edit run are that run, whose model is known
+        path = find_run(str(Path(place).parent), run.runs_dir)
     if path is not None:
         record = read_record(path)
         if record["command"] != "edit":
@@ -160,11 +162,33 @@ def find_edited(text: str, run: RunDir) -> Edited:
         folder = Path(place)
     if not folder.is_dir():
         raise RicError(f"No run and no folder of images at {place!r}.", "See: ric runs ls")
-    # hidden files are pictures that were being written when an edit was stopped
-    files = {file.stem: file for file in sorted(folder.iterdir()) if file.name[0] != "."}
+    label = label or (path or folder).resolve().name
+    return Edited(label, folder, _pictures_by_id(folder), path)
+
+
+def _split_label(text: str) -> tuple[str, str]:
+    if Path(text).exists():  # a path may hold a "=" of its own
+        return "", text
+    label, _, place = text.rpartition("=")
+    return label, place
+
+
+def _pictures_by_id(folder: Path) -> dict[str, Path]:
+    """Find a folder's pictures by their names without ending."""
+    files: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()):
+        # hidden files are pictures that were being written when an edit was stopped
+        if file.name.startswith(".") or file.suffix.lower() not in PICTURE_SUFFIXES:
+            continue
+        if file.stem in files:
+            raise RicError(
+                f"{folder} holds both {files[file.stem].name} and {file.name}.",
+                "Keep one picture of each sample there.",
+            )
+        files[file.stem] = file
     if not files:
         raise RicError(f"There are no images in {folder}.")
-    return Edited(label or (path or folder).name, folder, files, path)
+    return files
 
 
 def _refuse_same_labels(edited: Sequence[Edited]) -> None:
@@ -173,15 +197,32 @@ def _refuse_same_labels(edited: Sequence[Edited]) -> None:
         raise RicError(
             "Nothing to score.", 'Name what an editor made: ric eval "Mine=out/" --data DATA'
         )
-    for label in (*labels, IDENTITY, GROUND_TRUTH):
-        if labels.count(label) > 1 or label in (IDENTITY, GROUND_TRUTH) and label in labels:
+    for label in labels:
+        if [*labels, IDENTITY, GROUND_TRUTH].count(label) > 1:
             raise RicError(f"The label {label!r} is used twice.", 'Give each its own: "A=runs/3"')
+
+
+def _refuse_trained_on(config: EvalConfig, edited: Sequence[Edited]) -> None:
+    """Compare what the editors' models were trained on with DATA, before any network is loaded."""
+    groups: list[str] = []
+
+    def asked() -> Iterable[str]:
+        if not groups:
+            groups.extend(groups_of(config))
+        return groups
+
+    for item in edited:
+        if item.run is not None:
+            refuse_overlap(trained_groups(item.run), asked, f"the model that made {item.label!r}")
 
 
 def load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judges:
     """Load the five networks; one that cannot be had is unavailable, and the table says why."""
+    missing = _look_up(config)
 
     def locate(name: str, tiny: str = "") -> Path:
+        if name in missing:
+            raise missing[name]
         return locate_model(name, run, tiny=tiny or name, weights_dir=config.weights, needs="eval")
 
     def either(load: Callable[[], T]) -> T | Unavailable:
@@ -209,6 +250,27 @@ def load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judges
     return Judges(clip=clip, dino=dino, lpips=lpips, fid=inception, inception_score=is_fed)
 
 
+def _look_up(config: EvalConfig) -> dict[str, RicError]:
+    """Find or fetch all weights at once; return why those that are missing are.
+
+    One after the other, each would wait three seconds for a network that is not there.
+    """
+    names = {config.clip, config.dino} - {"tiny"}
+    if config.preset != "tiny":
+        names |= {"inception-2015-12-05", f"lpips-{config.lpips_net}"}
+
+    def look_up(name: str) -> RicError | None:
+        try:
+            resolve_weights(name, weights_dir=config.weights, needs="eval")
+        except RicError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor() as pool:
+        answers = zip(names, pool.map(look_up, names), strict=True)
+        return {name: error for name, error in answers if error is not None}
+
+
 def _pairs(
     sample: EditSample, edited: Sequence[Edited], config: EvalConfig, run: RunDir
 ) -> tuple[Pair, dict[str, Image.Image]]:
@@ -234,7 +296,6 @@ def _pairs(
             lacking.append(error.message)
     if lacking:
         run.fail(SampleError(sample.id, "edited", "; ".join(lacking)))
-    run.append("matched", {"id": sample.id, "editors": list(outputs)})
     if config.ignore_signature:
         reference = (target or source).size
         outputs = {
@@ -272,7 +333,9 @@ def _score(
     truth.add([with_edited(pair, pair.target) for pair, _ in batch if pair.target])
 
 
-def _write(run: RunDir, rows: Sequence[Scores], per_sample: dict[str, list[dict[str, Any]]]) -> None:
+def _write(
+    run: RunDir, rows: Sequence[Scores], per_sample: dict[str, list[dict[str, Any]]]
+) -> None:
     lines = [
         json.dumps({"label": label, **row}) for label, part in per_sample.items() for row in part
     ]

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ric.errors import RicError
+from ric.data.sample import load_samples
+from ric.errors import RicError, SampleError
 from ric.rows import read_rows
 from ric.run_dir import parents_of, read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
+
+    from ric.config import CommandConfig
 
 TRAINS = ("fit-clip", "fit-blip", "train-unet")
 
@@ -35,16 +38,38 @@ def trained_groups(run: Path) -> set[str]:
     return groups
 
 
-def refuse_overlap(trained: set[str], groups: Iterable[str], what: str) -> None:
+def groups_of(config: CommandConfig) -> Iterator[str]:
+    """Yield the group of every sample that DATA has; what cannot be read the recipe lists."""
+    samples = load_samples(
+        config.data,
+        split=config.split,
+        limit=config.limit,
+        columns=config.columns,
+        max_pixels=config.max_pixels,
+        on_failure=lambda error: None,
+    )
+    for sample in samples:
+        try:
+            yield sample.group()
+        except SampleError:
+            continue
+
+
+def refuse_overlap(trained: set[str], groups: Callable[[], Iterable[str]], what: str) -> None:
     """Stop when samples to be edited or scored were trained on.
+
+    Args:
+        trained: The groups that were trained on.
+        groups: Gives the group of each sample; asked only when `trained` holds any, since it may
+            have to decode every source.
+        what: Names the model.
 
     Raises:
         RicError: at least one was; says how many.
     """
-    asked = list(groups)
-    both = sum(group in trained for group in asked)
-    if both:
+    asked = [group in trained for group in groups()] if trained else []
+    if any(asked):
         raise RicError(
-            f"{both} of {len(asked)} samples were in the training data of {what}.",
+            f"{sum(asked)} of {len(asked)} samples were in the training data of {what}.",
             "Score on --split test, or, knowing that, pass --allow-overlap.",
         )

@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ric.data.folder import METADATA
+from ric.data.loose import MASK_ENDING, PICTURE_SUFFIXES
 from ric.errors import RicError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from ric.config import EditConfig
 
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo to be edited; `id` names its result and is its own."""
+
+    id: str
+    path: Path
 
 
-def find_photos(config: EditConfig) -> list[Path]:
+def find_photos(config: EditConfig) -> list[Photo]:
     """List the photos DATA names: one file, or a folder without metadata; empty for a dataset.
 
-    `<name>_mask.*` beside a photo is that photo's mask, never a photo.
+    `<name>_mask.*` beside a photo `<name>.*` is that photo's mask, never a photo.
 
     Raises:
         RicError: photos are named without an instruction, or a folder has none.
     """
     path = Path(config.data)
-    if path.is_file() and path.suffix.lower() in PICTURES:
-        photos = [path]
+    if path.is_file() and _is_picture(path):
+        files = [path]
     elif path.is_dir() and not any((path / name).is_file() for name in METADATA):
         if any(path.rglob("*.parquet")):
             return []
-        photos = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURES)
-        photos = [file for file in photos if not file.stem.endswith("_mask")]
-        if not photos:
+        files = sorted(file for file in path.iterdir() if file.is_file() and _is_picture(file))
+        stems = {file.stem for file in files}
+        files = [file for file in files if not _is_mask(file, stems)]
+        if not files:
             raise RicError(f"There are no pictures and no metadata in {path}.")
     else:
         return []
@@ -38,4 +49,24 @@ def find_photos(config: EditConfig) -> list[Path]:
         raise RicError(
             f"{path} needs an instruction.", f'Say what to do: ric edit {path} "make it night"'
         )
-    return photos[: config.limit]
+    return list(_named(files))[: config.limit]
+
+
+def _is_picture(file: Path) -> bool:
+    # ._dog.jpg is what macOS leaves beside dog.jpg on other disks
+    return file.suffix.lower() in PICTURE_SUFFIXES and not file.name.startswith(".")
+
+
+def _is_mask(file: Path, stems: set[str]) -> bool:
+    return file.stem.endswith(MASK_ENDING) and file.stem.removesuffix(MASK_ENDING) in stems
+
+
+def _named(files: Sequence[Path]) -> Iterator[Photo]:
+    """Name each photo by its stem; where two share one, all but the first by their whole name."""
+    taken: set[str] = set()
+    for file in files:
+        name = file.stem
+        while name in taken:
+            name = file.name if name == file.stem else f"{name}_"
+        taken.add(name)
+        yield Photo(name, file)

@@ -1,0 +1,351 @@
+"""Describing with a model of transformers: a tiny captioner, and a tiny chat model."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
+)
+
+from ric.data.edit_sample import EditSample, Pictures
+from ric.describers.chat_vlm import ChatVlm
+from ric.describers.prompt import SCENE_PROMPT, scene_prompt
+from ric.errors import RicError, SampleError
+
+CPU = torch.device("cpu")
+TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] | upper }}: "
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}\n{% endfor %}"
+    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Networks this small run several times faster when no thread waits for another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def picture(seed: int) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def sample(instruction: str = "make it red", *, source: int = 0, target: int = 1) -> EditSample:
+    pictures = Pictures(source=picture(source), target=picture(target))
+    return EditSample(id="a", instruction=instruction, pictures=pictures)
+
+
+@pytest.fixture(scope="module")
+def chat_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A seeded LLaVA of two layers that reads 16 image tokens a picture."""
+    folder = tmp_path_factory.mktemp("chat")
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    special = ["<pad>", "<s>", "</s>", "<image>"]
+    bpe.train_from_iterator(
+        [SCENE_PROMPT] * 3,
+        trainers.BpeTrainer(
+            vocab_size=800,
+            special_tokens=special,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        extra_special_tokens={"image_token": "<image>"},
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = LlavaConfig(
+            vision_config=CLIPVisionConfig(
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                image_size=32,
+                patch_size=8,
+                projection_dim=32,
+            ),
+            text_config=LlamaConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                num_key_value_heads=2,
+                max_position_embeddings=2048,
+                initializer_range=0.5,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            ),
+            image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        )
+        LlavaForConditionalGeneration(config).eval().save_pretrained(folder)
+    LlavaProcessor(
+        image_processor=CLIPImageProcessorPil(
+            size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+        ),
+        tokenizer=tokenizer,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=TEMPLATE,
+    ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def open_model() -> Callable[..., ChatVlm]:
+    def load(folder: Path, *, max_new_tokens: int = 6, dtype: str = "fp32") -> ChatVlm:
+        return ChatVlm(folder, device=CPU, dtype=dtype, max_new_tokens=max_new_tokens)
+
+    return load
+
+
+class Spy:
+    """Stand beside a model's `generate`: keep what went in and what came out."""
+
+    def __init__(self, describer: ChatVlm, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.inputs: list[dict[str, Any]] = []
+        self.tokens: list[torch.Tensor] = []
+        self.generate = describer.model.generate
+        monkeypatch.setattr(describer.model, "generate", self)
+
+    def __call__(self, **inputs: Any) -> torch.Tensor:
+        self.inputs.append(inputs)
+        self.tokens.append(self.generate(**inputs))
+        return self.tokens[-1]
+
+
+# --- a captioner ---------------------------------------------------------------------------------
+
+
+def test_a_captioner_reads_the_target_and_not_the_source(tiny_family, open_model, monkeypatch):
+    describer = open_model(tiny_family / "captioner")
+    spy = Spy(describer, monkeypatch)
+    for source, target in ((0, 1), (0, 2), (3, 1)):
+        describer.describe(sample(source=source, target=target))
+    first, other_target, other_source = (given["pixel_values"] for given in spy.inputs)
+    assert not torch.equal(first, other_target)
+    assert torch.equal(first, other_source)
+    # a plain captioner would only repeat a long prompt
+    assert "input_ids" not in spy.inputs[0]
+
+
+def test_one_picture_always_gets_the_same_text(tiny_family, open_model):
+    describer = open_model(tiny_family / "captioner")
+    first = describer.describe(sample(target=1))
+    describer.describe(sample(target=2))
+    assert describer.describe(sample(target=1)) == first != ""
+    assert open_model(tiny_family / "captioner").describe(sample(target=1)) == first
+
+
+def test_a_text_is_one_paragraph_with_single_spaces(tiny_family, open_model, monkeypatch):
+    describer = open_model(tiny_family / "captioner")
+    monkeypatch.setattr(describer, "_answer", lambda *asked: "  A ball.\n\nIt is   red.\n")
+    assert describer.describe(sample()) == "A ball. It is red."
+
+
+def test_an_empty_answer_fails_that_sample(tiny_family, open_model, monkeypatch):
+    describer = open_model(tiny_family / "captioner")
+    monkeypatch.setattr(describer, "_answer", lambda *asked: " \n")
+    with pytest.raises(SampleError, match="the model's answer is empty"):
+        describer.describe(sample())
+
+
+def test_an_answer_ends_where_the_models_positions_do(tiny_family, open_model, monkeypatch):
+    describer = open_model(tiny_family / "captioner", max_new_tokens=520)
+    assert describer.model.config.text_config.max_position_embeddings == 512
+    # nothing ends it early
+    describer.model.generation_config.eos_token_id = None
+    describer.model.config.text_config.sep_token_id = None
+    spy = Spy(describer, monkeypatch)
+    assert describer.describe(sample())
+    assert spy.tokens[0].shape[1] == 512
+
+
+def test_a_prompt_longer_than_the_model_reads_fails_that_sample(
+    chat_folder, open_model, monkeypatch
+):
+    describer = open_model(chat_folder)
+    with pytest.raises(SampleError, match=r"the prompt has \d+ tokens; the model reads 2048"):
+        describer.describe(sample("make it red " * 1000))
+
+
+def test_a_sample_without_a_target_fails_alone(tiny_family, open_model):
+    describer = open_model(tiny_family / "captioner")
+    lone = EditSample(id="a", instruction="make it red", pictures=Pictures(source=picture(0)))
+    with pytest.raises(SampleError, match="No target in"):
+        describer.describe(lone)
+
+
+def test_weights_are_held_in_the_format_asked_for(tiny_family, open_model):
+    describer = open_model(tiny_family / "captioner", dtype="bf16")
+    assert {tensor.dtype for tensor in describer.model.parameters()} == {torch.bfloat16}
+    assert describer.describe(sample())
+
+
+# --- a chat model --------------------------------------------------------------------------------
+
+
+def test_the_chat_is_asked_with_table_4_and_its_instruction_about_the_target(
+    chat_folder, open_model, monkeypatch
+):
+    describer = open_model(chat_folder)
+    spy = Spy(describer, monkeypatch)
+    describer.describe(sample("paint the {left} ball red", target=1))
+    describer.describe(sample("paint the {left} ball red", target=2))
+    tokens = spy.inputs[0]["input_ids"]
+    asked = describer.processor.tokenizer.decode(tokens[0])
+    assert asked.startswith("USER: <image>")
+    assert scene_prompt("paint the {left} ball red") in asked
+    assert asked.endswith("ASSISTANT:")
+    # a picture of 32 px in patches of 8
+    assert (tokens == describer.model.config.image_token_id).sum() == 16
+    assert torch.equal(tokens, spy.inputs[1]["input_ids"])
+    assert not torch.equal(spy.inputs[0]["pixel_values"], spy.inputs[1]["pixel_values"])
+
+
+def test_only_what_the_chat_model_adds_is_the_answer(chat_folder, open_model, monkeypatch):
+    describer = open_model(chat_folder, max_new_tokens=9)
+    spy = Spy(describer, monkeypatch)
+    text = describer.describe(sample())
+    prompt = spy.inputs[0]["input_ids"].shape[1]
+    new = spy.tokens[0][0, prompt:]
+    assert 0 < len(new) <= 9
+    answer = describer.processor.tokenizer.decode(new, skip_special_tokens=True)
+    assert text == " ".join(answer.split())
+    assert "meticulous visual analyst" not in text
+
+
+def test_the_chat_answers_greedily_with_the_likeliest_token(chat_folder, open_model, monkeypatch):
+    describer = open_model(chat_folder, max_new_tokens=3)
+    spy = Spy(describer, monkeypatch)
+    describer.describe(sample())
+    inputs = {
+        key: value
+        for key, value in spy.inputs[0].items()
+        if key in ("input_ids", "attention_mask", "pixel_values")
+    }
+    with torch.no_grad():
+        likeliest = describer.model(**inputs).logits[0, -1].argmax()
+    assert spy.tokens[0][0, inputs["input_ids"].shape[1]] == likeliest
+
+
+@pytest.mark.parametrize("longest", [1, 5, 20])
+def test_an_answer_is_never_longer_than_asked(chat_folder, open_model, monkeypatch, longest):
+    describer = open_model(chat_folder, max_new_tokens=longest)
+    # nothing ends it early
+    describer.model.generation_config.eos_token_id = None
+    spy = Spy(describer, monkeypatch)
+    describer.describe(sample())
+    assert spy.tokens[0].shape[1] - spy.inputs[0]["input_ids"].shape[1] == longest
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tiny_family: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny captioner, to be spoilt."""
+    return Path(shutil.copytree(tiny_family / "captioner", tmp_path / "captioner"))
+
+
+def test_an_unknown_architecture_is_refused_with_what_to_try(folder, open_model):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "deepseek_vl_v2"}))
+    with pytest.raises(RicError, match="transformers cannot open") as caught:
+        open_model(folder)
+    assert "deepseek-vl-1.3b-chat" in caught.value.hint
+    assert "--describer dataset" in caught.value.hint
+
+
+def test_a_model_of_another_kind_is_refused(tiny_family, open_model):
+    with pytest.raises(RicError, match="as a model that describes pictures"):
+        open_model(tiny_family / "dino")
+
+
+class _Trap:
+    """Its pickle makes a file when it is loaded."""
+
+    def __init__(self, sprung: Path) -> None:
+        self.sprung = sprung
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self.sprung),)
+
+
+def test_a_folder_of_pickles_alone_is_refused_and_the_pickle_never_opened(
+    folder, tmp_path, open_model
+):
+    (folder / "model.safetensors").unlink()
+    torch.save({"weight": _Trap(tmp_path / "sprung")}, folder / "pytorch_model.bin")
+    with pytest.raises(RicError, match=r"transformers cannot open .*model\.safetensors"):
+        open_model(folder)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_truncated_weights_are_refused(folder, open_model):
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
+    with pytest.raises(RicError, match="transformers cannot open"):
+        open_model(folder)
+
+
+def test_weights_that_lack_a_tensor_are_refused_and_never_left_random(folder, open_model):
+    tensors = load_file(folder / "model.safetensors")
+    name = next(name for name in sorted(tensors) if "vision" in name)
+    del tensors[name]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(RicError, match=f"lacks 1 weights of its network, such as {name}"):
+        open_model(folder)
+
+
+def test_a_folders_own_code_is_never_run_even_if_somebody_would_say_yes(
+    folder, tmp_path, open_model, monkeypatch
+):
+    sprung = tmp_path / "sprung"
+    (folder / "trap.py").write_text(f"import os\nos.mkdir({str(sprung)!r})\n")
+    config = json.loads((folder / "config.json").read_text())
+    config["model_type"] = "trap"
+    config["auto_map"] = {
+        "AutoConfig": "trap.Config",
+        "AutoModelForImageTextToText": "trap.Model",
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("builtins.input", lambda question="": "y")
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    with pytest.raises(RicError, match="transformers cannot open"):
+        open_model(folder)
+    assert not sprung.exists()

@@ -1,0 +1,257 @@
+"""InstructPix2Pix sampling, held against diffusers' own pipeline."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    DDIMScheduler,
+    EulerAncestralDiscreteScheduler,
+    PNDMScheduler,
+    StableDiffusionInstructPix2PixPipeline,
+)
+from PIL import Image
+
+from ric.config import EditConfig
+from ric.data.images import open_image
+from ric.device import draw_generator
+from ric.editors.editor import EditRequest, load_editor
+from ric.editors.instruct_pix2pix import InstructPix2Pix, guide
+from ric.errors import RicError
+
+CPU = torch.device("cpu")
+PHOTOS = Path(__file__).parents[2].parent / "shared" / "data" / "photos"
+BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Networks this small run several times faster when no thread waits for another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def draw(width: int = 64, height: int = 64, seed: int = 0) -> Image.Image:
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def levels_apart(ours: Image.Image, theirs: Image.Image) -> int:
+    return int(np.abs(np.asarray(ours).astype(int) - np.asarray(theirs).astype(int)).max())
+
+
+@pytest.fixture(scope="module")
+def make_editor(tiny_family: Path) -> Callable[..., InstructPix2Pix]:
+    def make(model: Path = tiny_family / "pipeline", **options: object) -> InstructPix2Pix:
+        settings = {"dtype": "fp32", "steps": 3, "image_size": 64, **options}
+        return InstructPix2Pix(model, device=CPU, **settings)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def editor(make_editor: Callable[..., InstructPix2Pix]) -> InstructPix2Pix:
+    return make_editor()
+
+
+# --- against diffusers ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        EulerAncestralDiscreteScheduler(**BETAS, steps_offset=1),
+        DDIMScheduler(**BETAS, steps_offset=1, clip_sample=False, set_alpha_to_one=False),
+        # it takes no generator
+        PNDMScheduler(**BETAS, steps_offset=1, skip_prk_steps=True),
+    ],
+    ids=lambda scheduler: type(scheduler).__name__,
+)
+def test_sampling_equals_diffusers_own_pipeline(tiny_family, tmp_path, make_editor, scheduler):
+    folder = Path(shutil.copytree(tiny_family / "pipeline", tmp_path / "pipeline"))
+    index = json.loads((folder / "model_index.json").read_text())
+    index["scheduler"] = ["diffusers", type(scheduler).__name__]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    scheduler.save_pretrained(folder / "scheduler")
+    scales = {"guidance": 7.5, "image_guidance": 1.5}
+    ours = make_editor(folder, steps=6, seed=3, **scales)
+    theirs = StableDiffusionInstructPix2PixPipeline.from_pretrained(folder, safety_checker=None)
+    assert type(theirs.scheduler) is type(ours.pipeline.scheduler) is type(scheduler)
+    theirs.set_progress_bar_config(disable=True)
+    requests = [
+        EditRequest("a", draw(seed=1), "make the ball red"),
+        EditRequest("b", draw(seed=2), "remove the tree"),
+    ]
+
+    def reference(output_type: str) -> object:
+        generators = [draw_generator(3, "edit", request.id) for request in requests]
+        noise = [torch.randn(1, 4, 16, 16, generator=generator) for generator in generators]
+        return theirs(
+            [request.instruction for request in requests],
+            [request.image for request in requests],
+            num_inference_steps=6,
+            guidance_scale=7.5,
+            image_guidance_scale=1.5,
+            generator=generators,
+            latents=torch.cat(noise),
+            output_type=output_type,
+        ).images
+
+    latents = []
+    denoise = ours.denoise
+    ours.denoise = lambda *inputs: latents.append(denoise(*inputs)) or latents[0]
+    edited = ours.edit(requests)
+    wanted = reference("latent")
+    assert wanted.abs().max() > 0.5
+    torch.testing.assert_close(latents[0], wanted, rtol=1e-4, atol=1e-4)
+    for mine, their in zip(edited, reference("pil"), strict=True):
+        assert levels_apart(mine, their) <= 1
+    assert levels_apart(*edited) > 20
+
+
+def test_the_two_scales_weigh_text_and_picture_as_the_formula_says():
+    with_text, with_source, with_neither = 1.0, 10.0, 100.0
+    prediction = torch.tensor([with_text, with_source, with_neither]).reshape(3, 1, 1, 1)
+    wanted = 100.0 + 1.5 * (10.0 - 100.0) + 7.5 * (1.0 - 10.0)
+    assert guide(prediction, 7.5, 1.5).item() == pytest.approx(wanted)
+    assert guide(prediction, 1, 1).item() == pytest.approx(with_text)
+    assert guide(prediction, 0, 1).item() == pytest.approx(with_source)
+    assert guide(prediction, 0, 0).item() == pytest.approx(with_neither)
+
+
+# --- one request and its company -----------------------------------------------------------------
+
+
+def test_a_request_gives_the_same_picture_alone_and_in_company(editor):
+    requests = [
+        EditRequest("a", draw(seed=1), "make the ball red"),
+        EditRequest("b", draw(96, 48, seed=2), "remove the tree"),
+        EditRequest("c", draw(60, 62, seed=3), "add a house"),
+    ]
+    # a and c are worked on at one size, so they share a batch
+    assert editor.working_size(64, 64) == editor.working_size(60, 62)
+    together = editor.edit(requests)
+    for request, picture in zip(requests, together, strict=True):
+        assert levels_apart(editor.edit([request])[0], picture) <= 1
+    backwards = editor.edit(requests[::-1])[::-1]
+    for picture, other in zip(together, backwards, strict=True):
+        assert levels_apart(picture, other) <= 1
+
+
+def test_the_noise_is_a_function_of_seed_and_id(make_editor, editor):
+    first = editor.edit([EditRequest("a", draw(), "make it red")])[0]
+    again = editor.edit([EditRequest("a", draw(), "make it red")])[0]
+    other_id = editor.edit([EditRequest("b", draw(), "make it red")])[0]
+    other_seed = make_editor(seed=1).edit([EditRequest("a", draw(), "make it red")])[0]
+    assert levels_apart(first, again) == 0
+    assert levels_apart(first, other_id) > 20
+    assert levels_apart(first, other_seed) > 20
+
+
+def test_the_instruction_counts(editor):
+    red = editor.edit([EditRequest("a", draw(), "make it red")])[0]
+    tree = editor.edit([EditRequest("a", draw(), "remove the tree")])[0]
+    assert levels_apart(red, tree) > 0
+
+
+def test_the_source_counts(editor):
+    first = editor.edit([EditRequest("a", draw(seed=1), "make it red")])[0]
+    second = editor.edit([EditRequest("a", draw(seed=2), "make it red")])[0]
+    assert levels_apart(first, second) > 5
+
+
+def test_bf16_runs_on_a_cpu_and_is_recorded(make_editor):
+    rough = make_editor(dtype="bf16")
+    picture = rough.edit([EditRequest("a", draw(), "make it red")])[0]
+    exact = make_editor().edit([EditRequest("a", draw(), "make it red")])[0]
+    difference = np.abs(np.asarray(picture).astype(int) - np.asarray(exact).astype(int))
+    assert 0 < difference.mean() < 8
+    assert rough.describe() == {
+        "steps": 3,
+        "guidance": 7.5,
+        "image_guidance": 1.5,
+        "image_size": 64,
+        "seed": 0,
+        "dtype": "bfloat16",
+        "scheduler": "EulerAncestralDiscreteScheduler",
+    }
+
+
+# --- sizes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "size", [(60, 90), (90, 60), (1, 300), (300, 2), (33, 57), (7, 7), (64, 64)], ids=str
+)
+def test_the_result_has_its_sources_size_and_is_rgb(make_editor, editor, size):
+    edited = editor.edit([EditRequest("a", draw(*size), "make it red")])[0]
+    assert edited.size == size
+    assert edited.mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("source", "wanted"),
+    [
+        ((512, 512), (64, 64)),
+        ((1024, 512), (64, 32)),
+        ((512, 1024), (32, 64)),
+        ((640, 480), (64, 48)),
+        ((1000, 3), (64, 8)),
+        ((10, 10), (64, 64)),
+    ],
+)
+def test_the_longer_side_becomes_the_image_size_and_both_what_the_unet_can_halve(
+    editor, source, wanted
+):
+    # the tiny VAE shrinks by 4 and the UNet once more by 2: multiples of 8
+    assert editor.working_size(*source) == wanted
+
+
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason="../shared is absent")
+def test_every_shared_photo_comes_back_in_its_own_size(editor):
+    files = sorted(PHOTOS.glob("*.*"))
+    photos = [open_image(file) for file in files]
+    requests = [
+        EditRequest(file.name, photo, "make it red")
+        for file, photo in zip(files, photos, strict=True)
+    ]
+    for request, edited in zip(requests, editor.edit(requests), strict=True):
+        assert edited.size == request.image.size
+        assert edited.mode == "RGB"
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+def test_an_unknown_editor_is_refused_with_those_there_are(tiny_family):
+    with pytest.raises(RicError, match="no editor 'zone'") as caught:
+        load_editor("zone", tiny_family / "pipeline", EditConfig(), CPU)
+    assert caught.value.hint == "There is: ip2p."
+
+
+def test_an_editor_is_loaded_with_the_settings_of_the_config(tiny_family):
+    config = EditConfig(
+        dtype="fp32", steps=2, guidance=3.0, image_guidance=2.0, image_size=32, seed=5
+    )
+    loaded = load_editor("ip2p", tiny_family / "pipeline", config, CPU).describe()
+    wanted = {"steps": 2, "guidance": 3.0, "image_guidance": 2.0, "image_size": 32, "seed": 5}
+    assert wanted.items() <= loaded.items()
+
+
+def test_a_unet_that_cannot_see_a_source_is_no_editor(tiny_family):
+    with pytest.raises(RicError, match="reads 4 channels: it makes pictures from text") as caught:
+        InstructPix2Pix(tiny_family / "text_to_image", device=CPU)
+    assert "ric train-unet" in caught.value.hint
+
+
+def test_no_step_at_all_is_refused(tiny_family):
+    with pytest.raises(RicError, match="--steps is 0; at least 1 is needed"):
+        InstructPix2Pix(tiny_family / "pipeline", device=CPU, steps=0)

@@ -1,0 +1,416 @@
+"""`ric edit` as a recipe: what it takes, what it leaves behind, and how it goes on."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import ric.data.edit_sample as edit_sample
+import ric.recipes.edit as recipe
+from ric.config import EditConfig, as_dict
+from ric.editors.editor import EditRequest
+from ric.editors.instruct_pix2pix import InstructPix2Pix
+from ric.errors import RicError
+from ric.interrupt import Interrupted
+from ric.recipes.edit import edit
+from ric.run_dir import RunDir, open_run
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def config(tiny: Callable[..., EditConfig]) -> Callable[..., EditConfig]:
+    """Two steps at 32 px over all splits."""
+
+    def make(data: Path, **changes: Any) -> EditConfig:
+        return tiny(EditConfig, data, **{"split": "all", "steps": 2, "image_size": 32, **changes})
+
+    return make
+
+
+def rows(run: Path, kind: str) -> list[dict[str, Any]]:
+    file = run / f"{kind}.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def pictures(run: Path) -> dict[str, Image.Image]:
+    found = {}
+    for file in sorted((run / "images").iterdir()):
+        with Image.open(file) as image:
+            assert image.format == "PNG"
+            found[file.stem] = image.copy()
+    return found
+
+
+def draw(width: int = 40, height: int = 30, mode: str = "RGB", seed: int = 0) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+# --- a dataset -----------------------------------------------------------------------------------
+
+
+def test_every_sample_gets_a_picture_of_its_sources_size_and_a_row(
+    make_edits, config, follow, record_of, tmp_path
+):
+    data = make_edits(3)
+    run = follow(edit, config(data, guidance=4.0), tmp_path / "run")
+    made = pictures(run)
+    assert list(made) == ["00", "01", "02"]
+    assert {picture.size for picture in made.values()} == {(96, 80)}
+    assert {picture.mode for picture in made.values()} == {"RGB"}
+    instructions = {
+        row["id"]: row["instruction"]
+        for row in map(json.loads, (data / "metadata.jsonl").read_text().splitlines())
+    }
+    settings = {
+        "editor": "ip2p",
+        "model": "tiny",
+        "steps": 2,
+        "guidance": 4.0,
+        "image_guidance": 1.5,
+        "image_size": 32,
+        "seed": 0,
+        "dtype": "float32",
+        "scheduler": "EulerAncestralDiscreteScheduler",
+    }
+    assert rows(run, "edits") == [
+        {"id": name, "file_name": f"images/{name}.png", "instruction": told, **settings}
+        for name, told in instructions.items()
+    ]
+    assert record_of(run)["status"] == "done"
+    assert record_of(run)["data"]["name"] == str(data)
+    assert record_of(run)["weights"]["pipeline"]["id"] == "tiny"
+
+
+def test_the_pictures_are_the_editors_whatever_the_batch(
+    make_edits, config, follow, tiny_family, tmp_path
+):
+    data = make_edits(3)
+    run = follow(edit, config(data, batch_size=2, seed=7), tmp_path / "run")
+    editor = InstructPix2Pix(
+        tiny_family / "pipeline",
+        device=torch.device("cpu"),
+        dtype="fp32",
+        steps=2,
+        image_size=32,
+        seed=7,
+    )
+    for row, made in zip(rows(run, "edits"), pictures(run).values(), strict=True):
+        source = Image.open(data / f"source/{row['id']}.png")
+        wanted = editor.edit([EditRequest(row["id"], source, row["instruction"])])[0]
+        apart = np.abs(np.asarray(made).astype(int) - np.asarray(wanted).astype(int))
+        assert apart.max() <= 1
+
+
+def test_an_instruction_given_goes_before_the_datasets_own(make_edits, config, follow, tmp_path):
+    run = follow(edit, config(make_edits(1), instruction="make it night"), tmp_path / "run")
+    assert rows(run, "edits")[0]["instruction"] == "make it night"
+
+
+def test_a_split_and_a_limit_are_kept(make_edits, config, follow, tmp_path):
+    data = make_edits(4, {number: {"split": "test"} for number in (1, 2, 3)})
+    run = follow(edit, config(data, split="test", limit=2), tmp_path / "run")
+    assert list(pictures(run)) == ["01", "02"]
+
+
+def test_a_split_without_samples_is_an_error(make_edits, config, follow, record_of, tmp_path):
+    data = make_edits(2)
+    with pytest.raises(RicError, match=r"No sample of .* \(split test\) can be edited") as caught:
+        follow(edit, config(data, split="test"), tmp_path / "run")
+    assert "--split all" in caught.value.hint
+    assert record_of(tmp_path / "run")["status"] == "failed"
+
+
+def test_a_broken_source_is_a_row_and_the_rest_goes_on(make_edits, config, follow, tmp_path):
+    data = make_edits(4, {3: {"instruction": None}})
+    broken = (data / "source/01.png").read_bytes()
+    (data / "source/01.png").write_bytes(broken[: len(broken) // 2])
+    (data / "source/02.png").unlink()
+    run = follow(edit, config(data), tmp_path / "run")
+    assert list(pictures(run)) == ["00"]
+    failures = {row["id"]: (row["stage"], row["reason"]) for row in rows(run, "failures")}
+    assert failures["01"][0] == failures["02"][0] == "source"
+    assert "broken or truncated" in failures["01"][1]
+    assert "does not exist" in failures["02"][1]
+    assert failures["03"] == ("texts", "It has no instruction. Add instruction in metadata.jsonl.")
+
+
+# --- photos --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    return folder
+
+
+def test_a_folder_of_photos_of_every_kind_is_edited_and_what_is_none_is_listed(
+    photos, config, follow, tmp_path
+):
+    draw(30, 40).save(photos / "portrait.jpg")
+    draw(40, 30, "CMYK").save(photos / "cmyk.jpg")
+    draw(33, 17, "RGBA").save(photos / "clear.png")
+    draw(20, 20, "L").save(photos / "grey.png")
+    draw(90, 2).save(photos / "thin.png")
+    draw().save(photos / "webp_named_png.png", format="WEBP")
+    draw().convert("1").save(photos / "portrait_mask.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    draw(40, 30).save(photos / "turned.jpg", exif=turned)
+    stream = io.BytesIO()
+    draw(64, 64).save(stream, "PNG")
+    (photos / "x1_truncated.png").write_bytes(stream.getvalue()[:3000])
+    (photos / "x2_empty.png").write_bytes(b"")
+    (photos / "x3_text.png").write_text("no picture")
+    draw(seed=1).save(photos / "x4_moves.gif", save_all=True, append_images=[draw(seed=2)])
+    draw(200, 200).save(photos / "x5_large.png")
+    run = follow(
+        edit, config(photos, instruction="make it red", max_pixels=30_000), tmp_path / "run"
+    )
+    assert {name: picture.size for name, picture in pictures(run).items()} == {
+        "portrait": (30, 40),
+        "cmyk": (40, 30),
+        "clear": (33, 17),
+        "grey": (20, 20),
+        "thin": (90, 2),
+        "webp_named_png": (40, 30),
+        "turned": (30, 40),
+    }
+    assert {picture.mode for picture in pictures(run).values()} == {"RGB"}
+    assert {row["instruction"] for row in rows(run, "edits")} == {"make it red"}
+    reasons = {row["id"]: row["reason"] for row in rows(run, "failures")}
+    assert {row["stage"] for row in rows(run, "failures")} == {"source"}
+    for name, words in {
+        "x1_truncated": "broken or truncated",
+        "x2_empty": "is empty (0 bytes)",
+        "x3_text": "is not a picture that can be read",
+        "x4_moves": "is animated",
+        "x5_large": "40,000 pixels, over the limit of 30,000. Raise it with --max-pixels.",
+    }.items():
+        assert words in reasons.pop(name)
+    assert reasons == {}
+
+
+def test_one_photo_is_edited_alone(photos, config, follow, tmp_path):
+    for name in ("dog.png", "cat.png"):
+        draw().save(photos / name)
+    run = follow(edit, config(photos / "dog.png", instruction="make it red"), tmp_path / "run")
+    assert list(pictures(run)) == ["dog"]
+
+
+def test_two_photos_of_one_stem_do_not_overwrite_each_other(photos, config, follow, tmp_path):
+    draw(40, 30).save(photos / "dog.jpg")
+    draw(30, 40).save(photos / "dog.png")
+    run = follow(edit, config(photos, instruction="make it red"), tmp_path / "run")
+    assert {name: picture.size for name, picture in pictures(run).items()} == {
+        "dog": (40, 30),
+        "dog.png": (30, 40),
+    }
+
+
+def test_a_photo_with_the_longest_name_a_file_may_have_is_edited(photos, config, follow, tmp_path):
+    name = "n" * 251
+    draw().save(photos / f"{name}.png")
+    run = follow(edit, config(photos, instruction="make it red"), tmp_path / "run")
+    assert list(pictures(run)) == [name]
+
+
+def test_photos_without_an_instruction_are_refused_before_a_model_is_loaded(
+    photos, config, follow, monkeypatch, tmp_path
+):
+    draw().save(photos / "dog.png")
+    monkeypatch.setattr(recipe, "load_editor", _must_not_be_called)
+    with pytest.raises(RicError, match="needs an instruction"):
+        follow(edit, config(photos), tmp_path / "run")
+
+
+def _must_not_be_called(*given: object, **named: object) -> None:
+    pytest.fail("a model was loaded")
+
+
+# --- going on ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def edited_ids(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ids that editors are asked for, in order."""
+    asked: list[str] = []
+    original = InstructPix2Pix.edit
+
+    def edit_and_note(self: InstructPix2Pix, requests: list[EditRequest]) -> list[Image.Image]:
+        asked.extend(request.id for request in requests)
+        return original(self, requests)
+
+    monkeypatch.setattr(InstructPix2Pix, "edit", edit_and_note)
+    return asked
+
+
+def test_an_interrupted_edit_goes_on_where_it_stopped(
+    make_edits, config, follow, stop_after, record_of, edited_ids, monkeypatch, tmp_path
+):
+    data = make_edits(5)
+    settings = config(data, batch_size=2)
+    with pytest.raises(Interrupted):
+        follow(edit, settings, tmp_path / "run", stop_after("editing", 1))
+    assert record_of(tmp_path / "run")["status"] == "interrupted"
+    # the batch that was begun is finished
+    assert edited_ids == ["00", "01"]
+    first = (tmp_path / "run/images/00.png").read_bytes()
+    opened: list[Path] = []
+    note_what_is_opened(monkeypatch, opened)
+    run = follow(edit, settings, tmp_path / "run")
+    assert edited_ids == ["00", "01", "02", "03", "04"]
+    assert {path.stem for path in opened} == {"02", "03", "04"}
+    assert record_of(run)["status"] == "done"
+    assert [row["id"] for row in rows(run, "edits")] == ["00", "01", "02", "03", "04"]
+    assert (run / "images/00.png").read_bytes() == first
+    whole = follow(edit, settings, tmp_path / "whole")
+    assert [picture.tobytes() for picture in pictures(run).values()] == [
+        picture.tobytes() for picture in pictures(whole).values()
+    ]
+    assert not [file for file in (run / "images").iterdir() if file.name.startswith(".")]
+
+
+def note_what_is_opened(monkeypatch: pytest.MonkeyPatch, opened: list[Path]) -> None:
+    """What is done already is not even decoded."""
+    original = edit_sample.open_image
+
+    def open_and_note(source: Any, **options: Any) -> Image.Image:
+        opened.append(Path(source))
+        return original(source, **options)
+
+    monkeypatch.setattr(edit_sample, "open_image", open_and_note)
+
+
+def test_a_failed_sample_is_tried_again_when_the_run_goes_on(
+    make_edits, config, follow, stop_after, edited_ids, tmp_path
+):
+    data = make_edits(3)
+    whole = (data / "source/00.png").read_bytes()
+    (data / "source/00.png").write_bytes(whole[:100])
+    settings = config(data, batch_size=1)
+    with pytest.raises(Interrupted):
+        follow(edit, settings, tmp_path / "run", stop_after("editing", 1))
+    (data / "source/00.png").write_bytes(whole)
+    run = follow(edit, settings, tmp_path / "run")
+    assert edited_ids == ["01", "00", "02"]
+    assert rows(run, "failures") == []
+
+
+SHARING = """
+import sys, time
+from pathlib import Path
+import ric.recipes.edit as recipe
+from ric.config import EditConfig, as_dict
+from ric.run_dir import open_run
+
+data, folder, me = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+
+class Slow:
+    def edit(self, requests):
+        for request in requests:
+            print(request.id, flush=True)
+        time.sleep(0.1)
+        return [request.image for request in requests]
+
+    def describe(self):
+        return {"by": me}
+
+recipe.load_editor = lambda *given: Slow()
+recipe.locate_model = lambda *given, **named: Path("none")
+config = EditConfig(data=data, split="all", device="cpu", batch_size=2, unet="none")
+(folder.parent / f"ready-{me}").touch()
+while len(list(folder.parent.glob("ready-*"))) < 2:
+    time.sleep(0.01)
+with open_run("edit", as_dict(config), runs_dir=folder.parent, run=folder, shared=True) as run:
+    recipe.edit(config, run)
+"""
+
+
+def test_two_processes_that_share_a_run_edit_each_sample_once(make_edits, record_of, tmp_path):
+    data, run = make_edits(16), tmp_path / "run"
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", SHARING, str(data), str(run), name],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("one", "other")
+    ]
+    answers = [worker.communicate(timeout=100) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], answers
+    ids = [out.split() for out, _ in answers]
+    everything = [f"{number:02d}" for number in range(16)]
+    assert all(ids)
+    assert sorted(ids[0] + ids[1]) == everything
+    assert sorted(row["id"] for row in rows(run, "edits")) == everything
+    by = {row["id"]: row["by"] for row in rows(run, "edits")}
+    assert by == dict.fromkeys(ids[0], "one") | dict.fromkeys(ids[1], "other")
+    assert list(pictures(run)) == everything
+    assert record_of(run)["status"] == "done"
+
+
+@pytest.fixture
+def neighbour() -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
+    """Start a living process that claims sample 01 of a run and does not get on with it."""
+    claim = (
+        "import sys; from pathlib import Path; from ric.claims import Claims;"
+        "assert Claims(Path(sys.argv[1])).take('01'); print('taken', flush=True);"
+        "sys.stdin.read()"
+    )
+    started = []
+
+    def start(run: Path) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", claim, str(run / "claims")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        assert process.stdout.readline() == "taken\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_a_sample_that_a_living_process_claimed_is_left_to_it_and_taken_over_when_it_dies(
+    make_edits, config, edited_ids, neighbour, tmp_path
+):
+    settings = config(make_edits(3))
+
+    def opened() -> RunDir:
+        return open_run(
+            "edit", as_dict(settings), runs_dir=tmp_path, run=tmp_path / "run", shared=True
+        )
+
+    with opened() as run:
+        process = neighbour(run.path)
+        edit(settings, run)
+    assert edited_ids == ["00", "02"]
+    process.kill()
+    process.wait()
+    with opened() as run:
+        edit(settings, run)
+    assert edited_ids == ["00", "02", "01"]
+    assert sorted(row["id"] for row in rows(run.path, "edits")) == ["00", "01", "02"]
+    assert run.record["status"] == "done"

@@ -1,0 +1,463 @@
+"""`ric eval` as a recipe: which pictures are scored, against what, and what is told of a number."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from ric.config import EvalConfig, as_dict
+from ric.data.masks import signature_box
+from ric.data.sample import load_samples
+from ric.errors import RicError
+from ric.metrics.clip_similarity import ClipSimilarity
+from ric.metrics.scores import THE_SIX, Scores
+from ric.recipes.evaluate import evaluate, find_edited
+from ric.run_dir import open_run
+from ric_cli.main import main
+
+IDENTITY, TRUTH = "Identity (source)", "Ground truth"
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def data(make_edits: Callable[..., Path]) -> Path:
+    return make_edits(3)
+
+
+@pytest.fixture(scope="module")
+def outputs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A folder of what an editor made; by default grey pictures of the targets' size."""
+
+    def make(made: dict[str, Image.Image | bytes] | None = None, name: str = "outputs") -> Path:
+        folder = tmp_path_factory.mktemp(name)
+        if made is None:
+            made = {f"{sample.id}.png": grey(100) for sample in load_samples(data)}
+        for file, picture in made.items():
+            if isinstance(picture, bytes):
+                (folder / file).write_bytes(picture)
+            else:
+                picture.save(folder / file)
+        return folder
+
+    return make
+
+
+def grey(level: int, size: tuple[int, int] = (96, 80)) -> Image.Image:
+    return Image.new("RGB", size, (level, level, level))
+
+
+Score = Callable[..., tuple[dict[str, Scores], Path]]
+
+
+@pytest.fixture
+def score(tiny: Callable[..., EvalConfig], data: Path, tmp_path: Path) -> Score:
+    """Score labels with folders; return the rows by label, and the run."""
+
+    def call(
+        *edits: str, on: Path = data, name: str = "run", **changes: Any
+    ) -> tuple[dict[str, Scores], Path]:
+        config = tiny(EvalConfig, on, edits=edits, **{"split": "all", **changes})
+        with open_run("eval", as_dict(config), runs_dir=tmp_path, run=tmp_path / name) as run:
+            rows = evaluate(config, run)
+        return {row.label: row for row in rows}, run.path
+
+    return call
+
+
+def failures(run: Path) -> dict[str, tuple[str, str]]:
+    file = run / "failures.jsonl"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return {row["id"]: (row["stage"], row["reason"]) for row in map(json.loads, lines)}
+
+
+# --- what the numbers must be --------------------------------------------------------------------
+
+
+def test_the_unedited_source_is_perfect_against_the_source(score, outputs):
+    rows, _ = score(f"Mine={outputs()}", reference="source")
+    identity = rows[IDENTITY]
+    assert identity.role == "identity"
+    for key, perfect in {"clip_i": 1, "dino": 1, "lpips": 0, "l1": 0, "l2": 0}.items():
+        assert identity[key].value == pytest.approx(perfect, abs=1e-5)
+        assert identity[key].n == 3
+    assert identity["clip_i_target"].value < 0.9999
+    assert rows["Mine"]["l1"].value > 0.1
+
+
+def test_the_ground_truth_is_perfect_against_the_target(score, outputs):
+    rows, _ = score(f"Mine={outputs()}")
+    truth = rows[TRUTH]
+    assert truth.role == "ground-truth"
+    perfect = {"clip_i": 1, "dino": 1, "lpips": 0, "l1": 0, "l2": 0, "fid": 0}
+    for key, value in perfect.items():
+        assert truth[key].value == pytest.approx(value, abs=1e-4)
+    assert rows[IDENTITY]["clip_i_source"].value == pytest.approx(1, abs=1e-5)
+    assert rows[IDENTITY]["clip_i"].value < 0.9999
+    assert rows[IDENTITY]["lpips"].value > 0
+
+
+def test_l1_and_l2_are_the_means_one_reckons_by_hand(make_edits, score, outputs):
+    data = make_edits(3)
+    for name, level in {"00": 100, "01": 50, "02": 0}.items():
+        grey(level).save(data / f"target/{name}.png")
+    made = outputs({"00.png": grey(110), "01.png": grey(20), "02.png": grey(255)})
+    rows, run = score(f"Mine={made}", on=data)
+    apart = [10 / 255, 30 / 255, 1.0]
+    assert rows["Mine"]["l1"].value == pytest.approx(sum(apart) / 3)
+    assert rows["Mine"]["l2"].value == pytest.approx(sum(d * d for d in apart) / 3)
+    per_sample = map(json.loads, (run / "per_sample.jsonl").read_text().splitlines())
+    mine = {row["id"]: row["l1"] for row in per_sample if row["label"] == "Mine"}
+    assert mine == pytest.approx(dict(zip(("00", "01", "02"), apart, strict=True)))
+
+
+def test_clip_i_and_clip_t_are_the_mean_cosines_of_the_model_called_by_hand(
+    score, data, outputs, tiny_family
+):
+    rows, _ = score(f"Mine={outputs()}")
+    clip = ClipSimilarity(tiny_family / "region_clip")
+    edited = clip.image_embeddings([grey(100)])[0]
+    samples = list(load_samples(data))
+    to_target = [float(edited @ clip.image_embeddings([s.load_target()])[0]) for s in samples]
+    to_text = [float(edited @ clip.text_embeddings([s.region_text])[0]) for s in samples]
+    assert rows["Mine"]["clip_i"].value == pytest.approx(sum(to_target) / 3, abs=1e-5)
+    assert rows["Mine"]["clip_t"].value == pytest.approx(sum(to_text) / 3, abs=1e-5)
+
+
+@pytest.mark.parametrize("which", ["instruction", "scene_text"])
+def test_clip_t_compares_with_the_text_that_is_asked_for(score, data, outputs, tiny_family, which):
+    rows, _ = score(f"Mine={outputs()}", text=which)
+    clip = ClipSimilarity(tiny_family / "region_clip")
+    edited = clip.image_embeddings([grey(100)])[0]
+    texts = [getattr(sample, which) for sample in load_samples(data)]
+    wanted = sum(float(edited @ row) for row in clip.text_embeddings(texts)) / 3
+    assert rows["Mine"]["clip_t"].value == pytest.approx(wanted, abs=1e-5)
+
+
+def test_scores_do_not_depend_on_the_batch(score, outputs):
+    folder = outputs()
+    together, _ = score(f"Mine={folder}", batch_size=3)
+    alone, _ = score(f"Mine={folder}", batch_size=1, name="alone")
+    for key in THE_SIX:
+        assert alone["Mine"][key].value == pytest.approx(together["Mine"][key].value, abs=1e-4)
+
+
+def test_with_ignore_signature_nobody_is_judged_in_the_corner(make_edits, score, outputs):
+    data = make_edits(1)
+    left, top, right, bottom = signature_box(96, 80)
+    target, signed = grey(90), grey(90)
+    target.paste((255, 0, 0), (left, top, right, bottom))
+    signed.paste((0, 255, 0), (left, top, right, bottom))
+    target.save(data / "target/00.png")
+    made = outputs({"00.png": signed})
+    with_it, _ = score(f"Mine={made}", on=data)
+    without, _ = score(f"Mine={made}", on=data, name="without", ignore_signature=True)
+    assert with_it["Mine"]["l1"].value > 0
+    for key, perfect in {"l1": 0, "lpips": 0, "clip_i": 1, "dino": 1}.items():
+        assert without["Mine"][key].value == pytest.approx(perfect, abs=1e-5)
+
+
+# --- what is scored ------------------------------------------------------------------------------
+
+
+def test_missing_and_corrupt_outputs_are_failures_and_the_rest_is_scored(score, outputs):
+    made = outputs({"00.png": grey(100), "02.png": b"no picture"})
+    rows, run = score(f"Mine={made}", f"Other={outputs()}")
+    assert rows["Mine"]["clip_i"].n == rows["Mine"]["is"].n == 1
+    assert rows["Other"]["clip_i"].n == rows[IDENTITY]["clip_i"].n == 3
+    found = failures(run)
+    assert set(found) == {"01", "02"}
+    assert found["01"] == ("edited", f"'Mine' has no picture of it in {made}")
+    assert found["02"][0] == "edited"
+    assert "is not a picture that can be read" in found["02"][1]
+    per_sample = map(json.loads, (run / "per_sample.jsonl").read_text().splitlines())
+    assert [row["id"] for row in per_sample if row["label"] == "Mine"] == ["00"]
+
+
+def test_an_output_of_another_size_is_brought_to_the_references(score, outputs):
+    sizes = {"00.png": (192, 160), "01.png": (50, 90), "02.png": (96, 80)}
+    made = outputs({name: grey(100, size) for name, size in sizes.items()})
+    rows, run = score(f"Resized={made}", f"Mine={outputs()}")
+    assert failures(run) == {}
+    for key in ("l1", "clip_i", "lpips"):
+        assert rows["Resized"][key].value == pytest.approx(rows["Mine"][key].value, abs=1e-5)
+
+
+def test_outputs_in_other_formats_are_found_by_their_stem(score, outputs):
+    made = outputs({"00.webp": grey(100), "01.bmp": grey(100), "02.jpg": grey(100)})
+    rows, run = score(f"Mine={made}")
+    assert rows["Mine"]["clip_i"].n == 3
+    assert failures(run) == {}
+
+
+def test_outputs_that_belong_to_no_sample_are_an_error(score, outputs):
+    made = outputs({"dog.png": grey(100)})
+    with pytest.raises(RicError, match=rf"No picture of 'Mine' \({made}\) belongs to") as caught:
+        score(f"Mine={made}")
+    assert "name without its ending, which is the id" in caught.value.hint
+
+
+def test_files_beside_the_pictures_do_not_stand_in_their_way(score, outputs):
+    made = outputs()
+    for name in ("00.txt", "01.png.json", "notes.md", ".02.png"):
+        (made / name).write_text("not a picture")
+    rows, run = score(f"Mine={made}")
+    assert rows["Mine"]["clip_i"].n == 3
+    assert failures(run) == {}
+
+
+def test_a_sample_that_cannot_be_read_is_a_failure_of_its_own(make_edits, score, outputs):
+    data = make_edits(3)
+    (data / "source/01.png").write_bytes(b"")
+    rows, run = score(f"Mine={outputs()}", on=data)
+    assert failures(run)["01"][0] == "source"
+    assert rows["Mine"]["clip_i"].n == rows[IDENTITY]["clip_i"].n == 2
+
+
+def test_data_without_targets_has_no_ground_truth_and_says_why_a_score_is_not_there(
+    make_edits, score, outputs
+):
+    gone = {"target_file_name": None}
+    rows, _ = score(f"Mine={outputs()}", on=make_edits(3, dict.fromkeys(range(3), gone)))
+    assert list(rows) == ["Mine", IDENTITY]
+    assert rows["Mine"]["clip_i"].unavailable == "no sample has a target"
+    assert rows["Mine"]["clip_i_source"].value > 0
+
+
+def test_a_split_without_samples_is_an_error(score, outputs):
+    with pytest.raises(RicError, match=r"No sample of .* \(split val\) could be scored") as caught:
+        score(f"Mine={outputs()}", split="val")
+    assert "--split all" in caught.value.hint
+
+
+# --- Label=RUN or DIR ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def found(tiny: Callable[..., EvalConfig], tmp_path: Path) -> Iterator[Callable[[str], Any]]:
+    with open_run("eval", {}, runs_dir=tmp_path / "runs") as run:
+        yield lambda text: find_edited(text, run)
+
+
+@pytest.fixture
+def edit_run(tmp_path: Path, outputs: Callable[..., Path]) -> Path:
+    with open_run("edit", {}, runs_dir=tmp_path / "runs") as run:
+        shutil.copytree(outputs(), run.path / "images")
+    return run.path
+
+
+def test_a_run_is_found_by_path_number_name_or_its_images(found, edit_run):
+    for place in (str(edit_run), "2", "@edit", str(edit_run / "images")):
+        edited = found(f"Mine={place}")
+        assert (edited.label, edited.run, set(edited.files)) == (
+            "Mine",
+            edit_run,
+            {"00", "01", "02"},
+        )
+        assert found(place).label == edit_run.name == "00002-edit"
+
+
+def test_a_label_and_a_path_may_hold_equals_signs(found, outputs):
+    folder = outputs(name="lr=1")
+    assert found(f"lr=2={outputs()}").label == "lr=2"
+    assert (found(str(folder)).label, found(str(folder)).folder) == (folder.name, folder)
+
+
+def test_the_folder_one_is_in_has_its_own_name(found, outputs, monkeypatch):
+    folder = outputs()
+    monkeypatch.chdir(folder)
+    assert found(".").label == folder.name
+
+
+def test_a_place_with_nothing_is_an_error(found, tmp_path):
+    with pytest.raises(RicError, match="No run and no folder of images at 'nowhere'"):
+        found("Mine=nowhere")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/notes.txt").write_text("")
+    with pytest.raises(RicError, match=f"There are no images in {tmp_path / 'empty'}"):
+        found(f"Mine={tmp_path / 'empty'}")
+
+
+def test_another_commands_run_is_an_error(found, tmp_path):
+    with open_run("describe", {}, runs_dir=tmp_path / "runs") as run:
+        pass
+    with pytest.raises(RicError, match="is a run of `ric describe`; only edits are scored"):
+        found(f"Mine={run.path}")
+
+
+def test_two_pictures_of_one_sample_are_an_error(found, outputs):
+    made = outputs({"00.png": grey(1), "00.jpg": grey(2)})
+    with pytest.raises(RicError, match=f"{made} holds both 00.jpg and 00.png"):
+        found(f"Mine={made}")
+
+
+@pytest.mark.parametrize("label", ["Mine", IDENTITY, TRUTH])
+def test_a_label_used_twice_is_an_error(score, outputs, label):
+    with pytest.raises(RicError) as caught:
+        score(f"Mine={outputs()}", f"{label}={outputs()}")
+    assert caught.value.message == f"The label {label!r} is used twice."
+    assert caught.value.hint == 'Give each its own: "A=runs/3"'
+
+
+def test_nothing_to_score_is_an_error(score):
+    with pytest.raises(RicError, match="Nothing to score") as caught:
+        score()
+    assert 'ric eval "Mine=out/" --data DATA' in caught.value.hint
+
+
+# --- what is written -----------------------------------------------------------------------------
+
+
+def test_every_table_names_each_number_its_n_and_its_encoder(score, outputs, data):
+    rows, run = score(f"A={outputs()}", f"B & C={outputs({'00.png': grey(30)})}")
+    scores = json.loads((run / "scores.json").read_text())
+    assert scores["data"]["name"] == str(data)
+    assert [editor["label"] for editor in scores["editors"]] == ["A", "B & C", IDENTITY, TRUTH]
+    for name in ("clip_i[tiny]", "clip_t[tiny]", "dino[tiny]", "fid[scene-net]"):
+        told = scores["editors"][1]["scores"][name]
+        assert told["n"] == 1 or name.startswith("fid")
+        assert (
+            "tiny" in told["definition"] or "scene" in told["definition"] or told["value"] is None
+        )
+    assert scores["editors"][0]["scores"]["clip_i[tiny]"]["value"] == rows["A"]["clip_i"].value
+
+    markdown = (run / "table.md").read_text()
+    heading = markdown.splitlines()[0]
+    for title in ("CLIP-I[tiny]", "DINO[tiny]", "CLIP-T[tiny]", "[scene-net]", "FID", "IS"):
+        assert title in heading
+    assert "clip_i[tiny] (N = 3/1): edited and target: cosine in tiny" in markdown
+    for line_start in ("| A |", "| B & C |", f"| {IDENTITY} |", f"| {TRUTH} |"):
+        assert line_start in markdown
+
+    table = list(csv.DictReader((run / "table.csv").open()))
+    assert {row["label"] for row in table} == {"A", "B & C", IDENTITY, TRUTH}
+    (clip_i,) = [r for r in table if (r["label"], r["metric"]) == ("B & C", "clip_i[tiny]")]
+    assert clip_i["n"] == "1"
+    assert float(clip_i["value"]) == pytest.approx(rows["B & C"]["clip_i"].value)
+
+    latex = (run / "table.tex").read_text()
+    assert latex.startswith("\\begin{tabular}{lcccccc}\n\\toprule\n")
+    assert "\nB \\& C & " in latex
+    assert "CLIP-I[tiny] $\\uparrow$" in latex
+
+    lines = [json.loads(line) for line in (run / "per_sample.jsonl").read_text().splitlines()]
+    assert sum(row["label"] == "A" for row in lines) == 3
+    assert sum(row["label"] == TRUTH for row in lines) == 3
+    assert {"id", "clip_i", "clip_i_source", "dino", "clip_t", "lpips"} <= set(lines[0])
+
+
+# --- weights that are not there ------------------------------------------------------------------
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """A machine without weights and without a network."""
+    for variable in ("HF_HOME", "TORCH_HOME", "XDG_CACHE_HOME", "HF_HUB_CACHE"):
+        monkeypatch.setenv(variable, str(tmp_path / "caches" / variable))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+        monkeypatch.delenv(variable.lower(), raising=False)
+    return monkeypatch
+
+
+@pytest.fixture
+def exit_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., int]]:
+    """Type `ric eval …` and give its exit code; the signals stay the tests' own."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
+        monkeypatch.setenv(name, "1" if "DISABLE" in name else "error")
+
+    def call(*typed: str) -> int:
+        where = ["--run", str(tmp_path / "run"), "--split", "all", "--device", "cpu", "--quiet"]
+        monkeypatch.setattr(sys, "argv", ["ric", "eval", *typed, *where])
+        with pytest.raises(SystemExit) as left:
+            main()
+        return left.value.code or 0
+
+    yield call
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_metric_whose_weights_are_missing_says_how_to_get_them_and_the_others_go_on(
+    data, outputs, tiny_family, bare, exit_code, tmp_path
+):
+    clip, dino = str(tiny_family / "region_clip"), str(tiny_family / "dino")
+    code = exit_code(f"Mine={outputs()}", "--data", str(data), "--clip", clip, "--dino", dino)
+    assert code == 3
+    table = (tmp_path / "run/table.md").read_text()
+    mine = next(line for line in table.splitlines() if line.startswith("| Mine |"))
+    cells = [cell.strip() for cell in mine.strip("|").split("|")][1:]
+    assert len(cells) == 6
+    for cell in cells[:3]:
+        assert 0 < abs(float(cell.split()[0])) <= 1
+    for cell, weight in zip(
+        cells[3:], ("lpips-alex", "inception-2015-12-05", "inception-2015-12-05"), strict=True
+    ):
+        assert cell.startswith(f"not available: {weight} (")
+        assert "is not on this machine, and HF_HUB_OFFLINE is set" in cell
+        assert f"ric weights get {weight}" in cell
+    scores = json.loads((tmp_path / "run/scores.json").read_text())["editors"][0]["scores"]
+    assert scores["fid"]["value"] is None
+    assert "ric weights get" in scores["fid"]["unavailable"]
+    assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "done"
+
+
+def test_when_no_metric_can_be_computed_that_is_an_error(
+    data, outputs, bare, exit_code, capsys, tmp_path
+):
+    assert exit_code(f"Mine={outputs()}", "--data", str(data)) == 1
+    told = capsys.readouterr().err
+    assert "No metric could be computed" in told
+    for weight in ("openai/clip-vit-base-patch32", "facebook/dino-vits16", "lpips-alex"):
+        assert weight in told
+    assert "ric weights get --for eval" in told
+    assert "--preset tiny" in told
+    assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "failed"
+
+
+def test_a_failed_sample_is_told_by_the_exit_code(data, outputs, exit_code):
+    made = outputs({"00.png": grey(100)})
+    assert exit_code(f"Mine={made}", "--data", str(data), "--preset", "tiny") == 3
+
+
+def test_an_eval_without_any_failure_ends_with_0(data, outputs, exit_code):
+    assert exit_code(f"Mine={outputs()}", "--data", str(data), "--preset", "tiny") == 0
+
+
+def test_without_a_network_all_looking_up_takes_as_long_as_one(
+    score, outputs, tiny_family, bare, monkeypatch
+):
+    bare.delenv("HF_HUB_OFFLINE")
+    waited: list[float] = []
+
+    def wait(*given: object, **named: object) -> None:
+        time.sleep(0.8)
+        waited.append(0.8)
+        raise TimeoutError
+
+    monkeypatch.setattr(socket, "create_connection", wait)
+    clip = str(tiny_family / "region_clip")
+    began = time.monotonic()
+    rows, _ = score(f"Mine={outputs()}", preset="paper", clip=clip, dino="facebook/dino-vits16")
+    elapsed = time.monotonic() - began
+    assert len(waited) == 3
+    assert elapsed < sum(waited)
+    assert "cannot be reached: no answer in" in rows["Mine"]["dino"].unavailable
+    assert rows["Mine"]["clip_i"].value is not None

@@ -67,8 +67,13 @@ def save_checkpoint(
         _sync(aside / "state.json")
         _sync(aside)
         if path.exists():
-            shutil.rmtree(path)
-        aside.rename(path)
+            # deleting takes long, and a kill in the midst of it would leave neither
+            replaced = folder / f".step-{step:06d}.{os.getpid()}.replaced"
+            path.rename(replaced)
+            aside.rename(path)
+            shutil.rmtree(replaced)
+        else:
+            aside.rename(path)
         _sync(folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
@@ -146,7 +151,7 @@ def restore_optimizer(
         if name in states:
             optimizer.state[parameter] = {
                 entry: torch.empty_like(parameter).copy_(value)
-                if value.shape == parameter.shape
+                if entry != "step"
                 else value.to(parameter.device, copy=True)
                 for entry, value in states[name].items()
             }
@@ -156,9 +161,11 @@ def restore_tensors(into: Mapping[str, torch.Tensor], tensors: Tensors) -> None:
     """Copy tensors into those of the same names, keeping their memory format and device.
 
     Raises:
-        RicError: the names differ.
+        RicError: the names or the shapes differ.
     """
-    if into.keys() != tensors.keys():
+    if {name: tensor.shape for name, tensor in into.items()} != {
+        name: tensor.shape for name, tensor in tensors.items()
+    }:
         raise RicError("The checkpoint belongs to a model with other parameters.")
     with torch.no_grad():
         for name, tensor in into.items():

@@ -32,6 +32,8 @@ LpipsNet = Literal["alex", "vgg"]
 EvalText = Literal["region_text", "instruction", "scene_text", "target_text"]
 
 
+# each number beside its source, in one column
+# fmt: off
 @dataclass(frozen=True, kw_only=True)
 class CommandConfig:
     """What every command that reads DATA understands."""
@@ -170,6 +172,7 @@ class EvalConfig(CommandConfig):
     batch_size: int = 16
     allow_overlap: bool = False
 
+# fmt: on
 
 # --- presets -------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ class Interrupted(BaseException):
     """A command was asked to stop; what it had is saved. `exit_code` is 130 or 143."""
 
     def __init__(self, signal_number: int) -> None:
+        """Name the signal that asked."""
         super().__init__(f"interrupted by {signal.Signals(signal_number).name}")
         self.exit_code = 128 + signal_number
 
@@ -25,13 +26,15 @@ class StopRequest:
     """What a loop asks between two steps: has somebody asked us to stop?"""
 
     def __init__(self) -> None:
+        """Start with nothing asked."""
         self.signal_number: int | None = None
 
     def __bool__(self) -> bool:
+        """Tell whether a stop was asked for."""
         return self.signal_number is not None
 
     def raise_if_set(self) -> None:
-        """Raise `Interrupted` when a stop was asked for; call it after the checkpoint is written."""
+        """Raise `Interrupted` when a stop was asked for; call it after what there is is saved."""
         if self.signal_number is not None:
             raise Interrupted(self.signal_number)
 

@@ -6,6 +6,7 @@ and not after the ten that the libraries take to load.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,16 +135,20 @@ def _locate(
     name: str, artifact: str, runs_dir: Path, weights: str | None, kind: type[CommandConfig]
 ) -> Path:
     found = find_artifact(name, artifact, runs_dir) if artifact else None
-    needs = kind.__name__.removesuffix("Config")
+    # TrainUnetConfig is of train-unet
+    words = re.findall("[A-Z][a-z]+", kind.__name__.removesuffix("Config"))
+    needs = f"ric {'-'.join(words).lower()}"
     return found or resolve_weights(name, weights_dir=weights, needs=needs)
 
 
 def _open_data(config: CommandConfig) -> None:
     from ric.data.sample import load_samples
 
-    photos = Path(config.data)
-    if isinstance(config, EditConfig) and (photos.is_file() or photos.is_dir()):
-        return  # a photo or a folder of photos; the recipe tells it from a dataset
+    if isinstance(config, EditConfig):
+        from ric.recipes.photos import find_photos
+
+        if find_photos(config):
+            return
     load_samples(config.data, split=config.split, columns=config.columns)
 
 
@@ -177,9 +182,8 @@ def _model_in_words(name: str, artifact: str, runs_dir: Path, config: CommandCon
     weight = find_weight(name)
     if weight is None:
         return "not in the table: ric weights ls"
-    size = size_in_words(weight.size_bytes)
     where = is_present(weight, config.weights)
-    return f"{size}, {f'in {where}' if where else 'missing (ric weights get)'}"
+    return f"{weight.size}, {f'in {where}' if where else 'missing (ric weights get)'}"
 
 
 def _steps(config: CommandConfig, samples: int | None) -> int | None:
@@ -211,9 +215,7 @@ def _memory(config: CommandConfig, runs_dir: Path) -> dict[str, str]:
     return {}
 
 
-def _weight_bytes(
-    model: str, artifact: str, runs_dir: Path, weights: str | None
-) -> int | None:
+def _weight_bytes(model: str, artifact: str, runs_dir: Path, weights: str | None) -> int | None:
     """Sum the trained network's safetensors: the UNet of a pipeline, else all there is."""
     if model == "tiny":
         return None

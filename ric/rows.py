@@ -7,6 +7,7 @@ A line torn by a killed process is dropped, and its sample is done again.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -17,19 +18,28 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Row = dict[str, Any]
+# what file systems without hard links answer (exFAT, some of FUSE)
+NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
 def writer_name() -> str:
     """Name this process among all that may write to one run: its host and pid."""
-    host = "".join(c if c.isalnum() else "_" for c in socket.gethostname())
-    return f"{host}.{os.getpid()}"
+    return writer_of(socket.gethostname(), os.getpid())
+
+
+def writer_of(host: str, pid: int) -> str:
+    """Name the process `pid` of `host` as a part of a file's name: `node_7.4711`."""
+    return f"{''.join(c if c.isalnum() else '_' for c in host)}.{pid}"
 
 
 def append_row(path: Path, row: Row) -> None:
-    """Append one row as a single write, so that lines of one file never mix."""
+    """Append one row to a file that only this process writes to."""
     line = json.dumps(row, ensure_ascii=False) + "\n"
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(line)
+    with path.open("ab+") as stream:
+        # after a full disk or a kill the last line may be torn: ours must not hang on to it
+        if stream.tell() and (stream.seek(-1, os.SEEK_END), stream.read(1))[1] != b"\n":
+            line = "\n" + line
+        stream.write(line.encode())
 
 
 def read_lines(path: Path) -> Iterator[Row]:
@@ -53,27 +63,43 @@ def row_files(folder: Path, kind: str) -> list[Path]:
 def read_rows(folder: Path, kind: str) -> Iterator[Row]:
     """Yield rows of `kind` from all writers, each id once (the first one wins)."""
     seen: set[str] = set()
-    for path in row_files(folder, kind):
-        for row in read_lines(path):
-            if row["id"] not in seen:
-                seen.add(row["id"])
-                yield row
+    merged_meanwhile = True
+    while merged_meanwhile:
+        merged_meanwhile = False
+        for path in row_files(folder, kind):
+            try:
+                for row in read_lines(path):
+                    if row["id"] not in seen:
+                        seen.add(row["id"])
+                        yield row
+            except FileNotFoundError:
+                # its rows stand in the merged file now: go through the files once more
+                merged_meanwhile = True
 
 
-def merge_rows(folder: Path, kind: str) -> int:
-    """Merge all writers' rows into `<kind>.jsonl` in one rename; return how many there are."""
-    files = row_files(folder, kind)
+def merge_rows(folder: Path, kind: str, files: list[Path] | None = None) -> int:
+    """Merge writers' rows into `<kind>.jsonl` in one rename; return how many there are.
+
+    Args:
+        folder: The run.
+        kind: Which rows.
+        files: Files that no process writes to any more, removed afterwards; all when left out.
+    """
+    files = row_files(folder, kind) if files is None else files
     if not files:
         return 0
     aside = folder / f".{kind}.jsonl.{writer_name()}"
     count = 0
-    with aside.open("w", encoding="utf-8") as stream:
-        for row in read_rows(folder, kind):
-            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-            count += 1
-        stream.flush()
-        os.fsync(stream.fileno())
-    aside.replace(folder / f"{kind}.jsonl")
+    try:
+        with aside.open("w", encoding="utf-8") as stream:
+            for row in read_rows(folder, kind):
+                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+                count += 1
+            stream.flush()
+            os.fsync(stream.fileno())
+        aside.replace(folder / f"{kind}.jsonl")
+    finally:
+        aside.unlink(missing_ok=True)
     for path in files:
         if path.name != f"{kind}.jsonl":
             path.unlink(missing_ok=True)
@@ -83,8 +109,28 @@ def merge_rows(folder: Path, kind: str) -> int:
 def write_atomically(path: Path, text: str) -> None:
     """Write a small file so that a reader sees the old one or the new one, never half of it."""
     aside = path.with_name(f".{path.name}.{writer_name()}")
-    with aside.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    aside.replace(path)
+    try:
+        with aside.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def create_atomically(path: Path, text: str) -> bool:
+    """Write a small file unless it is there; of several writers exactly one is told True."""
+    aside = path.with_name(f".{path.name}.{writer_name()}")
+    write_atomically(aside, text)
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        write_atomically(path, text)
+    finally:
+        aside.unlink(missing_ok=True)
+    return True

@@ -17,16 +17,17 @@ import json
 import os
 import re
 import sys
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ric.claims import Claims, is_alive, process_identity
-from ric.environment import environment_report
+from ric.claims import WHOLE_RUN, Claims, is_alive, process_identity
 from ric.errors import RicError, SampleError
 from ric.interrupt import Interrupted
 from ric.rows import (
     append_row,
+    create_atomically,
     merge_rows,
     read_lines,
     read_rows,
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 # Where a run is executed does not change what it is: these may differ when it is resumed.
 MAY_DIFFER = frozenset({"device", "weights"})
+# rows that list what a run was given; a sample that stands there need not be finished
+LISTED = "samples"
 
 
 class RunDir:
@@ -52,19 +55,29 @@ class RunDir:
         runs_dir: Where its sisters live, by number or `@command`.
         record: What run.json holds.
         resumed: True when an earlier attempt left work here.
+        shared: True when other processes may be at work on it too.
         finished_before: True when this very run was already done; nothing is left to do.
     """
 
     def __init__(
-        self, path: Path, record: dict[str, Any], *, runs_dir: Path, resumed: bool
+        self,
+        path: Path,
+        record: dict[str, Any],
+        *,
+        runs_dir: Path,
+        resumed: bool,
+        shared: bool = False,
     ) -> None:
+        """Hold an opened run; `open_run` makes one."""
         self.path = path
         self.runs_dir = runs_dir
         self.record = record
         self.resumed = resumed
+        self.shared = shared
         self.finished_before = resumed and record["status"] == "done"
-        self.claims = Claims(path / "claims")
+        self.claims = Claims(path / "claims", lambda writer: _finished_by(path, writer))
         self.failures = 0
+        self._beating = ExitStack()
         self._writer = writer_name()
 
     # --- what the command knows -------------------------------------------------------------
@@ -117,6 +130,9 @@ class RunDir:
     # --- life ---------------------------------------------------------------------------------
 
     def __enter__(self) -> RunDir:
+        """Show others that this process is at work, until the block ends."""
+        if not self.finished_before:
+            self._beating.enter_context(self.claims.beating())
         return self
 
     def __exit__(
@@ -125,34 +141,47 @@ class RunDir:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        """Close the run: merge its rows and say in run.json how it ended."""
+        self._beating.close()
         if self.finished_before:
             return
-        if error is None:
-            self._finish()
-        elif isinstance(error, (Interrupted, KeyboardInterrupt)):
+        # listed before asking who is at work: whoever joins later writes files of its own
+        kinds = {file.name.split("-")[0] for file in self.path.glob("[!.]*-*.jsonl")}
+        files = {name: row_files(self.path, name) for name in sorted(kinds)}
+        if self.shared:
+            self.claims.leave()
+            if self.claims.at_work():
+                return  # the last one to leave says how the run ended
+        left = self.claims.abandoned() if error is None else []
+        if error is None and not left:
+            for name, paths in files.items():
+                merge_rows(self.path, name, paths)
+            self.record["status"] = "done"
+        elif error is None or isinstance(error, (Interrupted, KeyboardInterrupt)):
             self.record["status"] = "interrupted"
         else:
             self.record["status"] = "failed"
             self.record["error"] = str(error) or type(error).__name__
         self.record["ended"] = _now()
-        # a full disk must not hide why the run really ended
         try:
             self._save()
         except OSError:
+            # a full disk must not hide why the run really ended
             if error is None:
                 raise
-
-    def _finish(self) -> None:
-        kinds = {path.name.split("-")[0] for path in self.path.glob("*-*.jsonl")}
-        for kind in sorted(kinds):
-            merge_rows(self.path, kind)
-        self.claims.clear()
-        self.record["status"] = "done"
-        self.record.pop("error", None)
+        finally:
+            self.claims.leave()
+        if self.record["status"] == "done":
+            self.claims.clear()
+        if left:
+            raise RicError(
+                f"{len(left)} samples ({', '.join(left[:3])}) were begun in {self.path} by another "
+                "process that is gone, and are not done.",
+                f"Repeat the command with --run {self.path}",
+            )
 
     def _save(self) -> None:
-        text = json.dumps(self.record, indent=2, ensure_ascii=False) + "\n"
-        write_atomically(self.path / "run.json", text)
+        write_atomically(self.path / "run.json", _as_text(self.record))
 
 
 def open_run(
@@ -176,50 +205,80 @@ def open_run(
         RicError: `run` holds something else, another command's run, other settings, or another
             process is at work there with a command that is one process's job.
     """
-    if run is None:
-        path, resumed = _next_numbered(runs_dir, command), False
-        record: dict[str, Any] = {}
-    else:
-        path = run
-        record, resumed = _existing(path, command, config)
-    if not resumed:
-        record = {"schema": SCHEMA, "command": command, "started": _now()}
-    if resumed and status_of(record) == "running" and not shared:
-        owner = record["process"]
-        if owner != process_identity():
-            raise RicError(
-                f"Process {owner['pid']} on {owner['host']} is at work in {path}.",
-                "Wait for it, or stop it and repeat the command to resume.",
-            )
-    if not (resumed and record["status"] == "done"):
-        record |= {
-            "argv": sys.argv,
-            "config": dict(config),
-            "parents": [],
-            "process": process_identity(),
-            "environment": environment_report(),
-        }
-        was = record.get("status")
-        record["status"] = "running"
-        opened = RunDir(path, record, runs_dir=runs_dir, resumed=resumed)
-        if was is not None:
-            _forget_failures(path)
-        opened._save()
-        return opened
-    return RunDir(path, record, runs_dir=runs_dir, resumed=True)
+    path = _next_numbered(runs_dir, command) if run is None else run
+    record = {"schema": SCHEMA, "command": command, "started": _now(), **_attempt(config, path)}
+    resumed = not _create(path, record)
+    if resumed:
+        record = read_record(path)
+        _refuse_another(path, record, command, config)
+        if record["status"] == "done":
+            return RunDir(path, record, runs_dir=runs_dir, resumed=True)
+    opened = RunDir(path, record, runs_dir=runs_dir, resumed=resumed, shared=shared)
+    if not shared and not opened.claims.take(WHOLE_RUN):
+        owner = opened.claims.owner_of(WHOLE_RUN) or {}
+        raise RicError(
+            f"Process {owner.get('pid')} on {owner.get('host')} is at work in {path}.",
+            "Wait for it, or stop it and repeat the command to resume.",
+        )
+    opened.claims.heartbeat()
+    if resumed and len(opened.claims.at_work()) == 1:
+        # whoever was at work may have finished since we looked
+        opened.record = read_record(path)
+        opened.finished_before = opened.record["status"] == "done"
+        if opened.finished_before:
+            opened.claims.leave()
+        else:
+            for name in ("error", "ended"):
+                opened.record.pop(name, None)
+            # the failed samples are tried again
+            for file in row_files(path, "failures"):
+                file.unlink(missing_ok=True)
+            opened.note(**_attempt(config, path))
+    return opened
 
 
-def _existing(path: Path, command: str, config: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-    """Read the run in `path`, if there is one; refuse what cannot be resumed."""
-    if not (path / "run.json").is_file():
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+def _attempt(config: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Describe one attempt at a run: what was asked, by which process, with what."""
+    # its imports take 25 ms, which `ric --help` need not pay
+    from ric.environment import environment_report
+
+    return {
+        "argv": sys.argv,
+        "config": dict(config),
+        "parents": [],
+        "process": process_identity(),
+        "environment": environment_report(path),
+        "status": "running",
+    }
+
+
+def _create(path: Path, record: Mapping[str, Any]) -> bool:
+    """Make a run in `path`; False when there is one. Of two that start at once one makes it."""
+    if (path / "run.json").is_file():
+        return False
+    try:
+        # .run.json.…: another process is making the run at this moment
+        if path.exists() and not (
+            path.is_dir() and all(file.name.startswith(".run.json") for file in path.iterdir())
+        ):
+            if (path / "run.json").is_file():
+                return False
             raise RicError(
                 f"{path} exists and is no run (it has no run.json).",
                 "Name a folder that is empty or not there yet, or leave --run away.",
             )
         path.mkdir(parents=True, exist_ok=True)
-        return {}, False
-    record = read_record(path)
+        return create_atomically(path / "run.json", _as_text(record))
+    except OSError as error:
+        raise RicError(
+            f"Cannot make a run in {path}: {error.strerror}.", "Name another folder: --run DIR."
+        ) from None
+
+
+def _refuse_another(
+    path: Path, record: Mapping[str, Any], command: str, config: Mapping[str, Any]
+) -> None:
+    """Refuse to go on with another command's run, or with other settings."""
     if record["command"] != command:
         raise RicError(
             f"{path} is a run of `ric {record['command']}`, not of `ric {command}`.",
@@ -236,15 +295,22 @@ def _existing(path: Path, command: str, config: Mapping[str, Any]) -> tuple[dict
             f"{path} was started with other settings: {'; '.join(differences)}.",
             "Repeat them to resume it, or name another folder.",
         )
-    return record, True
 
 
-def _forget_failures(path: Path) -> None:
-    """A resumed run tries the failed samples again: their rows go, living writers' rows stay."""
-    for file in row_files(path, "failures"):
-        pid = file.stem.rpartition(".")[2]
-        if not (pid.isdigit() and is_alive(process_identity() | {"pid": int(pid), "started": None})):
-            file.unlink(missing_ok=True)
+def _finished_by(path: Path, writer: str) -> set[str]:
+    """Collect the samples that `writer` has finished or failed in the run in `path`."""
+    files = [*path.glob(f"[!.]*-{writer}.jsonl"), *path.glob("[!.]*[!0-9].jsonl")]
+    return {
+        str(row["id"])
+        for file in files
+        if not file.name.startswith(LISTED)
+        for row in read_lines(file)
+        if "id" in row
+    }
+
+
+def _as_text(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
 def _next_numbered(runs_dir: Path, command: str) -> Path:
@@ -252,22 +318,23 @@ def _next_numbered(runs_dir: Path, command: str) -> Path:
     numbers = runs_dir / ".numbers"
     try:
         numbers.mkdir(parents=True, exist_ok=True)
+        taken = [int(path.name) for path in numbers.iterdir() if path.name.isdigit()]
+        taken += [_number_of(path) or 0 for path in runs_dir.iterdir()]
+        number = max(taken, default=0) + 1
+        while True:
+            try:
+                (numbers / f"{number:05d}").touch(exist_ok=False)
+                break
+            except FileExistsError:
+                number += 1
+        path = runs_dir / f"{number:05d}-{command}"
+        path.mkdir()
     except OSError as error:
         raise RicError(
             f"Cannot make runs in {runs_dir}: {error.strerror}.",
             "Name a folder that can be written: --runs-dir DIR.",
         ) from None
-    taken = [int(path.name) for path in numbers.iterdir() if path.name.isdigit()]
-    number = max([*taken, *(_number_of(path) or 0 for path in runs_dir.iterdir())], default=0) + 1
-    while True:
-        try:
-            os.close(os.open(numbers / f"{number:05d}", os.O_CREAT | os.O_EXCL))
-        except FileExistsError:
-            number += 1
-            continue
-        path = runs_dir / f"{number:05d}-{command}"
-        path.mkdir()
-        return path
+    return path
 
 
 def _number_of(path: Path) -> int | None:
@@ -286,16 +353,21 @@ def read_record(path: Path) -> dict[str, Any]:
     """
     try:
         record = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        schema = record["schema"]
-    except FileNotFoundError:
+        schema = int(record["schema"])
+        whole = all(key in record for key in ("command", "status", "config", "started"))
+    except (FileNotFoundError, NotADirectoryError):
         raise RicError(f"{path} is no run: it has no run.json.") from None
-    except (json.JSONDecodeError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         raise RicError(f"{path}/run.json cannot be read: it is no run record.") from None
+    except OSError as error:
+        raise RicError(f"{path}/run.json cannot be read: {error.strerror}.") from None
     if schema > SCHEMA:
         raise RicError(
             f"{path} was written by a newer ric (schema {schema}; this one reads up to {SCHEMA}).",
             "Upgrade ric.",
         )
+    if not whole:
+        raise RicError(f"{path}/run.json cannot be read: it is no run record.")
     return record
 
 
@@ -314,18 +386,20 @@ def list_runs(runs_dir: Path) -> list[tuple[Path, dict[str, Any]]]:
 
 def parents_of(path: Path, record: Mapping[str, Any]) -> list[Path]:
     """List the runs that the run in `path` was made from."""
-    return [
-        Path(os.path.normpath(path / parent)) for parent in record.get("parents", [])
-    ]
+    return [Path(os.path.normpath(path / parent)) for parent in record.get("parents", [])]
 
 
-def status_of(record: Mapping[str, Any]) -> str:
-    """Give a run's status; `killed` when it says running and its process on this host is gone."""
-    process = record.get("process", {})
-    here = process.get("host") == process_identity()["host"]
-    if record["status"] == "running" and here and not is_alive(process):
-        return "killed"
-    return record["status"]
+def status_of(record: Mapping[str, Any], path: Path | None = None) -> str:
+    """Give a run's status; `killed` when it says running and nobody is at work on it.
+
+    Args:
+        record: Its run.json.
+        path: Its folder, whose heartbeats tell of processes on other hosts and of late joiners.
+    """
+    if record["status"] != "running" or is_alive(record.get("process", {})):
+        return record["status"]
+    others = Claims(path / "claims").at_work() if path is not None else []
+    return "running" if others else "killed"
 
 
 def find_run(reference: str, runs_dir: Path) -> Path | None:
@@ -342,7 +416,7 @@ def find_run(reference: str, runs_dir: Path) -> Path | None:
         raise RicError(
             f"No finished run of `ric {command}` in {runs_dir}.", "See which there are: ric runs ls"
         )
-    if reference.isdigit():
+    if reference.isdecimal():
         for path, _ in list_runs(runs_dir):
             if _number_of(path) == int(reference):
                 return path
@@ -368,7 +442,7 @@ def find_artifact(reference: str, artifact: str, runs_dir: Path) -> Path | None:
     if not (path / artifact).exists():
         raise RicError(
             f"{path} has no {artifact}: it is a run of `ric {record['command']}`, "
-            f"{status_of(record)}.",
+            f"{status_of(record, path)}.",
             "Name a finished run of the command that makes it.",
         )
     return path / artifact
@@ -376,5 +450,3 @@ def find_artifact(reference: str, artifact: str, runs_dir: Path) -> Path | None:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-

@@ -126,24 +126,28 @@ def build_tiny_family(folder: Path, *, texts: Iterable[str] = (), seed: int = 0)
 def _clip_tokenizer(words: list[str], max_length: int) -> CLIPTokenizer:
     # byte-level BPE as CLIP's. The end token is the last id, and so never 2, the id at which
     # transformers would pool the highest token instead.
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = sorted(byte_level.alphabet())
+    # The trainer numbers "x</w>" in an order that changes from run to run, and with it which of
+    # two equally frequent pairs is merged first. A character of its own stands for each instead.
+    ending = {character: chr(0xE000 + ord(character)) for character in alphabet}
+    pieces = [piece for word in words for piece, _ in byte_level.pre_tokenize_str(word)]
+    bpe = Tokenizer(models.BPE())
     bpe.train_from_iterator(
-        words,
+        [piece[:-1] + ending[piece[-1]] for piece in pieces],
         trainers.BpeTrainer(
             vocab_size=1500,
-            initial_alphabet=alphabet,
-            end_of_word_suffix="</w>",
+            initial_alphabet=[*alphabet, *ending.values()],
             show_progress=False,
         ),
     )
+    written = {mark: f"{character}</w>" for character, mark in ending.items()}
+    back = str.maketrans(written)
     model = json.loads(bpe.to_str())["model"]
-    vocab = model["vocab"]
-    endings = [f"{character}</w>" for character in alphabet]
-    for token in (*endings, "<|startoftext|>", "<|endoftext|>"):
-        vocab.setdefault(token, len(vocab))
-    merges = [tuple(merge) for merge in model["merges"]]
+    tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    vocab = {token.translate(back): index for index, token in enumerate(tokens)}
+    merges = [(left.translate(back), right.translate(back)) for left, right in model["merges"]]
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=max_length)
 
 

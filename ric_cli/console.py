@@ -8,25 +8,14 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as RichProgress
-from rich.text import Text
-
 from ric.progress import Progress, Silent, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rich.console import Console
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
     from rich.table import Table
 
     from ric.errors import RicError
@@ -36,20 +25,24 @@ PLAIN_EVERY = 10.0  # seconds between plain lines of one stage
 
 def talk() -> Console:
     """Give the console for people: stderr."""
-    return Console(stderr=True, highlight=False)
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def say(message: str) -> None:
     """Say a line to people."""
-    talk().print(escape(message), soft_wrap=True)
+    talk().print(message, soft_wrap=True)
 
 
 def show_error(error: RicError) -> None:
     """Show what went wrong in one line and the next step in another."""
     console = talk()
-    console.print(f"[bold red]Error:[/] {escape(error.message)}", soft_wrap=True)
+    console.print("Error:", style="bold red", end=" ")
+    console.print(error.message, soft_wrap=True)
     if error.hint:
-        console.print(f"[dim]Hint:[/] {escape(error.hint)}", soft_wrap=True)
+        console.print("Hint:", style="dim", end=" ")
+        console.print(error.hint, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -64,10 +57,11 @@ def print_line(text: str) -> None:
 
 def print_table(table: Table) -> None:
     """Print a table on stdout: as wide as the terminal, or as wide as it needs in a pipe."""
-    console = Console(highlight=False)
-    if not sys.stdout.isatty():
-        console = Console(highlight=False, width=200)
-    console.print(table)
+    from rich.console import Console
+
+    # in a pipe no line is too long, and a cropped cell would be lost
+    width = None if sys.stdout.isatty() else 10_000
+    Console(highlight=False, markup=False, emoji=False, width=width).print(table)
 
 
 def make_progress(*, quiet: bool) -> Progress:
@@ -77,38 +71,26 @@ def make_progress(*, quiet: bool) -> Progress:
     return Bars() if sys.stderr.isatty() else PlainLines()
 
 
-class _Rate(ProgressColumn):
-    """Units per second since this stage was opened, those of an earlier attempt left out."""
-
-    def render(self, task: Task) -> Text:
-        elapsed = task.finished_time or task.elapsed or 0
-        done = task.completed - task.fields["before"]
-        rate = done / elapsed if elapsed else 0
-        return Text(f"{rate:.1f} {task.fields['unit']}/s", style="dim")
-
-
 class Bars:
     """Rich bars on a terminal, with rate and time left."""
 
+    def __init__(self) -> None:
+        """Draw on one console, so that notes go above the bars and not into them."""
+        self._console = talk()
+
     def note(self, message: str) -> None:
         """Say one line above the bars."""
-        say(message)
+        self._console.print(message, soft_wrap=True)
 
     @contextmanager
     def stage(
         self, name: str, total: int | None = None, done: int = 0, unit: str = "steps"
     ) -> Iterator[Stage]:
         """Show one bar while the stage lasts; it stays, finished, above what follows."""
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            _Rate(),
-            TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[values]}"),
-        )
-        with RichProgress(*columns, console=talk()) as bars:
+        # 10 ms that `ric --help` need not pay
+        from ric_cli.bars import make_bars
+
+        with make_bars(self._console) as bars:
             task = bars.add_task(
                 name, total=total, completed=done, before=done, unit=unit, values=""
             )
@@ -116,7 +98,7 @@ class Bars:
 
 
 class _Bar:
-    def __init__(self, bars: RichProgress, task: Any) -> None:
+    def __init__(self, bars: RichProgress, task: TaskID) -> None:
         self.bars, self.task = bars, task
 
     def advance(self, count: int = 1, **values: float) -> None:

@@ -22,9 +22,7 @@ def data(
         typer.Option(help="A folder of photos; <name>_mask.* beside a photo is its mask."),
     ] = None,
     target: Annotated[Folder, typer.Option(help="A folder of their edits, by name.")] = None,
-    mask: Annotated[
-        Folder, typer.Option(help="A folder of masks, by name; white: edit.")
-    ] = None,
+    mask: Annotated[Folder, typer.Option(help="A folder of masks, by name; white: edit.")] = None,
     texts: Annotated[
         Folder, typer.Option(help="A CSV with a column id or file, and instruction, region_text…")
     ] = None,

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from ric.weights import size_in_words
 from ric_cli.console import print_json, print_table
 from ric_cli.weights import weight_rows, weight_table
 
@@ -16,8 +14,11 @@ def doctor(
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Report versions, device, disk, attention back-ends (each one run) and weights."""
+    from rich.table import Table
+
     from ric.device import attention_backends, pick_device
     from ric.environment import environment_report
+    from ric.weights import size_in_words
 
     device = pick_device("auto")
     report = environment_report()

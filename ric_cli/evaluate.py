@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from ric.config import EvalConfig, EvalText, FidKind, LpipsNet, Reference
 from ric_cli.console import print_table, say
@@ -58,6 +56,9 @@ def evaluate(
 
 def show_scores(rows: list[Scores], run: RunDir) -> None:
     """Print the six metrics as a table, the best editor in bold, then what each one means."""
+    from rich.table import Table
+    from rich.text import Text
+
     from ric.metrics.score_table import best, column_names
     from ric.metrics.scores import THE_SIX
 

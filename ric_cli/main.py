@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -68,14 +69,23 @@ def main() -> NoReturn:
         show_error(error)
         sys.exit(1)
     except Interrupted as stopped:
-        say(f"Stopped ({stopped}). What was made is kept; repeat the command with --run to go on.")
+        say(f"Stopped: {stopped}.")
         sys.exit(stopped.exit_code)
     except BrokenPipeError:
         # the reader of our output went away (ric runs ls | head)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or os.environ.get("RIC_DEBUG") == "1":
+            raise
+        place = f" ({error.filename})" if error.filename else ""
+        show_error(RicError(f"The disk is full{place}.", "Free some space; repeat the command."))
+        sys.exit(1)
     sys.exit(0)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
+    # a second one while we clean up ends it at once
+    for again in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(again, lambda number, frame: os._exit(128 + number))
     raise Interrupted(number)

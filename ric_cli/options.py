@@ -42,32 +42,46 @@ CheckpointEvery = Annotated[int, typer.Option(min=1, help="Steps between checkpo
 
 def _common_options(
     preset: Annotated[
-        Preset, typer.Option(help="paper: the paper's numbers; tiny: two CPU cores, no download.",
-                             rich_help_panel=COMMON)
+        Preset,
+        typer.Option(
+            help="paper: the paper's numbers; tiny: two CPU cores, no download.",
+            rich_help_panel=COMMON,
+        ),
     ] = CommandConfig.preset,
     config: Annotated[
-        Optional[Path], typer.Option(help="YAML of settings, or a run.json; flags win.",  # noqa: UP045
-                                     rich_help_panel=COMMON, dir_okay=False)
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            help="YAML of settings, or a run.json; flags win.",
+            rich_help_panel=COMMON,
+            dir_okay=False,
+        ),
     ] = None,
     run: Annotated[
-        Optional[Path], typer.Option(help="Write there; an unfinished run of the same settings "  # noqa: UP045
-                                     "is resumed.", rich_help_panel=COMMON)
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            help="Write there; an unfinished run of the same settings is resumed.",
+            rich_help_panel=COMMON,
+        ),
     ] = None,
     runs_dir: Annotated[
-        Path, typer.Option(help="Where numbered runs live.", envvar="RIC_RUNS_DIR",
-                           rich_help_panel=COMMON)
+        Path,
+        typer.Option(
+            help="Where numbered runs live.", envvar="RIC_RUNS_DIR", rich_help_panel=COMMON
+        ),
     ] = Path("runs"),
     split: Annotated[
         SplitName, typer.Option(help="Which samples.", rich_help_panel=COMMON)
     ] = CommandConfig.split,
     columns: Annotated[
-        Optional[str], typer.Option(help="Names of other data's columns: "  # noqa: UP045
-                                    "source=input_image,instruction=edit_prompt",
-                                    rich_help_panel=COMMON)
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="Names of other data's columns: source=input_image,instruction=edit_prompt",
+            rich_help_panel=COMMON,
+        ),
     ] = CommandConfig.columns,
     limit: Annotated[
-        Optional[int], typer.Option(min=1, help="At most this many samples.",  # noqa: UP045
-                                    rich_help_panel=COMMON)
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="At most this many samples.", rich_help_panel=COMMON),
     ] = CommandConfig.limit,
     seed: Annotated[
         int, typer.Option(help="Seeds every draw.", rich_help_panel=COMMON)
@@ -79,20 +93,27 @@ def _common_options(
         Dtype, typer.Option(help="What the networks compute in.", rich_help_panel=COMMON)
     ] = CommandConfig.dtype,
     weights: Annotated[
-        Optional[str], typer.Option(help="A folder looked in before the hub's cache.",  # noqa: UP045
-                                    rich_help_panel=COMMON)
+        Optional[str],  # noqa: UP045
+        typer.Option(help="A folder looked in before the hub's cache.", rich_help_panel=COMMON),
     ] = CommandConfig.weights,
     max_pixels: Annotated[
-        int, typer.Option(min=1, help="A larger picture is a failure row.",
-                          rich_help_panel=COMMON)
+        int, typer.Option(min=1, help="A larger picture is a failure row.", rich_help_panel=COMMON)
     ] = CommandConfig.max_pixels,
     ignore_signature: Annotated[
-        bool, typer.Option("--ignore-signature", help="Keep DALL-E's corner strip out of masks, "
-                           "losses and metrics.", rich_help_panel=COMMON)
+        bool,
+        typer.Option(
+            "--ignore-signature",
+            help="Keep DALL-E's corner strip out of masks, losses and metrics.",
+            rich_help_panel=COMMON,
+        ),
     ] = CommandConfig.ignore_signature,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the settings and what they cost; do nothing.",
-                           rich_help_panel=COMMON)
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Show the settings and what they cost; do nothing.",
+            rich_help_panel=COMMON,
+        ),
     ] = False,
     json: Annotated[
         bool, typer.Option("--json", help="One JSON object on stdout.", rich_help_panel=COMMON)
@@ -143,9 +164,7 @@ def config_from_flags(kind: type[ConfigT], ctx: typer.Context) -> ConfigT:
         RicError: the config file cannot be read or does not fit the command.
     """
     fields = {field for field in get_type_hints(kind) if field in ctx.params}
-    typed = {
-        name: ctx.params[name] for name in fields if not _left_alone(ctx, name)
-    }
+    typed = {name: ctx.params[name] for name in fields if not _left_alone(ctx, name)}
     if isinstance(edits := typed.get("edits"), list):
         typed["edits"] = tuple(edits)
     file = ctx.params.get("config")

@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from ric.errors import RicError
-from ric.run_dir import find_run, list_runs, parents_of, read_record, status_of
 from ric_cli.console import print_json, print_table, say
 
 app = typer.Typer(help="List runs and show one.", no_args_is_help=True)
@@ -20,6 +18,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.
 @app.command("ls")
 def ls(runs_dir: RunsDir = Path("runs"), json: AsJson = False) -> None:
     """List all runs, oldest first."""
+    # imports of 20 ms that `ric --help` need not pay, here and below
+    from rich.table import Table
+
+    from ric.run_dir import list_runs
+
     rows = [_row(path, record) for path, record in list_runs(runs_dir)]
     if json:
         print_json({"runs": rows})
@@ -43,12 +46,16 @@ def show(
     json: AsJson = False,
 ) -> None:
     """Show one run: settings, parents, versions, status."""
+    from rich.table import Table
+
+    from ric.run_dir import find_run, read_record, status_of
+
     path = find_run(run, runs_dir)
     if path is None:
         raise RicError(f"No run at {run!r}.", "See which there are: ric runs ls")
     record = read_record(path)
     if json:
-        print_json({"run": str(path), **record, "status": status_of(record)})
+        print_json({"run": str(path), **record, "status": status_of(record, path)})
         return
     table = Table(show_header=False, box=None)
     for key, value in _row(path, record).items():
@@ -63,10 +70,12 @@ def show(
 
 
 def _row(path: Path, record: dict[str, Any]) -> dict[str, Any]:
+    from ric.run_dir import parents_of, status_of
+
     return {
         "run": str(path),
         "command": record["command"],
-        "status": status_of(record),
+        "status": status_of(record, path),
         "started": record["started"],
         "data": record.get("data", {}).get("name", ""),
         "parents": [str(parent) for parent in parents_of(path, record)],

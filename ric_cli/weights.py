@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
-from rich.table import Table
 
 from ric.errors import RicError
 from ric_cli.console import make_progress, print_json, print_line, print_table, say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from ric.weights import Weight
 
 app = typer.Typer(help="List, get, check and convert pretrained weights.", no_args_is_help=True)
 Command = Annotated[
@@ -38,58 +44,90 @@ def get(
     name: Annotated[Optional[str], typer.Argument(help="An id of `ric weights ls`.")] = None,  # noqa: UP045
     command: Command = None,
     weights: Folder = None,
+    json: AsJson = False,
 ) -> None:
     """Download a weight, or all that a command may need."""
-    from ric.weights import find_weight, get_weights, weights_for
+    from ric.weights import find_weight, get_weights
 
-    chosen = [find_weight(name)] if name else weights_for(command or "")
-    if not chosen or chosen == [None]:
-        raise RicError(
-            f"No weight {name or command!r} in the table.", "See which there are: ric weights ls"
-        )
-    progress = make_progress(quiet=False)
-    for weight in chosen:
-        if weight is not None and weight.kind != "embedded":
-            print_line(str(get_weights(weight, progress, weights_dir=weights)))
+    if (name is None) == (command is None):
+        raise typer.BadParameter("Name one weight, or what needs them: --for COMMAND.")
+    weight = find_weight(name) if name else None
+    if name and weight is None:
+        raise RicError(f"No weight {name!r} in the table.", "See which there are: ric weights ls")
+    progress = make_progress(quiet=json)
+    places = {}
+    for chosen in [weight] if weight else _weights_of(command):
+        if chosen.kind == "embedded":
+            say(f"{chosen.id} comes with ric: there is nothing to get.")
+            continue
+        places[chosen.id] = str(get_weights(chosen, progress, weights_dir=weights))
+        if not json:
+            print_line(places[chosen.id])
+    if json:
+        print_json({"places": places})
 
 
 @app.command("check")
-def check(command: Command = None, weights: Folder = None) -> None:
+def check(command: Command = None, weights: Folder = None, json: AsJson = False) -> None:
     """Check that the weights on this machine are whole."""
-    from ric.weights import WEIGHTS, check_weights, is_present, weights_for
+    from ric.weights import check_weights, is_present
 
-    broken = 0
-    for weight in weights_for(command) if command else WEIGHTS:
+    found = {}
+    for weight in _weights_of(command):
         path = None if weight.kind == "embedded" else is_present(weight, weights)
-        if path is None:
-            continue
-        problems = check_weights(path)
-        broken += bool(problems)
-        print_line(f"{weight.id}: {'; '.join(problems) or 'whole'}")
+        if path is not None:
+            found[weight.id] = check_weights(path)
+            if not json:
+                print_line(f"{weight.id}: {'; '.join(found[weight.id]) or 'whole'}")
+    if json:
+        print_json({"problems": found})
+    elif not found:
+        say("None of these weights is on this machine.")
+    broken = [name for name, problems in found.items() if problems]
     if broken:
-        raise RicError(f"{broken} weights are broken.", "Get them again: ric weights get ID")
+        raise RicError(
+            f"{len(broken)} of {len(found)} weights are broken: {', '.join(broken)}.",
+            "Get them again: ric weights get ID",
+        )
 
 
 @app.command("convert")
 def convert(
     file: Annotated[Path, typer.Argument(help="A .ckpt, .bin, .pt or .pth file.")],
     out: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
+    json: AsJson = False,
 ) -> None:
     """Keep only the tensors of a pickle checkpoint; nothing in it is run."""
     from ric.convert import convert_to_safetensors
 
     report = convert_to_safetensors(file, out)
     dropped = len(report.dropped_globals) + len(report.dropped_values)
+    if json:
+        print_json({"file": str(out), "tensors": report.tensors, "dropped": dropped})
+        return
     say(f"{report.tensors} tensors kept, {dropped} other things dropped.")
     print_line(str(out))
 
 
+def _weights_of(command: str | None) -> Sequence[Weight]:
+    """List the weights that a command may need; all of them when none is named."""
+    from ric.weights import WEIGHTS, weights_for
+
+    if command is None:
+        return WEIGHTS
+    chosen = weights_for(command)
+    if not chosen:
+        known = sorted({name for weight in WEIGHTS for name in weight.commands})
+        raise RicError(f"No weight is needed by {command!r}.", f"Try one of: {', '.join(known)}.")
+    return chosen
+
+
 def weight_rows(command: str | None, weights: Path | None) -> list[dict[str, Any]]:
     """Give the table of weights as JSON-ready rows."""
-    from ric.weights import WEIGHTS, is_present, weights_for
+    from ric.weights import is_present
 
     rows = []
-    for weight in weights_for(command) if command else WEIGHTS:
+    for weight in _weights_of(command):
         place = is_present(weight, weights)
         rows.append(
             {
@@ -109,9 +147,12 @@ def weight_rows(command: str | None, weights: Path | None) -> list[dict[str, Any
 
 def weight_table(rows: list[dict[str, Any]]) -> Table:
     """Lay the rows out for people."""
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table("id", "revision", "size", "licence and conditions", "needed by", "here")
     for row in rows:
-        here = "[green]present[/]" if row["present"] else "missing"
+        here = Text("present", style="green") if row["present"] else Text("missing")
         table.add_row(
             row["id"], row["revision"][:8], row["size"], f"{row['licence']}. {row['conditions']}",
             ", ".join(row["commands"]), here,

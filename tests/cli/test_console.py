@@ -1,0 +1,110 @@
+"""What people see: bars on a terminal, plain lines elsewhere, and never markup for text."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+
+from rich.table import Table
+
+import ric_cli.console
+from ric.errors import RicError
+from ric.progress import Silent
+from ric_cli.console import PlainLines, make_progress, print_table, say, show_error
+
+STAGE = """
+import time
+from ric_cli.console import make_progress
+progress = make_progress(quiet=False)
+with progress.stage("training [a]", total=200, done=100) as stage:
+    for step in range(100):
+        time.sleep(0.005)
+        stage.advance(loss=1 / (step + 1))
+        if step == 50:
+            progress.note("half of it")
+"""
+
+
+def on_a_terminal(script: str) -> str:
+    """Run a script with a pseudo-terminal as its stderr; return what it wrote there."""
+    master, slave = pty.openpty()
+    environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "CI")}
+    words = [sys.executable, "-c", script]
+    environment |= {"TERM": "xterm", "COLUMNS": "120"}
+    with subprocess.Popen(words, stderr=slave, stdout=slave, env=environment) as process:
+        os.close(slave)
+        written = b""
+        while True:
+            try:
+                written += os.read(master, 4096)
+            except OSError:
+                # the other end is closed
+                break
+    os.close(master)
+    assert process.returncode == 0
+    return written.decode()
+
+
+def test_a_terminal_gets_a_bar_with_count_rate_time_left_and_values():
+    written = on_a_terminal(STAGE)
+    assert "\x1b[" in written
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written).replace("\r", "\n")
+    last = plain.rstrip().splitlines()[-1]
+    assert re.search(r"training \[a\] .* 200/200 [\d.]+ steps/s 0:00:00 loss 0\.01", last)
+    # the hundred steps of an earlier attempt are not counted as speed
+    rate = float(re.search(r"([\d.]+) steps/s", last)[1])
+    assert rate < 100 / 0.5
+    assert "half of it" in [line.strip() for line in plain.splitlines()]
+
+
+def test_elsewhere_a_stage_is_a_line_without_control_characters(capsys):
+    progress = make_progress(quiet=False)
+    assert isinstance(progress, PlainLines)
+    with progress.stage("training", total=4, done=2) as stage:
+        stage.advance(loss=0.5)
+        stage.advance(loss=0.25)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"training: 4/4 steps, [\d.]+/s, loss 0\.25\n", err)
+
+
+def test_a_long_stage_says_a_line_now_and_then_with_the_time_left(capsys, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(ric_cli.console.time, "monotonic", lambda: clock[0])
+    with PlainLines().stage("training", total=1000) as stage:
+        for _ in range(25):
+            clock[0] += 1.0
+            stage.advance()
+    assert capsys.readouterr().err.splitlines() == [
+        "training: 10/1000 steps, 1.0/s, 16:30 left",
+        "training: 20/1000 steps, 1.0/s, 16:20 left",
+        "training: 25/1000 steps, 1.0/s, 16:15 left",
+    ]
+
+
+def test_quiet_is_silent(capsys):
+    progress = make_progress(quiet=True)
+    assert isinstance(progress, Silent)
+    progress.note("x")
+    with progress.stage("training") as stage:
+        stage.advance(loss=1.0)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_text_is_never_taken_for_markup_and_lines_are_not_broken(capsys):
+    text = "[red]photos[old][/] :dog: " + "x" * 300
+    say(text)
+    show_error(RicError(text, "see [b]"))
+    assert capsys.readouterr().err == f"{text}\nError: {text}\nHint: see [b]\n"
+
+
+def test_a_table_in_a_pipe_keeps_every_cell_whole(capsys):
+    table = Table("what", "is")
+    table.add_row("[red]", "x" * 500)
+    print_table(table)
+    out = capsys.readouterr().out
+    assert "x" * 500 in out
+    assert "[red]" in out

@@ -1,0 +1,130 @@
+"""One command over DATA, start to end: what it prints, where, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+import ric.describers.from_dataset
+from ric.interrupt import Interrupted
+from ric.run_dir import read_record
+
+DESCRIBE = ("describe", "my edits", "--preset", "tiny")
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def test_json_is_one_object_on_stdout_that_names_the_run(ric, data, tmp_path):
+    said = ric(*DESCRIBE, "--json")
+    # one sample has no paragraph
+    assert said.code == 3
+    assert json.loads(said.out) == {
+        "command": "describe",
+        "run": "runs/00001-describe",
+        "status": "done",
+        "result": "runs/00001-describe/descriptions.jsonl",
+        "failures": 1,
+    }
+    rows = (tmp_path / "runs/00001-describe/descriptions.jsonl").read_text().splitlines()
+    assert [json.loads(row)["scene_text"] for row in rows] == ["scene 0", "scene 2"]
+
+
+def test_some_failed_samples_are_3_and_are_listed(ric, data, tmp_path):
+    said = ric(*DESCRIBE)
+    assert said.code == 3
+    assert said.out == "runs/00001-describe/descriptions.jsonl\n"
+    assert re.search(r"^  1, texts: ", said.err, re.MULTILINE)
+    assert "1 failed; all are listed in runs/00001-describe/failures.jsonl" in said.err
+    (row,) = (tmp_path / "runs/00001-describe/failures.jsonl").read_text().splitlines()
+    assert json.loads(row)["id"] == "1"
+
+
+def test_all_samples_done_is_0_and_the_next_step_can_be_pasted(ric, data):
+    said = ric(*DESCRIBE, "--limit", "1")
+    assert said.code == 0
+    assert "Next: ric fit-blip 'my edits' --descriptions runs/00001-describe\n" in said.err
+
+
+def test_talk_goes_to_stderr_in_plain_characters(ric, data):
+    said = ric(*DESCRIBE)
+    assert re.search(r"describing: 2 samples, [\d.]+/s", said.err)
+    assert not CONTROL.search(said.err)
+    assert not CONTROL.search(said.out)
+
+
+def test_quiet_says_nothing_but_the_result(ric, data):
+    said = ric(*DESCRIBE, "--limit", "1", "--quiet")
+    assert said.err == ""
+    assert said.out == "runs/00001-describe/descriptions.jsonl\n"
+
+
+def test_a_finished_run_says_so_and_does_nothing(ric, data, tmp_path):
+    ric(*DESCRIBE, "--limit", "1", "--run", "mine")
+    before = (tmp_path / "mine/run.json").read_bytes()
+    said = ric(*DESCRIBE, "--limit", "1", "--run", "mine")
+    assert said.code == 0
+    assert said.out == "mine\n"
+    assert "mine is finished already; nothing was left to do.\n" in said.err
+    assert (tmp_path / "mine/run.json").read_bytes() == before
+    said = ric(*DESCRIBE, "--limit", "1", "--run", "mine", "--json")
+    assert json.loads(said.out)["status"] == "done"
+
+
+def test_other_settings_on_a_run_are_1_and_listed(ric, data):
+    ric(*DESCRIBE, "--limit", "1", "--run", "mine")
+    said = ric(*DESCRIBE, "--limit", "2", "--run", "mine")
+    assert said.code == 1
+    assert "mine was started with other settings: limit: 1 there, 2 now." in said.err
+
+
+def test_an_interrupted_command_says_how_to_go_on_and_does(ric, data, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        described = ric_describer()
+        plain = described.describe
+
+        def stop_at_2(self: object, sample) -> str:
+            if sample.id == "2":
+                raise Interrupted(2)
+            return plain(self, sample)
+
+        patched.setattr(described, "describe", stop_at_2)
+        said = ric(*DESCRIBE)
+    assert said.code == 130
+    assert said.err.endswith(
+        "What was made is kept. To go on, repeat the command with --run runs/00001-describe\n"
+        "Stopped: interrupted by SIGINT.\n"
+    )
+    path = tmp_path / "runs/00001-describe"
+    assert read_record(path)["status"] == "interrupted"
+    said = ric(*DESCRIBE, "--run", "runs/00001-describe", "--json")
+    assert (said.code, json.loads(said.out)["failures"]) == (3, 1)
+    rows = [json.loads(row) for row in (path / "descriptions.jsonl").read_text().splitlines()]
+    assert sorted(row["id"] for row in rows) == ["0", "2"]
+
+
+def ric_describer() -> type:
+    """The describer that `--preset tiny` uses."""
+    module = ric.describers.from_dataset
+    return next(
+        thing
+        for thing in vars(module).values()
+        if isinstance(thing, type) and thing.__module__ == module.__name__
+    )
+
+
+@pytest.mark.parametrize("command", ["describe", "fit-clip", "fit-blip", "train-unet", "edit"])
+def test_a_dry_run_shows_settings_data_models_and_cost_and_makes_no_run(
+    ric, data, tmp_path, command
+):
+    said = ric(command, data, "--preset", "tiny", "--split", "all", "--dry-run", "--json")
+    assert said.code == 0
+    plan = json.loads(said.out)
+    assert plan.keys() == {"settings", "data", "models", "cost"}
+    assert plan["settings"]["preset"] == "tiny"
+    assert plan["data"] == {"samples": 3, "split": "all"}
+    assert not (tmp_path / "runs").exists()
+    lines = ric(command, data, "--preset", "tiny", "--dry-run").out.splitlines()
+    assert [line for line in lines if not line.startswith(" ")] == [
+        "settings:", "data:", "models:", "cost:",
+    ]  # fmt: skip

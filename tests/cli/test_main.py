@@ -1,0 +1,117 @@
+"""The error boundary: exit codes, one line and a hint, no traceback; completion."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import ric_cli.main
+from ric.interrupt import Interrupted
+
+
+def test_help_is_0_and_lists_the_commands_in_the_methods_order(ric):
+    said = ric("--help")
+    assert said.code == 0
+    order = ["describe", "fit-clip", "fit-blip", "train-unet", "edit", "eval", "doctor", "weights"]
+    places = [said.out.index(f" {name} ") for name in order]
+    assert places == sorted(places)
+
+
+def test_an_error_is_1_with_a_line_and_a_hint_and_no_traceback(ric):
+    said = ric("describe", "no-such-folder", "--preset", "tiny")
+    assert said.code == 1
+    assert said.out == ""
+    error, hint = said.err.splitlines()
+    assert error.startswith("Error: ")
+    assert "no-such-folder" in error
+    assert hint.startswith("Hint: ")
+
+
+def test_ric_debug_shows_the_traceback(monkeypatch, tmp_path):
+    words = [sys.executable, "-m", "ric_cli", "runs", "show", "7"]
+    done = subprocess.run(
+        words, cwd=tmp_path, env=os.environ | {"RIC_DEBUG": "1"}, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "Traceback (most recent call last)" in done.stderr
+    assert "RicError: No run 7 in runs." in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["fit-clip"], "Missing argument 'DATA'"),
+        (["edit", "x", "--steps", "0"], "greater than or equal to 1"),
+        (["edit", "x", "--steps", "ten"], "valid integer"),
+        (["edit", "x", "--dtype", "fp16"], "'fp16' is not one of 'bf16', 'fp32'"),
+        (["edit", "x", "--no-such-flag"], "No such option: --no-such-flag"),
+        (["paint"], "No such command 'paint'"),
+        (["weights", "get"], "Name one weight, or what needs them: --for COMMAND."),
+        (["weights", "get", "tiny", "--for", "edit"], "Name one weight, or what needs them"),
+    ],
+)
+def test_wrong_usage_is_2_and_says_what_is_wrong(ric, words, complaint):
+    said = ric(*words)
+    assert said.code == 2
+    assert said.out == ""
+    assert complaint in " ".join(said.err.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_being_stopped_is_130_or_143(ric, monkeypatch, number, code):
+    def stopped() -> None:
+        raise Interrupted(number)
+
+    monkeypatch.setattr(ric_cli.main, "app", stopped)
+    said = ric("describe")
+    assert (said.code, said.out) == (code, "")
+    assert said.err == f"Stopped: interrupted by {number.name}.\n"
+
+
+def test_a_signal_outside_a_loop_stops_the_command(ric, monkeypatch):
+    monkeypatch.setattr(ric_cli.main, "app", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert ric("describe").code == 143
+
+
+def test_a_full_disk_is_1_and_said(ric, monkeypatch):
+    def full() -> None:
+        raise OSError(28, "No space left on device", "runs/00001-edit/run.json")
+
+    monkeypatch.setattr(ric_cli.main, "app", full)
+    said = ric("edit")
+    assert said.code == 1
+    assert said.err == (
+        "Error: The disk is full (runs/00001-edit/run.json).\n"
+        "Hint: Free some space; repeat the command.\n"
+    )
+
+
+def test_a_reader_that_goes_away_is_no_traceback(tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = [sys.executable, "-m", "ric_cli", "weights", "ls"]
+    done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("shell", "typed"),
+    [
+        ("bash", {"COMP_WORDS": "ric f", "COMP_CWORD": "1"}),
+        ("zsh", {"_TYPER_COMPLETE_ARGS": "ric f"}),
+        ("fish", {"_TYPER_COMPLETE_ARGS": "ric f", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}),
+    ],
+)
+def test_shells_complete_the_commands(shell, typed):
+    script = "import sys; sys.argv[0] = 'ric'; from ric_cli.main import main; main()"
+    asked = os.environ | typed | {"_RIC_COMPLETE": f"complete_{shell}"}
+    done = subprocess.run([sys.executable, "-c", script], env=asked, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "fit-clip" in done.stdout
+    assert "fit-blip" in done.stdout
+    assert "describe" not in done.stdout

@@ -1,0 +1,49 @@
+"""`ric --help` is quick because it imports nothing heavy; benchmarks/startup.py has the times."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = (
+    "torch", "transformers", "diffusers", "numpy", "PIL", "datasets", "huggingface_hub", "yaml",
+    "rich.progress", "ric.run_dir", "ric.weights", "ric.environment", "ric.data",
+)  # fmt: skip
+SCRIPT = """
+import json, sys
+sys.argv = ["ric", *sys.argv[1:]]
+from ric_cli.main import main
+try:
+    main()
+except SystemExit as left:
+    print(json.dumps([left.code, sorted(sys.modules)]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--help"], 0),
+        (["train-unet", "--help"], 0),
+        (["fit-clip"], 2),
+        (["edit", "x", "--steps", "ten"], 2),
+        (["no-such-command"], 2),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_help_and_usage_errors_import_nothing_heavy(words, code):
+    done = subprocess.run([sys.executable, "-c", SCRIPT, *words], capture_output=True, text=True)
+    left, modules = json.loads(done.stdout.splitlines()[-1])
+    assert left == code
+    assert [name for name in HEAVY if name in modules] == []
+
+
+@pytest.mark.parametrize("words", [["runs", "ls"], ["weights", "ls"], ["describe", "nowhere"]])
+def test_what_needs_no_network_of_ours_imports_no_torch(words, tmp_path):
+    command = [sys.executable, "-c", SCRIPT, *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    _, modules = json.loads(done.stdout.splitlines()[-1])
+    assert [name for name in ("torch", "transformers", "diffusers") if name in modules] == []

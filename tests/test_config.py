@@ -1,0 +1,184 @@
+"""Settings: defaults, preset, config file, flags; the later one wins."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+
+from ric.config import (
+    AT_LEAST,
+    TINY,
+    CommandConfig,
+    DescribeConfig,
+    EditConfig,
+    EvalConfig,
+    FitBlipConfig,
+    FitClipConfig,
+    TrainUnetConfig,
+    as_dict,
+    load_config_file,
+    resolve_config,
+)
+from ric.errors import RicError
+
+ALL = [
+    CommandConfig, DescribeConfig, FitClipConfig, FitBlipConfig, TrainUnetConfig, EditConfig,
+    EvalConfig,
+]  # fmt: skip
+
+
+def test_a_flag_wins_over_the_file_the_file_over_the_preset_the_preset_over_the_default():
+    def lr_and_size(**how):
+        config = resolve_config(FitClipConfig, how.pop("flags", {}), **how)
+        return config.fusion_lr, config.image_size, config.batch_size, config.joint_lr
+
+    tiny = {"preset": "tiny"}
+    assert lr_and_size() == (1e-4, 512, 64, 1e-5)
+    assert lr_and_size(flags=tiny) == (1e-3, 64, 16, 1e-4)
+    file = {"image_size": 96, "batch_size": 4}
+    assert lr_and_size(flags=tiny, from_file=file) == (1e-3, 96, 4, 1e-4)
+    both = tiny | {"batch_size": 2}
+    assert lr_and_size(flags=both, from_file=file) == (1e-3, 96, 2, 1e-4)
+
+
+def test_a_preset_named_in_the_file_counts_unless_a_flag_names_another():
+    assert resolve_config(EditConfig, {}, from_file={"preset": "tiny"}).steps == 10
+    flags = {"preset": "paper"}
+    assert resolve_config(EditConfig, flags, from_file={"preset": "tiny"}).steps == 100
+
+
+@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("preset", ["paper", "tiny"])
+def test_every_field_goes_through_json_and_comes_back(kind, preset):
+    config = resolve_config(kind, {"preset": preset})
+    changed = {
+        field.name: value
+        for field in dataclasses.fields(kind)
+        if (value := other_value(getattr(config, field.name))) is not None
+    }
+    changed |= {"edits": ("A=1", "B=2")} if kind is EvalConfig else {}
+    for one in (config, dataclasses.replace(config, **changed)):
+        saved = json.loads(json.dumps(as_dict(one)))
+        assert list(saved) == [field.name for field in dataclasses.fields(kind)]
+        assert resolve_config(kind, {}, from_file=saved) == one
+
+
+def other_value(value: object) -> object:
+    """Another value of the same type, where any will do (a choice is left as it is)."""
+    if isinstance(value, bool):
+        return not value
+    return value + 1 if isinstance(value, (int, float)) else None
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_the_tiny_preset_sets_only_fields_that_exist_and_differ(kind):
+    fields = {field.name: field.default for field in dataclasses.fields(kind)}
+    for name, value in TINY[kind].items():
+        assert name in fields
+        assert value != fields[name], f"{name} is the default anyway"
+
+
+def test_bounds_are_of_fields_that_exist():
+    fields = {field.name for kind in ALL for field in dataclasses.fields(kind)}
+    assert AT_LEAST.keys() <= fields
+
+
+def test_an_unknown_key_is_named_with_the_known_ones():
+    with pytest.raises(RicError) as raised:
+        resolve_config(EditConfig, {}, from_file={"stepz": 5})
+    assert raised.value.message == "The config file sets 'stepz', which EditConfig does not have."
+    assert "steps" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("steps", "ten", "steps is 'ten', which is no whole number."),
+        ("steps", 1.5, "steps is 1.5, which is no whole number."),
+        ("steps", True, "steps is True, which is no whole number."),
+        ("steps", None, "steps is None, which is no whole number."),
+        ("steps", 0, "steps is 0; it is at least 1."),
+        ("limit", "ten", "limit is 'ten', which is no whole number."),
+        ("limit", 0, "limit is 0; it is at least 1."),
+        ("guidance", "much", "guidance is 'much', which is no number."),
+        ("guidance", True, "guidance is True, which is no number."),
+        ("guidance", [1], "guidance is [1], which is no number."),
+        ("guidance", None, "guidance is None, which is no number."),
+        ("allow_overlap", "yes", "allow_overlap is 'yes', which is no yes or no (true, false)."),
+        ("allow_overlap", 1, "allow_overlap is 1, which is no yes or no (true, false)."),
+        ("unet", 5, "unet is 5, which is no text."),
+        ("columns", ["a"], "columns is ['a'], which is no text."),
+        ("dtype", "fp16", "dtype is 'fp16'."),
+        ("dtype", ["bf16"], "dtype is ['bf16']."),
+        ("preset", "huge", "preset is 'huge'."),
+    ],
+)
+def test_a_wrong_value_is_named(key, value, words):
+    with pytest.raises(RicError) as raised:
+        resolve_config(EditConfig, {}, from_file={key: value})
+    assert raised.value.message == words
+
+
+def test_a_bad_choice_lists_the_choices():
+    with pytest.raises(RicError) as raised:
+        resolve_config(EvalConfig, {}, from_file={"fid": "legacy"})
+    assert raised.value.hint == "Choose one of: clean, torch-fidelity, pytorch-fid."
+
+
+@pytest.mark.parametrize("value", ["mine", [1], {"a": 1}])
+def test_a_list_of_texts_is_one(value):
+    with pytest.raises(RicError, match="which is no list of texts"):
+        resolve_config(EvalConfig, {}, from_file={"edits": value})
+
+
+def test_yaml_reads_a_number_with_an_exponent_and_a_whole_one_as_floats(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("lr: 1e-4\nweight_decay: 0\nregion_clip: null\nregion_loss: false\n")
+    assert isinstance(load_config_file(file)["lr"], str)
+    config = resolve_config(TrainUnetConfig, {}, from_file=load_config_file(file))
+    assert (config.lr, config.weight_decay) == (1e-4, 0.0)
+    assert isinstance(config.weight_decay, float)
+    assert config.region_clip is None
+    assert config.region_loss is False
+
+
+def test_a_run_json_is_a_config_file(tmp_path):
+    before = resolve_config(EvalConfig, {"edits": ["A=1"], "batch_size": 3, "data": "d"})
+    record = {"schema": 1, "command": "eval", "config": as_dict(before)}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    from_file = load_config_file(tmp_path / "run.json")
+    assert resolve_config(EvalConfig, {}, from_file=from_file) == before
+    assert resolve_config(EvalConfig, {"batch_size": 5}, from_file=from_file).batch_size == 5
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "holds no mapping of fields to values."),
+        (b"- 1\n", "holds no mapping of fields to values."),
+        (b"a: [", "is neither YAML nor JSON: while parsing"),
+        (b"\xff\xfe\x00\x81", "is neither YAML nor JSON"),
+    ],
+)
+def test_a_config_file_that_cannot_be_read_says_why(tmp_path, content, words):
+    file = tmp_path / "mine.yaml"
+    file.write_bytes(content)
+    with pytest.raises(RicError) as raised:
+        load_config_file(file)
+    assert raised.value.message.startswith(f"The config file {file} ")
+    assert words in raised.value.message
+
+
+def test_a_config_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(RicError, match=r"Cannot read the config file .*x\.yaml: No such file"):
+        load_config_file(tmp_path / "x.yaml")
+
+
+def test_the_config_imports_nothing_heavy():
+    script = "import sys, ric.config; print(*{'torch', 'yaml', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "\n"

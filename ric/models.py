@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ric.run_dir import find_artifact
+from ric.run_record import find_artifact
 from ric.weights import resolve_weights, revision_of
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from ric.config import (
     as_dict,
 )
 from ric.errors import RicError
-from ric.run_dir import find_artifact, find_run
+from ric.run_record import find_artifact, find_run
 from ric.weights import check_weights, find_weight, is_present, resolve_weights, size_in_words
 
 if TYPE_CHECKING:

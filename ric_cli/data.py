@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from ric.config import CommandConfig, SplitName
-from ric.errors import RicError
+from ric.errors import RicError, SampleError
 from ric_cli.console import make_progress, print_json, print_line, say
 from ric_cli.job import SOME_FAILED
 
@@ -55,7 +55,7 @@ def data(
             "Such as: ric data my-edits --source photos --target edited --texts texts.csv",
         )
     progress = make_progress(quiet=quiet)
-    lost = []
+    lost: list[SampleError] = []
     if source is not None:
         report = make_folder(
             out, source=source, target=target, mask=mask, texts=texts, max_pixels=max_pixels,

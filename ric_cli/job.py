@@ -81,7 +81,7 @@ class Job(Generic[ConfigT]):
             The recipe's result; None when the run was finished before.
 
         Raises:
-            typer.Exit: 3 when some samples failed.
+            typer.Exit: 3 when some samples failed or some metrics' weights are missing.
         """
         # its imports take 20 ms, which `ric --help` need not pay
         from ric.run_dir import open_run
@@ -99,8 +99,6 @@ class Job(Generic[ConfigT]):
             return None
         try:
             with run:
-                if self.config.preset == "tiny":
-                    progress.note(UNTRAINED)
                 result = recipe(self.config, run, progress)
         except Interrupted:
             say(f"What was made is kept. To go on, repeat the command with --run {run.path}")
@@ -124,6 +122,7 @@ class Job(Generic[ConfigT]):
                     "status": run.record["status"],
                     "result": str(result) if isinstance(result, Path) else None,
                     "failures": len(failures),
+                    "unavailable": run.record.get("unavailable", []),
                 }
             )
         elif run.record["status"] == "running":
@@ -140,11 +139,15 @@ class Job(Generic[ConfigT]):
             for row in failures[:5]:
                 say(f"  {row['id']}, {row['stage']}: {row['reason']}")
             say(f"{len(failures)} failed; all are listed in {run.path / 'failures.jsonl'}")
+        weights = run.record.get("weights", {}).values()
+        if not self.quiet and any(weight["id"] == "tiny" for weight in weights):
+            say(UNTRAINED)
         if next_step and not (self.json or self.quiet):
+            next_step += " --preset tiny" if self.config.preset == "tiny" else ""
             for name, value in (("{data}", self.config.data), ("{run}", str(run.path))):
                 next_step = next_step.replace(name, shlex.quote(value))
             say(f"Next: {next_step}")
-        if failures:
+        if failures or run.record.get("unavailable"):
             raise typer.Exit(SOME_FAILED)
 
 

@@ -18,7 +18,8 @@ from ric.config import TrainUnetConfig, as_dict, resolve_config
 from ric.data.images import open_image
 from ric.errors import RicError
 from ric.recipes.train_unet import train_unet
-from ric.run_dir import open_run, read_record
+from ric.run_dir import open_run
+from ric.run_record import read_record
 from ric_cli.main import main
 
 

@@ -16,12 +16,12 @@ import pytest
 from ric.claims import process_identity
 from ric.errors import RicError, SampleError
 from ric.interrupt import Interrupted
-from ric.run_dir import (
+from ric.run_dir import open_run
+from ric.run_record import (
     SCHEMA,
     find_artifact,
     find_run,
     list_runs,
-    open_run,
     parents_of,
     read_record,
     status_of,

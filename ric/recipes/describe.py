@@ -42,7 +42,7 @@ def describe(config: DescribeConfig, run: RunDir, progress: Progress | None = No
         progress.stage("describing", done=len(done), unit="samples") as stage,
     ):
         sample = None
-        for sample in read_samples(config, run):
+        for sample in read_samples(config, run, need_instruction=config.describer == "chat"):
             stop.raise_if_set()
             if sample.id in done or not run.claims.take(sample.id):
                 continue

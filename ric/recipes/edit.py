@@ -16,7 +16,7 @@ from ric.recipes.examples import read_samples
 from ric.recipes.overlap import groups_of, refuse_overlap, trained_groups
 from ric.recipes.photos import find_photos
 from ric.rows import writer_name
-from ric.run_dir import parents_of
+from ric.run_record import parents_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -68,6 +68,8 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
         else _dataset_requests(config, run, is_ours)
     )
     total = len(photos) if photos else None
+    if photos:
+        run.note(data={"name": config.data, "fingerprint": None})
     with (
         stop_between_steps() as stop,
         progress.stage("editing", total=total, done=len(done), unit="images") as stage,
@@ -110,7 +112,7 @@ def _dataset_requests(
 ) -> Iterator[EditRequest]:
     """Open a dataset's sources one by one; unreadable ones become failures."""
     sample = None
-    for sample in read_samples(config, run):
+    for sample in read_samples(config, run, need_instruction=config.instruction is None):
         if not is_ours(sample.id):
             continue
         try:

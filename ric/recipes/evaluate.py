@@ -36,7 +36,7 @@ from ric.progress import Progress, Silent
 from ric.recipes.examples import read_samples
 from ric.recipes.overlap import groups_of, refuse_overlap, trained_groups
 from ric.rows import write_atomically
-from ric.run_dir import find_run, read_record
+from ric.run_record import find_run, read_record
 from ric.weights import resolve_weights
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
     if not config.allow_overlap:
         _refuse_trained_on(config, edited)
     judges = load_judges(config, run, pick_device(config.device))
+    lacking = [name for name, judge in vars(judges).items() if isinstance(judge, Unavailable)]
+    run.note(unavailable=lacking)
     suites = {
         item.label: MetricSuite(
             judges, label=item.label, reference=config.reference, seed=config.seed
@@ -98,7 +100,7 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
     seen, matched = 0, Counter[str]()
     batch: list[tuple[Pair, dict[str, Image.Image]]] = []
     with stop_between_steps() as stop, progress.stage("scoring", unit="samples") as stage:
-        for sample in read_samples(config, run):
+        for sample in read_samples(config, run, need_instruction=False):
             stop.raise_if_set()
             try:
                 batch.append(_pairs(sample, edited, config, run))

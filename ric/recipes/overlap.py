@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ric.data.sample import load_samples
 from ric.errors import RicError, SampleError
 from ric.rows import read_rows
-from ric.run_dir import parents_of, read_record
+from ric.run_record import parents_of, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -46,6 +46,7 @@ def groups_of(config: CommandConfig) -> Iterator[str]:
         limit=config.limit,
         columns=config.columns,
         max_pixels=config.max_pixels,
+        need_instruction=False,
         on_failure=lambda error: None,
     )
     for sample in samples:

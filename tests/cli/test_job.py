@@ -9,7 +9,7 @@ import pytest
 
 import ric.describers.from_dataset
 from ric.interrupt import Interrupted
-from ric.run_dir import read_record
+from ric.run_record import read_record
 
 DESCRIBE = ("describe", "my edits", "--preset", "tiny")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -25,6 +25,7 @@ def test_json_is_one_object_on_stdout_that_names_the_run(ric, data, tmp_path):
         "status": "done",
         "result": "runs/00001-describe/descriptions.jsonl",
         "failures": 1,
+        "unavailable": [],
     }
     rows = (tmp_path / "runs/00001-describe/descriptions.jsonl").read_text().splitlines()
     assert [json.loads(row)["scene_text"] for row in rows] == ["scene 0", "scene 2"]
@@ -43,7 +44,7 @@ def test_some_failed_samples_are_3_and_are_listed(ric, data, tmp_path):
 def test_all_samples_done_is_0_and_the_next_step_can_be_pasted(ric, data):
     said = ric(*DESCRIBE, "--limit", "1")
     assert said.code == 0
-    assert "Next: ric fit-blip 'my edits' --descriptions runs/00001-describe\n" in said.err
+    assert "Next: ric fit-blip 'my edits' --descriptions runs/00001-describe --preset tiny\n" in said.err
 
 
 def test_talk_goes_to_stderr_in_plain_characters(ric, data):

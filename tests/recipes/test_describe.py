@@ -73,14 +73,22 @@ def test_a_model_describes_the_targets_and_is_named_in_every_row(
 def test_a_sample_that_cannot_be_described_is_a_row_and_the_rest_goes_on(
     make_edits, config, follow, tmp_path
 ):
-    data = make_edits(3, {1: {"scene_text": None}, 2: {"instruction": None}})
+    data = make_edits(2, {1: {"scene_text": None}})
     run = follow(describe, config(data), tmp_path / "run")
     assert [row["id"] for row in rows(run)] == ["00"]
     failures = {row["id"]: (row["stage"], row["reason"]) for row in rows(run, "failures")}
-    assert failures == {
-        "01": ("texts", "the data has neither scene_text nor target_text for it"),
-        "02": ("texts", "It has no instruction. Add instruction in metadata.jsonl."),
-    }
+    assert failures == {"01": ("texts", "the data has neither scene_text nor target_text for it")}
+
+
+def test_only_the_models_prompt_needs_an_instruction(make_edits, config, follow, tmp_path):
+    data = make_edits(2, {1: {"instruction": None}})
+    run = follow(describe, config(data), tmp_path / "with-captions")
+    assert [row["id"] for row in rows(run)] == ["00", "01"]
+    settings = config(data, describer="chat", max_new_tokens=2)
+    run = follow(describe, settings, tmp_path / "with-model")
+    (failure,) = rows(run, "failures")
+    assert (failure["id"], failure["stage"]) == ("01", "texts")
+    assert failure["reason"] == "It has no instruction. Add instruction in metadata.jsonl."
 
 
 def test_a_broken_target_is_a_row_when_a_model_describes(make_edits, config, follow, tmp_path):

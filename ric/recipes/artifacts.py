@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ric.method.judge import Judge
+    from ric.method.region_encoder import RegionEncoder
+    from ric.method.scene_encoder import SceneEncoder
     from ric.run_dir import RunDir
 
 
@@ -27,12 +28,11 @@ def artifact_folder(run: RunDir, name: str) -> Iterator[Path]:
     aside.rename(final)
 
 
-def write_judge(judge: Judge, run: RunDir, name: str, *, base: str) -> Path:
+def write_judge(judge: RegionEncoder | SceneEncoder, run: RunDir, name: str, *, base: str) -> Path:
     """Save a fitted judge with its card and return its folder."""
     with artifact_folder(run, name) as folder:
         judge.save_pretrained(folder)
         (folder / "README.md").write_text(judge_card(run, name, base), encoding="utf-8")
-    run.note(truncated_texts=judge.truncated_texts)
     return run.path / name
 
 
@@ -50,6 +50,7 @@ def judge_card(run: RunDir, name: str, base: str) -> str:
         "",
         f"- data: {data['name']}, fingerprint `{data['fingerprint'][:16]}`,"
         f" split {config['split']}, {sum(1 for _ in run.rows('samples'))} samples",
+        f"- texts cut because they were too long: {run.record['truncated_texts']}",
         *(f"- {key}: {config[key]}" for key in config if key not in ("data", "split", "preset")),
         "",
         "| step | phase | figure | value |",

@@ -8,23 +8,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import torch
 
-from ric.checkpoints import (
-    clear_unfinished,
-    complete_checkpoints,
-    load_checkpoint,
-    optimizer_tensors,
-    restore_optimizer,
-    restore_tensors,
-    save_checkpoint,
-)
+from ric.checkpoints import load_checkpoint, restore_tensors, save_checkpoint
 from ric.device import autocast, draw_generator, pick_dtype
+from ric.errors import RicError
 from ric.interrupt import stop_between_steps
 from ric.method.losses import symmetric_contrastive_loss
-from ric.recipes.guarded_step import GuardedAdamW
+from ric.recipes.guarded_step import GuardedAdamW, finite_or_none
+from ric.recipes.resume import last_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Phase:
-    """Some epochs with one set of trained parameters and one learning rate."""
+    """Some epochs (0: none) with one set of trained parameters and one learning rate."""
 
     name: str
     epochs: int
@@ -53,7 +48,8 @@ def batches_of_epoch(count: int, batch_size: int, seed: int, epoch: int) -> list
     order = torch.randperm(count, generator=draw_generator(seed, "epoch", epoch)).tolist()
     batches = [order[start : start + batch_size] for start in range(0, count, batch_size)]
     if len(batches) > 1 and len(batches[-1]) < 2:
-        batches[-2] += batches.pop()
+        single = batches.pop()
+        batches[-1] += single
     return batches
 
 
@@ -88,109 +84,125 @@ def contrastive_epochs(
         held_out: The val split; may be empty.
         phases: Run one after the other.
         settings: The command's config.
-        run: Gets metrics.jsonl and checkpoints.
+        run: Gets metrics.jsonl, checkpoints, and how many texts are too long for the judge.
         progress: Told about each step.
         embed: Gives visual and text embeddings of some examples, (N, D) each.
         text_of: Gives an example's text.
         device: Where the judge is.
 
     Raises:
-        RicError: the loss was not finite ten times in a row, or a checkpoint cannot be written.
+        RicError: a batch of one pair, the loss was not finite ten times in a row, or a checkpoint
+            cannot be written.
         Interrupted: asked to stop; a checkpoint was written first.
     """
+    if settings.batch_size < 2:
+        raise RicError(
+            f"--batch-size is {settings.batch_size}: a pair needs others to be told from.",
+            "Use at least 2; the paper uses 64 and 32.",
+        )
+    checkpoint = last_checkpoint(run)
     dtype = pick_dtype(settings.dtype, device)
     measured, of_split = (held_out, "val") if len(held_out) > 1 else (examples, settings.split)
 
-    @torch.no_grad()
     def measure() -> dict[str, float]:
-        rows = []
-        for start in range(0, len(measured), settings.batch_size):
-            with autocast(device, dtype):
-                rows.append(embed(measured[start : start + settings.batch_size]))
-        visual, text = (torch.cat(parts) for parts in zip(*rows, strict=True))
-        figures = retrieval(visual, text, [text_of(item) for item in measured])
+        figures = _measure(measured, settings.batch_size, embed, text_of, device, dtype)
         return {f"{of_split}_{name}": value for name, value in figures.items()}
 
-    count = len(examples)
-    per_epoch = len(batches_of_epoch(count, settings.batch_size, settings.seed, 0))
-    ends = [per_epoch * sum(phase.epochs for phase in phases[: i + 1]) for i in range(len(phases))]
-    total = ends[-1]
-    folder = run.path / "checkpoints"
-    clear_unfinished(folder)
+    judge.truncated_texts = 0
+    judge.tokenize([text_of(item) for item in examples])
+    run.note(truncated_texts=judge.truncated_texts)
     named = dict(judge.named_parameters())
-    done, moments = 0, None
-    if checkpoints := complete_checkpoints(folder):
-        groups, state = load_checkpoint(checkpoints[-1])
-        torch.set_num_threads(state["threads"])
+    done, moments = 0, {}
+    if checkpoint:
+        groups, state = load_checkpoint(checkpoint)
         restore_tensors(named, groups["model"])
-        done, moments = state["step"], groups.get("moments", {})
+        done, moments = state["step"], groups["moments"]
+    per_epoch = len(batches_of_epoch(len(examples), settings.batch_size, settings.seed, 0))
+    ends = list(accumulate(per_epoch * phase.epochs for phase in phases))
+    total = ends[-1]
+    if done:
         progress.note(f"resuming after step {done} of {total}")
-    run.forget_metrics_after(done)
-    if done == 0:
+        run.forget_metrics_after(done)
+    else:
+        run.forget_metrics_after(-1)  # the row of step 0 is measured again
         run.log_metrics({"step": 0, "phase": "start", **measure()})
 
     with (
         stop_between_steps() as stop,
         progress.stage("fitting", total=total, done=done) as stage,
     ):
-        for number, phase in enumerate(phases):
-            start = ends[number] - per_epoch * phase.epochs
-            if done >= ends[number]:
+        for phase, end in zip(phases, ends, strict=True):
+            if done >= end:
                 continue
             _train_only(judge, phase.trained)
-            optimizer = GuardedAdamW(
-                phase.trained, lr=phase.lr, weight_decay=settings.weight_decay
-            )
-            if moments and done > start:
-                restore_optimizer(named.items(), optimizer.optimizer, moments)
-            for step in range(done, ends[number]):
-                began = time.monotonic()
-                batches = batches_of_epoch(
-                    count, settings.batch_size, settings.seed, step // per_epoch
-                )
-                batch = [examples[index] for index in batches[step % per_epoch]]
+            optimizer = GuardedAdamW(phase.trained, lr=phase.lr, weight_decay=settings.weight_decay)
+            if done > end - per_epoch * phase.epochs:
+                optimizer.restore(named, moments)
+            began, counted = time.monotonic(), 0
+            for step in range(done, end):
+                epoch, place = divmod(step, per_epoch)
+                batches = batches_of_epoch(len(examples), settings.batch_size, settings.seed, epoch)
+                batch = [examples[index] for index in batches[place]]
                 with autocast(device, dtype):
                     visual, text = embed(batch)
-                same = same_text_mask([text_of(item) for item in batch]).to(device)
+                same = same_text_mask([text_of(item) for item in batch])
                 loss = symmetric_contrastive_loss(
-                    visual.float(), text.float(), judge.temperature, same_text=same
-                )
+                    visual, text, judge.temperature, same_text=same
+                )  # Eq. 11
                 loss.backward()
                 norm = optimizer.step(loss)
                 done = step + 1
+                counted += len(batch)
                 stage.advance()
-                last = done == ends[number]
-                if done % settings.log_every == 0 or last:
-                    values = {
-                        "loss": loss.item(),
-                        "grad_norm": norm.item(),
-                        "temperature": judge.temperature.item(),
-                        "lr": phase.lr,
-                        "images_per_second": len(batch) / (time.monotonic() - began),
-                        "skipped": optimizer.check(),
-                    }
+                last = done == end
+                logs = done % settings.log_every == 0 or last
+                saves = done % settings.checkpoint_every == 0 or last or bool(stop)
+                if logs:
+                    skipped = optimizer.check()
+                    row = {"loss": loss.item(), "grad_norm": norm.item(), "skipped": skipped}
+                    row |= {"temperature": judge.temperature.item(), "lr": phase.lr}
+                    row["images_per_second"] = counted / (time.monotonic() - began)
                     figures = measure() if last else {}
-                    run.log_metrics({"step": done, "phase": phase.name, **values, **figures})
-                    stage.advance(0, loss=values["loss"], **figures)
-                if done % settings.checkpoint_every == 0 or last or stop:
+                    run.log_metrics(
+                        {"step": done, "phase": phase.name, **finite_or_none(row), **figures}
+                    )
+                    recalls = {key: figures[key] for key in figures if "i2t_recall_at_1" in key}
+                    stage.advance(0, loss=row["loss"], **recalls)
+                if saves:
                     save_checkpoint(
-                        folder,
+                        run.path / "checkpoints",
                         done,
-                        {
-                            "model": dict(named),
-                            "moments": optimizer_tensors(named.items(), optimizer.optimizer),
-                        },
+                        {"model": dict(named), "moments": optimizer.tensors(named)},
                         {"phase": phase.name},
                         keep=settings.keep_checkpoints,
                     )
                     stop.raise_if_set()
+                if logs or saves:
+                    began, counted = time.monotonic(), 0
 
 
 def _train_only(judge: nn.Module, trained: Sequence[nn.Parameter]) -> None:
-    for parameter in judge.parameters():
-        parameter.requires_grad_(False)
+    judge.requires_grad_(False)
     for parameter in trained:
         parameter.requires_grad_(True)
+
+
+@torch.no_grad()
+def _measure(
+    examples: Sequence[Example],
+    batch_size: int,
+    embed: Callable[[Sequence[Example]], tuple[Tensor, Tensor]],
+    text_of: Callable[[Example], str],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> dict[str, float]:
+    """Embed some examples and give their `retrieval`."""
+    rows = []
+    for start in range(0, len(examples), batch_size):
+        with autocast(device, dtype):
+            rows.append(embed(examples[start : start + batch_size]))
+    visual, text = (torch.cat(parts) for parts in zip(*rows, strict=True))
+    return retrieval(visual, text, [text_of(item) for item in examples])
 
 
 @torch.no_grad()
@@ -203,8 +215,8 @@ def retrieval(visual: Tensor, text: Tensor, texts: Sequence[str]) -> dict[str, f
         texts: The N texts: finding an identical text counts as found.
 
     Returns:
-        `i2t_recall_at_1`, `i2t_recall_at_5`, `i2t_median_rank` and the same for `t2i`; ranks
-        start at 1.
+        `i2t_recall_at_1`, `i2t_recall_at_5`, `i2t_median_rank` and the same for `t2i`. Ranks start
+        at 1; a wrong answer that scores as well as the right one stands before it.
     """
     visual = torch.nn.functional.normalize(visual.float(), dim=-1)
     text = torch.nn.functional.normalize(text.float(), dim=-1)
@@ -212,10 +224,10 @@ def retrieval(visual: Tensor, text: Tensor, texts: Sequence[str]) -> dict[str, f
     same = same_text_mask(texts)
     figures = {}
     for name, score in (("i2t", scores), ("t2i", scores.T)):
-        # the rank of the best right answer among the wrong ones
+        # the rank of the best right answer among the wrong ones; `not <` counts NaN against it
         right = score.masked_fill(~same, float("-inf")).max(dim=1).values
-        rank = 1 + ((score >= right[:, None]) & ~same).sum(dim=1).float()
+        rank = 1 + (~(score < right[:, None]) & ~same).sum(dim=1).float()
         figures[f"{name}_recall_at_1"] = (rank <= 1).float().mean().item()
         figures[f"{name}_recall_at_5"] = (rank <= 5).float().mean().item()
-        figures[f"{name}_median_rank"] = rank.median().item()
+        figures[f"{name}_median_rank"] = rank.quantile(0.5).item()
     return figures

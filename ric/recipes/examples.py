@@ -2,6 +2,9 @@
 
 Every picture is decoded a single time, into 8-bit tensors of the training size; the loops never
 touch a file again.
+
+Choice 14, signature: with `--ignore-signature` the target shows the source's pixels in the corner
+strip, so that no loss asks for a signature.
 """
 
 from __future__ import annotations
@@ -9,15 +12,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ric.data.batches import Square, to_square
+import torch
+
+from ric.data.batches import to_square
+from ric.data.masks import signature_mask
 from ric.data.sample import EditSample, load_samples
 from ric.errors import RicError, SampleError
 from ric.method.region_box import grow_box, tightest_box
 from ric.rows import read_rows
-from ric.run_dir import find_run
+from ric.run_record import find_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from torch import Tensor
 
     from ric.config import CommandConfig, RegionText, SplitName
     from ric.method.region_box import Box
@@ -33,8 +41,10 @@ class Example:
     """A sample ready for training.
 
     Attributes:
-        square: Source, target and mask as S x S tensors.
-        box: The region in pixels of the square; None when the derived one is unlocalised.
+        source: uint8 (3, S, S).
+        target: uint8 (3, S, S).
+        box: The region in pixels of the square; None when the derived one is unlocalised, or where
+            regions play no part.
         region_text: t_r, None when the sample has none.
         scene_text: t_f, None when the sample has none.
     """
@@ -42,14 +52,19 @@ class Example:
     id: str
     group: str
     instruction: str
-    square: Square
+    source: Tensor
+    target: Tensor
     box: Box | None
     region_text: str | None
     scene_text: str | None
 
 
 def read_samples(
-    config: CommandConfig, run: RunDir, *, split: SplitName | None = None
+    config: CommandConfig,
+    run: RunDir,
+    *,
+    split: SplitName | None = None,
+    need_instruction: bool = True,
 ) -> Iterator[EditSample]:
     """Stream DATA as the config says; rows that cannot be read become failures of the run."""
     samples = load_samples(
@@ -59,6 +74,7 @@ def read_samples(
         columns=config.columns,
         max_pixels=config.max_pixels,
         ignore_signature=config.ignore_signature,
+        need_instruction=need_instruction,
         on_failure=run.fail,
     )
     run.note(data={"name": samples.name, "fingerprint": samples.fingerprint})
@@ -93,7 +109,7 @@ def load_examples(
     fit: str,
     region_text: RegionText | None = None,
     descriptions: dict[str, str] | None = None,
-    require: tuple[str, ...] = (),
+    require: Sequence[str] = (),
 ) -> list[Example]:
     """Decode every usable sample of a split into memory.
 
@@ -107,20 +123,24 @@ def load_examples(
         region_text: Which text is t_r; None when region texts and boxes play no part.
         descriptions: t_f by id, before the data's own.
         require: `region_text`, `scene_text`, `box`: a sample without it is a failure.
+
+    Raises:
+        RicError: the data as a whole cannot be read, or the signature is to be ignored in crops.
     """
+    if config.ignore_signature and fit == "crop":
+        raise RicError(
+            "--ignore-signature needs --fit squash: in a crop the signature is at another place.",
+            "Leave one of the two away.",
+        )
     examples = []
     with progress.stage(f"decoding {split}", unit="samples") as stage:
         for sample in read_samples(config, run, split=split):
             try:
-                example = _example(sample, size, fit, region_text)
+                example = _example(sample, config, size, fit, region_text)
                 if descriptions is not None:
-                    example = replace(
-                        example, scene_text=descriptions.get(sample.id, sample.scene_text)
-                    )
-                for name in require:
-                    if getattr(example, name) is None:
-                        raise SampleError(sample.id, "texts" if "text" in name else "mask",
-                                          _MISSING[name])  # fmt: skip
+                    text = descriptions.get(sample.id, sample.scene_text)
+                    example = replace(example, scene_text=text)
+                _refuse_incomplete(example, require)
             except SampleError as error:
                 run.fail(error)
                 continue
@@ -129,17 +149,43 @@ def load_examples(
     return examples
 
 
+def _refuse_incomplete(example: Example, require: Sequence[str]) -> None:
+    """Raise SampleError where an example lacks one of the attributes `require` names."""
+    for name in require:
+        if getattr(example, name) is None:
+            raise SampleError(example.id, *_MISSING[name])
+
+
+# what is missing: the stage and the reason of the failure row
 _MISSING = {
-    "region_text": "it has no region_text (use --region-text instruction, or add the column)",
-    "scene_text": "it has no scene_text (make one with ric describe, or add the column)",
-    "box": f"its derived mask's box covers over {UNLOCALISED:.0%} of the picture: unlocalised",
+    "region_text": (
+        "texts",
+        "it has no region_text (use --region-text instruction, or add the column)",
+    ),
+    "scene_text": (
+        "texts",
+        "it has no scene_text (make one with ric describe, or add the column)",
+    ),
+    "box": (
+        "mask",
+        f"its derived mask's box covers over {UNLOCALISED:.0%} of the picture: unlocalised",
+    ),
 }
 
 
-def _example(sample: EditSample, size: int, fit: str, region_text: RegionText | None) -> Example:
+def _example(
+    sample: EditSample,
+    config: CommandConfig,
+    size: int,
+    fit: str,
+    region_text: RegionText | None,
+) -> Example:
     square = to_square(sample, size, fit, need_mask=region_text is not None)
-    box = None
-    if region_text is not None:
+    source, target, box = square.source, square.target, None
+    assert target is not None  # to_square raises where there is none
+    if config.ignore_signature:
+        target = torch.where(torch.from_numpy(signature_mask(size)), source, target)  # choice 14
+    if square.mask is not None:
         box = grow_box(tightest_box(square.mask[0]), size, size)
         x_min, y_min, x_max, y_max = box
         share = (x_max - x_min) * (y_max - y_min) / size**2
@@ -149,7 +195,8 @@ def _example(sample: EditSample, size: int, fit: str, region_text: RegionText | 
         id=sample.id,
         group=sample.group(),
         instruction=sample.instruction,
-        square=square,
+        source=source,
+        target=target,
         box=box,
         region_text=sample.instruction if region_text == "instruction" else sample.region_text,
         scene_text=sample.scene_text,

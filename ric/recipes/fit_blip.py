@@ -1,4 +1,4 @@
-"""`ric fit-blip`: fit the scene judge on whole target pictures and their paragraphs (Sec. 3.2.1)."""
+"""`ric fit-blip`: fit the scene judge on target pictures and their paragraphs (Sec. 3.2.1)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ric.data.batches import to_unit
-from ric.device import autocast, pick_device
+from ric.device import pick_device
 from ric.method.scene_encoder import SceneEncoder
 from ric.models import locate_model
 from ric.progress import Progress, Silent
@@ -52,16 +52,16 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
         run.append("samples", {"id": example.id, "group": example.group})
 
     def embed(items: Sequence[Example]) -> tuple[Tensor, Tensor]:
-        images = torch.stack([to_unit(item.square.target) for item in items]).to(device)
+        images = to_unit(torch.stack([item.target for item in items]).to(device))
         texts = [item.scene_text or "" for item in items]
         return judge.encode_image(images), judge.encode_text(texts)
 
-    phase = Phase("all", config.epochs, config.lr, [judge.logit_scale, *judge.backbone_parameters()])
+    trained = [judge.logit_scale, *judge.backbone_parameters()]
     contrastive_epochs(
         judge,
         examples,
         held_out,
-        [phase],
+        [Phase("all", config.epochs, config.lr, trained)],
         config,
         run,
         progress,

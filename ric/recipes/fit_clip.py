@@ -57,7 +57,7 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
         run.append("samples", {"id": example.id, "group": example.group})
 
     def embed(items: Sequence[Example]) -> tuple[Tensor, Tensor]:
-        images = torch.stack([to_unit(item.square.target) for item in items]).to(device)
+        images = to_unit(torch.stack([item.target for item in items]).to(device))
         visual = judge.encode_region(images, [item.box for item in items if item.box])
         return visual, judge.encode_text([item.region_text or "" for item in items])
 
@@ -70,7 +70,7 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
         judge,
         examples,
         held_out,
-        [phase for phase in phases if phase.epochs],
+        phases,
         config,
         run,
         progress,

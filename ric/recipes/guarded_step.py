@@ -7,28 +7,25 @@ a row end the run.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
 
+from ric.checkpoints import optimizer_tensors, restore_optimizer
 from ric.errors import RicError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+    from ric.checkpoints import Tensors
 
 MOST_IN_A_ROW = 10
+COUNTS = "guard:counts"  # beside the moments; no parameter is named "guard"
 
 
 class GuardedAdamW:
-    """Fused AdamW with clipping that skips a step whose loss or gradient is not finite.
-
-    Args:
-        parameters: What is trained; all on one device.
-        lr: Learning rate, constant (choice 8: no schedule, no warm-up).
-        betas: AdamW's betas.
-        weight_decay: AdamW's decoupled weight decay.
-        max_grad_norm: Gradients are scaled down to this norm; None leaves them.
-    """
+    """Fused AdamW with clipping that skips a step whose loss or gradient is not finite."""
 
     def __init__(
         self,
@@ -39,15 +36,22 @@ class GuardedAdamW:
         weight_decay: float = 1e-2,
         max_grad_norm: float | None = None,
     ) -> None:
+        """Keep what is trained.
+
+        Args:
+            parameters: What is trained; all on one device.
+            lr: Learning rate, constant (choice 8: no schedule, no warm-up).
+            betas: AdamW's betas.
+            weight_decay: AdamW's decoupled weight decay.
+            max_grad_norm: Gradients are scaled down to this norm; None leaves them.
+        """
         self.parameters = list(parameters)
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=lr, betas=betas, weight_decay=weight_decay, fused=True
         )
         self.max_grad_norm = float("inf") if max_grad_norm is None else max_grad_norm
-        device = self.parameters[0].device
-        self._in_a_row = torch.zeros((), device=device)
-        self._longest = torch.zeros((), device=device)
-        self._skipped = torch.zeros((), device=device)
+        # skipped in a row until now, the most in a row, all of them
+        self._counts = torch.zeros(3, device=self.parameters[0].device)
 
     def step(self, loss: torch.Tensor) -> torch.Tensor:
         """Update from the gradients that are there and clear them.
@@ -60,9 +64,9 @@ class GuardedAdamW:
         self.optimizer.found_inf = bad  # type: ignore[attr-defined]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self._in_a_row = (self._in_a_row + 1) * bad
-        self._longest = torch.maximum(self._longest, self._in_a_row)
-        self._skipped = self._skipped + bad
+        in_a_row, longest, skipped = self._counts
+        in_a_row = (in_a_row + 1) * bad
+        self._counts = torch.stack([in_a_row, torch.maximum(longest, in_a_row), skipped + bad])
         return norm
 
     def check(self) -> int:
@@ -71,9 +75,24 @@ class GuardedAdamW:
         Raises:
             RicError: ten steps in a row had no finite loss.
         """
-        if self._longest.item() >= MOST_IN_A_ROW:
+        _, longest, skipped = self._counts.tolist()
+        if longest >= MOST_IN_A_ROW:
             raise RicError(
                 f"The loss was not finite in {MOST_IN_A_ROW} steps in a row; the run stops.",
                 "The last good checkpoint is kept. Try a lower --lr, or --dtype fp32.",
             )
-        return int(self._skipped.item())
+        return int(skipped)
+
+    def tensors(self, named: Mapping[str, torch.nn.Parameter]) -> Tensors:
+        """Collect what a checkpoint needs: moments and step counts by name, skipped steps."""
+        return {**optimizer_tensors(named.items(), self.optimizer), COUNTS: self._counts}
+
+    def restore(self, named: Mapping[str, torch.nn.Parameter], tensors: Tensors) -> None:
+        """Put back what `tensors` gave."""
+        restore_optimizer(named.items(), self.optimizer, tensors)
+        self._counts = tensors[COUNTS].to(self._counts.device, copy=True)
+
+
+def finite_or_none(row: Mapping[str, float]) -> dict[str, float | None]:
+    """Give a row for metrics.jsonl: JSON has no NaN, so what is not finite becomes null."""
+    return {key: value if math.isfinite(value) else None for key, value in row.items()}

@@ -9,7 +9,6 @@ from accelerate.state import AcceleratorState
 from ric.errors import RicError
 
 
-
 def start_accelerator(device: torch.device, dtype: torch.dtype) -> Accelerator:
     """Start accelerate on `device`, with bf16 autocast where `dtype` asks for it.
 

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ric.checkpoints import complete_checkpoints
+from ric.config import FitClipConfig
+from ric.errors import RicError
+from ric.interrupt import Interrupted
+from ric.recipes.contrastive_epochs import batches_of_epoch, retrieval, same_text_mask
+from ric.recipes.fit_clip import fit_clip
+
+# Eight samples in batches of 3 are 3 batches an epoch: steps 1 to 6 fit the fusion, 7 to 9 all.
+SETTINGS = {"batch_size": 3, "fusion_epochs": 2, "joint_epochs": 1, "checkpoint_every": 4}
+
+
+# --- batches -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 7, 8, 9, 64, 65])
+def test_an_epoch_s_batches_hold_each_index_once_and_none_holds_a_single_one(count):
+    batches = batches_of_epoch(count, 4, seed=0, epoch=0)
+    assert sorted(index for batch in batches for index in batch) == list(range(count))
+    assert min(map(len, batches)) >= 2
+    assert all(len(batch) == 4 for batch in batches[:-1])
+
+
+def test_every_epoch_and_every_seed_has_an_order_of_its_own():
+    first = batches_of_epoch(9, 4, seed=0, epoch=0)
+    assert first == batches_of_epoch(9, 4, seed=0, epoch=0)
+    assert first != batches_of_epoch(9, 4, seed=0, epoch=1)
+    assert first != batches_of_epoch(9, 4, seed=1, epoch=0)
+
+
+def test_pairs_of_the_same_text_are_marked():
+    mask = same_text_mask(["a ball", "a dog", "a ball", "a cat"])
+    expected = torch.eye(4, dtype=torch.bool)
+    expected[0, 2] = expected[2, 0] = True
+    assert torch.equal(mask, expected)
+
+
+# --- retrieval -----------------------------------------------------------------------------------
+
+
+def ranks_by_hand(queries, answers, texts) -> list[int]:
+    """Sort by score with wrong answers first among equals; where does a right one come?"""
+    ranks = []
+    for i, query in enumerate(queries):
+        scored = []
+        for j, answer in enumerate(answers):
+            cosine = np.dot(query, answer) / np.linalg.norm(query) / np.linalg.norm(answer)
+            scored.append((-round(float(cosine), 6), texts[i] == texts[j]))
+        wrong_before, best = 0, min(score for score, right in scored if right)
+        for score, right in scored:
+            wrong_before += not right and score <= best
+        ranks.append(1 + wrong_before)
+    return ranks
+
+
+def test_retrieval_figures_are_those_of_a_written_out_loop():
+    generator = torch.Generator().manual_seed(0)
+    text = torch.randn(40, 3, generator=generator)
+    visual = 2 * text + 1.5 * torch.randn(40, 3, generator=generator)
+    texts = [f"text {n % 33}" for n in range(40)]  # 7 texts stand twice
+    figures = retrieval(visual, text, texts)
+    for name, queries, answers in (("i2t", visual, text), ("t2i", text, visual)):
+        ranks = np.array(ranks_by_hand(queries.numpy(), answers.numpy(), texts))
+        assert len(set(ranks)) > 1
+        assert figures[f"{name}_recall_at_1"] == pytest.approx((ranks <= 1).mean())
+        assert figures[f"{name}_recall_at_5"] == pytest.approx((ranks <= 5).mean())
+        assert figures[f"{name}_median_rank"] == pytest.approx(np.median(ranks))
+
+
+def test_a_tie_with_a_wrong_answer_is_no_hit():
+    same = torch.ones(6, 2)
+    figures = retrieval(same, same, list("abcdef"))
+    assert figures["i2t_recall_at_1"] == figures["t2i_recall_at_1"] == 0
+    assert figures["i2t_recall_at_5"] == 0
+    assert figures["i2t_median_rank"] == 6
+
+
+def test_finding_an_identical_text_is_a_hit():
+    visual = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
+    text = torch.tensor([[0.9, 0.1], [1.0, 0.0], [0.0, 1.0]])
+    assert retrieval(visual, text, ["a", "b", "c"])["i2t_recall_at_1"] == pytest.approx(1 / 3)
+    assert retrieval(visual, text, ["a", "a", "c"])["i2t_recall_at_1"] == 1
+
+
+def test_embeddings_that_are_not_numbers_find_nothing():
+    broken = torch.full((4, 2), torch.nan)
+    figures = retrieval(broken, torch.eye(4)[:, :2], list("abcd"))
+    assert figures["i2t_recall_at_1"] == figures["t2i_recall_at_1"] == 0
+
+
+def test_the_median_of_an_even_number_of_ranks_lies_between_the_middle_two():
+    # both pictures are nearest to the first text: ranks 1 and 2
+    figures = retrieval(torch.tensor([[1.0, 0.0], [1.0, 0.1]]), torch.eye(2), ["a", "b"])
+    assert figures["i2t_median_rank"] == 1.5
+
+
+# --- the loop ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def config(tiny, edits) -> FitClipConfig:
+    return tiny(FitClipConfig, edits, **SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def whole(config, follow, tmp_path_factory) -> Path:
+    """The run that nobody interrupted; it keeps the checkpoints of both phases' ends."""
+    return follow(fit_clip, config, tmp_path_factory.mktemp("whole") / "run")
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    clip = load_file(run / "region_encoder" / "clip" / "model.safetensors")
+    return clip | load_file(run / "region_encoder" / "fusion.safetensors")
+
+
+def step_of(run: Path) -> int:
+    last = complete_checkpoints(run / "checkpoints")[-1]
+    return json.loads((last / "state.json").read_text())["step"]
+
+
+def test_recall_before_between_and_after_is_in_the_metrics(whole, metrics_of):
+    rows = metrics_of(whole)
+    assert [row["step"] for row in rows] == list(range(10))
+    measured = [row for row in rows if "val_i2t_recall_at_1" in row]
+    assert [(row["step"], row["phase"]) for row in measured] == [
+        (0, "start"), (6, "fusion"), (9, "joint")
+    ]  # fmt: skip
+    for row in measured:
+        assert {"val_t2i_recall_at_5", "val_t2i_median_rank"} <= row.keys()
+    assert [row["lr"] for row in rows[1:]] == [1e-3] * 6 + [1e-4] * 3
+
+
+# step 2 is within the first phase, before its first checkpoint; 6 is the border; 8 in the second
+@pytest.mark.parametrize("stop", [2, 6, 8])
+def test_an_interrupted_and_resumed_fit_equals_the_whole_one_to_the_bit(
+    stop, config, whole, follow, stop_after, tmp_path, metrics_of, record_of
+):
+    folder = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        follow(fit_clip, config, folder, stop_after("fitting", stop))
+    assert record_of(folder)["status"] == "interrupted"
+    assert step_of(folder) == stop
+    follow(fit_clip, config, folder)
+    assert record_of(folder)["status"] == "done"
+    assert metrics_of(folder) == metrics_of(whole)
+    ours, theirs = weights(folder), weights(whole)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_fit_killed_before_its_first_checkpoint_starts_over_without_a_row_twice(
+    config, whole, follow, tmp_path, metrics_of
+):
+    class Killed(BaseException):
+        """Ends the process between two steps without a word, as kill -9 would."""
+
+    class Kill:
+        def advance(self, count: int = 1, **values: float) -> None:
+            if "loss" in values:
+                raise Killed
+
+        def stage(self, *args: object, **more: object) -> Kill:
+            return self
+
+        def note(self, message: str) -> None: ...
+        def __enter__(self) -> Kill:
+            return self
+
+        def __exit__(self, *error: object) -> None: ...
+
+    folder = tmp_path / "run"
+    with pytest.raises(Killed):
+        follow(fit_clip, config, folder, Kill())
+    assert [row["step"] for row in metrics_of(folder)] == [0, 1]
+    assert not complete_checkpoints(folder / "checkpoints")
+    follow(fit_clip, config, folder)
+    assert metrics_of(folder) == metrics_of(whole)
+
+
+def test_a_resumed_fit_takes_over_the_number_of_threads(config, follow, stop_after, tmp_path):
+    folder = tmp_path / "run"
+    torch.set_num_threads(1)
+    with pytest.raises(Interrupted):
+        follow(fit_clip, config, folder, stop_after("fitting", 2))
+    torch.set_num_threads(2)
+    follow(fit_clip, config, folder)
+    assert torch.get_num_threads() == 1
+
+
+def test_a_batch_of_one_pair_is_refused(tiny, edits, follow, tmp_path):
+    config = tiny(FitClipConfig, edits, batch_size=1)
+    with pytest.raises(RicError, match="--batch-size is 1: a pair needs others to be told from"):
+        follow(fit_clip, config, tmp_path / "run")

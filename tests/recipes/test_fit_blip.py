@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch.nn.functional import cosine_similarity
+
+from ric.config import FitBlipConfig
+from ric.data.batches import to_unit
+from ric.errors import RicError
+from ric.interrupt import Interrupted
+from ric.method.scene_encoder import SceneEncoder
+from ric.recipes.fit_blip import fit_blip
+from ric.rows import append_row
+from ric.run_dir import open_run
+
+PARAGRAPHS = (
+    "a red ball on the grass",
+    "two boats in blue water",
+    "the man stands in a room",
+    "yellow light on a stone wall",
+    "a small dog sits near the tree",
+    "one large house",
+    "birds above the field",
+    "a wooden table and a lamp",
+)
+
+
+@pytest.fixture(scope="module")
+def eight(make_edits) -> Path:
+    return make_edits(8)
+
+
+def parameters(path: Path) -> dict[str, torch.Tensor]:
+    return dict(SceneEncoder.from_pretrained(path).named_parameters())
+
+
+def test_on_eight_samples_the_loss_falls_and_every_picture_finds_its_paragraph(
+    tiny, make_edits, follow, tmp_path, metrics_of
+):
+    data = make_edits(8, {n: {"scene_text": text} for n, text in enumerate(PARAGRAPHS)})
+    config = tiny(FitBlipConfig, data, epochs=90, lr=1e-3, batch_size=8)
+    rows = metrics_of(follow(fit_blip, config, tmp_path / "run"))
+    assert rows[0]["train_i2t_recall_at_1"] <= 0.5
+    assert rows[-1]["train_i2t_recall_at_1"] >= 0.8
+    assert rows[-1]["loss"] < 0.3 * rows[1]["loss"]
+
+
+def test_both_towers_and_tau_are_trained_and_the_matching_head_is_not(
+    tiny, eight, follow, tiny_family, tmp_path
+):
+    run = follow(fit_blip, tiny(FitBlipConfig, eight, epochs=1), tmp_path / "run")
+    before = dict(SceneEncoder.from_blip(tiny_family / "scene_blip").named_parameters())
+    after = parameters(run)
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    for part in ("logit_scale", "tower.vision_model", "tower.text_encoder", "tower.text_proj"):
+        assert any(name.startswith(part) for name in moved), part
+    assert not any("itm_head" in name or "crossattention" in name for name in moved)
+
+
+def test_an_interrupted_fit_resumes_to_the_bit_and_the_artifact_is_the_last_checkpoint(
+    tiny, edits, follow, stop_after, tmp_path, metrics_of
+):
+    config = tiny(FitBlipConfig, edits, epochs=2, batch_size=3, checkpoint_every=50)
+    whole = follow(fit_blip, config, tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        follow(fit_blip, config, tmp_path / "cut", stop_after("fitting", 4))
+    cut = follow(fit_blip, config, tmp_path / "cut")
+    assert metrics_of(cut) == metrics_of(whole)
+    trained = load_file(whole / "checkpoints" / "step-000006" / "model.safetensors")
+    ours, theirs = parameters(cut), parameters(whole)
+    for name, expected in trained.items():
+        assert torch.equal(theirs[name], expected)
+        assert torch.equal(ours[name], expected)
+
+
+def test_the_whole_target_and_the_described_paragraph_are_what_is_contrasted(
+    tiny, eight, follow, tiny_family, tmp_path, metrics_of, record_of
+):
+    texts = {f"{n:02d}": f"a red ball {'and grass ' * n}" for n in range(8)}
+    with open_run("describe", {}, runs_dir=tmp_path, run=tmp_path / "described") as describe:
+        for name, text in texts.items():
+            append_row(describe.path / "descriptions.jsonl", {"id": name, "scene_text": text})
+    config = tiny(
+        FitBlipConfig, eight, epochs=1, batch_size=8, descriptions=str(tmp_path / "described")
+    )
+    run = follow(fit_blip, config, tmp_path / "run")
+    judge = SceneEncoder.from_blip(tiny_family / "scene_blip")
+    with torch.no_grad():
+        text = torch.cat([judge.encode_text([text]) for text in texts.values()])
+        visual = []
+        for name in texts:
+            picture = Image.open(eight / "target" / f"{name}.png").resize((64, 64))
+            pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+            image = to_unit(pixels.reshape(64, 64, 3).permute(2, 0, 1))[None]
+            visual.append(judge.encode_image(image))
+    scores = cosine_similarity(torch.cat(visual)[:, None], text[None], dim=-1)
+    scores = (scores / 0.07).exp()
+    rows, columns = scores / scores.sum(1, keepdim=True), scores / scores.sum(0, keepdim=True)
+    expected = -(rows.diag().log().mean() + columns.diag().log().mean()) / 2
+    assert metrics_of(run)[1]["loss"] == pytest.approx(expected.item(), rel=1e-4)
+    assert record_of(run)["parents"] == ["../described"]
+
+
+def test_samples_without_a_paragraph_are_failures_and_the_rest_is_fitted(
+    tiny, make_edits, follow, tmp_path, record_of
+):
+    data = make_edits(5, {0: {"scene_text": None}, 3: {"scene_text": None}})
+    run = follow(fit_blip, tiny(FitBlipConfig, data, epochs=1), tmp_path / "run")
+    assert record_of(run)["status"] == "done"
+    assert (run / "failures.jsonl").read_text().count("it has no scene_text") == 2
+    assert "3 samples" in (run / "scene_encoder" / "README.md").read_text()
+
+
+def test_masks_and_region_texts_are_not_needed(tiny, make_edits, follow, tmp_path):
+    data = make_edits(3, {n: {"region_text": None} for n in range(3)})
+    for path in (data / "mask").iterdir():
+        Image.new("L", (96, 80)).save(path)
+    run = follow(fit_blip, tiny(FitBlipConfig, data, epochs=1), tmp_path / "run")
+    assert not (run / "failures.jsonl").exists()
+
+
+def test_no_paragraph_at_all_says_so(tiny, make_edits, follow, tmp_path):
+    data = make_edits(3, {n: {"scene_text": None} for n in range(3)})
+    with pytest.raises(RicError, match="3 were lost: 00: it has no scene_text"):
+        follow(fit_blip, tiny(FitBlipConfig, data), tmp_path / "run")

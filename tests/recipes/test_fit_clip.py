@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch.nn.functional import cosine_similarity
+
+from ric.config import FitClipConfig, resolve_config
+from ric.data.batches import to_unit
+from ric.errors import RicError
+from ric.method.region_encoder import RegionEncoder
+from ric.progress import Silent
+from ric.recipes import contrastive_epochs
+from ric.recipes.examples import load_examples
+from ric.recipes.fit_clip import fit_clip
+from ric.run_dir import open_run
+
+
+def start_weights(tiny_family: Path) -> dict[str, torch.Tensor]:
+    return RegionEncoder.from_clip(tiny_family / "region_clip", num_heads=8).state_dict()
+
+
+def fitted_weights(run: Path) -> dict[str, torch.Tensor]:
+    return RegionEncoder.from_pretrained(run / "region_encoder").state_dict()
+
+
+def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
+    assert before.keys() == after.keys()
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+@pytest.fixture(scope="module")
+def eight(make_edits) -> Path:
+    return make_edits(8)
+
+
+def test_phase_one_leaves_clip_bit_identical_and_moves_every_weight_of_the_fusion(
+    tiny, eight, follow, tiny_family, tmp_path
+):
+    config = tiny(FitClipConfig, eight, fusion_epochs=2, joint_epochs=0)
+    moved = changed(
+        start_weights(tiny_family), fitted_weights(follow(fit_clip, config, tmp_path / "run"))
+    )
+    assert "logit_scale" in moved  # choice 4: tau is learnable in phase 1 too
+    assert not any(name.startswith("tower.") for name in moved)
+    fusion = {name for name in start_weights(tiny_family) if name.startswith("fusion.")}
+    assert fusion <= moved
+
+
+def test_phase_one_gathers_no_gradient_for_clip_and_phase_two_does(
+    tiny, eight, follow, tmp_path, monkeypatch
+):
+    # gradients gathered in phase one would all be spent in the first step of phase two
+    seen, loss_of = [], contrastive_epochs.symmetric_contrastive_loss
+
+    def watched(visual, text, *rest, **more):
+        seen.append((visual.requires_grad, text.requires_grad))
+        return loss_of(visual, text, *rest, **more)
+
+    monkeypatch.setattr(contrastive_epochs, "symmetric_contrastive_loss", watched)
+    config = tiny(FitClipConfig, eight, fusion_epochs=2, joint_epochs=1)
+    follow(fit_clip, config, tmp_path / "run")
+    assert seen == [(True, False), (True, False), (True, True)]
+
+
+def test_phase_two_trains_the_fusion_and_both_of_clip_s_towers(
+    tiny, eight, follow, tiny_family, tmp_path
+):
+    config = tiny(FitClipConfig, eight, fusion_epochs=0, joint_epochs=1)
+    moved = changed(
+        start_weights(tiny_family), fitted_weights(follow(fit_clip, config, tmp_path / "run"))
+    )
+    for part in ("fusion.", "tower.vision_model.", "tower.text_model.", "tower.text_projection"):
+        assert any(name.startswith(part) for name in moved), part
+    assert "tower.logit_scale" not in moved  # CLIP's own: ours is trained instead
+
+
+def test_without_gated_fusion_the_fusion_stays_as_it_was_and_is_saved_as_off(
+    tiny, eight, follow, tiny_family, tmp_path
+):
+    config = tiny(FitClipConfig, eight, gated_fusion=False, fusion_epochs=1, joint_epochs=1)
+    run = follow(fit_clip, config, tmp_path / "run")
+    moved = changed(start_weights(tiny_family), fitted_weights(run))
+    assert not any(name.startswith("fusion.") for name in moved)
+    assert any(name.startswith("tower.vision_model.") for name in moved)
+    assert RegionEncoder.from_pretrained(run).gated is False
+
+
+def test_the_artifact_holds_the_last_checkpoint_s_weights_to_the_bit_and_a_card(
+    tiny, eight, follow, tmp_path, record_of
+):
+    config = tiny(FitClipConfig, eight, fusion_epochs=1, joint_epochs=1)
+    run = follow(fit_clip, config, tmp_path / "run")
+    last = max((run / "checkpoints").iterdir())
+    trained = load_file(last / "model.safetensors")
+    reloaded = dict(RegionEncoder.from_pretrained(run).named_parameters())
+    assert trained.keys() == reloaded.keys()
+    assert all(torch.equal(trained[name], reloaded[name]) for name in trained)
+    card = (run / "region_encoder" / "README.md").read_text()
+    assert card.startswith("---\nbase_model: tiny\n")
+    assert "split train, 8 samples" in card
+    assert "| 0 | start | train_i2t_recall_at_1 |" in card
+    assert "| 2 | joint | train_i2t_recall_at_1 |" in card
+    assert not [path for path in run.rglob("*") if path.suffix in (".bin", ".pt", ".pkl", ".ckpt")]
+    assert record_of(run)["truncated_texts"] == 0
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_on_eight_samples_the_loss_falls_and_every_region_finds_its_text(
+    dtype, tiny, eight, follow, tmp_path, metrics_of
+):
+    settings = {"fusion_epochs": 40, "joint_epochs": 20, "fusion_lr": 5e-3, "joint_lr": 1e-3}
+    config = tiny(FitClipConfig, eight, **settings, batch_size=8, dtype=dtype)
+    rows = metrics_of(follow(fit_clip, config, tmp_path / "run"))
+    assert rows[0]["train_i2t_recall_at_1"] <= 0.5
+    assert rows[-1]["train_i2t_recall_at_1"] >= 0.8
+    assert rows[-1]["train_t2i_recall_at_1"] >= 0.8
+    assert rows[-1]["loss"] < 0.3 * rows[1]["loss"]
+
+
+def test_the_crop_of_the_target_is_what_is_embedded(
+    tiny, eight, follow, tiny_family, tmp_path, metrics_of
+):
+    # one batch of all eight: its first loss is Eq. 11 written out over crops of the target's file
+    config = tiny(FitClipConfig, eight, fusion_epochs=1, joint_epochs=0, batch_size=8)
+    run = follow(fit_clip, config, tmp_path / "run")
+    judge = RegionEncoder.from_clip(tiny_family / "region_clip")
+    with open_run("fit-clip", {}, runs_dir=tmp_path) as other:
+        examples = load_examples(
+            config, other, Silent(), split="all", size=64, fit="squash", region_text="region_text"
+        )
+    visual, text = [], []
+    with torch.no_grad():
+        for item in examples:
+            picture = Image.open(eight / "target" / f"{item.id}.png").resize((64, 64))
+            pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+            image = to_unit(pixels.reshape(64, 64, 3).permute(2, 0, 1))[None]
+            visual.append(judge.encode_region(image, [item.box])[0])
+            text.append(judge.encode_text([item.region_text])[0])
+    scores = cosine_similarity(torch.stack(visual)[:, None], torch.stack(text)[None], dim=-1)
+    scores = (scores / 0.07).exp()
+    rows, columns = scores / scores.sum(1, keepdim=True), scores / scores.sum(0, keepdim=True)
+    expected = -(rows.diag().log().mean() + columns.diag().log().mean()) / 2
+    assert metrics_of(run)[1]["loss"] == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_texts_that_are_cut_are_counted_once_each(tiny, make_edits, follow, tmp_path, record_of):
+    data = make_edits(4, {1: {"region_text": "a red ball " * 40}, 2: {"region_text": "x " * 99}})
+    config = tiny(FitClipConfig, data, fusion_epochs=2, joint_epochs=0)
+    run = follow(fit_clip, config, tmp_path / "run")
+    assert record_of(run)["truncated_texts"] == 2
+    card = (run / "region_encoder" / "README.md").read_text()
+    assert "- texts cut because they were too long: 2" in card
+
+
+def test_one_usable_sample_is_not_enough_and_the_error_says_what_became_of_the_rest(
+    tiny, make_edits, follow, tmp_path, record_of
+):
+    data = make_edits(3, {0: {"region_text": None}, 2: {"region_text": None}})
+    with pytest.raises(RicError, match=r"are needed\. 2 were lost: 00: it has no region_text"):
+        follow(fit_clip, tiny(FitClipConfig, data), tmp_path / "run")
+    assert record_of(tmp_path / "run")["status"] == "failed"
+
+
+def test_the_paper_s_numbers_are_the_defaults():
+    config = resolve_config(FitClipConfig, {"data": "x"})
+    assert (config.fusion_epochs, config.fusion_lr) == (50, 1e-4)
+    assert (config.joint_epochs, config.joint_lr) == (20, 1e-5)
+    assert (config.batch_size, config.image_size) == (64, 512)

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from ric.errors import RicError
+from ric.recipes.guarded_step import GuardedAdamW, finite_or_none
+
+
+@pytest.fixture
+def layer() -> nn.Linear:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Linear(4, 3)
+
+
+def take_step(layer: nn.Linear, optimizer: GuardedAdamW, factor: float = 1.0) -> torch.Tensor:
+    loss = factor * layer(torch.ones(2, 4)).square().mean()
+    loss.backward()
+    return optimizer.step(loss)
+
+
+def everything(layer: nn.Linear, optimizer: GuardedAdamW) -> list[torch.Tensor]:
+    state = [value for part in optimizer.optimizer.state.values() for value in part.values()]
+    return [tensor.detach().clone() for tensor in (*layer.parameters(), *state)]
+
+
+def test_a_finite_step_is_that_of_torch_adamw_with_clipping(layer):
+    other = nn.Linear(4, 3)
+    other.load_state_dict(layer.state_dict())
+    ours = GuardedAdamW(layer.parameters(), lr=0.1, weight_decay=0.3, max_grad_norm=0.2)
+    plain = torch.optim.AdamW(other.parameters(), lr=0.1, weight_decay=0.3, foreach=False)
+    for _ in range(3):
+        norm = take_step(layer, ours)
+        other(torch.ones(2, 4)).square().mean().backward()
+        gradients = torch.cat([p.grad.flatten() for p in other.parameters()])
+        assert norm == pytest.approx(gradients.norm().item(), rel=1e-6)
+        for parameter in other.parameters():
+            parameter.grad *= min(1, 0.2 / gradients.norm())
+        plain.step()
+        plain.zero_grad()
+    torch.testing.assert_close(layer.weight, other.weight, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(layer.bias, other.bias, atol=1e-5, rtol=1e-5)
+    assert layer.weight.grad is None
+
+
+def test_without_a_largest_norm_gradients_are_left_as_they_are(layer):
+    optimizer = GuardedAdamW(layer.parameters(), lr=0.1)
+    layer(torch.ones(2, 4)).square().mean().mul(1000).backward()
+    gradient = layer.weight.grad.clone()
+    optimizer.step(torch.tensor(0.0))
+    moment = optimizer.optimizer.state[layer.weight]["exp_avg"]
+    torch.testing.assert_close(moment, 0.1 * gradient, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_leaves_weights_moments_and_step_counts_alone(layer, bad):
+    optimizer = GuardedAdamW(layer.parameters(), lr=0.1, max_grad_norm=1.0)
+    take_step(layer, optimizer)
+    before = everything(layer, optimizer)
+    take_step(layer, optimizer, factor=bad)
+    after = everything(layer, optimizer)
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert optimizer.check() == 1
+    assert layer.weight.grad is None  # the next step must not add to a NaN
+    take_step(layer, optimizer)
+    assert not torch.equal(layer.weight, after[0])
+    assert optimizer.check() == 1
+
+
+def test_one_infinite_gradient_under_a_finite_loss_is_skipped_too(layer):
+    optimizer = GuardedAdamW(layer.parameters(), lr=0.1)
+    take_step(layer, optimizer)
+    before = everything(layer, optimizer)
+    layer(torch.ones(2, 4)).mean().backward()
+    layer.weight.grad[1, 2] = torch.inf
+    optimizer.step(torch.tensor(0.5))
+    assert all(torch.equal(a, b) for a, b in zip(before, everything(layer, optimizer), strict=True))
+    assert optimizer.check() == 1
+
+
+def test_ten_bad_steps_in_a_row_stop_the_run_with_the_next_step_to_take(layer):
+    optimizer = GuardedAdamW(layer.parameters(), lr=0.1)
+    for count in range(1, 10):
+        take_step(layer, optimizer, math.nan)
+        assert optimizer.check() == count
+    take_step(layer, optimizer, math.nan)
+    with pytest.raises(RicError, match="not finite in 10 steps in a row; the run stops") as error:
+        optimizer.check()
+    assert error.value.hint == (
+        "The last good checkpoint is kept. Try a lower --lr, or --dtype fp32."
+    )
+
+
+def test_ten_in_a_row_are_seen_even_when_a_good_step_came_before_the_look(layer):
+    optimizer = GuardedAdamW(layer.parameters(), lr=0.1)
+    for factor in (*[math.nan] * 10, 1.0):
+        take_step(layer, optimizer, factor)
+    with pytest.raises(RicError, match="10 steps in a row"):
+        optimizer.check()
+
+
+def test_nine_bad_steps_and_a_good_one_go_on_counting_from_zero(layer):
+    optimizer = GuardedAdamW(layer.parameters(), lr=0.1)
+    for factor in (*[math.nan] * 9, 1.0, *[math.nan] * 9):
+        take_step(layer, optimizer, factor)
+    assert optimizer.check() == 18
+
+
+def test_restored_moments_and_counts_continue_as_if_nothing_had_stopped(layer):
+    named = dict(layer.named_parameters())
+    first = GuardedAdamW(layer.parameters(), lr=0.1)
+    for factor in (1.0, 1.0, *[math.nan] * 6):
+        take_step(layer, first, factor)
+    saved = {key: tensor.clone() for key, tensor in first.tensors(named).items()}
+    weights = {key: tensor.clone() for key, tensor in layer.state_dict().items()}
+    take_step(layer, first)
+    expected = layer.weight.detach().clone()
+
+    layer.load_state_dict(weights)
+    second = GuardedAdamW(layer.parameters(), lr=0.1)
+    second.restore(named, saved)
+    assert second.check() == 6
+    take_step(layer, second)
+    assert torch.equal(layer.weight, expected)
+    second.restore(named, saved)
+    for _ in range(4):
+        take_step(layer, second, math.nan)
+    with pytest.raises(RicError, match="10 steps in a row"):
+        second.check()
+
+
+def test_a_row_with_nan_becomes_strict_json():
+    row = finite_or_none({"loss": math.nan, "grad_norm": math.inf, "skipped": 2, "lr": 0.1})
+    assert row == {"loss": None, "grad_norm": None, "skipped": 2, "lr": 0.1}
+    json.dumps(row, allow_nan=False)

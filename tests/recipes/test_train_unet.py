@@ -1,0 +1,531 @@
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMScheduler, StableDiffusionInstructPix2PixPipeline, UNet2DConditionModel
+from PIL import Image, ImageDraw
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn.functional import cosine_similarity, mse_loss
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from ric.config import TrainUnetConfig
+from ric.data.batches import to_unit
+from ric.device import draw_generator, pick_device
+from ric.editors.pipeline import load_pipeline, read_source_channels
+from ric.errors import RicError
+from ric.method.region_encoder import RegionEncoder
+from ric.progress import Silent
+from ric.recipes import train_unet as module
+from ric.recipes.examples import Example, load_examples
+from ric.recipes.train_unet import micro_batches, train_unet
+from ric.recipes.training_batches import TrainingSet, draw_batch, draw_sample, prepare
+from ric.run_dir import open_run
+
+NO_JUDGES = {"region_loss": False, "global_loss": False}
+LATENT = (4, 16, 16)
+
+
+@pytest.fixture(scope="module")
+def config(tiny, edits) -> Callable[..., TrainUnetConfig]:
+    """Three steps of batch size 4 with a checkpoint at each, all kept."""
+
+    def make(data: Path = edits, **changes: Any) -> TrainUnetConfig:
+        settings = {"steps": 3, "batch_size": 4, "checkpoint_every": 1, "keep_checkpoints": 9}
+        return tiny(TrainUnetConfig, data, **settings | changes)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def full(config, follow, tmp_path_factory) -> Path:
+    """A run with both judges and the average."""
+    return follow(train_unet, config(), tmp_path_factory.mktemp("full") / "run")
+
+
+@pytest.fixture
+def pipeline(tiny_family) -> StableDiffusionInstructPix2PixPipeline:
+    return load_pipeline(tiny_family / "pipeline", torch.device("cpu"))
+
+
+def group(run: Path, step: int, name: str) -> dict[str, Tensor]:
+    return load_file(run / "checkpoints" / f"step-{step:06d}" / f"{name}.safetensors")
+
+
+def exported(run: Path) -> dict[str, Tensor]:
+    return load_file(run / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors")
+
+
+@contextmanager
+def unet_calls() -> Iterator[list[tuple[Tensor, ...]]]:
+    """Collect the arguments of every call of a UNet."""
+    calls: list[tuple[Tensor, ...]] = []
+
+    def keep(called: torch.nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        if isinstance(called, UNet2DConditionModel):
+            calls.append(arguments)
+
+    handle = register_module_forward_pre_hook(keep)
+    try:
+        yield calls
+    finally:
+        handle.remove()
+
+
+def examples_of(config: TrainUnetConfig, folder: Path) -> list[Example]:
+    with open_run("train-unet", {}, runs_dir=folder) as run:
+        return load_examples(
+            config, run, Silent(), split="train", size=64, fit="squash", region_text="region_text"
+        )
+
+
+# --- what the UNet sees --------------------------------------------------------------------------
+
+
+def test_the_unet_s_first_input_is_what_diffusers_training_script_builds(
+    config, follow, edits, pipeline, tmp_path
+):
+    settings = config(steps=1, conditioning_dropout=0.0, **NO_JUDGES)
+    with unet_calls() as calls:
+        follow(train_unet, settings, tmp_path / "run")
+    ours, timesteps = calls[0][:2]
+
+    order = torch.randperm(8, generator=draw_generator(0, "epoch", 0)).tolist()[:4]
+    draws = [draw_sample(0, 0, k, shape=LATENT, num_timesteps=1000, dropout=0) for k in range(4)]
+    vae, scheduler = pipeline.vae, DDPMScheduler.from_config(pipeline.scheduler.config)
+
+    def pixels(kind: str) -> Tensor:
+        pictures = [
+            np.array(Image.open(edits / kind / f"{n:02d}.png").convert("RGB").resize((64, 64)))
+            for n in order
+        ]
+        # contiguous as in the script: another layout sums in another order
+        return 2 * (torch.tensor(np.stack(pictures)).permute(0, 3, 1, 2).contiguous() / 255) - 1
+
+    with torch.no_grad():
+        posterior = vae.encode(pixels("target")).latent_dist
+        sample = posterior.mean + posterior.std * torch.stack([draw.spread for draw in draws])
+        latents = sample * vae.config.scaling_factor
+        noise = torch.stack([draw.noise for draw in draws])
+        steps = torch.tensor([draw.timestep for draw in draws])
+        noisy = scheduler.add_noise(latents, noise, steps)
+        original = vae.encode(pixels("source")).latent_dist.mode()
+    theirs = torch.cat([noisy, original], dim=1)
+    assert ours.shape == (4, 8, 16, 16)
+    assert torch.equal(timesteps, steps)
+    torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-5)
+
+
+def test_prompts_are_the_pipeline_s_own_and_a_dropped_one_is_that_of_an_empty_text(
+    config, pipeline, tmp_path
+):
+    settings = config(**NO_JUDGES)
+    examples = examples_of(settings, tmp_path)
+    data = prepare(examples, pipeline, None, None, settings, Silent())
+    for item, prepared in zip(examples, data.samples, strict=True):
+        expected = pipeline._encode_prompt(item.instruction, "cpu", 1, False)[0]
+        torch.testing.assert_close(prepared.instruction, expected)
+    torch.testing.assert_close(data.null_prompt, pipeline._encode_prompt("", "cpu", 1, False)[0])
+    assert data.num_timesteps == 1000
+    assert data.scaling_factor == pipeline.vae.config.scaling_factor
+
+
+def test_a_flip_mirrors_what_the_vae_sees_and_the_box_and_spares_left_and_right(
+    config, make_edits, pipeline, tmp_path
+):
+    data = make_edits(3, {1: {"instruction": "add a ball left of the tree"}})
+    settings = config(data, flip=True)
+    examples = examples_of(settings, tmp_path)
+    prepared = prepare(examples, pipeline, None, None, settings, Silent()).samples
+    assert [len(item.views) for item in prepared] == [2, 1, 2]
+    for item, twice in zip(examples[::2], prepared[::2], strict=True):
+        plain, mirrored = twice.views
+        for kind, ours in (("source", mirrored.source), ("target", mirrored.target_mean)):
+            picture = to_unit(getattr(item, kind)).flip(-1)[None]
+            with torch.no_grad():
+                expected = pipeline.vae.encode(picture).latent_dist.mode()[0]
+            torch.testing.assert_close(ours, expected)
+        assert plain.box == item.box
+        region = torch.zeros(64, 64)
+        x_min, y_min, x_max, y_max = item.box
+        region[y_min:y_max, x_min:x_max] = 1
+        x_min, y_min, x_max, y_max = mirrored.box
+        assert region.flip(-1)[y_min:y_max, x_min:x_max].all()
+        assert (x_max - x_min) * (y_max - y_min) == region.sum()
+    assert all(
+        len(item.views) == 1
+        for item in prepare(examples, pipeline, None, None, config(data), Silent()).samples
+    )
+
+
+def test_ignore_signature_hides_the_strip_from_the_target_s_latents(config, make_edits, tmp_path):
+    data = make_edits(2)
+    for n in range(2):
+        target = Image.open(data / "source" / f"{n:02d}.png")
+        ImageDraw.Draw(target).rectangle((89, 79, 96, 80), fill="#ff00ff")
+        target.save(data / "target" / f"{n:02d}.png")
+    # the strip is all that differs: hidden, the target is the source
+    for ignore in (True, False):
+        settings = config(data, ignore_signature=ignore, **NO_JUDGES)
+        for item in examples_of(settings, tmp_path):
+            assert torch.equal(item.source, item.target) is ignore
+
+
+# --- Eq. 10 and its ablations --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pieces", [2, 4])
+def test_a_batch_in_pieces_gives_the_gradients_and_losses_of_the_whole(
+    pieces, config, follow, tmp_path, metrics_of
+):
+    # seed 6 drops text or picture of one of the first four, so that pieces keep unequal numbers
+    settings = {"steps": 1, "seed": 6, "conditioning_dropout": 0.2, "max_grad_norm": 1e9}
+    draws = [draw_sample(6, 0, k, shape=(1,), num_timesteps=9, dropout=0.2) for k in range(4)]
+    assert 0 < sum(draw.drop_text or draw.drop_source for draw in draws) < 4
+    whole = follow(train_unet, config(**settings), tmp_path / "whole")
+    parts = follow(train_unet, config(**settings, accumulate=pieces), tmp_path / "parts")
+    for one, other in zip(metrics_of(whole), metrics_of(parts), strict=True):
+        assert {k: v for k, v in one.items() if k != "step"} == pytest.approx(
+            {k: v for k, v in other.items() if k != "step"}, abs=1e-5, rel=1e-5
+        )
+    ours, theirs = group(parts, 1, "moments"), group(whole, 1, "moments")
+    for name in theirs:
+        if name.endswith(":exp_avg"):  # a tenth of the gradient after one step
+            torch.testing.assert_close(ours[name], theirs[name], atol=1e-6, rtol=1e-4)
+
+
+def test_micro_batches_cover_the_batch_in_at_most_so_many_pieces():
+    assert micro_batches(4, 1) == [range(4)]
+    assert micro_batches(4, 2) == [range(2), range(2, 4)]
+    assert micro_batches(5, 2) == [range(3), range(3, 5)]
+    assert micro_batches(2, 7) == [range(1), range(1, 2)]
+
+
+def plain_fine_tuning(
+    pipeline: StableDiffusionInstructPix2PixPipeline, data: TrainingSet, config: TrainUnetConfig
+) -> tuple[list[float], dict[str, Tensor]]:
+    """Fine-tune as diffusers' script does: MSE of the noise, AdamW, clipping."""
+    unet, scheduler = pipeline.unet, DDPMScheduler.from_config(pipeline.scheduler.config)
+    unet.train().requires_grad_(True)
+    optimizer = torch.optim.AdamW(
+        unet.parameters(), lr=1e-4, betas=(0.9, 0.999), weight_decay=1e-2, foreach=False
+    )
+    losses = []
+    for step in range(config.steps):
+        batch = draw_batch(data, config, step, range(config.batch_size))
+        noisy = scheduler.add_noise(batch.clean, batch.noise, batch.timesteps)
+        both = torch.cat([noisy, batch.source], dim=1)
+        predicted = unet(both, batch.timesteps, batch.instructions).sample
+        loss = mse_loss(predicted, batch.noise)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return losses, unet.state_dict()
+
+
+@pytest.fixture(scope="module")
+def plain(config, follow, tmp_path_factory) -> Path:
+    """A run with neither judge nor average; its judges do not even exist."""
+    settings = config(ema=False, region_clip="no/such", scene_blip="no/such", **NO_JUDGES)
+    return follow(train_unet, settings, tmp_path_factory.mktemp("plain") / "run")
+
+
+def test_with_both_losses_off_it_is_plain_fine_tuning(
+    plain, config, pipeline, tmp_path, metrics_of, record_of
+):
+    settings = config(**NO_JUDGES)
+    data = prepare(examples_of(settings, tmp_path), pipeline, None, None, settings, Silent())
+    losses, weights = plain_fine_tuning(pipeline, data, settings)
+    rows = metrics_of(plain)
+    assert [row["loss"] for row in rows] == pytest.approx(losses, rel=1e-5)
+    assert all(row["loss_region"] == row["loss_global"] == 0 for row in rows)
+    for name, weight in exported(plain).items():
+        # Adam's first steps are of size lr whatever the gradient: rounding shows at 0 gradients
+        torch.testing.assert_close(weight, weights[name], atol=2e-5, rtol=1e-4)
+    assert record_of(plain)["weights"].keys() == {"pipeline"}
+
+
+def test_the_total_is_the_weighted_sum_of_its_parts(config, follow, tmp_path, metrics_of):
+    weights = {"region_weight": 0.5, "global_weight": 2.0, "noise_weight": 3.0}
+    run = follow(train_unet, config(steps=2, **weights), tmp_path / "run")
+    for row in metrics_of(run):
+        assert row["loss_region"] > 0.1
+        assert row["loss_global"] > 0.1
+        total = 0.5 * row["loss_region"] + 2 * row["loss_global"] + 3 * row["loss_noise"]
+        assert row["loss"] == pytest.approx(total, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("off", "judge", "key", "other"),
+    [
+        ("region_loss", "region_clip", "loss_region", "loss_global"),
+        ("global_loss", "scene_blip", "loss_global", "loss_region"),
+    ],
+)
+def test_a_loss_that_is_off_is_zero_its_judge_is_not_loaded_and_the_rest_is_as_before(
+    off, judge, key, other, full, config, follow, tmp_path, metrics_of, record_of
+):
+    settings = config(steps=1, **{off: False, judge: "no/such"})
+    run = follow(train_unet, settings, tmp_path / "run")
+    row, before = metrics_of(run)[0], metrics_of(full)[0]
+    assert row[key] == 0
+    assert row[other] == pytest.approx(before[other], rel=1e-5)
+    assert row["loss_noise"] == pytest.approx(before["loss_noise"], rel=1e-5)
+    assert judge not in record_of(run)["weights"]
+
+
+def test_without_gated_fusion_clip_s_own_embedding_of_the_crop_is_judged(
+    full, config, follow, pipeline, tiny_family, tmp_path, metrics_of
+):
+    settings = config(steps=1, gated_fusion=False, conditioning_dropout=0.0)
+    run = follow(train_unet, settings, tmp_path / "run")
+    judge = RegionEncoder.from_clip(tiny_family / "region_clip")
+    examples = examples_of(settings, tmp_path)
+    data = prepare(examples, pipeline, judge, None, settings, Silent())
+    batch = draw_batch(data, settings, 0, range(4))
+    scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
+    with torch.no_grad():
+        noisy = scheduler.add_noise(batch.clean, batch.noise, batch.timesteps)
+        both = torch.cat([noisy, batch.source], dim=1)
+        predicted = pipeline.unet(both, batch.timesteps, batch.instructions).sample
+        share = scheduler.alphas_cumprod[batch.timesteps][:, None, None, None]
+        clean = (noisy - (1 - share).sqrt() * predicted) / share.sqrt()  # Eq. 5
+        pixels = pipeline.vae.decode(clean / data.scaling_factor).sample.clamp(-1, 1)
+        crops = judge.region_pixels(pixels, batch.boxes)
+        tower = judge.tower
+        seen = tower.visual_projection(tower.vision_model(pixel_values=crops).pooler_output)
+        expected = (1 - cosine_similarity(seen, batch.region_texts)).mean()
+    row = metrics_of(run)[0]
+    assert row["loss_region"] == pytest.approx(expected.item(), abs=1e-4)
+    assert row["loss_region"] != pytest.approx(metrics_of(full)[0]["loss_region"], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        ("region_clip", "The region loss needs a region judge: --region-clip RUN"),
+        ("scene_blip", "The scene loss needs a scene judge: --scene-blip RUN"),
+    ],
+)
+def test_a_loss_without_its_judge_says_how_to_get_one(missing, words, config, follow, tmp_path):
+    with pytest.raises(RicError, match=words) as error:
+        follow(train_unet, config(**{missing: None}), tmp_path / "run")
+    assert "train without it: --no-" in error.value.hint
+
+
+# --- what comes out ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [0.9999, 0.15])
+def test_the_exported_weights_are_the_written_out_moving_average(
+    limit, full, config, follow, tiny_family, tmp_path
+):
+    run = full
+    if limit != TrainUnetConfig.ema_decay:
+        run = follow(train_unet, config(ema_decay=limit, **NO_JUDGES), tmp_path / "run")
+    base = tiny_family / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors"
+    average = {name: tensor.double() for name, tensor in load_file(base).items()}
+    for n in range(3):
+        decay = min(limit, (1 + n) / (10 + n))
+        weights = group(run, n + 1, "model")
+        average = {
+            name: decay * tensor + (1 - decay) * weights[name].double()
+            for name, tensor in average.items()
+        }
+    found = exported(run)
+    assert found.keys() == average.keys()
+    for name, tensor in average.items():
+        torch.testing.assert_close(found[name].double(), tensor, atol=1e-7, rtol=1e-6)
+    assert any(not torch.equal(found[name], weights[name]) for name in found)
+
+
+def test_without_the_average_the_weights_themselves_are_exported(plain):
+    last, found = group(plain, 3, "model"), exported(plain)
+    assert last.keys() == found.keys()
+    assert all(torch.equal(last[name], found[name]) for name in found)
+    assert not (plain / "checkpoints" / "step-000003" / "average.safetensors").exists()
+
+
+def test_the_exported_pipeline_opens_in_diffusers_and_edits_a_picture(full):
+    pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(full / "pipeline")
+    assert pipeline.unet.config.in_channels == 8
+    assert pipeline.unet.dtype == torch.float32
+    pipeline.set_progress_bar_config(disable=True)
+    picture = Image.new("RGB", (64, 64), "#3366aa")
+    edited = pipeline("add a red ball", picture, num_inference_steps=2, output_type="pil").images
+    assert edited[0].size == (64, 64)
+
+
+def test_the_pipeline_has_a_card_and_no_pickle(full, edits):
+    card = (full / "pipeline" / "README.md").read_text()
+    assert card.startswith("---\nbase_model: tiny\nlibrary_name: diffusers\n")
+    assert "split train, 8 samples" in card
+    assert str(edits) in card
+    assert "- lr: 0.0001" in card
+    suffixes = {path.suffix for path in full.rglob("*") if path.is_file()}
+    assert suffixes <= {".json", ".jsonl", ".safetensors", ".md", ".txt"}
+
+
+def test_a_base_may_be_an_earlier_run_which_becomes_a_parent(
+    full, config, follow, tmp_path, metrics_of, record_of
+):
+    settings = {"steps": 1, "ema": False, "seed": 9, **NO_JUDGES}
+    run = follow(train_unet, config(base=str(full), **settings), tmp_path / "run")
+    assert [(run / path).resolve() for path in record_of(run)["parents"]] == [full.resolve()]
+    fresh = follow(train_unet, config(**settings), tmp_path / "fresh")
+    assert metrics_of(run)[0]["loss"] != metrics_of(fresh)[0]["loss"]
+
+
+def test_the_run_lists_its_samples_and_unlocalised_ones_are_noted_and_only_lose_one_loss(
+    config, make_edits, follow, tmp_path, metrics_of, record_of
+):
+    data = make_edits(2, {n: {"mask_file_name": None} for n in (0, 1)})
+    for n in (0, 1):
+        target = Image.open(data / "source" / f"{n:02d}.png")
+        ImageDraw.Draw(target).ellipse((2, 2, 92, 72), fill="#ff00ff")
+        target.save(data / "target" / f"{n:02d}.png")
+    settings = config(data, steps=1, conditioning_dropout=0.0)
+    run = follow(train_unet, settings, tmp_path / "run")
+    assert record_of(run)["unlocalised"] == ["00", "01"]
+    row = metrics_of(run)[0]
+    assert row["loss_region"] == 0
+    assert row["loss_global"] > 0.1
+    assert row["loss_noise"] > 0.1
+    samples = [json.loads(line) for line in (run / "samples.jsonl").read_text().splitlines()]
+    assert [sample["id"] for sample in samples] == ["00", "01"]
+    assert all(sample["group"] for sample in samples)
+    assert not (run / "failures.jsonl").exists()
+
+
+def test_bad_samples_are_failures_and_the_run_goes_on(config, make_edits, follow, tmp_path):
+    data = make_edits(4, {0: {"region_text": None}})
+    Image.new("L", (96, 80)).save(data / "mask" / "01.png")
+    (data / "target" / "02.png").write_bytes(b"no picture")
+    run = follow(train_unet, config(data, steps=1), tmp_path / "run")
+    rows = [json.loads(line) for line in (run / "failures.jsonl").read_text().splitlines()]
+    assert {row["id"]: row["stage"] for row in rows} == {
+        "00": "texts",
+        "01": "mask",
+        "02": "target",
+    }
+    assert (run / "pipeline" / "model_index.json").is_file()
+
+
+# --- a four-channel base -------------------------------------------------------------------------
+
+
+def test_a_widened_unet_answers_as_the_old_one_for_every_source(tiny_family):
+    old = UNet2DConditionModel.from_pretrained(tiny_family / "text_to_image" / "unet").eval()
+    new = copy.deepcopy(old)
+    read_source_channels(new)
+    assert new.config.in_channels == new.conv_in.in_channels == 8
+    assert torch.equal(new.conv_in.bias, old.conv_in.bias)
+    assert new.conv_in.bias.abs().max() > 0
+    generator = draw_generator(0, "widened")
+    noisy, source = torch.randn(2, 3, *LATENT, generator=generator)
+    text = torch.randn(3, 77, 64, generator=generator)
+    steps = torch.tensor([5, 500, 999])
+    with torch.no_grad():
+        expected = old(noisy, steps, text).sample
+        for scale in (0, 1, 100):
+            found = new(torch.cat([noisy, scale * source], dim=1), steps, text).sample
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    untouched = copy.deepcopy(new)
+    read_source_channels(untouched)
+    assert torch.equal(untouched.conv_in.weight, new.conv_in.weight)
+
+
+def test_a_text_to_image_base_starts_from_its_own_noise_loss_and_learns_to_read_the_source(
+    config, follow, tiny_family, tmp_path, metrics_of
+):
+    base = tiny_family / "text_to_image"
+    settings = config(base=str(base), steps=1, **NO_JUDGES)
+    run = follow(train_unet, settings, tmp_path / "run")
+    pipeline = load_pipeline(base, pick_device("cpu"))  # its UNet still reads four channels
+    data = prepare(examples_of(settings, tmp_path), pipeline, None, None, settings, Silent())
+    batch = draw_batch(data, settings, 0, range(4))
+    scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
+    noisy = scheduler.add_noise(batch.clean, batch.noise, batch.timesteps)
+    with torch.no_grad():
+        predicted = pipeline.unet(noisy, batch.timesteps, batch.instructions).sample
+    expected = mse_loss(predicted, batch.noise).item()
+    assert metrics_of(run)[0]["loss"] == pytest.approx(expected, rel=1e-5)
+    assert exported(run)["conv_in.weight"][:, 4:].abs().max() > 0
+    again = StableDiffusionInstructPix2PixPipeline.from_pretrained(run / "pipeline")
+    assert again.unet.config.in_channels == 8
+
+
+# --- when it goes wrong --------------------------------------------------------------------------
+
+
+def test_ten_losses_in_a_row_that_are_nan_end_the_run_and_keep_the_last_good_checkpoint(
+    config, follow, tmp_path, metrics_of, record_of, monkeypatch
+):
+    settings = config(steps=16, checkpoint_every=3, keep_checkpoints=2, **NO_JUDGES)
+    draw = module.draw_batch
+
+    def broken(data, config, step, which):
+        batch = draw(data, config, step, which)
+        if step >= 3:
+            batch.noise[:] = torch.nan
+        return batch
+
+    run = tmp_path / "run"
+    monkeypatch.setattr(module, "draw_batch", broken)
+    with pytest.raises(RicError, match="not finite in 10 steps in a row; the run stops"):
+        follow(train_unet, settings, run)
+    assert record_of(run)["status"] == "failed"
+    assert "not finite in 10 steps" in record_of(run)["error"]
+    rows = metrics_of(run)
+    assert [row["skipped"] for row in rows] == [0, 0, 0, *range(1, 10)]
+    assert [row["loss"] is None for row in rows] == [False] * 3 + [True] * 9
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == [
+        "step-000009", "step-000012"
+    ]  # fmt: skip
+    kept, moments = group(run, 12, "model"), group(run, 12, "moments")
+    assert all(torch.isfinite(tensor).all() for tensor in (*kept.values(), *moments.values()))
+    assert all(value == 3 for name, value in moments.items() if name.endswith(":step"))
+
+    monkeypatch.setattr(module, "draw_batch", draw)
+    follow(train_unet, settings, run)
+    assert record_of(run)["status"] == "done"
+    assert [row["step"] for row in metrics_of(run)] == list(range(1, 17))
+    assert [row["skipped"] for row in metrics_of(run)][12:] == [9] * 4
+
+
+def test_a_weight_that_is_no_number_fails_with_the_weights_of_the_base(
+    config, follow, tiny_family, tmp_path, record_of
+):
+    settings = config(steps=12, checkpoint_every=5, noise_weight=float("nan"), **NO_JUDGES)
+    with pytest.raises(RicError, match="not finite"):
+        follow(train_unet, settings, tmp_path / "run")
+    assert record_of(tmp_path / "run")["status"] == "failed"
+    base = load_file(tiny_family / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors")
+    kept = group(tmp_path / "run", 5, "model")
+    assert all(torch.equal(kept[name], base[name]) for name in base)
+    assert not (tmp_path / "run" / "pipeline").exists()
+
+
+def test_xformers_where_it_does_not_work_says_what_to_do(config, follow, tmp_path, monkeypatch):
+    def missing(unet: UNet2DConditionModel) -> None:
+        raise ModuleNotFoundError("Refer to the xformers repository\nfor how to install it")
+
+    monkeypatch.setattr(UNet2DConditionModel, "enable_xformers_memory_efficient_attention", missing)
+    with pytest.raises(RicError) as error:
+        follow(train_unet, config(attention="xformers", **NO_JUDGES), tmp_path / "run")
+    assert error.value.message == (
+        "--attention xformers does not work here: Refer to the xformers repository"
+    )
+    assert error.value.hint == (
+        "Install it with: pip install 'ric[xformers]', or use --attention sdpa"
+    )

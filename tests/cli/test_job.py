@@ -44,7 +44,8 @@ def test_some_failed_samples_are_3_and_are_listed(ric, data, tmp_path):
 def test_all_samples_done_is_0_and_the_next_step_can_be_pasted(ric, data):
     said = ric(*DESCRIBE, "--limit", "1")
     assert said.code == 0
-    assert "Next: ric fit-blip 'my edits' --descriptions runs/00001-describe --preset tiny\n" in said.err
+    told = "Next: ric fit-blip 'my edits' --descriptions runs/00001-describe --preset tiny\n"
+    assert told in said.err
 
 
 def test_talk_goes_to_stderr_in_plain_characters(ric, data):

@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 __all__ = ["EditSample", "Pictures", "Samples", "load_samples"]
 
 SplitChoice = Literal["train", "val", "test", "all"]
-Kind = Literal["folder", "parquet", "hub"]
+Kind = Literal["folder", "parquet", "hub", "scenes"]
 
 DATA_MAY_BE = (
     "DATA is a folder with metadata.jsonl (made by: ric data OUT --source DIR), a folder or file of"
-    " parquet, or a hub id such as BryanW/HumanEdit."
+    " parquet, a hub id such as BryanW/HumanEdit, or drawn scenes such as scenes:300@64#7."
 )
 
 
@@ -46,7 +46,7 @@ class Samples:
 
     Attributes:
         name: What the user called it.
-        kind: `folder`, `parquet` or `hub`.
+        kind: `folder`, `parquet`, `hub` or `scenes`.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ def load_samples(
 
     Args:
         data: A folder with metadata.jsonl, .csv or .parquet (or its fsspec URL), a folder or file
-            of parquet, or a hub id.
+            of parquet, a hub id, or scenes:COUNT[@SIZE][#SEED].
         split: `train`, `val`, `test` or `all`.
         limit: At most this many samples of the split.
         columns: `source=input_image,instruction=edit_prompt`, for data with other columns.
@@ -177,7 +177,7 @@ def load_samples(
         need_instruction=need_instruction,
         described_in=name,
     )
-    rows, kind, fingerprint, count = _open(name, mapping, options)
+    rows, kind, fingerprint, count = _open(name, mapping, options, split)
     return Samples(
         rows,
         name=name,
@@ -193,9 +193,11 @@ def load_samples(
 _Opened = tuple["Rows", Kind, "Callable[[], str]", "Callable[[], int | None]"]
 
 
-def _open(name: str, mapping: dict[str, str] | None, options: ReadOptions) -> _Opened:
+def _open(
+    name: str, mapping: dict[str, str] | None, options: ReadOptions, split: str
+) -> _Opened:
     if name.startswith("scenes:"):
-        raise RicError(f"'{name}': scenes are not built in this version.", DATA_MAY_BE)
+        return _open_scenes(name, split)
     path = Path(name).expanduser()
     if "://" in name or path.is_dir():
         if metadata := find_metadata(name if "://" in name else path):
@@ -208,6 +210,19 @@ def _open(name: str, mapping: dict[str, str] | None, options: ReadOptions) -> _O
         rows, fingerprint, count = open_hub(name, mapping, options)
         return rows, "hub", lambda: fingerprint, lambda: count
     raise RicError(f"No data at '{name}'.", DATA_MAY_BE)
+
+
+def _open_scenes(name: str, split: str) -> _Opened:
+    from ric.scenes.dataset import parse_scenes  # only for drawn scenes
+
+    stream = parse_scenes(name)
+    # a scene's split is known before it is drawn
+    return (
+        lambda: stream.of_split(split),
+        "scenes",
+        lambda: stream.fingerprint,
+        lambda: stream.count,
+    )
 
 
 def _open_folder(metadata: str, mapping: dict[str, str] | None, options: ReadOptions) -> _Opened:

@@ -298,9 +298,10 @@ def test_the_metadata_file_itself_may_be_named(edits):
     assert only(edits({}) / "metadata.jsonl").id == "0000"
 
 
-def test_scenes_are_not_built_in_this_version():
-    with pytest.raises(RicError, match="scenes are not built in this version"):
-        load_samples("scenes:100@64")
+def test_scenes_are_data_too():
+    samples = load_samples("scenes:3@64#7")
+    assert samples.kind == "scenes"
+    assert [sample.id for sample in samples] == [f"scene-7-00000{index}" for index in range(3)]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,136 @@
+"""`ric scenes`: drawn scenes written as our folder of edits, with every core.
+
+Each worker process draws a share of the samples and writes their pictures; this process writes the
+metadata in the samples' order. Pictures that are there already are kept: they can only be the same
+ones, for a sample's pixels follow from its seed and index, and another stream's folder is refused.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context
+from typing import TYPE_CHECKING
+
+from ric.data.folder import picture_path, write_folder
+from ric.errors import RicError
+from ric.progress import Silent
+from ric.scenes.dataset import SceneStream, as_png
+from ric.scenes.edits import TYPES, edit_of
+from ric.scenes.held_out import sample_id
+from ric.scenes.render import render_pair
+from ric.scenes.sheets import contact_sheet
+from ric.scenes.words import texts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from ric.data.columns import Row
+    from ric.progress import Progress, Stage
+
+MARK = "scenes.txt"  # which stream a folder holds; there from the first picture on
+_AT_ONCE = 16  # samples a worker takes at a time
+
+
+def make_scenes(
+    out: Path,
+    stream: SceneStream,
+    *,
+    sheets: Path | None = None,
+    workers: int | None = None,
+    progress: Progress = Silent(),  # noqa: B008 - it holds no state
+) -> dict[str, int]:
+    """Write a stream of scenes as a folder; the same call again changes nothing or finishes it.
+
+    Args:
+        out: Where to.
+        stream: Which scenes.
+        sheets: Also write a contact sheet per edit type there, `Add.png` and so on.
+        workers: How many processes draw; all cores by default, 1 for this process alone.
+        progress: Told about each sample.
+
+    Returns:
+        How many samples each split got.
+
+    Raises:
+        RicError: The folder holds other scenes or other data.
+    """
+    _claim(out, stream)
+    counts = {"train": 0, "val": 0, "test": 0}
+
+    def rows(stage: Stage) -> Iterator[Row]:
+        with _mapped(workers or os.cpu_count() or 1) as in_order:
+            for row in in_order(partial(_write_sample, out, stream), range(stream.count)):
+                counts[row["split"]] += 1
+                stage.advance()
+                yield row
+
+    with progress.stage("drawing scenes", total=stream.count, unit="samples") as stage:
+        write_folder(out, rows(stage))
+    if sheets:
+        sheets.mkdir(parents=True, exist_ok=True)
+        with progress.stage("contact sheets", total=len(TYPES), unit="sheets") as stage:
+            for kind in TYPES:
+                contact_sheet(stream, kind).save(sheets / f"{kind}.png")
+                stage.advance()
+    return counts
+
+
+def _claim(out: Path, stream: SceneStream) -> None:
+    """Mark the folder as this stream's, so that pictures found there later can be trusted."""
+    out.mkdir(parents=True, exist_ok=True)
+    mark, words = out / MARK, f"{stream.fingerprint}\n"
+    if mark.is_file():
+        if mark.read_text() == words:
+            return
+        raise RicError(f"'{out}' holds other scenes.", "Choose another folder, or remove it.")
+    if any(out.iterdir()):
+        raise RicError(f"'{out}' is not empty.", "Choose another folder for the scenes.")
+    mark.write_text(words)
+
+
+def _write_sample(out: Path, stream: SceneStream, index: int) -> Row:
+    """Draw one sample unless its pictures are there, and give its row."""
+    edit = edit_of(stream.seed, index, photos=stream.photos)
+    name = sample_id(stream.seed, index)
+    kinds = ("source", "target", "mask", "context_mask")
+    places = {kind: picture_path(kind, name, stream.count) for kind in kinds}
+    if not all((out / place).is_file() for place in places.values()):
+        pair = render_pair(edit.source, edit.target, stream.size, shadows=stream.shadows)
+        for kind, place in places.items():
+            _place(out / place, as_png(getattr(pair, kind)))
+    return {
+        "id": name,
+        **{f"{kind}_file_name": place for kind, place in places.items()},
+        **vars(texts_of(edit, stream.seed, index, shadows=stream.shadows)),
+        "editing_type": edit.type,
+        "split": edit.split,
+        "group_id": name,
+    }
+
+
+def _place(path: Path, data: bytes) -> None:
+    """Let a file appear complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_bytes(data)
+    aside.replace(path)
+
+
+@contextmanager
+def _mapped(
+    workers: int,
+) -> Iterator[Callable[[Callable[[int], Row], Iterable[int]], Iterator[Row]]]:
+    """Give a `map` that keeps the order, here or over processes."""
+    if workers == 1:
+        yield map
+        return
+    # spawned, not forked: the caller may hold threads
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        try:
+            yield partial(pool.map, chunksize=_AT_ONCE)
+        finally:
+            pool.shutdown(cancel_futures=True)

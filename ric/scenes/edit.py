@@ -1,0 +1,90 @@
+"""One edit as data: the scene before and after, what changes, and what must be seen afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ric.scenes.held_out import hidden_relations
+
+if TYPE_CHECKING:
+    from ric.data.splits import Split
+    from ric.scenes.naming import Phrase
+    from ric.scenes.scene import Scene
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an edit asks for, for a classifier to check in the target's region.
+
+    Attributes:
+        attribute: What must have changed: `state`, `presence`, `absence`, `count`, `place`, `kind`,
+            `colour` or `material`.
+        kind: The edited thing's kind in the target (of what is gone: what it was).
+        colour: Its colour there.
+        material: Its material there.
+        size: Its size there.
+        state: Its state there, or "".
+        count: How many things of that kind and colour the target shows.
+        box: Left, top, right, bottom of its outline in the target, as shares of the picture, or of
+            where it was if it is gone.
+        relation: The relation it must have, or "".
+        anchor: Kind and colour of what it must have it to, or None.
+    """
+
+    attribute: str
+    kind: str
+    colour: str
+    material: str
+    size: str
+    state: str
+    count: int
+    box: tuple[float, float, float, float]
+    relation: str = ""
+    anchor: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One edit of one scene.
+
+    Attributes:
+        type: One of edits.TYPES.
+        manner: Its sub-kind, such as `turn` or `colour`.
+        source: The scene before.
+        target: The scene after.
+        before: The numbers of the things that change, in the source.
+        after: Their numbers in the target; what is gone has none.
+        phrase: What points to the thing in the source, and a phrase without shadows that does;
+            None for Add and Counting.
+        seen: The same in the target; None where the thing is gone, and for Counting.
+        wanted: What must be seen in the target.
+        relation: The relation that the instruction asks for, or "".
+        anchor: The number of the thing that it is asked in relation to, the same in both scenes.
+        split: The sample's split.
+    """
+
+    type: str
+    manner: str
+    source: Scene
+    target: Scene
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    phrase: tuple[Phrase, Phrase] | None
+    seen: tuple[Phrase, Phrase] | None
+    wanted: Wanted
+    relation: str = ""
+    anchor: int | None = None
+    split: Split = "train"
+
+    @property
+    def relation_counts(self) -> set[tuple[str, int]]:
+        """Give the relations it speaks of, each with how many things the source holds."""
+        phrases = (*(self.phrase or ()), *(self.seen or ()))
+        said = {self.relation, *(phrase.relation for phrase in phrases)} - {""}
+        return {(relation, len(self.source.things)) for relation in said}
+
+    @property
+    def hidden(self) -> frozenset[str]:
+        """Give the relations that its texts may not speak of: held out for another split."""
+        return hidden_relations(self.split, len(self.source.things))

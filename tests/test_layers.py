@@ -49,7 +49,7 @@ def test_the_core_imports_neither_the_command_line_nor_typer_nor_rich(path):
 @pytest.mark.parametrize("path", files("ric/method"), ids=str)
 def test_the_method_imports_only_its_libraries_and_the_errors(path):
     for name in imports(path):
-        allowed = {"torch", "transformers", "diffusers", "safetensors", "numpy"}
+        allowed = {"torch", "transformers", "diffusers", "safetensors"}
         ours = package(name, 2) in ("ric.method", "ric.errors")
         assert ours or package(name) in allowed | STANDARD, f"{path} imports {name}"
 

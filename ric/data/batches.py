@@ -9,7 +9,7 @@ than the picture's short side, that sample is squashed, so that no part of an ed
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -47,7 +47,7 @@ class Square:
 def to_square(
     sample: EditSample,
     size: int,
-    fit: Literal["squash", "crop"] | str = "squash",
+    fit: str = "squash",
     *,
     need_mask: bool = True,
     need_target: bool = True,

@@ -27,6 +27,7 @@ from ric.data.masks import (
     derive_mask,
     mask_from_erased,
     mask_from_image,
+    mask_of_unknown_kind,
     resize_mask,
     without_signature,
 )
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
     Result = TypeVar("Result")
 
-MaskKind = Literal["image", "erased-black", "erased-white"]
+MaskKind = Literal["image", "erased-black", "erased-white", "unknown"]
 
 FULL_COVER = 0.99  # a mask over this share of the picture says nothing
 
@@ -55,7 +56,7 @@ class Pictures:
     target: PictureSource | None = None
     mask: PictureSource | None = None
     context_mask: PictureSource | None = None
-    mask_kind: MaskKind = "image"  # how the mask says where: white, or an erased region
+    mask_kind: MaskKind = "image"  # white, an erased region, or what its pixels say
     described_in: str = "metadata.jsonl"  # what the errors name
     mask_column: str = "mask_file_name"  # what to add where there is no mask
     target_column: str = "target_file_name"
@@ -130,11 +131,11 @@ class EditSample:
             bool (H, W) in the target's size, in the source's where there is no target.
 
         Raises:
-            SampleError: There is neither a mask nor a target, the mask is empty or covers over 99 %
-                of the picture, or a picture cannot be read.
+            SampleError: There is neither a mask nor a target, the mask is a photo, is empty or
+                covers over 99 % of the picture, or a picture cannot be read.
         """
-        if self.has_mask:
-            mask = self._given_mask()
+        if self.pictures.mask is not None:
+            mask = self._read_mask(self.pictures.mask, self.pictures.mask_kind)
         elif self.has_target:
             source, target = pair or (self.load_source(), self.load_target())
             mask = derive_mask(source, target)
@@ -155,12 +156,13 @@ class EditSample:
         """Give the region that the edit's context spans, sized as `load_mask`; None without one.
 
         Raises:
-            SampleError: It cannot be read.
+            SampleError: It cannot be read, or is a photo.
         """
-        context = self.pictures.context_mask
+        context, kind = self.pictures.context_mask, self.pictures.mask_kind
         if context is None:
             return None
-        return self._fitted(self._guarded("mask", lambda: mask_from_image(self._raw(context))))
+        # an erased mask says nothing of the kind of another column
+        return self._read_mask(context, "image" if kind == "image" else "unknown")
 
     def group(self) -> str:
         """Give the key of the splits and of the train/test overlap check (choice 5).
@@ -176,15 +178,17 @@ class EditSample:
     def _source_hash(self) -> str:
         return pixel_hash(self._decode("source", self.pictures.source))
 
-    def _given_mask(self) -> Mask:
-        given, kind = self.pictures.mask, self.pictures.mask_kind
-        assert given is not None
-        if kind == "image":
-            return self._fitted(self._guarded("mask", lambda: mask_from_image(self._raw(given))))
-        erased: Literal["black", "white"] = "black" if kind == "erased-black" else "white"
-        return self._fitted(
-            self._guarded("mask", lambda: mask_from_erased(self._raw(given), erased))
-        )
+    def _read_mask(self, given: PictureSource, kind: MaskKind) -> Mask:
+        def read() -> Mask:
+            image = open_raw(given, max_pixels=self.pictures.max_pixels)
+            if kind == "image":
+                return mask_from_image(image)
+            if kind == "unknown":
+                return mask_of_unknown_kind(image)
+            return mask_from_erased(image, "black" if kind == "erased-black" else "white")
+
+        width, height = self._size()
+        return resize_mask(self._guarded("mask", read), height, width)
 
     def _refuse_useless(self, mask: Mask) -> None:
         share = float(mask.mean())
@@ -198,10 +202,6 @@ class EditSample:
             return
         raise SampleError(self.id, "mask", reason)
 
-    def _fitted(self, mask: Mask) -> Mask:
-        width, height = self._size()
-        return resize_mask(mask, height, width)
-
     def _size(self) -> tuple[int, int]:
         """Read (width, height) of the target, or of the source where there is no target."""
         stage, picture = "target", self.pictures.target
@@ -209,9 +209,6 @@ class EditSample:
             stage, picture = "source", self.pictures.source
         limit = self.pictures.max_pixels
         return self._guarded(stage, lambda: picture_size(picture, max_pixels=limit))
-
-    def _raw(self, picture: PictureSource) -> Image.Image:
-        return open_raw(picture, max_pixels=self.pictures.max_pixels)
 
     def _decode(self, stage: str, picture: PictureSource) -> Image.Image:
         limit = self.pictures.max_pixels

@@ -101,6 +101,30 @@ def read_folder(
             yield error
 
 
+def require_mapped(metadata: str, mapping: dict[str, str]) -> None:
+    """Check that the rows have every column that `--columns` names.
+
+    A row of CSV or parquet has all columns. One of JSON leaves out what is empty, so rows are read
+    until each column has been met: most often the first, and all only where one is missing.
+
+    Raises:
+        RicError: No row has such a column; the message lists those there are.
+    """
+    have: dict[str, None] = {}  # in the order they are met
+    missing = list(mapping.values())
+    for _, row in _read_rows(metadata):
+        if isinstance(row, str):
+            continue
+        have.update(dict.fromkeys(row))
+        missing = [column for column in missing if column not in have]
+        if not missing or not metadata.endswith(".jsonl"):
+            break
+    if have and missing:
+        raise RicError(
+            f"'{metadata}' has no column {missing[0]!r}.", f"Its columns: {', '.join(have)}."
+        )
+
+
 def metadata_hash(metadata: str) -> str:
     """Give the SHA-256 of the metadata file's bytes."""
     digest = hashlib.sha256()
@@ -275,8 +299,21 @@ def write_folder(out: Path, rows: Iterable[Row]) -> int:
         How many rows were written.
 
     Raises:
-        RicError: There is another metadata file already. An equal one stays as it is.
+        RicError: There is another metadata file already (an equal one stays as it is), or the
+            folder cannot be written, be it here or by what makes the rows.
     """
+    try:
+        return _write_rows(out, rows)
+    except OSError as error:  # pictures and data that cannot be read have errors of their own
+        about = error.strerror or str(error)
+        named = f" ('{error.filename}')" if error.filename else ""
+        raise RicError(
+            f"The folder '{out}' cannot be written: {about}{named}.",
+            "Choose another folder, or see to its permissions and the space left.",
+        ) from None
+
+
+def _write_rows(out: Path, rows: Iterable[Row]) -> int:
     out.mkdir(parents=True, exist_ok=True)
     aside = out / f".metadata.jsonl.{os.getpid()}"
     count = 0

@@ -8,6 +8,11 @@ difference in Lab after a 3 px median, Otsu's threshold but at least 20 levels, 
 of at least 0.5 % of the image, dilated by 1 %. Plain thresholds give boxes of 90 to 100 % of the
 image on real pairs, because their backgrounds are re-encoded.
 
+An ordinary mask is white on black, and a photo is never thresholded into one: of a mask's pixels
+90 % lie within 32 levels of black or white, so smoothed edges and JPEG pass, and 99 % are grey:
+their channels are equal within 16 levels. Data whose columns nobody knows may hold masks of either
+kind; there alpha that holds both 0 and 255 tells an erased picture.
+
 Choice 2, masks: they shrink by maximum, so that a thin one survives any training size.
 
 Shapes: a mask is bool (H, W), True where the picture is to be edited.
@@ -22,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from ric.data.images import to_8_bit
+from ric.data.images import ImageError, to_8_bit
 
 Mask = NDArray[np.bool_]
 
@@ -35,6 +40,10 @@ MIN_LEVELS = 20.0  # choice 14: of 255
 # Above this a pixel has changed for sure; without the cap one white object against a dark one
 # raises Otsu's threshold until it cuts off the fainter parts of the same edit.
 MAX_LEVELS = 100.0
+NEAR = 32  # levels from black or white that smoothing and JPEG leave a mask's pixels within
+NEAR_SHARE = 0.9
+GREY = 16  # levels between the channels of a grey pixel
+GREY_SHARE = 0.99
 WORKING_SIDE = 1024  # HumanEdit's own size; larger pairs are compared at this size
 
 
@@ -45,14 +54,63 @@ def mask_from_image(image: Image.Image) -> Mask:
         image: Grey, RGB, 1-bit, palette or 16-bit grey, with or without alpha.
 
     Raises:
-        ImageError: A mode whose white is not defined.
+        ImageError: A mode whose white is not defined, or a photo: under 90 % of its pixels are
+            within 32 levels of black or white, or under 99 % are grey.
     """
+    return _white_on_black(image, "a mask is white where to edit and black elsewhere")
+
+
+def mask_of_unknown_kind(image: Image.Image) -> Mask:
+    """Read a mask that is either erased or ordinary, by what its own pixels say.
+
+    Alpha that holds both 0 and 255 makes it a picture whose edit region is erased; anything else
+    has to be white on black.
+
+    Raises:
+        ImageError: As `mask_from_image`; or white paint on transparent, which is an ordinary mask
+            to some programs and a blank picture with an erased region to others.
+    """
+    image = to_8_bit(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        alpha = np.asarray(image.getchannel("A"))
+        if (alpha == 0).any() and (alpha == 255).any():
+            opaque = np.asarray(image)[alpha == 255, :3]
+            if (opaque == 255).all():
+                raise ImageError(
+                    "The mask is plain white and transparent, which does not say which of the two"
+                    " is to be edited: save it as white, where to edit, on black."
+                )
+            return mask_from_erased(image)
+    return _white_on_black(
+        image,
+        "a mask is white where to edit and black elsewhere, or the picture with that region erased"
+        " (alpha 0)",
+    )
+
+
+def _white_on_black(image: Image.Image, wanted: str) -> Mask:
     image = to_8_bit(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         black = Image.new("RGBA", image.size, "black")
         image = Image.alpha_composite(black, image)
-    return np.asarray(image.convert("L")) >= 128
+    levels = np.asarray(image.convert("L"))
+    near = float(((levels <= NEAR) | (levels >= 255 - NEAR)).mean())
+    grey = 1.0
+    if image.mode not in ("1", "L"):
+        channels = np.asarray(image.convert("RGB"))
+        grey = float((channels.max(-1) - channels.min(-1) <= GREY).mean())
+    if near < NEAR_SHARE or grey < GREY_SHARE:
+        raise ImageError(
+            f"The mask looks like a photo: {_percent(near)} of its pixels are near black or white"
+            f" and {_percent(grey)} are grey; {wanted}."
+        )
+    return levels >= 128
+
+
+def _percent(share: float) -> str:
+    return f"{math.floor(share * 100 + 1e-9)}%"  # never rounded up to the least that passes
 
 
 def mask_from_erased(image: Image.Image, erased: Literal["black", "white"] = "black") -> Mask:

@@ -43,12 +43,17 @@ def known_columns(names: list[str]) -> Columns | None:
 
 
 def choose_columns(mapping: dict[str, str] | None, have: list[str], where: str) -> Columns:
-    """Take `--columns` where it is given, else what the column names are recognised as.
+    """Lay `--columns` over what the column names are recognised as.
+
+    A known table keeps its rules for the columns that `--columns` does not name. Where nothing is
+    known of a mask, its own pixels tell its kind.
 
     Raises:
         RicError: The columns are not recognised, or `--columns` names one that is missing.
     """
-    columns = Columns(names=mapping) if mapping else known_columns(have)
+    columns = known_columns(have)
+    if mapping:
+        columns = _laid_over(mapping, columns)
     if columns is None:
         raise RicError(
             f"The columns of {where} are not known: {', '.join(have)}.",
@@ -166,6 +171,18 @@ def count_rows(files: list[Path]) -> int | None:
     if any(file.suffix != ".parquet" for file in files):
         return None
     return sum(pq.read_metadata(file).num_rows for file in files)
+
+
+def _laid_over(mapping: dict[str, str], known: Columns | None) -> Columns:
+    if known is None:
+        return Columns(names=mapping, mask_kind="unknown")
+    names = {**known.names, **mapping}
+    own_mask = names["mask"] == known.names["mask"]
+    return Columns(
+        names=names,
+        mask_kind=known.mask_kind if own_mask else "unknown",
+        id_rule=None if "id" in mapping else known.id_rule,
+    )
 
 
 def _picture_cell(value: Any) -> str | bytes | None:

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from ric.data.columns import Columns, ReadOptions, parse_columns
 from ric.data.edit_sample import EditSample, Pictures
-from ric.data.folder import COLUMNS, METADATA, find_metadata, metadata_hash, read_folder
+from ric.data.folder import (
+    COLUMNS,
+    METADATA,
+    find_metadata,
+    metadata_hash,
+    read_folder,
+    require_mapped,
+)
 from ric.data.hub import is_hub_id, open_hub
 from ric.data.images import MAX_PIXELS
 from ric.data.parquet_rows import (
@@ -226,6 +233,8 @@ def _open_scenes(name: str, split: str) -> _Opened:
 
 
 def _open_folder(metadata: str, mapping: dict[str, str] | None, options: ReadOptions) -> _Opened:
+    if mapping:
+        require_mapped(metadata, mapping)
     columns = Columns(names={**COLUMNS.names, **mapping}) if mapping else COLUMNS
     about = ReadOptions(**{**vars(options), "described_in": metadata.rpartition("/")[2]})
 

@@ -86,7 +86,8 @@ def make_folder(
         progress: Told about each photo.
 
     Raises:
-        RicError: A folder or the CSV cannot be read, or something else is in the way in `out`.
+        RicError: A folder or the CSV cannot be read, or something else is in the way in `out`,
+            or `out` cannot be written.
     """
     pairs, unmatched = pair_loose(source, target, mask)
     words = _read_texts(texts, progress) if texts else {}
@@ -123,7 +124,7 @@ def from_data(
     Groups and splits go along, so every sample stays in its split.
 
     Raises:
-        RicError: Something else is in the way in `out`.
+        RicError: Something else is in the way in `out`, or it cannot be written.
     """
     count = samples.row_count
 

@@ -128,6 +128,31 @@ def test_columns_of_another_name_can_be_mapped(edits):
     assert sample.instruction == "make it blue"
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_a_mapped_column_that_is_missing_is_said_at_once(edits, kind):
+    folder = edits({}, {})
+    rows = rows_of(folder)
+    if kind != "jsonl":
+        (folder / "metadata.jsonl").unlink()
+    if kind == "csv":
+        with (folder / "metadata.csv").open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    elif kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), folder / "metadata.parquet")
+    with pytest.raises(RicError, match=rf"metadata.{kind}' has no column 'prompt'") as caught:
+        load_samples(folder, columns="instruction=prompt", on_failure=lambda _: None)
+    assert not isinstance(caught.value, SampleError)
+    assert caught.value.hint == f"Its columns: {', '.join(rows[0])}."
+
+
+def test_a_mapped_column_that_only_a_later_json_row_fills_is_not_missing(edits):
+    folder = edits({}, {"phrase": "a ball"})
+    samples = list(load_samples(folder, columns="region_text=phrase"))
+    assert [s.region_text for s in samples] == [None, "a ball"]
+
+
 # --- writing -------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import constants
 
-from ric.data import hub
+from ric.data import hub, humanedit
 from ric.data.columns import ReadOptions
 from ric.data.sample import load_samples
 from ric.errors import RicError, SampleError
@@ -67,6 +67,18 @@ def test_what_hf_download_left_here_is_read_with_no_network(tmp_path, rows):
     assert samples.row_count == 4
     other = load_samples("someone/edits", columns=MAPPING + ",region_text=edit_prompt")
     assert samples.fingerprint != other.fingerprint
+
+
+def test_columns_on_humanedit_keep_its_erased_masks_and_groups(tmp_path):
+    snapshot = tmp_path / "hub/datasets--BryanW--HumanEdit/snapshots/abc123/data"
+    snapshot.mkdir(parents=True)
+    row = {**dict.fromkeys(humanedit.COLUMNS.names.values(), "x"), "INPUT_IMG": b"a",
+           "OUTPUT_IMG": b"b", "MASK_IMG": b"c", "IMAGE_ID": "photo"}  # fmt: skip
+    pq.write_table(pa.Table.from_pylist([row] * 2), snapshot / "train-00000-of-00001.parquet")
+    samples = list(load_samples("BryanW/HumanEdit", columns="instruction=OUTPUT_DESCRIPTION"))
+    assert [s.id for s in samples] == ["photo", "photo-2"]
+    assert {s.group_id for s in samples} == {"photo"}
+    assert {s.pictures.mask_kind for s in samples} == {"erased-black"}
 
 
 def test_half_a_download_says_how_to_finish_it(tmp_path, rows):

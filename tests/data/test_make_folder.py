@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +88,44 @@ def test_something_else_in_the_way_is_never_overwritten(tmp_path, loose, noise):
     with pytest.raises(RicError, match=r"source/dog.png' is already there and differs"):
         make_folder(out, source=loose[0])
     assert not (out / "metadata.jsonl").exists()
+
+
+@pytest.mark.parametrize("out", ["notes.txt", "notes.txt/out", "taken"])
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, loose, edits, out):
+    (tmp_path / "notes.txt").write_text("a file in the way")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken/source").write_text("a file where the pictures go")
+    with pytest.raises(RicError, match=rf"The folder '.*/{out}' cannot be written: ") as caught:
+        make_folder(tmp_path / out, source=loose[0])
+    assert "Choose another folder" in str(caught.value.hint)
+    with pytest.raises(RicError, match=rf"The folder '.*/{out}' cannot be written: "):
+        from_data(tmp_path / out, load_samples(edits({})))
+
+
+def test_a_folder_without_the_right_to_write_is_named(tmp_path, loose, monkeypatch):
+    def denied(path: Path, **_: object) -> None:  # root is denied nothing by a folder's mode
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "mkdir", denied)
+    with pytest.raises(RicError, match=r"/out' cannot be written: Permission denied"):
+        make_folder(tmp_path / "out", source=loose[0])
+
+
+def test_a_full_disk_is_named_and_leaves_no_metadata(tmp_path, loose, monkeypatch):
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RicError, match=r"/out' cannot be written: No space left on device"):
+        make_folder(tmp_path / "out", source=loose[0])
+    assert not list((tmp_path / "out").glob("*metadata*"))
+
+
+def test_a_photo_as_a_mask_is_a_failure(tmp_path, loose, noise):
+    noise(seed=9).save(loose[0] / "dog_mask.png")
+    report = make_folder(tmp_path / "out", source=loose[0])
+    assert [(f.sample_id, f.stage) for f in report.failures] == [("dog", "mask")]
+    assert "The mask looks like a photo" in report.failures[0].reason
 
 
 def test_a_mask_is_a_photo_when_no_photo_has_its_name(tmp_path, noise):

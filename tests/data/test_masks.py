@@ -9,12 +9,13 @@ from PIL import Image
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from ric.data.images import ImageError, open_image
+from ric.data.images import ImageError, open_image, open_raw
 from ric.data.masks import (
     MAX_LEVELS,
     derive_mask,
     mask_from_erased,
     mask_from_image,
+    mask_of_unknown_kind,
     shrink_mask,
     signature_box,
     signature_mask,
@@ -33,16 +34,89 @@ def box_share(mask: np.ndarray) -> float:
 # --- given masks ---------------------------------------------------------------------------------
 
 
+def boxed(size: int = 64) -> Image.Image:
+    """A white box on black, as grey."""
+    mask = Image.new("L", (size, size))
+    mask.paste(255, (size // 4, size // 4, size // 2, size // 2))
+    return mask
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB", "P", "RGBA"])
 def test_white_is_edit_from_128_on(mode):
-    grey = Image.fromarray(np.array([[0, 127, 128, 255]], np.uint8))
-    assert mask_from_image(grey.convert(mode)).tolist() == [[False, False, True, True]]
+    grey = Image.fromarray(np.array([[0, 127, 128, 255, *[0] * 16]], np.uint8))
+    expected = [[False, False, True, True, *[False] * 16]]
+    assert mask_from_image(grey.convert(mode)).tolist() == expected
 
 
 def test_one_bit_and_sixteen_bit_masks_are_read():
     assert mask_from_image(Image.fromarray(np.array([[True, False]]))).tolist() == [[True, False]]
-    wide = Image.fromarray(np.array([[65535, 127 * 257]], np.uint16))
+    wide = Image.fromarray(np.array([[65535, 20 * 257]], np.uint16))
     assert mask_from_image(wide).tolist() == [[True, False]]
+
+
+@pytest.mark.parametrize("read", [mask_from_image, mask_of_unknown_kind])
+def test_smoothed_and_jpeg_masks_are_still_masks(read, encoded):
+    sharp = np.asarray(boxed()) > 0
+    smoothed = boxed(512).resize((64, 64))
+    jpeg = open_raw(encoded(smoothed.convert("RGB"), "JPEG", quality=40))
+    for image in (smoothed, jpeg):
+        assert len(np.unique(np.asarray(image))) > 2
+        assert (read(image) != sharp).mean() < 0.01
+
+
+@pytest.mark.parametrize("read", [mask_from_image, mask_of_unknown_kind])
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA"])
+def test_a_photo_is_refused_as_a_mask(read, mode, noise):
+    with pytest.raises(ImageError, match=r"looks like a photo: \d+% of its pixels are near"):
+        read(noise(64, 64).convert(mode))
+
+
+def test_a_mask_has_nine_tenths_of_its_pixels_within_32_levels_of_black_or_white():
+    levels = np.repeat([0, 255, 32, 223], 25).astype(np.uint8).reshape(10, 10)
+    levels[0] = 128
+    assert mask_from_image(Image.fromarray(levels)).sum() == 10 + 25 + 25
+    levels[1, 0] = 33
+    with pytest.raises(ImageError, match="89% of its pixels are near black or white"):
+        mask_from_image(Image.fromarray(levels))
+
+
+def test_a_mask_is_grey_within_16_levels():
+    colours = np.zeros((10, 10, 3), np.uint8)
+    colours[5:] = (255, 239, 255)
+    assert mask_from_image(Image.fromarray(colours)).sum() == 50
+    colours[5:] = (255, 238, 255)
+    with pytest.raises(ImageError, match=r"100% of its pixels are near .* and 50% are grey"):
+        mask_from_image(Image.fromarray(colours))
+
+
+def test_a_dark_photo_in_colour_is_refused_too(noise):
+    dark = noise(64, 64).point(lambda level: level // 8)
+    with pytest.raises(ImageError, match="100% of its pixels are near black or white"):
+        mask_from_image(dark)
+
+
+def test_a_mask_of_unknown_kind_with_telling_alpha_is_an_erased_picture(noise):
+    photo = noise(64, 64).convert("RGBA")
+    photo.paste((255, 255, 255, 0), (8, 8, 24, 24))
+    expected = np.zeros((64, 64), bool)
+    expected[8:24, 8:24] = True
+    assert np.array_equal(mask_of_unknown_kind(photo), expected)
+    with pytest.raises(ImageError, match="looks like a photo"):
+        mask_from_image(photo)  # our own format has white on black alone
+
+
+def test_a_mask_of_unknown_kind_with_one_alpha_is_white_on_black():
+    opaque = boxed().convert("RGBA")
+    assert np.array_equal(mask_of_unknown_kind(opaque), np.asarray(boxed()) > 0)
+    assert np.array_equal(mask_of_unknown_kind(boxed()), np.asarray(boxed()) > 0)
+
+
+def test_white_paint_on_transparent_is_not_guessed_at():
+    painted = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+    painted.paste((255, 255, 255, 255), (8, 8, 24, 24))
+    with pytest.raises(ImageError, match="plain white and transparent, which does not say which"):
+        mask_of_unknown_kind(painted)
+    assert mask_from_image(painted).sum() == 256  # our own format says that transparent is black
 
 
 def test_transparent_parts_of_a_mask_are_not_edited():

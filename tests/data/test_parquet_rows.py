@@ -123,6 +123,71 @@ def test_any_columns_can_be_mapped(tmp_path, noise, encoded):
     assert "Add mask to that row" in caught.value.reason
 
 
+def renamed(row: dict) -> dict:
+    """HumanEdit's pictures under names that nobody knows."""
+    return {"before": row["INPUT_IMG"], "after": row["OUTPUT_IMG"], "where": row["MASK_IMG"],
+            "say": "x"}  # fmt: skip
+
+
+RENAMED = "source=before,target=after,mask=where,instruction=say"
+
+
+def test_erased_masks_under_unknown_names_are_read_by_their_alpha(tmp_path, humanedit_row):
+    write(tmp_path / "rows.parquet", [renamed(humanedit_row("a"))])
+    (sample,) = load_samples(tmp_path, columns=RENAMED)
+    mask = sample.load_mask()
+    assert mask[2:6, 3:9].all()
+    assert mask.sum() == 24
+
+
+def test_white_on_black_masks_under_unknown_names_are_read_as_such(
+    tmp_path, humanedit_row, encoded
+):
+    row = renamed(humanedit_row("a"))
+    flat = Image.new("RGB", (16, 12), "black")
+    flat.paste("white", (3, 2, 9, 6))
+    write(tmp_path / "rows.parquet", [{**row, "where": encoded(flat)}])
+    (sample,) = load_samples(tmp_path, columns=RENAMED)
+    assert sample.load_mask()[2:6, 3:9].all()
+    assert sample.load_mask().sum() == 24
+
+
+def test_a_photo_as_a_mask_under_unknown_names_says_what_masks_are(
+    tmp_path, humanedit_row, noise, encoded
+):
+    row = {**renamed(humanedit_row("a")), "where": encoded(noise(seed=3))}
+    write(tmp_path / "rows.parquet", [row])
+    (sample,) = load_samples(tmp_path, columns=RENAMED)
+    with pytest.raises(SampleError, match="looks like a photo") as caught:
+        sample.load_mask()
+    assert "white where to edit" in caught.value.reason
+    assert caught.value.reason.endswith("or the picture with that region erased (alpha 0).")
+
+
+def test_a_mapping_is_laid_over_the_columns_of_a_known_table(tmp_path, humanedit_row, encoded):
+    solid = Image.new("RGB", (16, 12), (90, 90, 90))
+    solid.paste("black", (3, 2, 9, 6))  # erased, and no alpha to tell
+    rows = [humanedit_row("a"), humanedit_row("a")]
+    for row in rows:
+        row["MASK_IMG"] = {"bytes": encoded(solid), "path": None}
+    write(tmp_path / "rows.parquet", rows)
+    samples = list(load_samples(tmp_path, columns="region_text=EDITING_INSTRUCTION"))
+    assert [s.id for s in samples] == ["a", "a-2"]
+    assert [s.group_id for s in samples] == ["a", "a"]
+    assert [s.region_text for s in samples] == ["Add a bird."] * 2
+    assert samples[0].load_mask().sum() == 24
+
+
+def test_a_mapped_mask_or_id_goes_before_a_known_tables_own(tmp_path, humanedit_row, encoded):
+    flat = Image.new("L", (16, 12))
+    flat.paste(255, (0, 0, 4, 4))
+    row = {**humanedit_row("a"), "mine": encoded(flat), "number": 7}
+    write(tmp_path / "rows.parquet", [row])
+    (sample,) = load_samples(tmp_path, columns="mask=mine,id=number")
+    assert (sample.id, sample.group_id) == ("7", "a")
+    assert sample.load_mask().sum() == 16
+
+
 def test_unknown_columns_ask_for_a_mapping_and_list_what_there_is(tmp_path):
     write(tmp_path / "rows.parquet", [{"picture": b"a", "words": "b"}])
     with pytest.raises(RicError, match="are not known: picture, words") as caught:

@@ -59,6 +59,18 @@ def test_source_and_mask_are_aligned_to_the_target(edits, noise):
     assert sample.load_mask()[6:14, 8:22].all()
 
 
+def test_a_photo_given_as_a_mask_is_refused_with_words(edits, noise):
+    folder = edits({"context_mask_file_name": "context.png"})
+    noise(seed=5).save(folder / "mask/0.png")
+    noise(seed=6).save(folder / "context.png")
+    sample = only(folder)
+    for load in (sample.load_mask, sample.load_context_mask):
+        with pytest.raises(SampleError, match="The mask looks like a photo") as caught:
+            load()
+        assert caught.value.stage == "mask"
+        assert caught.value.reason.endswith("a mask is white where to edit and black elsewhere.")
+
+
 def test_without_a_target_the_source_gives_the_size(edits, noise):
     folder = edits({"target_file_name": ...})
     noise(32, 24).save(folder / "source/0.png")
@@ -176,7 +188,7 @@ def test_samples_can_be_gone_through_again_and_again(edits):
 
 
 def test_the_fingerprint_is_sha256_of_the_metadata(edits):
-    folder = edits({})
+    folder = edits({"region_text": "a ball"})
     expected = hashlib.sha256((folder / "metadata.jsonl").read_bytes()).hexdigest()
     assert load_samples(folder).fingerprint == expected
     mapped = load_samples(folder, columns="instruction=region_text")

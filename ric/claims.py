@@ -4,6 +4,7 @@ Every process at work keeps a heartbeat file fresh and removes it when it leaves
 claimed by creating a file exclusively, which every POSIX file system (network ones too) does
 atomically; flock is not used. A claim whose owner is gone is taken over: at once when its process
 left or no longer lives on this host, after a minute without a heartbeat when it is another's.
+Containers and boots count as hosts of their own: a pid of one says nothing in another.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from ric.rows import writer_name, writer_of
+from ric.rows import create_atomically, writer_name, writer_of, writer_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ def process_identity() -> dict[str, Any]:
     """Describe this process so that others can tell whether it still lives."""
     return {
         "host": socket.gethostname(),
+        "place": writer_place(),
         "pid": os.getpid(),
         "started": _process_start(os.getpid()),
     }
@@ -44,9 +46,11 @@ def is_alive(identity: dict[str, Any], heartbeat_age: float | None = None) -> bo
 
     Args:
         identity: What `process_identity` gave there.
-        heartbeat_age: Seconds since its last sign of life; decides for processes of other hosts.
+        heartbeat_age: Seconds since its last sign of life; decides for processes whose pid means
+            nothing here: those of other hosts, containers and boots.
     """
-    if identity.get("host") != socket.gethostname():
+    here = (socket.gethostname(), writer_place())
+    if (identity.get("host"), identity.get("place", here[1])) != here:
         return heartbeat_age is not None and heartbeat_age < HEARTBEAT_TIMEOUT
     pid = identity.get("pid")
     if not isinstance(pid, int):
@@ -141,6 +145,13 @@ class Claims:
             and owner.get("id") not in self._finished(owner)
         )
 
+    def settle(self, what: str, value: str) -> str:
+        """Fix a value for all processes and attempts of the run: the first one's holds."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"settled-{hashlib.sha256(what.encode()).hexdigest()}"
+        create_atomically(path, value)
+        return path.read_text(encoding="utf-8")
+
     # --- signs of life ------------------------------------------------------------------------
 
     def heartbeat(self) -> None:
@@ -197,7 +208,7 @@ class Claims:
         if "pid" not in owner:
             # created and not yet written (its owner is at it), or torn by a crash: age decides
             return is_alive({"host": ""}, self._age(claim))
-        beat = self._beat_file(writer_of(owner["host"], owner["pid"]))
+        beat = self._beat_file(_writer(owner))
         age = self._age(beat)
         return age is not None and is_alive(owner, age)
 
@@ -205,7 +216,7 @@ class Claims:
         """Give the ids that an owner who is gone has finished; they change no more."""
         if "pid" not in owner:
             return set()
-        writer = writer_of(owner["host"], owner["pid"])
+        writer = _writer(owner)
         if writer not in self._gone:
             self._gone[writer] = self._finished_by(writer)
         return self._gone[writer]
@@ -233,7 +244,11 @@ class Claims:
 
 
 def _same(owner: dict[str, Any], other: dict[str, Any]) -> bool:
-    return all(owner.get(key) == other[key] for key in ("host", "pid", "started"))
+    return all(owner.get(key) == other[key] for key in ("host", "place", "pid", "started"))
+
+
+def _writer(owner: dict[str, Any]) -> str:
+    return writer_of(owner["host"], owner["pid"], owner.get("place", ""))
 
 
 def _generation(path: Path) -> int:

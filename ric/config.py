@@ -9,11 +9,12 @@ their defaults from it while `ric --help` must stay fast.
 from __future__ import annotations
 
 import dataclasses
+import math
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from ric.errors import RicError
 
@@ -213,7 +214,8 @@ def resolve_config(
         from_file: Values of `--config`, keys as in the dataclass.
 
     Raises:
-        RicError: `from_file` holds a key the command does not have, or a value of a wrong type.
+        RicError: `from_file` holds a key the command does not have, or a value is of a wrong
+            type or out of its range.
     """
     from_file = dict(from_file or {})
     fields = {field.name for field in dataclasses.fields(kind)}
@@ -233,13 +235,14 @@ def _typed(kind: type[CommandConfig], key: str, value: Any) -> Any:
     """Check `value` against the field's annotation; numbers in words and lists are converted.
 
     Raises:
-        RicError: it is of another type, no choice of the field, or too small.
+        RicError: it is of another type, no choice of the field, or out of its range.
     """
     hint = get_type_hints(kind)[key]
     if get_origin(hint) is UnionType:
-        if value is None:
-            return None
         hint = get_args(hint)[0]
+        # an empty text, as of `ric edit DATA ""`, is none given
+        if value is None or (hint is str and isinstance(value, str) and not value.strip()):
+            return None
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
             choices = ", ".join(map(str, get_args(hint)))
@@ -251,22 +254,65 @@ def _typed(kind: type[CommandConfig], key: str, value: Any) -> Any:
         return tuple(value)
     if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
         # YAML reads 1e-4 as a text
-        with suppress(ValueError):
+        with suppress(ValueError, OverflowError):
             value = float(value)
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
         raise RicError(f"{key} is {value!r}, which is no {IN_WORDS[hint]}.")
-    if hint is int and value < AT_LEAST.get(key, value):
-        raise RicError(f"{key} is {value}; it is at least {AT_LEAST[key]}.")
+    bounds = OF_ONE_KIND.get(kind, {}).get(key) or BOUNDS.get(key, Bounds())
+    if hint in (int, float) and not bounds.hold(value):
+        raise RicError(f"{key} is {value}; it is {bounds.in_words(value)}.")
     return value
 
 
+class Bounds(NamedTuple):
+    """Which numbers a setting may have; all are finite."""
+
+    least: float = -math.inf
+    most: float = math.inf
+    but_least: bool = False  # the least itself is one too little
+    but_most: bool = False  # the most itself is one too much
+
+    def hold(self, value: float) -> bool:
+        """Tell whether `value` is within."""
+        above = value > self.least if self.but_least else value >= self.least
+        below = value < self.most if self.but_most else value <= self.most
+        return _is_finite(value) and above and below
+
+    def in_words(self, value: float) -> str:
+        """Say what `value` should have been: `at least 0 and less than 1`, `finite`."""
+        words = [] if _is_finite(value) else ["finite"]
+        if self.least > -math.inf:
+            words.append(f"{'more than' if self.but_least else 'at least'} {self.least:.4g}")
+        if self.most < math.inf:
+            words.append(f"{'less than' if self.but_most else 'at most'} {self.most:.4g}")
+        return " and ".join(words)
+
+
+def _is_finite(value: float) -> bool:
+    # a whole number may be larger than any float
+    return isinstance(value, int) or math.isfinite(value)
+
+
 IN_WORDS = {int: "whole number", float: "number", bool: "yes or no (true, false)", str: "text"}
-# What a config file may not undercut; the flags say the same to those who type them.
-AT_LEAST = {
-    "accumulate": 1, "batch_size": 1, "checkpoint_every": 1, "epochs": 1, "fusion_epochs": 0,
-    "image_size": 8, "joint_epochs": 0, "keep_checkpoints": 1, "limit": 1, "log_every": 1,
-    "max_new_tokens": 1, "max_pixels": 1, "max_text_tokens": 3, "num_heads": 1, "steps": 1,
+POSITIVE, NOT_NEGATIVE = Bounds(0, but_least=True), Bounds(0)
+# What flags and config files must keep to; a number that is not here is only finite.
+BOUNDS: dict[str, Bounds] = {
+    "accumulate": Bounds(1), "adam_beta1": Bounds(0, 1, but_most=True),
+    "adam_beta2": Bounds(0, 1, but_most=True), "align_below": NOT_NEGATIVE, "batch_size": Bounds(1),
+    "checkpoint_every": Bounds(1), "conditioning_dropout": Bounds(0, 1 / 3),
+    "ema_decay": Bounds(0, 1), "epochs": Bounds(1), "fusion_epochs": NOT_NEGATIVE,
+    "fusion_lr": POSITIVE, "global_weight": NOT_NEGATIVE, "image_size": Bounds(8),
+    "joint_epochs": NOT_NEGATIVE, "joint_lr": POSITIVE, "keep_checkpoints": Bounds(1),
+    "limit": Bounds(1), "log_every": Bounds(1), "lr": POSITIVE, "max_grad_norm": POSITIVE,
+    "max_new_tokens": Bounds(1), "max_pixels": Bounds(1), "max_text_tokens": Bounds(3),
+    "noise_weight": NOT_NEGATIVE, "num_heads": Bounds(1), "region_weight": NOT_NEGATIVE,
+    "seed": NOT_NEGATIVE, "steps": Bounds(1), "temperature": POSITIVE, "weight_decay": NOT_NEGATIVE,
 }  # fmt: skip
+# a contrastive batch needs a second sample to tell the first one from
+OF_ONE_KIND: dict[type[CommandConfig], dict[str, Bounds]] = {
+    FitClipConfig: {"batch_size": Bounds(2)},
+    FitBlipConfig: {"batch_size": Bounds(2)},
+}
 
 
 def as_dict(config: CommandConfig) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Stopping between steps: the first Ctrl-C or SIGTERM asks, the second one leaves at once."""
+"""Ctrl-C and SIGTERM: asked between two steps of a loop, held back while a run is closed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
 
@@ -48,18 +48,41 @@ def stop_between_steps() -> Iterator[StopRequest]:
     signals cannot be caught, and the request is never set.
     """
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield request
-        return
 
     def ask(signal_number: int, frame: FrameType | None) -> None:
         if request:
             os._exit(128 + signal_number)
         request.signal_number = signal_number
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with _handled_by(ask):
         yield request
+
+
+@contextmanager
+def signals_held() -> Iterator[StopRequest]:
+    """Let SIGINT and SIGTERM wait while the block runs, however many come.
+
+    The first one sets the request, and whether it is raised afterwards is for the caller to say.
+    Outside the main thread signals cannot be caught, and the request is never set.
+    """
+    request = StopRequest()
+
+    def hold(signal_number: int, frame: FrameType | None) -> None:
+        if not request:
+            request.signal_number = signal_number
+
+    with _handled_by(hold):
+        yield request
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, former in before.items():
+            signal.signal(number, former)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ric.run_record import find_artifact
+from ric.run_record import artifact_of
 from ric.weights import resolve_weights, revision_of
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ def locate_model(
 ) -> Path:
     """Find the folder of a model, and note in `run` what was taken.
 
+    A run that `name` names is remembered: a resumed `run` takes the same one again.
+
     Args:
         name: `tiny`, a run (path, number, `@command`), a local folder, or a hub id.
         run: The run that will use it.
@@ -33,7 +35,8 @@ def locate_model(
         needs: What it is needed for, named in the error when it cannot be had.
 
     Raises:
-        RicError: it is nowhere, or only as a pickle.
+        RicError: it is nowhere, only as a pickle, of a run that is not finished, or of a run that
+            `run` took before and that is gone.
     """
     path = None
     if name == "tiny":
@@ -41,10 +44,9 @@ def locate_model(
         from ric.tiny_family import tiny_family
 
         path = tiny_family() / tiny
-    elif artifact is not None:
-        path = find_artifact(name, artifact, run.runs_dir)
-        if path is not None:
-            run.add_parent(path.parent)
+    elif artifact is not None and (source := run.resolve(name)) is not None:
+        path = artifact_of(source, artifact)
+        run.add_parent(source)
     if path is None:
         path = resolve_weights(name, weights_dir=weights_dir, needs=needs)
     weights = run.record.get("weights", {})

@@ -7,9 +7,11 @@ and not after the ten that the libraries take to load.
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ric.cache_folders import cache_folder
 from ric.config import (
     CommandConfig,
     DescribeConfig,
@@ -21,26 +23,43 @@ from ric.config import (
     as_dict,
 )
 from ric.errors import RicError
-from ric.run_record import find_artifact, find_run
-from ric.weights import check_weights, find_weight, is_present, resolve_weights, size_in_words
+from ric.run_record import find_artifact
+from ric.weights import (
+    check_weights,
+    find_weight,
+    is_present,
+    require_network,
+    resolve_weights,
+    size_in_words,
+)
+from ric.weights.find import pickled_copy
+from ric.weights.resolve import unlisted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-# Which settings name a model, and what a run of which command holds under that name.
-MODELS: dict[type[CommandConfig], dict[str, str]] = {
-    DescribeConfig: {"model": ""},
-    FitClipConfig: {"clip": ""},
-    FitBlipConfig: {"blip": ""},
+
+class Network(NamedTuple):
+    """A network that a command loads, as it is named and as it is found."""
+
+    name: str  # `tiny`, a run, a folder, or an id of the table or the hub
+    artifact: str = ""  # what a run holds under that name
+    member: str = ""  # what it is in the tiny family
+
+
+# The setting that names each network; those of ric eval are in `_networks`.
+NETWORKS: dict[type[CommandConfig], dict[str, Network]] = {
+    DescribeConfig: {"model": Network("", "", "captioner")},
+    FitClipConfig: {"clip": Network("", "", "region_clip")},
+    FitBlipConfig: {"blip": Network("", "", "scene_blip")},
     TrainUnetConfig: {
-        "base": "pipeline",
-        "region_clip": "region_encoder",
-        "scene_blip": "scene_encoder",
+        "base": Network("", "pipeline", "pipeline"),
+        "region_clip": Network("", "region_encoder", "region_clip"),
+        "scene_blip": Network("", "scene_encoder", "scene_blip"),
     },
-    EditConfig: {"unet": "pipeline"},
-    # a metric whose network is missing is shown as not available; the others go on
-    EvalConfig: {},
+    EditConfig: {"unet": Network("", "pipeline", "pipeline")},
 }
+SHARES = {"train": 0.85, "val": 0.05, "test": 0.10}  # choice 5
 
 # GFLOP a picture at the paper's sizes, 2 per multiply-add, counted with torch's FlopCounterMode:
 # CLIP ViT-B/16 forward 35, + input gradient 72, + all gradients 105; BLIP ViT-B/16 at 384 px 111,
@@ -57,29 +76,66 @@ GFLOP_EDIT_STEP = 3 * 803
 
 
 def check(config: CommandConfig, runs_dir: Path) -> None:
-    """Make sure that DATA and every model the command names are there, or can be fetched.
+    """Make sure that all that the command names is there, fetching models that are not.
 
     Raises:
-        RicError: one is not; says which, and how to get it.
+        RicError: something is not; says what, and how to get it.
     """
-    _open_data(config)
-    for name, artifact in _models(config):
-        _locate(name, artifact, runs_dir, config.weights, type(config))
-    descriptions = getattr(config, "descriptions", None)
-    if descriptions is not None and find_run(descriptions, runs_dir) is None:
-        raise RicError(f"No run at {descriptions!r}.", "See which there are: ric runs ls")
+    for problem in _problems(config, runs_dir, fetch=True):
+        raise problem
+
+
+def find_problems(config: CommandConfig, runs_dir: Path) -> list[RicError]:
+    """List all that `check` would complain about, without fetching anything."""
+    return list(_problems(config, runs_dir, fetch=False))
+
+
+def _problems(config: CommandConfig, runs_dir: Path, *, fetch: bool) -> Iterator[RicError]:
+    for look in _looks(config, runs_dir, fetch):
+        try:
+            look()
+        except RicError as error:
+            yield error
+
+
+def _looks(config: CommandConfig, runs_dir: Path, fetch: bool) -> Iterator[Callable[[], object]]:
+    """List what is looked at; each raises RicError when it is not as it must be."""
+    yield partial(_open_data, config)
+    if isinstance(config, EvalConfig):
+        # a metric whose network is missing is shown as not available; the others go on
+        from ric.recipes.outputs import find_outputs
+
+        for text in config.edits:
+            yield partial(find_outputs, text, runs_dir)
+        return
+    for network in _networks(config):
+        if network.name != "tiny":
+            yield partial(_locate, network, config, runs_dir, fetch)
+    yield partial(_find_descriptions, getattr(config, "descriptions", None), runs_dir)
     if isinstance(config, TrainUnetConfig):
-        for wanted, judge, flag, without in (
-            (config.region_loss, config.region_clip, "--region-clip", "--no-region-loss"),
-            (config.global_loss, config.scene_blip, "--scene-blip", "--no-global-loss"),
-        ):
-            if wanted and judge is None:
-                command = "fit-clip" if "clip" in flag else "fit-blip"
-                raise RicError(
-                    f"{'The region' if 'clip' in flag else 'The scene'} loss needs a fitted judge:"
-                    f" {flag} RUN.",
-                    f"Fit one with ric {command} DATA, or train without that loss: {without}",
-                )
+        yield partial(_require_region_judge, config)
+        yield partial(_require_scene_judge, config)
+
+
+def _find_descriptions(reference: str | None, runs_dir: Path) -> None:
+    if reference is not None and not find_artifact(reference, "descriptions.jsonl", runs_dir):
+        raise RicError(f"No run at {reference!r}.", "See which there are: ric runs ls")
+
+
+def _require_region_judge(config: TrainUnetConfig) -> None:
+    if config.region_loss and config.region_clip is None:
+        raise RicError(
+            "The region loss needs a fitted judge: --region-clip RUN.",
+            "Fit one with ric fit-clip DATA, or train without that loss: --no-region-loss",
+        )
+
+
+def _require_scene_judge(config: TrainUnetConfig) -> None:
+    if config.global_loss and config.scene_blip is None:
+        raise RicError(
+            "The scene loss needs a fitted judge: --scene-blip RUN.",
+            "Fit one with ric fit-blip DATA, or train without that loss: --no-global-loss",
+        )
 
 
 def plan(config: CommandConfig, runs_dir: Path) -> dict[str, Any]:
@@ -87,12 +143,12 @@ def plan(config: CommandConfig, runs_dir: Path) -> dict[str, Any]:
 
     Time is arithmetic at this machine's own measured matrix rate, for the paper's models; other
     models' is not estimated. It is a floor: no machine keeps its matrix rate up throughout.
-
-    Raises:
-        RicError: DATA is not there.
+    What is not there is said to be missing or unknown; `find_problems` tells why.
     """
-    samples = _count(config)
-    models = {name: _model_in_words(name, kind, runs_dir, config) for name, kind in _models(config)}
+    samples, samples_in_words = _count(config)
+    models = {
+        network.name: _model_in_words(network, runs_dir, config) for network in _networks(config)
+    }
     cost: dict[str, Any] = {}
     steps = _steps(config, samples)
     if steps is not None:
@@ -113,32 +169,50 @@ def plan(config: CommandConfig, runs_dir: Path) -> dict[str, Any]:
         )
     return {
         "settings": as_dict(config),
-        "data": {"samples": samples if samples is not None else "unknown", "split": config.split},
+        "data": {"samples": samples_in_words, "split": config.split},
         "models": models or {"none": "no model is loaded"},
         "cost": cost,
     }
 
 
-def _models(config: CommandConfig) -> Iterator[tuple[str, str]]:
-    for setting, artifact in MODELS[type(config)].items():
+def _networks(config: CommandConfig) -> Iterator[Network]:
+    """List the networks that a command loads with these settings."""
+    if isinstance(config, EvalConfig):
+        yield Network(config.clip, member="region_clip")
+        yield Network(config.dino, member="dino")
+        if config.preset == "tiny":
+            yield Network("tiny", member="scene_classifier")
+        else:
+            yield Network("inception-2015-12-05")
+            yield Network(f"lpips-{config.lpips_net}")
+    for setting, network in NETWORKS.get(type(config), {}).items():
         name = getattr(config, setting)
         used = {
             "model": getattr(config, "describer", "") == "chat",
             "region_clip": getattr(config, "region_loss", False),
             "scene_blip": getattr(config, "global_loss", False),
         }.get(setting, True)
-        if name is not None and name != "tiny" and used:
-            yield name, artifact
+        if name is not None and used:
+            yield network._replace(name=name)
 
 
-def _locate(
-    name: str, artifact: str, runs_dir: Path, weights: str | None, kind: type[CommandConfig]
-) -> Path:
-    found = find_artifact(name, artifact, runs_dir) if artifact else None
+def _locate(network: Network, config: CommandConfig, runs_dir: Path, fetch: bool) -> None:
+    """Find a network; one that is not here is fetched, or could be if `fetch` is off."""
+    name, weights = network.name, config.weights
+    if network.artifact and find_artifact(name, network.artifact, runs_dir):
+        return
     # TrainUnetConfig is of train-unet
-    words = re.findall("[A-Z][a-z]+", kind.__name__.removesuffix("Config"))
+    words = re.findall("[A-Z][a-z]+", type(config).__name__.removesuffix("Config"))
     needs = f"ric {'-'.join(words).lower()}"
-    return found or resolve_weights(name, weights_dir=weights, needs=needs)
+    there = Path(name).exists() or (weights is not None and not Path(weights).is_dir())
+    if fetch or there:
+        resolve_weights(name, weights_dir=weights, needs=needs)
+        return
+    weight = find_weight(name) or unlisted(name)
+    if is_present(weight, weights) is None and pickled_copy(weight, weights) is None:
+        size = f" ({weight.size})" if weight.size_bytes else ""
+        hint = f"With a network: ric weights get {name}. Or give --weights a folder that holds it."
+        require_network(f"{name}{size}, which {needs} needs,", hint, url=weight.url)
 
 
 def _open_data(config: CommandConfig) -> None:
@@ -152,28 +226,41 @@ def _open_data(config: CommandConfig) -> None:
     load_samples(config.data, split=config.split, columns=config.columns)
 
 
-def _count(config: CommandConfig) -> int | None:
-    """Count samples without decoding a picture: a split of unknown rows is its usual share."""
+def _count(config: CommandConfig) -> tuple[int | None, int | str]:
+    """Count samples without decoding a picture, as a number and in words.
+
+    Which split a row is in is not read: a split's usual share of all rows stands for it.
+    """
     from ric.data.sample import load_samples
 
-    if isinstance(config, EditConfig):
-        from ric.recipes.photos import find_photos
-
-        if photos := find_photos(config):
-            return len(photos)
-    rows = load_samples(config.data, columns=config.columns, on_failure=lambda error: None)
-    count = rows.row_count
-    if count is None:
-        return None
-    share = {"train": 0.85, "val": 0.05, "test": 0.10, "all": 1.0}[config.split]
-    count = round(count * share)
-    return count if config.limit is None else min(count, config.limit)
-
-
-def _model_in_words(name: str, artifact: str, runs_dir: Path, config: CommandConfig) -> str:
     try:
-        if artifact and find_artifact(name, artifact, runs_dir):
-            return f"{artifact} of a run"
+        if isinstance(config, EditConfig):
+            from ric.recipes.photos import find_photos
+
+            if photos := find_photos(config):
+                return len(photos), len(photos)
+        rows = load_samples(config.data, columns=config.columns, on_failure=lambda error: None)
+        count = rows.row_count
+    except RicError:
+        return None, "unknown"
+    if count is None:
+        return None, "unknown"
+    limit = count if config.limit is None else config.limit
+    if config.split == "all":
+        return min(count, limit), min(count, limit)
+    share = SHARES[config.split]
+    expected = min(round(count * share), limit)
+    at_most = "" if config.limit is None else f", at most {config.limit}"
+    return expected, f"about {expected} ({share:.0%} of {count} rows{at_most})".replace("%", " %")
+
+
+def _model_in_words(network: Network, runs_dir: Path, config: CommandConfig) -> str:
+    name = network.name
+    if name == "tiny":
+        return "the untrained family, built on first use"
+    try:
+        if network.artifact and find_artifact(name, network.artifact, runs_dir):
+            return f"{network.artifact} of a run"
     except RicError as error:
         return f"missing: {error.message}"
     if Path(name).exists():
@@ -200,36 +287,56 @@ def _steps(config: CommandConfig, samples: int | None) -> int | None:
 
 
 def _memory(config: CommandConfig, runs_dir: Path) -> dict[str, str]:
-    """Give what is certain before a step is taken: the trained weights and their copies."""
-    trained = {"clip": "", "blip": "", "base": "pipeline"}
-    for name, artifact in trained.items():
-        model = getattr(config, name, None)
-        if model is None or isinstance(config, EvalConfig):
-            continue
-        size = _weight_bytes(model, artifact, runs_dir, config.weights)
-        if size is None:
-            return {"memory": "not known before the model is here"}
-        copies = 5 if getattr(config, "ema", False) else 4
-        words = "weights, gradients, two moments" + (", average" if copies == 5 else "")
-        return {"memory": f"{size_in_words(copies * size)} ({words}, float32), and activations"}
-    return {}
+    """Give what is certain before anything is computed: the weights, and copies of trained ones."""
+    networks = list(_networks(config))
+    if not networks:
+        return {}
+    trains = isinstance(config, (FitClipConfig, FitBlipConfig, TrainUnetConfig))
+    if trains:
+        # the judges are not trained
+        networks = networks[:1]
+    sizes = [_weight_bytes(network, runs_dir, config.weights, trains) for network in networks]
+    size = sum(known for known in sizes if known)
+    if not size:
+        tiny = all(network.name == "tiny" for network in networks)
+        return {"memory": "a few MB" if tiny else "not known before the model is here"}
+    if not trains:
+        return {"memory": f"at least {size_in_words(size)} (the weights), and activations"}
+    copies = 5 if getattr(config, "ema", False) else 4
+    words = "weights, gradients, two moments" + (", average" if copies == 5 else "")
+    return {"memory": f"{size_in_words(copies * size)} ({words}, float32), and activations"}
 
 
-def _weight_bytes(model: str, artifact: str, runs_dir: Path, weights: str | None) -> int | None:
-    """Sum the trained network's safetensors: the UNet of a pipeline, else all there is."""
-    if model == "tiny":
-        return None
-    try:
-        folder = find_artifact(model, artifact, runs_dir) if artifact else None
-        if folder is None:
-            weight = find_weight(model)
-            folder = is_present(weight, weights) if weight else Path(model)
-    except RicError:
-        return None
-    if folder is None or not folder.is_dir():
-        return None
-    files = list((folder / "unet").glob("*.safetensors")) or list(folder.glob("*.safetensors"))
+def _weight_bytes(
+    network: Network, runs_dir: Path, weights: str | None, trained: bool
+) -> int | None:
+    """Sum a network's files; of a pipeline that is trained, the UNet's.
+
+    One that is not here has the size that the table tells, unless it is to be trained: a table
+    tells nothing of the UNet alone.
+    """
+    weight = find_weight(network.name)
+    place = _tiny_folder(network.member) if network.name == "tiny" else None
+    if network.name != "tiny":
+        try:
+            if network.artifact:
+                place = find_artifact(network.name, network.artifact, runs_dir)
+        except RicError:
+            return None
+        place = place or (is_present(weight, weights) if weight else Path(network.name))
+    if place is None or not place.exists():
+        return weight.size_bytes if weight and not trained else None
+    if place.is_file():
+        return place.stat().st_size
+    unet = place / "unet"
+    files = (unet if trained and unet.is_dir() else place).rglob("*.safetensors")
     return sum(file.stat().st_size for file in files) or None
+
+
+def _tiny_folder(member: str) -> Path | None:
+    """Find a member of the tiny family where it is built already: naming it exactly needs torch."""
+    built = [path for path in cache_folder().glob("tiny-*") if path.is_dir()]
+    return max(built, key=lambda path: path.stat().st_mtime) / member if built else None
 
 
 def _gflop(config: CommandConfig, samples: int | None, steps: int | None) -> float | None:

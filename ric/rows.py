@@ -1,21 +1,23 @@
 """Rows that many processes may write at once: JSON lines, a file per writer, merged by id.
 
-A process appends to `<kind>-<writer>.jsonl`, where `writer` names its host and pid, so no two
-processes share a file. Readers merge all of them; the end of a run merges them into `<kind>.jsonl`.
-A line torn by a killed process is dropped, and its sample is done again.
+A process appends to `<kind>-<writer>.jsonl`, where `writer` names its host, place and pid, so no
+two processes share a file. Readers merge all of them; the end of a run merges them into
+`<kind>.jsonl`. A line torn by a killed process is dropped, and its sample is done again.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import socket
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 Row = dict[str, Any]
 # what file systems without hard links answer (exFAT, some of FUSE)
@@ -23,13 +25,29 @@ NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 def writer_name() -> str:
-    """Name this process among all that may write to one run: its host and pid."""
-    return writer_of(socket.gethostname(), os.getpid())
+    """Name this process among all that may write to one run: its host, place and pid."""
+    return writer_of(socket.gethostname(), os.getpid(), writer_place())
 
 
-def writer_of(host: str, pid: int) -> str:
-    """Name the process `pid` of `host` as a part of a file's name: `node_7.4711`."""
-    return f"{''.join(c if c.isalnum() else '_' for c in host)}.{pid}"
+def writer_of(host: str, pid: int, place: str = "") -> str:
+    """Name the process `pid` of `host` as a part of a file's name: `node_7_1f2e3d4c.4711`."""
+    words = f"{host}_{place}" if place else host
+    return f"{''.join(c if c.isalnum() else '_' for c in words)}.{pid}"
+
+
+@cache
+def writer_place() -> str:
+    """Name where this process's pid counts, in 8 hex digits: one boot, one pid namespace.
+
+    Two containers, or two machines, may have one host name, and the same pids. Empty where the
+    system tells neither (it is not Linux).
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+    return hashlib.sha256(f"{boot} {namespace}".encode()).hexdigest()[:8]
 
 
 def append_row(path: Path, row: Row) -> None:

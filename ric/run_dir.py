@@ -1,14 +1,16 @@
 """A run: one numbered folder that holds what a command was asked, what it made, and from what.
 
     runs/00004-train-unet/
-      run.json            schema, command, argv, config, parents, status, versions, times
+      run.json            schema, command, argv, config, parents, resolved, data, status, versions,
+                          times
       metrics.jsonl       one row per logged step
       failures.jsonl      one row per sample that could not be processed
       checkpoints/        where something trains
       <artifact>/         what the next command reads
 
 Used as a context manager: leaving it sets the status to done, interrupted or failed. Repeating a
-command with `--run DIR` on an unfinished run resumes it; with other settings it is refused.
+command with `--run DIR` on an unfinished run resumes it, with the runs it took at first; with
+other settings or other data it is refused.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from ric.claims import WHOLE_RUN, Claims, process_identity
 from ric.errors import RicError, SampleError
-from ric.interrupt import Interrupted
+from ric.interrupt import Interrupted, StopRequest, signals_held
 from ric.rows import (
     append_row,
     create_atomically,
@@ -34,7 +36,7 @@ from ric.rows import (
     write_atomically,
     writer_name,
 )
-from ric.run_record import SCHEMA, number_of, read_record
+from ric.run_record import SCHEMA, find_run, number_of, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -82,17 +84,72 @@ class RunDir:
     # --- what the command knows -------------------------------------------------------------
 
     def note(self, **values: Any) -> None:
-        """Add facts to run.json: `data=…`, `weights=…`, `parents=[…]`."""
+        """Add facts to run.json: `weights=…`, `unavailable=[…]`."""
         self.record.update(values)
         self._save()
+
+    def note_data(self, name: str, fingerprint: str | None) -> None:
+        """Note which data this run reads.
+
+        Args:
+            name: What the command line calls it.
+            fingerprint: Of its content; None is not compared.
+
+        Raises:
+            RicError: the run has read data with another fingerprint, in any of its attempts.
+        """
+        known = self.record.get("data", {}).get("fingerprint")
+        if fingerprint is not None:
+            known = known or self.claims.settle("data", fingerprint)
+            if known != fingerprint:
+                raise RicError(
+                    f"The data {name!r} has changed since this run began: fingerprint "
+                    f"{known[:16]} then, {fingerprint[:16]} now.",
+                    "Use a new run (leave --run away), or restore the data.",
+                )
+        if self.record.get("data") != (data := {"name": name, "fingerprint": known}):
+            self.note(data=data)
+
+    def resolve(self, reference: str) -> Path | None:
+        """Find the run that a reference names, and take the same one in every later attempt.
+
+        The first of several processes decides for all. What was found is kept in run.json as
+        `resolved`, relative to this run's folder, so that a folder of runs can be moved.
+
+        Args:
+            reference: A path, a number or `@command`.
+
+        Returns:
+            The run's folder; None when `reference` names no run.
+
+        Raises:
+            RicError: `@command` or a number that no run answers to, or the run that was taken
+                at first is gone.
+        """
+        resolved = self.record.get("resolved", {})
+        if reference not in resolved:
+            found = find_run(reference, self.runs_dir)
+            if found is None:
+                return None
+            first = self.claims.settle(f"run {reference}", self._relative(found))
+            self.note(resolved={**resolved, reference: first})
+            if first == self._relative(found):
+                return found
+        path = Path(os.path.normpath(self.path.resolve() / self.record["resolved"][reference]))
+        if not (path / "run.json").is_file():
+            raise RicError(
+                f"{path} is gone, which {self.path} took for {reference!r} when it began.",
+                "Put it back, or use a new run (leave --run away).",
+            )
+        return path
 
     def add_parent(self, path: Path) -> None:
         """Record that this run is made from the run in `path`.
 
         It is kept relative to this run's folder, so that a folder of runs can be moved.
         """
-        relative = os.path.relpath(path.resolve(), self.path.resolve())
-        self.note(parents=list(dict.fromkeys([*self.record["parents"], relative])))
+        parents = self.record.get("parents", [])
+        self.note(parents=list(dict.fromkeys([*parents, self._relative(path)])))
 
     def log_metrics(self, row: Mapping[str, float | int | str | None]) -> None:
         """Append one row to metrics.jsonl; it names its `step`."""
@@ -140,44 +197,76 @@ class RunDir:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close the run: merge its rows and say in run.json how it ended."""
-        self._beating.close()
-        if self.finished_before:
-            return
-        # listed before asking who is at work: whoever joins later writes files of its own
-        kinds = {file.name.split("-")[0] for file in self.path.glob("[!.]*-*.jsonl")}
-        files = {name: row_files(self.path, name) for name in sorted(kinds)}
-        if self.shared:
-            self.claims.leave()
-            if self.claims.at_work():
-                return  # the last one to leave says how the run ended
-        left = self.claims.abandoned() if error is None else []
-        if error is None and not left:
-            for name, paths in files.items():
-                merge_rows(self.path, name, paths)
-            self.record["status"] = "done"
-        elif error is None or isinstance(error, (Interrupted, KeyboardInterrupt)):
-            self.record["status"] = "interrupted"
-        else:
-            self.record["status"] = "failed"
-            self.record["error"] = str(error) or type(error).__name__
-        self.record["ended"] = _now()
-        try:
-            self._save()
-        except OSError:
-            # a full disk must not hide why the run really ended
-            if error is None:
-                raise
-        finally:
-            self.claims.leave()
-        if self.record["status"] == "done":
-            self.claims.clear()
+        """Close the run: merge its rows and say in run.json how it ended.
+
+        Ctrl-C and SIGTERM wait until that is said.
+
+        Raises:
+            RicError: another process began samples that it has not finished.
+            Interrupted: a signal came meanwhile, and nothing else is being raised.
+        """
+        with signals_held() as stop:
+            left = self._close(error, stop)
         if left:
             raise RicError(
                 f"{len(left)} samples ({', '.join(left[:3])}) were begun in {self.path} by another "
                 "process that is gone, and are not done.",
                 f"Repeat the command with --run {self.path}",
             )
+        if error is None:
+            stop.raise_if_set()
+
+    def _close(self, error: BaseException | None, stop: StopRequest) -> list[str]:
+        """Do what `__exit__` says; return the samples that another process left undone."""
+        self._beating.close()
+        if self.finished_before:
+            return []
+        # listed before asking who is at work: whoever joins later writes files of its own
+        kinds = {file.name.split("-")[0] for file in self.path.glob("[!.]*-*.jsonl")}
+        files = {name: row_files(self.path, name) for name in sorted(kinds)}
+        if self.shared:
+            self.claims.leave()
+            if self.claims.at_work():
+                return []  # the last one to leave says how the run ended
+        left = self.claims.abandoned() if error is None else []
+        merging: Exception | None = None
+        try:
+            merged = error is None and not left and self._merge(files, stop)
+        except Exception as broken:
+            merged, merging = False, broken
+        ending = merging if error is None else error
+        if merged:
+            self.record["status"] = "done"
+        elif ending is None or isinstance(ending, (Interrupted, KeyboardInterrupt)):
+            self.record["status"] = "interrupted"
+        else:
+            self.record["status"] = "failed"
+            self.record["error"] = str(ending) or type(ending).__name__
+        self.record["ended"] = _now()
+        try:
+            self._save()
+        except OSError:
+            # a full disk must not hide why the run really ended
+            if ending is None:
+                raise
+        finally:
+            self.claims.leave()
+        if merging is not None:
+            raise merging
+        if merged:
+            self.claims.clear()
+        return left
+
+    def _merge(self, files: Mapping[str, list[Path]], stop: StopRequest) -> bool:
+        """Merge the rows of each kind; False when a signal came before all were merged."""
+        for name, paths in files.items():
+            if stop:
+                return False
+            merge_rows(self.path, name, paths)
+        return True
+
+    def _relative(self, path: Path) -> str:
+        return os.path.relpath(path.resolve(), self.path.resolve())
 
     def _save(self) -> None:
         write_atomically(self.path / "run.json", _as_text(self.record))
@@ -205,7 +294,8 @@ def open_run(
             process is at work there with a command that is one process's job.
     """
     path = _next_numbered(runs_dir, command) if run is None else run
-    record = {"schema": SCHEMA, "command": command, "started": _now(), **_attempt(config, path)}
+    record = {"schema": SCHEMA, "command": command, "started": _now(), "parents": []}
+    record |= _attempt(config, path)
     resumed = not _create(path, record)
     if resumed:
         record = read_record(path)
@@ -244,7 +334,6 @@ def _attempt(config: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return {
         "argv": sys.argv,
         "config": dict(config),
-        "parents": [],
         "process": process_identity(),
         "environment": environment_report(path),
         "status": "running",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from pathlib import Path
@@ -50,16 +51,23 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def list_runs(runs_dir: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """List the numbered runs with their records, oldest first; unreadable ones are left out."""
+    """List the runs in `runs_dir` with their records, numbered or named, by their start.
+
+    Of those that started in the same second the lower number comes first, names last. What holds
+    no readable run.json is left out.
+    """
     found = []
-    if runs_dir.is_dir():
-        numbered = [path for path in runs_dir.iterdir() if number_of(path) is not None]
-        for path in sorted(numbered, key=lambda path: number_of(path) or 0):
-            try:
-                found.append((path, read_record(path)))
-            except RicError:
-                continue
-    return found
+    for path in runs_dir.iterdir() if runs_dir.is_dir() else ():
+        try:
+            found.append((path, read_record(path)))
+        except RicError:
+            continue
+
+    def age(run: tuple[Path, dict[str, Any]]) -> tuple[str, float, str]:
+        number = number_of(run[0])
+        return str(run[1]["started"]), math.inf if number is None else number, run[0].name
+
+    return sorted(found, key=age)
 
 
 def parents_of(path: Path, record: Mapping[str, Any]) -> list[Path]:
@@ -83,14 +91,20 @@ def status_of(record: Mapping[str, Any], path: Path | None = None) -> str:
 def find_run(reference: str, runs_dir: Path) -> Path | None:
     """Find the run that a path, a number or `@command` names; None when it names none of these.
 
+    `@command` is the one of its finished runs that ended last.
+
     Raises:
         RicError: `@command` or a number that no run answers to.
     """
     if reference.startswith("@"):
         command = reference[1:]
-        for path, record in reversed(list_runs(runs_dir)):
-            if record["command"] == command and record["status"] == "done":
-                return path
+        finished = [
+            (str(record.get("ended", record["started"])), age, path)
+            for age, (path, record) in enumerate(list_runs(runs_dir))
+            if record["command"] == command and record["status"] == "done"
+        ]
+        if finished:
+            return max(finished)[2]
         raise RicError(
             f"No finished run of `ric {command}` in {runs_dir}.", "See which there are: ric runs ls"
         )
@@ -114,13 +128,25 @@ def find_artifact(reference: str, artifact: str, runs_dir: Path) -> Path | None:
         RicError: the run has no such artifact, or is not finished.
     """
     path = find_run(reference, runs_dir)
-    if path is None:
-        return None
+    return None if path is None else artifact_of(path, artifact)
+
+
+def artifact_of(path: Path, artifact: str) -> Path:
+    """Find an artifact of the run in `path`.
+
+    Raises:
+        RicError: the run has no such artifact, or is not finished: it may still change.
+    """
     record = read_record(path)
+    status = status_of(record, path)
     if not (path / artifact).exists():
         raise RicError(
-            f"{path} has no {artifact}: it is a run of `ric {record['command']}`, "
-            f"{status_of(record, path)}.",
+            f"{path} has no {artifact}: it is a run of `ric {record['command']}`, {status}.",
             "Name a finished run of the command that makes it.",
+        )
+    if status != "done":
+        raise RicError(
+            f"{path} is not finished ({status}): {artifact} may still change.",
+            "Wait for it, or repeat its command with --run to finish it.",
         )
     return path / artifact

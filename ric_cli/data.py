@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
 from ric.config import CommandConfig, SplitName
-from ric.errors import RicError, SampleError
+from ric.errors import SampleError
 from ric_cli.console import make_progress, print_json, print_line, say
 from ric_cli.job import SOME_FAILED
 
@@ -46,14 +47,14 @@ def data(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Write loose pictures, or any DATA, as a folder that every command reads."""
+    if (source is None) == (convert is None):
+        raise typer.BadParameter(
+            "Give either --source DIR or --from DATA, such as: "
+            "ric data my-edits --source photos --target edited --texts texts.csv"
+        )
     from ric.data.sample import load_samples
     from ric.recipes.data import from_data, make_folder
 
-    if (source is None) == (convert is None):
-        raise RicError(
-            "ric data needs either --source DIR or --from DATA.",
-            "Such as: ric data my-edits --source photos --target edited --texts texts.csv",
-        )
     progress = make_progress(quiet=quiet)
     lost: list[SampleError] = []
     if source is not None:
@@ -84,6 +85,6 @@ def data(
         for line in (*(error.message for error in failures), *report.unmatched):
             say(f"  left out: {line}")
         if not json:
-            say(f"Next: ric describe {out}")
+            say(f"Next: ric describe {shlex.quote(str(out))}")
     if failures:
         raise typer.Exit(SOME_FAILED)

@@ -19,7 +19,10 @@ def demo(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Run the six commands as one chain on real photographs, without network or GPU."""
-    say("Loading the libraries takes some ten seconds.")
+    # a place that cannot be written is named before the libraries are loaded
+    folder.mkdir(parents=True, exist_ok=True)
+    if not quiet:
+        say("Loading the libraries takes some ten seconds.")
     from ric.recipes.demo import demo as recipe
 
     made = recipe(
@@ -30,7 +33,8 @@ def demo(
     if json:
         print_json({"command": "demo", "run": str(made.last.path), "picture": str(made.sheet)})
         return
-    show_scores(made.rows, made.last)
-    say("The tiny family is untrained: its pictures and scores show that the chain runs, no more.")
-    say(f"Source, edit and target of each test sample: {made.sheet}")
+    show_scores(made.rows, made.last, quiet=quiet)
+    if not quiet:
+        say("The tiny family is untrained: its pictures and scores show that the chain runs.")
+        say(f"Source, edit and target of each test sample: {made.sheet}")
     print_line(str(made.last.path))

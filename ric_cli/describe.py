@@ -32,4 +32,4 @@ def describe(
         return
     from ric.recipes.describe import describe as recipe
 
-    job.run(recipe, next_step="ric fit-blip {data} --descriptions {run}")
+    job.run(recipe)

@@ -51,4 +51,4 @@ def edit(
         return
     from ric.recipes.edit import edit as recipe
 
-    job.run(recipe, next_step="ric eval Mine={run} --data DATA")
+    job.run(recipe)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import json
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ric.config import EvalConfig, EvalText, FidKind, LpipsNet, Reference
+from ric.errors import RicError
 from ric_cli.console import print_table, say
 from ric_cli.job import Job
 from ric_cli.options import DATA_HELP, with_common_options
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ric.metrics.scores import Scores
     from ric.run_dir import RunDir
 
@@ -49,17 +54,68 @@ def evaluate(
         return
     from ric.recipes.evaluate import evaluate as recipe
 
-    job.run(recipe, show=show_scores)
+    job.run(recipe, show=partial(show_scores, quiet=job.quiet), report=report_scores)
 
 
-def show_scores(rows: list[Scores], run: RunDir) -> None:
-    """Print the six metrics as a table, the best editor in bold, then what each one means."""
+def report_scores(run: RunDir) -> dict[str, Any]:
+    """Give the path of scores.json, and of each label every metric's value and N."""
+    scores = {
+        row.label: {score.name: {"value": score.value, "n": score.n} for score in row.scores}
+        for row in read_scores(run.path)
+    }
+    return {"result": str(run.path / "scores.json"), "scores": scores}
+
+
+def read_scores(run: Path) -> list[Scores]:
+    """Read the score table of a finished eval run.
+
+    Raises:
+        RicError: its scores.json is missing or is none.
+    """
+    from ric.metrics.scores import Score, Scores
+
+    def read(name: str, about: dict[str, Any]) -> Score:
+        key, _, marker = name.partition("[")
+        fields = ("definition", "value", "n", "std", "note", "unavailable")
+        known = {field: about[field] for field in fields if field in about}
+        interval = (about["low"], about["high"]) if "low" in about else None
+        return Score(key=key, marker=marker.removesuffix("]"), interval=interval, **known)
+
+    file = run / "scores.json"
+    try:
+        return [
+            Scores(
+                row["label"],
+                tuple(read(name, about) for name, about in row["scores"].items()),
+                row["role"],
+                row.get("samples", 0),
+                row.get("samples_shared"),
+            )
+            for row in json.loads(file.read_text(encoding="utf-8"))["editors"]
+        ]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RicError(
+            f"The scores in {file} cannot be read.", "Score again without --run."
+        ) from None
+
+
+def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) -> None:
+    """Print the six metrics as a table, the best editor in bold, then what each one means.
+
+    Args:
+        rows: The scores; None to read them from the run.
+        run: The eval run.
+        quiet: Print the table alone.
+    """
     from rich.table import Table
     from rich.text import Text
 
-    from ric.metrics.score_table import best, column_names
+    from ric.metrics.score_table import best, column_names, which_samples
     from ric.metrics.scores import THE_SIX
 
+    # the recipe itself says which samples a row stands on
+    again = rows is None
+    rows = read_scores(run.path) if rows is None else rows
     winners = best(rows)
     table = Table(title=f"{run.record['data']['name']}, split {run.record['config']['split']}")
     table.add_column("")
@@ -73,10 +129,15 @@ def show_scores(rows: list[Scores], run: RunDir) -> None:
             score = row[name]
             style = "bold" if row.label in winners.get(name, ()) else ""
             cells.append(Text(score.number or "not available", style=style))
-        table.add_row(row.label, *cells)
+        table.add_row(row.marked_label, *cells)
     print_table(table)
+    if quiet:
+        return
     for name in names:
         score = rows[0][name]
         note = f" {score.note}" if score.note else ""
-        say(f"{name}: N = {score.n}; {score.unavailable or score.definition}.{note}")
+        meaning = (score.unavailable or score.definition).rstrip(".")
+        say(f"{name}: N = {score.n}; {meaning}.{note}")
+    for line in which_samples(rows) if again else ():
+        say(line)
     say(f"All scores with their intervals: {run.path / 'table.md'}")

@@ -45,4 +45,4 @@ def fit_blip(
         return
     from ric.recipes.fit_blip import fit_blip as recipe
 
-    job.run(recipe, next_step="ric train-unet {data} --region-clip RUN --scene-blip {run}")
+    job.run(recipe)

@@ -47,4 +47,4 @@ def fit_clip(
         return
     from ric.recipes.fit_clip import fit_clip as recipe
 
-    job.run(recipe, next_step="ric train-unet {data} --region-clip {run} --scene-blip RUN")
+    job.run(recipe)

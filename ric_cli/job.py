@@ -11,7 +11,8 @@ import typer
 from ric.config import ConfigT, as_dict
 from ric.interrupt import Interrupted
 from ric_cli.console import make_progress, print_json, print_line, say
-from ric_cli.options import config_from_flags
+from ric_cli.next_step import next_step
+from ric_cli.options import config_from_flags, was_typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +44,7 @@ class Job(Generic[ConfigT]):
         self.config = config_from_flags(kind, ctx)
         self.run_folder: Path | None = ctx.params["run"]
         self.runs_dir: Path = ctx.params["runs_dir"]
+        self.typed_runs_dir = self.runs_dir if was_typed(ctx, "runs_dir") else None
         self.dry_run: bool = ctx.params["dry_run"]
         self.json: bool = ctx.params["json"]
         self.quiet: bool = ctx.params["quiet"]
@@ -53,14 +55,19 @@ class Job(Generic[ConfigT]):
         Data and models that are not there are found here, before torch is imported.
 
         Raises:
-            RicError: DATA or a model is not there.
+            RicError: DATA, a model or an editor's pictures are not there.
+            typer.Exit: 1 when a dry run has found such problems.
         """
-        from ric.preflight import check, plan
+        from ric.preflight import check, find_problems, plan
 
         if not self.dry_run:
             check(self.config, self.runs_dir)
             return False
-        show_plan(plan(self.config, self.runs_dir), as_json=self.json)
+        problems = find_problems(self.config, self.runs_dir)
+        lines = [" ".join(filter(None, (item.message, item.hint))) for item in problems]
+        show_plan({**plan(self.config, self.runs_dir), "problems": lines}, as_json=self.json)
+        if problems:
+            raise typer.Exit(1)
         return True
 
     def run(
@@ -68,14 +75,15 @@ class Job(Generic[ConfigT]):
         recipe: Callable[[ConfigT, RunDir, Progress], Any],
         *,
         show: Callable[[Any, RunDir], None] | None = None,
-        next_step: str = "",
+        report: Callable[[RunDir], dict[str, Any]] | None = None,
     ) -> Any:
         """Open the run, follow the recipe, show the result.
 
         Args:
             recipe: What to do.
-            show: Prints the recipe's result for people; by default its path.
-            next_step: The command to type next, with `{data}` for DATA and `{run}` for this run.
+            show: Prints the recipe's result for people, or what the run holds of it when the run
+                was finished before and there is no result; by default its path is printed.
+            report: Reads from a finished run what `--json` gives besides.
 
         Returns:
             The recipe's result; None when the run was finished before.
@@ -95,15 +103,16 @@ class Job(Generic[ConfigT]):
             shared=self.command in SHARED,
         )
         if run.finished_before:
-            self._finish(run, None, show, next_step)
+            self._finish(run, None, show, report)
             return None
         try:
             with run:
                 result = recipe(self.config, run, progress)
         except Interrupted:
-            say(f"What was made is kept. To go on, repeat the command with --run {run.path}")
+            place = shlex.quote(str(run.path))
+            say(f"What was made is kept. To go on, repeat the command with --run {place}")
             raise
-        self._finish(run, result, show, next_step)
+        self._finish(run, result, show, report)
         return result
 
     def _finish(
@@ -111,53 +120,56 @@ class Job(Generic[ConfigT]):
         run: RunDir,
         result: Any,
         show: Callable[[Any, RunDir], None] | None,
-        next_step: str,
+        report: Callable[[RunDir], dict[str, Any]] | None,
     ) -> None:
         failures = list(run.rows("failures"))
-        if self.json:
-            print_json(
-                {
-                    "command": self.command,
-                    "run": str(run.path),
-                    "status": run.record["status"],
-                    "result": str(result) if isinstance(result, Path) else None,
-                    "failures": len(failures),
-                    "unavailable": run.record.get("unavailable", []),
-                }
-            )
-        elif run.record["status"] == "running":
+        done = run.record["status"] == "done"
+        if not (self.quiet or self.json) and not done:
             say(f"Others are still at work in {run.path}; the last to finish closes it.")
-            print_line(str(run.path))
-        elif run.finished_before:
+        elif run.finished_before and not (self.quiet or self.json):
             say(f"{run.path} is finished already; nothing was left to do.")
-            print_line(str(run.path))
-        elif show is not None:
+        if self.json:
+            about = {
+                "command": self.command,
+                "run": str(run.path),
+                "status": run.record["status"],
+                "result": str(result) if isinstance(result, Path) else None,
+                "failures": len(failures),
+                "unavailable": run.record.get("unavailable", []),
+            }
+            print_json(about | (report(run) if report and done else {}))
+        elif show is not None and done:
             show(result, run)
         else:
-            print_line(str(result))
-        if failures and not self.quiet:
-            for row in failures[:5]:
-                say(f"  {row['id']}, {row['stage']}: {row['reason']}")
-            say(f"{len(failures)} failed; all are listed in {run.path / 'failures.jsonl'}")
-        weights = run.record.get("weights", {}).values()
-        if not self.quiet and any(weight["id"] == "tiny" for weight in weights):
-            say(UNTRAINED)
-        if next_step and not (self.json or self.quiet):
-            next_step += " --preset tiny" if self.config.preset == "tiny" else ""
-            for name, value in (("{data}", self.config.data), ("{run}", str(run.path))):
-                next_step = next_step.replace(name, shlex.quote(value))
-            say(f"Next: {next_step}")
+            print_line(str(result if done and result is not None else run.path))
+        if not self.quiet:
+            self._say_more(run, failures)
         if failures or run.record.get("unavailable"):
             raise typer.Exit(SOME_FAILED)
 
+    def _say_more(self, run: RunDir, failures: list[dict[str, Any]]) -> None:
+        """Say what failed, what the result is worth, and the command to type next."""
+        if failures:
+            for row in failures[:5]:
+                say(f"  {row['id']}, {row['stage']}: {row['reason']}")
+            say(f"{len(failures)} failed; all are listed in {run.path / 'failures.jsonl'}")
+        if any(weight["id"] == "tiny" for weight in run.record.get("weights", {}).values()):
+            say(UNTRAINED)
+        if not self.json and run.record["status"] == "done":
+            line = next_step(self.config, run, runs_dir=self.typed_runs_dir)
+            if line:
+                say(f"Next: {line}")
+
 
 def show_plan(plan: dict[str, Any], *, as_json: bool) -> None:
-    """Show what a dry run found: settings, samples, models, cost."""
+    """Show what a dry run found: settings, samples, models, cost, problems."""
     if as_json:
         print_json(plan)
         return
     for section, values in plan.items():
         print_line(f"{section}:")
         rows = values.items() if isinstance(values, dict) else enumerate(values, 1)
+        if not values:
+            print_line("  none")
         for key, value in rows:
             print_line(f"  {key}: {value}")

@@ -78,12 +78,24 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or os.environ.get("RIC_DEBUG") == "1":
+        known = _in_words(error)
+        if known is None or os.environ.get("RIC_DEBUG") == "1":
             raise
-        place = f" ({error.filename})" if error.filename else ""
-        show_error(RicError(f"The disk is full{place}.", "Free some space; repeat the command."))
+        show_error(known)
         sys.exit(1)
     sys.exit(0)
+
+
+def _in_words(error: OSError) -> RicError | None:
+    """Say what the system refused to do with which file; None when it names none."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        place = f" ({error.filename})" if error.filename else ""
+        return RicError(f"The disk is full{place}.", "Free some space; repeat the command.")
+    if not error.filename:
+        return None
+    hint = "Check the path, and that you may read and write there. RIC_DEBUG=1 shows where it was."
+    reason = error.strerror or str(error)
+    return RicError(f"Cannot read or write {error.filename}: {reason}.", hint)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -164,13 +164,15 @@ def config_from_flags(kind: type[ConfigT], ctx: typer.Context) -> ConfigT:
         RicError: the config file cannot be read or does not fit the command.
     """
     fields = {field for field in get_type_hints(kind) if field in ctx.params}
-    typed = {name: ctx.params[name] for name in fields if not _left_alone(ctx, name)}
+    typed = {name: ctx.params[name] for name in fields if was_typed(ctx, name, or_set=True)}
     if isinstance(edits := typed.get("edits"), list):
         typed["edits"] = tuple(edits)
     file = ctx.params.get("config")
     return resolve_config(kind, typed, from_file=load_config_file(file) if file else None)
 
 
-def _left_alone(ctx: typer.Context, name: str) -> bool:
+def was_typed(ctx: typer.Context, name: str, *, or_set: bool = False) -> bool:
+    """Tell whether a parameter was typed; with `or_set` also whether the environment sets it."""
     source = ctx.get_parameter_source(name)
-    return source is None or source.name in ("DEFAULT", "DEFAULT_MAP")
+    typed = source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP")
+    return typed and (or_set or source is None or source.name != "ENVIRONMENT")

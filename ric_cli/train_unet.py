@@ -91,4 +91,4 @@ def train_unet(
         return
     from ric.recipes.train_unet import train_unet as recipe
 
-    job.run(recipe, next_step="ric edit {data} --unet {run}")
+    job.run(recipe)

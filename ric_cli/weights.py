@@ -139,7 +139,7 @@ def weight_rows(command: str | None, weights: Path | None) -> list[dict[str, Any
                 "commands": list(weight.commands),
                 "purpose": weight.purpose,
                 "place": str(place) if place else None,
-                "present": place is not None or weight.kind == "embedded",
+                "present": place is not None,
             }
         )
     return rows

@@ -67,6 +67,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line("none")
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Run every test, and every process that it starts, on one thread.
+
+    Networks this small gain nothing from a second one and wait for it on a busy machine; and bits
+    are compared, which depend on how sums are split.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep what is built on first use out of the home folder, for this process and children."""

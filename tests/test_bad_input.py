@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms
+from safetensors.torch import load_file, save_file
 
 from ric.checkpoints import complete_checkpoints
 from ric.config import TrainUnetConfig, as_dict, resolve_config
@@ -73,6 +76,38 @@ def dataset(folder: Path, rows: list[dict], size: int = 48) -> Path:
 # --- pictures ------------------------------------------------------------------------------------
 
 
+# Red, green and blue of Display P3 in CIE XYZ under D50, a row each
+P3_PRIMARIES = np.array(
+    [[0.51512, 0.24120, -0.00105], [0.29198, 0.69225, 0.04189], [0.15710, 0.06657, 0.78407]]
+)
+# From CIE XYZ under D50 to linear sRGB
+TO_SRGB = np.array([[3.1341359, -1.6173863, -0.4906619], [-0.9787955, 1.9162543, 0.0334427],
+                    [0.0719554, -0.2289768, 1.4053861]])  # fmt: skip
+
+
+def wide_gamut_profile() -> bytes:
+    """Make a Display P3 profile of Pillow's sRGB one: the same curves, other primaries."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    (count,) = struct.unpack_from(">I", profile, 128)
+    tags = {
+        name: offset
+        for name, offset, _ in struct.iter_unpack(">4sII", profile[132 : 132 + 12 * count])
+    }
+    for name, primary in zip((b"rXYZ", b"gXYZ", b"bXYZ"), P3_PRIMARIES, strict=True):
+        values = [round(value * 65536) for value in primary]
+        struct.pack_into(">3i", profile, tags[name] + 8, *values)
+    return bytes(profile)
+
+
+def p3_as_srgb(picture: Image.Image) -> np.ndarray:
+    """Convert P3 colours by hand: to linear light, to XYZ, to linear sRGB, to its curve."""
+    coded = np.asarray(picture) / 255
+    linear = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(linear @ P3_PRIMARIES @ TO_SRGB.T, 0, 1)
+    coded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return 255 * coded
+
+
 def odd_pictures(folder: Path) -> None:
     """Save one picture of every well-defined odd kind."""
     folder.mkdir()
@@ -85,12 +120,11 @@ def odd_pictures(folder: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # orientation: turn it by 90 degrees
     plain.crop((0, 0, 48, 24)).save(folder / "turned.jpg", exif=exif)
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    plain.save(folder / "profiled.png", icc_profile=profile)
+    plain.save(folder / "profiled.png", icc_profile=wide_gamut_profile())
     plain.save(folder / "webp_in_truth.png", format="WEBP")
 
 
-def test_cmyk_16_bit_rgba_grey_palette_rotated_profiled_and_mislabelled_pictures_are_edited(
+def test_cmyk_16_bit_rgba_grey_palette_rotated_wide_gamut_and_mislabelled_pictures_are_edited(
     ric, tmp_path
 ):
     odd_pictures(tmp_path / "photos")
@@ -101,6 +135,10 @@ def test_cmyk_16_bit_rgba_grey_palette_rotated_profiled_and_mislabelled_pictures
     assert all(image.mode == "RGB" for image in made.values())
     # the orientation is applied: 48 x 24 as stored is 24 x 48 as seen
     assert made["turned"].size == open_image(tmp_path / "photos/turned.jpg").size == (24, 48)
+    # the profile is applied: as sRGB its colours are other numbers
+    opened = np.asarray(open_image(tmp_path / "photos/profiled.png")).astype(float)
+    assert np.abs(opened - p3_as_srgb(picture())).max() <= 3
+    assert np.abs(opened - np.asarray(picture())).max() >= 10
 
 
 def test_unreadable_truncated_animated_and_empty_pictures_are_rows_and_the_rest_goes_on(
@@ -224,8 +262,6 @@ def test_a_pickle_checkpoint_is_refused_and_converted_without_running_what_is_in
     code, _, err = ric("weights", "convert", "model.ckpt", "model.safetensors")
     assert code == 0, err
     assert "1 tensors kept" in err
-    from safetensors.torch import load_file
-
     assert torch.equal(load_file("model.safetensors")["layer"], torch.arange(4.0))
     assert not marker.exists()
     # the file really is a bomb
@@ -275,12 +311,22 @@ def test_a_loss_that_is_never_finite_stops_the_run_and_keeps_the_last_good_check
     tmp_path, tiny_family
 ):
     data = dataset(tmp_path / "data", [{}, {}])
-    config = tiny_training(data, steps=14, noise_weight=float("nan"))
+    base = shutil.copytree(tiny_family / "pipeline", tmp_path / "base")
+    (file,) = (base / "unet").glob("*.safetensors")
+    start = load_file(file)
+    start["conv_in.bias"][0] = float("nan")
+    save_file(start, file, metadata={"format": "pt"})
+    config = tiny_training(data, steps=14, base=str(base))
     with (
         pytest.raises(RicError, match="not finite in 10 steps in a row"),
         open_run("train-unet", as_dict(config), runs_dir=tmp_path / "runs") as run,
     ):
         train_unet(config, run)
     assert read_record(run.path)["status"] == "failed"
-    assert complete_checkpoints(run.path / "checkpoints")
     assert run.metrics()[-1]["skipped"] > 0
+    # no step was good, so that the last good weights are those it began with
+    *_, kept = complete_checkpoints(run.path / "checkpoints")
+    weights = load_file(kept / "model.safetensors")
+    assert weights.keys() == start.keys()
+    for name, tensor in start.items():
+        assert torch.equal(weights[name].nan_to_num(7), tensor.nan_to_num(7)), name

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 import ric.claims
+import ric.rows
 from ric.claims import Claims, is_alive, process_identity
-from ric.rows import writer_of
+from ric.rows import writer_name, writer_of
 
 # Hammers the ids in the order given, prints those it got, and stays alive until told to end.
 TAKE = """
@@ -66,9 +67,15 @@ def claim_for(folder: Path, owner: dict, sample_id: str, beat_age: float | None)
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({**owner, "id": sample_id}))
     if beat_age is not None:
-        beat = folder / f"heartbeat-{writer_of(owner['host'], owner['pid'])}"
+        writer = writer_of(owner["host"], owner["pid"], owner.get("place", ""))
+        beat = folder / f"heartbeat-{writer}"
         beat.write_text(json.dumps(owner))
         os.utime(beat, (time.time() - beat_age,) * 2)
+
+
+def writer_here(pid: int) -> str:
+    me = process_identity()
+    return writer_of(me["host"], pid, me["place"])
 
 
 ELSEWHERE = {"host": "node7", "pid": 4711, "started": 99}
@@ -119,7 +126,7 @@ def test_a_claim_is_free_once_its_owner_has_left_though_it_lives(tmp_path):
     assert go([other]) == [["a"]]
     claims = Claims(tmp_path)
     assert not claims.take("a")
-    (tmp_path / f"heartbeat-{writer_of(process_identity()['host'], other.pid)}").unlink()
+    (tmp_path / f"heartbeat-{writer_here(other.pid)}").unlink()
     assert claims.take("a")
     end([other])
 
@@ -139,7 +146,7 @@ def test_what_an_owner_finished_before_it_left_is_not_taken_again(tmp_path):
     assert not claims.take("a")
     assert claims.take("b")
     assert claims.abandoned() == []
-    assert set(asked) == {writer_of(process_identity()["host"], other.pid)}
+    assert set(asked) == {writer_here(other.pid)}
 
 
 @pytest.mark.parametrize(("age", "taken"), [(0, False), (45, False), (75, True), (None, True)])
@@ -148,6 +155,42 @@ def test_another_hosts_claim_is_respected_for_a_minute_after_its_last_heartbeat(
 ):
     claim_for(tmp_path, ELSEWHERE, "a", age)
     assert Claims(tmp_path).take("a") == taken
+
+
+@pytest.mark.parametrize(("age", "taken"), [(0, False), (75, True), (None, True)])
+def test_a_claim_of_another_container_of_this_host_name_is_judged_by_its_heartbeat(
+    tmp_path, age, taken
+):
+    # nobody has that pid here; in the other container somebody may
+    other = process_identity() | {"place": "0c0ffee0", "pid": 2**22 + 1}
+    claim_for(tmp_path, other, "a", age)
+    assert Claims(tmp_path).take("a") == taken
+
+
+def test_the_same_pid_in_another_container_is_another_writer(tmp_path, monkeypatch):
+    mine = process_identity()
+    assert Claims(tmp_path).take("a")
+    monkeypatch.setattr(ric.claims, "writer_place", lambda: "0c0ffee0")
+    monkeypatch.setattr(ric.rows, "writer_place", lambda: "0c0ffee0")
+    other = Claims(tmp_path)
+    assert not other.take("a")
+    assert len(other.at_work()) == 2
+    other.leave()
+    assert len(other.at_work()) == 1
+    assert other.owner_of("a") == mine | {"id": "a"}
+
+
+def test_a_process_whose_identity_names_no_place_is_judged_by_its_pid():
+    me = process_identity()
+    del me["place"]
+    assert is_alive(me)
+    assert not is_alive(me | {"pid": 2**22 + 1})
+
+
+def test_of_several_settled_values_the_first_one_holds(tmp_path):
+    assert Claims(tmp_path / "claims").settle("data", "a") == "a"
+    assert Claims(tmp_path / "claims").settle("data", "b") == "a"
+    assert Claims(tmp_path / "claims").settle("run @edit", "c") == "c"
 
 
 def test_the_clock_of_this_host_plays_no_part(tmp_path, monkeypatch):
@@ -179,7 +222,7 @@ def test_a_pid_that_was_used_again_is_not_taken_for_its_former_owner(tmp_path):
 def test_a_heartbeat_goes_on_while_one_sample_takes_long(tmp_path, monkeypatch):
     monkeypatch.setattr(ric.claims, "HEARTBEAT_EVERY", 0.01)
     claims = Claims(tmp_path)
-    beat = tmp_path / f"heartbeat-{writer_of(process_identity()['host'], os.getpid())}"
+    beat = tmp_path / f"heartbeat-{writer_name()}"
     with claims.beating():
         assert claims.at_work() == [beat.name.removeprefix("heartbeat-")]
         os.utime(beat, (0, 0))

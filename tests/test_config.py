@@ -10,7 +10,8 @@ import sys
 import pytest
 
 from ric.config import (
-    AT_LEAST,
+    BOUNDS,
+    OF_ONE_KIND,
     TINY,
     CommandConfig,
     DescribeConfig,
@@ -71,7 +72,9 @@ def other_value(value: object) -> object:
     """Another value of the same type, where any will do (a choice is left as it is)."""
     if isinstance(value, bool):
         return not value
-    return value + 1 if isinstance(value, (int, float)) else None
+    if isinstance(value, int):
+        return value + 1
+    return value / 2 if isinstance(value, float) else None
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -84,7 +87,68 @@ def test_the_tiny_preset_sets_only_fields_that_exist_and_differ(kind):
 
 def test_bounds_are_of_fields_that_exist():
     fields = {field.name for kind in ALL for field in dataclasses.fields(kind)}
-    assert AT_LEAST.keys() <= fields
+    assert BOUNDS.keys() <= fields
+    for kind, own in OF_ONE_KIND.items():
+        assert own.keys() <= {field.name for field in dataclasses.fields(kind)}
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_default_is_within_its_bounds(kind):
+    for preset in ("paper", "tiny"):
+        resolve_config(kind, {}, from_file=as_dict(resolve_config(kind, {"preset": preset})))
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize("through", ["flags", "from_file"])
+@pytest.mark.parametrize(
+    ("kind", "key", "value", "rule"),
+    [
+        (TrainUnetConfig, "lr", -1.0, "more than 0"),
+        (TrainUnetConfig, "lr", 0, "more than 0"),
+        (TrainUnetConfig, "lr", NAN, "finite and more than 0"),
+        (TrainUnetConfig, "lr", INF, "finite and more than 0"),
+        (FitClipConfig, "fusion_lr", -1e-4, "more than 0"),
+        (FitClipConfig, "joint_lr", NAN, "finite and more than 0"),
+        (FitBlipConfig, "lr", 0.0, "more than 0"),
+        (FitClipConfig, "temperature", 0.0, "more than 0"),
+        (TrainUnetConfig, "max_grad_norm", -1.0, "more than 0"),
+        (TrainUnetConfig, "region_weight", -0.5, "at least 0"),
+        (TrainUnetConfig, "global_weight", NAN, "finite and at least 0"),
+        (TrainUnetConfig, "noise_weight", -INF, "finite and at least 0"),
+        (TrainUnetConfig, "weight_decay", -0.1, "at least 0"),
+        (TrainUnetConfig, "conditioning_dropout", 0.34, "at least 0 and at most 0.3333"),
+        (TrainUnetConfig, "conditioning_dropout", NAN, "finite and at least 0 and at most 0.3333"),
+        (TrainUnetConfig, "adam_beta1", 1.0, "at least 0 and less than 1"),
+        (TrainUnetConfig, "adam_beta2", -0.1, "at least 0 and less than 1"),
+        (TrainUnetConfig, "ema_decay", 1.1, "at least 0 and at most 1"),
+        (TrainUnetConfig, "align_below", -5, "at least 0"),
+        (EditConfig, "guidance", NAN, "finite"),
+        (EditConfig, "image_guidance", INF, "finite"),
+        (FitClipConfig, "batch_size", 1, "at least 2"),
+        (FitBlipConfig, "batch_size", 1, "at least 2"),
+        (TrainUnetConfig, "batch_size", 0, "at least 1"),
+        (EditConfig, "seed", -1, "at least 0"),
+    ],
+)
+def test_a_number_out_of_its_range_is_named_with_its_range(through, kind, key, value, rule):
+    with pytest.raises(RicError) as raised:
+        resolve_config(kind, **({"flags": {}} | {through: {key: value}}))
+    value = float(value) if isinstance(getattr(kind, key), float) else value
+    assert raised.value.message == f"{key} is {value}; it is {rule}."
+
+
+def test_the_ends_of_a_range_are_within_it():
+    ends = {"conditioning_dropout": 1 / 3, "ema_decay": 1, "adam_beta1": 0, "noise_weight": 0}
+    assert resolve_config(TrainUnetConfig, ends | {"align_below": 0}).ema_decay == 1.0
+    assert resolve_config(EditConfig, {"guidance": -1.0, "seed": 10**400}).guidance == -1.0
+    assert resolve_config(TrainUnetConfig, {"batch_size": 1}).batch_size == 1
+
+
+@pytest.mark.parametrize("value", ["", "  ", None])
+def test_an_empty_text_is_none_given(value):
+    assert resolve_config(EditConfig, {"instruction": value}).instruction is None
 
 
 def test_an_unknown_key_is_named_with_the_known_ones():
@@ -108,6 +172,8 @@ def test_an_unknown_key_is_named_with_the_known_ones():
         ("guidance", True, "guidance is True, which is no number."),
         ("guidance", [1], "guidance is [1], which is no number."),
         ("guidance", None, "guidance is None, which is no number."),
+        ("guidance", 10**400, f"guidance is {10**400}, which is no number."),
+        ("limit", "", "limit is '', which is no whole number."),
         ("allow_overlap", "yes", "allow_overlap is 'yes', which is no yes or no (true, false)."),
         ("allow_overlap", 1, "allow_overlap is 1, which is no yes or no (true, false)."),
         ("unet", 5, "unet is 5, which is no text."),

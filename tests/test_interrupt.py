@@ -1,4 +1,4 @@
-"""Stopping: the first signal asks, the second one leaves at once."""
+"""Stopping: a signal asks, a second one leaves at once; while a run is closed all wait."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from ric.interrupt import Interrupted, stop_between_steps
+from ric.interrupt import Interrupted, signals_held, stop_between_steps
 
 BOTH = pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
@@ -62,12 +62,26 @@ def test_the_second_signal_ends_the_process_at_once(number, code):
     assert (done.returncode, done.stdout) == (code, "asked\n")
 
 
-def test_outside_the_main_thread_nothing_is_caught():
+@BOTH
+def test_held_signals_wait_however_many_come(number, code):
+    before = signal.getsignal(number)
+    with signals_held() as stop:
+        for again in (number, signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), again)
+        assert stop.signal_number == number
+    assert signal.getsignal(number) is before
+    with pytest.raises(Interrupted) as raised:
+        stop.raise_if_set()
+    assert raised.value.exit_code == code
+
+
+@pytest.mark.parametrize("catch", [stop_between_steps, signals_held])
+def test_outside_the_main_thread_nothing_is_caught(catch):
     before = signal.getsignal(signal.SIGINT)
     inside = []
 
     def work() -> None:
-        with stop_between_steps() as stop:
+        with catch() as stop:
             inside.append((bool(stop), signal.getsignal(signal.SIGINT)))
 
     thread = threading.Thread(target=work)

@@ -13,16 +13,19 @@ import pytest
 from PIL import Image
 
 import ric.device
+import ric.preflight
+import ric.weights.resolve
 from ric.config import (
     DescribeConfig,
     EditConfig,
+    EvalConfig,
     FitBlipConfig,
     FitClipConfig,
     TrainUnetConfig,
     resolve_config,
 )
 from ric.errors import RicError
-from ric.preflight import check, plan
+from ric.preflight import check, find_problems, plan
 from ric.run_dir import open_run
 
 CLIP = "openai/clip-vit-base-patch16"
@@ -51,6 +54,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("RIC_CACHE_DIR", str(tmp_path / "cache/ric"))
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
 
 
@@ -127,6 +131,64 @@ def test_a_loss_without_its_judge_says_both_ways_out(data, runs, judge, loss, co
     )
 
 
+def test_pictures_to_score_that_are_not_there_are_named_at_once(data, runs, tmp_path):
+    flags = {"data": str(data), "preset": "tiny"}
+    with pytest.raises(RicError, match="No run and no folder of images at 'nothing'"):
+        check(resolve_config(EvalConfig, flags | {"edits": ("Mine=nothing",)}), runs)
+    with pytest.raises(RicError, match=r"No finished run of `ric edit`"):
+        check(resolve_config(EvalConfig, flags | {"edits": ("@edit",)}), runs)
+    check(resolve_config(EvalConfig, flags | {"edits": (f"Mine={data}",)}), runs)
+
+
+def test_descriptions_of_a_run_that_made_none_are_named(data, runs):
+    with open_run("fit-clip", {}, runs_dir=runs):
+        pass
+    flags = {"data": str(data), "preset": "tiny", "descriptions": "1"}
+    with pytest.raises(RicError, match=r"has no descriptions\.jsonl"):
+        check(resolve_config(FitBlipConfig, flags), runs)
+
+
+# --- find_problems ---------------------------------------------------------------------------
+
+
+def test_all_problems_are_found_and_not_the_first_alone(runs):
+    flags = {"data": "./nowhere", "region_clip": None, "scene_blip": None, "descriptions": "x"}
+    found = find_problems(resolve_config(TrainUnetConfig, flags), runs)
+    assert [error.message.split(" ")[0] for error in found] == [
+        "No", "timbrooks/instruct-pix2pix", "No", "The", "The",
+    ]  # fmt: skip
+    assert found[0].message.startswith("No data at './nowhere'")
+    assert "is not on this machine, and HF_HUB_OFFLINE is set" in found[1].message
+    assert "ric weights get timbrooks/instruct-pix2pix" in found[1].hint
+
+
+def test_looking_for_problems_fetches_nothing(data, runs, monkeypatch):
+    def fetch(*args: object, **flags: object) -> None:
+        raise AssertionError("fetched")
+
+    monkeypatch.setattr(ric.weights.resolve, "get_weights", fetch)
+    # the network is there
+    monkeypatch.setattr(ric.preflight, "require_network", lambda *args, **flags: None)
+    for name in (CLIP, "someone/other-clip"):
+        config = resolve_config(FitClipConfig, {"data": str(data), "clip": name})
+        assert find_problems(config, runs) == []
+        with pytest.raises(AssertionError, match="fetched"):
+            check(config, runs)
+
+
+def test_a_model_that_no_network_could_bring_is_a_problem(data, runs, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name, words in {
+        str(tmp_path / "empty"): "is incomplete",
+        "model.ckpt": "a pickle would not be loaded",
+        "./nowhere": "no hub id either",
+    }.items():
+        (problem,) = find_problems(
+            resolve_config(FitClipConfig, {"data": str(data), "clip": name}), runs
+        )
+        assert words in problem.message
+
+
 # --- plan ------------------------------------------------------------------------------------
 
 
@@ -134,11 +196,15 @@ def test_a_plan_counts_samples_and_steps(data, runs):
     flags = {"data": str(data), "preset": "tiny", "batch_size": 4}
     told = plan(resolve_config(FitClipConfig, flags), runs)
     # 85 % of 20 rows are for training: 17, in 5 batches, for 4 + 2 epochs
-    assert told["data"] == {"samples": 17, "split": "train"}
+    assert told["data"] == {"samples": "about 17 (85 % of 20 rows)", "split": "train"}
     assert told["cost"]["steps"] == 6 * 5
     told = plan(resolve_config(FitBlipConfig, flags | {"limit": 8, "split": "all"}), runs)
     assert told["data"]["samples"] == 8
     assert told["cost"]["steps"] == 4 * 2
+    told = plan(resolve_config(EditConfig, flags | {"limit": 1}), runs)
+    assert told["data"]["samples"] == "about 1 (10 % of 20 rows, at most 1)"
+    told = plan(resolve_config(EditConfig, flags | {"data": "./nowhere"}), runs)
+    assert told["data"]["samples"] == "unknown"
 
 
 def test_a_plans_time_is_its_arithmetic_over_the_machines_rate(data, runs, monkeypatch):
@@ -166,6 +232,54 @@ def test_a_plans_memory_is_the_trained_weights_and_their_copies(data, runs, tmp_
         "4 kB (weights, gradients, two moments, float32), and activations"
     )
     assert told["cost"]["time"] == "not estimated (other models than the paper's)"
+
+
+def test_a_plan_of_scoring_lists_its_networks_as_present_or_missing(data, runs, tmp_path):
+    weights = tmp_path / "weights"
+    dino = weights / "facebook--dino-vits16"
+    dino.mkdir(parents=True)
+    (dino / "config.json").write_text("{}")
+    (dino / "model.safetensors").write_bytes(bytes(1000))
+    flags = {"data": str(data), "edits": (f"A={data}",), "weights": str(weights)}
+    told = plan(resolve_config(EvalConfig, flags), runs)
+    assert told["models"] == {
+        "openai/clip-vit-base-patch32": "609 MB, missing (ric weights get)",
+        "facebook/dino-vits16": f"86.7 MB, in {dino}",
+        "inception-2015-12-05": "about 95.6 MB, missing (ric weights get)",
+        "lpips-alex": "244 MB, missing (ric weights get)",
+    }
+    # those that are missing by the table, dino by its file
+    assert told["cost"]["memory"] == "at least 949 MB (the weights), and activations"
+    told = plan(resolve_config(EvalConfig, flags | {"preset": "tiny", "weights": None}), runs)
+    assert told["models"] == {"tiny": "the untrained family, built on first use"}
+
+
+def test_a_plan_of_editing_needs_at_least_the_memory_of_all_the_pipelines_weights(
+    data, runs, tmp_path
+):
+    for part in ("unet", "vae", "text_encoder"):
+        (tmp_path / "pipeline" / part).mkdir(parents=True)
+        (tmp_path / "pipeline" / part / "model.safetensors").write_bytes(bytes(1000))
+    flags = {"data": str(data), "unet": str(tmp_path / "pipeline")}
+    told = plan(resolve_config(EditConfig, flags), runs)
+    assert told["cost"]["memory"] == "at least 3 kB (the weights), and activations"
+
+
+def test_the_tiny_familys_memory_is_its_files_where_it_is_built(data, runs, tmp_path):
+    flags = {"data": str(data), "preset": "tiny"}
+    assert plan(resolve_config(EditConfig, flags), runs)["cost"]["memory"] == "a few MB"
+    assert plan(resolve_config(FitClipConfig, flags), runs)["cost"]["memory"] == "a few MB"
+    family = tmp_path / "cache/ric/tiny-0123456789ab"
+    for part in ("pipeline/unet", "pipeline/vae", "region_clip"):
+        (family / part).mkdir(parents=True)
+        (family / part / "model.safetensors").write_bytes(bytes(1000))
+    told = plan(resolve_config(EditConfig, flags), runs)
+    assert told["cost"]["memory"] == "at least 2 kB (the weights), and activations"
+    told = plan(resolve_config(FitClipConfig, flags), runs)
+    assert told["cost"]["memory"].startswith("4 kB (weights, gradients, two moments, float32)")
+    told = plan(resolve_config(TrainUnetConfig, flags), runs)
+    assert told["cost"]["memory"].startswith("5 kB (weights, gradients, two moments, average")
+    assert "memory" not in plan(resolve_config(DescribeConfig, flags), runs)["cost"]
 
 
 # --- no network ------------------------------------------------------------------------------

@@ -134,8 +134,32 @@ def test_a_file_is_created_where_the_file_system_knows_no_links(tmp_path, monkey
 
 def test_a_writers_name_is_safe_in_a_file_name(monkeypatch):
     assert writer_of("gpu-node.example/1", 42) == "gpu_node_example_1.42"
+    assert writer_of("node", 42, "1f2e3d4c") == "node_1f2e3d4c.42"
     monkeypatch.setattr(ric.rows.socket, "gethostname", lambda: "a-b")
-    assert writer_name() == f"a_b.{os.getpid()}"
+    for place, name in (("1f2e3d4c", "a_b_1f2e3d4c"), ("", "a_b")):
+        monkeypatch.setattr(ric.rows, "writer_place", lambda place=place: place)
+        assert writer_name() == f"{name}.{os.getpid()}"
+
+
+@pytest.mark.parametrize("changed", ["boot_id", "ns/pid"])
+def test_another_boot_and_another_pid_namespace_are_other_places(monkeypatch, changed):
+    told = {"boot_id": "39a2ec24", "ns/pid": "pid:[4026531836]"}
+    monkeypatch.setattr(Path, "read_text", lambda path, encoding: told["boot_id"] + "\n")
+    monkeypatch.setattr(os, "readlink", lambda path: told["ns/pid"])
+    place = ric.rows.writer_place.__wrapped__
+    before = place()
+    assert len(before) == 8
+    assert place() == before
+    told[changed] += "1"
+    assert place() != before
+
+
+def test_a_system_that_tells_no_namespace_has_one_place(monkeypatch):
+    def absent(path: str) -> str:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(os, "readlink", absent)
+    assert ric.rows.writer_place.__wrapped__() == ""
 
 
 def test_reading_a_file_passes_over_what_is_no_row(tmp_path):

@@ -267,6 +267,78 @@ def test_an_error_is_failed_with_its_words(runs):
     assert read_record(run.path)["error"] == "The loss was not finite."
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("why", "status"), [("stop", "interrupted"), ("fail", "failed")])
+def test_a_signal_while_a_stopped_run_closes_does_not_leave_it_running(runs, number, why, status):
+    with start(CLOSE, runs, int(number), why) as process:
+        path = Path(process.stdout.readline().strip())
+        said = process.communicate()[0].split()
+    assert said == [{"stop": "KeyboardInterrupt", "fail": "ValueError"}[why]]
+    assert read_record(path)["status"] == status
+    assert not list(path.glob("claims/heartbeat-*"))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_a_finished_run_is_merged_interrupts_it_and_it_can_be_resumed(
+    runs, number, code
+):
+    with start(CLOSE, runs, int(number), "merge") as process:
+        path = Path(process.stdout.readline().strip())
+        said = process.communicate()[0].split()
+    assert said == ["Interrupted", str(code)]
+    assert read_record(path)["status"] == "interrupted"
+    with open_run("edit", {}, runs_dir=runs, run=path) as run:
+        assert [row["id"] for row in run.rows("edits")] == ["a"]
+    assert read_record(path)["status"] == "done"
+
+
+CLOSE = """
+import signal, sys
+from pathlib import Path
+import ric.run_dir
+from ric.claims import Claims
+number, why = int(sys.argv[2]), sys.argv[3]
+leave, merge = Claims.leave, ric.run_dir.merge_rows
+def signal_first(work):
+    def work_after(*given):
+        if not closing:
+            closing.append(True)
+            for _ in range(2):
+                signal.raise_signal(number)
+        return work(*given)
+    return work_after
+closing = []
+ric.run_dir.merge_rows = signal_first(merge)
+ric.run_dir._now = signal_first(ric.run_dir._now) if why != "merge" else ric.run_dir._now
+closing.append(True)
+run = ric.run_dir.open_run("edit", {}, runs_dir=Path(sys.argv[1]))
+closing.clear()
+print(run.path, flush=True)
+try:
+    with run:
+        run.append("edits", {"id": "a"})
+        run.append("samples", {"id": "a"})
+        if why == "stop":
+            raise KeyboardInterrupt
+        if why == "fail":
+            raise ValueError("bad")
+except BaseException as error:
+    print(type(error).__name__, getattr(error, "exit_code", ""))
+"""
+
+
+def test_rows_that_cannot_be_merged_make_a_run_failed(runs, monkeypatch):
+    def full(*given: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    run = open_run("edit", CONFIG, runs_dir=runs)
+    monkeypatch.setattr("ric.run_dir.merge_rows", full)
+    with pytest.raises(OSError, match="No space left"), run:
+        run.append("edits", {"id": "a"})
+    record = read_record(run.path)
+    assert (record["status"], record["error"]) == ("failed", "[Errno 28] No space left on device")
+
+
 def test_a_full_disk_does_not_hide_why_a_run_failed(runs, monkeypatch):
     def full(self: object) -> None:
         raise OSError(28, "No space left on device")
@@ -300,6 +372,99 @@ def test_no_step_stands_twice_in_the_metrics_of_a_resumed_run(runs):
     assert [(row["step"], row["loss"]) for row in run.metrics()] == [
         (1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0),
     ]  # fmt: skip
+
+
+# --- what it is made from --------------------------------------------------------------------
+
+
+def stopped_run(runs: Path, *references: str) -> Path:
+    """Leave an edit run that took what `references` name, and was interrupted."""
+    run = open_run("edit", CONFIG, runs_dir=runs)
+    for reference in references:
+        run.add_parent(run.resolve(reference))
+    with pytest.raises(KeyboardInterrupt), run:
+        raise KeyboardInterrupt
+    return run.path
+
+
+def test_a_resumed_run_takes_the_run_it_took_at_first_though_a_newer_one_is_finished(runs):
+    first = finished_run(runs, "fit-clip")
+    path = stopped_run(runs, "@fit-clip")
+    assert read_record(path)["resolved"] == {"@fit-clip": "../00001-fit-clip"}
+    newer = finished_run(runs, "fit-clip")
+    assert find_run("@fit-clip", runs) == newer
+    with open_run("edit", CONFIG, runs_dir=runs, run=path) as again:
+        assert again.record["parents"] == ["../00001-fit-clip"]
+        assert again.resolve("@fit-clip") == first
+    record = read_record(path)
+    assert record["parents"] == ["../00001-fit-clip"]
+    assert record["resolved"] == {"@fit-clip": "../00001-fit-clip"}
+
+
+def test_a_run_that_was_taken_and_is_gone_is_named(runs):
+    first = finished_run(runs, "fit-clip")
+    path = stopped_run(runs, "@fit-clip")
+    finished_run(runs, "fit-clip")
+    shutil.rmtree(first)
+    run = open_run("edit", CONFIG, runs_dir=runs, run=path)
+    with pytest.raises(RicError) as raised:
+        run.resolve("@fit-clip")
+    assert raised.value.message == (
+        f"{first} is gone, which {path} took for '@fit-clip' when it began."
+    )
+    assert raised.value.hint == "Put it back, or use a new run (leave --run away)."
+
+
+def test_what_a_run_took_is_found_after_the_whole_runs_folder_was_moved(runs, tmp_path):
+    first = finished_run(runs, "fit-clip")
+    path = stopped_run(runs, str(first), "1")
+    moved = tmp_path / "elsewhere"
+    runs.rename(moved)
+    run = open_run("edit", CONFIG, runs_dir=moved, run=moved / path.name)
+    assert run.resolve(str(first)) == run.resolve("1") == moved / first.name
+
+
+def test_a_reference_that_names_no_run_is_none_and_not_remembered(runs):
+    run = open_run("edit", CONFIG, runs_dir=runs)
+    assert run.resolve("org/name") is None
+    assert "resolved" not in run.record
+
+
+def test_of_two_processes_of_a_shared_run_the_first_ones_resolution_wins(runs):
+    first = finished_run(runs, "fit-clip")
+    one = open_run("edit", CONFIG, runs_dir=runs, shared=True)
+    # opened before the other has looked
+    two = open_run("edit", CONFIG, runs_dir=runs, run=one.path, shared=True)
+    assert one.resolve("@fit-clip") == first
+    finished_run(runs, "fit-clip")
+    assert two.resolve("@fit-clip") == first
+    assert read_record(one.path)["resolved"] == {"@fit-clip": "../00001-fit-clip"}
+
+
+def test_data_that_changed_since_a_run_began_is_refused_when_it_is_resumed(runs):
+    run = open_run("edit", CONFIG, runs_dir=runs)
+    for fingerprint in (None, "a" * 64, "a" * 64, None):
+        run.note_data("photos", fingerprint)
+    with pytest.raises(KeyboardInterrupt), run:
+        raise KeyboardInterrupt
+    again = open_run("edit", CONFIG, runs_dir=runs, run=run.path)
+    again.note_data("photos", "a" * 64)
+    with pytest.raises(RicError) as raised:
+        again.note_data("photos", "b" * 64)
+    assert raised.value.message == (
+        "The data 'photos' has changed since this run began: "
+        f"fingerprint {'a' * 16} then, {'b' * 16} now."
+    )
+    assert raised.value.hint == "Use a new run (leave --run away), or restore the data."
+    assert read_record(run.path)["data"] == {"name": "photos", "fingerprint": "a" * 64}
+
+
+def test_two_processes_of_a_shared_run_do_not_read_different_data(runs):
+    one = open_run("edit", CONFIG, runs_dir=runs, shared=True)
+    two = open_run("edit", CONFIG, runs_dir=runs, run=one.path, shared=True)
+    one.note_data("photos", "a" * 64)
+    with pytest.raises(RicError, match="has changed since this run began"):
+        two.note_data("photos", "b" * 64)
 
 
 # --- finding ---------------------------------------------------------------------------------

@@ -200,9 +200,7 @@ def load_samples(
 _Opened = tuple["Rows", Kind, "Callable[[], str]", "Callable[[], int | None]"]
 
 
-def _open(
-    name: str, mapping: dict[str, str] | None, options: ReadOptions, split: str
-) -> _Opened:
+def _open(name: str, mapping: dict[str, str] | None, options: ReadOptions, split: str) -> _Opened:
     if name.startswith("scenes:"):
         return _open_scenes(name, split)
     path = Path(name).expanduser()

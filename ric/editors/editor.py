@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from ric.errors import RicError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import torch
@@ -32,13 +32,25 @@ class EditRequest:
     instruction: str
 
 
+def never_stop() -> None:
+    """Do nothing: what an editor calls between steps where nobody may ask it to stop."""
+
+
 class Editor(Protocol):
     """Edits pictures. `ric edit` calls nothing else."""
 
-    def edit(self, requests: Sequence[EditRequest]) -> list[Image]:
+    def edit(
+        self, requests: Sequence[EditRequest], between_steps: Callable[[], None] = never_stop
+    ) -> list[Image | None]:
         """Return one RGB picture per request, in the size of its source.
 
-        A request's result does not depend on which others it comes with.
+        A request's result does not depend on which others it comes with. Where the model's numbers
+        are not finite there is no picture but None.
+
+        Args:
+            requests: Pictures of any sizes.
+            between_steps: Called before each step. It raises where a stop was asked for, and the
+                editor lets that through: the whole call is repeated when the run goes on.
         """
 
     def describe(self) -> dict[str, object]:

@@ -22,12 +22,13 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from ric.data.batches import to_unit
 from ric.device import autocast, draw_generator, pick_dtype
-from ric.editors.pipeline import encode_prompts, encode_source, load_pipeline
+from ric.editors.editor import never_stop
+from ric.editors.pipeline import encode_prompts, encode_source, load_pipeline, size_multiple
 from ric.errors import RicError
 from ric.method.denoising import unet_input
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -102,35 +103,45 @@ class InstructPix2Pix:
 
     def working_size(self, width: int, height: int) -> tuple[int, int]:
         """Give the width and height a picture is edited at, in pixels."""
-        halvings = len(self.pipeline.unet.config.block_out_channels) - 1
-        multiple = self.pipeline.vae_scale_factor * 2**halvings
+        multiple = size_multiple(self.pipeline)
         scale = self.image_size / max(width, height) / multiple
         return (
             max(1, round(width * scale)) * multiple,
             max(1, round(height * scale)) * multiple,
         )
 
-    def edit(self, requests: Sequence[EditRequest]) -> list[Image.Image]:
+    def edit(
+        self, requests: Sequence[EditRequest], between_steps: Callable[[], None] = never_stop
+    ) -> list[Image.Image | None]:
         """Edit pictures of any sizes; those of one working size run as one batch.
 
+        Args:
+            requests: What to edit.
+            between_steps: Called before each denoising step; what it raises ends the call.
+
         Returns:
-            RGB pictures in the order of the requests, each in its source's size.
+            RGB pictures in the order of the requests, each in its source's size; None where the
+            decoded picture is not finite.
         """
-        results: dict[int, Image.Image] = {}
+        results: dict[int, Image.Image | None] = {}
         by_size: dict[tuple[int, int], list[int]] = {}
         for index, request in enumerate(requests):
             by_size.setdefault(self.working_size(*request.image.size), []).append(index)
         for size, indices in by_size.items():
             batch = [requests[index] for index in indices]
-            for index, edited in zip(indices, self._edit_batch(batch, size), strict=True):
+            made = self._edit_batch(batch, size, between_steps)
+            for index, edited in zip(indices, made, strict=True):
                 source = requests[index].image
-                results[index] = edited.resize(source.size, Image.Resampling.LANCZOS)
+                results[index] = edited and edited.resize(source.size, Image.Resampling.LANCZOS)
         return [results[index] for index in range(len(requests))]
 
     @torch.no_grad()
     def _edit_batch(
-        self, requests: Sequence[EditRequest], size: tuple[int, int]
-    ) -> list[Image.Image]:
+        self,
+        requests: Sequence[EditRequest],
+        size: tuple[int, int],
+        between_steps: Callable[[], None],
+    ) -> list[Image.Image | None]:
         resized = [item.image.resize(size, Image.Resampling.LANCZOS) for item in requests]
         sources = torch.stack([to_unit(pil_to_tensor(image)) for image in resized])
         with autocast(self.device, self.dtype):
@@ -140,16 +151,27 @@ class InstructPix2Pix:
         noise = torch.stack(
             [torch.randn(source.shape[1:], generator=generator) for generator in generators]
         ).to(self.device)
-        clean = self.denoise(source, text, noise, generators)
+        clean = self.denoise(source, text, noise, generators, between_steps)
         with autocast(self.device, self.dtype):
             decoded = self.pipeline.vae.decode(clean / self.pipeline.vae.config.scaling_factor)
-        levels = (decoded.sample.float().clamp(-1, 1) + 1) * 127.5
+        pixels = decoded.sample.float()
+        finite = torch.isfinite(pixels).all(dim=(1, 2, 3)).tolist()
+        levels = (pixels.nan_to_num().clamp(-1, 1) + 1) * 127.5
         arrays = levels.round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        return [Image.fromarray(array) for array in arrays]
+        # as bytes, a NaN would be black
+        return [
+            Image.fromarray(array) if is_finite else None
+            for array, is_finite in zip(arrays, finite, strict=True)
+        ]
 
     @torch.no_grad()
     def denoise(
-        self, source: Tensor, text: Tensor, noise: Tensor, generators: list[torch.Generator]
+        self,
+        source: Tensor,
+        text: Tensor,
+        noise: Tensor,
+        generators: list[torch.Generator],
+        between_steps: Callable[[], None] = never_stop,
     ) -> Tensor:
         """Sample x_0 latents.
 
@@ -158,6 +180,7 @@ class InstructPix2Pix:
             text: Instructions' embeddings (B, L, E).
             noise: Standard Gaussian (B, C, h, w).
             generators: One per request, for what the scheduler draws on the way.
+            between_steps: Called before each step; what it raises ends the sampling.
 
         Returns:
             (B, C, h, w), scaled.
@@ -171,6 +194,7 @@ class InstructPix2Pix:
         # only some schedulers draw noise on the way, and only those take generators
         draws = {"generator": generators} if self._scheduler_draws else {}
         for t in scheduler.timesteps:
+            between_steps()
             noisy_G = scheduler.scale_model_input(torch.cat([latents] * 3), t)
             with autocast(self.device, self.dtype):
                 prediction = self.pipeline.unet(

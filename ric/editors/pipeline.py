@@ -163,6 +163,12 @@ def read_source_channels(unet: UNet2DConditionModel) -> None:
     unet.register_to_config(in_channels=2 * latent)
 
 
+def size_multiple(pipeline: StableDiffusionInstructPix2PixPipeline) -> int:
+    """Give the pixels that a picture's sides must be a multiple of for VAE and UNet to halve."""
+    halvings = len(pipeline.unet.config.block_out_channels) - 1
+    return pipeline.vae_scale_factor * 2**halvings
+
+
 @torch.no_grad()
 def encode_prompts(
     pipeline: StableDiffusionInstructPix2PixPipeline, texts: Sequence[str]

@@ -2,7 +2,8 @@
 
 Choice 2, pixels are judged, not latents: x0_hat's latents are decoded by the frozen VAE with
 gradient, clamped to [-1, 1] with a straight-through gradient, and the region is cropped from those
-pixels. Only the samples that some judge looks at are decoded at all.
+pixels. Only the samples that some judge looks at are decoded at all. The gradient norms of the
+three terms are taken where they meet, at the UNet's output.
 
 Choice 6, what is left out: samples that are not kept count as 0 and everything is divided by the
 whole global batch, so micro-batches add up. Processes that *average* their gradients, as DDP does,
@@ -48,6 +49,7 @@ class Losses:
         scene_cosine: Mean of cos(e_f, e_tf) over the kept samples, not weighted; NaN without any.
         region_count: How many samples the region judge looked at.
         scene_count: How many samples the scene judge looked at.
+        prediction: The UNet's output that was judged (B, C, H, W).
     """
 
     total: Tensor
@@ -58,15 +60,31 @@ class Losses:
     scene_cosine: Tensor
     region_count: int
     scene_count: int
+    prediction: Tensor
 
     def parts(self) -> dict[str, Tensor]:
         """Give the three terms for a log: detached float32 scalars, still on their device."""
-        terms = {
-            "loss_noise": self.noise,
-            "loss_region": self.region,
-            "loss_global": self.global_,
-        }
-        return {name: value.detach().float() for name, value in terms.items()}
+        return {f"loss_{name}": term.detach().float() for name, term in self._terms().items()}
+
+    def gradient_norms(self) -> dict[str, Tensor]:
+        """Measure how hard each term pulls at the UNet's output (choice 2).
+
+        The norm of d(term)/d(prediction), before the term's weight; 0 where it judged no sample.
+        Each judge is gone back through once more, the UNet is not. Call it before `backward`.
+
+        Returns:
+            `grad_norm_noise`, `grad_norm_region`, `grad_norm_global`: float32 scalars.
+        """
+        norms = {}
+        for name, term in self._terms().items():
+            norms[f"grad_norm_{name}"] = torch.zeros((), device=self.prediction.device)
+            if term.requires_grad:
+                (pull,) = torch.autograd.grad(term, self.prediction, retain_graph=True)
+                norms[f"grad_norm_{name}"] = torch.linalg.vector_norm(pull.float())
+        return norms
+
+    def _terms(self) -> dict[str, Tensor]:
+        return {"noise": self.noise, "region": self.region, "global": self.global_}
 
 
 def freeze(module: nn.Module) -> nn.Module:
@@ -209,6 +227,7 @@ class RegionInContextObjective:
             scene_cosine=scene_cosine,
             region_count=len(region_rows),
             scene_count=len(scene_rows),
+            prediction=prediction,
         )
 
     def _judged_rows(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from PIL import Image
 from torch import Tensor
@@ -30,21 +30,45 @@ class SetRow(NamedTuple):
     is_logits: Tensor | None
 
 
-def encode_once(
-    encode: Callable[[Sequence[Image.Image]], Iterable[Encoded]],
-    images: Iterable[Image.Image | None],
-) -> dict[int, Encoded]:
-    """Encode every distinct picture object once; return what came out, by the object's `id`."""
-    distinct = {id(image): image for image in images if image is not None}
-    return dict(zip(distinct, encode(list(distinct.values())), strict=True))
+class Encodings:
+    """What networks made of pictures: each picture object goes through each network once.
+
+    Several suites that score the same batch share one, so that source and target are encoded for
+    all of them together. It keeps the pictures: let it go with the batch.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing encoded."""
+        self._known: dict[int, dict[int, Any]] = {}
+        self._kept: list[object] = []  # an `id` is used again once its object is gone
+
+    def of(
+        self,
+        network: object,
+        encode: Callable[[Sequence[Image.Image]], Iterable[Encoded]],
+        images: Iterable[Image.Image | None],
+    ) -> dict[int, Encoded]:
+        """Encode the pictures that are new; return what came out of all, by the object's `id`.
+
+        Args:
+            network: Whose encodings these are.
+            encode: Runs it.
+            images: May hold an object several times, and None.
+        """
+        known: dict[int, Encoded] = self._known.setdefault(id(network), {})
+        new = {id(image): image for image in images if image is not None and id(image) not in known}
+        if new:
+            self._kept += [network, *new.values()]
+            known.update(zip(new, encode(list(new.values())), strict=True))
+        return known
 
 
-def encode_sets(pairs: Sequence[Pair], judges: Judges) -> list[SetRow]:
+def encode_sets(pairs: Sequence[Pair], judges: Judges, encodings: Encodings) -> list[SetRow]:
     """Return what FID and IS keep of every pair; where they share a network it runs once."""
     fid, isc = judges.fid, judges.inception_score
     edited = [pair.edited for pair in pairs]
-    by_fid = _set_features(fid, [*edited, *(pair.target for pair in pairs)])
-    by_is = by_fid if isc is fid else _set_features(isc, edited)
+    by_fid = _set_features(fid, [*edited, *(pair.target for pair in pairs)], encodings)
+    by_is = _set_features(isc, edited, encodings)
     rows = []
     for pair in pairs:
         features, logits = by_fid.get(id(pair.edited), (None, None))
@@ -55,7 +79,9 @@ def encode_sets(pairs: Sequence[Pair], judges: Judges) -> list[SetRow]:
 
 
 def _set_features(
-    network: SetEncoder | Unavailable, images: Iterable[Image.Image | None]
+    network: SetEncoder | Unavailable,
+    images: Iterable[Image.Image | None],
+    encodings: Encodings,
 ) -> dict[int, tuple[Tensor, Tensor]]:
     """Return (features, logits) of every picture by its `id`; nothing without a network."""
     if isinstance(network, Unavailable):
@@ -64,4 +90,4 @@ def _set_features(
     def encode(distinct: Sequence[Image.Image]) -> Iterable[tuple[Tensor, Tensor]]:
         return zip(*network.set_features(distinct), strict=True)
 
-    return encode_once(encode, images)
+    return encodings.of(network, encode, images)

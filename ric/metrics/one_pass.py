@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -11,8 +12,8 @@ from torch import Tensor
 
 from ric.config import Reference
 from ric.errors import RicError, SampleError
-from ric.metrics.encode_once import SetRow, encode_once, encode_sets
-from ric.metrics.networks import Judges, Unavailable
+from ric.metrics.encode_once import Encodings, SetRow, encode_sets
+from ric.metrics.networks import ImageEncoder, Judges, Unavailable
 from ric.metrics.pairs import Pair, fit_to
 from ric.metrics.pixel import l1, l2, psnr_outside
 from ric.metrics.scores import Role, Scores
@@ -41,6 +42,7 @@ class MetricSuite:
         reference: Which picture the outputs are held against.
         role: Whether this is an editor, the unedited source or the ground truth.
         seed: Of the bootstrap intervals.
+        text: Which text CLIP-T is asked to compare with; a pair may bring another kind instead.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class MetricSuite:
         reference: Reference = "target",
         role: Role = "editor",
         seed: int = 0,
+        text: str = "text",
     ) -> None:
         """Start empty; see the class."""
         self.judges = judges
@@ -59,12 +62,19 @@ class MetricSuite:
         self.other: Reference = "source" if reference == "target" else "target"
         self.role = role
         self.seed = seed
+        self.text = text
         self._rows: dict[str, dict[str, Any]] = {}
         self._set_rows: dict[str, SetRow] = {}
         self._cut_texts = 0
+        self._text_kinds: Counter[str] = Counter()
 
-    def add(self, pairs: Sequence[Pair]) -> None:
+    def add(self, pairs: Sequence[Pair], encodings: Encodings | None = None) -> None:
         """Score a batch; how samples fall into batches does not matter.
+
+        Args:
+            pairs: The batch.
+            encodings: Shared with the suites of other editors that score the same samples, so that
+                source and target are encoded once for all of them; None: this suite's own.
 
         Raises:
             SampleError: a mask is not of its source's size; nothing of the batch is kept.
@@ -73,16 +83,18 @@ class MetricSuite:
         if not pairs:
             return
         self._check(pairs)
+        encodings = encodings or Encodings()
         fitted = [self._fit(pair) for pair in pairs]
         rows = [self._open_row(pair) for pair in pairs]
         for row, raw, pair in zip(rows, pairs, fitted, strict=True):
             self._add_pixels(row, raw, pair)
-        self._add_clip(rows, fitted)
-        self._add_dino(rows, fitted)
+        self._add_clip(rows, fitted, encodings)
+        self._add_dino(rows, fitted, encodings)
         self._add_lpips(rows, fitted)
-        set_rows = encode_sets(fitted, self.judges)
+        set_rows = encode_sets(fitted, self.judges, encodings)
         self._set_rows.update({pair.id: row for pair, row in zip(pairs, set_rows, strict=True)})
         self._rows.update({row["id"]: row for row in rows})
+        self._text_kinds.update(pair.text_kind for pair in pairs if pair.text)
 
     def finish(self) -> Scored:
         """Return the scores and the rows; more pairs may follow."""
@@ -93,10 +105,12 @@ class MetricSuite:
             [self._set_rows[sample_id] for sample_id in ids],
             self.judges,
             reference=self.reference,
+            text=self.text,
+            text_kinds=self._text_kinds,
             cut_texts=self._cut_texts,
             seed=self.seed,
         )
-        return Scored(Scores(self.label, tuple(scores), self.role), rows)
+        return Scored(Scores(self.label, tuple(scores), self.role, samples=len(rows)), rows)
 
     def _check(self, pairs: Sequence[Pair]) -> None:
         ids = [pair.id for pair in pairs]
@@ -125,11 +139,13 @@ class MetricSuite:
             edited = fit_to(raw.edited, raw.source.size)
             row["psnr_outside"] = psnr_outside(edited, raw.source, raw.mask)
 
-    def _add_clip(self, rows: list[dict[str, Any]], pairs: Sequence[Pair]) -> None:
+    def _add_clip(
+        self, rows: list[dict[str, Any]], pairs: Sequence[Pair], encodings: Encodings
+    ) -> None:
         clip = self.judges.clip
         if isinstance(clip, Unavailable):
             return
-        vectors = self._add_cosines(rows, pairs, "clip_i", clip.image_embeddings)
+        vectors = self._add_cosines(rows, pairs, "clip_i", clip, encodings)
         cut_before = clip.cut_texts
         worded = [
             (row, pair, pair.text) for row, pair in zip(rows, pairs, strict=True) if pair.text
@@ -140,21 +156,23 @@ class MetricSuite:
                 row["clip_t"] = _cosine(vectors[id(pair.edited)], text)
         self._cut_texts += clip.cut_texts - cut_before
 
-    def _add_dino(self, rows: list[dict[str, Any]], pairs: Sequence[Pair]) -> None:
+    def _add_dino(
+        self, rows: list[dict[str, Any]], pairs: Sequence[Pair], encodings: Encodings
+    ) -> None:
         if not isinstance(self.judges.dino, Unavailable):
-            self._add_cosines(rows, pairs, "dino", self.judges.dino.image_embeddings)
+            self._add_cosines(rows, pairs, "dino", self.judges.dino, encodings)
 
     def _add_cosines(
         self,
         rows: list[dict[str, Any]],
         pairs: Sequence[Pair],
         key: str,
-        encode: Callable[[Sequence[Image.Image]], Iterable[Tensor]],
+        encoder: ImageEncoder,
+        encodings: Encodings,
     ) -> dict[int, Tensor]:
         """Fill `key` and `key`_other; return every picture's vector by the picture's identity."""
-        vectors = encode_once(
-            encode, [image for pair in pairs for image in (pair.edited, pair.source, pair.target)]
-        )
+        images = [image for pair in pairs for image in (pair.edited, pair.source, pair.target)]
+        vectors = encodings.of(encoder, encoder.image_embeddings, images)
         for row, pair in zip(rows, pairs, strict=True):
             for column, which in ((key, self.reference), (f"{key}_{self.other}", self.other)):
                 picture = _picture(pair, which)

@@ -17,6 +17,7 @@ class Pair:
         source: The picture before the edit.
         target: The ground truth, or None where the data has none.
         text: What CLIP-T compares the output with, or None.
+        text_kind: Which of the sample's texts that is, such as `region_text`.
         mask: Mode L, white (128 and above) where the edit belongs, or None.
     """
 
@@ -26,6 +27,7 @@ class Pair:
     target: Image.Image | None = None
     text: str | None = None
     mask: Image.Image | None = None
+    text_kind: str = "text"
 
 
 def as_rgb(image: Image.Image) -> Image.Image:

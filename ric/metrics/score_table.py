@@ -1,4 +1,8 @@
-"""Several editors' scores side by side, as the paper's tables set them."""
+"""Several editors' scores side by side, as the paper's tables set them.
+
+Only rows over the same samples compare. A row over samples that some other editor lacks carries a
+dagger, the notes say how many those are, and it is never the best one.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +19,10 @@ if TYPE_CHECKING:
 def best(rows: Sequence[Scores]) -> dict[str, set[str]]:
     """Return, by the score's name, the labels of the best editors.
 
-    Equal numbers are best together, to the digits printed. With fewer than two editors nothing is
-    best; the identity and the ground truth are no editors.
+    Equal numbers are best together, to the digits printed. With fewer than two editors over the
+    same samples nothing is best; the identity and the ground truth are no editors.
     """
-    editors = [row for row in rows if row.role == "editor"]
+    editors = [row for row in rows if row.role == "editor" and not row.is_apart]
     winners: dict[str, set[str]] = {}
     for name in column_names(rows) if len(editors) > 1 else ():
         held = {row.label: score for row in editors if (score := _find(row, name))}
@@ -44,14 +48,14 @@ def column_names(rows: Sequence[Scores]) -> list[str]:
 def to_csv(rows: Sequence[Scores]) -> str:
     """Return one line a score: label, metric, value, interval, N and what it means."""
     columns = ["label", "role", "metric", "value", "low", "high", "std", "n", "direction"]
-    columns += ["definition", "note", "unavailable"]
+    columns += ["definition", "note", "unavailable", "samples", "samples_shared"]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        for score in row.scores:
-            named = {"label": row.label, "role": row.role, "metric": score.name}
-            writer.writerow({**named, **score.as_dict()})
+        about = row.as_dict()
+        for name, score in about.pop("scores").items():
+            writer.writerow({**about, "metric": name, **score})
     return text.getvalue()
 
 
@@ -80,7 +84,7 @@ def to_latex(rows: Sequence[Scores]) -> str:
             score = _find(row, name)
             number = (_escape(score.number) if score else "") or "--"
             cells.append(f"\\textbf{{{number}}}" if row.label in winners.get(name, ()) else number)
-        lines.append(_latex_line([_escape(row.label), *cells]))
+        lines.append(_latex_line([_escape(row.marked_label), *cells]))
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
 
 
@@ -90,7 +94,7 @@ def _markdown_table(rows: Sequence[Scores], names: Sequence[str]) -> str:
     lines.append("|---" * (len(names) + 1) + "|")
     for row in rows:
         cells = [_cell(_find(row, name), bold=row.label in winners.get(name, ())) for name in names]
-        lines.append("| " + " | ".join([row.label.replace("|", "\\|"), *cells]) + " |")
+        lines.append("| " + " | ".join([row.marked_label.replace("|", "\\|"), *cells]) + " |")
     return "\n".join(lines)
 
 
@@ -117,7 +121,20 @@ def _meanings(rows: Sequence[Scores], names: Sequence[str]) -> list[str]:
             notes = dict.fromkeys(score.note for score in held if score.note)
             tail = "".join(f" {note}" for note in notes)
             lines.append(f"{name} (N = {counts}): {held[0].definition}.{tail}")
-    return [*lines, "[low, high]: 95 % bootstrap interval of the mean over the samples."]
+    lines.append("[low, high]: 95 % bootstrap interval of the mean over the samples.")
+    return lines + which_samples(rows)
+
+
+def which_samples(rows: Sequence[Scores]) -> list[str]:
+    """Say of every row with a dagger on how many samples it stands; nothing where there is none."""
+    apart = [row for row in rows if row.is_apart]
+    if not apart:
+        return []
+    counts = ", ".join(f"{row.label} on {row.samples}" for row in apart)
+    return [
+        f"† on other samples than the rest: {counts}; {apart[0].shared} have a picture of every"
+        " editor, and the source and the ground truth stand on those. Do not compare across it."
+    ]
 
 
 def _is_paper_column(rows: Sequence[Scores], name: str) -> bool:
@@ -142,6 +159,7 @@ def _latex_line(cells: Sequence[str]) -> str:
 def _escape(text: str) -> str:
     """Return text that LaTeX prints as it stands."""
     special = {"\\": "\\textbackslash{}", "↑": "$\\uparrow$", "↓": "$\\downarrow$", "±": "$\\pm$"}
+    special["†"] = "$\\dagger$"
     special |= {character: f"\\{character}" for character in "&%$#_{}"}
     special |= {"~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
     return "".join(special.get(character, character) for character in text)

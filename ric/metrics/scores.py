@@ -117,11 +117,25 @@ class Scores:
         scores: In the order of the columns.
         role: `identity` (the unedited source) and `ground-truth` stand beside the editors and
             are never marked as best.
+        samples: How many samples were scored.
+        shared: How many of them every editor of the table has; None: all.
     """
 
     label: str
     scores: tuple[Score, ...]
     role: Role = "editor"
+    samples: int = 0
+    shared: int | None = None
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether it speaks for samples that other rows of its table do not have."""
+        return self.shared not in (None, self.samples)
+
+    @property
+    def marked_label(self) -> str:
+        """The label as a table shows it: with a dagger where the row `is_apart`."""
+        return f"{self.label} †" if self.is_apart else self.label
 
     def __getitem__(self, name: str) -> Score:
         """Return a score by name (`fid[scene-net]`), or by key (`fid`: the first of them)."""
@@ -131,6 +145,11 @@ class Scores:
         raise KeyError(name)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return label, role and every score by name as JSON-ready values."""
-        scores = {score.name: score.as_dict() for score in self.scores}
-        return {"label": self.label, "role": self.role, "scores": scores}
+        """Return label, role, samples and every score by name as JSON-ready values."""
+        return {
+            "label": self.label,
+            "role": self.role,
+            "samples": self.samples,
+            "samples_shared": self.samples if self.shared is None else self.shared,
+            "scores": {score.name: score.as_dict() for score in self.scores},
+        }

@@ -17,7 +17,7 @@ from ric.metrics.networks import Judges, Network, SetEncoder, Unavailable
 from ric.metrics.scores import Score
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -41,6 +41,8 @@ def summarise(
     judges: Judges,
     *,
     reference: Reference,
+    text: str = "text",
+    text_kinds: Mapping[str, int] | None = None,
     cut_texts: int = 0,
     seed: int = 0,
 ) -> list[Score]:
@@ -51,6 +53,8 @@ def summarise(
         set_rows: As `rows`.
         judges: The networks that made them.
         reference: Which picture `clip_i`, `dino`, `lpips`, `l1` and `l2` compare with.
+        text: Which text CLIP-T was asked to compare with.
+        text_kinds: How many samples' texts are of which kind; None: all are what was asked for.
         cut_texts: How many texts were too long for CLIP.
         seed: Of the bootstrap intervals.
     """
@@ -59,10 +63,13 @@ def summarise(
     def mean(key: str, judge: Network | Unavailable | None, needs: str) -> Score:
         return mean_score(rows, key, judge, needs=needs, seed=seed)
 
-    clip_t = mean("clip_t", judges.clip, "text")
+    others = {kind: count for kind, count in (text_kinds or {}).items() if kind != text}
+    clip_t = mean("clip_t", judges.clip, ", else ".join([text, *others]))
+    notes = [clip_t.note] if clip_t.note else []
+    notes += [f"Without a {text}, by the {kind}: {count}." for kind, count in others.items()]
     if cut_texts:
-        note = f"Texts cut to the length the network reads: {cut_texts}."
-        clip_t = replace(clip_t, note=f"{clip_t.note} {note}" if clip_t.note else note)
+        notes.append(f"Texts cut to the length the network reads: {cut_texts}.")
+    clip_t = replace(clip_t, note=" ".join(notes) or None)
     scores = [
         mean("clip_i", judges.clip, reference),
         mean("dino", judges.dino, reference),
@@ -98,7 +105,7 @@ def mean_score(
         rows: One dict a sample; a value may be None.
         key: The column.
         judge: Its network; None where it needs none.
-        needs: What a sample must have for this score: `target`, `source`, `text` or `mask`.
+        needs: What a sample must have for this score: `target`, `source`, `mask`, or a text's name.
         seed: Of the interval.
     """
     if isinstance(judge, Unavailable):

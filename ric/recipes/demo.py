@@ -8,6 +8,7 @@ looking at.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,9 +93,10 @@ def demo(
     def step(
         command: str, kind: type[CommandConfig], recipe: Callable[..., object], **flags: object
     ) -> tuple[object, RunDir]:
-        typed = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in flags.items())
-        shown = f"Ours=@edit --data {data}" if command == "eval" else str(data)
-        say(f"ric {command} {shown} --preset tiny {typed}".rstrip() + f" --runs-dir {runs}")
+        named = ["Ours=@edit", "--data", str(data)] if command == "eval" else [str(data)]
+        words = [f"--{key.replace('_', '-')}={value}" for key, value in flags.items()]
+        words = ["ric", command, *named, "--preset", "tiny", *words, "--runs-dir", str(runs)]
+        say(shlex.join(words))
         extra = {"edits": ("Ours=@edit",)} if command == "eval" else {}
         config = resolve_config(kind, {"data": str(data), "preset": "tiny", **flags, **extra})
         with open_run(command, as_dict(config), runs_dir=runs) as run:

@@ -28,12 +28,15 @@ if TYPE_CHECKING:
     from ric.recipes.photos import Photo
     from ric.run_dir import RunDir
 
+NOT_FINITE = "The model's numbers are not finite: there is no picture (--dtype fp32 may help)."
+
 
 def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> Path:
     """Edit every sample of DATA and return the run's `images` folder.
 
     A sample that is done already is passed over, unread, so a repeated command goes on where it
-    stopped, and several processes may share one run.
+    stopped, and several processes may share one run. A stop is heeded between denoising steps: the
+    pictures of that batch are made anew when the run goes on.
 
     Raises:
         RicError: no instruction for a photo, a model that cannot be had, samples that the model
@@ -69,13 +72,17 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     )
     total = len(photos) if photos else None
     if photos:
-        run.note(data={"name": config.data, "fingerprint": None})
+        run.note_data(config.data, None)
     with (
         stop_between_steps() as stop,
         progress.stage("editing", total=total, done=len(done), unit="images") as stage,
     ):
         while batch := list(islice(requests, config.batch_size)):
-            for request, edited in zip(batch, editor.edit(batch), strict=True):
+            made = editor.edit(batch, stop.raise_if_set)
+            for request, edited in zip(batch, made, strict=True):
+                if edited is None:
+                    run.fail(SampleError(request.id, "edited", NOT_FINITE))
+                    continue
                 _save(edited, images / f"{request.id}.png")
                 row = {"id": request.id, "file_name": f"images/{request.id}.png"}
                 run.append("edits", {**row, "instruction": request.instruction, **settings})

@@ -1,7 +1,10 @@
 """`ric eval`: the six metrics over edit runs or any folders of images (Sec. 4).
 
-Every picture is decoded once for all editors. The unedited source and the ground truth are scored
-beside them: a metric on which doing nothing wins says little.
+Every picture is decoded and encoded once for all editors. The unedited source and the ground truth
+are scored beside them: a metric on which doing nothing wins says little.
+
+An editor is scored on every sample it has a picture of, source and ground truth on those of which
+every editor has one: a row of another N than theirs stands on other samples, and carries a mark.
 """
 
 from __future__ import annotations
@@ -9,34 +12,35 @@ from __future__ import annotations
 import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from PIL import Image
 
 from ric.data.images import ImageError, open_image
-from ric.data.loose import PICTURE_SUFFIXES
 from ric.data.masks import signature_box
 from ric.device import pick_device
 from ric.errors import RicError, SampleError
 from ric.interrupt import stop_between_steps
 from ric.metrics.clip_similarity import ClipSimilarity
 from ric.metrics.dino_similarity import DinoSimilarity
+from ric.metrics.encode_once import Encodings
 from ric.metrics.inception import InceptionFeatures
 from ric.metrics.lpips_distance import LpipsDistance
 from ric.metrics.networks import Judges, Unavailable
 from ric.metrics.one_pass import MetricSuite
 from ric.metrics.pairs import Pair, fit_to
 from ric.metrics.scene_net import SceneNet
-from ric.metrics.score_table import to_csv, to_latex, to_markdown
+from ric.metrics.score_table import to_csv, to_latex, to_markdown, which_samples
 from ric.metrics.scores import THE_SIX
 from ric.models import locate_model
 from ric.progress import Progress, Silent
 from ric.recipes.examples import read_samples
+from ric.recipes.outputs import Outputs, find_outputs
 from ric.recipes.overlap import groups_of, refuse_overlap, trained_groups
 from ric.rows import write_atomically
-from ric.run_record import find_run, read_record
 from ric.weights import resolve_weights
 
 if TYPE_CHECKING:
@@ -53,23 +57,6 @@ T = TypeVar("T")
 IDENTITY, GROUND_TRUTH = "Identity (source)", "Ground truth"
 
 
-@dataclass(frozen=True)
-class Edited:
-    """One editor's outputs: where each sample's picture lies.
-
-    Attributes:
-        label: What the table calls it.
-        folder: The images.
-        files: Paths by sample id (an edit run) or by file stem (any folder).
-        run: The edit run; None for a plain folder.
-    """
-
-    label: str
-    folder: Path
-    files: dict[str, Path]
-    run: Path | None
-
-
 def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) -> list[Scores]:
     """Score editors on DATA and write scores.json, per_sample.jsonl, table.md, .csv and .tex.
 
@@ -79,35 +66,40 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
         Interrupted: asked to stop.
     """
     progress = progress or Silent()
-    edited = [find_edited(text, run) for text in config.edits]
+    edited = [find_outputs(text, run.runs_dir, run.resolve) for text in config.edits]
+    for item in edited:
+        if item.run is not None:
+            run.add_parent(item.run)
     _refuse_same_labels(edited)
     if not config.allow_overlap:
         _refuse_trained_on(config, edited)
     judges = load_judges(config, run, pick_device(config.device))
     lacking = [name for name, judge in vars(judges).items() if isinstance(judge, Unavailable)]
     run.note(unavailable=lacking)
-    suites = {
-        item.label: MetricSuite(
-            judges, label=item.label, reference=config.reference, seed=config.seed
-        )
-        for item in edited
-    }
+    new_suite = partial(
+        MetricSuite, judges, reference=config.reference, seed=config.seed, text=config.text
+    )
+    suites = {item.label: new_suite(label=item.label) for item in edited}
     anchors = [
-        MetricSuite(judges, label=IDENTITY, reference=config.reference, role="identity"),
-        MetricSuite(judges, label=GROUND_TRUTH, reference=config.reference, role="ground-truth"),
+        new_suite(label=IDENTITY, role="identity"),
+        new_suite(label=GROUND_TRUTH, role="ground-truth"),
     ]
 
-    seen, matched = 0, Counter[str]()
+    seen, matched, shared = 0, Counter[str](), 0
+    strangers = {item.label: set(item.files) for item in edited}
     batch: list[tuple[Pair, dict[str, Image.Image]]] = []
     with stop_between_steps() as stop, progress.stage("scoring", unit="samples") as stage:
         for sample in read_samples(config, run, need_instruction=False):
             stop.raise_if_set()
+            for names in strangers.values():
+                names.discard(sample.id)
             try:
                 batch.append(_pairs(sample, edited, config, run))
             except SampleError as error:
                 run.fail(error)
                 continue
             seen += 1
+            shared += len(batch[-1][1]) == len(edited)
             matched.update(item.label for item in edited if sample.id in item.files)
             if len(batch) == config.batch_size:
                 _score(batch, suites, anchors)
@@ -115,6 +107,56 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
                 batch = []
         _score(batch, suites, anchors)
         stage.advance(len(batch))
+    _refuse_unmatched(config, edited, seen, matched)
+    for item in edited:
+        _tell_of_strangers(item, strangers[item.label], config, progress)
+    finished = [suite.finish() for suite in (*suites.values(), *anchors)]
+    # data without targets has no ground truth to show
+    shown = [scored for scored in finished if scored.rows or scored.scores.role == "editor"]
+    rows = [
+        replace(scored.scores, shared=shared) if scored.scores.role == "editor" else scored.scores
+        for scored in shown
+    ]
+    for line in which_samples(rows):
+        progress.note(line)
+    _write(run, rows, {scored.scores.label: scored.rows for scored in shown})
+    if all(score.value is None for row in rows for score in row.scores if score.key in THE_SIX):
+        raise RicError(
+            "No metric could be computed: " + _reasons(rows),
+            "Get the weights with ric weights get --for eval, or use --preset tiny.",
+        )
+    return rows
+
+
+def _refuse_same_labels(edited: Sequence[Outputs]) -> None:
+    labels = [item.label for item in edited]
+    if not labels:
+        raise RicError(
+            "Nothing to score.", 'Name what an editor made: ric eval "Mine=out/" --data DATA'
+        )
+    for label in labels:
+        if [*labels, IDENTITY, GROUND_TRUTH].count(label) > 1:
+            raise RicError(f"The label {label!r} is used twice.", 'Give each its own: "A=runs/3"')
+
+
+def _refuse_trained_on(config: EvalConfig, edited: Sequence[Outputs]) -> None:
+    """Compare what the editors' models were trained on with DATA, before any network is loaded."""
+    groups: list[str] = []
+
+    def asked() -> Iterable[str]:
+        if not groups:
+            groups.extend(groups_of(config))
+        return groups
+
+    for item in edited:
+        if item.run is not None:
+            refuse_overlap(trained_groups(item.run), asked, f"the model that made {item.label!r}")
+
+
+def _refuse_unmatched(
+    config: EvalConfig, edited: Sequence[Outputs], seen: int, matched: Counter[str]
+) -> None:
+    """Stop where no sample was scored at all, or none of some editor's."""
     if seen == 0:
         raise RicError(
             f"No sample of {config.data} (split {config.split}) could be scored.",
@@ -127,95 +169,18 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
                 f"(split {config.split}).",
                 "Files are matched to samples by their name without its ending, which is the id.",
             )
-    finished = [suite.finish() for suite in (*suites.values(), *anchors)]
-    # data without targets has no ground truth to show
-    shown = [scored for scored in finished if scored.rows or scored.scores.role == "editor"]
-    rows = [scored.scores for scored in shown]
-    _write(run, rows, {scored.scores.label: scored.rows for scored in shown})
-    if all(score.value is None for row in rows for score in row.scores if score.key in THE_SIX):
-        raise RicError(
-            "No metric could be computed: " + _reasons(rows),
-            "Get the weights with ric weights get --for eval, or use --preset tiny.",
+
+
+def _tell_of_strangers(
+    item: Outputs, names: set[str], config: EvalConfig, progress: Progress
+) -> None:
+    """Say in one line which pictures of a folder nobody asked for."""
+    if names:
+        first = ", ".join(item.files[name].name for name in sorted(names)[:3])
+        progress.note(
+            f"{len(names)} pictures in {item.folder} belong to no sample of {config.data} "
+            f"(split {config.split}): {first}{', …' if len(names) > 3 else ''}"
         )
-    return rows
-
-
-def find_edited(text: str, run: RunDir) -> Edited:
-    """Read one `Label=RUN or DIR` (or just RUN or DIR) of the command line.
-
-    Raises:
-        RicError: there is nothing there, or it holds no images.
-    """
-    label, place = _split_label(text)
-    path = find_run(place, run.runs_dir)
-    if path is None and Path(place).name == "images":
-        # the images of an edit run are that run, whose model is known
-        path = find_run(str(Path(place).parent), run.runs_dir)
-    if path is not None:
-        record = read_record(path)
-        if record["command"] != "edit":
-            raise RicError(
-                f"{path} is a run of `ric {record['command']}`; only edits are scored.",
-                "Name a run of ric edit, or a folder of images.",
-            )
-        run.add_parent(path)
-        folder = path / "images"
-    else:
-        folder = Path(place)
-    if not folder.is_dir():
-        raise RicError(f"No run and no folder of images at {place!r}.", "See: ric runs ls")
-    label = label or (path or folder).resolve().name
-    return Edited(label, folder, _pictures_by_id(folder), path)
-
-
-def _split_label(text: str) -> tuple[str, str]:
-    if Path(text).exists():  # a path may hold a "=" of its own
-        return "", text
-    label, _, place = text.rpartition("=")
-    return label, place
-
-
-def _pictures_by_id(folder: Path) -> dict[str, Path]:
-    """Find a folder's pictures by their names without ending."""
-    files: dict[str, Path] = {}
-    for file in sorted(folder.iterdir()):
-        # hidden files are pictures that were being written when an edit was stopped
-        if file.name.startswith(".") or file.suffix.lower() not in PICTURE_SUFFIXES:
-            continue
-        if file.stem in files:
-            raise RicError(
-                f"{folder} holds both {files[file.stem].name} and {file.name}.",
-                "Keep one picture of each sample there.",
-            )
-        files[file.stem] = file
-    if not files:
-        raise RicError(f"There are no images in {folder}.")
-    return files
-
-
-def _refuse_same_labels(edited: Sequence[Edited]) -> None:
-    labels = [item.label for item in edited]
-    if not labels:
-        raise RicError(
-            "Nothing to score.", 'Name what an editor made: ric eval "Mine=out/" --data DATA'
-        )
-    for label in labels:
-        if [*labels, IDENTITY, GROUND_TRUTH].count(label) > 1:
-            raise RicError(f"The label {label!r} is used twice.", 'Give each its own: "A=runs/3"')
-
-
-def _refuse_trained_on(config: EvalConfig, edited: Sequence[Edited]) -> None:
-    """Compare what the editors' models were trained on with DATA, before any network is loaded."""
-    groups: list[str] = []
-
-    def asked() -> Iterable[str]:
-        if not groups:
-            groups.extend(groups_of(config))
-        return groups
-
-    for item in edited:
-        if item.run is not None:
-            refuse_overlap(trained_groups(item.run), asked, f"the model that made {item.label!r}")
 
 
 def load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judges:
@@ -274,7 +239,7 @@ def _look_up(config: EvalConfig) -> dict[str, RicError]:
 
 
 def _pairs(
-    sample: EditSample, edited: Sequence[Edited], config: EvalConfig, run: RunDir
+    sample: EditSample, edited: Sequence[Outputs], config: EvalConfig, run: RunDir
 ) -> tuple[Pair, dict[str, Image.Image]]:
     """Decode a sample and every editor's picture of it; what an editor lacks is a failure row."""
     source = sample.load_source()
@@ -305,10 +270,10 @@ def _pairs(
             for label, picture in outputs.items()
         }
         target = target and _cover_signature(target, source)
-    text = getattr(sample, config.text) or (
-        sample.instruction if config.text == "region_text" else None
-    )
-    pair = Pair(sample.id, source, source, target, text, mask)
+    text, kind = getattr(sample, config.text), config.text
+    if not text and config.text == "region_text":
+        text, kind = sample.instruction, "instruction"
+    pair = Pair(sample.id, source, source, target, text, mask, kind)
     return pair, outputs
 
 
@@ -325,14 +290,15 @@ def _score(
     suites: dict[str, MetricSuite],
     anchors: Sequence[MetricSuite],
 ) -> None:
-    def with_edited(pair: Pair, picture: Image.Image) -> Pair:
-        return Pair(pair.id, picture, pair.source, pair.target, pair.text, pair.mask)
-
+    encodings = Encodings()
     for label, suite in suites.items():
-        suite.add([with_edited(pair, made[label]) for pair, made in batch if label in made])
+        suite.add(
+            [replace(pair, edited=made[label]) for pair, made in batch if label in made], encodings
+        )
     identity, truth = anchors
-    identity.add([pair for pair, _ in batch])
-    truth.add([with_edited(pair, pair.target) for pair, _ in batch if pair.target])
+    shared = [pair for pair, made in batch if len(made) == len(suites)]
+    identity.add(shared, encodings)
+    truth.add([replace(pair, edited=pair.target) for pair in shared if pair.target], encodings)
 
 
 def _write(

@@ -10,6 +10,7 @@ strip, so that no loss asks for a signature.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,7 +21,7 @@ from ric.data.sample import EditSample, load_samples
 from ric.errors import RicError, SampleError
 from ric.method.region_box import grow_box, tightest_box
 from ric.rows import read_rows
-from ric.run_record import find_run
+from ric.run_record import read_record, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,7 +42,7 @@ class Example:
     """A sample ready for training.
 
     Attributes:
-        source: uint8 (3, S, S).
+        source: uint8 (3, S, S); None where only the target is looked at.
         target: uint8 (3, S, S).
         box: The region in pixels of the square; None when the derived one is unlocalised, or where
             regions play no part.
@@ -52,7 +53,7 @@ class Example:
     id: str
     group: str
     instruction: str
-    source: Tensor
+    source: Tensor | None
     target: Tensor
     box: Box | None
     region_text: str | None
@@ -66,7 +67,11 @@ def read_samples(
     split: SplitName | None = None,
     need_instruction: bool = True,
 ) -> Iterator[EditSample]:
-    """Stream DATA as the config says; rows that cannot be read become failures of the run."""
+    """Stream DATA as the config says; rows that cannot be read become failures of the run.
+
+    Raises:
+        RicError: a resumed run began with other data.
+    """
     samples = load_samples(
         config.data,
         split=split or config.split,
@@ -77,26 +82,57 @@ def read_samples(
         need_instruction=need_instruction,
         on_failure=run.fail,
     )
-    run.note(data={"name": samples.name, "fingerprint": samples.fingerprint})
+    run.note_data(samples.name, samples.fingerprint)
     yield from samples
 
 
-def read_descriptions(reference: str | None, run: RunDir) -> dict[str, str] | None:
-    """Read the paragraphs of a describe run by sample id; None when none is named.
+@dataclass(frozen=True)
+class Descriptions:
+    """The paragraphs of a describe run.
+
+    Attributes:
+        run: The run.
+        texts: t_f by sample id.
+    """
+
+    run: Path
+    texts: dict[str, str]
+
+
+def read_descriptions(
+    reference: str | None, config: CommandConfig, run: RunDir
+) -> Descriptions | None:
+    """Read the paragraphs of a describe run about DATA; None when no run is named.
 
     Raises:
-        RicError: the reference is no run, or the run has no descriptions.
+        RicError: the reference is no run, the run is not finished or has no descriptions, or none
+            of them belongs to DATA.
     """
     if reference is None:
         return None
-    path = find_run(reference, run.runs_dir)
+    path = run.resolve(reference)
     if path is None:
         raise RicError(f"No run at {reference!r}.", "See which there are: ric runs ls")
+    record = read_record(path)
+    if record["status"] != "done":
+        raise RicError(
+            f"{path} is not finished ({status_of(record, path)}): descriptions may be missing.",
+            f"Finish it by repeating its command with --run {path}",
+        )
     texts = {row["id"]: row["scene_text"] for row in read_rows(path, "descriptions")}
     if not texts:
         raise RicError(f"{path} has no descriptions.", "Make them: ric describe DATA")
+    # every split: which one a sample is in could only be told by decoding it
+    everything = load_samples(
+        config.data, columns=config.columns, need_instruction=False, on_failure=lambda error: None
+    )
+    if not any(sample.id in texts for sample in everything):
+        raise RicError(
+            f"{path} describes no sample of {config.data}: none of its {len(texts)} ids is there.",
+            f"Describe these samples: ric describe {config.data}",
+        )
     run.add_parent(path)
-    return texts
+    return Descriptions(path, texts)
 
 
 def load_examples(
@@ -108,8 +144,9 @@ def load_examples(
     size: int,
     fit: str,
     region_text: RegionText | None = None,
-    descriptions: dict[str, str] | None = None,
+    descriptions: Descriptions | None = None,
     require: Sequence[str] = (),
+    keep_source: bool = True,
 ) -> list[Example]:
     """Decode every usable sample of a split into memory.
 
@@ -121,8 +158,9 @@ def load_examples(
         size: S of the squares.
         fit: `squash` or `crop`.
         region_text: Which text is t_r; None when region texts and boxes play no part.
-        descriptions: t_f by id, before the data's own.
+        descriptions: t_f by id, in place of the data's own: a sample without one has no t_f.
         require: `region_text`, `scene_text`, `box`: a sample without it is a failure.
+        keep_source: Whether the sources stay in memory, once masks are derived from them.
 
     Raises:
         RicError: the data as a whole cannot be read, or the signature is to be ignored in crops.
@@ -138,21 +176,25 @@ def load_examples(
             try:
                 example = _example(sample, config, size, fit, region_text)
                 if descriptions is not None:
-                    text = descriptions.get(sample.id, sample.scene_text)
-                    example = replace(example, scene_text=text)
-                _refuse_incomplete(example, require)
+                    example = replace(example, scene_text=descriptions.texts.get(sample.id))
+                _refuse_incomplete(example, require, descriptions)
             except SampleError as error:
                 run.fail(error)
                 continue
-            examples.append(example)
+            examples.append(example if keep_source else replace(example, source=None))
             stage.advance()
     return examples
 
 
-def _refuse_incomplete(example: Example, require: Sequence[str]) -> None:
+def _refuse_incomplete(
+    example: Example, require: Sequence[str], descriptions: Descriptions | None
+) -> None:
     """Raise SampleError where an example lacks one of the attributes `require` names."""
     for name in require:
         if getattr(example, name) is None:
+            if name == "scene_text" and descriptions is not None:
+                reason = f"it has no description in {descriptions.run}"
+                raise SampleError(example.id, "texts", reason)
             raise SampleError(example.id, *_MISSING[name])
 
 

@@ -13,7 +13,13 @@ from ric.models import locate_model
 from ric.progress import Progress, Silent
 from ric.recipes.artifacts import write_judge
 from ric.recipes.contrastive_epochs import Phase, contrastive_epochs
-from ric.recipes.examples import Example, enough, load_examples, read_descriptions
+from ric.recipes.examples import (
+    Descriptions,
+    Example,
+    enough,
+    load_examples,
+    read_descriptions,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +49,7 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
     ).to(device)
     judge.eval()  # BLIP's dropout is 0; repeating a command repeats its result
 
-    descriptions = read_descriptions(config.descriptions, run)
+    descriptions = read_descriptions(config.descriptions, config, run)
     examples = enough(_examples(config, run, progress, config.split, descriptions), run)
     held_out = (
         _examples(config, run, progress, "val", descriptions) if config.split == "train" else []
@@ -77,7 +83,7 @@ def _examples(
     run: RunDir,
     progress: Progress,
     split: SplitName,
-    descriptions: dict[str, str] | None,
+    descriptions: Descriptions | None,
 ) -> list[Example]:
     return load_examples(
         config,
@@ -88,4 +94,5 @@ def _examples(
         fit=config.fit,
         descriptions=descriptions,
         require=("scene_text",),
+        keep_source=False,
     )

@@ -93,4 +93,5 @@ def _examples(
         fit=config.fit,
         region_text=config.region_text,
         require=("region_text", "box"),
+        keep_source=False,
     )

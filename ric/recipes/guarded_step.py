@@ -2,7 +2,8 @@
 
 The fused kernel reads `found_inf` and leaves weights, moments and step counts alone when it is 1.
 How many steps were skipped is counted on the device and read only when something is logged; ten in
-a row end the run.
+a row end the run. A checkpoint keeps how many were skipped, not how many in a row: skipped steps
+leave nothing bad behind, so a resumed run has ten tries again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ric.checkpoints import Tensors
 
 MOST_IN_A_ROW = 10
-COUNTS = "guard:counts"  # beside the moments; no parameter is named "guard"
+SKIPPED = "guard:counts"  # beside the moments; no parameter is named "guard"
 
 
 class GuardedAdamW:
@@ -85,12 +86,13 @@ class GuardedAdamW:
 
     def tensors(self, named: Mapping[str, torch.nn.Parameter]) -> Tensors:
         """Collect what a checkpoint needs: moments and step counts by name, skipped steps."""
-        return {**optimizer_tensors(named.items(), self.optimizer), COUNTS: self._counts}
+        return {**optimizer_tensors(named.items(), self.optimizer), SKIPPED: self._counts[2:]}
 
     def restore(self, named: Mapping[str, torch.nn.Parameter], tensors: Tensors) -> None:
-        """Put back what `tensors` gave."""
+        """Put back what `tensors` gave; counting in a row starts over."""
         restore_optimizer(named.items(), self.optimizer, tensors)
-        self._counts = tensors[COUNTS].to(self._counts.device, copy=True)
+        self._counts = torch.zeros_like(self._counts)
+        self._counts[2] = tensors[SKIPPED][-1]
 
 
 def finite_or_none(row: Mapping[str, float]) -> dict[str, float | None]:

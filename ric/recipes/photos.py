@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,14 +43,27 @@ def find_photos(config: EditConfig) -> list[Photo]:
         stems = {file.stem for file in files}
         files = [file for file in files if not _is_mask(file, stems)]
         if not files:
-            raise RicError(f"There are no pictures and no metadata in {path}.")
+            raise _no_pictures(path)
     else:
         return []
     if not (config.instruction or "").strip():
         raise RicError(
-            f"{path} needs an instruction.", f'Say what to do: ric edit {path} "make it night"'
+            f"{path} needs an instruction.",
+            f'Say what to do: ric edit {shlex.quote(str(path))} "make it night"',
         )
     return list(_named(files))[: config.limit]
+
+
+def _no_pictures(folder: Path) -> RicError:
+    below = next(
+        (file for file in sorted(folder.rglob("*")) if file.is_file() and _is_picture(file)), None
+    )
+    if below is None:
+        return RicError(f"There are no pictures and no metadata in {folder}.")
+    return RicError(
+        f"There are no pictures and no metadata in {folder} itself, and subfolders are not read.",
+        f'Name one of them: ric edit {shlex.quote(str(below.parent))} "make it night"',
+    )
 
 
 def _is_picture(file: Path) -> bool:

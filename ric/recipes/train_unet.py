@@ -17,7 +17,7 @@ from diffusers import DDPMScheduler
 
 from ric.checkpoints import load_checkpoint, restore_tensors, save_checkpoint
 from ric.device import pick_device, pick_dtype
-from ric.editors.pipeline import load_pipeline, read_source_channels
+from ric.editors.pipeline import load_pipeline, read_source_channels, size_multiple
 from ric.errors import RicError
 from ric.interrupt import stop_between_steps
 from ric.method.denoising import add_noise, predict_noise
@@ -66,11 +66,18 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
     )
     pipeline = load_pipeline(base, device)
     read_source_channels(pipeline.unet)
+    refuse_size(config.image_size, size_multiple(pipeline))
     if config.attention == "xformers":
         _use_xformers(pipeline.unet)
     region_judge, scene_judge = load_judges(config, run, device)
-    examples = _examples(config, run, progress, region_judge, scene_judge)
-    data = prepare(examples, pipeline, region_judge, scene_judge, config, progress)
+    data = prepare(  # nobody keeps the pictures
+        _examples(config, run, progress, region_judge, scene_judge),
+        pipeline,
+        region_judge,
+        scene_judge,
+        config,
+        progress,
+    )
 
     noise_schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
     objective = RegionInContextObjective(
@@ -131,6 +138,22 @@ def load_judges(
     return region, scene
 
 
+def refuse_size(size: int, multiple: int) -> None:
+    """Stop where S cannot be halved as often as VAE and UNet do.
+
+    The decoded picture would be smaller than S, and every box, in pixels of S, off its region.
+
+    Raises:
+        RicError: it cannot; names the two nearest sizes that can.
+    """
+    if size % multiple:
+        below = max(1, size // multiple) * multiple
+        raise RicError(
+            f"--image-size is {size}; this pipeline's VAE and UNet need a multiple of {multiple}.",
+            f"Use --image-size {below} or {below + multiple}.",
+        )
+
+
 def _use_xformers(unet: UNet2DConditionModel) -> None:
     try:
         unet.enable_xformers_memory_efficient_attention()
@@ -148,12 +171,7 @@ def _examples(
     region_judge: RegionEncoder | None,
     scene_judge: SceneEncoder | None,
 ) -> list[Example]:
-    """Decode the samples that have what the judges ask for, and list them in the run."""
-    require = []
-    if region_judge:
-        require.append("region_text")
-    if scene_judge:
-        require.append("scene_text")
+    """Decode the samples and list them; say which of them a judge's loss leaves out (choice 6)."""
     examples = load_examples(
         config,
         run,
@@ -162,16 +180,40 @@ def _examples(
         size=config.image_size,
         fit=config.fit,
         region_text=config.region_text if region_judge else None,
-        descriptions=read_descriptions(config.descriptions, run),
-        require=require,
+        descriptions=read_descriptions(config.descriptions, config, run),
     )
     examples = enough(examples, run, least=1)
     for example in examples:
         run.append("samples", {"id": example.id, "group": example.group})
-    if region_judge and (lost := [item.id for item in examples if item.box is None]):
-        run.note(unlocalised=lost)
-        progress.note(f"{len(lost)} samples are unlocalised: the region loss skips them")
+    if region_judge:
+        lost = [item.id for item in examples if item.region_text is None]
+        _leave_out(lost, len(examples), "region", "--region-text instruction", run, progress)
+        if unlocalised := [item.id for item in examples if item.box is None]:
+            run.note(unlocalised=unlocalised)
+            progress.note(f"{len(unlocalised)} samples are unlocalised: the region loss skips them")
+    if scene_judge:
+        lost = [item.id for item in examples if item.scene_text is None]
+        _leave_out(lost, len(examples), "scene", "--descriptions RUN", run, progress)
     return examples
+
+
+def _leave_out(
+    lost: list[str], count: int, judge: str, remedy: str, run: RunDir, progress: Progress
+) -> None:
+    """Note the samples without a judge's text: its loss skips them, the noise loss does not.
+
+    Raises:
+        RicError: that is all of them.
+    """
+    if len(lost) == count:
+        without = "--no-region-loss" if judge == "region" else "--no-global-loss"
+        raise RicError(
+            f"No sample has a {judge} text: the {judge} loss would judge nothing.",
+            f"Use {remedy}, or train without that loss: {without}",
+        )
+    if lost:
+        run.note(**{f"without_{judge}_text": lost})
+        progress.note(f"{len(lost)} samples have no {judge} text: the {judge} loss skips them")
 
 
 def _train(
@@ -215,14 +257,16 @@ def _train(
     ):
         began, counted = time.monotonic(), done
         for step in range(done, config.steps):
-            values = _accumulate_gradients(config, accelerator, trained, objective, data, step)
+            last = step + 1 == config.steps
+            logs = (step + 1) % config.log_every == 0 or last
+            values = _accumulate_gradients(
+                config, accelerator, trained, objective, data, step, measured=logs
+            )
             grad_norm = optimizer.step(values["loss"])
             if config.ema:
                 update_average(average, named, min(config.ema_decay, (1 + step) / (10 + step)))
             done = step + 1
             stage.advance()
-            last = done == config.steps
-            logs = done % config.log_every == 0 or last
             saves = done % config.checkpoint_every == 0 or last or bool(stop)
             if logs:
                 skipped = optimizer.check()
@@ -255,16 +299,39 @@ def _accumulate_gradients(
     objective: RegionInContextObjective,
     data: TrainingSet,
     step: int,
+    *,
+    measured: bool,
 ) -> dict[str, Tensor]:
-    """Go forward and back over one batch, piece by piece; return its loss and its parts."""
-    pieces = []
+    """Go forward and back over one batch, piece by piece; return its loss and its parts.
+
+    Where `measured`, also what costs more: `grad_norm_noise`, `grad_norm_region` and
+    `grad_norm_global` (`Losses.gradient_norms`), `cos_region` and `cos_scene`, the mean cosines of
+    what the judges looked at, NaN where that was nothing.
+    """
+    pieces, norms, region, scene = [], [], [], []
     for which in micro_batches(config.batch_size, config.accumulate):
         batch = draw_batch(data, config, step, which)
         with accelerator.autocast():
             losses = judge_batch(unet, objective, batch, config.batch_size)
+        if measured:
+            norms.append(losses.gradient_norms())
+            region.append((losses.region_cosine, losses.region_count))
+            scene.append((losses.scene_cosine, losses.scene_count))
         accelerator.backward(losses.total)
         pieces.append({"loss": losses.total.detach(), **losses.parts()})
-    return {key: torch.stack([piece[key] for piece in pieces]).sum() for key in pieces[0]}
+    values = {key: torch.stack([piece[key] for piece in pieces]).sum() for key in pieces[0]}
+    if measured:
+        # the pieces are parts of one long vector
+        for key in norms[0]:
+            values[key] = torch.linalg.vector_norm(torch.stack([piece[key] for piece in norms]))
+        values |= {"cos_region": _mean(region), "cos_scene": _mean(scene)}
+    return values
+
+
+def _mean(parts: list[tuple[Tensor, int]]) -> Tensor:
+    """Join means over so many samples each; NaN over none."""
+    sums = [mean.float() * count for mean, count in parts if count]
+    return torch.stack(sums).sum() / sum(n for _, n in parts) if sums else torch.tensor(torch.nan)
 
 
 def micro_batches(batch_size: int, pieces: int) -> list[range]:

@@ -4,6 +4,7 @@ What sample k of step n sees (which picture, noise, t, dropout, flip) is a funct
 and k alone, so nothing random needs saving and a resumed run repeats nothing and skips nothing.
 
 Choice 6, conditioning dropout: 5 % text only, 5 % image only, 5 % both, one uniform draw a sample.
+A judge's loss leaves out what was dropped or lacks that judge's text; the noise loss never does.
 Choice 11, flip: off by default; per sample, and never where an instruction says left or right.
 Choice 12, latents: the target's are sampled and scaled, the source's are the mode and not scaled.
 """
@@ -56,8 +57,8 @@ class Prepared:
 
     views: tuple[View, ...]  # as it is; flipped too where --flip may
     instruction: Tensor  # (L, E)
-    region_text: Tensor | None  # e_tr (P,); None where no region judge is on
-    scene_text: Tensor | None  # e_tf (Q,); None where no scene judge is on
+    region_text: Tensor | None  # e_tr (P,); None without a text, or with no region judge on
+    scene_text: Tensor | None  # e_tf (Q,); None without a text, or with no scene judge on
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ class Batch:
     timesteps: Tensor  # (B,) on the CPU
     instructions: Tensor  # (B, L, E), the null prompt where the text was dropped
     boxes: list[Box | None]
-    region_texts: Tensor | None  # (B, P)
-    scene_texts: Tensor | None  # (B, Q)
+    region_texts: Tensor | None  # (B, P), zero where there is no text; None where all lack one
+    scene_texts: Tensor | None  # (B, Q), likewise
     kept_region: Tensor  # (B,) bool on the CPU
     kept_scene: Tensor  # (B,) bool on the CPU
 
@@ -129,6 +130,7 @@ def prepare(
 def _view(
     item: Example, pipeline: StableDiffusionInstructPix2PixPipeline, *, flipped: bool
 ) -> View:
+    assert item.source is not None  # only the fits do without
     source, target, box = to_unit(item.source), to_unit(item.target), item.box
     if flipped:
         width = source.shape[-1]
@@ -220,7 +222,10 @@ def draw_batch(data: TrainingSet, config: TrainUnetConfig, step: int, which: ran
     std = torch.stack([view.target_std for view in views])
     spread = torch.stack([draw.spread for draw in draws]).to(mean.device)
     kept = torch.tensor([not (draw.drop_text or draw.drop_source) for draw in draws])
-    localised = torch.tensor([view.box is not None for view in views])
+    judged = [
+        view.box is not None and item.region_text is not None
+        for item, view in zip(items, views, strict=True)
+    ]
     return Batch(
         source=source,
         clean=(mean + std * spread) * data.scaling_factor,  # choice 12
@@ -235,8 +240,8 @@ def draw_batch(data: TrainingSet, config: TrainUnetConfig, step: int, which: ran
         boxes=[view.box for view in views],
         region_texts=_stacked([item.region_text for item in items]),
         scene_texts=_stacked([item.scene_text for item in items]),
-        kept_region=kept & localised,
-        kept_scene=kept,
+        kept_region=kept & torch.tensor(judged),  # choice 6
+        kept_scene=kept & torch.tensor([item.scene_text is not None for item in items]),
     )
 
 
@@ -252,6 +257,8 @@ def _order_of_epoch(count: int, seed: int, epoch: int) -> Tensor:
 
 
 def _stacked(rows: Sequence[Tensor | None]) -> Tensor | None:
-    """Stack embeddings; None where the judge is off, and so every row is None."""
-    there = [row for row in rows if row is not None]
-    return torch.stack(there) if there else None
+    """Stack embeddings, zero for those that are None; None where every one is."""
+    there = next((row for row in rows if row is not None), None)
+    if there is None:
+        return None
+    return torch.stack([torch.zeros_like(there) if row is None else row for row in rows])

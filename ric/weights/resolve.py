@@ -43,10 +43,10 @@ def resolve_weights(name: str, *, weights_dir: str | Path | None = None, needs: 
             f"The weights folder {weights_dir} does not exist.",
             "Give --weights the folder that holds org--name folders, or leave it out.",
         )
-    return get_weights(weight or _unlisted(name), weights_dir=weights_dir, needs=needs)
+    return get_weights(weight or unlisted(name), weights_dir=weights_dir, needs=needs)
 
 
-def _unlisted(name: str) -> Weight:
+def unlisted(name: str) -> Weight:
     """Make the row of a hub id that the table lacks."""
     if Path(name).suffix in PICKLE_SUFFIXES:
         raise RicError(

@@ -44,7 +44,9 @@ def test_some_failed_samples_are_3_and_are_listed(ric, data, tmp_path):
 def test_all_samples_done_is_0_and_the_next_step_can_be_pasted(ric, data):
     said = ric(*DESCRIBE, "--limit", "1")
     assert said.code == 0
-    told = "Next: ric fit-blip 'my edits' --descriptions runs/00001-describe --preset tiny\n"
+    told = (
+        "Next: ric fit-blip 'my edits' --descriptions runs/00001-describe --preset tiny --limit 1\n"
+    )
     assert told in said.err
 
 
@@ -71,6 +73,8 @@ def test_a_finished_run_says_so_and_does_nothing(ric, data, tmp_path):
     assert (tmp_path / "mine/run.json").read_bytes() == before
     said = ric(*DESCRIBE, "--limit", "1", "--run", "mine", "--json")
     assert json.loads(said.out)["status"] == "done"
+    said = ric(*DESCRIBE, "--limit", "1", "--run", "mine", "--quiet")
+    assert (said.out, said.err) == ("mine\n", "")
 
 
 def test_other_settings_on_a_run_are_1_and_listed(ric, data):
@@ -122,11 +126,28 @@ def test_a_dry_run_shows_settings_data_models_and_cost_and_makes_no_run(
     said = ric(command, data, "--preset", "tiny", "--split", "all", "--dry-run", "--json")
     assert said.code == 0
     plan = json.loads(said.out)
-    assert plan.keys() == {"settings", "data", "models", "cost"}
+    assert plan.keys() == {"settings", "data", "models", "cost", "problems"}
+    assert plan["problems"] == []
     assert plan["settings"]["preset"] == "tiny"
     assert plan["data"] == {"samples": 3, "split": "all"}
     assert not (tmp_path / "runs").exists()
     lines = ric(command, data, "--preset", "tiny", "--dry-run").out.splitlines()
     assert [line for line in lines if not line.startswith(" ")] == [
-        "settings:", "data:", "models:", "cost:",
+        "settings:", "data:", "models:", "cost:", "problems:",
     ]  # fmt: skip
+    assert lines[-1] == "  none"
+
+
+def test_a_dry_run_of_what_would_fail_shows_the_plan_and_why_and_is_1(ric, data, tmp_path):
+    said = ric("eval", "nothing", "--data", data, "--preset", "tiny", "--dry-run")
+    assert said.code == 1
+    assert said.out.endswith(
+        "problems:\n  1: No run and no folder of images at 'nothing'. See: ric runs ls\n"
+    )
+    said = ric("fit-clip", "nowhere", "--preset", "tiny", "--dry-run", "--json")
+    assert said.code == 1
+    plan = json.loads(said.out)
+    assert plan["data"]["samples"] == "unknown"
+    (problem,) = plan["problems"]
+    assert problem.startswith("No data at 'nowhere'.")
+    assert not (tmp_path / "runs").exists()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 import ric_cli.main
 from ric.interrupt import Interrupted
@@ -50,6 +51,8 @@ def test_ric_debug_shows_the_traceback(monkeypatch, tmp_path):
         (["edit", "x", "--dtype", "fp16"], "'fp16' is not one of 'bf16', 'fp32'"),
         (["edit", "x", "--no-such-flag"], "No such option: --no-such-flag"),
         (["paint"], "No such command 'paint'"),
+        (["data", "out"], "Give either --source DIR or --from DATA"),
+        (["data", "out", "--source", "a", "--from", "b"], "Give either --source DIR or --from"),
         (["weights", "get"], "Name one weight, or what needs them: --for COMMAND."),
         (["weights", "get", "tiny", "--for", "edit"], "Name one weight, or what needs them"),
     ],
@@ -88,6 +91,64 @@ def test_a_full_disk_is_1_and_said(ric, monkeypatch):
         "Error: The disk is full (runs/00001-edit/run.json).\n"
         "Hint: Free some space; repeat the command.\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        (["data", "/proc/nope", "--source", "photos"], "/proc/nope"),
+        (["demo", "/proc/demo"], "/proc/demo"),
+    ],
+    ids=["data", "demo"],
+)
+def test_a_folder_that_cannot_be_made_is_1_with_its_name_and_no_traceback(
+    ric, tmp_path, words, place
+):
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos/dog.png")
+    said = ric(*words)
+    assert (said.code, said.out) == (1, "")
+    error, hint = said.err.splitlines()[-2:]
+    assert error.startswith("Error: ")
+    assert place in error
+    assert "No such file or directory" in error
+    assert hint.startswith("Hint: ")
+    assert "Traceback" not in said.err
+
+
+def test_a_file_the_system_refuses_is_1_and_named(ric, monkeypatch):
+    def refused() -> None:
+        raise PermissionError(13, "Permission denied", "runs/00001-edit/run.json")
+
+    monkeypatch.setattr(ric_cli.main, "app", refused)
+    said = ric("edit")
+    assert said.code == 1
+    assert said.err == (
+        "Error: Cannot read or write runs/00001-edit/run.json: Permission denied.\n"
+        "Hint: Check the path, and that you may read and write there. "
+        "RIC_DEBUG=1 shows where it was.\n"
+    )
+
+
+def test_a_fault_that_names_no_file_is_not_hidden(monkeypatch):
+    def broken() -> None:
+        raise OSError("something else")
+
+    monkeypatch.setattr(ric_cli.main, "app", broken)
+    monkeypatch.setattr(ric_cli.main.signal, "signal", lambda number, handler: None)
+    with pytest.raises(OSError, match="something else"):
+        ric_cli.main.main()
+
+
+def test_ric_debug_shows_where_a_file_was_refused(ric, monkeypatch):
+    def refused() -> None:
+        raise PermissionError(13, "Permission denied", "x")
+
+    monkeypatch.setattr(ric_cli.main, "app", refused)
+    monkeypatch.setattr(ric_cli.main.signal, "signal", lambda number, handler: None)
+    monkeypatch.setenv("RIC_DEBUG", "1")
+    with pytest.raises(PermissionError):
+        ric_cli.main.main()
 
 
 def test_a_reader_that_goes_away_is_no_traceback(tmp_path):

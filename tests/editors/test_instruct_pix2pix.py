@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,15 +28,6 @@ from ric.errors import RicError
 CPU = torch.device("cpu")
 PHOTOS = Path(__file__).parents[2].parent / "shared" / "data" / "photos"
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Networks this small run several times faster when no thread waits for another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def draw(width: int = 64, height: int = 64, seed: int = 0) -> Image.Image:
@@ -183,6 +174,41 @@ def test_bf16_runs_on_a_cpu_and_is_recorded(make_editor):
         "dtype": "bfloat16",
         "scheduler": "EulerAncestralDiscreteScheduler",
     }
+
+
+def test_a_picture_that_is_not_finite_is_none_and_its_company_is_not_touched(editor, monkeypatch):
+    requests = [
+        EditRequest(name, draw(seed=seed), "make it red") for seed, name in enumerate("abc")
+    ]
+    whole = editor.edit(requests)
+    decode = editor.pipeline.vae.decode
+
+    def broken(latents: torch.Tensor) -> object:
+        decoded = decode(latents)
+        decoded.sample[0, 0, 0, 0] = torch.nan
+        decoded.sample[2, 1, 5, 5] = torch.inf
+        return decoded
+
+    monkeypatch.setattr(editor.pipeline.vae, "decode", broken)
+    made = editor.edit(requests)
+    assert made[0] is made[2] is None
+    assert levels_apart(made[1], whole[1]) == 0
+
+
+def test_an_editor_leaves_between_two_steps_when_it_is_asked_to(editor, monkeypatch):
+    calls = []
+
+    class StopError(Exception):
+        pass
+
+    def between_steps() -> None:
+        calls.append(None)
+        if len(calls) == 2:
+            raise StopError
+
+    with pytest.raises(StopError):
+        editor.edit([EditRequest("a", draw(), "make it red")], between_steps)
+    assert len(calls) == 2 < editor.steps
 
 
 # --- sizes ---------------------------------------------------------------------------------------

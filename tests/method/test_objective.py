@@ -364,3 +364,26 @@ def test_missing_text_embeddings_are_an_error(objective, batch):
 def test_an_unknown_alignment_weight_is_named(judges, alphas_cumprod):
     with pytest.raises(RicError, match="align_weight is 'min-snr'"):
         RegionInContextObjective(*judges, "epsilon", alphas_cumprod, align_weight="min-snr")
+
+
+def test_gradient_norms_are_of_each_term_at_the_unets_output_and_leave_backward_as_it_was(
+    objective, batch
+):
+    losses = batch.of(objective)
+    norms = losses.gradient_norms()
+    terms = {"noise": losses.noise, "region": losses.region, "global": losses.global_}
+    assert list(norms) == [f"grad_norm_{name}" for name in terms]
+    for name, term in terms.items():
+        (pull,) = torch.autograd.grad(term, batch.prediction, retain_graph=True)
+        assert norms[f"grad_norm_{name}"].item() == pytest.approx(pull.norm().item(), rel=1e-5)
+    assert batch.prediction.grad is None
+    losses.total.backward()
+    (expected,) = torch.autograd.grad(batch.of(objective).total, batch.prediction)
+    torch.testing.assert_close(batch.prediction.grad, expected)
+
+
+def test_a_term_that_judged_nothing_pulls_at_nothing(objective, batch):
+    nothing = torch.zeros(4, dtype=torch.bool)
+    norms = replace(batch, kept_region=nothing).of(objective).gradient_norms()
+    assert norms["grad_norm_region"] == 0
+    assert norms["grad_norm_global"] > 0

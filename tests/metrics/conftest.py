@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +23,6 @@ def _draw(seed: int, width: int = 96, height: int = 80) -> Image.Image:
     grain = int(rng.integers(4, 80))
     pixels += rng.integers(-grain, grain, pixels.shape)
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small run several times faster when no thread waits for another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 from ric.errors import RicError, SampleError
 from ric.metrics.clip_similarity import ClipSimilarity
 from ric.metrics.dino_similarity import DinoSimilarity
+from ric.metrics.encode_once import Encodings
 from ric.metrics.fid import fid_from_features
 from ric.metrics.inception_score import inception_score
 from ric.metrics.networks import Judges, SetFeatures, Unavailable
@@ -231,6 +233,32 @@ def test_every_picture_is_encoded_once(pairs):
     shared = Counting("scene-net")
     score(Judges(clip=gone, dino=gone, lpips=gone, fid=shared, inception_score=shared), pairs)
     assert shared.seen == 2 * len(pairs)
+
+
+def test_suites_that_share_their_encodings_encode_source_and_target_once(pairs):
+    gone = Unavailable("not in this test")
+    network = Counting("scene-net")
+    judges = Judges(clip=gone, dino=gone, lpips=gone, fid=network, inception_score=network)
+    suites, shared = [MetricSuite(judges, label=name) for name in "ab"], Encodings()
+    apart = MetricSuite(judges)
+    for suite in suites:
+        suite.add([replace(pair, edited=pair.edited.copy()) for pair in pairs], shared)
+    assert network.seen == (2 + 1) * len(pairs)
+    apart.add(pairs)
+    for suite in suites:
+        assert suite.finish().scores["fid"].value == apart.finish().scores["fid"].value
+        assert suite.finish().rows == apart.finish().rows
+
+
+def test_clip_t_tells_which_text_each_sample_brought(judges, pairs):
+    asked = [replace(pair, text_kind="region_text") for pair in pairs[:3]]
+    other = [replace(pair, text_kind="instruction") for pair in pairs[3:5]]
+    clip_t = score(judges, [*asked, *other], text="region_text").scores["clip_t"]
+    assert clip_t.definition.startswith("edited and region_text, else instruction: ")
+    assert clip_t.note == "Without a region_text, by the instruction: 2."
+    clip_t = score(judges, asked, text="region_text").scores["clip_t"]
+    assert clip_t.definition.startswith("edited and region_text: ")
+    assert clip_t.note is None
 
 
 def test_a_second_inception_score_comes_from_fids_own_pass(pairs):

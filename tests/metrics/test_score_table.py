@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
 from ric.metrics.bootstrap import bootstrap_interval
-from ric.metrics.score_table import best, to_csv, to_latex, to_markdown
+from ric.metrics.score_table import best, to_csv, to_latex, to_markdown, which_samples
 from ric.metrics.scores import Score, Scores
 
 
@@ -79,6 +80,23 @@ def test_markdown_says_what_each_score_means(rows):
     text = to_markdown(rows)
     assert "- clip_i[tiny] (N = 5): a cosine." in text
     assert "- fid (N = 5): two sets. Only 5 pictures." in text
+
+
+def test_a_row_over_other_samples_carries_a_dagger_and_is_never_best(rows):
+    rows = [
+        replace(rows[0], samples=5, shared=5),
+        replace(rows[1], samples=5, shared=5),
+        replace(scores("more", 0.99, 0.0), samples=9, shared=5),
+    ]
+    assert best(rows)["clip_i[tiny]"] == {"ours"}
+    assert "| more † | 0.9900" in to_markdown(rows)
+    assert "† on other samples than the rest: more on 9; 5 have a picture" in to_markdown(rows)
+    assert "more $\\dagger$ & 0.9900" in to_latex(rows)
+    lines = list(csv.DictReader(io.StringIO(to_csv(rows))))
+    assert {(row["label"], row["samples"], row["samples_shared"]) for row in lines} == {
+        ("ours", "5", "5"), ("theirs", "5", "5"), ("more", "9", "5")
+    }  # fmt: skip
+    assert which_samples(rows[:2]) == []
 
 
 def test_what_could_not_be_computed_is_shown_with_its_reason():

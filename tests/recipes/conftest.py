@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from PIL import Image, ImageDraw
 
 from ric.config import CommandConfig, as_dict, resolve_config
@@ -20,23 +19,6 @@ from ric.run_dir import RunDir, open_run
 SIZE = (96, 80)  # not square: squashing to 64 x 64 must show
 COLOURS = {"red": "#c81e1e", "green": "#1e963c", "blue": "#284dd2", "yellow": "#e6d220"}
 PLACES = {"near": (8, 40, 40, 72), "far": (52, 6, 84, 34)}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small gain nothing from a second thread, and wait for it on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True)
-def same_threads(one_thread: None) -> Iterator[None]:
-    """A resumed run takes over its number of threads: give the next test its own again."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def _row(folder: Path, number: int) -> dict[str, Any]:

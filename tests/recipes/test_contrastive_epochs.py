@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -197,6 +198,6 @@ def test_a_resumed_fit_takes_over_the_number_of_threads(config, follow, stop_aft
 
 
 def test_a_batch_of_one_pair_is_refused(tiny, edits, follow, tmp_path):
-    config = tiny(FitClipConfig, edits, batch_size=1)
+    config = replace(tiny(FitClipConfig, edits), batch_size=1)
     with pytest.raises(RicError, match="--batch-size is 1: a pair needs others to be told from"):
         follow(fit_clip, config, tmp_path / "run")

@@ -18,11 +18,6 @@ from ric.interrupt import Interrupted
 from ric.recipes.describe import describe
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
 def config(tiny: Callable[..., DescribeConfig]) -> Callable[..., DescribeConfig]:
     return lambda data, **changes: tiny(DescribeConfig, data, **changes)

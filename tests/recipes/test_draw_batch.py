@@ -205,3 +205,25 @@ def test_without_judges_there_are_no_embeddings(data):
     batch = draw_batch(TrainingSet(bare, data.null_prompt, SCALE, 1000), config(), 0, range(4))
     assert batch.region_texts is None
     assert batch.scene_texts is None
+
+
+def test_a_sample_without_a_text_is_a_zero_row_that_only_its_own_judge_leaves_out(data):
+    samples = [
+        Prepared(
+            item.views,
+            item.instruction,
+            region_text=None if i in (1, 2) else item.region_text,
+            scene_text=None if i in (2, 3) else item.scene_text,
+        )
+        for i, item in enumerate(data.samples)
+    ]
+    lacking = TrainingSet(samples, data.null_prompt, SCALE, 1000)
+    for step in range(10):
+        whole = draw_batch(data, config(), step, range(4))
+        batch = draw_batch(lacking, config(), step, range(4))
+        for k, number in enumerate(numbers(whole)):
+            assert batch.kept_region[k] == (whole.kept_region[k] and number not in (1, 2))
+            assert batch.kept_scene[k] == (whole.kept_scene[k] and number not in (2, 3))
+            assert batch.region_texts[k].tolist() == ([0, 0] if number in (1, 2) else [number, 0])
+            assert batch.scene_texts[k].any() == (number not in (2, 3))
+        assert torch.equal(batch.clean, whole.clean)

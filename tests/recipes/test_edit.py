@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image
 
 import ric.data.edit_sample as edit_sample
@@ -24,11 +26,6 @@ from ric.errors import RicError
 from ric.interrupt import Interrupted
 from ric.recipes.edit import edit
 from ric.run_dir import RunDir, open_run
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture
@@ -252,9 +249,11 @@ def edited_ids(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     asked: list[str] = []
     original = InstructPix2Pix.edit
 
-    def edit_and_note(self: InstructPix2Pix, requests: list[EditRequest]) -> list[Image.Image]:
+    def edit_and_note(
+        self: InstructPix2Pix, requests: list[EditRequest], *given: Any
+    ) -> list[Image.Image | None]:
         asked.extend(request.id for request in requests)
-        return original(self, requests)
+        return original(self, requests, *given)
 
     monkeypatch.setattr(InstructPix2Pix, "edit", edit_and_note)
     return asked
@@ -297,6 +296,64 @@ def note_what_is_opened(monkeypatch: pytest.MonkeyPatch, opened: list[Path]) -> 
     monkeypatch.setattr(edit_sample, "open_image", open_and_note)
 
 
+def test_a_signal_is_heeded_between_denoising_steps_and_the_batch_is_made_anew(
+    make_edits, config, follow, record_of, monkeypatch, tmp_path
+):
+    settings = config(make_edits(3), batch_size=2, steps=5)
+    steps, original = [], UNet2DConditionModel.forward
+
+    def forward(self: UNet2DConditionModel, *given: Any, **named: Any) -> Any:
+        steps.append(None)
+        if len(steps) == 7:  # the second step of the second batch
+            signal.raise_signal(signal.SIGTERM)
+        return original(self, *given, **named)
+
+    monkeypatch.setattr(UNet2DConditionModel, "forward", forward)
+    with pytest.raises(Interrupted) as stopped:
+        follow(edit, settings, tmp_path / "run")
+    assert stopped.value.exit_code == 143
+    assert len(steps) == 7
+    assert list(pictures(tmp_path / "run")) == ["00", "01"]
+    assert record_of(tmp_path / "run")["status"] == "interrupted"
+    run = follow(edit, settings, tmp_path / "run")
+    assert len(steps) == 7 + 5
+    whole = follow(edit, settings, tmp_path / "whole")
+    assert [picture.tobytes() for picture in pictures(run).values()] == [
+        picture.tobytes() for picture in pictures(whole).values()
+    ]
+
+
+def test_a_picture_that_is_not_finite_is_a_failure_and_the_rest_goes_on(
+    make_edits, config, follow, record_of, monkeypatch, tmp_path
+):
+    original = AutoencoderKL.decode
+
+    def broken(self: AutoencoderKL, *given: Any, **named: Any) -> Any:
+        decoded = original(self, *given, **named)
+        decoded.sample[1] = torch.nan
+        return decoded
+
+    monkeypatch.setattr(AutoencoderKL, "decode", broken)
+    run = follow(edit, config(make_edits(3), batch_size=3), tmp_path / "run")
+    assert list(pictures(run)) == ["00", "02"]
+    assert [row["id"] for row in rows(run, "edits")] == ["00", "02"]
+    assert rows(run, "failures") == [{"id": "01", "stage": "edited", "reason": recipe.NOT_FINITE}]
+    assert record_of(run)["status"] == "done"
+
+
+def test_an_edit_that_goes_on_refuses_data_that_changed(
+    make_edits, config, follow, stop_after, tmp_path
+):
+    data = make_edits(3)
+    settings = config(data, batch_size=1)
+    with pytest.raises(Interrupted):
+        follow(edit, settings, tmp_path / "run", stop_after("editing", 1))
+    metadata = data / "metadata.jsonl"
+    metadata.write_text(metadata.read_text().replace("add a", "remove a"))
+    with pytest.raises(RicError, match="has changed since this run began"):
+        follow(edit, settings, tmp_path / "run")
+
+
 def test_a_failed_sample_is_tried_again_when_the_run_goes_on(
     make_edits, config, follow, stop_after, edited_ids, tmp_path
 ):
@@ -322,7 +379,7 @@ from ric.run_dir import open_run
 data, folder, me = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 
 class Slow:
-    def edit(self, requests):
+    def edit(self, requests, between_steps):
         for request in requests:
             print(request.id, flush=True)
         time.sleep(0.1)

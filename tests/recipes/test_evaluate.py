@@ -23,16 +23,13 @@ from ric.data.sample import load_samples
 from ric.errors import RicError
 from ric.metrics.clip_similarity import ClipSimilarity
 from ric.metrics.scores import THE_SIX, Scores
-from ric.recipes.evaluate import evaluate, find_edited
+from ric.progress import Silent
+from ric.recipes import evaluate as module
+from ric.recipes.evaluate import evaluate
 from ric.run_dir import open_run
 from ric_cli.main import main
 
 IDENTITY, TRUTH = "Identity (source)", "Ground truth"
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +67,11 @@ def score(tiny: Callable[..., EvalConfig], data: Path, tmp_path: Path) -> Score:
     """Score labels with folders; return the rows by label, and the run."""
 
     def call(
-        *edits: str, on: Path = data, name: str = "run", **changes: Any
+        *edits: str, on: Path = data, name: str = "run", progress: Any = None, **changes: Any
     ) -> tuple[dict[str, Scores], Path]:
         config = tiny(EvalConfig, on, edits=edits, **{"split": "all", **changes})
         with open_run("eval", as_dict(config), runs_dir=tmp_path, run=tmp_path / name) as run:
-            rows = evaluate(config, run)
+            rows = evaluate(config, run, progress)
         return {row.label: row for row in rows}, run.path
 
     return call
@@ -179,7 +176,7 @@ def test_missing_and_corrupt_outputs_are_failures_and_the_rest_is_scored(score, 
     made = outputs({"00.png": grey(100), "02.png": b"no picture"})
     rows, run = score(f"Mine={made}", f"Other={outputs()}")
     assert rows["Mine"]["clip_i"].n == rows["Mine"]["is"].n == 1
-    assert rows["Other"]["clip_i"].n == rows[IDENTITY]["clip_i"].n == 3
+    assert rows["Other"]["clip_i"].n == 3
     found = failures(run)
     assert set(found) == {"01", "02"}
     assert found["01"] == ("edited", f"'Mine' has no picture of it in {made}")
@@ -187,6 +184,94 @@ def test_missing_and_corrupt_outputs_are_failures_and_the_rest_is_scored(score, 
     assert "is not a picture that can be read" in found["02"][1]
     per_sample = map(json.loads, (run / "per_sample.jsonl").read_text().splitlines())
     assert [row["id"] for row in per_sample if row["label"] == "Mine"] == ["00"]
+
+
+class Noting(Silent):
+    """Collects the lines that the user should read."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.lines.append(message)
+
+
+def test_source_and_ground_truth_stand_on_the_samples_of_every_editor_and_others_are_marked(
+    make_edits, score, outputs
+):
+    data = make_edits(6)
+    some = outputs({f"0{n}.png": grey(90) for n in (1, 4)})
+    every = outputs({f"0{n}.png": grey(100) for n in range(6)})
+    progress = Noting()
+    rows, run = score(f"Some={some}", f"Every={every}", on=data, progress=progress)
+    told = [json.loads(line) for line in (run / "per_sample.jsonl").read_text().splitlines()]
+    ids = {label: [row["id"] for row in told if row["label"] == label] for label in rows}
+    assert ids["Some"] == ids[IDENTITY] == ids[TRUTH] == ["01", "04"]
+    assert len(ids["Every"]) == 6
+    for label in ("Some", IDENTITY, TRUTH):
+        assert rows[label]["fid"].n == rows[label]["is"].n == 2
+        assert not rows[label].is_apart
+    assert rows["Every"].is_apart
+    markdown = (run / "table.md").read_text()
+    assert "| Every † |" in markdown
+    assert "| Some |" in markdown
+    assert "**" not in markdown  # over other samples nobody is the best
+    line = (
+        "† on other samples than the rest: Every on 6; 2 have a picture of every editor, and the "
+        "source and the ground truth stand on those. Do not compare across it."
+    )
+    assert f"- {line}" in markdown
+    assert progress.lines == [line]
+    assert "Every $\\dagger$ & " in (run / "table.tex").read_text()
+    editors = json.loads((run / "scores.json").read_text())["editors"]
+    assert [(row["samples"], row["samples_shared"]) for row in editors] == [
+        (2, 2), (6, 2), (2, 2), (2, 2)
+    ]  # fmt: skip
+
+
+def test_editors_without_a_sample_in_common_have_no_source_or_ground_truth_row(score, outputs):
+    rows, _ = score(f"A={outputs({'00.png': grey(90)})}", f"B={outputs({'01.png': grey(90)})}")
+    assert list(rows) == ["A", "B"]
+    assert all(row.is_apart for row in rows.values())
+
+
+def test_pictures_that_belong_to_no_sample_are_counted_and_the_first_are_named(
+    score, outputs, data
+):
+    names = ["00", "01", "02", "cat", "dog", "eel", "fox"]
+    made, progress = outputs({f"{name}.png": grey(100) for name in names}), Noting()
+    score(f"Mine={made}", progress=progress)
+    assert progress.lines == [
+        f"4 pictures in {made} belong to no sample of {data} (split all): "
+        "cat.png, dog.png, eel.png, …"
+    ]
+
+
+def test_clip_t_names_its_text_and_how_many_fell_back_to_the_instruction(
+    make_edits, score, outputs
+):
+    data = make_edits(3, {1: {"region_text": None}})
+    rows, run = score(f"Mine={outputs()}", on=data)
+    clip_t = rows["Mine"]["clip_t"]
+    assert clip_t.n == 3
+    assert clip_t.definition.startswith("edited and region_text, else instruction: cosine in tiny")
+    assert clip_t.note == "Without a region_text, by the instruction: 1."
+    assert clip_t.note in (run / "table.md").read_text()
+    told, _ = score(f"Mine={outputs()}", on=data, text="instruction", name="told")
+    assert told["Mine"]["clip_t"].definition.startswith("edited and instruction: cosine")
+    assert told["Mine"]["clip_t"].note is None
+
+
+def test_source_and_target_are_encoded_once_for_all_editors(score, outputs, monkeypatch):
+    seen, original = [], ClipSimilarity.image_embeddings
+
+    def embed(self: ClipSimilarity, images: list[Image.Image]) -> torch.Tensor:
+        seen.extend(images)
+        return original(self, images)
+
+    monkeypatch.setattr(ClipSimilarity, "image_embeddings", embed)
+    score(f"A={outputs()}", f"B={outputs()}")
+    assert len(seen) == 3 * (2 + 2)  # source, target, and what A and B made
 
 
 def test_an_output_of_another_size_is_brought_to_the_references(score, outputs):
@@ -245,65 +330,7 @@ def test_a_split_without_samples_is_an_error(score, outputs):
     assert "--split all" in caught.value.hint
 
 
-# --- Label=RUN or DIR ----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def found(tiny: Callable[..., EvalConfig], tmp_path: Path) -> Iterator[Callable[[str], Any]]:
-    with open_run("eval", {}, runs_dir=tmp_path / "runs") as run:
-        yield lambda text: find_edited(text, run)
-
-
-@pytest.fixture
-def edit_run(tmp_path: Path, outputs: Callable[..., Path]) -> Path:
-    with open_run("edit", {}, runs_dir=tmp_path / "runs") as run:
-        shutil.copytree(outputs(), run.path / "images")
-    return run.path
-
-
-def test_a_run_is_found_by_path_number_name_or_its_images(found, edit_run):
-    for place in (str(edit_run), "2", "@edit", str(edit_run / "images")):
-        edited = found(f"Mine={place}")
-        assert (edited.label, edited.run, set(edited.files)) == (
-            "Mine",
-            edit_run,
-            {"00", "01", "02"},
-        )
-        assert found(place).label == edit_run.name == "00002-edit"
-
-
-def test_a_label_and_a_path_may_hold_equals_signs(found, outputs):
-    folder = outputs(name="lr=1")
-    assert found(f"lr=2={outputs()}").label == "lr=2"
-    assert (found(str(folder)).label, found(str(folder)).folder) == (folder.name, folder)
-
-
-def test_the_folder_one_is_in_has_its_own_name(found, outputs, monkeypatch):
-    folder = outputs()
-    monkeypatch.chdir(folder)
-    assert found(".").label == folder.name
-
-
-def test_a_place_with_nothing_is_an_error(found, tmp_path):
-    with pytest.raises(RicError, match="No run and no folder of images at 'nowhere'"):
-        found("Mine=nowhere")
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "empty/notes.txt").write_text("")
-    with pytest.raises(RicError, match=f"There are no images in {tmp_path / 'empty'}"):
-        found(f"Mine={tmp_path / 'empty'}")
-
-
-def test_another_commands_run_is_an_error(found, tmp_path):
-    with open_run("describe", {}, runs_dir=tmp_path / "runs") as run:
-        pass
-    with pytest.raises(RicError, match="is a run of `ric describe`; only edits are scored"):
-        found(f"Mine={run.path}")
-
-
-def test_two_pictures_of_one_sample_are_an_error(found, outputs):
-    made = outputs({"00.png": grey(1), "00.jpg": grey(2)})
-    with pytest.raises(RicError, match=f"{made} holds both 00.jpg and 00.png"):
-        found(f"Mine={made}")
+# --- labels --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("label", ["Mine", IDENTITY, TRUTH])
@@ -318,6 +345,29 @@ def test_nothing_to_score_is_an_error(score):
     with pytest.raises(RicError, match="Nothing to score") as caught:
         score()
     assert 'ric eval "Mine=out/" --data DATA' in caught.value.hint
+
+
+def test_an_eval_that_goes_on_scores_the_run_that_its_name_meant_at_first(
+    score, outputs, tmp_path, monkeypatch
+):
+    def new_edit() -> Path:
+        with open_run("edit", {}, runs_dir=tmp_path) as run:
+            shutil.copytree(outputs(), run.path / "images")
+        return run.path
+
+    first = new_edit()
+    with monkeypatch.context() as broken:
+        broken.setattr(module, "load_judges", fail)
+        with pytest.raises(RicError, match="no judges today"):
+            score("Mine=@edit")
+    new_edit()
+    _, run = score("Mine=@edit")
+    parents = json.loads((run / "run.json").read_text())["parents"]
+    assert [(run / path).resolve() for path in parents] == [first.resolve()]
+
+
+def fail(*given: object) -> None:
+    raise RicError("no judges today")
 
 
 # --- what is written -----------------------------------------------------------------------------
@@ -341,7 +391,7 @@ def test_every_table_names_each_number_its_n_and_its_encoder(score, outputs, dat
     for title in ("CLIP-I[tiny]", "DINO[tiny]", "CLIP-T[tiny]", "[scene-net]", "FID", "IS"):
         assert title in heading
     assert "clip_i[tiny] (N = 3/1): edited and target: cosine in tiny" in markdown
-    for line_start in ("| A |", "| B & C |", f"| {IDENTITY} |", f"| {TRUTH} |"):
+    for line_start in ("| A † |", "| B & C |", f"| {IDENTITY} |", f"| {TRUTH} |"):
         assert line_start in markdown
 
     table = list(csv.DictReader((run / "table.csv").open()))
@@ -357,7 +407,7 @@ def test_every_table_names_each_number_its_n_and_its_encoder(score, outputs, dat
 
     lines = [json.loads(line) for line in (run / "per_sample.jsonl").read_text().splitlines()]
     assert sum(row["label"] == "A" for row in lines) == 3
-    assert sum(row["label"] == TRUTH for row in lines) == 3
+    assert sum(row["label"] == TRUTH for row in lines) == 1
     assert {"id", "clip_i", "clip_i_source", "dino", "clip_t", "lpips"} <= set(lines[0])
 
 

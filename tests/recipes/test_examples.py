@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from ric.config import FitClipConfig, TrainUnetConfig, as_dict
 from ric.errors import RicError
 from ric.progress import Silent
-from ric.recipes.examples import enough, load_examples, read_descriptions
+from ric.recipes.examples import Descriptions, enough, load_examples, read_descriptions
 from ric.rows import append_row
 from ric.run_dir import RunDir, open_run
 
@@ -136,26 +136,87 @@ def test_a_given_mask_as_large_is_taken_at_its_word(load, make_edits):
     assert examples[0].box is not None
 
 
-def test_descriptions_come_before_the_data_s_own_paragraphs(load, edits):
-    examples, _ = load(edits, descriptions={"00": "a new paragraph"}, limit=2)
-    assert examples[0].scene_text == "a new paragraph"
-    assert examples[1].scene_text.startswith("the picture shows a green ball")
+def test_a_sample_that_the_describe_run_lacks_has_no_scene_text_whatever_the_data_says(load, edits):
+    descriptions = Descriptions(Path("runs/00001-describe"), {"00": "a new paragraph"})
+    examples, run = load(edits, descriptions=descriptions, limit=2)
+    assert [item.scene_text for item in examples] == ["a new paragraph", None]
+    assert not failures(run)
 
 
-def test_descriptions_are_read_from_a_run_which_becomes_a_parent(edits, run_on, tmp_path):
-    with open_run("describe", {}, runs_dir=tmp_path) as describe:
-        append_row(describe.path / "descriptions.jsonl", {"id": "00", "scene_text": "a ball"})
-    run = run_on(edits)
-    assert read_descriptions(None, run) is None
-    assert read_descriptions("@describe", run) == {"00": "a ball"}
+def test_where_a_scene_text_is_needed_a_sample_without_a_description_is_a_failure(load, edits):
+    descriptions = Descriptions(Path("runs/00001-describe"), {"00": "a new paragraph"})
+    examples, run = load(edits, descriptions=descriptions, limit=2, require=("scene_text",))
+    assert [item.id for item in examples] == ["00"]
+    assert failures(run) == {
+        "01": ("texts", "it has no description in runs/00001-describe"),
+    }
+
+
+def test_a_source_is_let_go_where_only_the_target_is_looked_at(load, make_edits):
+    data = make_edits(1, {0: {"mask_file_name": None}})
+    kept, let_go = load(data)[0][0], load(data, keep_source=False)[0][0]
+    assert kept.source.shape == (3, 64, 64)
+    assert let_go.source is None
+    assert let_go.box == kept.box is not None  # derived from both pictures
+
+
+@pytest.fixture
+def described(tmp_path):
+    """Make a describe run with these texts by id; return its folder."""
+
+    def make(texts: dict[str, str], name: str = "described") -> Path:
+        with open_run("describe", {}, runs_dir=tmp_path, run=tmp_path / name) as run:
+            for sample_id, text in texts.items():
+                append_row(run.path / "descriptions.jsonl", {"id": sample_id, "scene_text": text})
+        return run.path
+
+    return make
+
+
+def test_descriptions_are_read_from_a_run_which_becomes_a_parent(
+    edits, tiny, run_on, described, tmp_path
+):
+    run, config = run_on(edits), tiny(FitClipConfig, edits)
+    path = described({"00": "a ball", "elsewhere": "no sample of this data"})
+    assert read_descriptions(None, config, run) is None
+    read = read_descriptions(str(path), config, run)
+    assert read.texts["00"] == "a ball"
+    assert read.run.resolve() == path.resolve()
     parent = json.loads((run.path / "run.json").read_text())["parents"]
-    assert [(run.path / path).resolve() for path in parent] == [describe.path.resolve()]
+    assert [(run.path / path).resolve() for path in parent] == [path.resolve()]
     with pytest.raises(RicError, match="No run at 'elsewhere'"):
-        read_descriptions("elsewhere", run)
-    with open_run("describe", {}, runs_dir=tmp_path) as empty:
-        pass
+        read_descriptions("elsewhere", config, run)
     with pytest.raises(RicError, match="has no descriptions"):
-        read_descriptions(str(empty.path), run)
+        read_descriptions(str(described({}, "empty")), config, run)
+
+
+def test_descriptions_of_other_data_are_refused(edits, tiny, run_on, described):
+    run, path = run_on(edits), described({"a": "a ball", "b": "a dog"})
+    with pytest.raises(RicError) as caught:
+        read_descriptions(str(path), tiny(FitClipConfig, edits), run)
+    assert caught.value.message == (
+        f"{path} describes no sample of {edits}: none of its 2 ids is there."
+    )
+    assert caught.value.hint == f"Describe these samples: ric describe {edits}"
+    assert run.record["parents"] == []
+
+
+def test_descriptions_of_a_run_that_is_not_done_are_refused(edits, tiny, run_on, tmp_path):
+    half = open_run("describe", {}, runs_dir=tmp_path, run=tmp_path / "half")
+    append_row(half.path / "descriptions.jsonl", {"id": "00", "scene_text": "a ball"})
+    with pytest.raises(RicError, match=r"half is not finished \(running\)") as caught:
+        read_descriptions(str(half.path), tiny(FitClipConfig, edits), run_on(edits))
+    assert f"--run {half.path}" in caught.value.hint
+
+
+def test_a_resumed_run_refuses_data_that_changed(load, make_edits, run_on):
+    data = make_edits(2)
+    run = run_on(data)
+    load(data, run)
+    metadata = data / "metadata.jsonl"
+    metadata.write_text(metadata.read_text().replace("red ball", "red car"))
+    with pytest.raises(RicError, match="has changed since this run began"):
+        load(data, run)
 
 
 def test_ignore_signature_shows_the_source_in_the_target_s_corner(load, make_edits):

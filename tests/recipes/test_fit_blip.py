@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,23 @@ def test_samples_without_a_paragraph_are_failures_and_the_rest_is_fitted(
     assert record_of(run)["status"] == "done"
     assert (run / "failures.jsonl").read_text().count("it has no scene_text") == 2
     assert "3 samples" in (run / "scene_encoder" / "README.md").read_text()
+
+
+def test_a_sample_without_a_description_is_a_failure_although_the_data_has_a_text(
+    tiny, eight, follow, tmp_path
+):
+    with open_run("describe", {}, runs_dir=tmp_path, run=tmp_path / "described") as describe:
+        for n in range(6):
+            append_row(
+                describe.path / "descriptions.jsonl", {"id": f"{n:02d}", "scene_text": f"ball {n}"}
+            )
+    config = tiny(FitBlipConfig, eight, epochs=1, descriptions=str(describe.path))
+    run = follow(fit_blip, config, tmp_path / "run")
+    failed = [json.loads(line) for line in (run / "failures.jsonl").read_text().splitlines()]
+    assert {row["id"]: row["reason"] for row in failed} == dict.fromkeys(
+        ("06", "07"), f"it has no description in {describe.path}"
+    )
+    assert "6 samples" in (run / "scene_encoder" / "README.md").read_text()
 
 
 def test_masks_and_region_texts_are_not_needed(tiny, make_edits, follow, tmp_path):

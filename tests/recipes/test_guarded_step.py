@@ -127,11 +127,35 @@ def test_restored_moments_and_counts_continue_as_if_nothing_had_stopped(layer):
     assert second.check() == 6
     take_step(layer, second)
     assert torch.equal(layer.weight, expected)
+    assert second.check() == 6
+
+
+@pytest.mark.parametrize("bad", [6, 10, 12])
+def test_a_checkpoint_written_amid_bad_steps_has_ten_tries_again_when_it_is_resumed(layer, bad):
+    named = dict(layer.named_parameters())
+    first = GuardedAdamW(layer.parameters(), lr=0.1)
+    for factor in (1.0, *[math.nan] * bad):
+        take_step(layer, first, factor)
+    saved = {key: tensor.clone() for key, tensor in first.tensors(named).items()}
+
+    second = GuardedAdamW(layer.parameters(), lr=0.1)
     second.restore(named, saved)
-    for _ in range(4):
+    assert second.check() == bad
+    for _ in range(9):
         take_step(layer, second, math.nan)
+    assert second.check() == bad + 9
+    take_step(layer, second, math.nan)
     with pytest.raises(RicError, match="10 steps in a row"):
         second.check()
+
+
+def test_a_checkpoint_that_also_holds_how_many_in_a_row_is_read_without_them(layer):
+    named = dict(layer.named_parameters())
+    optimizer = GuardedAdamW(layer.parameters(), lr=0.1)
+    take_step(layer, optimizer)
+    saved = optimizer.tensors(named) | {"guard:counts": torch.tensor([10.0, 10.0, 12.0])}
+    optimizer.restore(named, saved)
+    assert optimizer.check() == 12
 
 
 def test_a_row_with_nan_becomes_strict_json():

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import ric.recipes.edit as edit_recipe
 import ric.recipes.evaluate as evaluate_recipe
@@ -20,11 +19,6 @@ from ric.recipes.edit import edit
 from ric.recipes.evaluate import evaluate
 from ric.recipes.overlap import groups_of, refuse_overlap, trained_groups
 from ric.run_dir import open_run
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture

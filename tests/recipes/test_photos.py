@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 def put(folder: Path, *names: str) -> None:
     for name in names:
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8)).save(folder / name, format="PNG")
 
 
@@ -92,6 +92,25 @@ def test_a_folder_with_neither_pictures_nor_metadata_is_refused(folder):
     (folder / "notes.txt").write_text("no photo")
     with pytest.raises(RicError, match=f"no pictures and no metadata in {folder}"):
         found(folder)
+
+
+def test_the_hint_about_photos_can_be_pasted(tmp_path):
+    put(tmp_path / "my photos", "dog.png")
+    with pytest.raises(RicError) as caught:
+        found(tmp_path / "my photos", instruction=None)
+    place = f"'{tmp_path}/my photos'"
+    assert caught.value.hint == f'Say what to do: ric edit {place} "make it night"'
+
+
+def test_photos_that_lie_only_in_subfolders_are_not_read_and_that_is_said(folder):
+    put(folder, "new ones/dog.png")
+    with pytest.raises(RicError) as caught:
+        found(folder)
+    assert caught.value.message == (
+        f"There are no pictures and no metadata in {folder} itself, and subfolders are not read."
+    )
+    place = f"'{folder}/new ones'"
+    assert caught.value.hint == f'Name one of them: ric edit {place} "make it night"'
 
 
 def test_what_is_no_path_is_left_to_the_datasets():

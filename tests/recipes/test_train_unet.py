@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import copy
 import json
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from ric.method.region_encoder import RegionEncoder
 from ric.progress import Silent
 from ric.recipes import train_unet as module
 from ric.recipes.examples import Example, load_examples
-from ric.recipes.train_unet import micro_batches, train_unet
+from ric.recipes.train_unet import micro_batches, refuse_size, train_unet
 from ric.recipes.training_batches import TrainingSet, draw_batch, draw_sample, prepare
 from ric.run_dir import open_run
 
@@ -408,17 +410,110 @@ def test_the_run_lists_its_samples_and_unlocalised_ones_are_noted_and_only_lose_
 
 
 def test_bad_samples_are_failures_and_the_run_goes_on(config, make_edits, follow, tmp_path):
-    data = make_edits(4, {0: {"region_text": None}})
+    data = make_edits(4)
     Image.new("L", (96, 80)).save(data / "mask" / "01.png")
     (data / "target" / "02.png").write_bytes(b"no picture")
     run = follow(train_unet, config(data, steps=1), tmp_path / "run")
     rows = [json.loads(line) for line in (run / "failures.jsonl").read_text().splitlines()]
-    assert {row["id"]: row["stage"] for row in rows} == {
-        "00": "texts",
-        "01": "mask",
-        "02": "target",
-    }
+    assert {row["id"]: row["stage"] for row in rows} == {"01": "mask", "02": "target"}
     assert (run / "pipeline" / "model_index.json").is_file()
+
+
+class Noting(Silent):
+    """Collects the lines that the user should read."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.lines.append(message)
+
+
+def test_samples_without_a_text_are_trained_by_the_noise_loss_and_noted(
+    config, make_edits, follow, tmp_path, metrics_of, record_of
+):
+    changes = {0: {"region_text": None}, 1: {"scene_text": None}, 2: {"scene_text": None}}
+    progress = Noting()
+    settings = config(make_edits(4, changes), steps=1, conditioning_dropout=0.0)
+    run = follow(train_unet, settings, tmp_path / "run", progress)
+    assert not (run / "failures.jsonl").exists()
+    samples = [json.loads(line) for line in (run / "samples.jsonl").read_text().splitlines()]
+    assert [sample["id"] for sample in samples] == ["00", "01", "02", "03"]
+    assert record_of(run)["without_region_text"] == ["00"]
+    assert record_of(run)["without_scene_text"] == ["01", "02"]
+    assert progress.lines == [
+        "1 samples have no region text: the region loss skips them",
+        "2 samples have no scene text: the scene loss skips them",
+    ]
+    row = metrics_of(run)[0]
+    # choice 6: what is left out counts as 0, the sum is over the whole batch
+    assert row["loss_region"] == pytest.approx((1 - row["cos_region"]) * 3 / 4, rel=1e-4)
+    assert row["loss_global"] == pytest.approx((1 - row["cos_scene"]) * 2 / 4, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("column", "words", "without"),
+    [
+        ("region_text", "No sample has a region text", "--no-region-loss"),
+        ("scene_text", "No sample has a scene text", "--no-global-loss"),
+    ],
+)
+def test_a_judge_for_whom_no_sample_has_a_text_is_an_error(
+    column, words, without, config, make_edits, follow, tmp_path
+):
+    data = make_edits(2, {n: {column: None} for n in (0, 1)})
+    with pytest.raises(RicError, match=words) as error:
+        follow(train_unet, config(data), tmp_path / "run")
+    assert without in error.value.hint
+
+
+@pytest.mark.parametrize(("size", "nearest"), [(60, "56 or 64"), (12, "8 or 16"), (71, "64 or 72")])
+def test_an_image_size_that_cannot_be_halved_is_refused_before_anything_is_decoded(
+    size, nearest, config, follow, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module, "load_examples", lambda *given, **named: pytest.fail("decoded"))
+    with pytest.raises(RicError, match=f"--image-size is {size}; .* multiple of 8") as error:
+        follow(train_unet, config(image_size=size), tmp_path / "run")
+    assert error.value.hint == f"Use --image-size {nearest}."
+
+
+def test_below_the_smallest_image_size_the_two_smallest_are_named():
+    with pytest.raises(RicError) as error:
+        refuse_size(32, 64)
+    assert error.value.hint == "Use --image-size 64 or 128."
+    refuse_size(256, 64)
+
+
+def test_gradient_norms_and_cosines_are_logged_and_null_where_nothing_was_judged(
+    full, plain, metrics_of
+):
+    for row in metrics_of(full):
+        for term in ("noise", "region", "global"):
+            assert row[f"grad_norm_{term}"] > 0
+        assert -1 < row["cos_region"] < 1
+        assert -1 < row["cos_scene"] < 1
+    for row in metrics_of(plain):
+        assert row["grad_norm_noise"] > 0
+        assert row["grad_norm_region"] == row["grad_norm_global"] == 0
+        assert row["cos_region"] is row["cos_scene"] is None
+
+
+def test_the_pictures_are_let_go_once_they_are_encoded(config, follow, tmp_path, monkeypatch):
+    pictures, train = [], module._train
+
+    def load(*given: Any, **named: Any) -> list[Example]:
+        examples = load_examples(*given, **named)
+        pictures.extend(weakref.ref(item.target) for item in examples)
+        return examples
+
+    def watched(*given: Any) -> None:
+        assert len(pictures) == 8
+        assert not any(reference() is not None for reference in pictures)
+        train(*given)
+
+    monkeypatch.setattr(module, "load_examples", load)
+    monkeypatch.setattr(module, "_train", watched)
+    follow(train_unet, config(steps=1, **NO_JUDGES), tmp_path / "run")
 
 
 # --- a four-channel base -------------------------------------------------------------------------
@@ -506,7 +601,9 @@ def test_ten_losses_in_a_row_that_are_nan_end_the_run_and_keep_the_last_good_che
 def test_a_weight_that_is_no_number_fails_with_the_weights_of_the_base(
     config, follow, tiny_family, tmp_path, record_of
 ):
-    settings = config(steps=12, checkpoint_every=5, noise_weight=float("nan"), **NO_JUDGES)
+    # no flag sets such a weight: the config refuses it
+    settings = config(steps=12, checkpoint_every=5, **NO_JUDGES)
+    settings = replace(settings, noise_weight=float("nan"))
     with pytest.raises(RicError, match="not finite"):
         follow(train_unet, settings, tmp_path / "run")
     assert record_of(tmp_path / "run")["status"] == "failed"

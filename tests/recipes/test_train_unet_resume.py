@@ -114,6 +114,7 @@ def test_a_run_that_was_asked_to_stop_and_then_killed_ends_as_the_whole_one_to_t
     rows = metrics_of(run)
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1)), (stopped, killed)
     assert {"loss", "loss_noise", "loss_region", "loss_global", "grad_norm"} <= rows[0].keys()
+    assert {"grad_norm_noise", "grad_norm_region", "cos_region", "cos_scene"} <= rows[0].keys()
     assert rows == metrics_of(whole), (stopped, killed)
     assert record_of(run)["config"] == record_of(whole)["config"]
     assert_same_weights(run, whole)

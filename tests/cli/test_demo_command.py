@@ -1,0 +1,69 @@
+"""`ric demo` as it is typed; the chain itself is stood in for, but in the slow test."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+import ric.recipes.demo
+from ric.metrics.scores import THE_SIX, Score, Scores
+from ric.recipes.demo import Demo
+from ric.run_dir import open_run
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A demo that says one command and has scored one editor."""
+
+    def quick(folder: Path, progress: object, *, say) -> Demo:
+        say("ric describe 'my data'")
+        with open_run("eval", {"split": "test"}, runs_dir=folder / "runs") as run:
+            run.note(data={"name": "data", "fingerprint": "abc"})
+        scores = tuple(Score(key=key, value=0.5, n=4, definition="x") for key in THE_SIX)
+        rows = [Scores(label="Ours", scores=scores, samples=4)]
+        return Demo(rows, folder / "edits.png", run)
+
+    monkeypatch.setattr(ric.recipes.demo, "demo", quick)
+
+
+def test_it_shows_each_command_the_table_and_what_it_is_worth(ric, quick):
+    said = ric("demo")
+    assert said.code == 0
+    assert "$ ric describe 'my data'\n" in said.err
+    assert "CLIP-I" in said.out
+    assert "The tiny family is untrained" in said.err
+    assert "demo/edits.png" in said.err
+    assert said.out.endswith("\ndemo/runs/00001-eval\n")
+
+
+def test_quiet_prints_nothing_but_the_table_and_the_run(ric, quick):
+    said = ric("demo", "here", "--quiet")
+    assert (said.code, said.err) == (0, "")
+    assert "CLIP-I" in said.out
+    assert said.out.endswith("\nhere/runs/00001-eval\n")
+
+
+def test_json_is_one_object_that_names_the_run_and_the_picture(ric, quick):
+    said = ric("demo", "--json", "--quiet")
+    assert json.loads(said.out) == {
+        "command": "demo", "run": "demo/runs/00001-eval", "picture": "demo/edits.png",
+    }  # fmt: skip
+    assert said.err == ""
+
+
+@pytest.mark.slow
+def test_the_whole_chain_runs_and_the_commands_it_shows_can_be_pasted(ric, tiny_family):
+    said = ric("demo", "my demo")
+    assert said.code == 0, said.err
+    shown = [shlex.split(line[2:]) for line in said.err.splitlines() if line.startswith("$ ")]
+    assert [words[1] for words in shown] == [
+        "describe", "fit-clip", "fit-blip", "train-unet", "edit", "eval",
+    ]  # fmt: skip
+    assert all("my demo/runs" in words for words in shown)
+    assert Path("my demo/edits.png").is_file()
+    assert said.out.endswith("\nmy demo/runs/00006-eval\n")
+    again = ric(*shown[0][1:], "--run", "again")
+    assert again.code == 0, again.err

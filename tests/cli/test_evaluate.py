@@ -1,0 +1,98 @@
+"""`ric eval` as it is typed: the table, its meanings, `--json`, and a run that is finished."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ric.errors import RicError
+from ric.metrics.scores import THE_SIX, Score, Scores
+from ric_cli.evaluate import read_scores, show_scores
+
+Typed = tuple[object, ...]
+
+
+@pytest.fixture
+def typed(data: Path, tmp_path: Path, tiny_family: Path) -> Typed:
+    """An eval of two grey pictures and a red one, into ./mine."""
+    (tmp_path / "out").mkdir()
+    for number in range(3):
+        Image.new("RGB", (64, 48), (80 * number, 9, 9)).save(tmp_path / f"out/{number}.png")
+    tiny = ("--preset", "tiny", "--split", "all", "--run", "mine")
+    return ("eval", "Mine=out", "--data", data, *tiny)
+
+
+def test_json_holds_every_score_and_where_they_are_kept(ric, typed):
+    said = ric(*typed, "--json")
+    assert said.code == 0, said.err
+    told = json.loads(said.out)
+    assert told["result"] == "mine/scores.json"
+    kept = json.loads(Path("mine/scores.json").read_text())["editors"]
+    assert told["scores"].keys() == {row["label"] for row in kept} >= {"Mine"}
+    mine = next(row for row in kept if row["label"] == "Mine")
+    assert told["scores"]["Mine"] == {
+        name: {"value": score["value"], "n": score["n"]} for name, score in mine["scores"].items()
+    }
+    assert told["scores"]["Mine"]["l1"]["n"] == 3
+    # and again when the run is finished
+    again = json.loads(ric(*typed, "--json").out)
+    assert (again["result"], again["scores"]) == (told["result"], told["scores"])
+
+
+def test_a_finished_run_shows_its_table_again(ric, typed):
+    first = ric(*typed)
+    assert first.code == 0, first.err
+    assert "CLIP-I" in first.out
+    said = ric(*typed)
+    assert "mine is finished already; nothing was left to do." in said.err
+    assert said.out == first.out
+    meanings = [line for line in first.err.splitlines() if "; " in line and "N = " in line]
+    assert meanings
+    assert [line for line in said.err.splitlines() if line in meanings] == meanings
+
+
+def test_quiet_prints_the_table_and_nothing_else(ric, typed):
+    loud = ric(*typed)
+    said = ric(*typed, "--quiet")
+    assert (said.out, said.err) == (loud.out, "")
+
+
+def test_scores_that_were_written_are_read_back_as_they_were(tmp_path):
+    scores = (
+        Score(key="clip_i", definition="of a", value=0.5, n=3, interval=(0.4, 0.6)),
+        Score(key="is", definition="of b", value=2.0, n=3, std=0.1, marker="scene-net", note="x"),
+        Score(key="fid", n=3, unavailable="no network"),
+    )
+    rows = [
+        Scores(label="A", scores=scores, samples=3, shared=2),
+        Scores(label="S", scores=scores, role="identity", samples=2, shared=2),
+    ]
+    text = json.dumps({"editors": [row.as_dict() for row in rows]})
+    (tmp_path / "scores.json").write_text(text)
+    assert read_scores(tmp_path) == rows
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", '{"editors": [{}]}'])
+def test_scores_that_cannot_be_read_are_named(tmp_path, text):
+    if text is not None:
+        (tmp_path / "scores.json").write_text(text)
+    with pytest.raises(RicError, match=r"The scores in .*scores\.json cannot be read\."):
+        read_scores(tmp_path)
+
+
+def test_a_meaning_ends_in_one_full_stop(capsys):
+    class Run:
+        record = {"data": {"name": "d"}, "config": {"split": "test"}}  # noqa: RUF012
+        path = Path("mine")
+
+    reasons = dict.fromkeys(THE_SIX, "It needs two samples and has 1.")
+    scores = [Score(key=key, n=1, unavailable=reason) for key, reason in reasons.items()]
+    scores[0] = Score(key="clip_i", n=1, value=0.5, definition="of a and b")
+    show_scores([Scores(label="A", scores=tuple(scores), samples=1)], Run())
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "clip_i: N = 1; of a and b."
+    assert told[1].endswith("; It needs two samples and has 1.")
+    assert not [line for line in told if ".." in line]

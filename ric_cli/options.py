@@ -23,8 +23,8 @@ from ric.config import (
 COMMON = "Common options"
 
 DATA_HELP = (
-    "A folder with metadata.jsonl (or .csv, .parquet), a folder or file of parquet, or a hub id "
-    "such as BryanW/HumanEdit."
+    "A folder with metadata.jsonl (or .csv, .parquet), a folder or file of parquet, drawn scenes "
+    "(scenes:300@64#7), or a hub id such as BryanW/HumanEdit."
 )
 Data = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP, show_default=False)]
 ImageSize = Annotated[

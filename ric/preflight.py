@@ -113,29 +113,15 @@ def _looks(config: CommandConfig, runs_dir: Path, fetch: bool) -> Iterator[Calla
             yield partial(_locate, network, config, runs_dir, fetch)
     yield partial(_find_descriptions, getattr(config, "descriptions", None), runs_dir)
     if isinstance(config, TrainUnetConfig):
-        yield partial(_require_region_judge, config)
-        yield partial(_require_scene_judge, config)
+        from ric.recipes.judges import region_judge_of, scene_judge_of
+
+        yield partial(region_judge_of, config)
+        yield partial(scene_judge_of, config)
 
 
 def _find_descriptions(reference: str | None, runs_dir: Path) -> None:
     if reference is not None and not find_artifact(reference, "descriptions.jsonl", runs_dir):
         raise RicError(f"No run at {reference!r}.", "See which there are: ric runs ls")
-
-
-def _require_region_judge(config: TrainUnetConfig) -> None:
-    if config.region_loss and config.region_clip is None:
-        raise RicError(
-            "The region loss needs a fitted judge: --region-clip RUN.",
-            "Fit one with ric fit-clip DATA, or train without that loss: --no-region-loss",
-        )
-
-
-def _require_scene_judge(config: TrainUnetConfig) -> None:
-    if config.global_loss and config.scene_blip is None:
-        raise RicError(
-            "The scene loss needs a fitted judge: --scene-blip RUN.",
-            "Fit one with ric fit-blip DATA, or train without that loss: --no-global-loss",
-        )
 
 
 def plan(config: CommandConfig, runs_dir: Path) -> dict[str, Any]:

@@ -101,11 +101,11 @@ def contrastive_epochs(
             "Use at least 2; the paper uses 64 and 32.",
         )
     checkpoint = last_checkpoint(run)
-    dtype = pick_dtype(settings.dtype, device)
+    pairs = _Pairs(judge, embed, text_of, device, pick_dtype(settings.dtype, device))
     measured, of_split = (held_out, "val") if len(held_out) > 1 else (examples, settings.split)
 
     def measure() -> dict[str, float]:
-        figures = _measure(measured, settings.batch_size, embed, text_of, device, dtype)
+        figures = pairs.measure(measured, settings.batch_size)
         return {f"{of_split}_{name}": value for name, value in figures.items()}
 
     judge.truncated_texts = 0
@@ -119,9 +119,8 @@ def contrastive_epochs(
         done, moments = state["step"], groups["moments"]
     per_epoch = len(batches_of_epoch(len(examples), settings.batch_size, settings.seed, 0))
     ends = list(accumulate(per_epoch * phase.epochs for phase in phases))
-    total = ends[-1]
     if done:
-        progress.note(f"resuming after step {done} of {total}")
+        progress.note(f"resuming after step {done} of {ends[-1]}")
         run.forget_metrics_after(done)
     else:
         run.forget_metrics_after(-1)  # the row of step 0 is measured again
@@ -129,7 +128,7 @@ def contrastive_epochs(
 
     with (
         stop_between_steps() as stop,
-        progress.stage("fitting", total=total, done=done) as stage,
+        progress.stage("fitting", total=ends[-1], done=done) as stage,
     ):
         for phase, end in zip(phases, ends, strict=True):
             if done >= end:
@@ -143,25 +142,23 @@ def contrastive_epochs(
                 epoch, place = divmod(step, per_epoch)
                 batches = batches_of_epoch(len(examples), settings.batch_size, settings.seed, epoch)
                 batch = [examples[index] for index in batches[place]]
-                with autocast(device, dtype):
-                    visual, text = embed(batch)
-                same = same_text_mask([text_of(item) for item in batch])
-                loss = symmetric_contrastive_loss(
-                    visual, text, judge.temperature, same_text=same
-                )  # Eq. 11
+                loss = pairs.loss(batch)
                 loss.backward()
                 norm = optimizer.step(loss)
-                done = step + 1
-                counted += len(batch)
+                done, counted = step + 1, counted + len(batch)
                 stage.advance()
                 last = done == end
                 logs = done % settings.log_every == 0 or last
                 saves = done % settings.checkpoint_every == 0 or last or bool(stop)
                 if logs:
-                    skipped = optimizer.check()
-                    row = {"loss": loss.item(), "grad_norm": norm.item(), "skipped": skipped}
-                    row |= {"temperature": judge.temperature.item(), "lr": phase.lr}
-                    row["images_per_second"] = counted / (time.monotonic() - began)
+                    row = {
+                        "loss": loss.item(),
+                        "grad_norm": norm.item(),
+                        "skipped": optimizer.check(),
+                        "temperature": judge.temperature.item(),
+                        "lr": phase.lr,
+                        "images_per_second": counted / (time.monotonic() - began),
+                    }
                     figures = measure() if last else {}
                     run.log_metrics(
                         {"step": done, "phase": phase.name, **finite_or_none(row), **figures}
@@ -169,10 +166,11 @@ def contrastive_epochs(
                     recalls = {key: figures[key] for key in figures if "i2t_recall_at_1" in key}
                     stage.advance(0, loss=row["loss"], **recalls)
                 if saves:
+                    groups = {"model": dict(named), "moments": optimizer.tensors(named)}
                     save_checkpoint(
                         run.path / "checkpoints",
                         done,
-                        {"model": dict(named), "moments": optimizer.tensors(named)},
+                        groups,
                         {"phase": phase.name},
                         keep=settings.keep_checkpoints,
                     )
@@ -181,28 +179,40 @@ def contrastive_epochs(
                     began, counted = time.monotonic(), 0
 
 
+@dataclass(frozen=True)
+class _Pairs:
+    """How examples become embeddings, a loss and retrieval figures."""
+
+    judge: Judge
+    embed: Callable[[Sequence[Example]], tuple[Tensor, Tensor]]
+    text_of: Callable[[Example], str]
+    device: torch.device
+    dtype: torch.dtype
+
+    def loss(self, batch: Sequence[Example]) -> Tensor:
+        """Give Eq. 11 of one batch."""
+        with autocast(self.device, self.dtype):
+            visual, text = self.embed(batch)
+        same = same_text_mask([self.text_of(item) for item in batch])
+        return symmetric_contrastive_loss(
+            visual, text, self.judge.temperature, same_text=same
+        )  # Eq. 11
+
+    @torch.no_grad()
+    def measure(self, examples: Sequence[Example], batch_size: int) -> dict[str, float]:
+        """Embed some examples and give their `retrieval`."""
+        rows = []
+        for start in range(0, len(examples), batch_size):
+            with autocast(self.device, self.dtype):
+                rows.append(self.embed(examples[start : start + batch_size]))
+        visual, text = (torch.cat(parts) for parts in zip(*rows, strict=True))
+        return retrieval(visual, text, [self.text_of(item) for item in examples])
+
+
 def _train_only(judge: nn.Module, trained: Sequence[nn.Parameter]) -> None:
     judge.requires_grad_(False)
     for parameter in trained:
         parameter.requires_grad_(True)
-
-
-@torch.no_grad()
-def _measure(
-    examples: Sequence[Example],
-    batch_size: int,
-    embed: Callable[[Sequence[Example]], tuple[Tensor, Tensor]],
-    text_of: Callable[[Example], str],
-    device: torch.device,
-    dtype: torch.dtype,
-) -> dict[str, float]:
-    """Embed some examples and give their `retrieval`."""
-    rows = []
-    for start in range(0, len(examples), batch_size):
-        with autocast(device, dtype):
-            rows.append(embed(examples[start : start + batch_size]))
-    visual, text = (torch.cat(parts) for parts in zip(*rows, strict=True))
-    return retrieval(visual, text, [text_of(item) for item in examples])
 
 
 @torch.no_grad()

@@ -29,6 +29,7 @@ from ric.progress import Progress, Silent
 from ric.recipes.artifacts import artifact_folder, pipeline_card
 from ric.recipes.examples import Example, enough, load_examples, read_descriptions
 from ric.recipes.guarded_step import GuardedAdamW, finite_or_none
+from ric.recipes.judges import region_judge_of, scene_judge_of
 from ric.recipes.launch import start_accelerator
 from ric.recipes.resume import last_checkpoint
 from ric.recipes.training_batches import Batch, TrainingSet, draw_batch, prepare
@@ -108,31 +109,19 @@ def load_judges(
         RicError: a loss is on and its judge is not named, or is no judge.
     """
     region = scene = None
-    if config.region_loss:
-        if config.region_clip is None:
-            raise RicError(
-                "The region loss needs a region judge: --region-clip RUN.",
-                "Fit one with ric fit-clip DATA, or train without it: --no-region-loss",
-            )
+    if name := region_judge_of(config):
         path = locate_model(
-            config.region_clip, run, tiny="region_clip", artifact="region_encoder",
-            weights_dir=config.weights,
-        )  # fmt: skip
-        fitted = config.region_clip != "tiny"
+            name, run, tiny="region_clip", artifact="region_encoder", weights_dir=config.weights
+        )
+        fitted = name != "tiny"
         region = RegionEncoder.from_pretrained(path) if fitted else RegionEncoder.from_clip(path)
-        region.gated = region.gated and config.gated_fusion
         region.to(device)
-    if config.global_loss:
-        if config.scene_blip is None:
-            raise RicError(
-                "The scene loss needs a scene judge: --scene-blip RUN.",
-                "Fit one with ric fit-blip DATA, or train without it: --no-global-loss",
-            )
+        region.gated = region.gated and config.gated_fusion
+    if name := scene_judge_of(config):
         path = locate_model(
-            config.scene_blip, run, tiny="scene_blip", artifact="scene_encoder",
-            weights_dir=config.weights,
-        )  # fmt: skip
-        fitted = config.scene_blip != "tiny"
+            name, run, tiny="scene_blip", artifact="scene_encoder", weights_dir=config.weights
+        )
+        fitted = name != "tiny"
         scene = SceneEncoder.from_pretrained(path) if fitted else SceneEncoder.from_blip(path)
         scene.to(device)
     return region, scene

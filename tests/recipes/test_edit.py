@@ -382,7 +382,10 @@ class Slow:
     def edit(self, requests, between_steps):
         for request in requests:
             print(request.id, flush=True)
-        time.sleep(0.1)
+        # neither goes on before both have samples in hand
+        (folder.parent / f"working-{me}").touch()
+        while len(list(folder.parent.glob("working-*"))) < 2:
+            time.sleep(0.01)
         return [request.image for request in requests]
 
     def describe(self):
@@ -391,9 +394,6 @@ class Slow:
 recipe.load_editor = lambda *given: Slow()
 recipe.locate_model = lambda *given, **named: Path("none")
 config = EditConfig(data=data, split="all", device="cpu", batch_size=2, unet="none")
-(folder.parent / f"ready-{me}").touch()
-while len(list(folder.parent.glob("ready-*"))) < 2:
-    time.sleep(0.01)
 with open_run("edit", as_dict(config), runs_dir=folder.parent, run=folder, shared=True) as run:
     recipe.edit(config, run)
 """

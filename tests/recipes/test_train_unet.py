@@ -315,14 +315,14 @@ def test_without_gated_fusion_clip_s_own_embedding_of_the_crop_is_judged(
 @pytest.mark.parametrize(
     ("missing", "words"),
     [
-        ("region_clip", "The region loss needs a region judge: --region-clip RUN"),
-        ("scene_blip", "The scene loss needs a scene judge: --scene-blip RUN"),
+        ("region_clip", "The region loss needs a fitted judge: --region-clip RUN"),
+        ("scene_blip", "The scene loss needs a fitted judge: --scene-blip RUN"),
     ],
 )
 def test_a_loss_without_its_judge_says_how_to_get_one(missing, words, config, follow, tmp_path):
     with pytest.raises(RicError, match=words) as error:
         follow(train_unet, config(**{missing: None}), tmp_path / "run")
-    assert "train without it: --no-" in error.value.hint
+    assert "train without that loss: --no-" in error.value.hint
 
 
 # --- what comes out ------------------------------------------------------------------------------

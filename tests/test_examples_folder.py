@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,12 @@ def test_every_shell_example_parses_and_uses_commands_and_options_that_exist(scr
 
 @pytest.mark.slow
 def test_the_tiny_chain_runs_on_the_demos_data(balls, tmp_path):
-    run = subprocess.run([EXAMPLES / "tiny_cpu.sh", balls], cwd=tmp_path, check=False)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # where `ric` is installed
+    run = subprocess.run(
+        [EXAMPLES / "tiny_cpu.sh", balls],
+        cwd=tmp_path,
+        env=os.environ | {"PATH": path},
+        check=False,
+    )
     assert run.returncode == 0
     assert (tmp_path / "runs/00006-eval/table.md").is_file()

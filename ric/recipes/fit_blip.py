@@ -20,6 +20,7 @@ from ric.recipes.examples import (
     load_examples,
     read_descriptions,
 )
+from ric.recipes.overlap import list_trained_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,8 +55,7 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
     held_out = (
         _examples(config, run, progress, "val", descriptions) if config.split == "train" else []
     )
-    for example in examples:
-        run.append("samples", {"id": example.id, "group": example.group})
+    list_trained_on(examples, run)
 
     def embed(items: Sequence[Example]) -> tuple[Tensor, Tensor]:
         images = to_unit(torch.stack([item.target for item in items]).to(device))

@@ -18,6 +18,7 @@ from ric.progress import Progress, Silent
 from ric.recipes.artifacts import write_judge
 from ric.recipes.contrastive_epochs import Phase, contrastive_epochs
 from ric.recipes.examples import Example, enough, load_examples
+from ric.recipes.overlap import list_trained_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,8 +54,7 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
 
     examples = enough(_examples(config, run, progress, config.split), run)
     held_out = _examples(config, run, progress, "val") if config.split == "train" else []
-    for example in examples:
-        run.append("samples", {"id": example.id, "group": example.group})
+    list_trained_on(examples, run)
 
     def embed(items: Sequence[Example]) -> tuple[Tensor, Tensor]:
         images = to_unit(torch.stack([item.target for item in items]).to(device))

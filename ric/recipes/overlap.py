@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ric.data.sample import load_samples
 from ric.errors import RicError, SampleError
 from ric.rows import read_rows
+from ric.run_dir import LISTED
 from ric.run_record import parents_of, read_record
 
 if TYPE_CHECKING:
@@ -18,8 +19,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ric.config import CommandConfig
+    from ric.recipes.examples import Example
+    from ric.run_dir import RunDir
 
 TRAINS = ("fit-clip", "fit-blip", "train-unet")
+
+
+def list_trained_on(examples: Iterable[Example], run: RunDir) -> None:
+    """List in a run what it trains on, as `trained_groups` reads it."""
+    for example in examples:
+        run.append(LISTED, {"id": example.id, "group": example.group})
 
 
 def trained_groups(run: Path) -> set[str]:
@@ -33,7 +42,7 @@ def trained_groups(run: Path) -> set[str]:
         seen.add(path)
         record = read_record(path)
         if record["command"] in TRAINS:
-            groups |= {row["group"] for row in read_rows(path, "samples")}
+            groups |= {row["group"] for row in read_rows(path, LISTED)}
         todo += parents_of(path, record)
     return groups
 

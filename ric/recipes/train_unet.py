@@ -31,6 +31,7 @@ from ric.recipes.examples import Example, enough, load_examples, read_descriptio
 from ric.recipes.guarded_step import GuardedAdamW, finite_or_none
 from ric.recipes.judges import region_judge_of, scene_judge_of
 from ric.recipes.launch import start_accelerator
+from ric.recipes.overlap import list_trained_on
 from ric.recipes.resume import last_checkpoint
 from ric.recipes.training_batches import Batch, TrainingSet, draw_batch, prepare
 
@@ -172,8 +173,7 @@ def _examples(
         descriptions=read_descriptions(config.descriptions, config, run),
     )
     examples = enough(examples, run, least=1)
-    for example in examples:
-        run.append("samples", {"id": example.id, "group": example.group})
+    list_trained_on(examples, run)
     if region_judge:
         lost = [item.id for item in examples if item.region_text is None]
         _leave_out(lost, len(examples), "region", "--region-text instruction", run, progress)

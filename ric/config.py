@@ -173,6 +173,72 @@ class EvalConfig(CommandConfig):
     batch_size: int = 16
     allow_overlap: bool = False
 
+
+# --- the embedded family: sizes of ours, no number of the paper's -------------------------------
+@dataclass(frozen=True, kw_only=True)
+class TinyConfig(CommandConfig):
+    """What every `ric tiny` training understands; made for drawn scenes of 64 pixels."""
+
+    preset: Preset = "tiny"
+    split: SplitName = "train"
+    base: str = "tiny"                  # what it starts from: a folder, a run, the shipped one
+    image_size: int = 64
+    steps: int = 4000
+    batch_size: int = 32
+    lr: float = 1e-3
+    warmup_steps: int = 100
+    weight_decay: float = 1e-2
+    ema_decay: float = 0.999
+    checkpoint_every: int = 250
+    keep_checkpoints: int = 2
+    measure_every: int = 500
+    log_every: int = 25
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyVaeConfig(TinyConfig):
+    """`ric tiny vae`: the autoencoder of both pipelines."""
+
+    batch_size: int = 16
+    kl_weight: float = 1e-4             # of the divergence per latent number
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyClipConfig(TinyConfig):
+    """`ric tiny clip`: a CLIP of whole pictures and captions."""
+
+    batch_size: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyCaptionerConfig(TinyConfig):
+    """`ric tiny captioner`: a BLIP that writes scene paragraphs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyClassifierConfig(TinyConfig):
+    """`ric tiny classifier`: a ResNet that reads scenes and the things in them."""
+
+    batch_size: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyPriorConfig(TinyConfig):
+    """`ric tiny prior`: a UNet and its text encoder, before `ric train-unet`."""
+
+    vae: str | None = None              # a tiny-vae run; None: the base's own
+    conditioning_dropout: float = 0.05  # choice 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyScoreConfig(CommandConfig):
+    """`ric tiny score`: what each member is worth on scenes it has not seen."""
+
+    preset: Preset = "tiny"
+    split: SplitName = "test"
+    image_size: int = 64
+
+
 # fmt: on
 
 # --- presets -------------------------------------------------------------------------------------
@@ -195,6 +261,8 @@ TINY: dict[type[CommandConfig], dict[str, Any]] = {
     },
     EditConfig: {"unet": "tiny", "steps": 10, "image_size": 64},
     EvalConfig: {"clip": "tiny", "dino": "tiny"},
+    TinyVaeConfig: {}, TinyClipConfig: {}, TinyCaptionerConfig: {}, TinyClassifierConfig: {},
+    TinyPriorConfig: {}, TinyScoreConfig: {},
 }  # fmt: skip
 
 ConfigT = TypeVar("ConfigT", bound=CommandConfig)

@@ -19,6 +19,11 @@ from ric.config import (
     EvalConfig,
     FitBlipConfig,
     FitClipConfig,
+    TinyCaptionerConfig,
+    TinyClassifierConfig,
+    TinyClipConfig,
+    TinyPriorConfig,
+    TinyVaeConfig,
     TrainUnetConfig,
     as_dict,
 )
@@ -50,14 +55,22 @@ class Network(NamedTuple):
 # The setting that names each network; those of ric eval are in `_networks`.
 NETWORKS: dict[type[CommandConfig], dict[str, Network]] = {
     DescribeConfig: {"model": Network("", "", "captioner")},
-    FitClipConfig: {"clip": Network("", "", "region_clip")},
-    FitBlipConfig: {"blip": Network("", "", "scene_blip")},
+    FitClipConfig: {"clip": Network("", "region_encoder", "region_encoder")},
+    FitBlipConfig: {"blip": Network("", "scene_encoder", "scene_encoder")},
     TrainUnetConfig: {
         "base": Network("", "pipeline", "pipeline"),
-        "region_clip": Network("", "region_encoder", "region_clip"),
-        "scene_blip": Network("", "scene_encoder", "scene_blip"),
+        "region_clip": Network("", "region_encoder", "region_encoder"),
+        "scene_blip": Network("", "scene_encoder", "scene_encoder"),
     },
     EditConfig: {"unet": Network("", "pipeline", "pipeline")},
+    TinyVaeConfig: {"base": Network("", "vae", "pipeline/vae")},
+    TinyClipConfig: {"base": Network("", "clip", "clip")},
+    TinyCaptionerConfig: {"base": Network("", "captioner", "captioner")},
+    TinyClassifierConfig: {"base": Network("", "scene_classifier", "scene_classifier")},
+    TinyPriorConfig: {
+        "base": Network("", "pipeline", "pipeline"),
+        "vae": Network("", "vae", "pipeline/vae"),
+    },
 }
 SHARES = {"train": 0.85, "val": 0.05, "test": 0.10}  # choice 5
 
@@ -164,8 +177,8 @@ def plan(config: CommandConfig, runs_dir: Path) -> dict[str, Any]:
 def _networks(config: CommandConfig) -> Iterator[Network]:
     """List the networks that a command loads with these settings."""
     if isinstance(config, EvalConfig):
-        yield Network(config.clip, member="region_clip")
-        yield Network(config.dino, member="dino")
+        yield Network(config.clip, member="clip")
+        yield Network(config.dino, member="scene_classifier")
         if config.preset == "tiny":
             yield Network("tiny", member="scene_classifier")
         else:
@@ -243,7 +256,7 @@ def _count(config: CommandConfig) -> tuple[int | None, int | str]:
 def _model_in_words(network: Network, runs_dir: Path, config: CommandConfig) -> str:
     name = network.name
     if name == "tiny":
-        return "the untrained family, built on first use"
+        return "of the embedded family"
     try:
         if network.artifact and find_artifact(name, network.artifact, runs_dir):
             return f"{network.artifact} of a run"

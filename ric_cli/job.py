@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ric.progress import Progress
     from ric.run_dir import RunDir
 
-UNTRAINED = "The tiny family is untrained: its pictures and scores mean nothing."
+DRAWN_ONLY = "The embedded family (tiny) has only seen drawn scenes of 64 pixels."
 SOME_FAILED = 3  # exit code: done, but some samples failed and are listed
 # Several processes may work on one run of these: each takes the samples it claims.
 SHARED = ("describe", "edit")
@@ -154,7 +154,7 @@ class Job(Generic[ConfigT]):
                 say(f"  {row['id']}, {row['stage']}: {row['reason']}")
             say(f"{len(failures)} failed; all are listed in {run.path / 'failures.jsonl'}")
         if any(weight["id"] == "tiny" for weight in run.record.get("weights", {}).values()):
-            say(UNTRAINED)
+            say(DRAWN_ONLY)
         if not self.json and run.record["status"] == "done":
             line = next_step(self.config, run, runs_dir=self.typed_runs_dir)
             if line:

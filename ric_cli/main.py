@@ -23,6 +23,7 @@ from ric_cli.fit_blip import fit_blip
 from ric_cli.fit_clip import fit_clip
 from ric_cli.runs import app as runs
 from ric_cli.scenes import scenes
+from ric_cli.tiny import app as tiny
 from ric_cli.train_unet import train_unet
 from ric_cli.weights import app as weights
 
@@ -53,6 +54,7 @@ app.command("scenes", rich_help_panel=AROUND)(scenes)
 app.command("doctor", rich_help_panel=AROUND)(doctor)
 app.add_typer(weights, name="weights", rich_help_panel=AROUND)
 app.add_typer(runs, name="runs", rich_help_panel=AROUND)
+app.add_typer(tiny, name="tiny", rich_help_panel=AROUND)
 
 
 def main() -> NoReturn:

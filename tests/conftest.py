@@ -86,9 +86,11 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["RIC_CACHE_DIR"] = str(tmp_path_factory.mktemp("ric-cache"))
 
 
-@pytest.fixture(scope="session")
-def tiny_family(own_cache: None) -> Path:
-    """The family that `--preset tiny` uses, built once a session."""
-    from ric.tiny_family import tiny_family
+@pytest.fixture(scope="session", autouse=True)
+def tiny_family(own_cache: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `--preset tiny` uses here and in child processes: untrained models, built once."""
+    from untrained_family import build_tiny_family
 
-    return tiny_family()
+    folder = build_tiny_family(tmp_path_factory.mktemp("tiny-family"))
+    os.environ["RIC_TINY_FAMILY"] = str(folder)
+    return folder

@@ -52,13 +52,13 @@ def test_no_end_token_is_2_the_id_at_which_clip_pools_elsewhere(tiny_family):
         tokenizer = CLIPTokenizer.from_pretrained(tiny_family / place)
         assert tokenizer.eos_token_id != 2
         assert tokenizer.eos_token_id == max(tokenizer.get_vocab().values())
-    config = json.loads((tiny_family / "region_clip" / "config.json").read_text())
+    config = json.loads((tiny_family / "clip" / "config.json").read_text())
     assert config["text_config"]["eos_token_id"] == tokenizer.eos_token_id
 
 
 def test_its_clip_tells_texts_and_pictures_apart(tiny_family):
-    model = CLIPModel.from_pretrained(tiny_family / "region_clip")
-    tokenizer = CLIPTokenizer.from_pretrained(tiny_family / "region_clip")
+    model = CLIPModel.from_pretrained(tiny_family / "clip")
+    tokenizer = CLIPTokenizer.from_pretrained(tiny_family / "clip")
     tokens = tokenizer(["a red ball", "a blue house"], return_tensors="pt", padding=True)
     generator = torch.Generator().manual_seed(0)
     pictures = torch.randn(2, 3, 64, 64, generator=generator)

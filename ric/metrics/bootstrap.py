@@ -13,7 +13,11 @@ RESAMPLES = 1000
 
 
 def bootstrap_interval(
-    values: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES
+    values: Sequence[float],
+    *,
+    weights: Sequence[float] | None = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> tuple[float, float]:
     """Return the 95 % percentile interval of the mean of `values` (Efron 1979).
 
@@ -22,10 +26,12 @@ def bootstrap_interval(
 
     Args:
         values: One number a sample, at least one.
+        weights: What each counts in the mean, above 0; None: all the same.
         seed: The same values and seed give the same interval.
         resamples: How many times the mean is drawn.
     """
     drawn = np.asarray(values, np.float64)
+    counts = None if weights is None else np.asarray(weights, np.float64)
     generator = np.random.default_rng(seed)
     means: list[float] = []
     # about a million draws at a time: all at once would take a gigabyte at 100,000 samples
@@ -33,6 +39,7 @@ def bootstrap_interval(
     for start in range(0, resamples, at_once):
         count = min(at_once, resamples - start)
         picks = generator.integers(len(drawn), size=(count, len(drawn)))
-        means.extend(drawn[picks].mean(axis=1))
+        weighted = None if counts is None else counts[picks]
+        means.extend(np.average(drawn[picks], axis=1, weights=weighted))
     low, high = np.quantile(means, (0.025, 0.975))
     return float(low), float(high)

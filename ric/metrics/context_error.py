@@ -16,7 +16,12 @@ from ric.metrics.pairs import fit_to
 from ric.metrics.pixel import psnr_outside
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from numpy.typing import NDArray
+
+    from ric.metrics.edit_success import EditChecker
+    from ric.metrics.pairs import Pair
 
 # an edit leaves its context as wrong as this share of doing nothing: the context was not edited
 STICKER_ABOVE = 0.5
@@ -80,6 +85,53 @@ def relative_error(
     if doing_nothing == 0:
         return None
     return float(np.square(made - right).sum() / doing_nothing)
+
+
+def l1_inside(a: Image.Image, b: Image.Image, where: NDArray[np.bool_]) -> float:
+    """Return the mean absolute difference in [0, 1] inside `where`, over pixels and channels."""
+    ours, theirs = (np.asarray(image.convert("RGB"), np.float64)[where] for image in (a, b))
+    return float(np.abs(ours - theirs).mean() / 255)
+
+
+def scene_columns(pair: Pair, checker: EditChecker) -> dict[str, Any]:
+    """Score one edit of a drawn scene: a sample's columns of `scores.OF_SCENES`.
+
+    `region_weight` and `context_weight` are how much had to change there, by which a mean counts
+    the relative errors; `sticker_rate` is asked of edits that are right and must be followed.
+
+    Args:
+        pair: With target, mask, context mask and edit.
+        checker: Tells whether the edit was carried out.
+    """
+    if pair.target is None or pair.mask is None or pair.context_mask is None or pair.edit is None:
+        raise ValueError(f"{pair.id} is no whole sample of drawn scenes")
+    mask, context = (np.asarray(image) >= 128 for image in (pair.mask, pair.context_mask))
+    edited = fit_to(pair.edited, pair.target.size)
+    scores = context_scores(edited, pair.source, pair.target, mask, context)
+    right = checker.succeeded(pair.edit, edited, pair.source, pair.target)
+    inside = mask | context
+    error = l1_inside(edited, pair.target, inside)
+    return {
+        "edit_success": float(right),
+        "l1_inside": error,
+        "l1_gain": l1_inside(pair.source, pair.target, inside) - error,
+        "region_error": scores.region_error,
+        "region_weight": squared_error(pair.source, pair.target, mask),
+        "context_error": scores.context_error,
+        "context_weight": squared_error(pair.source, pair.target, context),
+        "sticker_rate": None if not right else _as_number(is_sticker(scores, edit_is_right=True)),
+        "psnr_preserved": scores.preserved,
+    }
+
+
+def _as_number(answer: bool | None) -> float | None:
+    return None if answer is None else float(answer)
+
+
+def squared_error(a: Image.Image, b: Image.Image, where: NDArray[np.bool_]) -> float:
+    """Return the sum of squared differences in [0, 1] inside `where`."""
+    ours, theirs = (np.asarray(image.convert("RGB"), np.float64)[where] for image in (a, b))
+    return float(np.square((ours - theirs) / 255).sum())
 
 
 def is_sticker(scores: ContextScores, *, edit_is_right: bool) -> bool | None:

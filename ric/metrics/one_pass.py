@@ -12,11 +12,13 @@ from torch import Tensor
 
 from ric.config import Reference
 from ric.errors import RicError, SampleError
+from ric.metrics.context_error import scene_columns
+from ric.metrics.edit_success import EditChecker
 from ric.metrics.encode_once import Encodings, SetRow, encode_sets
 from ric.metrics.networks import ImageEncoder, Judges, Unavailable
 from ric.metrics.pairs import Pair, fit_to
 from ric.metrics.pixel import l1, l2, psnr_outside
-from ric.metrics.scores import Role, Scores
+from ric.metrics.scores import OF_SCENES, Role, Scores
 from ric.metrics.summary import summarise
 
 
@@ -43,6 +45,8 @@ class MetricSuite:
         role: Whether this is an editor, the unedited source or the ground truth.
         seed: Of the bootstrap intervals.
         text: Which text CLIP-T is asked to compare with; a pair may bring another kind instead.
+        checker: Of drawn scenes: tells whether an edit was carried out. None leaves the scores of
+            scenes out.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class MetricSuite:
         role: Role = "editor",
         seed: int = 0,
         text: str = "text",
+        checker: EditChecker | None = None,
     ) -> None:
         """Start empty; see the class."""
         self.judges = judges
@@ -63,6 +68,7 @@ class MetricSuite:
         self.role = role
         self.seed = seed
         self.text = text
+        self.checker = checker
         self._rows: dict[str, dict[str, Any]] = {}
         self._set_rows: dict[str, SetRow] = {}
         self._cut_texts = 0
@@ -88,6 +94,8 @@ class MetricSuite:
         rows = [self._open_row(pair) for pair in pairs]
         for row, raw, pair in zip(rows, pairs, fitted, strict=True):
             self._add_pixels(row, raw, pair)
+            if self.checker is not None and raw.edit is not None and raw.target is not None:
+                row |= scene_columns(raw, self.checker)
         self._add_clip(rows, fitted, encodings)
         self._add_dino(rows, fitted, encodings)
         self._add_lpips(rows, fitted)
@@ -109,6 +117,7 @@ class MetricSuite:
             text_kinds=self._text_kinds,
             cut_texts=self._cut_texts,
             seed=self.seed,
+            of_scenes=self.checker is not None,
         )
         return Scored(Scores(self.label, tuple(scores), self.role, samples=len(rows)), rows)
 
@@ -129,6 +138,7 @@ class MetricSuite:
         """Open a sample's row: every column is there, and stays None where nothing fills it."""
         columns = ["clip_i", f"clip_i_{self.other}", "dino", f"dino_{self.other}", "clip_t"]
         columns += ["lpips", "l1", "l2", "psnr_outside"]
+        columns += OF_SCENES if self.checker is not None else ()
         return {"id": pair.id, **dict.fromkeys(columns)}
 
     def _add_pixels(self, row: dict[str, Any], raw: Pair, pair: Pair) -> None:

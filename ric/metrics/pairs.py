@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from PIL import Image
+
+if TYPE_CHECKING:
+    from ric.scenes.edit import Edit
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,8 @@ class Pair:
         text: What CLIP-T compares the output with, or None.
         text_kind: Which of the sample's texts that is, such as `region_text`.
         mask: Mode L, white (128 and above) where the edit belongs, or None.
+        context_mask: As `mask`, where else a drawn scene must change; None for all other data.
+        edit: What was asked of a drawn scene; None for all other data.
     """
 
     id: str
@@ -28,6 +34,8 @@ class Pair:
     text: str | None = None
     mask: Image.Image | None = None
     text_kind: str = "text"
+    context_mask: Image.Image | None = None
+    edit: Edit | None = None
 
 
 def as_rgb(image: Image.Image) -> Image.Image:

@@ -1,4 +1,4 @@
-"""A scene classifier in the place of Inception and LPIPS, for `--preset tiny`.
+"""A scene classifier in the place of Inception, LPIPS and DINO, for `--preset tiny`.
 
 It has only seen drawn scenes, and its numbers compare with nothing published: every score made
 with it carries its name.
@@ -26,7 +26,7 @@ INPUT_SIZE = 64  # pixels; the tiny family's
 
 
 class SceneNet:
-    """A small ResNet: pooled features for FID, logits for IS, and a distance as LPIPS builds one.
+    """A small ResNet: features for FID and DINO, logits for IS, and a distance as LPIPS builds one.
 
     Args:
         path: A folder with a transformers `ResNetForImageClassification` (safetensors) that reads
@@ -46,13 +46,23 @@ class SceneNet:
             ResNetForImageClassification, path, device
         )
         self.device = torch.device(device)
+        # IS asks for one set of exclusive labels: of whole pictures, the place
+        places = [index for index, label in enumerate(self.labels) if label.startswith("place: ")]
+        self._of_sets = places or list(range(len(self.labels)))
 
     @exact_inference()
     def set_features(self, images: Sequence[Image.Image]) -> SetFeatures:
         """Return features (N, W) and logits (N, C) of N pictures of any sizes."""
         pixels_BCHW = self._pixels(images)
         features = self.model.resnet(pixels_BCHW).pooler_output.flatten(1)
-        return SetFeatures(features.cpu(), self.model.classifier(features).cpu())
+        logits = self.model.classifier(features)[:, self._of_sets]
+        return SetFeatures(features.cpu(), logits.cpu())
+
+    @exact_inference()
+    def image_embeddings(self, images: Sequence[Image.Image]) -> Tensor:
+        """Return (N, W) pooled features of length 1, in DINO's place, on the CPU."""
+        features = self.model.resnet(self._pixels(images)).pooler_output.flatten(1)
+        return normalize(features, dim=-1).cpu()
 
     @exact_inference()
     def distances(self, edited: Sequence[Image.Image], reference: Sequence[Image.Image]) -> Tensor:
@@ -67,6 +77,17 @@ class SceneNet:
             for mine, other in zip(ours, theirs, strict=True)
         ]
         return torch.stack(per_stage).sum(dim=0).cpu()
+
+    @property
+    def labels(self) -> list[str]:
+        """What each output stands for, such as `kind: ball`."""
+        names = self.model.config.id2label
+        return [names[number] for number in range(len(names))]
+
+    @exact_inference()
+    def logits(self, images: Sequence[Image.Image]) -> Tensor:
+        """Return all outputs (N, L) for N pictures of any sizes, on the CPU."""
+        return self.model(self._pixels(images)).logits.cpu()
 
     def _stages(self, images: Sequence[Image.Image]) -> list[Tensor]:
         outputs = self.model.resnet(self._pixels(images), output_hidden_states=True)

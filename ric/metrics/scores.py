@@ -31,7 +31,19 @@ METRICS = {
     "l1": Metric("L1", False, 4),
     "l2": Metric("L2", False, 4),
     "psnr_outside": Metric("PSNR outside the mask, dB", True, 2),
+    # of drawn scenes alone: context_error.py and edit_success.py
+    "edit_success": Metric("Edit success", True, 3),
+    "l1_inside": Metric("L1 inside both masks", False, 4),
+    "l1_gain": Metric("L1 gained on doing nothing", True, 4),
+    "region_error": Metric("Region error", False, 3),
+    "context_error": Metric("Context error", False, 3),
+    "sticker_rate": Metric("Sticker rate", False, 3),
+    "psnr_preserved": Metric("PSNR outside both masks, dB", True, 2),
 }
+OF_SCENES = (
+    "edit_success", "l1_inside", "l1_gain", "region_error", "context_error", "sticker_rate",
+    "psnr_preserved",
+)  # fmt: skip
 THE_SIX = ("clip_i", "dino", "clip_t", "lpips", "fid", "is")
 
 

@@ -10,11 +10,12 @@ import torch
 
 from ric.errors import RicError
 from ric.metrics.bootstrap import bootstrap_interval
+from ric.metrics.context_error import STICKER_ABOVE
 from ric.metrics.encode_once import SetRow
 from ric.metrics.fid import fid_from_features
 from ric.metrics.inception_score import SPLITS, inception_score
 from ric.metrics.networks import Judges, Network, SetEncoder, Unavailable
-from ric.metrics.scores import Score
+from ric.metrics.scores import OF_SCENES, Score
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +35,17 @@ PIXEL_DEFINITION = {
     "psnr_outside": "peak signal-to-noise ratio where the mask is black, at most 100 dB",
 }
 
+SCENE_DEFINITION = {
+    "edit_success": "share of edits in which the scene classifier reads what was asked for",
+    "l1_inside": "mean absolute difference to the exact target inside mask and context mask",
+    "l1_gain": "the source's L1 to the exact target inside both masks, less the edit's",
+    "region_error": "squared error inside the mask, relative to doing nothing",
+    "context_error": "squared error inside the context mask, relative to doing nothing",
+    "sticker_rate": "share of right edits whose surroundings did not follow: context error over"
+    f" {STICKER_ABOVE}",
+    "psnr_preserved": "peak signal-to-noise ratio against the source outside both masks",
+}
+
 
 def summarise(
     rows: Sequence[dict[str, Any]],
@@ -45,6 +57,7 @@ def summarise(
     text_kinds: Mapping[str, int] | None = None,
     cut_texts: int = 0,
     seed: int = 0,
+    of_scenes: bool = False,
 ) -> list[Score]:
     """Return every score of one editor: the six of the paper's tables first.
 
@@ -57,6 +70,7 @@ def summarise(
         text_kinds: How many samples' texts are of which kind; None: all are what was asked for.
         cut_texts: How many texts were too long for CLIP.
         seed: Of the bootstrap intervals.
+        of_scenes: Whether these are drawn scenes, whose right answer is known.
     """
     other = "source" if reference == "target" else "target"
 
@@ -88,7 +102,25 @@ def summarise(
         mean("l1", None, reference),
         mean("l2", None, reference),
         mean("psnr_outside", None, "mask"),
+        *(scene_score(rows, key, seed=seed) for key in (OF_SCENES if of_scenes else ())),
     ]
+
+
+def scene_score(rows: Sequence[dict[str, Any]], key: str, *, seed: int = 0) -> Score:
+    """Return the mean of one of `OF_SCENES`; relative errors count by how much had to change."""
+    held = [row for row in rows if row.get(key) is not None]
+    if not held:
+        return Score(key=key, unavailable="no sample asks for it")
+    values = [row[key] for row in held]
+    weight = {"region_error": "region_weight", "context_error": "context_weight"}.get(key)
+    weights = [row[weight] for row in held] if weight else None
+    return Score(
+        key=key,
+        value=float(np.average(values, weights=weights)),
+        n=len(held),
+        interval=bootstrap_interval(values, weights=weights, seed=seed),
+        definition=SCENE_DEFINITION[key],
+    )
 
 
 def mean_score(

@@ -26,6 +26,7 @@ from ric.errors import RicError, SampleError
 from ric.interrupt import stop_between_steps
 from ric.metrics.clip_similarity import ClipSimilarity
 from ric.metrics.dino_similarity import DinoSimilarity
+from ric.metrics.edit_success import EditChecker
 from ric.metrics.encode_once import Encodings
 from ric.metrics.inception import InceptionFeatures
 from ric.metrics.lpips_distance import LpipsDistance
@@ -41,6 +42,7 @@ from ric.recipes.examples import read_samples
 from ric.recipes.outputs import Outputs, find_outputs
 from ric.recipes.overlap import groups_of, refuse_overlap, trained_groups
 from ric.rows import write_atomically
+from ric.scenes.dataset import edit_of_sample, is_scenes
 from ric.weights import resolve_weights
 
 if TYPE_CHECKING:
@@ -79,6 +81,12 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
     new_suite = partial(
         MetricSuite, judges, reference=config.reference, seed=config.seed, text=config.text
     )
+    checker = None
+    if is_scenes(config.data):
+        checker = EditChecker(
+            SceneNet(locate_model("tiny", run, tiny="scene_classifier"), pick_device(config.device))
+        )
+        new_suite = partial(new_suite, checker=checker)
     suites = {item.label: new_suite(label=item.label) for item in edited}
     anchors = [
         new_suite(label=IDENTITY, role="identity"),
@@ -198,12 +206,16 @@ def load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judges
         except RicError as error:
             return Unavailable(" ".join(part for part in (error.message, error.hint) if part))
 
-    clip = either(
-        lambda: ClipSimilarity(locate(config.clip, "region_clip"), device, encoder=config.clip)
-    )
-    dino = either(lambda: DinoSimilarity(locate(config.dino, "dino"), device, encoder=config.dino))
-    if config.preset == "tiny":
+    clip = either(lambda: ClipSimilarity(locate(config.clip, "clip"), device, encoder=config.clip))
+    net: SceneNet | None = None
+    if "tiny" in (config.preset, config.dino):
         net = SceneNet(locate("tiny", "scene_classifier"), device)
+    dino = (
+        net
+        if net and config.dino == "tiny"
+        else either(lambda: DinoSimilarity(locate(config.dino), device, encoder=config.dino))
+    )
+    if net and config.preset == "tiny":
         return Judges(clip=clip, dino=dino, lpips=net, fid=net, inception_score=net)
     inception = either(
         lambda: InceptionFeatures(locate("inception-2015-12-05"), device, kind=config.fid)
@@ -274,6 +286,12 @@ def _pairs(
     if not text and config.text == "region_text":
         text, kind = sample.instruction, "instruction"
     pair = Pair(sample.id, source, source, target, text, mask, kind)
+    if is_scenes(config.data):
+        context = sample.load_context_mask()
+        if context is not None:
+            edit = edit_of_sample(sample.id)
+            context_mask = Image.fromarray(context).convert("L")
+            pair = replace(pair, context_mask=context_mask, edit=edit)
     return pair, outputs
 
 

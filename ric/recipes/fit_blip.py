@@ -8,7 +8,7 @@ import torch
 
 from ric.data.batches import to_unit
 from ric.device import pick_device
-from ric.method.scene_encoder import SceneEncoder
+from ric.method.scene_encoder import NAME, SceneEncoder
 from ric.models import locate_model
 from ric.progress import Progress, Silent
 from ric.recipes.artifacts import write_judge
@@ -43,11 +43,14 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
     progress = progress or Silent()
     device = pick_device(config.device)
     blip = locate_model(
-        config.blip, run, tiny="scene_blip", weights_dir=config.weights, needs="fit-blip"
+        config.blip,
+        run,
+        tiny="scene_encoder",
+        artifact="scene_encoder",
+        weights_dir=config.weights,
+        needs="fit-blip",
     )
-    judge = SceneEncoder.from_blip(
-        blip, max_text_tokens=config.max_text_tokens, temperature=config.temperature
-    ).to(device)
+    judge = start_judge(blip, config).to(device)
     judge.eval()  # BLIP's dropout is 0; repeating a command repeats its result
 
     descriptions = read_descriptions(config.descriptions, config, run)
@@ -76,6 +79,15 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
         device=device,
     )
     return write_judge(judge, run, "scene_encoder", base=config.blip)
+
+
+def start_judge(path: Path, config: FitBlipConfig) -> SceneEncoder:
+    """Start from a pretrained BLIP, or go on with a fitted judge and its own tau."""
+    if (path / f"{NAME}.json").is_file():
+        return SceneEncoder.from_pretrained(path)
+    return SceneEncoder.from_blip(
+        path, max_text_tokens=config.max_text_tokens, temperature=config.temperature
+    )
 
 
 def _examples(

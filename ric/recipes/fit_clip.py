@@ -12,7 +12,7 @@ import torch
 
 from ric.data.batches import to_unit
 from ric.device import pick_device
-from ric.method.region_encoder import RegionEncoder
+from ric.method.region_encoder import NAME, RegionEncoder
 from ric.models import locate_model
 from ric.progress import Progress, Silent
 from ric.recipes.artifacts import write_judge
@@ -41,15 +41,14 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
     progress = progress or Silent()
     device = pick_device(config.device)
     clip = locate_model(
-        config.clip, run, tiny="region_clip", weights_dir=config.weights, needs="fit-clip"
+        config.clip,
+        run,
+        tiny="region_encoder",
+        artifact="region_encoder",
+        weights_dir=config.weights,
+        needs="fit-clip",
     )
-    judge = RegionEncoder.from_clip(
-        clip,
-        gated=config.gated_fusion,
-        num_heads=config.num_heads,
-        temperature=config.temperature,
-        seed=config.seed,
-    ).to(device)
+    judge = start_judge(clip, config).to(device)
     judge.eval()  # CLIP has no dropout; nothing here depends on the mode but libraries' defaults
 
     examples = enough(_examples(config, run, progress, config.split), run)
@@ -79,6 +78,21 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
         device=device,
     )
     return write_judge(judge, run, "region_encoder", base=config.clip)
+
+
+def start_judge(path: Path, config: FitClipConfig) -> RegionEncoder:
+    """Put a fresh fusion on a CLIP, or go on with a fitted judge and its own fusion and tau."""
+    if (path / f"{NAME}.json").is_file():
+        judge = RegionEncoder.from_pretrained(path)
+        judge.gated = config.gated_fusion
+        return judge
+    return RegionEncoder.from_clip(
+        path,
+        gated=config.gated_fusion,
+        num_heads=config.num_heads,
+        temperature=config.temperature,
+        seed=config.seed,
+    )
 
 
 def _examples(

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from ric.recipes.examples import Example
     from ric.run_dir import RunDir
 
-TRAINS = ("fit-clip", "fit-blip", "train-unet")
+TRAINS = (
+    "fit-clip", "fit-blip", "train-unet",
+    "tiny-vae", "tiny-clip", "tiny-captioner", "tiny-classifier", "tiny-prior",
+)  # fmt: skip
 
 
 def list_trained_on(examples: Iterable[Example], run: RunDir) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ric.data.folder import picture_path, write_folder
 from ric.errors import RicError
 from ric.progress import Silent
-from ric.scenes.dataset import SceneStream, as_png
+from ric.scenes.dataset import MARK, SceneStream, as_png
 from ric.scenes.edits import TYPES, edit_of
 from ric.scenes.held_out import sample_id
 from ric.scenes.render import render_pair
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ric.data.columns import Row
     from ric.progress import Progress, Stage
 
-MARK = "scenes.txt"  # which stream a folder holds; there from the first picture on
 _AT_ONCE = 16  # samples a worker takes at a time
 
 

@@ -104,7 +104,7 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
 def load_judges(
     config: TrainUnetConfig, run: RunDir, device: torch.device
 ) -> tuple[RegionEncoder | None, SceneEncoder | None]:
-    """Load the judges whose losses are on; `tiny` means the tiny family's, not fitted.
+    """Load the judges whose losses are on.
 
     Raises:
         RicError: a loss is on and its judge is not named, or is no judge.
@@ -112,19 +112,15 @@ def load_judges(
     region = scene = None
     if name := region_judge_of(config):
         path = locate_model(
-            name, run, tiny="region_clip", artifact="region_encoder", weights_dir=config.weights
+            name, run, tiny="region_encoder", artifact="region_encoder", weights_dir=config.weights
         )
-        fitted = name != "tiny"
-        region = RegionEncoder.from_pretrained(path) if fitted else RegionEncoder.from_clip(path)
-        region.to(device)
+        region = RegionEncoder.from_pretrained(path).to(device)
         region.gated = region.gated and config.gated_fusion
     if name := scene_judge_of(config):
         path = locate_model(
-            name, run, tiny="scene_blip", artifact="scene_encoder", weights_dir=config.weights
+            name, run, tiny="scene_encoder", artifact="scene_encoder", weights_dir=config.weights
         )
-        fitted = name != "tiny"
-        scene = SceneEncoder.from_pretrained(path) if fitted else SceneEncoder.from_blip(path)
-        scene.to(device)
+        scene = SceneEncoder.from_pretrained(path).to(device)
     return region, scene
 
 

@@ -12,6 +12,7 @@ import io
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 SMALLEST, LARGEST, USUAL_SIZE = 64, 512, 64
 MOST = 10_000_000  # samples; an index has to fit its id
+MARK = "scenes.txt"  # in a folder: which stream it holds; there from the first picture on
 RECIPE = 1  # raised whenever the same seed and index would give another picture or text
 
 HOW = "Write scenes:COUNT, scenes:COUNT@SIZE or scenes:COUNT@SIZE#SEED, such as scenes:300@64#7."
@@ -116,6 +118,11 @@ def parse_scenes(text: str) -> SceneStream:
         raise RicError(f"{text!r} does not say which scenes.", HOW)
     count, size, seed = found.groups()
     return SceneStream(count=int(count), size=int(size or USUAL_SIZE), seed=int(seed or 0))
+
+
+def is_scenes(data: str) -> bool:
+    """Tell whether DATA is drawn scenes: a stream, or a folder that `ric scenes` wrote."""
+    return data.startswith("scenes:") or (Path(data) / MARK).is_file()
 
 
 def edit_of_sample(name: str, *, photos: bool = False) -> Edit:

@@ -14,12 +14,12 @@ from ric.method.scene_encoder import SceneEncoder
 
 @pytest.fixture
 def region_encoder(tiny_family: Path) -> RegionEncoder:
-    return RegionEncoder.from_clip(tiny_family / "region_clip")
+    return RegionEncoder.from_clip(tiny_family / "clip")
 
 
 @pytest.fixture
 def scene_encoder(tiny_family: Path) -> SceneEncoder:
-    return SceneEncoder.from_blip(tiny_family / "scene_blip")
+    return SceneEncoder.from_blip(tiny_family / "scene_encoder" / "blip")
 
 
 @pytest.fixture

@@ -27,12 +27,12 @@ def images(draw: torch.Generator) -> torch.Tensor:
 
 @pytest.fixture
 def clip(tiny_family: Path) -> CLIPModel:
-    return CLIPModel.from_pretrained(tiny_family / "region_clip", dtype=torch.float32).eval()
+    return CLIPModel.from_pretrained(tiny_family / "clip", dtype=torch.float32).eval()
 
 
 @pytest.fixture
 def clip_copy(tiny_family: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(tiny_family / "region_clip", tmp_path / "clip"))
+    return Path(shutil.copytree(tiny_family / "clip", tmp_path / "clip"))
 
 
 def pixels_of(region: torch.Tensor, size: int = 64) -> torch.Tensor:
@@ -81,7 +81,7 @@ def test_without_gated_fusion_the_crop_has_clips_own_embedding(region_encoder, c
 @torch.no_grad()
 def test_texts_have_clips_own_embedding(region_encoder, clip, tiny_family):
     texts = ["a red ball", "a small green cube beside the table"]
-    tokenizer = AutoTokenizer.from_pretrained(tiny_family / "region_clip")
+    tokenizer = AutoTokenizer.from_pretrained(tiny_family / "clip")
     inputs = tokenizer(texts, padding=True, return_tensors="pt")
     expected = clip.get_text_features(**inputs).pooler_output
     torch.testing.assert_close(region_encoder.encode_text(texts), expected)
@@ -139,7 +139,7 @@ def test_boxes_must_match_the_images(region_encoder, images):
 def test_the_fusion_is_seeded_and_leaves_the_global_random_state_alone(tiny_family):
     before = torch.random.get_rng_state()
     one, same, other = (
-        RegionEncoder.from_clip(tiny_family / "region_clip", seed=seed).fusion.gate.weight
+        RegionEncoder.from_clip(tiny_family / "clip", seed=seed).fusion.gate.weight
         for seed in (1, 1, 2)
     )
     assert torch.equal(one, same)
@@ -148,7 +148,7 @@ def test_the_fusion_is_seeded_and_leaves_the_global_random_state_alone(tiny_fami
 
 
 def test_the_temperature_starts_where_told_and_stays_above_a_hundredth(tiny_family):
-    encoder = RegionEncoder.from_clip(tiny_family / "region_clip", temperature=0.07)
+    encoder = RegionEncoder.from_clip(tiny_family / "clip", temperature=0.07)
     assert encoder.temperature.item() == pytest.approx(0.07)
     assert encoder.logit_scale.item() == pytest.approx(math.log(1 / 0.07))
     with torch.no_grad():
@@ -161,7 +161,7 @@ def test_the_temperature_starts_where_told_and_stays_above_a_hundredth(tiny_fami
 
 def test_a_temperature_of_zero_is_refused(tiny_family):
     with pytest.raises(RicError, match=r"temperature is 0\.0, which is not above 0"):
-        RegionEncoder.from_clip(tiny_family / "region_clip", temperature=0.0)
+        RegionEncoder.from_clip(tiny_family / "clip", temperature=0.0)
 
 
 def test_phase_1_trains_the_fusion_and_the_temperature_alone(region_encoder):
@@ -291,7 +291,7 @@ def test_a_missing_folder_is_named(tmp_path):
 
 def test_another_model_is_refused(tiny_family):
     with pytest.raises(RicError, match="holds a model of type 'blip', not 'clip'"):
-        RegionEncoder.from_clip(tiny_family / "scene_blip")
+        RegionEncoder.from_clip(tiny_family / "scene_encoder" / "blip")
 
 
 def test_pickled_weights_are_refused_with_the_command_that_converts_them(clip_copy):
@@ -328,7 +328,7 @@ def test_a_folder_without_a_tokenizer_is_named(clip_copy):
 
 def test_a_tokenizer_whose_end_token_clip_does_not_pool_is_refused(clip_copy, tiny_family):
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(tiny_family / "scene_blip" / name, clip_copy / name)
+        shutil.copy(tiny_family / "scene_encoder" / "blip" / name, clip_copy / name)
     with pytest.raises(RicError, match="the text tower pools token"):
         RegionEncoder.from_clip(clip_copy)
 

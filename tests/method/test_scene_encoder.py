@@ -26,12 +26,12 @@ def images(draw: torch.Generator) -> torch.Tensor:
 
 @pytest.fixture
 def blip_copy(tiny_family: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(tiny_family / "scene_blip", tmp_path / "blip"))
+    return Path(shutil.copytree(tiny_family / "scene_encoder" / "blip", tmp_path / "blip"))
 
 
 @torch.no_grad()
 def test_embeddings_are_those_of_blips_contrastive_head(scene_encoder, images, tiny_family):
-    folder = tiny_family / "scene_blip"
+    folder = tiny_family / "scene_encoder" / "blip"
     blip = BlipForImageTextRetrieval.from_pretrained(folder).eval()
     resized = functional.interpolate(images, (64, 64), mode="bicubic", antialias=True)
     mean, std = (torch.tensor(v).reshape(3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
@@ -54,7 +54,7 @@ def test_embeddings_are_those_of_blips_contrastive_head(scene_encoder, images, t
 
 @torch.no_grad()
 def test_a_long_paragraph_keeps_its_end_token_and_is_counted(tiny_family):
-    encoder = SceneEncoder.from_blip(tiny_family / "scene_blip", max_text_tokens=40)
+    encoder = SceneEncoder.from_blip(tiny_family / "scene_encoder" / "blip", max_text_tokens=40)
     first, second = "red ball " * 60, "blue cube " * 60
     ids = encoder.tokenize([first, second, "a dog"])["input_ids"]
     assert ids.shape == (3, 40)
@@ -74,13 +74,13 @@ def test_five_hundred_words_are_read_to_the_end(scene_encoder):
 
 
 def test_more_tokens_than_positions_are_never_read(tiny_family):
-    encoder = SceneEncoder.from_blip(tiny_family / "scene_blip", max_text_tokens=9999)
+    encoder = SceneEncoder.from_blip(tiny_family / "scene_encoder" / "blip", max_text_tokens=9999)
     assert encoder.max_text_tokens == 512
 
 
 def test_room_for_no_word_is_refused(tiny_family):
     with pytest.raises(RicError, match="max_text_tokens is 2; a text needs 3 or more"):
-        SceneEncoder.from_blip(tiny_family / "scene_blip", max_text_tokens=2)
+        SceneEncoder.from_blip(tiny_family / "scene_encoder" / "blip", max_text_tokens=2)
 
 
 def test_only_the_contrastive_path_is_trained(scene_encoder, images):
@@ -130,7 +130,7 @@ def test_a_fresh_process_reads_the_same_encoder_bit_by_bit(scene_encoder, images
 
 
 def test_the_folder_says_what_it_is(tiny_family, tmp_path):
-    encoder = SceneEncoder.from_blip(tiny_family / "scene_blip", max_text_tokens=40)
+    encoder = SceneEncoder.from_blip(tiny_family / "scene_encoder" / "blip", max_text_tokens=40)
     encoder.save_pretrained(tmp_path / "scene_encoder")
     settings = json.loads((tmp_path / "scene_encoder" / "scene_encoder.json").read_text())
     assert settings == {"schema": 1, "max_text_tokens": 40, "width": 64}

@@ -20,7 +20,7 @@ LONG = "a red ball on a table " * 30
 
 @pytest.fixture(scope="module")
 def folder(tiny_family: Path) -> Path:
-    return tiny_family / "region_clip"
+    return tiny_family / "clip"
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from ric.metrics.scene_net import SceneNet
 def judges(tiny_family) -> Judges:
     scene_net = SceneNet(tiny_family / "scene_classifier")
     return Judges(
-        clip=ClipSimilarity(tiny_family / "region_clip", encoder="tiny"),
+        clip=ClipSimilarity(tiny_family / "clip", encoder="tiny"),
         dino=DinoSimilarity(tiny_family / "dino", encoder="tiny"),
         lpips=scene_net,
         fid=scene_net,

@@ -127,7 +127,7 @@ def test_clip_i_and_clip_t_are_the_mean_cosines_of_the_model_called_by_hand(
     score, data, outputs, tiny_family
 ):
     rows, _ = score(f"Mine={outputs()}")
-    clip = ClipSimilarity(tiny_family / "region_clip")
+    clip = ClipSimilarity(tiny_family / "clip")
     edited = clip.image_embeddings([grey(100)])[0]
     samples = list(load_samples(data))
     to_target = [float(edited @ clip.image_embeddings([s.load_target()])[0]) for s in samples]
@@ -139,7 +139,7 @@ def test_clip_i_and_clip_t_are_the_mean_cosines_of_the_model_called_by_hand(
 @pytest.mark.parametrize("which", ["instruction", "scene_text"])
 def test_clip_t_compares_with_the_text_that_is_asked_for(score, data, outputs, tiny_family, which):
     rows, _ = score(f"Mine={outputs()}", text=which)
-    clip = ClipSimilarity(tiny_family / "region_clip")
+    clip = ClipSimilarity(tiny_family / "clip")
     edited = clip.image_embeddings([grey(100)])[0]
     texts = [getattr(sample, which) for sample in load_samples(data)]
     wanted = sum(float(edited @ row) for row in clip.text_embeddings(texts)) / 3
@@ -448,7 +448,7 @@ def exit_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Calla
 def test_a_metric_whose_weights_are_missing_says_how_to_get_them_and_the_others_go_on(
     data, outputs, tiny_family, bare, exit_code, tmp_path
 ):
-    clip, dino = str(tiny_family / "region_clip"), str(tiny_family / "dino")
+    clip, dino = str(tiny_family / "clip"), str(tiny_family / "dino")
     code = exit_code(f"Mine={outputs()}", "--data", str(data), "--clip", clip, "--dino", dino)
     assert code == 3
     table = (tmp_path / "run/table.md").read_text()
@@ -503,7 +503,7 @@ def test_without_a_network_all_looking_up_takes_as_long_as_one(
         raise TimeoutError
 
     monkeypatch.setattr(socket, "create_connection", wait)
-    clip = str(tiny_family / "region_clip")
+    clip = str(tiny_family / "clip")
     began = time.monotonic()
     rows, _ = score(f"Mine={outputs()}", preset="paper", clip=clip, dino="facebook/dino-vits16")
     elapsed = time.monotonic() - began

@@ -54,7 +54,7 @@ def test_both_towers_and_tau_are_trained_and_the_matching_head_is_not(
     tiny, eight, follow, tiny_family, tmp_path
 ):
     run = follow(fit_blip, tiny(FitBlipConfig, eight, epochs=1), tmp_path / "run")
-    before = dict(SceneEncoder.from_blip(tiny_family / "scene_blip").named_parameters())
+    before = dict(SceneEncoder.from_blip(tiny_family / "scene_encoder" / "blip").named_parameters())
     after = parameters(run)
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     for part in ("logit_scale", "tower.vision_model", "tower.text_encoder", "tower.text_proj"):
@@ -89,7 +89,7 @@ def test_the_whole_target_and_the_described_paragraph_are_what_is_contrasted(
         FitBlipConfig, eight, epochs=1, batch_size=8, descriptions=str(tmp_path / "described")
     )
     run = follow(fit_blip, config, tmp_path / "run")
-    judge = SceneEncoder.from_blip(tiny_family / "scene_blip")
+    judge = SceneEncoder.from_blip(tiny_family / "scene_encoder" / "blip")
     with torch.no_grad():
         text = torch.cat([judge.encode_text([text]) for text in texts.values()])
         visual = []

@@ -20,7 +20,7 @@ from ric.run_dir import open_run
 
 
 def start_weights(tiny_family: Path) -> dict[str, torch.Tensor]:
-    return RegionEncoder.from_clip(tiny_family / "region_clip", num_heads=8).state_dict()
+    return RegionEncoder.from_clip(tiny_family / "clip", num_heads=8).state_dict()
 
 
 def fitted_weights(run: Path) -> dict[str, torch.Tensor]:
@@ -127,7 +127,7 @@ def test_the_crop_of_the_target_is_what_is_embedded(
     # one batch of all eight: its first loss is Eq. 11 written out over crops of the target's file
     config = tiny(FitClipConfig, eight, fusion_epochs=1, joint_epochs=0, batch_size=8)
     run = follow(fit_clip, config, tmp_path / "run")
-    judge = RegionEncoder.from_clip(tiny_family / "region_clip")
+    judge = RegionEncoder.from_clip(tiny_family / "clip")
     with open_run("fit-clip", {}, runs_dir=tmp_path) as other:
         examples = load_examples(
             config, other, Silent(), split="all", size=64, fit="squash", region_text="region_text"

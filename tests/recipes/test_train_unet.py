@@ -291,7 +291,7 @@ def test_without_gated_fusion_clip_s_own_embedding_of_the_crop_is_judged(
 ):
     settings = config(steps=1, gated_fusion=False, conditioning_dropout=0.0)
     run = follow(train_unet, settings, tmp_path / "run")
-    judge = RegionEncoder.from_clip(tiny_family / "region_clip")
+    judge = RegionEncoder.from_clip(tiny_family / "clip")
     examples = examples_of(settings, tmp_path)
     data = prepare(examples, pipeline, judge, None, settings, Silent())
     batch = draw_batch(data, settings, 0, range(4))

@@ -1,0 +1,171 @@
+"""Was the edit carried out? A classifier of drawn scenes reads what was asked for (choice 15).
+
+A thing that the edit changes in its place is read where the exact target has it. A thing that is
+added or moved may stand wherever the instruction allows: it is looked for at all such places, and
+must be seen at one where the source does not show it. What is removed, or moved away, must no
+longer be read where it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from PIL import Image
+
+from ric.metrics.scene_net import INPUT_SIZE
+from ric.scenes.camera import FAR_Z, NEAR_Z, SPREAD
+from ric.scenes.layout import in_frame, screen_rows, screen_x
+from ric.scenes.relations import might
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ric.metrics.scene_net import SceneNet
+    from ric.scenes.edit import Edit
+    from ric.scenes.things import Thing
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom as shares of the picture
+
+MARGIN = 0.12  # of the longer side, around a thing that is read
+ROWS, COLUMNS = 9, 17  # of the places where a thing is looked for
+APART = 0.5  # places whose boxes overlap by more show the same thing
+
+
+class Reading(NamedTuple):
+    """What the classifier reads in one crop; `kind` may be `nothing`."""
+
+    kind: str
+    colour: str
+    material: str
+    state: str
+
+
+def outline(thing: Thing) -> Box:
+    """Give a thing's box in the picture; it may reach over the picture's edge."""
+    top, bottom = screen_rows(thing)
+    half = thing.half_width / (SPREAD * thing.z)
+    middle = screen_x(thing)
+    return (middle - half + 1) / 2, (top + 1) / 2, (middle + half + 1) / 2, (bottom + 1) / 2
+
+
+def crop_of_thing(image: Image.Image, box: Box) -> Image.Image:
+    """Cut out a box with a margin, squared about its middle, and bring it to the classifier's size.
+
+    Args:
+        image: RGB, any size.
+        box: Shares of the picture; what lies beyond the edge repeats nothing and is black.
+    """
+    width, height = image.size
+    left, top, right, bottom = box[0] * width, box[1] * height, box[2] * width, box[3] * height
+    half = max(right - left, bottom - top) * (0.5 + MARGIN)
+    x, y = (left + right) / 2, (top + bottom) / 2
+    corners = (x - half, y - half, x + half, y + half)
+    side = (INPUT_SIZE, INPUT_SIZE)
+    return image.transform(side, Image.Transform.EXTENT, corners, resample=Image.Resampling.BICUBIC)
+
+
+class EditChecker:
+    """Tells whether edits of drawn scenes were carried out.
+
+    Args:
+        net: The scene classifier; its config names what each output stands for.
+    """
+
+    def __init__(self, net: SceneNet) -> None:
+        """Keep the classifier."""
+        self.net = net
+
+    def succeeded(
+        self, edit: Edit, edited: Image.Image, source: Image.Image, target: Image.Image
+    ) -> bool:
+        """Tell whether `edited` shows what was asked for.
+
+        Args:
+            edit: What was asked.
+            edited: The output, any size.
+            source: The picture before.
+            target: One exact answer.
+        """
+        return self._is_gone(edit, edited, target) and self._is_there(edit, edited, source)
+
+    def _is_gone(self, edit: Edit, edited: Image.Image, target: Image.Image) -> bool:
+        """Tell whether nothing that had to leave its place is still read there."""
+        stays = set(edit.after) & set(edit.before) if edit.type != "Relation" else set()
+        gone = [edit.source.things[number] for number in edit.before if number not in stays]
+        boxes = [outline(thing) for thing in gone]
+        now, right = self.read(edited, boxes), self.read(target, boxes)
+        return all(
+            (read.kind, read.colour) != thing.look or (truth.kind, truth.colour) == thing.look
+            for thing, read, truth in zip(gone, now, right, strict=True)
+        )
+
+    def _is_there(self, edit: Edit, edited: Image.Image, source: Image.Image) -> bool:
+        """Tell whether all that had to come, or to change, is read."""
+        things = [edit.target.things[number] for number in edit.after]
+        if edit.type in ("Action", "Replace"):
+            read = self.read(edited, [outline(thing) for thing in things])
+            return all(
+                _shows(one, thing, edit.wanted.attribute)
+                for one, thing in zip(read, things, strict=True)
+            )
+        if not things:
+            return True
+        # all that come are of one look
+        places = allowed_places(edit, things[0])
+        boxes = [outline(place) for place in (*things, *places)]
+        pairs = zip(self.read(edited, boxes), self.read(source, boxes), boxes, strict=True)
+        seen: list[Box] = []
+        for now, before, box in pairs:
+            new = _shows(now, things[0]) and not _shows(before, things[0])
+            if new and all(overlap(box, other) < APART for other in seen):
+                seen.append(box)
+        return len(seen) >= len(things)
+
+    def read(self, image: Image.Image, boxes: Sequence[Box]) -> list[Reading]:
+        """Read what stands in each box."""
+        if not boxes:
+            return []
+        logits = self.net.logits([crop_of_thing(image, box) for box in boxes])
+        groups: dict[str, list[int]] = {}
+        labels = self.net.labels
+        for number, label in enumerate(labels):
+            groups.setdefault(label.partition(": ")[0], []).append(number)
+        words = {}
+        for group in Reading._fields:
+            places = groups[group]
+            best = logits[:, places].argmax(dim=1).tolist()
+            words[group] = [labels[places[index]].partition(": ")[2] for index in best]
+        return [Reading(*row) for row in zip(*words.values(), strict=True)]
+
+
+def _shows(read: Reading, thing: Thing, attribute: str = "") -> bool:
+    """Tell whether a reading is of this thing's kind and colour, and of the attribute asked for."""
+    same = (read.kind, read.colour) == thing.look
+    if attribute in ("material", "state"):
+        return same and getattr(read, attribute) == getattr(thing, attribute)
+    return same
+
+
+def allowed_places(edit: Edit, thing: Thing) -> list[Thing]:
+    """List where an added or moved thing may stand: inside the frame, in the relation asked for."""
+    anchor = None if edit.anchor is None else edit.source.things[edit.anchor]
+    places = []
+    for row in range(ROWS):
+        z = NEAR_Z + (FAR_Z - NEAR_Z) * row / (ROWS - 1)
+        for column in range(COLUMNS):
+            x = (2 * column / (COLUMNS - 1) - 1) * SPREAD * z
+            place = replace(thing, x=x, z=z)
+            # what a viewer could call so is as good as what every viewer would
+            related = anchor is None or might(edit.relation, place, anchor, edit.source.light)
+            if related and in_frame(place):
+                places.append(place)
+    return places
+
+
+def overlap(box: Box, other: Box) -> float:
+    """Give the share of `box` that `other` covers."""
+    wide = min(box[2], other[2]) - max(box[0], other[0])
+    high = min(box[3], other[3]) - max(box[1], other[1])
+    area = (box[2] - box[0]) * (box[3] - box[1])
+    return max(wide, 0.0) * max(high, 0.0) / area if area > 0 else 0.0

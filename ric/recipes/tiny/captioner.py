@@ -1,0 +1,139 @@
+"""`ric tiny captioner`: a BLIP that writes a scene's paragraph from its pixels alone.
+
+It learns the paragraph of either picture, less the sentence that tells where the edit was: that
+cannot be seen.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import BlipForConditionalGeneration, BlipProcessor
+
+from ric.data.batches import to_unit
+from ric.device import pick_device
+from ric.method.judge_files import load_pixel_numbers
+from ric.method.judge_pixels import as_input
+from ric.models import locate_model
+from ric.progress import Progress, Silent
+from ric.recipes.artifacts import artifact_folder
+from ric.recipes.tiny.pictures import load_drawn
+from ric.recipes.tiny.steps import batch_of_step, train_steps
+from ric.scenes.dataset import edit_of_sample
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from ric.config import TinyCaptionerConfig
+    from ric.run_dir import RunDir
+
+ASKED = 64  # held-out pictures that are described at each measurement
+LONGEST = 256  # tokens
+
+
+def train_captioner(
+    config: TinyCaptionerConfig, run: RunDir, progress: Progress | None = None
+) -> Path:
+    """Train the captioner on DATA; return the run's folder `captioner`.
+
+    Raises:
+        RicError: no usable sample, or a loss that is not finite ten times in a row.
+        Interrupted: asked to stop; the run resumes from its checkpoint.
+    """
+    progress = progress or Silent()
+    device = pick_device(config.device)
+    base = locate_model(
+        config.base, run, tiny="captioner", artifact="captioner", needs="tiny captioner"
+    )
+    processor = BlipProcessor.from_pretrained(base)
+    captioner = BlipForConditionalGeneration.from_pretrained(base, dtype=torch.float32).to(device)
+    numbers = load_pixel_numbers(base, config.image_size)
+    mean, std = (torch.tensor(values, device=device) for values in (numbers.mean, numbers.std))
+    trained, held_out = load_drawn(config, run, progress)
+    tokenizer = processor.tokenizer
+    ids = [
+        _caption_ids(tokenizer, text)
+        for sample in trained
+        for text in (sample.source_text, seen_of(sample.scene_text))
+    ]
+    pictures = [picture for sample in trained for picture in (sample.source, sample.target)]
+
+    def pixels_of(some: Sequence[Tensor]) -> Tensor:
+        images = to_unit(torch.stack(list(some)).to(device))
+        return as_input(images, numbers.size, mean, std)
+
+    def loss_of(step: int) -> dict[str, Tensor]:
+        which = batch_of_step(len(pictures), config, step)
+        padded = torch.nn.utils.rnn.pad_sequence(
+            [ids[index] for index in which], batch_first=True, padding_value=tokenizer.pad_token_id
+        ).to(device)
+        there = padded != tokenizer.pad_token_id
+        loss = captioner(
+            pixel_values=pixels_of([pictures[index] for index in which]),
+            input_ids=padded,
+            attention_mask=there.long(),
+            labels=padded.masked_fill(~there, -100),
+        ).loss
+        return {"loss": loss}
+
+    def measure() -> dict[str, float]:
+        asked = held_out[:ASKED]
+        tokens = captioner.generate(
+            pixel_values=pixels_of([sample.target for sample in asked]),
+            max_new_tokens=LONGEST,
+            do_sample=False,
+            num_beams=1,
+        )
+        texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        return {"val_names_edited": names_edited([sample.id for sample in asked], texts)}
+
+    train_steps({"captioner": captioner}, config, run, progress, loss_of=loss_of, measure=measure)
+    with artifact_folder(run, "captioner") as folder:
+        captioner.save_pretrained(folder)
+        processor.save_pretrained(folder)
+    return run.path / "captioner"
+
+
+def seen_of(scene_text: str) -> str:
+    """Leave out of a paragraph the sentence that only an editor could write."""
+    return re.sub(r" The eye is drawn to [^.]*\.", "", scene_text)
+
+
+def names_edited(ids: Sequence[str], texts: Sequence[str]) -> float:
+    """Give the share of texts that name the edited thing's colour and kind as it is afterwards.
+
+    Where the edit leaves nothing (Remove, Counting down) every thing still there counts: the text
+    must not name the removed look unless another thing of that look is left.
+
+    Args:
+        ids: Of drawn scenes.
+        texts: What was written about their targets.
+    """
+    right = []
+    for name, text in zip(ids, texts, strict=True):
+        edit = edit_of_sample(name)
+        words = " ".join(re.findall("[a-z]+", text.lower()))
+        left = {thing.look for thing in edit.target.things}
+        if edit.after:
+            look = edit.target.things[edit.after[0]].look
+            right.append(_says(words, look))
+        else:
+            look = edit.source.things[edit.before[0]].look
+            right.append(_says(words, look) == (look in left))
+    return sum(right) / len(right)
+
+
+def _says(words: str, look: tuple[str, str]) -> bool:
+    colour, kind = look
+    return re.search(rf"\b{colour} {kind}s?\b", words) is not None
+
+
+def _caption_ids(tokenizer, text: str) -> Tensor:  # type: ignore[no-untyped-def]
+    ids = tokenizer(text, truncation=True, max_length=LONGEST).input_ids
+    ids[0] = tokenizer.bos_token_id  # BLIP starts a caption with a token of its own
+    return torch.tensor(ids)

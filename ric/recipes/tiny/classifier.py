@@ -1,0 +1,169 @@
+"""`ric tiny classifier`: a network that has only seen drawn scenes, to tell apart what they show.
+
+It reads whole pictures (place, light, how many things) and crops of one thing (kind, colour,
+material, state, or that nothing stands there). Its features stand in for Inception's, LPIPS' and
+DINO's under `--preset tiny`; what it reads in a crop decides whether an edit was carried out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn.functional import cross_entropy
+from transformers import ResNetForImageClassification
+
+from ric.data.batches import to_unit
+from ric.device import draw_generator, pick_device
+from ric.metrics.edit_success import Box, crop_of_thing, outline, overlap
+from ric.models import locate_model
+from ric.progress import Progress, Silent
+from ric.recipes.artifacts import artifact_folder
+from ric.recipes.tiny.labels import GROUPS, NOTHING, group_ranges
+from ric.recipes.tiny.pictures import load_drawn
+from ric.recipes.tiny.steps import batch_of_step, train_steps
+from ric.scenes.dataset import edit_of_sample
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from ric.config import TinyClassifierConfig
+    from ric.recipes.tiny.pictures import DrawnSample
+    from ric.run_dir import RunDir
+    from ric.scenes.scene import Scene
+    from ric.scenes.things import Thing
+
+JITTER = 0.12  # of a box's sides, by which training moves it
+NOT_ASKED = -100  # what cross entropy passes over
+
+
+class Labelled(NamedTuple):
+    """A picture and what is to be read in it, by group; groups that are not named are not asked."""
+
+    picture: Tensor  # uint8 (3, S, S)
+    labels: dict[str, str]
+
+
+def train_classifier(
+    config: TinyClassifierConfig, run: RunDir, progress: Progress | None = None
+) -> Path:
+    """Train the classifier on DATA; return the run's folder `scene_classifier`.
+
+    Raises:
+        RicError: no usable sample, or a loss that is not finite ten times in a row.
+        Interrupted: asked to stop; the run resumes from its checkpoint.
+    """
+    progress = progress or Silent()
+    device = pick_device(config.device)
+    base = locate_model(
+        config.base, run, tiny="scene_classifier", artifact="scene_classifier",
+        needs="tiny classifier",
+    )  # fmt: skip
+    model = ResNetForImageClassification.from_pretrained(base, dtype=torch.float32).to(device)
+    trained, held_out = load_drawn(config, run, progress)
+    with progress.stage("cropping", total=len(trained), unit="samples") as stage:
+        items = []
+        for sample in trained:
+            items += labelled(sample, config.seed)
+            stage.advance()
+    known = [item for sample in held_out for item in labelled(sample, config.seed)]
+    ranges = group_ranges()
+
+    def loss_of(step: int) -> dict[str, Tensor]:
+        batch = [items[index] for index in batch_of_step(len(items), config, step)]
+        logits = model(to_unit(torch.stack([item.picture for item in batch]).to(device))).logits
+        losses = {}
+        for group, place in ranges.items():
+            wanted = torch.tensor([_number(group, item) for item in batch], device=device)
+            asked = (wanted != NOT_ASKED).sum().clamp(min=1)
+            summed = cross_entropy(
+                logits[:, place].float(), wanted, ignore_index=NOT_ASKED, reduction="sum"
+            )
+            losses[group] = summed / asked
+        return {"loss": torch.stack(list(losses.values())).sum()}
+
+    def measure() -> dict[str, float]:
+        logits = torch.cat(
+            [
+                model(to_unit(torch.stack([item.picture for item in some])).to(device)).logits
+                for some in (known[start : start + 64] for start in range(0, len(known), 64))
+            ]
+        ).cpu()
+        return {f"val_{key}": value for key, value in accuracies(logits, known).items()}
+
+    train_steps({"classifier": model}, config, run, progress, loss_of=loss_of, measure=measure)
+    with artifact_folder(run, "scene_classifier") as folder:
+        model.save_pretrained(folder)
+    return run.path / "scene_classifier"
+
+
+def accuracies(logits: Tensor, known: Sequence[Labelled]) -> dict[str, float]:
+    """Give the share read right of each group, where it is asked for."""
+    shares = {}
+    for group, place in group_ranges().items():
+        wanted = torch.tensor([_number(group, item) for item in known])
+        asked = wanted != NOT_ASKED
+        right = (logits[:, place].argmax(dim=1) == wanted)[asked]
+        shares[group.replace(" ", "_")] = right.float().mean().item()
+    return shares
+
+
+def labelled(sample: DrawnSample, seed: int) -> Iterator[Labelled]:
+    """Give a sample's whole target, and crops of what changes in both of its pictures."""
+    edit = edit_of_sample(sample.id)
+    generator = draw_generator(seed, "crops", sample.id)
+    pictures = {"source": sample.source, "target": sample.target}
+    scenes = {"source": edit.source, "target": edit.target}
+    whole = "source" if torch.rand((), generator=generator) < 0.5 else "target"
+    yield Labelled(pictures[whole], _of_whole(scenes[whole]))
+    changed = {"source": edit.before, "target": edit.after}
+    for name, other in (("source", "target"), ("target", "source")):
+        image = Image.fromarray(pictures[name].permute(1, 2, 0).numpy())
+        boxes = [outline(thing) for thing in scenes[name].things]
+        for number in changed[name]:
+            box = _jittered(boxes[number], generator)
+            yield Labelled(_pixels(crop_of_thing(image, box)), _of(scenes[name].things[number]))
+        for number in changed[other]:
+            box = outline(scenes[other].things[number])
+            if all(overlap(box, there) < 0.1 for there in boxes):
+                crop = crop_of_thing(image, _jittered(box, generator))
+                yield Labelled(_pixels(crop), {"kind": NOTHING})
+
+
+def _of_whole(scene: Scene) -> dict[str, str]:
+    return {
+        "place": scene.place,
+        "light from": scene.light.side,
+        "light": scene.light.height,
+        "things": str(min(len(scene.things), len(GROUPS["things"]) - 1)),
+    }
+
+
+def _of(thing: Thing) -> dict[str, str]:
+    labels = {"kind": thing.kind, "colour": thing.colour, "material": thing.material}
+    return labels | ({"state": thing.state} if thing.state else {})
+
+
+def _number(group: str, item: Labelled) -> int:
+    label = item.labels.get(group)
+    return NOT_ASKED if label is None else GROUPS[group].index(label)
+
+
+def _pixels(picture: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+def _jittered(box: Box, generator: torch.Generator) -> Box:
+    moves = ((torch.rand(4, generator=generator) * 2 - 1) * JITTER).tolist()
+    wide, high = box[2] - box[0], box[3] - box[1]
+    return (
+        box[0] + moves[0] * wide,
+        box[1] + moves[1] * high,
+        box[2] + moves[2] * wide,
+        box[3] + moves[3] * high,
+    )

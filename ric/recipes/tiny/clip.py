@@ -1,0 +1,70 @@
+"""`ric tiny clip`: a CLIP that knows whole pictures and their captions.
+
+It stands to `ric fit-clip` as OpenAI's CLIP does: the region judge starts from it, and it is the
+CLIP of CLIP-I and CLIP-T under `--preset tiny`, which no training of an editor ever looks at.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from ric.data.batches import to_unit
+from ric.device import pick_device
+from ric.method.judge_files import save_tower
+from ric.method.losses import symmetric_contrastive_loss
+from ric.method.region_encoder import RegionEncoder
+from ric.models import locate_model
+from ric.progress import Progress, Silent
+from ric.recipes.artifacts import artifact_folder
+from ric.recipes.contrastive_epochs import same_text_mask
+from ric.recipes.tiny.pictures import load_drawn
+from ric.recipes.tiny.retrieval import retrieval_among
+from ric.recipes.tiny.steps import batch_of_step, train_steps
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from ric.config import TinyClipConfig
+    from ric.recipes.tiny.pictures import DrawnSample
+    from ric.run_dir import RunDir
+
+
+def train_clip(config: TinyClipConfig, run: RunDir, progress: Progress | None = None) -> Path:
+    """Train a CLIP on targets and their captions by Eq. 11; return the run's folder `clip`.
+
+    Raises:
+        RicError: no usable sample, or a loss that is not finite ten times in a row.
+        Interrupted: asked to stop; the run resumes from its checkpoint.
+    """
+    progress = progress or Silent()
+    device = pick_device(config.device)
+    base = locate_model(config.base, run, tiny="clip", artifact="clip", needs="tiny clip")
+    # not gated, a region encoder is CLIP itself, with its temperature and its text cut
+    judge = RegionEncoder.from_clip(base, gated=False).to(device)
+    trained, held_out = load_drawn(config, run, progress)
+
+    def embed(items: Sequence[DrawnSample]) -> tuple[Tensor, Tensor]:
+        images = to_unit(torch.stack([item.target for item in items]).to(device))
+        whole = [(0, 0, config.image_size, config.image_size)] * len(items)
+        visual = judge.encode_region(images, whole)
+        return visual, judge.encode_text([item.target_text for item in items])
+
+    def loss_of(step: int) -> dict[str, Tensor]:
+        items = [trained[index] for index in batch_of_step(len(trained), config, step)]
+        same = same_text_mask([item.target_text for item in items])
+        loss = symmetric_contrastive_loss(*embed(items), judge.temperature, same_text=same)
+        return {"loss": loss}  # Eq. 11
+
+    def measure() -> dict[str, float]:
+        found = retrieval_among(held_out, embed, lambda item: item.target_text)
+        return {f"val_{key}": value for key, value in found.items()}
+
+    train_steps({"judge": judge}, config, run, progress, loss_of=loss_of, measure=measure)
+    with artifact_folder(run, "clip") as folder:
+        save_tower(judge.tower, judge.tokenizer, judge.pixels, "CLIPImageProcessor", folder)
+    return run.path / "clip"

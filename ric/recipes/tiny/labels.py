@@ -1,0 +1,35 @@
+"""What the scene classifier tells apart, as its config's `id2label`: groups of exclusive labels.
+
+A whole picture has a place, a side and a height of the light, and a number of things; a crop of one
+thing has a kind (or nothing stands there), a colour, a material and a state.
+"""
+
+from __future__ import annotations
+
+from ric.scenes.settings import PLACES
+from ric.scenes.things import COLOURS, KINDS, MATERIALS, STATES
+
+NOTHING = "nothing"
+ANY_STATE = tuple(sorted({state for states in STATES.values() for state in states}))
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "place": PLACES,
+    "light from": ("left", "right"),
+    "light": ("low", "high"),
+    "things": ("0", "1", "2", "3", "4", "5", "6"),
+    "kind": (*KINDS, NOTHING),
+    "colour": COLOURS,
+    "material": MATERIALS,
+    "state": ANY_STATE,
+}
+LABELS = tuple(f"{group}: {label}" for group, labels in GROUPS.items() for label in labels)
+
+
+def group_ranges(labels: list[str] | tuple[str, ...] = LABELS) -> dict[str, slice]:
+    """Give where each group's labels stand among a classifier's outputs."""
+    ranges: dict[str, slice] = {}
+    for number, label in enumerate(labels):
+        group = label.partition(": ")[0]
+        start = ranges[group].start if group in ranges else number
+        ranges[group] = slice(start, number + 1)
+    return ranges

@@ -1,0 +1,38 @@
+"""Recall among a fixed number of candidates, so that figures on sets of any size compare."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+
+from ric.recipes.contrastive_epochs import retrieval
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+Item = TypeVar("Item")
+AMONG = 64  # candidates
+
+
+@torch.no_grad()
+def retrieval_among(
+    items: Sequence[Item],
+    embed: Callable[[Sequence[Item]], tuple[Tensor, Tensor]],
+    text_of: Callable[[Item], str],
+    among: int = AMONG,
+) -> dict[str, float]:
+    """Measure `retrieval` among so many candidates at a time, and give the means.
+
+    Args:
+        items: Fewer than `among` are one group; what the last full group leaves over is not used.
+        embed: Gives visual and text embeddings of some items, (N, D) each.
+        text_of: Gives an item's text.
+        among: How many pictures and texts are searched.
+    """
+    among = min(among, len(items))
+    groups = [items[start : start + among] for start in range(0, len(items) - among + 1, among)]
+    found = [retrieval(*embed(group), [text_of(item) for item in group]) for group in groups]
+    return {key: sum(one[key] for one in found) / len(found) for key in found[0]}

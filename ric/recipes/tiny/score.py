@@ -1,0 +1,133 @@
+"""`ric tiny score`: what each member of a family is worth, on drawn scenes it has never seen.
+
+The editor is not among them: `ric edit` and `ric eval` say what it is worth.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+
+from ric.data.batches import to_unit
+from ric.describers.chat_vlm import ChatVlm
+from ric.device import pick_device
+from ric.method.region_encoder import RegionEncoder
+from ric.method.scene_encoder import SceneEncoder
+from ric.metrics.edit_success import EditChecker
+from ric.metrics.scene_net import SceneNet
+from ric.models import locate_model
+from ric.progress import Progress, Silent
+from ric.recipes.examples import load_examples, read_samples
+from ric.recipes.tiny.captioner import names_edited
+from ric.recipes.tiny.retrieval import retrieval_among
+from ric.recipes.tiny.vae import reconstruction_psnr
+from ric.rows import write_atomically
+from ric.scenes.dataset import edit_of_sample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from ric.config import TinyScoreConfig
+    from ric.data.edit_sample import EditSample
+    from ric.recipes.examples import Example
+    from ric.run_dir import RunDir
+
+Figures = dict[str, float]
+
+
+def score_family(config: TinyScoreConfig, run: RunDir, progress: Progress | None = None) -> Path:
+    """Score the members of the family that `tiny` means on DATA; write `family_scores.json`.
+
+    Raises:
+        RicError: a member is missing, or DATA is no drawn scenes.
+    """
+    progress = progress or Silent()
+    device = pick_device(config.device)
+
+    def member(name: str) -> Path:
+        return locate_model("tiny", run, tiny=name)
+
+    examples = load_examples(
+        config, run, progress,
+        split=config.split, size=config.image_size, fit="squash", region_text="region_text",
+    )  # fmt: skip
+    figures: dict[str, Figures] = {"samples": {config.split: float(len(examples))}}
+
+    pictures = torch.stack([one for item in examples for one in _both(item)])
+    vae = AutoencoderKL.from_pretrained(member("pipeline/vae"), torch_dtype=torch.float32)
+    figures["vae"] = {"psnr": reconstruction_psnr(vae.to(device).eval(), pictures)}
+
+    region = RegionEncoder.from_pretrained(member("region_encoder")).to(device)
+    scene = SceneEncoder.from_pretrained(member("scene_encoder")).to(device)
+    figures["region_encoder"] = retrieval_among(
+        examples, _region_pairs(region, device), lambda item: item.region_text or ""
+    )
+    figures["scene_encoder"] = retrieval_among(
+        examples, _scene_pairs(scene, device), lambda item: item.scene_text or ""
+    )
+    samples = list(read_samples(config, run))
+    figures["captioner"] = _score_captions(member("captioner"), samples, config, progress)
+    figures["scene_classifier"] = _score_checker(member("scene_classifier"), samples, config)
+    file = run.path / "family_scores.json"
+    write_atomically(file, json.dumps(figures, indent=2) + "\n")
+    return file
+
+
+def _both(item: Example) -> list[Tensor]:
+    assert item.source is not None  # load_examples keeps it
+    return [item.source, item.target]
+
+
+def _region_pairs(
+    judge: RegionEncoder, device: torch.device
+) -> Callable[[Sequence[Example]], tuple[Tensor, Tensor]]:
+    def embed(items: Sequence[Example]) -> tuple[Tensor, Tensor]:
+        images = to_unit(torch.stack([item.target for item in items]).to(device))
+        visual = judge.encode_region(images, [item.box for item in items if item.box])
+        return visual, judge.encode_text([item.region_text or "" for item in items])
+
+    return embed
+
+
+def _scene_pairs(
+    judge: SceneEncoder, device: torch.device
+) -> Callable[[Sequence[Example]], tuple[Tensor, Tensor]]:
+    def embed(items: Sequence[Example]) -> tuple[Tensor, Tensor]:
+        images = to_unit(torch.stack([item.target for item in items]).to(device))
+        return judge.encode_image(images), judge.encode_text([i.scene_text or "" for i in items])
+
+    return embed
+
+
+def _score_captions(
+    path: Path, samples: Sequence[EditSample], config: TinyScoreConfig, progress: Progress
+) -> Figures:
+    captioner = ChatVlm(
+        path, device=pick_device(config.device), dtype=config.dtype, max_new_tokens=256
+    )
+    texts = []
+    with progress.stage("describing", total=len(samples), unit="samples") as stage:
+        for sample in samples:
+            texts.append(captioner.describe(sample))
+            stage.advance()
+    return {"names_edited": names_edited([sample.id for sample in samples], texts)}
+
+
+def _score_checker(path: Path, samples: Sequence[EditSample], config: TinyScoreConfig) -> Figures:
+    """Say how often edit success is granted to the exact target, and to doing nothing."""
+    checker = EditChecker(SceneNet(path, pick_device(config.device)))
+    granted = {"exact_target": 0, "doing_nothing": 0}
+    for sample in samples:
+        source, target = sample.load_source(), sample.load_target()
+        edit = edit_of_sample(sample.id)
+        shown: dict[str, Image.Image] = {"exact_target": target, "doing_nothing": source}
+        for name, picture in shown.items():
+            granted[name] += checker.succeeded(edit, picture, source, target)
+    return {f"success_of_{name}": count / len(samples) for name, count in granted.items()}

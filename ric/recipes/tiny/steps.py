@@ -1,0 +1,173 @@
+"""The training loop of the embedded family: steps of a loss, resumable to the bit.
+
+The learning rate rises over the first steps and then falls along a cosine to a hundredth; it is a
+function of the step, as is everything that a loss draws. The weights' moving average is what is
+kept (as choice 8), with batch norms' own averages beside it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from functools import lru_cache
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import torch
+
+from ric.checkpoints import load_checkpoint, restore_tensors, save_checkpoint
+from ric.device import autocast, draw_generator, pick_dtype
+from ric.interrupt import stop_between_steps
+from ric.recipes.guarded_step import GuardedAdamW, finite_or_none
+from ric.recipes.resume import last_checkpoint
+from ric.recipes.train_unet import update_average
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import Tensor, nn
+
+    from ric.config import TinyConfig
+    from ric.progress import Progress
+    from ric.run_dir import RunDir
+
+LAST_SHARE = 0.01  # of the learning rate, at the last step
+
+
+def learning_rate(step: int, config: TinyConfig) -> float:
+    """Give the rate of step `step`, counted from 0: a linear rise, then half a cosine."""
+    rise = min(1.0, (step + 1) / max(config.warmup_steps, 1))
+    fall = 0.5 * (1 + math.cos(math.pi * min(step / max(config.steps, 1), 1.0)))
+    return config.lr * rise * (LAST_SHARE + (1 - LAST_SHARE) * fall)
+
+
+def batch_of_step(count: int, config: TinyConfig, step: int) -> list[int]:
+    """List which of `count` items step `step` sees; each epoch goes through all, in its own order.
+
+    A function of the seed, the batch size and the step.
+    """
+    places = range(step * config.batch_size, (step + 1) * config.batch_size)
+    return [int(_order(count, config.seed, place // count)[place % count]) for place in places]
+
+
+@lru_cache(maxsize=2)  # a batch may straddle two epochs
+def _order(count: int, seed: int, epoch: int) -> Tensor:
+    return torch.randperm(count, generator=draw_generator(seed, "epoch", epoch))
+
+
+def train_steps(
+    modules: Mapping[str, nn.Module],
+    config: TinyConfig,
+    run: RunDir,
+    progress: Progress,
+    *,
+    loss_of: Callable[[int], Mapping[str, Tensor]],
+    measure: Callable[[], Mapping[str, float]],
+) -> None:
+    """Take `config.steps` steps and leave the averaged weights in the modules.
+
+    Args:
+        modules: What is trained, by a name for each; all on one device.
+        config: Steps, rate, batch size, decay of the average, how often to log and to save.
+        run: Gets metrics.jsonl and checkpoints.
+        progress: Told about each step.
+        loss_of: Gives step n's loss as `loss`, and its parts, each a scalar; called under autocast.
+        measure: Gives figures on held-out data; called with the averaged weights in place, before
+            the first step, every `measure_every` steps, and after the last.
+
+    Raises:
+        RicError: the loss was not finite ten times in a row, or a checkpoint cannot be written.
+        Interrupted: asked to stop; a checkpoint was written first.
+    """
+    checkpoint = last_checkpoint(run)
+    named = {
+        f"{part}.{name}": weight
+        for part, module in modules.items()
+        for name, weight in module.named_parameters()
+    }
+    buffers = {
+        f"{part}.{name}": value
+        for part, module in modules.items()
+        for name, value in module.named_buffers()
+    }
+    for module in modules.values():
+        module.train().requires_grad_(True)
+    device = next(iter(named.values())).device
+    dtype = pick_dtype(config.dtype, device)
+    optimizer = GuardedAdamW(
+        named.values(), lr=config.lr, weight_decay=config.weight_decay, max_grad_norm=1.0
+    )
+    average = {name: weight.detach().clone() for name, weight in named.items()}
+    done = 0
+    if checkpoint:
+        groups, state = load_checkpoint(checkpoint)
+        restore_tensors({**named, **buffers}, groups["model"])
+        restore_tensors(average, groups["average"])
+        optimizer.restore(named, groups["moments"])
+        done = state["step"]
+        progress.note(f"resuming after step {done} of {config.steps}")
+        run.forget_metrics_after(done)
+
+    def measured() -> dict[str, float]:
+        weights = {name: weight.detach().clone() for name, weight in named.items()}
+        restore_tensors(named, average)
+        for module in modules.values():
+            module.eval()
+        with torch.no_grad(), autocast(device, dtype):
+            figures = dict(measure())
+        for module in modules.values():
+            module.train()
+        restore_tensors(named, weights)
+        return figures
+
+    if not done:
+        run.forget_metrics_after(-1)  # the row of step 0 is measured again
+        run.log_metrics({"step": 0, **finite_or_none(measured())})
+    with (
+        stop_between_steps() as stop,
+        progress.stage("training", total=config.steps, done=done) as stage,
+    ):
+        began, counted = time.monotonic(), done
+        for step in range(done, config.steps):
+            rate = learning_rate(step, config)
+            for group in optimizer.optimizer.param_groups:
+                group["lr"] = rate
+            with autocast(device, dtype):
+                values = loss_of(step)
+            values["loss"].backward()
+            norm = optimizer.step(values["loss"])
+            update_average(average, named, min(config.ema_decay, (1 + step) / (10 + step)))
+            done = step + 1
+            stage.advance()
+            last = done == config.steps
+            measures = last or done % config.measure_every == 0
+            logs = measures or done % config.log_every == 0
+            saves = last or bool(stop) or done % config.checkpoint_every == 0
+            if logs:
+                row = {key: value.item() for key, value in values.items()}
+                row |= {"grad_norm": norm.item(), "skipped": optimizer.check(), "lr": rate}
+                images = config.batch_size * (done - counted)
+                row["images_per_second"] = images / (time.monotonic() - began)
+                figures = measured() if measures else {}
+                run.log_metrics({"step": done, **finite_or_none({**row, **figures})})
+                stage.advance(0, loss=row["loss"], **figures)
+            if saves:
+                groups = {
+                    "model": {**named, **buffers},
+                    "average": average,
+                    "moments": optimizer.tensors(named),
+                }
+                save_checkpoint(
+                    run.path / "checkpoints", done, groups, {}, keep=config.keep_checkpoints
+                )
+                stop.raise_if_set()
+            if logs or saves:
+                began, counted = time.monotonic(), done
+    restore_tensors(named, average)
+    for module in modules.values():
+        module.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
+
+
+def trained_parameters(*modules: nn.Module) -> int:
+    """Count the parameters of some modules."""
+    return sum(weight.numel() for weight in chain(*(module.parameters() for module in modules)))

@@ -1,0 +1,169 @@
+"""`ric tiny`: how the embedded family is made; examples/make_tiny.sh strings these together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from ric.config import (
+    TinyCaptionerConfig,
+    TinyClassifierConfig,
+    TinyClipConfig,
+    TinyPriorConfig,
+    TinyScoreConfig,
+    TinyVaeConfig,
+)
+from ric_cli.console import print_line
+from ric_cli.job import Job
+from ric_cli.options import CheckpointEvery, Data, with_common_options
+
+app = typer.Typer(help="Train the embedded models of --preset tiny anew.", no_args_is_help=True)
+
+Base = Annotated[
+    str, typer.Option(help="What it starts from: a folder, a run, or tiny, the shipped one.")
+]
+Steps = Annotated[int, typer.Option(min=1, help="Steps; the rate falls along a cosine over them.")]
+BatchSize = Annotated[int, typer.Option(min=1)]
+Rate = Annotated[float, typer.Option(help="The highest learning rate.")]
+MeasureEvery = Annotated[int, typer.Option(min=1, help="Steps between figures on val.")]
+
+
+@app.command()
+def begin(
+    folder: Annotated[Path, typer.Argument(help="Gets a subfolder per member.")],
+    seed: Annotated[int, typer.Option(min=0, help="Seeds every weight.")] = 0,
+) -> None:
+    """Write the untrained members: what the trainings start from."""
+    folder.mkdir(parents=True, exist_ok=True)
+    from ric.recipes.tiny.beginnings import write_beginnings
+
+    print_line(str(write_beginnings(folder, seed=seed)))
+
+
+@app.command()
+@with_common_options(TinyVaeConfig)
+def vae(
+    ctx: typer.Context,
+    data: Data,
+    base: Base = TinyVaeConfig.base,
+    steps: Steps = TinyVaeConfig.steps,
+    batch_size: BatchSize = TinyVaeConfig.batch_size,
+    lr: Rate = TinyVaeConfig.lr,
+    kl_weight: Annotated[
+        float, typer.Option(help="Of the divergence per latent number.")
+    ] = TinyVaeConfig.kl_weight,
+    measure_every: MeasureEvery = TinyVaeConfig.measure_every,
+    checkpoint_every: CheckpointEvery = TinyVaeConfig.checkpoint_every,
+) -> None:
+    """Train the autoencoder of both pipelines."""
+    job = Job("tiny-vae", TinyVaeConfig, ctx)
+    if job.is_dry():
+        return
+    from ric.recipes.tiny.vae import train_vae as recipe
+
+    job.run(recipe)
+
+
+@app.command()
+@with_common_options(TinyClipConfig)
+def clip(
+    ctx: typer.Context,
+    data: Data,
+    base: Base = TinyClipConfig.base,
+    steps: Steps = TinyClipConfig.steps,
+    batch_size: BatchSize = TinyClipConfig.batch_size,
+    lr: Rate = TinyClipConfig.lr,
+    measure_every: MeasureEvery = TinyClipConfig.measure_every,
+    checkpoint_every: CheckpointEvery = TinyClipConfig.checkpoint_every,
+) -> None:
+    """Train a CLIP on whole pictures and their captions."""
+    job = Job("tiny-clip", TinyClipConfig, ctx)
+    if job.is_dry():
+        return
+    from ric.recipes.tiny.clip import train_clip as recipe
+
+    job.run(recipe)
+
+
+@app.command()
+@with_common_options(TinyCaptionerConfig)
+def captioner(
+    ctx: typer.Context,
+    data: Data,
+    base: Base = TinyCaptionerConfig.base,
+    steps: Steps = TinyCaptionerConfig.steps,
+    batch_size: BatchSize = TinyCaptionerConfig.batch_size,
+    lr: Rate = TinyCaptionerConfig.lr,
+    measure_every: MeasureEvery = TinyCaptionerConfig.measure_every,
+    checkpoint_every: CheckpointEvery = TinyCaptionerConfig.checkpoint_every,
+) -> None:
+    """Train the captioner that ric describe asks."""
+    job = Job("tiny-captioner", TinyCaptionerConfig, ctx)
+    if job.is_dry():
+        return
+    from ric.recipes.tiny.captioner import train_captioner as recipe
+
+    job.run(recipe)
+
+
+@app.command()
+@with_common_options(TinyClassifierConfig)
+def classifier(
+    ctx: typer.Context,
+    data: Data,
+    base: Base = TinyClassifierConfig.base,
+    steps: Steps = TinyClassifierConfig.steps,
+    batch_size: BatchSize = TinyClassifierConfig.batch_size,
+    lr: Rate = TinyClassifierConfig.lr,
+    measure_every: MeasureEvery = TinyClassifierConfig.measure_every,
+    checkpoint_every: CheckpointEvery = TinyClassifierConfig.checkpoint_every,
+) -> None:
+    """Train the network of the stand-in metrics and of edit success."""
+    job = Job("tiny-classifier", TinyClassifierConfig, ctx)
+    if job.is_dry():
+        return
+    from ric.recipes.tiny.classifier import train_classifier as recipe
+
+    job.run(recipe)
+
+
+@app.command()
+@with_common_options(TinyPriorConfig)
+def prior(
+    ctx: typer.Context,
+    data: Data,
+    base: Base = TinyPriorConfig.base,
+    vae: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="The tiny-vae run whose latents it works on; else the base's own."),
+    ] = TinyPriorConfig.vae,
+    steps: Steps = TinyPriorConfig.steps,
+    batch_size: BatchSize = TinyPriorConfig.batch_size,
+    lr: Rate = TinyPriorConfig.lr,
+    measure_every: MeasureEvery = TinyPriorConfig.measure_every,
+    checkpoint_every: CheckpointEvery = TinyPriorConfig.checkpoint_every,
+) -> None:
+    """Train a UNet and its text encoder: what ric train-unet starts from."""
+    job = Job("tiny-prior", TinyPriorConfig, ctx)
+    if job.is_dry():
+        return
+    from ric.recipes.tiny.prior import train_prior as recipe
+
+    job.run(recipe)
+
+
+@app.command()
+@with_common_options(TinyScoreConfig)
+def score(
+    ctx: typer.Context,
+    data: Data,
+) -> None:
+    """Score the members of the family on scenes they have not seen."""
+    job = Job("tiny-score", TinyScoreConfig, ctx)
+    if job.is_dry():
+        return
+    from ric.recipes.tiny.score import score_family as recipe
+
+    job.run(recipe)

@@ -9,6 +9,7 @@ import typer
 
 from ric_cli.console import make_progress, print_json, print_line, say
 from ric_cli.evaluate import show_scores
+from ric_cli.job import DRAWN_ONLY
 
 
 def demo(
@@ -18,7 +19,7 @@ def demo(
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Run the six commands as one chain on real photographs, without network or GPU."""
+    """Run the six commands as one chain on drawn scenes, without network or GPU."""
     # a place that cannot be written is named before the libraries are loaded
     folder.mkdir(parents=True, exist_ok=True)
     if not quiet:
@@ -35,6 +36,6 @@ def demo(
         return
     show_scores(made.rows, made.last, quiet=quiet)
     if not quiet:
-        say("The tiny family is untrained: its pictures and scores show that the chain runs.")
-        say(f"Source, edit and target of each test sample: {made.sheet}")
+        say(f"{DRAWN_ONLY} A few steps of each fit show the chain; they do not improve it.")
+        say(f"Source, edit and exact target of the first test scenes: {made.sheet}")
     print_line(str(made.last.path))

@@ -100,7 +100,7 @@ def read_scores(run: Path) -> list[Scores]:
 
 
 def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) -> None:
-    """Print the six metrics as a table, the best editor in bold, then what each one means.
+    """Print the six metrics, the best editor in bold, then what each one means; scenes' own first.
 
     Args:
         rows: The scores; None to read them from the run.
@@ -111,29 +111,32 @@ def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) 
     from rich.text import Text
 
     from ric.metrics.score_table import best, column_names, which_samples
-    from ric.metrics.scores import THE_SIX
+    from ric.metrics.scores import OF_SCENES, THE_SIX
 
     # the recipe itself says which samples a row stands on
     again = rows is None
     rows = read_scores(run.path) if rows is None else rows
     winners = best(rows)
-    table = Table(title=f"{run.record['data']['name']}, split {run.record['config']['split']}")
-    table.add_column("")
+    of_scenes = [name for name in column_names(rows) if rows[0][name].key in OF_SCENES]
     names = [name for name in column_names(rows) if rows[0][name].key in THE_SIX]
-    for name in names:
-        # as Text: "[scene-net]" would be taken for markup
-        table.add_column(Text(rows[0][name].heading), justify="right")
-    for row in rows:
-        cells = []
-        for name in names:
-            score = row[name]
-            style = "bold" if row.label in winners.get(name, ()) else ""
-            cells.append(Text(score.number or "not available", style=style))
-        table.add_row(row.marked_label, *cells)
-    print_table(table)
+    # what happens inside the masks comes first: on whole pictures, doing nothing scores well
+    for columns in filter(None, (of_scenes, names)):
+        table = Table(title=f"{run.record['data']['name']}, split {run.record['config']['split']}")
+        table.add_column("")
+        for name in columns:
+            # as Text: "[scene-net]" would be taken for markup
+            table.add_column(Text(rows[0][name].heading), justify="right")
+        for row in rows:
+            cells = []
+            for name in columns:
+                score = row[name]
+                style = "bold" if row.label in winners.get(name, ()) else ""
+                cells.append(Text(score.number or "not available", style=style))
+            table.add_row(row.marked_label, *cells)
+        print_table(table)
     if quiet:
         return
-    for name in names:
+    for name in [*of_scenes, *names]:
         score = rows[0][name]
         note = f" {score.note}" if score.note else ""
         meaning = (score.unavailable or score.definition).rstrip(".")

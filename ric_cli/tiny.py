@@ -15,6 +15,7 @@ from ric.config import (
     TinyScoreConfig,
     TinyVaeConfig,
 )
+from ric.errors import RicError
 from ric_cli.console import print_line
 from ric_cli.job import Job
 from ric_cli.options import CheckpointEvery, Data, with_common_options
@@ -167,3 +168,34 @@ def score(
     from ric.recipes.tiny.score import score_family as recipe
 
     job.run(recipe)
+
+
+@app.command()
+def assemble(
+    folder: Annotated[Path, typer.Argument(help="The family's folder, replaced as a whole.")],
+    runs: Annotated[
+        list[str],
+        typer.Option("--member", help="A member and its run: clip=runs/00003-tiny-clip. Repeat."),
+    ],
+    family_scores: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="The family_scores.json of ric tiny score."),
+    ] = None,
+    editor_scores: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="The scores.json of ric eval of the editor."),
+    ] = None,
+) -> None:
+    """Turn finished runs into a family: half precision, with model cards."""
+    from ric.recipes.tiny.assemble import MEMBERS, assemble
+
+    named = dict(text.partition("=")[::2] for text in runs)
+    for name, run in named.items():
+        if name not in MEMBERS or not run:
+            raise RicError(
+                f"--member {name}={run} names no member with its run.",
+                f"The members are: {', '.join(MEMBERS)}.",
+            )
+    paths = {name: Path(run) for name, run in named.items()}
+    made = assemble(folder, paths, family_scores=family_scores, editor_scores=editor_scores)
+    print_line(str(made))

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from ball_photos import ball_rows
 
 from ric.config import FitClipConfig, as_dict, resolve_config
-from ric.recipes.demo import demo_rows
 from ric.recipes.fit_clip import fit_clip
 from ric.run_dir import open_run
 
@@ -20,11 +20,11 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 @pytest.fixture(scope="module")
 def balls(tmp_path_factory) -> Path:
-    """The demo's data set."""
+    """Balls on photographs."""
     from ric.data.folder import write_folder
 
     folder = tmp_path_factory.mktemp("examples") / "data"
-    write_folder(folder, demo_rows(folder))
+    write_folder(folder, ball_rows(folder))
     return folder
 
 

@@ -42,6 +42,7 @@ from transformers import (
 
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
+from ric.recipes.tiny.labels import LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -277,7 +278,8 @@ def _build_scene_classifier(folder: Path, words: list[str]) -> None:
         hidden_sizes=[16, 32, 64],
         depths=[1, 1, 1],
         layer_type="basic",
-        num_labels=8,
+        id2label=dict(enumerate(LABELS)),
+        label2id={label: number for number, label in enumerate(LABELS)},
     )
     model = ResNetForImageClassification(config).train()
     with torch.no_grad():

@@ -18,11 +18,17 @@ if TYPE_CHECKING:
 @contextmanager
 def artifact_folder(run: RunDir, name: str) -> Iterator[Path]:
     """Yield an empty folder that becomes `<run>/<name>` when the block ends well."""
-    aside = run.path / f".{name}"
+    with renamed_when_whole(run.path / name) as aside:
+        yield aside
+
+
+@contextmanager
+def renamed_when_whole(final: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `final` that replaces it when the block ends well."""
+    aside = final.parent / f".{final.name}"
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
+    aside.mkdir(parents=True)
     yield aside
-    final = run.path / name
     if final.exists():
         shutil.rmtree(final)
     aside.rename(final)

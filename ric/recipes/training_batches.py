@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 # Shape letters: B batch, C latent channels, h and w latent height and width, L text tokens, E text
 # width, P and Q the two judges' widths.
 
+ENCODED_AT_ONCE = 8  # samples
 SAYS_A_SIDE = re.compile(r"\b(left|right)", re.IGNORECASE)  # also leftmost and right-hand
 
 
@@ -105,19 +106,28 @@ def prepare(
         autocast(pipeline.device, pick_dtype(config.dtype, pipeline.device)),
         progress.stage("encoding", total=len(examples), unit="samples") as stage,
     ):
-        for item in examples:
-            views = [_view(item, pipeline, flipped=False)]
-            if config.flip and not SAYS_A_SIDE.search(item.instruction):
-                views.append(_view(item, pipeline, flipped=True))
-            samples.append(
-                Prepared(
-                    views=tuple(views),
-                    instruction=encode_prompts(pipeline, [item.instruction])[0].float(),
-                    region_text=_embed(region_judge, item.region_text),
-                    scene_text=_embed(scene_judge, item.scene_text),
+        for start in range(0, len(examples), ENCODED_AT_ONCE):
+            some = examples[start : start + ENCODED_AT_ONCE]
+            instructions = encode_prompts(pipeline, [item.instruction for item in some]).float()
+            views = [[view] for view in _views(some, pipeline, flipped=False)]
+            turned = [
+                place
+                for place, item in enumerate(some)
+                if config.flip and not SAYS_A_SIDE.search(item.instruction)
+            ]
+            flipped = _views([some[place] for place in turned], pipeline, flipped=True)
+            for place, view in zip(turned, flipped, strict=True):
+                views[place].append(view)
+            for item, seen, instruction in zip(some, views, instructions, strict=True):
+                samples.append(
+                    Prepared(
+                        views=tuple(seen),
+                        instruction=instruction,
+                        region_text=_embed(region_judge, item.region_text),
+                        scene_text=_embed(scene_judge, item.scene_text),
+                    )
                 )
-            )
-            stage.advance()
+            stage.advance(len(some))
         null_prompt = encode_prompts(pipeline, [""])[0].float()
     return TrainingSet(
         samples=samples,
@@ -127,19 +137,24 @@ def prepare(
     )
 
 
-def _view(
-    item: Example, pipeline: StableDiffusionInstructPix2PixPipeline, *, flipped: bool
-) -> View:
-    assert item.source is not None  # only the fits do without
-    source, target, box = to_unit(item.source), to_unit(item.target), item.box
+def _views(
+    items: Sequence[Example], pipeline: StableDiffusionInstructPix2PixPipeline, *, flipped: bool
+) -> list[View]:
+    if not items:
+        return []
+    # only the fits do without sources
+    sources = to_unit(torch.stack([item.source for item in items if item.source is not None]))
+    targets = to_unit(torch.stack([item.target for item in items]))
+    boxes = [item.box for item in items]
     if flipped:
-        width = source.shape[-1]
-        source, target = source.flip(-1), target.flip(-1)
-        box = box and (width - box[2], box[1], width - box[0], box[3])
+        width = sources.shape[-1]
+        sources, targets = sources.flip(-1), targets.flip(-1)
+        boxes = [box and (width - box[2], box[1], width - box[0], box[3]) for box in boxes]
     device = pipeline.device
-    mode = encode_source(pipeline, source[None].to(device))[0]
-    posterior = pipeline.vae.encode(target[None].to(device)).latent_dist
-    return View(mode.float(), posterior.mean[0].float(), posterior.std[0].float(), box)
+    modes = encode_source(pipeline, sources.to(device)).float()
+    posterior = pipeline.vae.encode(targets.to(device)).latent_dist
+    rows = zip(modes, posterior.mean.float(), posterior.std.float(), boxes, strict=True)
+    return [View(*row) for row in rows]
 
 
 def _embed(judge: RegionEncoder | SceneEncoder | None, text: str | None) -> Tensor | None:

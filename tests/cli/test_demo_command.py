@@ -34,7 +34,7 @@ def test_it_shows_each_command_the_table_and_what_it_is_worth(ric, quick):
     assert said.code == 0
     assert "$ ric describe 'my data'\n" in said.err
     assert "CLIP-I" in said.out
-    assert "The tiny family is untrained" in said.err
+    assert "The embedded family (tiny) has only seen drawn scenes" in said.err
     assert "demo/edits.png" in said.err
     assert said.out.endswith("\ndemo/runs/00001-eval\n")
 
@@ -60,10 +60,10 @@ def test_the_whole_chain_runs_and_the_commands_it_shows_can_be_pasted(ric, tiny_
     assert said.code == 0, said.err
     shown = [shlex.split(line[2:]) for line in said.err.splitlines() if line.startswith("$ ")]
     assert [words[1] for words in shown] == [
-        "describe", "fit-clip", "fit-blip", "train-unet", "edit", "eval",
+        "scenes", "describe", "fit-clip", "fit-blip", "train-unet", "edit", "eval",
     ]  # fmt: skip
-    assert all("my demo/runs" in words for words in shown)
+    assert all("my demo/runs" in words for words in shown[1:])
     assert Path("my demo/edits.png").is_file()
     assert said.out.endswith("\nmy demo/runs/00006-eval\n")
-    again = ric(*shown[0][1:], "--run", "again")
+    again = ric(*shown[1][1:], "--run", "again")
     assert again.code == 0, again.err

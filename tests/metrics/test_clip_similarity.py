@@ -92,7 +92,7 @@ def test_a_picture_is_at_cosine_one_with_itself(clip, draw):
 
 def test_an_encoder_that_is_not_the_published_one_marks_its_scores(folder):
     assert ClipSimilarity(folder, encoder="tiny").marker == "tiny"
-    assert ClipSimilarity(folder).marker == "region_clip"
+    assert ClipSimilarity(folder).marker == "clip"
     assert ClipSimilarity(folder, encoder=PUBLISHED).marker == ""
 
 

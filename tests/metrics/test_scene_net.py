@@ -10,6 +10,7 @@ from transformers import ResNetForImageClassification
 
 from ric.errors import RicError
 from ric.metrics.scene_net import SceneNet
+from ric.scenes.settings import PLACES
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +33,22 @@ def by_hand(folder, image: Image.Image):
 
 def test_logits_are_the_models_called_by_hand(scene_net, folder, draw):
     theirs = by_hand(folder, draw(0)).logits
+    torch.testing.assert_close(scene_net.logits([draw(0)]), theirs, atol=1e-5, rtol=0)
+
+
+def test_is_is_fed_the_places_alone_for_its_labels_must_exclude_one_another(
+    scene_net, folder, draw
+):
     outputs = scene_net.set_features([draw(0)])
+    assert scene_net.labels[: len(PLACES)] == [f"place: {place}" for place in PLACES]
+    theirs = by_hand(folder, draw(0)).logits[:, : len(PLACES)]
     torch.testing.assert_close(outputs.logits, theirs, atol=1e-5, rtol=0)
+
+
+def test_in_dinos_place_it_gives_pooled_features_of_length_1(scene_net, folder, draw):
+    theirs = by_hand(folder, draw(0)).hidden_states[-1].mean(dim=(2, 3))
+    ours = scene_net.image_embeddings([draw(0)])
+    torch.testing.assert_close(ours, theirs / theirs.norm(), atol=1e-5, rtol=0)
 
 
 def test_features_are_the_mean_of_the_last_stage(scene_net, folder, draw):

@@ -1,4 +1,4 @@
-"""The demo's own parts: its samples, the ball it draws, its contact sheet."""
+"""The samples of photographs that other tests edit: what they show is what they say."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ball_photos import COLOURS, PHOTOS, SIZE, SPLITS, ball_rows, draw_ball
 from PIL import Image
 
 from ric.data.folder import write_folder
 from ric.data.sample import load_samples
-from ric.recipes.demo import COLOURS, PHOTOS, SIZE, SPLITS, contact_sheet, demo_rows, draw_ball
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("demo") / "data"
-    write_folder(folder, demo_rows(folder))
+    folder = tmp_path_factory.mktemp("balls") / "data"
+    write_folder(folder, ball_rows(folder))
     return folder
 
 
@@ -68,7 +68,7 @@ def test_the_words_tell_the_colour_and_the_side(data):
 
 
 def test_the_samples_are_the_same_every_time(data, tmp_path):
-    rows = list(demo_rows(tmp_path))
+    rows = list(ball_rows(tmp_path))
     for row in rows[:3]:
         again = (tmp_path / row["target_file_name"]).read_bytes()
         assert again == (data / row["target_file_name"]).read_bytes()
@@ -84,23 +84,3 @@ def test_a_ball_is_lit_from_the_upper_left_and_leaves_the_rest_but_for_its_shado
     assert ball[82, 74].max() < 110
     assert (ball[:20] == 128).all()
     assert (pixels(plain) == 128).all()
-
-
-def test_the_sheet_has_a_row_a_test_sample_of_source_edit_and_target(data, tmp_path):
-    tests = list(load_samples(data, split="test"))
-    for number, sample in enumerate(tests):
-        Image.new("RGB", (SIZE, SIZE), (10 * number, 0, 0)).save(tmp_path / f"{sample.id}.png")
-    sheet = contact_sheet(data, tmp_path)
-    step = SIZE + 4
-    assert sheet.size == (3 * SIZE + 8, len(tests) * step)
-    for row, sample in enumerate(tests):
-        at = [pixels(sheet.crop((c * step, row * step, c * step + SIZE, row * step + SIZE)))
-              for c in range(3)]  # fmt: skip
-        assert (at[0] == pixels(sample.load_source())).all()
-        assert (at[1] == (10 * row, 0, 0)).all()
-        assert (at[2] == pixels(sample.load_target())).all()
-
-
-def test_a_sheet_needs_every_edit(data, tmp_path):
-    with pytest.raises(FileNotFoundError):
-        contact_sheet(data, tmp_path)

@@ -1,0 +1,235 @@
+"""Each training of the embedded family: it runs, learns, and writes what the next command reads."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+from safetensors.torch import load_file
+from transformers import CLIPModel
+
+from ric.config import (
+    TinyCaptionerConfig,
+    TinyClassifierConfig,
+    TinyClipConfig,
+    TinyPriorConfig,
+    TinyVaeConfig,
+)
+from ric.editors.pipeline import load_pipeline
+from ric.errors import RicError
+from ric.recipes.overlap import trained_groups
+from ric.recipes.tiny.captioner import names_edited, seen_of, train_captioner
+from ric.recipes.tiny.classifier import labelled, train_classifier
+from ric.recipes.tiny.clip import train_clip
+from ric.recipes.tiny.labels import GROUPS, LABELS, NOTHING, group_ranges
+from ric.recipes.tiny.pictures import DrawnSample
+from ric.recipes.tiny.prior import train_prior
+from ric.recipes.tiny.retrieval import retrieval_among
+from ric.recipes.tiny.vae import reconstruction_psnr, scaling_factor, train_vae
+from ric.scenes.dataset import SceneStream, edit_of_sample
+from ric.scenes.held_out import HELD_OUT_LOOKS
+
+
+def losses(rows) -> list[float]:
+    return [row["loss"] for row in rows if "loss" in row]
+
+
+# --- autoencoder ---------------------------------------------------------------------------------
+
+
+def test_the_autoencoder_learns_and_its_latents_get_a_deviation_of_1(
+    settings, train, metrics_of, tmp_path
+):
+    config = settings(TinyVaeConfig, steps=30, batch_size=8, lr=3e-3)
+    run = train(train_vae, config, tmp_path / "run")
+    rows = metrics_of(run)
+    assert rows[-1]["val_psnr"] > rows[0]["val_psnr"] + 2
+    vae = AutoencoderKL.from_pretrained(run / "vae").eval()
+    pictures = torch.stack([drawn(number).target for number in range(8)])
+    with torch.no_grad():
+        latents = vae.encode(pictures.float() / 127.5 - 1).latent_dist.mode()
+    assert float(latents.std()) * vae.config.scaling_factor == pytest.approx(1, rel=0.2)
+    assert scaling_factor(vae, pictures) == pytest.approx(1 / float(latents.std()), rel=1e-3)
+
+
+def test_psnr_is_the_formula_on_8_bit_levels(tiny_family):
+    vae = AutoencoderKL.from_pretrained(tiny_family / "pipeline" / "vae").eval()
+    picture = drawn(0).target[None]
+    with torch.no_grad():
+        out = vae.decode(vae.encode(picture.float() / 127.5 - 1).latent_dist.mode()).sample
+    levels = ((out.clamp(-1, 1) + 1) * 127.5).round().numpy()
+    error = np.square(levels - picture.numpy().astype(float)).mean()
+    assert reconstruction_psnr(vae, picture) == pytest.approx(10 * math.log10(255**2 / error))
+
+
+# --- CLIP ----------------------------------------------------------------------------------------
+
+
+def test_clip_learns_pictures_and_captions_and_is_an_ordinary_clip(
+    settings, train, metrics_of, tmp_path
+):
+    config = settings(TinyClipConfig, steps=20, batch_size=8)
+    run = train(train_clip, config, tmp_path / "run")
+    found = losses(metrics_of(run))
+    assert np.mean(found[-5:]) < np.mean(found[:5])
+    assert CLIPModel.from_pretrained(run / "clip").config.projection_dim == 64
+    assert (run / "clip" / "preprocessor_config.json").is_file()
+
+
+def test_recall_is_among_so_many_at_a_time():
+    # 8 pictures of 4 looks: among all, a text has a twin; among the first and last 4, it has not
+    vectors = torch.eye(4).repeat(2, 1)
+    texts = [f"text {number}" for number in range(8)]
+
+    def embed(items):
+        rows = vectors[list(items)]
+        return rows, rows
+
+    among_4 = retrieval_among(range(8), embed, lambda item: texts[item], among=4)
+    among_8 = retrieval_among(range(8), embed, lambda item: texts[item], among=8)
+    assert among_4["i2t_recall_at_1"] == 1.0
+    # a wrong answer that scores as well stands before the right one
+    assert among_8["i2t_recall_at_1"] == 0.0
+
+
+# --- captioner -----------------------------------------------------------------------------------
+
+
+def test_the_captioner_learns_paragraphs(settings, train, metrics_of, tmp_path):
+    run = train(train_captioner, settings(TinyCaptionerConfig, steps=8), tmp_path / "run")
+    found = losses(metrics_of(run))
+    assert found[-1] < found[0]
+    assert (run / "captioner" / "preprocessor_config.json").is_file() or (
+        run / "captioner" / "processor_config.json"
+    ).is_file()
+
+
+def test_what_only_an_editor_knows_is_left_out_of_what_is_seen():
+    sample = drawn(0)
+    assert "The eye is drawn" in sample.scene_text
+    assert "The eye is drawn" not in seen_of(sample.scene_text)
+    assert seen_of(sample.source_text) == sample.source_text
+
+
+def test_a_text_names_the_edited_thing_by_its_colour_and_kind():
+    stream = SceneStream(count=60, seed=5)
+    ids = [stream.sample(index).id for index in range(60)]
+    right = [stream.sample(index).target_text for index in range(60)]
+    assert names_edited(ids, right) == 1.0
+    assert names_edited(ids, ["A meadow with nothing on it."] * 60) < 0.4
+    kept = [(one, edit_of_sample(one)) for one in ids if edit_of_sample(one).type == "Replace"]
+    one, edit = next((one, edit) for one, edit in kept if edit.manner == "colour")
+    before = edit.source.things[0].look
+    assert names_edited([one], [f"There is a {before[0]} {before[1]}."]) == 0.0
+
+
+# --- classifier ----------------------------------------------------------------------------------
+
+
+def test_the_classifier_learns_what_it_is_asked(settings, train, metrics_of, tmp_path):
+    config = settings(TinyClassifierConfig, steps=30, batch_size=16, lr=3e-3)
+    rows = metrics_of(train(train_classifier, config, tmp_path / "run"))
+    found = losses(rows)
+    assert np.mean(found[-5:]) < 0.8 * np.mean(found[:5])
+    assert {"val_kind", "val_colour", "val_place"} <= rows[-1].keys()
+
+
+def test_the_groups_of_labels_lie_side_by_side_and_cover_all_outputs():
+    ranges = group_ranges()
+    assert list(ranges) == list(GROUPS)
+    assert sorted(n for place in ranges.values() for n in range(len(LABELS))[place]) == list(
+        range(len(LABELS))
+    )
+    for group, place in ranges.items():
+        assert [label.partition(": ")[2] for label in LABELS[place]] == list(GROUPS[group])
+
+
+def test_a_sample_gives_its_picture_and_crops_of_what_changes():
+    for number in range(20):
+        sample = drawn(number)
+        edit = edit_of_sample(sample.id)
+        items = list(labelled(sample, seed=0))
+        assert set(items[0].labels) == {"place", "light from", "light", "things"}
+        things = [item for item in items[1:] if item.labels["kind"] != NOTHING]
+        assert len(things) == len(edit.before) + len(edit.after)
+        assert all(item.picture.shape == (3, 64, 64) for item in items)
+        changed = [edit.source.things[n] for n in edit.before]
+        changed += [edit.target.things[n] for n in edit.after]
+        assert [item.labels["kind"] for item in things] == [thing.kind for thing in changed]
+
+
+# --- UNets ---------------------------------------------------------------------------------------
+
+
+def test_an_editing_prior_learns_with_its_text_encoder_on_the_autoencoder_it_is_given(
+    settings, train, tiny_family, tmp_path
+):
+    vae = train(train_vae, settings(TinyVaeConfig), tmp_path / "vae")
+    config = settings(TinyPriorConfig, vae=str(vae))
+    run = train(train_prior, config, tmp_path / "prior")
+    name = "diffusion_pytorch_model.safetensors"
+    assert same(run / "pipeline/vae" / name, vae / "vae" / name)
+    assert not same(run / "pipeline/unet" / name, tiny_family / "pipeline/unet" / name)
+    text = "text_encoder/model.safetensors"
+    assert not same(run / "pipeline" / text, tiny_family / "pipeline" / text)
+    assert load_pipeline(run / "pipeline", torch.device("cpu")).unet.config.in_channels == 8
+    assert json.loads((run / "run.json").read_text())["parents"] == ["../vae"]
+
+
+def test_a_text_to_image_prior_is_an_ordinary_stable_diffusion_pipeline(
+    settings, train, tiny_family, tmp_path
+):
+    base = str(tiny_family / "text_to_image")
+    run = train(train_prior, settings(TinyPriorConfig, base=base), tmp_path / "prior")
+    pipeline = StableDiffusionPipeline.from_pretrained(run / "pipeline")
+    assert pipeline.unet.config.in_channels == 4
+    picture = pipeline("a red ball", num_inference_steps=2, height=64, width=64).images[0]
+    assert picture.size == (64, 64)
+
+
+def test_the_noise_loss_falls(settings, train, metrics_of, tmp_path):
+    config = settings(TinyPriorConfig, steps=40, batch_size=8, lr=2e-3)
+    rows = metrics_of(train(train_prior, config, tmp_path / "run"))
+    assert rows[-1]["val_loss_noise"] < rows[0]["val_loss_noise"]
+
+
+# --- data ----------------------------------------------------------------------------------------
+
+
+def test_what_is_trained_on_is_listed_and_holds_no_look_kept_for_test(settings, train, tmp_path):
+    run = train(train_vae, settings(TinyVaeConfig), tmp_path / "run")
+    groups = trained_groups(run)
+    assert groups == {sample.id for sample in SceneStream(count=40, seed=5).of_split("train")}
+    kept = HELD_OUT_LOOKS["test"] | HELD_OUT_LOOKS["val"]
+    for name in groups:
+        edit = edit_of_sample(name)
+        shown = {thing.look for thing in (*edit.source.things, *edit.target.things)}
+        assert not shown & kept
+
+
+def test_data_without_a_val_split_is_refused(settings, train, tmp_path):
+    with pytest.raises(RicError, match="no usable sample to train on, or none in val"):
+        train(train_vae, settings(TinyVaeConfig, data="scenes:2#5"), tmp_path / "run")
+
+
+def same(one, other) -> bool:
+    a, b = load_file(one), load_file(other)
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def drawn(index: int) -> DrawnSample:
+    stream = SceneStream(count=index + 1, seed=5)
+    sample = stream.sample(index)
+    _, pair = stream.draw(index)
+    source, target = (
+        torch.from_numpy(pixels.copy()).permute(2, 0, 1) for pixels in (pair.source, pair.target)
+    )
+    texts = {
+        name: getattr(sample, name)
+        for name in ("instruction", "region_text", "scene_text", "source_text", "target_text")
+    }
+    return DrawnSample(sample.id, source, target, **texts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ric.run_record import artifact_of
+from ric.tiny_family import tiny_family
 from ric.weights import resolve_weights, revision_of
 
 if TYPE_CHECKING:
@@ -40,9 +41,6 @@ def locate_model(
     """
     path = None
     if name == "tiny":
-        # building the family imports diffusers and transformers, seconds that others need not pay
-        from ric.tiny_family import tiny_family
-
         path = tiny_family() / tiny
     elif artifact is not None and (source := run.resolve(name)) is not None:
         path = artifact_of(source, artifact)

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ric.cache_folders import cache_folder
 from ric.config import (
     CommandConfig,
     DescribeConfig,
@@ -29,6 +28,7 @@ from ric.config import (
 )
 from ric.errors import RicError
 from ric.run_record import find_artifact
+from ric.tiny_family import tiny_family
 from ric.weights import (
     check_weights,
     find_weight,
@@ -297,8 +297,7 @@ def _memory(config: CommandConfig, runs_dir: Path) -> dict[str, str]:
     sizes = [_weight_bytes(network, runs_dir, config.weights, trains) for network in networks]
     size = sum(known for known in sizes if known)
     if not size:
-        tiny = all(network.name == "tiny" for network in networks)
-        return {"memory": "a few MB" if tiny else "not known before the model is here"}
+        return {"memory": "not known before the model is here"}
     if not trains:
         return {"memory": f"at least {size_in_words(size)} (the weights), and activations"}
     copies = 5 if getattr(config, "ema", False) else 4
@@ -315,7 +314,7 @@ def _weight_bytes(
     tells nothing of the UNet alone.
     """
     weight = find_weight(network.name)
-    place = _tiny_folder(network.member) if network.name == "tiny" else None
+    place = tiny_family() / network.member if network.name == "tiny" else None
     if network.name != "tiny":
         try:
             if network.artifact:
@@ -329,13 +328,9 @@ def _weight_bytes(
         return place.stat().st_size
     unet = place / "unet"
     files = (unet if trained and unet.is_dir() else place).rglob("*.safetensors")
-    return sum(file.stat().st_size for file in files) or None
-
-
-def _tiny_folder(member: str) -> Path | None:
-    """Find a member of the tiny family where it is built already: naming it exactly needs torch."""
-    built = [path for path in cache_folder().glob("tiny-*") if path.is_dir()]
-    return max(built, key=lambda path: path.stat().st_mtime) / member if built else None
+    size = sum(file.stat().st_size for file in files)
+    # the embedded family lies there in half precision and is used as float32
+    return (2 * size if network.name == "tiny" else size) or None
 
 
 def _gflop(config: CommandConfig, samples: int | None, steps: int | None) -> float | None:

@@ -89,6 +89,8 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def tiny_family(own_cache: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `--preset tiny` uses here and in child processes: untrained models, built once."""
+    if known := os.environ.get("RIC_TINY_FAMILY"):
+        return Path(known)  # a session that a test has started
     from untrained_family import build_tiny_family
 
     folder = build_tiny_family(tmp_path_factory.mktemp("tiny-family"))

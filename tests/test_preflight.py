@@ -251,7 +251,7 @@ def test_a_plan_of_scoring_lists_its_networks_as_present_or_missing(data, runs, 
     # those that are missing by the table, dino by its file
     assert told["cost"]["memory"] == "at least 949 MB (the weights), and activations"
     told = plan(resolve_config(EvalConfig, flags | {"preset": "tiny", "weights": None}), runs)
-    assert told["models"] == {"tiny": "the untrained family, built on first use"}
+    assert told["models"] == {"tiny": "of the embedded family"}
 
 
 def test_a_plan_of_editing_needs_at_least_the_memory_of_all_the_pipelines_weights(
@@ -265,20 +265,20 @@ def test_a_plan_of_editing_needs_at_least_the_memory_of_all_the_pipelines_weight
     assert told["cost"]["memory"] == "at least 3 kB (the weights), and activations"
 
 
-def test_the_tiny_familys_memory_is_its_files_where_it_is_built(data, runs, tmp_path):
+def test_the_embedded_familys_memory_is_twice_its_files_for_they_are_halves(
+    data, runs, tmp_path, monkeypatch
+):
     flags = {"data": str(data), "preset": "tiny"}
-    assert plan(resolve_config(EditConfig, flags), runs)["cost"]["memory"] == "a few MB"
-    assert plan(resolve_config(FitClipConfig, flags), runs)["cost"]["memory"] == "a few MB"
-    family = tmp_path / "cache/ric/tiny-0123456789ab"
-    for part in ("pipeline/unet", "pipeline/vae", "region_clip"):
-        (family / part).mkdir(parents=True)
-        (family / part / "model.safetensors").write_bytes(bytes(1000))
+    for part in ("pipeline/unet", "pipeline/vae", "region_encoder/clip"):
+        (tmp_path / part).mkdir(parents=True)
+        (tmp_path / part / "model.safetensors").write_bytes(bytes(1000))
+    monkeypatch.setenv("RIC_TINY_FAMILY", str(tmp_path))
     told = plan(resolve_config(EditConfig, flags), runs)
-    assert told["cost"]["memory"] == "at least 2 kB (the weights), and activations"
+    assert told["cost"]["memory"] == "at least 4 kB (the weights), and activations"
     told = plan(resolve_config(FitClipConfig, flags), runs)
-    assert told["cost"]["memory"].startswith("4 kB (weights, gradients, two moments, float32)")
+    assert told["cost"]["memory"].startswith("8 kB (weights, gradients, two moments, float32)")
     told = plan(resolve_config(TrainUnetConfig, flags), runs)
-    assert told["cost"]["memory"].startswith("5 kB (weights, gradients, two moments, average")
+    assert told["cost"]["memory"].startswith("10 kB (weights, gradients, two moments, average")
     assert "memory" not in plan(resolve_config(DescribeConfig, flags), runs)["cost"]
 
 

@@ -39,7 +39,7 @@ class Encodings:
 
     def __init__(self) -> None:
         """Start with nothing encoded."""
-        self._known: dict[int, dict[int, Any]] = {}
+        self._known: dict[tuple[int, str], dict[int, Any]] = {}
         self._kept: list[object] = []  # an `id` is used again once its object is gone
 
     def of(
@@ -47,6 +47,7 @@ class Encodings:
         network: object,
         encode: Callable[[Sequence[Image.Image]], Iterable[Encoded]],
         images: Iterable[Image.Image | None],
+        what: str,
     ) -> dict[int, Encoded]:
         """Encode the pictures that are new; return what came out of all, by the object's `id`.
 
@@ -54,8 +55,9 @@ class Encodings:
             network: Whose encodings these are.
             encode: Runs it.
             images: May hold an object several times, and None.
+            what: What comes out, for a network that is asked for several things.
         """
-        known: dict[int, Encoded] = self._known.setdefault(id(network), {})
+        known: dict[int, Encoded] = self._known.setdefault((id(network), what), {})
         new = {id(image): image for image in images if image is not None and id(image) not in known}
         if new:
             self._kept += [network, *new.values()]
@@ -90,4 +92,4 @@ def _set_features(
     def encode(distinct: Sequence[Image.Image]) -> Iterable[tuple[Tensor, Tensor]]:
         return zip(*network.set_features(distinct), strict=True)
 
-    return encodings.of(network, encode, images)
+    return encodings.of(network, encode, images, "features and logits")

@@ -182,7 +182,7 @@ class MetricSuite:
     ) -> dict[int, Tensor]:
         """Fill `key` and `key`_other; return every picture's vector by the picture's identity."""
         images = [image for pair in pairs for image in (pair.edited, pair.source, pair.target)]
-        vectors = encodings.of(encoder, encoder.image_embeddings, images)
+        vectors = encodings.of(encoder, encoder.image_embeddings, images, "embedding")
         for row, pair in zip(rows, pairs, strict=True):
             for column, which in ((key, self.reference), (f"{key}_{self.other}", self.other)):
                 picture = _picture(pair, which)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from ric.errors import RicError
 from ric.recipes.artifacts import renamed_when_whole
-from ric.rows import read_rows
+from ric.rows import read_lines, read_rows
 from ric.run_record import artifact_of, parents_of, read_record
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def card(run: Path, member: Member, scores: Mapping[str, float]) -> list[str]:
     """Write a member's model card."""
     record = read_record(run)
     config, data = record["config"], record["data"]
-    rows = list(read_rows(run, "metrics"))
+    rows = list(read_lines(run / "metrics.jsonl"))
     trained = sum(1 for _ in read_rows(run, "samples"))
     lines = [
         "---", "license: apache-2.0", f"library_name: {member.library}", "---",
@@ -145,7 +145,7 @@ def lineage(run: Path) -> list[str]:
             continue
         weights = parent / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors"
         digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-        rows = list(read_rows(parent, "metrics"))
+        rows = list(read_lines(parent / "metrics.jsonl"))
         record = read_record(parent)
         lines += [
             f"- prior: {rows[-1]['step']} steps of `ric tiny prior` on scenes without shadows and"

@@ -67,7 +67,7 @@ def train_classifier(
     model = ResNetForImageClassification.from_pretrained(base, dtype=torch.float32).to(device)
     trained, held_out = load_drawn(config, run, progress)
     with progress.stage("cropping", total=len(trained), unit="samples") as stage:
-        items = []
+        items: list[Labelled] = []
         for sample in trained:
             items += labelled(sample, config.seed)
             stage.advance()

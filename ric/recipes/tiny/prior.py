@@ -95,9 +95,13 @@ def train_prior(config: TinyPriorConfig, run: RunDir, progress: Progress | None 
 
     def measure() -> dict[str, float]:
         # the same noise at the same timesteps each time
-        parts = [list(range(start, start + 64)) for start in range(0, len(known) - 63, 64)]
-        losses = [noise_loss(known, which, -1 - n, 0.0) for n, which in enumerate(parts)]
-        return {"val_loss_noise": torch.stack(losses).mean().item()}
+        places = range(len(known))
+        parts = [list(places[start : start + 64]) for start in range(0, len(places), 64)]
+        losses = [
+            noise_loss(known, which, -1 - n, 0.0).item() * len(which)
+            for n, which in enumerate(parts)
+        ]
+        return {"val_loss_noise": sum(losses) / len(places)}
 
     train_steps(
         {"unet": unet, "text_encoder": text_encoder},

@@ -228,6 +228,7 @@ class TinyPriorConfig(TinyConfig):
 
     vae: str | None = None              # a tiny-vae run; None: the base's own
     conditioning_dropout: float = 0.05  # choice 6
+    edit_weight: float = 0.0            # added to a place's 1 in the noise loss where pixels change
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -368,7 +369,8 @@ BOUNDS: dict[str, Bounds] = {
     "accumulate": Bounds(1), "adam_beta1": Bounds(0, 1, but_most=True),
     "adam_beta2": Bounds(0, 1, but_most=True), "align_below": NOT_NEGATIVE, "batch_size": Bounds(1),
     "checkpoint_every": Bounds(1), "conditioning_dropout": Bounds(0, 1 / 3),
-    "ema_decay": Bounds(0, 1), "epochs": Bounds(1), "fusion_epochs": NOT_NEGATIVE,
+    "edit_weight": NOT_NEGATIVE, "ema_decay": Bounds(0, 1), "epochs": Bounds(1),
+    "fusion_epochs": NOT_NEGATIVE,
     "fusion_lr": POSITIVE, "global_weight": NOT_NEGATIVE, "image_size": Bounds(8),
     "joint_epochs": NOT_NEGATIVE, "joint_lr": POSITIVE, "keep_checkpoints": Bounds(1),
     "limit": Bounds(1), "log_every": Bounds(1), "lr": POSITIVE, "max_grad_norm": POSITIVE,

@@ -140,6 +140,9 @@ def prior(
         Optional[str],  # noqa: UP045
         typer.Option(help="The tiny-vae run whose latents it works on; else the base's own."),
     ] = TinyPriorConfig.vae,
+    edit_weight: Annotated[
+        float, typer.Option(help="Added to a place's 1 in the noise loss where pixels change.")
+    ] = TinyPriorConfig.edit_weight,
     steps: Steps = TinyPriorConfig.steps,
     batch_size: BatchSize = TinyPriorConfig.batch_size,
     lr: Rate = TinyPriorConfig.lr,

@@ -378,7 +378,7 @@ def test_every_table_names_each_number_its_n_and_its_encoder(score, outputs, dat
     scores = json.loads((run / "scores.json").read_text())
     assert scores["data"]["name"] == str(data)
     assert [editor["label"] for editor in scores["editors"]] == ["A", "B & C", IDENTITY, TRUTH]
-    for name in ("clip_i[tiny]", "clip_t[tiny]", "dino[tiny]", "fid[scene-net]"):
+    for name in ("clip_i[tiny]", "clip_t[tiny]", "dino[scene-net]", "fid[scene-net]"):
         told = scores["editors"][1]["scores"][name]
         assert told["n"] == 1 or name.startswith("fid")
         assert (

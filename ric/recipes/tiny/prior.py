@@ -5,6 +5,9 @@ from a caption (Stable Diffusion). Both by the noise loss alone, UNet and text e
 text encoder of the world's knows these words yet. `ric train-unet` then keeps the text encoder as
 it is.
 
+Most of a picture stays as it is, and a UNet soon learns to copy. `--edit-weight W` counts the
+places whose pixels change 1 + W times in the loss of an editor, so that it learns what to do there.
+
 For the study of context, the editing prior is trained on scenes *without* shadows and mirror
 images: it can edit a thing, and knows nothing of what should follow.
 """
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline
+from torch.nn.functional import adaptive_max_pool2d
 
 from ric.data.batches import to_unit
 from ric.device import autocast, pick_device, pick_dtype
@@ -87,7 +91,8 @@ def train_prior(config: TinyPriorConfig, run: RunDir, progress: Progress | None 
             prediction = predict_noise(unet, noisy, timesteps, prompts, source)
         else:
             prediction = unet(noisy, timesteps, encoder_hidden_states=prompts).sample
-        return (prediction.float() - noise).square().mean()
+        weight = 1 + config.edit_weight * data.changed[which].to(device)
+        return ((prediction.float() - noise).square() * weight).mean() / weight.mean()
 
     def loss_of(step: int) -> dict[str, Tensor]:
         which = batch_of_step(len(learnt), config, step)
@@ -124,6 +129,8 @@ class _Encoded:
         sources: Posterior modes (N, C, h, w), not scaled; empty where only texts are read.
         means: Of the targets' posteriors.
         stds: Their deviations.
+        changed: 1.0 where a latent place holds a pixel that the edit changes (N, 1, h, w); zero
+            everywhere where only texts are read.
         ids: Token ids (N, L).
         null_ids: Of the empty text (L,).
     """
@@ -140,7 +147,7 @@ class _Encoded:
     ) -> None:
         """Encode all samples."""
         device = pipeline.device
-        sources, means, stds = [], [], []
+        sources, means, stds, changed = [], [], [], []
         with (
             progress.stage("encoding", total=len(samples), unit="samples") as stage,
             autocast(device, pick_dtype(config.dtype, device)),
@@ -151,13 +158,18 @@ class _Encoded:
                 posterior = pipeline.vae.encode(target).latent_dist
                 means.append(posterior.mean.half().cpu())
                 stds.append(posterior.std.half().cpu())
+                side = posterior.mean.shape[-1]
                 if edits:
+                    differs = torch.stack([(i.source != i.target).any(0) for i in some])
+                    changed.append(adaptive_max_pool2d(differs[:, None].float(), side))
                     source = to_unit(torch.stack([item.source for item in some]).to(device))
                     mode = pipeline.vae.encode(source).latent_dist.mode()
                     sources.append(mode.half().cpu())
                 stage.advance(len(some))
         self.means, self.stds = torch.cat(means), torch.cat(stds)
         self.sources = torch.cat(sources) if edits else torch.empty(0)
+        shape = (len(samples), 1, *self.means.shape[2:])
+        self.changed = torch.cat(changed) if edits else torch.zeros(shape)
         texts = [item.instruction if edits else item.target_text for item in samples]
         encoded = pipeline.tokenizer(
             ["", *texts],

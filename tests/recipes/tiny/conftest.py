@@ -11,7 +11,7 @@ import pytest
 from ric.config import CommandConfig, as_dict, resolve_config
 from ric.run_dir import open_run
 
-DATA = "scenes:40#5"  # 33 train, 2 val, 5 test
+DATA = "scenes:40#5"
 
 
 @pytest.fixture(scope="session")

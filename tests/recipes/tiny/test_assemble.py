@@ -14,6 +14,9 @@ from ric.metrics.scene_net import SceneNet
 from ric.recipes.tiny.assemble import assemble, halve, hours
 from ric.recipes.tiny.classifier import train_classifier
 from ric.recipes.tiny.prior import train_prior
+from ric.scenes.dataset import parse_scenes
+
+DATA = "scenes:40#5"  # as conftest.py has it
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,8 @@ def test_a_member_is_loaded_again_and_its_card_tells_how_it_was_made(classifier,
         torch.testing.assert_close(weight, trained[name].half().to(weight.dtype))
     card = (family / "scene_classifier" / "README.md").read_text()
     assert "by `ric tiny classifier`" in card
-    assert "- data: 33 training samples" in card
+    trained_on = sum(1 for _ in parse_scenes(DATA).of_split("train"))
+    assert f"- data: {trained_on} training samples" in card
     assert "- steps: 4, batch 4, " in card
     assert "| success_of_exact_target | 0.97 |" in card
     assert "| val_kind, on val |" in card

@@ -228,6 +228,8 @@ class TinyPriorConfig(TinyConfig):
 
     vae: str | None = None              # a tiny-vae run; None: the base's own
     conditioning_dropout: float = 0.05  # choice 6
+    text_to_image: bool = False         # forget the source channels of an editor's UNet
+    max_noise_weight: float = 1.0       # the loss counts min(1 / alpha_bar_t, this) times
     edit_weight: float = 0.0            # added to a place's 1 in the noise loss where pixels change
 
 
@@ -260,7 +262,10 @@ TINY: dict[type[CommandConfig], dict[str, Any]] = {
         "base": "tiny", "region_clip": "tiny", "scene_blip": "tiny", "image_size": 64, "steps": 20,
         "log_every": 1, "checkpoint_every": 10,
     },
-    EditConfig: {"unet": "tiny", "steps": 10, "image_size": 64},
+    EditConfig: {
+        "unet": "tiny", "steps": 20, "guidance": 4.0, "image_guidance": 1.3, "image_size": 64,
+        "batch_size": 20,
+    },
     EvalConfig: {"clip": "tiny", "dino": "tiny"},
     TinyVaeConfig: {}, TinyClipConfig: {}, TinyCaptionerConfig: {}, TinyClassifierConfig: {},
     TinyPriorConfig: {}, TinyScoreConfig: {},
@@ -374,6 +379,7 @@ BOUNDS: dict[str, Bounds] = {
     "fusion_lr": POSITIVE, "global_weight": NOT_NEGATIVE, "image_size": Bounds(8),
     "joint_epochs": NOT_NEGATIVE, "joint_lr": POSITIVE, "keep_checkpoints": Bounds(1),
     "limit": Bounds(1), "log_every": Bounds(1), "lr": POSITIVE, "max_grad_norm": POSITIVE,
+    "max_noise_weight": Bounds(1),
     "max_new_tokens": Bounds(1), "max_pixels": Bounds(1), "max_text_tokens": Bounds(3),
     "noise_weight": NOT_NEGATIVE, "num_heads": Bounds(1), "region_weight": NOT_NEGATIVE,
     "seed": NOT_NEGATIVE, "steps": Bounds(1), "temperature": POSITIVE, "weight_decay": NOT_NEGATIVE,

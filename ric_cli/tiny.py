@@ -140,6 +140,13 @@ def prior(
         Optional[str],  # noqa: UP045
         typer.Option(help="The tiny-vae run whose latents it works on; else the base's own."),
     ] = TinyPriorConfig.vae,
+    text_to_image: Annotated[
+        bool,
+        typer.Option("--text-to-image", help="Forget the source; draw from captions alone."),
+    ] = TinyPriorConfig.text_to_image,
+    max_noise_weight: Annotated[
+        float, typer.Option(help="The noise loss counts min(1 / alpha_bar_t, this) times.")
+    ] = TinyPriorConfig.max_noise_weight,
     edit_weight: Annotated[
         float, typer.Option(help="Added to a place's 1 in the noise loss where pixels change.")
     ] = TinyPriorConfig.edit_weight,

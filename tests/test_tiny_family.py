@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -21,9 +20,9 @@ from ric.recipes.tiny.assemble import MEMBERS
 from ric.recipes.tiny.beginnings import write_beginnings
 from ric.recipes.tiny.labels import LABELS
 from ric.run_dir import open_run
+from ric.tiny_family import SHIPPED as FAMILY
 from ric.tiny_family import tiny_family as family_in_use
 
-FAMILY = Path(str(files("ric"))) / "assets" / "tiny"
 MEGABYTE = 1_000_000
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom as shares of the picture
 
+NOTHING = "nothing"  # the classifier's kind of an empty place
 MARGIN = 0.12  # of the longer side, around a thing that is read
 ROWS, COLUMNS = 9, 17  # of the places where a thing is looked for
 APART = 0.5  # places whose boxes overlap by more show the same thing
@@ -90,14 +91,17 @@ class EditChecker:
         return self._is_gone(edit, edited, target) and self._is_there(edit, edited, source)
 
     def _is_gone(self, edit: Edit, edited: Image.Image, target: Image.Image) -> bool:
-        """Tell whether nothing that had to leave its place is still read there."""
+        """Tell whether the places that had to be left read as empty, or as the exact target's do.
+
+        There the target may show what stood behind.
+        """
         stays = set(edit.after) & set(edit.before) if edit.type != "Relation" else set()
         gone = [edit.source.things[number] for number in edit.before if number not in stays]
         boxes = [outline(thing) for thing in gone]
-        now, right = self.read(edited, boxes), self.read(target, boxes)
+        pairs = zip(self.read(edited, boxes), self.read(target, boxes), strict=True)
         return all(
-            (read.kind, read.colour) != thing.look or (truth.kind, truth.colour) == thing.look
-            for thing, read, truth in zip(gone, now, right, strict=True)
+            read.kind == NOTHING or (read.colour, read.kind) == (right.colour, right.kind)
+            for read, right in pairs
         )
 
     def _is_there(self, edit: Edit, edited: Image.Image, source: Image.Image) -> bool:
@@ -141,7 +145,7 @@ class EditChecker:
 
 def _shows(read: Reading, thing: Thing, attribute: str = "") -> bool:
     """Tell whether a reading is of this thing's kind and colour, and of the attribute asked for."""
-    same = (read.kind, read.colour) == thing.look
+    same = (read.colour, read.kind) == thing.look
     if attribute in ("material", "state"):
         return same and getattr(read, attribute) == getattr(thing, attribute)
     return same

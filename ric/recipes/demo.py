@@ -7,12 +7,9 @@ and of its UNet, edits the test scenes, and is scored where the right answer is 
 from __future__ import annotations
 
 import shlex
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from PIL import Image, ImageDraw
 
 from ric.config import (
     DescribeConfig,
@@ -24,10 +21,10 @@ from ric.config import (
     as_dict,
     resolve_config,
 )
-from ric.data.sample import load_samples
 from ric.progress import Progress, Silent
 from ric.recipes.describe import describe
 from ric.recipes.edit import edit
+from ric.recipes.edit_sheet import SHEET
 from ric.recipes.evaluate import evaluate
 from ric.recipes.fit_blip import fit_blip
 from ric.recipes.fit_clip import fit_clip
@@ -37,16 +34,14 @@ from ric.run_dir import open_run
 from ric.scenes.dataset import SceneStream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from ric.config import CommandConfig
-    from ric.data.sample import EditSample
     from ric.metrics.scores import Scores
     from ric.run_dir import RunDir
 
 SEED = 2024  # of the scenes; the family was trained on others
 SCENES, TESTED, TRAINED = 640, 60, 32  # drawn in all, edited of test, trained on of train
-SHOWN = 12  # of the edits, on the sheet
 
 
 @dataclass(frozen=True)
@@ -73,7 +68,7 @@ def demo(
     """Run the chain in `folder` (scenes, then six numbered runs) and return its result.
 
     Args:
-        folder: Gets `scenes/`, `runs/` and `edits.png`.
+        folder: Gets `scenes/` and `runs/`.
         progress: Told about each stage.
         say: Told each command line before it runs.
     """
@@ -104,37 +99,4 @@ def demo(
     step("train-unet", TrainUnetConfig, train_unet, steps=10, **few, **described, **judges)
     images, _ = step("edit", EditConfig, edit, unet="@train-unet", limit=TESTED)
     rows, last = step("eval", EvalConfig, evaluate, limit=TESTED)
-    sheet = folder / "edits.png"
-    samples = list(load_samples(data, split="test", limit=SHOWN))
-    before_after_target(samples, Path(str(images))).save(sheet)
-    return Demo(rows, sheet, last)  # type: ignore[arg-type]
-
-
-def before_after_target(
-    samples: Sequence[EditSample], images: Path, *, columns: int = 3, side: int = 128
-) -> Image.Image:
-    """Lay out sources, edits and exact targets, each three with its instruction below.
-
-    Args:
-        samples: What to show.
-        images: The folder of an edit run with a picture of each.
-        columns: Samples side by side.
-        side: Of each picture, in pixels; small ones are enlarged without smoothing.
-
-    Raises:
-        FileNotFoundError: a sample has no edit.
-    """
-    wide, high = 3 * side + 8, side + 34
-    rows = -(-len(samples) // columns)
-    sheet = Image.new("RGB", (columns * (wide + 12) - 12, rows * high), "white")
-    pen = ImageDraw.Draw(sheet)
-    for number, sample in enumerate(samples):
-        left, top = (number % columns) * (wide + 12), (number // columns) * high
-        with Image.open(images / f"{sample.id}.png") as edited:
-            pictures = (sample.load_source(), edited.convert("RGB"), sample.load_target())
-        for column, picture in enumerate(pictures):
-            enlarged = picture.resize((side, side), Image.Resampling.NEAREST)
-            sheet.paste(enlarged, (left + column * (side + 4), top))
-        text = "\n".join(textwrap.wrap(sample.instruction, wide // 6)[:2])
-        pen.text((left + 2, top + side + 2), text, fill="black")
-    return sheet
+    return Demo(rows, Path(str(images)).parent / SHEET, last)  # type: ignore[arg-type]

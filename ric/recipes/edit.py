@@ -12,6 +12,7 @@ from ric.errors import RicError, SampleError
 from ric.interrupt import stop_between_steps
 from ric.models import locate_model
 from ric.progress import Progress, Silent
+from ric.recipes.edit_sheet import SHEET, write_sheet
 from ric.recipes.examples import read_samples
 from ric.recipes.overlap import groups_of, refuse_overlap, trained_groups
 from ric.recipes.photos import find_photos
@@ -32,7 +33,7 @@ NOT_FINITE = "The model's numbers are not finite: there is no picture (--dtype f
 
 
 def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> Path:
-    """Edit every sample of DATA and return the run's `images` folder.
+    """Edit every sample of DATA and return the run's `images` folder; `sheet.png` shows the first.
 
     A sample that is done already is passed over, unread, so a repeated command goes on where it
     stopped, and several processes may share one run. A stop is heeded between denoising steps: the
@@ -88,6 +89,8 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
                 run.append("edits", {**row, "instruction": request.instruction, **settings})
                 stage.advance()
             stop.raise_if_set()
+    if not photos:
+        write_sheet(config, images, run.path / SHEET)
     return images
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +20,7 @@ from ric.scenes.dataset import SceneStream
 from ric.scenes.edit import Edit
 from ric.scenes.relations import might
 from ric.scenes.render import Pair, render
+from ric.tiny_family import SHIPPED
 
 COUNT = 600  # about 60 of test
 Drawn = tuple[Edit, Pair]
@@ -29,7 +28,7 @@ Drawn = tuple[Edit, Pair]
 
 @pytest.fixture(scope="module")
 def checker() -> EditChecker:
-    return EditChecker(SceneNet(Path(str(files("ric"))) / "assets" / "tiny" / "scene_classifier"))
+    return EditChecker(SceneNet(SHIPPED / "scene_classifier"))
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ thing has a kind (or nothing stands there), a colour, a material and a state.
 
 from __future__ import annotations
 
+from ric.metrics.edit_success import NOTHING
 from ric.scenes.settings import PLACES
 from ric.scenes.things import COLOURS, KINDS, MATERIALS, STATES
 
-NOTHING = "nothing"
 ANY_STATE = tuple(sorted({state for states in STATES.values() for state in states}))
 
 GROUPS: dict[str, tuple[str, ...]] = {

@@ -1,12 +1,16 @@
 """`ric tiny prior`: the UNets' prior checkpoints, with the text encoder that they read.
 
 An 8-channel UNet learns to edit (InstructPix2Pix, Brooks et al. 2023), a 4-channel one to draw
-from a caption (Stable Diffusion). Both by the noise loss alone, UNet and text encoder together: no
+from a caption (Stable Diffusion); `--text-to-image` makes the second of the first. Both by the noise loss alone, UNet and text encoder together: no
 text encoder of the world's knows these words yet. `ric train-unet` then keeps the text encoder as
 it is.
 
 Most of a picture stays as it is, and a UNet soon learns to copy. `--edit-weight W` counts the
 places whose pixels change 1 + W times in the loss of an editor, so that it learns what to do there.
+
+At high noise, where a picture's structure is decided, a small error in the noise is a large one in
+the picture. `--max-noise-weight W` counts a step min(1 / alpha_bar_t, W) times, which up to W is
+what a UNet that predicts v would minimise (Salimans & Ho 2022).
 
 For the study of context, the editing prior is trained on scenes *without* shadows and mirror
 images: it can edit a thing, and knows nothing of what should follow.
@@ -35,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from diffusers import StableDiffusionInstructPix2PixPipeline
+    from diffusers import StableDiffusionInstructPix2PixPipeline, UNet2DConditionModel
     from torch import Tensor
 
     from ric.config import TinyPriorConfig
@@ -59,12 +63,16 @@ def train_prior(config: TinyPriorConfig, run: RunDir, progress: Progress | None 
         vae = AutoencoderKL.from_pretrained(path, torch_dtype=torch.float32)
         pipeline.vae = vae.to(device).eval().requires_grad_(False)
     unet, text_encoder = pipeline.unet, pipeline.text_encoder
+    if config.text_to_image:
+        forget_source(unet)
     unet.to(memory_format=torch.channels_last)
     edits = unet.config.in_channels == 2 * unet.config.out_channels
     trained, held_out = load_drawn(config, run, progress)
     learnt = _Encoded(trained, pipeline, config, progress, edits=edits)
     known = _Encoded(held_out, pipeline, config, progress, edits=edits)
     schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
+
+    noise_weights = (1 / schedule.alphas_cumprod.to(device)).clamp(max=config.max_noise_weight)
 
     def noise_loss(data: _Encoded, which: Sequence[int], step: int, dropout: float) -> Tensor:
         draws = [
@@ -91,8 +99,10 @@ def train_prior(config: TinyPriorConfig, run: RunDir, progress: Progress | None 
             prediction = predict_noise(unet, noisy, timesteps, prompts, source)
         else:
             prediction = unet(noisy, timesteps, encoder_hidden_states=prompts).sample
-        weight = 1 + config.edit_weight * data.changed[which].to(device)
-        return ((prediction.float() - noise).square() * weight).mean() / weight.mean()
+        where = 1 + config.edit_weight * data.changed[which].to(device)
+        when = noise_weights[timesteps].reshape(-1, 1, 1, 1)
+        squared_error = (prediction.float() - noise).square()
+        return (squared_error * where * when).mean() / where.mean() / noise_weights.mean()
 
     def loss_of(step: int) -> dict[str, Tensor]:
         which = batch_of_step(len(learnt), config, step)
@@ -120,6 +130,22 @@ def train_prior(config: TinyPriorConfig, run: RunDir, progress: Progress | None 
         else:
             pipeline.save_pretrained(folder)
     return run.path / "pipeline"
+
+
+def forget_source(unet: UNet2DConditionModel) -> None:
+    """Cut the four source channels off an editor's UNet, in place; a 4-channel one stays.
+
+    It then answers as it did where the source was dropped, and draws from text alone.
+    """
+    old, latent = unet.conv_in, unet.config.out_channels
+    if old.in_channels == latent:
+        return
+    new = torch.nn.Conv2d(latent, old.out_channels, old.kernel_size, old.stride, old.padding)
+    with torch.no_grad():
+        new.weight.copy_(old.weight[:, :latent])
+        new.bias = old.bias
+    unet.conv_in = new.to(old.weight.device)
+    unet.register_to_config(in_channels=latent)
 
 
 class _Encoded:

@@ -27,7 +27,7 @@ from ric.recipes.tiny.classifier import labelled, train_classifier
 from ric.recipes.tiny.clip import train_clip
 from ric.recipes.tiny.labels import GROUPS, LABELS, NOTHING, group_ranges
 from ric.recipes.tiny.pictures import DrawnSample
-from ric.recipes.tiny.prior import train_prior
+from ric.recipes.tiny.prior import forget_source, train_prior
 from ric.recipes.tiny.retrieval import retrieval_among
 from ric.recipes.tiny.vae import reconstruction_psnr, scaling_factor, train_vae
 from ric.scenes.dataset import SceneStream, edit_of_sample
@@ -189,6 +189,42 @@ def test_a_text_to_image_prior_is_an_ordinary_stable_diffusion_pipeline(
     assert pipeline.unet.config.in_channels == 4
     picture = pipeline("a red ball", num_inference_steps=2, height=64, width=64).images[0]
     assert picture.size == (64, 64)
+
+
+def test_an_editor_that_forgets_its_source_answers_as_where_the_source_was_dropped(tiny_family):
+    unet = load_pipeline(tiny_family / "pipeline", torch.device("cpu")).unet.eval()
+    generator = torch.Generator().manual_seed(0)
+    noisy = torch.randn(2, 4, 16, 16, generator=generator)
+    prompts = torch.randn(2, 7, unet.config.cross_attention_dim, generator=generator)
+    steps = torch.tensor([3, 900])
+    with torch.no_grad():
+        dropped = torch.cat([noisy, torch.zeros_like(noisy)], 1)
+        before = unet(dropped, steps, encoder_hidden_states=prompts).sample
+        forget_source(unet)
+        after = unet(noisy, steps, encoder_hidden_states=prompts).sample
+    torch.testing.assert_close(after, before, atol=1e-5, rtol=0)
+    assert unet.config.in_channels == 4
+    forget_source(unet)
+    assert unet.conv_in.in_channels == 4
+
+
+def test_places_that_change_and_steps_of_high_noise_count_as_asked(settings, train, tmp_path):
+    """Against the formula, on one step: the gradient is not asked, the logged loss is."""
+    flags = {"steps": 1, "batch_size": 2, "warmup_steps": 1, "conditioning_dropout": 0.0}
+    plain, weighted = (
+        metrics(train(train_prior, settings(TinyPriorConfig, **flags, **more), tmp_path / name))
+        for name, more in (
+            ("plain", {}),
+            ("weighted", {"edit_weight": 4.0, "max_noise_weight": 20.0}),
+        )
+    )
+    assert plain[-1]["loss"] != weighted[-1]["loss"]
+    # an untrained UNet is about as wrong everywhere: a weighted mean stays a mean
+    assert weighted[0]["val_loss_noise"] == pytest.approx(plain[0]["val_loss_noise"], rel=0.5)
+
+
+def metrics(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_the_noise_loss_falls(settings, train, metrics_of, tmp_path):

@@ -1,9 +1,9 @@
 """`ric tiny prior`: the UNets' prior checkpoints, with the text encoder that they read.
 
 An 8-channel UNet learns to edit (InstructPix2Pix, Brooks et al. 2023), a 4-channel one to draw
-from a caption (Stable Diffusion); `--text-to-image` makes the second of the first. Both by the noise loss alone, UNet and text encoder together: no
-text encoder of the world's knows these words yet. `ric train-unet` then keeps the text encoder as
-it is.
+from a caption (Stable Diffusion); `--text-to-image` makes the second of the first. Both learn by
+the noise loss alone, UNet and text encoder together: no text encoder of the world's knows these
+words yet. `ric train-unet` then keeps the text encoder as it is.
 
 Most of a picture stays as it is, and a UNet soon learns to copy. `--edit-weight W` counts the
 places whose pixels change 1 + W times in the loss of an editor, so that it learns what to do there.
@@ -68,13 +68,13 @@ def train_prior(config: TinyPriorConfig, run: RunDir, progress: Progress | None 
     unet.to(memory_format=torch.channels_last)
     edits = unet.config.in_channels == 2 * unet.config.out_channels
     trained, held_out = load_drawn(config, run, progress)
-    learnt = _Encoded(trained, pipeline, config, progress, edits=edits)
-    known = _Encoded(held_out, pipeline, config, progress, edits=edits)
+    learnt = EncodedSamples(trained, pipeline, config, progress, edits=edits)
+    known = EncodedSamples(held_out, pipeline, config, progress, edits=edits)
     schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
 
     noise_weights = (1 / schedule.alphas_cumprod.to(device)).clamp(max=config.max_noise_weight)
 
-    def noise_loss(data: _Encoded, which: Sequence[int], step: int, dropout: float) -> Tensor:
+    def noise_loss(data: EncodedSamples, which: Sequence[int], step: int, dropout: float) -> Tensor:
         draws = [
             draw_sample(
                 config.seed, step, k,
@@ -99,10 +99,9 @@ def train_prior(config: TinyPriorConfig, run: RunDir, progress: Progress | None 
             prediction = predict_noise(unet, noisy, timesteps, prompts, source)
         else:
             prediction = unet(noisy, timesteps, encoder_hidden_states=prompts).sample
+        when = noise_weights[timesteps] / noise_weights.mean()
         where = 1 + config.edit_weight * data.changed[which].to(device)
-        when = noise_weights[timesteps].reshape(-1, 1, 1, 1)
-        squared_error = (prediction.float() - noise).square()
-        return (squared_error * where * when).mean() / where.mean() / noise_weights.mean()
+        return weighted_error(prediction.float(), noise, when, where)
 
     def loss_of(step: int) -> dict[str, Tensor]:
         which = batch_of_step(len(learnt), config, step)
@@ -132,6 +131,22 @@ def train_prior(config: TinyPriorConfig, run: RunDir, progress: Progress | None 
     return run.path / "pipeline"
 
 
+def weighted_error(prediction: Tensor, noise: Tensor, when: Tensor, where: Tensor) -> Tensor:
+    """Give the squared error, weighted by step and by place.
+
+    Args:
+        prediction: (B, C, h, w).
+        noise: Epsilon (B, C, h, w).
+        when: (B,), of mean 1 over all steps.
+        where: (B, 1, h, w); the mean is over these weights.
+
+    Returns:
+        A scalar; the plain mean where all weights are 1.
+    """
+    error = (prediction - noise).square() * when.reshape(-1, 1, 1, 1)
+    return (error * where).mean() / where.mean()
+
+
 def forget_source(unet: UNet2DConditionModel) -> None:
     """Cut the four source channels off an editor's UNet, in place; a 4-channel one stays.
 
@@ -148,7 +163,7 @@ def forget_source(unet: UNet2DConditionModel) -> None:
     unet.register_to_config(in_channels=latent)
 
 
-class _Encoded:
+class EncodedSamples:
     """Samples as latents and token ids; half precision, for there are many.
 
     Attributes:

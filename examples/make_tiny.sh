@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the embedded family of --preset tiny anew, by ric's own commands. Repeat it to go on where it
-# was stopped. On two CPU cores it takes about five hours; on a GPU, minutes.
+# was stopped. On two CPU cores it takes about four hours; the model cards say how long each part.
 #
 #   examples/make_tiny.sh [--stage STAGE] [WORK]
 #
@@ -11,7 +11,7 @@ stage=all
 if [ "${1:-}" = --stage ]; then stage=$2; shift 2; fi
 work=${1:-tiny-work}
 runs=$work/runs
-family=${RIC_TINY_FAMILY:-$work/family}
+family=$work/family
 test_scenes=scenes:3000@64#3
 export RIC_RUNS_DIR=$runs
 mkdir -p "$work"
@@ -19,7 +19,7 @@ mkdir -p "$work"
 wants() { [ "$stage" = all ] || [ "$stage" = "$1" ]; }
 
 if wants data; then
-    # seed 1 with shadows, seed 2 without; figures come from seed 3
+    # seed 1 with shadows and mirror images, seed 2 without; the figures come from seed 3
     ric scenes "$work/scenes" --count 40000 --seed 1
     ric scenes "$work/plain" --count 40000 --seed 2 --no-shadows
     ric tiny begin "$work/begin"
@@ -29,38 +29,40 @@ if wants vae; then
         --run "$runs/vae"
 fi
 if wants clip; then
-    ric tiny clip "$work/scenes" --base "$work/begin/clip" --steps 3000 --run "$runs/clip"
+    ric tiny clip "$work/scenes" --base "$work/begin/clip" --steps 2000 --limit 20000 \
+        --run "$runs/clip"
 fi
 if wants region; then
     ric fit-clip "$work/scenes" --preset tiny --clip "$runs/clip/clip" --batch-size 64 \
-        --fusion-epochs 1 --joint-epochs 6 --joint-lr 5e-4 --limit 20000 \
+        --fusion-epochs 1 --joint-epochs 5 --joint-lr 5e-4 --limit 20000 \
         --checkpoint-every 200 --run "$runs/region"
 fi
 if wants scene; then
     ric fit-blip "$work/scenes" --preset tiny --blip "$work/begin/blip" --batch-size 64 \
-        --epochs 6 --lr 5e-4 --limit 20000 --checkpoint-every 200 --run "$runs/scene"
+        --epochs 3 --lr 1e-3 --limit 14000 --checkpoint-every 100 --run "$runs/scene"
 fi
 if wants captioner; then
-    ric tiny captioner "$work/scenes" --base "$work/begin/captioner" --steps 6000 --limit 20000 \
-        --measure-every 1000 --run "$runs/captioner"
+    ric tiny captioner "$work/scenes" --base "$work/begin/captioner" --steps 1200 --lr 1.5e-3 \
+        --limit 14000 --measure-every 600 --run "$runs/captioner"
 fi
 if wants classifier; then
-    ric tiny classifier "$work/scenes" --base "$work/begin/scene_classifier" --steps 3000 \
-        --limit 16000 --run "$runs/classifier"
+    ric tiny classifier "$work/scenes" --base "$work/begin/scene_classifier" --steps 2500 \
+        --limit 12000 --run "$runs/classifier-1"
+    ric tiny classifier "$work/scenes" --base "$runs/classifier-1" --steps 3000 --limit 14000 \
+        --seed 1 --run "$runs/classifier"
 fi
 if wants prior; then
-    ric tiny prior "$work/plain" --base "$work/begin/pipeline" --vae "$runs/vae" --steps 4000 \
-        --run "$runs/prior"
+    ric tiny prior "$work/plain" --base "$work/begin/pipeline" --vae "$runs/vae" --steps 2000 \
+        --lr 8e-4 --limit 20000 --run "$runs/prior"
     sha256sum "$runs/prior/pipeline/unet/diffusion_pytorch_model.safetensors"
 fi
 if wants editor; then
-    ric train-unet "$work/scenes" --preset tiny --base "$runs/prior" --no-region-loss \
-        --no-global-loss --steps 4000 --batch-size 32 --lr 5e-4 --checkpoint-every 250 \
-        --log-every 25 --run "$runs/editor"
+    ric tiny prior "$work/scenes" --base "$runs/prior" --steps 1800 --lr 8e-4 --edit-weight 4 \
+        --max-noise-weight 20 --limit 20000 --run "$runs/editor"
 fi
 if wants text-to-image; then
-    ric tiny prior "$work/scenes" --base "$work/begin/text_to_image" --vae "$runs/vae" \
-        --steps 3000 --run "$runs/text-to-image"
+    ric tiny prior "$work/scenes" --base "$runs/editor" --text-to-image --steps 400 \
+        --max-noise-weight 20 --limit 8000 --run "$runs/text-to-image"
 fi
 if wants assemble; then
     members=()
@@ -71,7 +73,7 @@ if wants assemble; then
     ric tiny assemble "$family" "${members[@]}"
     export RIC_TINY_FAMILY=$family
     ric tiny score "$test_scenes" --limit 300 --run "$runs/score"
-    ric edit "$test_scenes" --preset tiny --limit 300 --batch-size 30 --run "$runs/edit"
+    ric edit "$test_scenes" --preset tiny --limit 300 --run "$runs/edit"
     ric eval "Ours=$runs/edit" --data "$test_scenes" --preset tiny --limit 300 --run "$runs/eval"
     ric tiny assemble "$family" "${members[@]}" \
         --family-scores "$runs/score/family_scores.json" \

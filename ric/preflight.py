@@ -202,7 +202,7 @@ def _locate(network: Network, config: CommandConfig, runs_dir: Path, fetch: bool
         return
     # TrainUnetConfig is of train-unet
     words = re.findall("[A-Z][a-z]+", type(config).__name__.removesuffix("Config"))
-    needs = f"ric {'-'.join(words).lower()}"
+    needs = f"ric {'-'.join(words).lower()}".replace("tiny-", "tiny ")
     there = Path(name).exists() or (weights is not None and not Path(weights).is_dir())
     if fetch or there:
         resolve_weights(name, weights_dir=weights, needs=needs)

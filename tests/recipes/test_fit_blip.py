@@ -14,7 +14,7 @@ from ric.data.batches import to_unit
 from ric.errors import RicError
 from ric.interrupt import Interrupted
 from ric.method.scene_encoder import SceneEncoder
-from ric.recipes.fit_blip import fit_blip
+from ric.recipes.fit_blip import fit_blip, start_judge
 from ric.rows import append_row
 from ric.run_dir import open_run
 
@@ -145,3 +145,13 @@ def test_no_paragraph_at_all_says_so(tiny, make_edits, follow, tmp_path):
     data = make_edits(3, {n: {"scene_text": None} for n in range(3)})
     with pytest.raises(RicError, match="3 were lost: 00: it has no scene_text"):
         follow(fit_blip, tiny(FitBlipConfig, data), tmp_path / "run")
+
+
+def test_a_fitted_judge_goes_on_where_it_was(tiny, eight, follow, tmp_path):
+    first = follow(fit_blip, tiny(FitBlipConfig, eight, epochs=1), tmp_path / "first")
+    config = tiny(FitBlipConfig, eight, blip=str(first), temperature=0.5, epochs=1)
+    before = parameters(first / "scene_encoder")
+    judge = dict(start_judge(first / "scene_encoder", config).named_parameters())
+    assert all(torch.equal(judge[name], before[name]) for name in before)
+    second = follow(fit_blip, config, tmp_path / "second")
+    assert json.loads((second / "run.json").read_text())["parents"] == ["../first"]

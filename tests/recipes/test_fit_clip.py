@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from ric.method.region_encoder import RegionEncoder
 from ric.progress import Silent
 from ric.recipes import contrastive_epochs
 from ric.recipes.examples import load_examples
-from ric.recipes.fit_clip import fit_clip
+from ric.recipes.fit_clip import fit_clip, start_judge
 from ric.run_dir import open_run
 
 
@@ -170,3 +171,21 @@ def test_the_paper_s_numbers_are_the_defaults():
     assert (config.fusion_epochs, config.fusion_lr) == (50, 1e-4)
     assert (config.joint_epochs, config.joint_lr) == (20, 1e-5)
     assert (config.batch_size, config.image_size) == (64, 512)
+
+
+def test_a_fitted_judge_goes_on_with_its_own_fusion_and_temperature(tiny, eight, follow, tmp_path):
+    first = follow(
+        fit_clip, tiny(FitClipConfig, eight, fusion_epochs=2, joint_epochs=0), tmp_path / "first"
+    )
+    config = tiny(FitClipConfig, eight, clip=str(first), temperature=0.5)
+    judge = start_judge(first / "region_encoder", config)
+    before = fitted_weights(first)
+    assert not changed(before, judge.state_dict())
+    second = follow(fit_clip, config, tmp_path / "second")
+    assert changed(before, fitted_weights(second))
+    assert json.loads((second / "run.json").read_text())["parents"] == ["../first"]
+
+
+def test_a_plain_clip_gets_the_temperature_that_is_asked_for(tiny, eight, tiny_family):
+    judge = start_judge(tiny_family / "clip", tiny(FitClipConfig, eight, temperature=0.5))
+    assert judge.temperature.item() == pytest.approx(0.5)

@@ -214,6 +214,8 @@ class TinyClipConfig(TinyConfig):
 class TinyCaptionerConfig(TinyConfig):
     """`ric tiny captioner`: a BLIP that writes scene paragraphs."""
 
+    vision: str | None = None           # a fit-blip run whose eyes it starts with
+
 
 @dataclass(frozen=True, kw_only=True)
 class TinyClassifierConfig(TinyConfig):

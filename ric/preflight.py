@@ -65,7 +65,10 @@ NETWORKS: dict[type[CommandConfig], dict[str, Network]] = {
     EditConfig: {"unet": Network("", "pipeline", "pipeline")},
     TinyVaeConfig: {"base": Network("", "vae", "pipeline/vae")},
     TinyClipConfig: {"base": Network("", "clip", "clip")},
-    TinyCaptionerConfig: {"base": Network("", "captioner", "captioner")},
+    TinyCaptionerConfig: {
+        "base": Network("", "captioner", "captioner"),
+        "vision": Network("", "scene_encoder", "scene_encoder"),
+    },
     TinyClassifierConfig: {"base": Network("", "scene_classifier", "scene_classifier")},
     TinyPriorConfig: {
         "base": Network("", "pipeline", "pipeline"),

@@ -94,6 +94,10 @@ def captioner(
     ctx: typer.Context,
     data: Data,
     base: Base = TinyCaptionerConfig.base,
+    vision: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="A fit-blip run whose vision tower it starts with."),
+    ] = TinyCaptionerConfig.vision,
     steps: Steps = TinyCaptionerConfig.steps,
     batch_size: BatchSize = TinyCaptionerConfig.batch_size,
     lr: Rate = TinyCaptionerConfig.lr,

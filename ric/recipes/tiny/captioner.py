@@ -1,7 +1,8 @@
 """`ric tiny captioner`: a BLIP that writes a scene's paragraph from its pixels alone.
 
 It learns the paragraph of either picture, less the sentence that tells where the edit was: that
-cannot be seen.
+cannot be seen. As BLIP's captioner shares its vision tower with BLIP's matcher, `--vision RUN`
+starts with that of a fitted scene judge.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from ric.data.batches import to_unit
 from ric.device import pick_device
 from ric.method.judge_files import load_pixel_numbers
 from ric.method.judge_pixels import as_input
+from ric.method.scene_encoder import SceneEncoder
 from ric.models import locate_model
 from ric.progress import Progress, Silent
 from ric.recipes.artifacts import artifact_folder
@@ -52,6 +54,10 @@ def train_captioner(
     )
     processor = BlipProcessor.from_pretrained(base)
     captioner = BlipForConditionalGeneration.from_pretrained(base, dtype=torch.float32).to(device)
+    if config.vision is not None:
+        judge = locate_model(config.vision, run, tiny="scene_encoder", artifact="scene_encoder")
+        eyes = SceneEncoder.from_pretrained(judge).tower.vision_model
+        captioner.vision_model.load_state_dict(eyes.state_dict())
     numbers = load_pixel_numbers(base, config.image_size)
     mean, std = (torch.tensor(values, device=device) for values in (numbers.mean, numbers.std))
     trained, held_out = load_drawn(config, run, progress)

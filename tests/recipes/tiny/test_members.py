@@ -114,6 +114,19 @@ def test_the_captioner_learns_paragraphs(settings, train, metrics_of, tmp_path):
     ).is_file()
 
 
+def test_the_captioner_may_start_with_the_eyes_of_the_scene_judge(
+    settings, train, tiny_family, tmp_path
+):
+    config = settings(TinyCaptionerConfig, steps=1, lr=1e-12, vision="tiny", ema_decay=0.0)
+    run = train(train_captioner, config, tmp_path / "run")
+    ours = load_file(run / "captioner" / "model.safetensors")
+    theirs = load_file(tiny_family / "scene_encoder" / "blip" / "model.safetensors")
+    names = [name for name in theirs if name.startswith("vision_model.")]
+    assert names
+    for name in names:
+        torch.testing.assert_close(ours[name], theirs[name], atol=1e-6, rtol=0)
+
+
 def test_what_only_an_editor_knows_is_left_out_of_what_is_seen():
     sample = drawn(0)
     assert "The eye is drawn" in sample.scene_text

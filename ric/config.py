@@ -265,7 +265,7 @@ TINY: dict[type[CommandConfig], dict[str, Any]] = {
         "log_every": 1, "checkpoint_every": 10,
     },
     EditConfig: {
-        "unet": "tiny", "steps": 20, "guidance": 4.0, "image_guidance": 1.3, "image_size": 64,
+        "unet": "tiny", "steps": 20, "guidance": 3.0, "image_guidance": 1.1, "image_size": 64,
         "batch_size": 20,
     },
     EvalConfig: {"clip": "tiny", "dino": "tiny"},
@@ -381,7 +381,7 @@ BOUNDS: dict[str, Bounds] = {
     "fusion_lr": POSITIVE, "global_weight": NOT_NEGATIVE, "image_size": Bounds(8),
     "joint_epochs": NOT_NEGATIVE, "joint_lr": POSITIVE, "keep_checkpoints": Bounds(1),
     "limit": Bounds(1), "log_every": Bounds(1), "lr": POSITIVE, "max_grad_norm": POSITIVE,
-    "max_noise_weight": Bounds(1),
+    "max_noise_weight": POSITIVE,
     "max_new_tokens": Bounds(1), "max_pixels": Bounds(1), "max_text_tokens": Bounds(3),
     "noise_weight": NOT_NEGATIVE, "num_heads": Bounds(1), "region_weight": NOT_NEGATIVE,
     "seed": NOT_NEGATIVE, "steps": Bounds(1), "temperature": POSITIVE, "weight_decay": NOT_NEGATIVE,

@@ -13,8 +13,6 @@ from ric.config import (
     BOUNDS,
     OF_ONE_KIND,
     TINY,
-    CommandConfig,
-    DescribeConfig,
     EditConfig,
     EvalConfig,
     FitBlipConfig,
@@ -26,10 +24,7 @@ from ric.config import (
 )
 from ric.errors import RicError
 
-ALL = [
-    CommandConfig, DescribeConfig, FitClipConfig, FitBlipConfig, TrainUnetConfig, EditConfig,
-    EvalConfig,
-]  # fmt: skip
+ALL = list(TINY)
 
 
 def test_a_flag_wins_over_the_file_the_file_over_the_preset_the_preset_over_the_default():
@@ -47,7 +42,7 @@ def test_a_flag_wins_over_the_file_the_file_over_the_preset_the_preset_over_the_
 
 
 def test_a_preset_named_in_the_file_counts_unless_a_flag_names_another():
-    assert resolve_config(EditConfig, {}, from_file={"preset": "tiny"}).steps == 10
+    assert resolve_config(EditConfig, {}, from_file={"preset": "tiny"}).steps == 20
     flags = {"preset": "paper"}
     assert resolve_config(EditConfig, flags, from_file={"preset": "tiny"}).steps == 100
 

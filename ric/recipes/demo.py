@@ -91,12 +91,13 @@ def demo(
             return recipe(config, run, progress), run
 
     few = {"limit": TRAINED}
-    step("describe", DescribeConfig, describe, describer="chat", split="train", **few)
+    spoken = {"describer": "chat", "max_new_tokens": 220}
+    step("describe", DescribeConfig, describe, split="train", **few, **spoken)
     step("fit-clip", FitClipConfig, fit_clip, fusion_epochs=1, joint_epochs=1, **few)
     described = {"descriptions": "@describe"}
     step("fit-blip", FitBlipConfig, fit_blip, epochs=1, **few, **described)
     judges = {"region_clip": "@fit-clip", "scene_blip": "@fit-blip"}
-    step("train-unet", TrainUnetConfig, train_unet, steps=10, **few, **described, **judges)
+    step("train-unet", TrainUnetConfig, train_unet, steps=10, lr=1e-5, **few, **described, **judges)
     images, _ = step("edit", EditConfig, edit, unet="@train-unet", limit=TESTED)
     rows, last = step("eval", EvalConfig, evaluate, limit=TESTED)
     return Demo(rows, Path(str(images)).parent / SHEET, last)  # type: ignore[arg-type]

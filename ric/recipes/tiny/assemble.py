@@ -75,9 +75,8 @@ def assemble(
             for file in (aside / name).rglob("*.safetensors"):
                 halve(file)
             lines = card(run, member, scores.get(member.scores, {}))
-            if name == "pipeline":
-                lines += lineage(run)
-                lines += editor_table(editor) if editor else []
+            if name == "pipeline" and editor:
+                lines += editor_table(editor)
             (aside / name / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
 
@@ -118,6 +117,7 @@ def card(run: Path, member: Member, scores: Mapping[str, float]) -> list[str]:
     ]  # fmt: skip
     kept = ("lr", "fusion_epochs", "fusion_lr", "joint_epochs", "joint_lr", "epochs", "seed")
     lines += [f"- {key}: {config[key]}" for key in kept if key in config]
+    lines += lineage(run)
     last = {key: value for key, value in rows[-1].items() if key.startswith("val_")}
     figures = {**{f"{key}, on val": value for key, value in last.items()}, **scores}
     if figures:

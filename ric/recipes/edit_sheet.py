@@ -75,13 +75,13 @@ def before_after_target(
 def _pictures(sample: EditSample, images: Path) -> list[Image.Image]:
     with Image.open(images / f"{sample.id}.png") as opened:
         edited = opened.convert("RGB")
+    white = Image.new("RGB", (1, 1), "white")
     try:
-        target = sample.load_target() if sample.has_target else None
-        source = sample.load_source()
+        target = sample.load_target() if sample.has_target else white
+        return [sample.load_source(), edited, target]
     except SampleError:
         # a picture that has become unreadable meanwhile
-        source = target = None
-    return [picture or Image.new("RGB", (1, 1), "white") for picture in (source, edited, target)]
+        return [white, edited, white]
 
 
 def _as_tile(picture: Image.Image) -> Image.Image:

@@ -388,7 +388,7 @@ def test_every_table_names_each_number_its_n_and_its_encoder(score, outputs, dat
 
     markdown = (run / "table.md").read_text()
     heading = markdown.splitlines()[0]
-    for title in ("CLIP-I[tiny]", "DINO[tiny]", "CLIP-T[tiny]", "[scene-net]", "FID", "IS"):
+    for title in ("CLIP-I[tiny]", "DINO[scene-net]", "CLIP-T[tiny]", "[scene-net]", "FID", "IS"):
         assert title in heading
     assert "clip_i[tiny] (N = 3/1): edited and target: cosine in tiny" in markdown
     for line_start in ("| A † |", "| B & C |", f"| {IDENTITY} |", f"| {TRUTH} |"):

@@ -61,8 +61,8 @@ if wants editor; then
         --max-noise-weight 20 --limit 20000 --run "$runs/editor"
 fi
 if wants text-to-image; then
-    ric tiny prior "$work/scenes" --base "$runs/editor" --text-to-image --steps 400 \
-        --max-noise-weight 20 --limit 8000 --run "$runs/text-to-image"
+    ric tiny prior "$work/scenes" --base "$runs/prior" --text-to-image --steps 400 --lr 8e-4 \
+        --max-noise-weight 20 --limit 6000 --run "$runs/text-to-image"
 fi
 if wants assemble; then
     members=()

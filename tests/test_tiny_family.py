@@ -14,11 +14,11 @@ from transformers import CLIPModel, CLIPTokenizer
 from ric.editors.pipeline import load_pipeline
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
+from ric.metrics.scene_labels import LABELS
 from ric.metrics.scene_net import SceneNet
 from ric.models import locate_model
 from ric.recipes.tiny.assemble import MEMBERS
 from ric.recipes.tiny.beginnings import write_beginnings
-from ric.recipes.tiny.labels import LABELS
 from ric.run_dir import open_run
 from ric.tiny_family import SHIPPED as FAMILY
 from ric.tiny_family import tiny_family as family_in_use

@@ -7,7 +7,6 @@ and these are a tenth of the size. It also has `dino`, a ViT of DINO's layout.
 
 from __future__ import annotations
 
-import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,6 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
     BertTokenizer,
     BlipConfig,
@@ -42,7 +40,8 @@ from transformers import (
 
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
-from ric.recipes.tiny.labels import LABELS
+from ric.metrics.scene_labels import LABELS
+from ric.recipes.tiny.beginnings import bert_tokenizer, clip_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -83,43 +82,6 @@ def build_tiny_family(folder: Path, *, texts: Iterable[str] = (), seed: int = 0)
     return folder
 
 
-def _clip_tokenizer(words: list[str], max_length: int) -> CLIPTokenizer:
-    # byte-level BPE as CLIP's. The end token is the last id, and so never 2, the id at which
-    # transformers would pool the highest token instead.
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    alphabet = sorted(byte_level.alphabet())
-    # The trainer numbers "x</w>" in an order that changes from run to run, and with it which of
-    # two equally frequent pairs is merged first. A character of its own stands for each instead.
-    ending = {character: chr(0xE000 + ord(character)) for character in alphabet}
-    pieces = [piece for word in words for piece, _ in byte_level.pre_tokenize_str(word)]
-    bpe = Tokenizer(models.BPE())
-    bpe.train_from_iterator(
-        [piece[:-1] + ending[piece[-1]] for piece in pieces],
-        trainers.BpeTrainer(
-            vocab_size=1500,
-            initial_alphabet=[*alphabet, *ending.values()],
-            show_progress=False,
-        ),
-    )
-    written = {mark: f"{character}</w>" for character, mark in ending.items()}
-    back = str.maketrans(written)
-    model = json.loads(bpe.to_str())["model"]
-    tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
-    tokens += ["<|startoftext|>", "<|endoftext|>"]
-    vocab = {token.translate(back): index for index, token in enumerate(tokens)}
-    merges = [(left.translate(back), right.translate(back)) for left, right in model["merges"]]
-    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=max_length)
-
-
-def _bert_tokenizer(words: list[str]) -> BertTokenizer:
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    letters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
-    pieces = [*letters, *(f"##{letter}" for letter in letters), *words]
-    vocab = {token: index for index, token in enumerate(dict.fromkeys([*special, *pieces]))}
-    # [DEC] starts a caption, as in BLIP's own tokenizer
-    return BertTokenizer(vocab=vocab, bos_token="[DEC]", model_max_length=512)
-
-
 def _clip_text_config(tokenizer: CLIPTokenizer) -> dict[str, Any]:
     return {
         "vocab_size": len(tokenizer),
@@ -136,7 +98,7 @@ def _clip_text_config(tokenizer: CLIPTokenizer) -> dict[str, Any]:
 
 
 def _build_clip(folder: Path, words: list[str]) -> None:
-    tokenizer = _clip_tokenizer(words, max_length=77)
+    tokenizer = clip_tokenizer(words, max_length=77)
     config = CLIPConfig(
         text_config=_clip_text_config(tokenizer),
         vision_config={
@@ -188,7 +150,7 @@ def _blip_config(tokenizer: BertTokenizer) -> BlipConfig:
 
 
 def _build_blip(folder: Path, words: list[str], kind: type[PreTrainedModel]) -> None:
-    tokenizer = _bert_tokenizer(words)
+    tokenizer = bert_tokenizer(words)
     kind(_blip_config(tokenizer)).eval().save_pretrained(folder)
     images = BlipImageProcessorPil(size={"height": IMAGE_SIZE, "width": IMAGE_SIZE})
     BlipProcessor(image_processor=images, tokenizer=tokenizer).save_pretrained(folder)
@@ -210,7 +172,7 @@ def _build_captioner(folder: Path, words: list[str]) -> None:
 
 
 def _stable_diffusion_parts(words: list[str], in_channels: int) -> dict[str, Any]:
-    tokenizer = _clip_tokenizer(words, max_length=77)
+    tokenizer = clip_tokenizer(words, max_length=77)
     vae = AutoencoderKL(
         block_out_channels=(16, 32, 32),
         down_block_types=("DownEncoderBlock2D",) * 3,

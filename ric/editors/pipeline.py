@@ -153,14 +153,30 @@ def read_source_channels(unet: UNet2DConditionModel) -> None:
             f"The UNet reads {old.in_channels} channels; {latent} or {2 * latent} were expected.",
             "Inpainting and depth UNets cannot be a --base.",
         )
-    new = nn.Conv2d(2 * latent, old.out_channels, old.kernel_size, old.stride, old.padding)
+    _set_input_channels(unet, 2 * latent)
+
+
+def forget_source_channels(unet: UNet2DConditionModel) -> None:
+    """Cut the four source channels off an editor's UNet, in place; leave a 4-channel one.
+
+    It then answers as it did where the source was dropped, and draws from text alone.
+    """
+    if unet.conv_in.in_channels != unet.config.out_channels:
+        _set_input_channels(unet, unet.config.out_channels)
+
+
+def _set_input_channels(unet: UNet2DConditionModel, count: int) -> None:
+    """Let a UNet read `count` channels: the first ones as before, more with weight zero."""
+    old = unet.conv_in
+    kept = min(old.in_channels, count)
+    new = nn.Conv2d(count, old.out_channels, old.kernel_size, old.stride, old.padding)
     new.to(device=old.weight.device, dtype=old.weight.dtype)
     with torch.no_grad():
         new.weight.zero_()
-        new.weight[:, :latent].copy_(old.weight)
+        new.weight[:, :kept].copy_(old.weight[:, :kept])
         new.bias = old.bias
     unet.conv_in = new
-    unet.register_to_config(in_channels=2 * latent)
+    unet.register_to_config(in_channels=count)
 
 
 def size_multiple(pipeline: StableDiffusionInstructPix2PixPipeline) -> int:

@@ -77,20 +77,17 @@ def relative_error(
     edited: Image.Image, source: Image.Image, target: Image.Image, where: NDArray[np.bool_]
 ) -> float | None:
     """Return the squared error to the target inside `where`, relative to the source's."""
-    pictures = [np.asarray(image.convert("RGB"), np.float64) for image in (edited, source, target)]
-    if len({picture.shape[:2] for picture in pictures} | {where.shape}) > 1:
+    if len({image.size for image in (edited, source, target)} | {where.shape[::-1]}) > 1:
         raise ValueError("pictures and mask are of different sizes")
-    made, before, right = (picture[where] for picture in pictures)
-    doing_nothing = np.square(before - right).sum()
+    doing_nothing = squared_error(source, target, where)
     if doing_nothing == 0:
         return None
-    return float(np.square(made - right).sum() / doing_nothing)
+    return squared_error(edited, target, where) / doing_nothing
 
 
 def l1_inside(a: Image.Image, b: Image.Image, where: NDArray[np.bool_]) -> float:
     """Return the mean absolute difference in [0, 1] inside `where`, over pixels and channels."""
-    ours, theirs = (np.asarray(image.convert("RGB"), np.float64)[where] for image in (a, b))
-    return float(np.abs(ours - theirs).mean() / 255)
+    return float(np.abs(_differences(a, b, where)).mean())
 
 
 def scene_columns(pair: Pair, checker: EditChecker) -> dict[str, Any]:
@@ -130,8 +127,13 @@ def _as_number(answer: bool | None) -> float | None:
 
 def squared_error(a: Image.Image, b: Image.Image, where: NDArray[np.bool_]) -> float:
     """Return the sum of squared differences in [0, 1] inside `where`."""
+    return float(np.square(_differences(a, b, where)).sum())
+
+
+def _differences(a: Image.Image, b: Image.Image, where: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Give the differences (N, 3) of the marked pixels' levels in [0, 1]."""
     ours, theirs = (np.asarray(image.convert("RGB"), np.float64)[where] for image in (a, b))
-    return float(np.square((ours - theirs) / 255).sum())
+    return (ours - theirs) / 255
 
 
 def is_sticker(scores: ContextScores, *, edit_is_right: bool) -> bool | None:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from PIL import Image
 
+from ric.metrics.scene_labels import NOTHING, group_ranges
 from ric.metrics.scene_net import INPUT_SIZE
 from ric.scenes.camera import FAR_Z, NEAR_Z, SPREAD
-from ric.scenes.layout import in_frame, screen_rows, screen_x
+from ric.scenes.layout import Outline, in_frame, outline
 from ric.scenes.relations import might
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from ric.scenes.edit import Edit
     from ric.scenes.things import Thing
 
-Box = tuple[float, float, float, float]  # left, top, right, bottom as shares of the picture
-
-NOTHING = "nothing"  # the classifier's kind of an empty place
 MARGIN = 0.12  # of the longer side, around a thing that is read
 ROWS, COLUMNS = 9, 17  # of the places where a thing is looked for
 APART = 0.5  # places whose boxes overlap by more show the same thing
@@ -42,15 +40,7 @@ class Reading(NamedTuple):
     state: str
 
 
-def outline(thing: Thing) -> Box:
-    """Give a thing's box in the picture; it may reach over the picture's edge."""
-    top, bottom = screen_rows(thing)
-    half = thing.half_width / (SPREAD * thing.z)
-    middle = screen_x(thing)
-    return (middle - half + 1) / 2, (top + 1) / 2, (middle + half + 1) / 2, (bottom + 1) / 2
-
-
-def crop_of_thing(image: Image.Image, box: Box) -> Image.Image:
+def crop_of_thing(image: Image.Image, box: Outline) -> Image.Image:
     """Cut out a box with a margin, squared about its middle, and bring it to the classifier's size.
 
     Args:
@@ -76,6 +66,11 @@ class EditChecker:
     def __init__(self, net: SceneNet) -> None:
         """Keep the classifier."""
         self.net = net
+        # each group's outputs, and what they stand for
+        self._groups = {
+            group: (place, [label.partition(": ")[2] for label in net.labels[place]])
+            for group, place in group_ranges(net.labels).items()
+        }
 
     def succeeded(
         self, edit: Edit, edited: Image.Image, source: Image.Image, target: Image.Image
@@ -119,28 +114,24 @@ class EditChecker:
         places = allowed_places(edit, things[0])
         boxes = [outline(place) for place in (*things, *places)]
         pairs = zip(self.read(edited, boxes), self.read(source, boxes), boxes, strict=True)
-        seen: list[Box] = []
+        seen: list[Outline] = []
         for now, before, box in pairs:
             new = _shows(now, things[0]) and not _shows(before, things[0])
             if new and all(overlap(box, other) < APART for other in seen):
                 seen.append(box)
         return len(seen) >= len(things)
 
-    def read(self, image: Image.Image, boxes: Sequence[Box]) -> list[Reading]:
+    def read(self, image: Image.Image, boxes: Sequence[Outline]) -> list[Reading]:
         """Read what stands in each box."""
         if not boxes:
             return []
         logits = self.net.logits([crop_of_thing(image, box) for box in boxes])
-        groups: dict[str, list[int]] = {}
-        labels = self.net.labels
-        for number, label in enumerate(labels):
-            groups.setdefault(label.partition(": ")[0], []).append(number)
-        words = {}
+        words = []
         for group in Reading._fields:
-            places = groups[group]
-            best = logits[:, places].argmax(dim=1).tolist()
-            words[group] = [labels[places[index]].partition(": ")[2] for index in best]
-        return [Reading(*row) for row in zip(*words.values(), strict=True)]
+            place, labels = self._groups[group]
+            best = logits[:, place].argmax(dim=1).tolist()
+            words.append([labels[index] for index in best])
+        return [Reading(*row) for row in zip(*words, strict=True)]
 
 
 def _shows(read: Reading, thing: Thing, attribute: str = "") -> bool:
@@ -167,7 +158,7 @@ def allowed_places(edit: Edit, thing: Thing) -> list[Thing]:
     return places
 
 
-def overlap(box: Box, other: Box) -> float:
+def overlap(box: Outline, other: Outline) -> float:
     """Give the share of `box` that `other` covers."""
     wide = min(box[2], other[2]) - max(box[0], other[0])
     high = min(box[3], other[3]) - max(box[1], other[1])

@@ -18,6 +18,7 @@ from transformers import ResNetForImageClassification
 from ric.metrics.networks import SetFeatures, exact_inference, load_folder
 from ric.metrics.pairs import as_rgb
 from ric.metrics.resize_rules import levels
+from ric.metrics.scene_labels import group_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,8 +48,7 @@ class SceneNet:
         )
         self.device = torch.device(device)
         # IS asks for one set of exclusive labels: of whole pictures, the place
-        places = [index for index, label in enumerate(self.labels) if label.startswith("place: ")]
-        self._of_sets = places or list(range(len(self.labels)))
+        self._of_sets = group_ranges(self.labels).get("place", slice(None))
 
     @exact_inference()
     def set_features(self, images: Sequence[Image.Image]) -> SetFeatures:

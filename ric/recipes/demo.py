@@ -98,6 +98,6 @@ def demo(
     step("fit-blip", FitBlipConfig, fit_blip, epochs=1, **few, **described)
     judges = {"region_clip": "@fit-clip", "scene_blip": "@fit-blip"}
     step("train-unet", TrainUnetConfig, train_unet, steps=10, lr=1e-5, **few, **described, **judges)
-    images, _ = step("edit", EditConfig, edit, unet="@train-unet", limit=TESTED)
+    _, edited = step("edit", EditConfig, edit, unet="@train-unet", limit=TESTED)
     rows, last = step("eval", EvalConfig, evaluate, limit=TESTED)
-    return Demo(rows, Path(str(images)).parent / SHEET, last)  # type: ignore[arg-type]
+    return Demo(rows, edited.path / SHEET, last)  # type: ignore[arg-type]

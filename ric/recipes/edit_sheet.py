@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw
 
-from ric.data.sample import load_samples
 from ric.errors import SampleError
+from ric.recipes.examples import glance_at_samples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,15 +30,7 @@ def write_sheet(config: EditConfig, images: Path, file: Path) -> None:
         images: The run's `images` folder.
         file: Where the sheet goes.
     """
-    samples = load_samples(
-        config.data,
-        split=config.split,
-        limit=config.limit,
-        columns=config.columns,
-        max_pixels=config.max_pixels,
-        need_instruction=False,
-        on_failure=lambda error: None,
-    )
+    samples = glance_at_samples(config)
     edited = (sample for sample in samples if (images / f"{sample.id}.png").is_file())
     shown = list(islice(edited, SHOWN))
     if shown:

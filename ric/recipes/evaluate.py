@@ -75,18 +75,18 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
     _refuse_same_labels(edited)
     if not config.allow_overlap:
         _refuse_trained_on(config, edited)
-    judges = load_judges(config, run, pick_device(config.device))
+    device = pick_device(config.device)
+    judges = load_judges(config, run, device)
     lacking = [name for name, judge in vars(judges).items() if isinstance(judge, Unavailable)]
     run.note(unavailable=lacking)
     new_suite = partial(
         MetricSuite, judges, reference=config.reference, seed=config.seed, text=config.text
     )
-    checker = None
-    if is_scenes(config.data):
-        checker = EditChecker(
-            SceneNet(locate_model("tiny", run, tiny="scene_classifier"), pick_device(config.device))
-        )
-        new_suite = partial(new_suite, checker=checker)
+    of_scenes = is_scenes(config.data)
+    if of_scenes:
+        # under --preset tiny the judges hold the same network
+        net = judges.fid if isinstance(judges.fid, SceneNet) else load_scene_net(run, device)
+        new_suite = partial(new_suite, checker=EditChecker(net))
     suites = {item.label: new_suite(label=item.label) for item in edited}
     anchors = [
         new_suite(label=IDENTITY, role="identity"),
@@ -102,7 +102,7 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
             for names in strangers.values():
                 names.discard(sample.id)
             try:
-                batch.append(_pairs(sample, edited, config, run))
+                batch.append(_pairs(sample, edited, config, run, of_scenes=of_scenes))
             except SampleError as error:
                 run.fail(error)
                 continue
@@ -209,7 +209,7 @@ def load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judges
     clip = either(lambda: ClipSimilarity(locate(config.clip, "clip"), device, encoder=config.clip))
     net: SceneNet | None = None
     if "tiny" in (config.preset, config.dino):
-        net = SceneNet(locate("tiny", "scene_classifier"), device)
+        net = load_scene_net(run, device)
     dino = (
         net
         if net and config.dino == "tiny"
@@ -227,6 +227,11 @@ def load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judges
     if isinstance(inception, InceptionFeatures):
         is_fed = inception.fed_as("torch-fidelity")
     return Judges(clip=clip, dino=dino, lpips=lpips, fid=inception, inception_score=is_fed)
+
+
+def load_scene_net(run: RunDir, device: torch.device) -> SceneNet:
+    """Load the embedded classifier of drawn scenes."""
+    return SceneNet(locate_model("tiny", run, tiny="scene_classifier"), device)
 
 
 def _look_up(config: EvalConfig) -> dict[str, RicError]:
@@ -251,7 +256,12 @@ def _look_up(config: EvalConfig) -> dict[str, RicError]:
 
 
 def _pairs(
-    sample: EditSample, edited: Sequence[Outputs], config: EvalConfig, run: RunDir
+    sample: EditSample,
+    edited: Sequence[Outputs],
+    config: EvalConfig,
+    run: RunDir,
+    *,
+    of_scenes: bool,
 ) -> tuple[Pair, dict[str, Image.Image]]:
     """Decode a sample and every editor's picture of it; what an editor lacks is a failure row."""
     source = sample.load_source()
@@ -286,7 +296,7 @@ def _pairs(
     if not text and config.text == "region_text":
         text, kind = sample.instruction, "instruction"
     pair = Pair(sample.id, source, source, target, text, mask, kind)
-    if is_scenes(config.data):
+    if of_scenes:
         context = sample.load_context_mask()
         if context is not None:
             edit = edit_of_sample(sample.id)

@@ -24,7 +24,7 @@ from ric.rows import read_rows
 from ric.run_record import read_record, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -84,6 +84,19 @@ def read_samples(
     )
     run.note_data(samples.name, samples.fingerprint)
     yield from samples
+
+
+def glance_at_samples(config: CommandConfig) -> Iterable[EditSample]:
+    """Stream DATA beside the recipe, which itself lists what cannot be read."""
+    return load_samples(
+        config.data,
+        split=config.split,
+        limit=config.limit,
+        columns=config.columns,
+        max_pixels=config.max_pixels,
+        need_instruction=False,
+        on_failure=lambda error: None,
+    )
 
 
 @dataclass(frozen=True)

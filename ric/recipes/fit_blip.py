@@ -23,7 +23,7 @@ from ric.recipes.examples import (
 from ric.recipes.overlap import list_trained_on
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -60,11 +60,6 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
     )
     list_trained_on(examples, run)
 
-    def embed(items: Sequence[Example]) -> tuple[Tensor, Tensor]:
-        images = to_unit(torch.stack([item.target for item in items]).to(device))
-        texts = [item.scene_text or "" for item in items]
-        return judge.encode_image(images), judge.encode_text(texts)
-
     trained = [judge.logit_scale, *judge.backbone_parameters()]
     contrastive_epochs(
         judge,
@@ -74,7 +69,7 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
         config,
         run,
         progress,
-        embed=embed,
+        embed=embed_with(judge, device),
         text_of=lambda item: item.scene_text or "",
         device=device,
     )
@@ -88,6 +83,19 @@ def start_judge(path: Path, config: FitBlipConfig) -> SceneEncoder:
     return SceneEncoder.from_blip(
         path, max_text_tokens=config.max_text_tokens, temperature=config.temperature
     )
+
+
+def embed_with(
+    judge: SceneEncoder, device: torch.device
+) -> Callable[[Sequence[Example]], tuple[Tensor, Tensor]]:
+    """Give what embeds examples' targets, and their paragraphs: (N, Q) each."""
+
+    def embed(items: Sequence[Example]) -> tuple[Tensor, Tensor]:
+        images = to_unit(torch.stack([item.target for item in items]).to(device))
+        texts = [item.scene_text or "" for item in items]
+        return judge.encode_image(images), judge.encode_text(texts)
+
+    return embed
 
 
 def _examples(

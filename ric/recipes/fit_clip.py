@@ -21,7 +21,7 @@ from ric.recipes.examples import Example, enough, load_examples
 from ric.recipes.overlap import list_trained_on
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -55,11 +55,6 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
     held_out = _examples(config, run, progress, "val") if config.split == "train" else []
     list_trained_on(examples, run)
 
-    def embed(items: Sequence[Example]) -> tuple[Tensor, Tensor]:
-        images = to_unit(torch.stack([item.target for item in items]).to(device))
-        visual = judge.encode_region(images, [item.box for item in items if item.box])
-        return visual, judge.encode_text([item.region_text or "" for item in items])
-
     fusion, backbone = list(judge.fusion_parameters()), list(judge.backbone_parameters())
     phases = [
         Phase("fusion", config.fusion_epochs, config.fusion_lr, fusion),
@@ -73,7 +68,7 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
         config,
         run,
         progress,
-        embed=embed,
+        embed=embed_with(judge, device),
         text_of=lambda item: item.region_text or "",
         device=device,
     )
@@ -93,6 +88,19 @@ def start_judge(path: Path, config: FitClipConfig) -> RegionEncoder:
         temperature=config.temperature,
         seed=config.seed,
     )
+
+
+def embed_with(
+    judge: RegionEncoder, device: torch.device
+) -> Callable[[Sequence[Example]], tuple[Tensor, Tensor]]:
+    """Give what embeds examples' regions in their targets, and their texts: (N, P) each."""
+
+    def embed(items: Sequence[Example]) -> tuple[Tensor, Tensor]:
+        images = to_unit(torch.stack([item.target for item in items]).to(device))
+        visual = judge.encode_region(images, [item.box for item in items if item.box])
+        return visual, judge.encode_text([item.region_text or "" for item in items])
+
+    return embed
 
 
 def _examples(

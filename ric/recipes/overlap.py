@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ric.data.sample import load_samples
 from ric.errors import RicError, SampleError
+from ric.recipes.examples import glance_at_samples
 from ric.rows import read_rows
 from ric.run_dir import LISTED
 from ric.run_record import parents_of, read_record
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ric.config import CommandConfig
     from ric.recipes.examples import Example
+    from ric.recipes.tiny.pictures import DrawnSample
     from ric.run_dir import RunDir
 
 TRAINS = (
@@ -28,7 +29,7 @@ TRAINS = (
 )  # fmt: skip
 
 
-def list_trained_on(examples: Iterable[Example], run: RunDir) -> None:
+def list_trained_on(examples: Iterable[Example | DrawnSample], run: RunDir) -> None:
     """List in a run what it trains on, as `trained_groups` reads it."""
     for example in examples:
         run.append(LISTED, {"id": example.id, "group": example.group})
@@ -52,16 +53,7 @@ def trained_groups(run: Path) -> set[str]:
 
 def groups_of(config: CommandConfig) -> Iterator[str]:
     """Yield the group of every sample that DATA has; what cannot be read the recipe lists."""
-    samples = load_samples(
-        config.data,
-        split=config.split,
-        limit=config.limit,
-        columns=config.columns,
-        max_pixels=config.max_pixels,
-        need_instruction=False,
-        on_failure=lambda error: None,
-    )
-    for sample in samples:
+    for sample in glance_at_samples(config):
         try:
             yield sample.group()
         except SampleError:

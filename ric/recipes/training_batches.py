@@ -216,7 +216,7 @@ def draw_batch(data: TrainingSet, config: TrainUnetConfig, step: int, which: ran
         which: The k's, a part of range(batch_size).
     """
     places = [step * config.batch_size + k for k in which]
-    items = [data.samples[_index(place, len(data.samples), config.seed)] for place in places]
+    items = [data.samples[index_at(place, len(data.samples), config.seed)] for place in places]
     shape = data.samples[0].views[0].source.shape
     draws = [
         draw_sample(
@@ -260,8 +260,11 @@ def draw_batch(data: TrainingSet, config: TrainUnetConfig, step: int, which: ran
     )
 
 
-def _index(place: int, count: int, seed: int) -> int:
-    """Tell which of `count` samples stands at a place of the endless row of epochs."""
+def index_at(place: int, count: int, seed: int) -> int:
+    """Tell which of `count` samples stands at a place of the endless row of epochs.
+
+    Each epoch goes through all of them, in an order of its own.
+    """
     epoch, place_in_epoch = divmod(place, count)
     return int(_order_of_epoch(count, seed, epoch)[place_in_epoch])
 

@@ -18,7 +18,7 @@ from ric.scenes.held_out import (
     may_be_shown,
     split_of_sample,
 )
-from ric.scenes.layout import apart, in_frame, place_somewhere, screen_rows, screen_x, well_seen
+from ric.scenes.layout import apart, in_frame, outline, place_somewhere, well_seen
 from ric.scenes.making import (
     MOST_THINGS,
     Lot,
@@ -341,11 +341,7 @@ def _wanted(
     attribute: str, thing: Thing, target: Scene, relation: str = "", anchor: int | None = None
 ) -> Wanted:
     other = target.things[anchor] if anchor is not None else None
-    top, bottom = screen_rows(thing)
-    half = thing.half_width / thing.z * 2
-    middle = screen_x(thing)
-    edges = (middle - half, top, middle + half, bottom)
-    left, upper, right, lower = (min(max((edge + 1) / 2, 0.0), 1.0) for edge in edges)
+    left, upper, right, lower = (min(max(edge, 0.0), 1.0) for edge in outline(thing))
     return Wanted(
         attribute, thing.kind, thing.colour, thing.material, thing.size, thing.state,
         sum(one.look == thing.look for one in target.things), (left, upper, right, lower),

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ric.scenes.draws import Draws
     from ric.scenes.things import Thing
 
+Outline = tuple[float, float, float, float]  # left, top, right, bottom, shares of the picture
+
 GRID = 48  # rows and columns
 EDITED_SHARE = 0.033  # of the picture, what is seen of a thing that an edit is about
 ANY_SHARE = 0.015  # of any other thing
@@ -62,6 +64,14 @@ def screen_rows(thing: Thing) -> tuple[float, float]:
     front = thing.z - _FRONTS[thing.kind] * thing.half_width
     top = HORIZON + (EYE - thing.height) / (SPREAD * (thing.z + 0.2 * thing.half_width))
     return top, HORIZON + EYE / (SPREAD * front)
+
+
+def outline(thing: Thing) -> Outline:
+    """Give its outline's box in the picture; it may reach over the picture's edge."""
+    top, bottom = screen_rows(thing)
+    half = thing.half_width / (SPREAD * thing.z)
+    middle = screen_x(thing)
+    return (middle - half + 1) / 2, (top + 1) / 2, (middle + half + 1) / 2, (bottom + 1) / 2
 
 
 def in_frame(thing: Thing) -> bool:

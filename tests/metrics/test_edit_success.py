@@ -13,12 +13,12 @@ from ric.metrics.edit_success import (
     EditChecker,
     allowed_places,
     crop_of_thing,
-    outline,
     overlap,
 )
 from ric.metrics.scene_net import SceneNet
 from ric.scenes.dataset import SceneStream, edit_of_sample
 from ric.scenes.edit import Edit
+from ric.scenes.layout import outline
 from ric.scenes.relations import might
 from ric.scenes.render import Pair, render
 from ric.tiny_family import SHIPPED

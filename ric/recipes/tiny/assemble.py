@@ -141,12 +141,12 @@ def lineage(run: Path) -> list[str]:
     """Tell the prior that an editor was fine-tuned from: its data and its weights' hash."""
     lines = []
     for parent in parents_of(run, read_record(run)):
-        if read_record(parent)["command"] != "tiny-prior":
+        record = read_record(parent)
+        if record["command"] != "tiny-prior":
             continue
         weights = parent / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors"
         digest = hashlib.sha256(weights.read_bytes()).hexdigest()
         rows = list(read_lines(parent / "metrics.jsonl"))
-        record = read_record(parent)
         lines += [
             f"- prior: {rows[-1]['step']} steps of `ric tiny prior` on scenes without shadows and"
             f" mirror images ({hours(rows, record['config']):.2f} hours); not shipped, remade by"

@@ -36,7 +36,7 @@ from transformers import (
     ResNetForImageClassification,
 )
 
-from ric.recipes.tiny.labels import LABELS
+from ric.metrics.scene_labels import LABELS
 from ric.scenes.dataset import SceneStream
 
 if TYPE_CHECKING:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
 
     from ric.config import TinyCaptionerConfig
     from ric.run_dir import RunDir
@@ -139,7 +140,7 @@ def _says(words: str, look: tuple[str, str]) -> bool:
     return re.search(rf"\b{colour} {kind}s?\b", words) is not None
 
 
-def _caption_ids(tokenizer, text: str) -> Tensor:  # type: ignore[no-untyped-def]
+def _caption_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> Tensor:
     ids = tokenizer(text, truncation=True, max_length=LONGEST).input_ids
     ids[0] = tokenizer.bos_token_id  # BLIP starts a caption with a token of its own
     return torch.tensor(ids)

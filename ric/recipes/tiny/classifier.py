@@ -17,14 +17,15 @@ from transformers import ResNetForImageClassification
 
 from ric.data.batches import to_unit
 from ric.device import draw_generator, pick_device
-from ric.metrics.edit_success import Box, crop_of_thing, outline, overlap
+from ric.metrics.edit_success import crop_of_thing, overlap
+from ric.metrics.scene_labels import GROUPS, NOTHING, group_ranges
 from ric.models import locate_model
 from ric.progress import Progress, Silent
 from ric.recipes.artifacts import artifact_folder
-from ric.recipes.tiny.labels import GROUPS, NOTHING, group_ranges
 from ric.recipes.tiny.pictures import load_drawn
 from ric.recipes.tiny.steps import batch_of_step, train_steps
 from ric.scenes.dataset import edit_of_sample
+from ric.scenes.layout import Outline, outline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -158,7 +159,7 @@ def _pixels(picture: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
-def _jittered(box: Box, generator: torch.Generator) -> Box:
+def _jittered(box: Outline, generator: torch.Generator) -> Outline:
     moves = ((torch.rand(4, generator=generator) * 2 - 1) * JITTER).tolist()
     wide, high = box[2] - box[0], box[3] - box[1]
     return (

@@ -10,7 +10,7 @@ import torch
 from ric.data.batches import to_square
 from ric.errors import RicError, SampleError
 from ric.recipes.examples import read_samples
-from ric.run_dir import LISTED
+from ric.recipes.overlap import list_trained_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,11 +29,13 @@ class DrawnSample:
     """A sample of the scenes; see `ric.scenes.words.Texts` for the texts.
 
     Attributes:
+        group: What tells whether two samples show the same picture.
         source: uint8 (3, S, S).
         target: uint8 (3, S, S).
     """
 
     id: str
+    group: str
     source: Tensor
     target: Tensor
     instruction: str
@@ -52,8 +54,7 @@ def load_drawn(
         RicError: there is no usable sample in either.
     """
     trained = _load(config, run, progress, config.split)
-    for sample, group in trained:
-        run.append(LISTED, {"id": sample.id, "group": group})
+    list_trained_on(trained, run)
     few = replace(config, limit=min(config.limit or HELD_OUT, HELD_OUT))
     held_out = _load(few, run, progress, "val")
     if not trained or not held_out:
@@ -61,12 +62,12 @@ def load_drawn(
             f"{config.data} has no usable sample to train on, or none in val.",
             "Use drawn scenes, such as scenes:10000, and more of them.",
         )
-    return [sample for sample, _ in trained], [sample for sample, _ in held_out]
+    return trained, held_out
 
 
 def _load(
     config: TinyConfig, run: RunDir, progress: Progress, split: SplitName
-) -> list[tuple[DrawnSample, str]]:
+) -> list[DrawnSample]:
     samples = []
     with progress.stage(f"decoding {split}", unit="samples") as stage:
         for sample in read_samples(config, run, split=split):
@@ -76,11 +77,13 @@ def _load(
                 texts = {name: getattr(sample, name) for name in TEXTS}
                 if missing := [name for name, text in texts.items() if not text]:
                     raise SampleError(sample.id, "texts", f"it has no {', '.join(missing)}")
-                drawn = DrawnSample(sample.id, square.source, square.target, **texts)
+                drawn = DrawnSample(
+                    sample.id, sample.group(), square.source, square.target, **texts
+                )
             except SampleError as error:
                 run.fail(error)
                 continue
-            samples.append((drawn, sample.group()))
+            samples.append(drawn)
             stage.advance()
     return samples
 

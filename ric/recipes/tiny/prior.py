@@ -26,7 +26,7 @@ from torch.nn.functional import adaptive_max_pool2d
 
 from ric.data.batches import to_unit
 from ric.device import autocast, pick_device, pick_dtype
-from ric.editors.pipeline import load_pipeline
+from ric.editors.pipeline import forget_source_channels, load_pipeline
 from ric.method.denoising import add_noise, predict_noise
 from ric.models import locate_model
 from ric.progress import Progress, Silent
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from diffusers import StableDiffusionInstructPix2PixPipeline, UNet2DConditionModel
+    from diffusers import StableDiffusionInstructPix2PixPipeline
     from torch import Tensor
 
     from ric.config import TinyPriorConfig
@@ -64,7 +64,7 @@ def train_prior(config: TinyPriorConfig, run: RunDir, progress: Progress | None 
         pipeline.vae = vae.to(device).eval().requires_grad_(False)
     unet, text_encoder = pipeline.unet, pipeline.text_encoder
     if config.text_to_image:
-        forget_source(unet)
+        forget_source_channels(unet)
     unet.to(memory_format=torch.channels_last)
     edits = unet.config.in_channels == 2 * unet.config.out_channels
     trained, held_out = load_drawn(config, run, progress)
@@ -145,22 +145,6 @@ def weighted_error(prediction: Tensor, noise: Tensor, when: Tensor, where: Tenso
     """
     error = (prediction - noise).square() * when.reshape(-1, 1, 1, 1)
     return (error * where).mean() / where.mean()
-
-
-def forget_source(unet: UNet2DConditionModel) -> None:
-    """Cut the four source channels off an editor's UNet, in place; a 4-channel one stays.
-
-    It then answers as it did where the source was dropped, and draws from text alone.
-    """
-    old, latent = unet.conv_in, unet.config.out_channels
-    if old.in_channels == latent:
-        return
-    new = torch.nn.Conv2d(latent, old.out_channels, old.kernel_size, old.stride, old.padding)
-    with torch.no_grad():
-        new.weight.copy_(old.weight[:, :latent])
-        new.bias = old.bias
-    unet.conv_in = new.to(old.weight.device)
-    unet.register_to_config(in_channels=latent)
 
 
 class EncodedSamples:

@@ -12,7 +12,6 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
-from ric.data.batches import to_unit
 from ric.describers.chat_vlm import ChatVlm
 from ric.device import pick_device
 from ric.method.region_encoder import RegionEncoder
@@ -21,6 +20,7 @@ from ric.metrics.edit_success import EditChecker
 from ric.metrics.scene_net import SceneNet
 from ric.models import locate_model
 from ric.progress import Progress, Silent
+from ric.recipes import fit_blip, fit_clip
 from ric.recipes.examples import load_examples, read_samples
 from ric.recipes.tiny.captioner import names_edited
 from ric.recipes.tiny.retrieval import retrieval_among
@@ -29,7 +29,7 @@ from ric.rows import write_atomically
 from ric.scenes.dataset import edit_of_sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -67,10 +67,10 @@ def score_family(config: TinyScoreConfig, run: RunDir, progress: Progress | None
     region = RegionEncoder.from_pretrained(member("region_encoder")).to(device)
     scene = SceneEncoder.from_pretrained(member("scene_encoder")).to(device)
     figures["region_encoder"] = retrieval_among(
-        examples, _region_pairs(region, device), lambda item: item.region_text or ""
+        examples, fit_clip.embed_with(region, device), lambda item: item.region_text or ""
     )
     figures["scene_encoder"] = retrieval_among(
-        examples, _scene_pairs(scene, device), lambda item: item.scene_text or ""
+        examples, fit_blip.embed_with(scene, device), lambda item: item.scene_text or ""
     )
     samples = list(read_samples(config, run))
     figures["captioner"] = _score_captions(member("captioner"), samples, config, progress)
@@ -83,27 +83,6 @@ def score_family(config: TinyScoreConfig, run: RunDir, progress: Progress | None
 def _both(item: Example) -> list[Tensor]:
     assert item.source is not None  # load_examples keeps it
     return [item.source, item.target]
-
-
-def _region_pairs(
-    judge: RegionEncoder, device: torch.device
-) -> Callable[[Sequence[Example]], tuple[Tensor, Tensor]]:
-    def embed(items: Sequence[Example]) -> tuple[Tensor, Tensor]:
-        images = to_unit(torch.stack([item.target for item in items]).to(device))
-        visual = judge.encode_region(images, [item.box for item in items if item.box])
-        return visual, judge.encode_text([item.region_text or "" for item in items])
-
-    return embed
-
-
-def _scene_pairs(
-    judge: SceneEncoder, device: torch.device
-) -> Callable[[Sequence[Example]], tuple[Tensor, Tensor]]:
-    def embed(items: Sequence[Example]) -> tuple[Tensor, Tensor]:
-        images = to_unit(torch.stack([item.target for item in items]).to(device))
-        return judge.encode_image(images), judge.encode_text([i.scene_text or "" for i in items])
-
-    return embed
 
 
 def _score_captions(

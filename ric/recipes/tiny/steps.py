@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import math
 import time
-from functools import lru_cache
-from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
 
 from ric.checkpoints import load_checkpoint, restore_tensors, save_checkpoint
-from ric.device import autocast, draw_generator, pick_dtype
+from ric.device import autocast, pick_dtype
 from ric.interrupt import stop_between_steps
 from ric.recipes.guarded_step import GuardedAdamW, finite_or_none
 from ric.recipes.resume import last_checkpoint
 from ric.recipes.train_unet import update_average
+from ric.recipes.training_batches import index_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,12 +46,7 @@ def batch_of_step(count: int, config: TinyConfig, step: int) -> list[int]:
     A function of the seed, the batch size and the step.
     """
     places = range(step * config.batch_size, (step + 1) * config.batch_size)
-    return [int(_order(count, config.seed, place // count)[place % count]) for place in places]
-
-
-@lru_cache(maxsize=2)  # a batch may straddle two epochs
-def _order(count: int, seed: int, epoch: int) -> Tensor:
-    return torch.randperm(count, generator=draw_generator(seed, "epoch", epoch))
+    return [index_at(place, count, config.seed) for place in places]
 
 
 def train_steps(
@@ -166,8 +160,3 @@ def train_steps(
     restore_tensors(named, average)
     for module in modules.values():
         module.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
-
-
-def trained_parameters(*modules: nn.Module) -> int:
-    """Count the parameters of some modules."""
-    return sum(weight.numel() for weight in chain(*(module.parameters() for module in modules)))

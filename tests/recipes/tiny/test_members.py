@@ -19,18 +19,17 @@ from ric.config import (
     TinyPriorConfig,
     TinyVaeConfig,
 )
-from ric.editors.pipeline import load_pipeline
+from ric.editors.pipeline import forget_source_channels, load_pipeline
 from ric.errors import RicError
+from ric.metrics.scene_labels import GROUPS, LABELS, NOTHING, group_ranges
 from ric.progress import Silent
 from ric.recipes.overlap import trained_groups
 from ric.recipes.tiny.captioner import names_edited, seen_of, train_captioner
 from ric.recipes.tiny.classifier import labelled, train_classifier
 from ric.recipes.tiny.clip import train_clip
-from ric.recipes.tiny.labels import GROUPS, LABELS, NOTHING, group_ranges
 from ric.recipes.tiny.pictures import DrawnSample
 from ric.recipes.tiny.prior import (
     EncodedSamples,
-    forget_source,
     train_prior,
     weighted_error,
 )
@@ -219,11 +218,11 @@ def test_an_editor_that_forgets_its_source_answers_as_where_the_source_was_dropp
     with torch.no_grad():
         dropped = torch.cat([noisy, torch.zeros_like(noisy)], 1)
         before = unet(dropped, steps, encoder_hidden_states=prompts).sample
-        forget_source(unet)
+        forget_source_channels(unet)
         after = unet(noisy, steps, encoder_hidden_states=prompts).sample
     torch.testing.assert_close(after, before, atol=1e-5, rtol=0)
     assert unet.config.in_channels == 4
-    forget_source(unet)
+    forget_source_channels(unet)
     assert unet.conv_in.in_channels == 4
 
 
@@ -294,4 +293,4 @@ def drawn(index: int) -> DrawnSample:
         name: getattr(sample, name)
         for name in ("instruction", "region_text", "scene_text", "source_text", "target_text")
     }
-    return DrawnSample(sample.id, source, target, **texts)
+    return DrawnSample(sample.id, sample.group(), source, target, **texts)

@@ -6,10 +6,15 @@ thing has a kind (or nothing stands there), a colour, a material and a state.
 
 from __future__ import annotations
 
-from ric.metrics.edit_success import NOTHING
+from typing import TYPE_CHECKING
+
 from ric.scenes.settings import PLACES
 from ric.scenes.things import COLOURS, KINDS, MATERIALS, STATES
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NOTHING = "nothing"  # the kind of an empty place
 ANY_STATE = tuple(sorted({state for states in STATES.values() for state in states}))
 
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -25,7 +30,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 LABELS = tuple(f"{group}: {label}" for group, labels in GROUPS.items() for label in labels)
 
 
-def group_ranges(labels: list[str] | tuple[str, ...] = LABELS) -> dict[str, slice]:
+def group_ranges(labels: Sequence[str] = LABELS) -> dict[str, slice]:
     """Give where each group's labels stand among a classifier's outputs."""
     ranges: dict[str, slice] = {}
     for number, label in enumerate(labels):

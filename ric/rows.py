@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import socket
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,29 +127,33 @@ def merge_rows(folder: Path, kind: str, files: list[Path] | None = None) -> int:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a small file so that a reader sees the old one or the new one, never half of it."""
+    with _written_aside(path, text) as aside:
+        aside.replace(path)
+
+
+def create_atomically(path: Path, text: str) -> bool:
+    """Write a small file unless it is there; of several writers exactly one is told True."""
+    with _written_aside(path, text) as aside:
+        try:
+            os.link(aside, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            aside.replace(path)
+    return True
+
+
+@contextmanager
+def _written_aside(path: Path, text: str) -> Iterator[Path]:
+    """Give a file beside `path` that holds all of `text`, under `path`'s name with a dot before."""
     aside = path.with_name(f".{path.name}.{writer_name()}")
     try:
         with aside.open("w", encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        aside.replace(path)
+        yield aside
     finally:
         aside.unlink(missing_ok=True)
-
-
-def create_atomically(path: Path, text: str) -> bool:
-    """Write a small file unless it is there; of several writers exactly one is told True."""
-    aside = path.with_name(f".{path.name}.{writer_name()}")
-    write_atomically(aside, text)
-    try:
-        os.link(aside, path)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in NO_LINKS:
-            raise
-        write_atomically(path, text)
-    finally:
-        aside.unlink(missing_ok=True)
-    return True

@@ -132,6 +132,32 @@ def test_another_commands_run_is_refused(runs):
         open_run("edit", CONFIG, runs_dir=runs, run=path)
 
 
+OPEN = """
+import sys
+from pathlib import Path
+from ric.run_dir import open_run
+path = Path(sys.argv[1])
+with open_run("edit", {"steps": 1}, runs_dir=path.parent, run=path, shared=True):
+    print("opened")
+"""
+
+
+def test_a_folder_that_another_process_is_just_making_a_run_is_joined(runs, monkeypatch):
+    answers = []
+    fsync = os.fsync
+
+    def meet_another(descriptor: int) -> None:
+        if not answers:  # the folder is there, its run.json not yet
+            answers.append(None)
+            answers[0] = start(OPEN, runs / "shared").communicate(timeout=60)[0]
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", meet_another)
+    run = open_run("edit", {"steps": 1}, runs_dir=runs, run=runs / "shared", shared=True)
+    assert answers == ["opened\n"]
+    assert run.resumed
+
+
 def test_a_folder_that_holds_something_else_is_refused_and_left_alone(runs, tmp_path):
     (tmp_path / "photo.jpg").touch()
     with pytest.raises(RicError, match=r"exists and is no run \(it has no run\.json\)\."):

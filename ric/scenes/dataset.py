@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 SMALLEST, LARGEST, USUAL_SIZE = 64, 512, 64
 MOST = 10_000_000  # samples; an index has to fit its id
 MARK = "scenes.txt"  # in a folder: which stream it holds; there from the first picture on
-RECIPE = 1  # raised whenever the same seed and index would give another picture or text
+RECIPE = 2  # raised whenever the same seed and index would give another picture or text
 
 HOW = "Write scenes:COUNT, scenes:COUNT@SIZE or scenes:COUNT@SIZE#SEED, such as scenes:300@64#7."
 

@@ -2,6 +2,7 @@
 
 The paragraphs follow the paper's Table 4: setting and light, then every thing with its colour,
 material, size and place, then how things stand to one another, and the edited region by itself.
+Things are told from left to right, so that the order of a text, too, can be seen in its picture.
 Without shadows the same is said, less what only a shadow or a mirror image shows.
 """
 
@@ -137,7 +138,7 @@ def _things(scene: Scene) -> list[str]:
         return [f"Nothing stands {scene.setting.on}."]
     sentences = []
     said = set()
-    for thing in scene.things:
+    for thing in _left_to_right(scene):
         count = count_like(scene, thing)
         if count > 1 and thing.look not in said:
             sentences.append(f"There are {NUMBERS[count]} {thing.colour} {plural(thing.kind)}.")
@@ -152,9 +153,10 @@ def _things(scene: Scene) -> list[str]:
 def _relations(edit: Edit, scene: Scene) -> list[str]:
     """Say how neighbours stand to one another, each thing once; held-out pairs go unsaid."""
     sentences = []
-    looks = [thing.look for thing in scene.things]
-    for number, thing in enumerate(scene.things):
-        for other in scene.things[number + 1 :]:
+    things = _left_to_right(scene)
+    looks = [thing.look for thing in things]
+    for number, thing in enumerate(things):
+        for other in things[number + 1 :]:
             found = [r for r in reversed(MOVES) if holds(r, thing, other, scene.light)]
             unique = looks.count(thing.look) == looks.count(other.look) == 1
             if unique and found and found[0] not in edit.hidden:
@@ -217,7 +219,7 @@ def _skin(thing: Thing) -> str:
 def _caption(scene: Scene) -> str:
     """Say in one sentence what is where."""
     counted: dict[tuple[str, str], int] = {}
-    for thing in scene.things:
+    for thing in _left_to_right(scene):
         counted[thing.look] = counted.get(thing.look, 0) + 1
     named = [
         with_article(f"{colour} {kind}") if count == 1
@@ -228,6 +230,10 @@ def _caption(scene: Scene) -> str:
         return f"{_capital(scene.setting.words)} with nothing on it."
     listed = named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
     return f"{_capital(scene.setting.words)} with {listed}."
+
+
+def _left_to_right(scene: Scene) -> list[Thing]:
+    return sorted(scene.things, key=lambda thing: (screen_x(thing), thing.z))
 
 
 def _capital(text: str) -> str:

@@ -253,6 +253,14 @@ def test_paragraphs_name_the_setting_the_light_and_every_thing():
         assert texts.region_text in texts.scene_text
 
 
+def test_paragraphs_tell_of_the_things_from_left_to_right():
+    size_first = rf"(?:small|large) (?:glossy|matte) ({'|'.join(COLOURS)}) ({'|'.join(KINDS)})"
+    for edit, texts in BOTH:
+        things = sorted(edit.target.things, key=screen_x)
+        told = re.findall(size_first, texts.scene_text.split(" The eye is")[0].lower())
+        assert told == [thing.look for thing in things]
+
+
 def test_without_shadows_no_text_speaks_of_them_and_the_rest_is_the_same():
     for edit, texts, plain in zip(EDITS, TEXTS, PLAIN, strict=True):
         words = " ".join(vars(plain).values())

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline
+from diffusers.models.attention_processor import AttnProcessor
 from torch.nn.functional import adaptive_max_pool2d
 
 from ric.data.batches import to_unit
@@ -66,6 +67,9 @@ def train_prior(config: TinyPriorConfig, run: RunDir, progress: Progress | None 
     if config.text_to_image:
         forget_source_channels(unet)
     unet.to(memory_format=torch.channels_last)
+    if device.type == "cpu":
+        # the backward pass of torch's fused attention takes longer there than these products do
+        unet.set_attn_processor(AttnProcessor())
     edits = unet.config.in_channels == 2 * unet.config.out_channels
     trained, held_out = load_drawn(config, run, progress)
     learnt = EncodedSamples(trained, pipeline, config, progress, edits=edits)

@@ -138,21 +138,34 @@ def hours(rows: list[dict[str, Any]], config: Mapping[str, Any]) -> float:
 
 
 def lineage(run: Path) -> list[str]:
-    """Tell the prior that an editor was fine-tuned from: its data and its weights' hash."""
+    """Tell what a run went on from, and what that went on from, a line for each run.
+
+    Of the prior, where a UNet's training began, the weights' hash is told too.
+    """
     lines = []
     for parent in parents_of(run, read_record(run)):
         record = read_record(parent)
-        if record["command"] != "tiny-prior":
-            continue
-        weights = parent / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors"
-        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
         rows = list(read_lines(parent / "metrics.jsonl"))
-        lines += [
-            f"- prior: {rows[-1]['step']} steps of `ric tiny prior` on scenes without shadows and"
-            f" mirror images ({hours(rows, record['config']):.2f} hours); not shipped, remade by"
-            f" `examples/make_tiny.sh --stage prior`; sha256 of its UNet `{digest}`",
-        ]
+        line = (
+            f"- made from: {rows[-1]['step']} steps of"
+            f" `ric {record['command'].replace('tiny-', 'tiny ')}`,"
+            f" batch {record['config']['batch_size']} ({hours(rows, record['config']):.2f} hours)"
+        )
+        if record["command"] == "tiny-prior" and not _goes_on_from_a_prior(parent):
+            weights = parent / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors"
+            digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+            line += (
+                ", the prior, on scenes without shadows and mirror images; not shipped, remade by"
+                f" `examples/make_tiny.sh --stage prior`; sha256 of its UNet `{digest}`"
+            )
+        lines += [line, *lineage(parent)]
     return lines
+
+
+def _goes_on_from_a_prior(run: Path) -> bool:
+    """Tell whether a run went on from one of `ric tiny prior`."""
+    parents = parents_of(run, read_record(run))
+    return any(read_record(parent)["command"] == "tiny-prior" for parent in parents)
 
 
 def editor_table(scores: Mapping[str, Any]) -> list[str]:

@@ -243,7 +243,7 @@ def _build_scene_classifier(folder: Path, words: list[str]) -> None:
     config = ResNetConfig(
         embedding_size=32,
         hidden_sizes=[32, 64, 128],
-        depths=[1, 1, 1],
+        depths=[2, 2, 2],
         layer_type="basic",
         id2label=dict(enumerate(LABELS)),
         label2id={label: number for number, label in enumerate(LABELS)},

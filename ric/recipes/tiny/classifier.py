@@ -3,6 +3,7 @@
 It reads whole pictures (place, light, how many things) and crops of one thing (kind, colour,
 material, state, or that nothing stands there). Its features stand in for Inception's, LPIPS' and
 DINO's under `--preset tiny`; what it reads in a crop decides whether an edit was carried out.
+Half of what it learns from is softened: what an editor's autoencoder gives back is soft, too.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, interpolate
 from transformers import ResNetForImageClassification
 
 from ric.data.batches import to_unit
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from ric.scenes.things import Thing
 
 JITTER = 0.12  # of a box's sides, by which training moves it
+SOFTEST = 0.35  # of a picture's side, to which training shrinks it before it is brought back
 NOT_ASKED = -100  # what cross entropy passes over
 
 
@@ -66,6 +68,7 @@ def train_classifier(
         needs="tiny classifier",
     )  # fmt: skip
     model = ResNetForImageClassification.from_pretrained(base, dtype=torch.float32).to(device)
+    model.to(memory_format=torch.channels_last)
     trained, held_out = load_drawn(config, run, progress)
     with progress.stage("cropping", total=len(trained), unit="samples") as stage:
         items: list[Labelled] = []
@@ -77,7 +80,8 @@ def train_classifier(
 
     def loss_of(step: int) -> dict[str, Tensor]:
         batch = [items[index] for index in batch_of_step(len(items), config, step)]
-        logits = model(to_unit(torch.stack([item.picture for item in batch]).to(device))).logits
+        pictures = to_unit(torch.stack([item.picture for item in batch]).to(device))
+        logits = model(softened(pictures, draw_generator(config.seed, "softened", step))).logits
         losses = {}
         for group, place in ranges.items():
             wanted = torch.tensor([_number(group, item) for item in batch], device=device)
@@ -101,6 +105,16 @@ def train_classifier(
     with artifact_folder(run, "scene_classifier") as folder:
         model.save_pretrained(folder)
     return run.path / "scene_classifier"
+
+
+def softened(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Soften a random half of the pictures (B, 3, S, S), all to one degree."""
+    side = pictures.shape[-1]
+    share = SOFTEST + (1 - SOFTEST) * torch.rand((), generator=generator).item()
+    chosen = (torch.rand(len(pictures), generator=generator) < 0.5).to(pictures.device)
+    small = interpolate(pictures, size=round(share * side), mode="bilinear", antialias=True)
+    soft = interpolate(small, size=side, mode="bilinear")
+    return torch.where(chosen[:, None, None, None], soft, pictures)
 
 
 def accuracies(logits: Tensor, known: Sequence[Labelled]) -> dict[str, float]:

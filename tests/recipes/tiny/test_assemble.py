@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
@@ -68,15 +69,21 @@ def test_a_family_is_replaced_as_a_whole_or_not_at_all(classifier, tmp_path):
     assert [path.name for path in family.iterdir()] == ["scene_classifier"]
 
 
-def test_the_editors_card_names_the_hash_of_its_prior(settings, train, tiny_family, tmp_path):
-    import hashlib
-
+def test_the_editors_card_names_the_hash_of_its_prior_and_all_that_came_between(
+    settings, train, tiny_family, tmp_path
+):
     first = train(train_prior, settings(TinyPriorConfig), tmp_path / "prior")
-    second = train(train_prior, settings(TinyPriorConfig, base=str(first)), tmp_path / "editor")
-    family = assemble(tmp_path / "family", {"pipeline": second})
+    second = train(train_prior, settings(TinyPriorConfig, base=str(first)), tmp_path / "editor-1")
+    third = train(train_prior, settings(TinyPriorConfig, base=str(second)), tmp_path / "editor-2")
+    family = assemble(tmp_path / "family", {"pipeline": third})
     weights = first / "pipeline/unet/diffusion_pytorch_model.safetensors"
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    assert digest in (family / "pipeline" / "README.md").read_text()
+    card = (family / "pipeline" / "README.md").read_text()
+    lines = [line for line in card.splitlines() if line.startswith("- made from: ")]
+    assert [line.count("steps of `ric tiny prior`") for line in lines] == [1, 1]
+    assert "sha256" not in lines[0]
+    assert "the prior, on scenes without shadows and mirror images" in lines[1]
+    assert digest in lines[1]
 
 
 def test_hours_add_up_over_the_logged_steps():

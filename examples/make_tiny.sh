@@ -12,7 +12,7 @@ if [ "${1:-}" = --stage ]; then stage=$2; shift 2; fi
 work=${1:-tiny-work}
 runs=$work/runs
 family=$work/family
-test_scenes=scenes:3000@64#3
+test_scenes=scenes:4000@64#3
 export RIC_RUNS_DIR=$runs
 mkdir -p "$work"
 
@@ -39,17 +39,17 @@ if wants region; then
 fi
 if wants scene; then
     ric fit-blip "$work/scenes" --preset tiny --blip "$work/begin/blip" --batch-size 64 \
-        --epochs 3 --lr 1e-3 --limit 14000 --checkpoint-every 100 --run "$runs/scene"
+        --epochs 3 --lr 1e-3 --limit 14000 --checkpoint-every 100 --run "$runs/scene-1"
+    ric fit-blip "$work/scenes" --preset tiny --blip "$runs/scene-1" --batch-size 64 \
+        --epochs 4 --lr 8e-4 --limit 20000 --checkpoint-every 200 --run "$runs/scene"
 fi
 if wants captioner; then
-    ric tiny captioner "$work/scenes" --base "$work/begin/captioner" --steps 1200 --lr 1.5e-3 \
-        --limit 14000 --measure-every 600 --run "$runs/captioner"
+    ric tiny captioner "$work/scenes" --base "$work/begin/captioner" --vision "$runs/scene" \
+        --steps 7000 --lr 1.5e-3 --measure-every 1000 --run "$runs/captioner"
 fi
 if wants classifier; then
-    ric tiny classifier "$work/scenes" --base "$work/begin/scene_classifier" --steps 2500 \
-        --limit 12000 --run "$runs/classifier-1"
-    ric tiny classifier "$work/scenes" --base "$runs/classifier-1" --steps 3000 --limit 14000 \
-        --seed 1 --run "$runs/classifier"
+    ric tiny classifier "$work/scenes" --base "$work/begin/scene_classifier" --steps 9000 \
+        --measure-every 1500 --run "$runs/classifier"
 fi
 if wants prior; then
     ric tiny prior "$work/plain" --base "$work/begin/pipeline" --vae "$runs/vae" --steps 2000 \
@@ -58,7 +58,9 @@ if wants prior; then
 fi
 if wants editor; then
     ric tiny prior "$work/scenes" --base "$runs/prior" --steps 1800 --lr 8e-4 --edit-weight 4 \
-        --max-noise-weight 20 --limit 20000 --run "$runs/editor"
+        --max-noise-weight 20 --limit 20000 --run "$runs/editor-1"
+    ric tiny prior "$work/scenes" --base "$runs/editor-1" --steps 7000 --lr 8e-4 --edit-weight 4 \
+        --max-noise-weight 20 --limit 28000 --run "$runs/editor"
 fi
 if wants text-to-image; then
     ric tiny prior "$work/scenes" --base "$runs/prior" --text-to-image --steps 400 --lr 8e-4 \

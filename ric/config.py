@@ -70,6 +70,7 @@ class FitClipConfig(CommandConfig):
     image_size: int = 512                           # "resized to a resolution of 512x512"
     fit: Fit = "squash"                             # choice 2: "resized to"
     batch_size: int = 64                            # phase 1: "a batch size of 64"
+    micro_batch: int | None = None                  # pairs held at once; None: all of a batch
     fusion_epochs: int = 50                         # phase 1: backbone frozen, "for 50 epochs"
     fusion_lr: float = 1e-4                         # phase 1: AdamW, "1x10^-4"
     joint_epochs: int = 20                          # phase 2: "20 additional epochs"
@@ -94,6 +95,7 @@ class FitBlipConfig(CommandConfig):
     image_size: int = 512                           # as the region judge
     fit: Fit = "squash"
     batch_size: int = 32                            # "a batch size of 32"
+    micro_batch: int | None = None                  # pairs held at once; None: all of a batch
     epochs: int = 20                                # "train for 20 epochs"
     lr: float = 1e-5                                # AdamW, "1x10^-5"
     max_text_tokens: int = 512                      # Sec. 3.2.1: "(512 tokens)"

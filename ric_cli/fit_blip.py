@@ -13,6 +13,7 @@ from ric_cli.options import (
     Data,
     Descriptions,
     ImageSize,
+    MicroBatch,
     SquareFit,
     with_common_options,
 )
@@ -29,6 +30,7 @@ def fit_blip(
     image_size: ImageSize = FitBlipConfig.image_size,
     fit: SquareFit = FitBlipConfig.fit,
     batch_size: Annotated[int, typer.Option(min=2)] = FitBlipConfig.batch_size,
+    micro_batch: MicroBatch = FitBlipConfig.micro_batch,
     epochs: Annotated[int, typer.Option(min=1)] = FitBlipConfig.epochs,
     lr: Annotated[float, typer.Option()] = FitBlipConfig.lr,
     max_text_tokens: Annotated[

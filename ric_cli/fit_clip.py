@@ -8,7 +8,14 @@ import typer
 
 from ric.config import FitClipConfig, RegionText
 from ric_cli.job import Job
-from ric_cli.options import CheckpointEvery, Data, ImageSize, SquareFit, with_common_options
+from ric_cli.options import (
+    CheckpointEvery,
+    Data,
+    ImageSize,
+    MicroBatch,
+    SquareFit,
+    with_common_options,
+)
 
 
 @with_common_options(FitClipConfig)
@@ -21,6 +28,7 @@ def fit_clip(
     image_size: ImageSize = FitClipConfig.image_size,
     fit: SquareFit = FitClipConfig.fit,
     batch_size: Annotated[int, typer.Option(min=2)] = FitClipConfig.batch_size,
+    micro_batch: MicroBatch = FitClipConfig.micro_batch,
     fusion_epochs: Annotated[
         int, typer.Option(min=0, help="Phase 1: the fusion alone.")
     ] = FitClipConfig.fusion_epochs,

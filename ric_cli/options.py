@@ -37,6 +37,10 @@ Descriptions = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(help="The describe run with the scene paragraphs; else the data's scene_text."),
 ]
+MicroBatch = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(min=1, help="Pairs held at once; the gradient is the whole batch's."),
+]
 CheckpointEvery = Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")]
 
 

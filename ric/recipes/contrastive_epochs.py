@@ -2,6 +2,11 @@
 
 What a batch holds is a function of the seed and the epoch, so a resumed run sees exactly the
 batches that are left. Pairs with the same text in a batch are not negatives of each other.
+
+Eq. 11 compares every pair with every other, so a batch cannot be split as that of a mean over
+samples can. `--micro-batch N` holds the graph of N pairs at a time all the same (gradient caching,
+Gao et al. 2021): all pairs are embedded without a graph, Eq. 11 gives each embedding its gradient,
+and a second pass over each N pairs carries theirs on to the weights.
 """
 
 from __future__ import annotations
@@ -9,7 +14,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
 
@@ -22,7 +27,7 @@ from ric.recipes.guarded_step import GuardedAdamW, finite_or_none
 from ric.recipes.resume import last_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor, nn
 
@@ -31,6 +36,9 @@ if TYPE_CHECKING:
     from ric.progress import Progress
     from ric.recipes.examples import Example
     from ric.run_dir import RunDir
+
+
+T = TypeVar("T", "Sequence[Example]", "Tensor")
 
 
 @dataclass(frozen=True)
@@ -101,7 +109,14 @@ def contrastive_epochs(
             "Use at least 2; the paper uses 64 and 32.",
         )
     checkpoint = last_checkpoint(run)
-    pairs = _Pairs(judge, embed, text_of, device, pick_dtype(settings.dtype, device))
+    pairs = Pairs(
+        judge,
+        embed,
+        text_of,
+        device,
+        pick_dtype(settings.dtype, device),
+        settings.micro_batch or settings.batch_size + 1,  # an epoch's last may be one longer
+    )
     measured, of_split = (held_out, "val") if len(held_out) > 1 else (examples, settings.split)
 
     def measure() -> dict[str, float]:
@@ -142,8 +157,7 @@ def contrastive_epochs(
                 epoch, place = divmod(step, per_epoch)
                 batches = batches_of_epoch(len(examples), settings.batch_size, settings.seed, epoch)
                 batch = [examples[index] for index in batches[place]]
-                loss = pairs.loss(batch)
-                loss.backward()
+                loss = pairs.backward(batch)
                 norm = optimizer.step(loss)
                 done, counted = step + 1, counted + len(batch)
                 stage.advance()
@@ -180,7 +194,7 @@ def contrastive_epochs(
 
 
 @dataclass(frozen=True)
-class _Pairs:
+class Pairs:
     """How examples become embeddings, a loss and retrieval figures."""
 
     judge: Judge
@@ -188,25 +202,54 @@ class _Pairs:
     text_of: Callable[[Example], str]
     device: torch.device
     dtype: torch.dtype
+    at_once: int  # pairs whose graph is held
 
-    def loss(self, batch: Sequence[Example]) -> Tensor:
-        """Give Eq. 11 of one batch."""
-        with autocast(self.device, self.dtype):
-            visual, text = self.embed(batch)
+    def backward(self, batch: Sequence[Example]) -> Tensor:
+        """Go forward and back through Eq. 11 of one batch; return the loss."""
+        micro_batches = list(_split(batch, self.at_once))
+        if len(micro_batches) == 1:
+            loss = self.loss(*self._embed(batch), batch)
+            loss.backward()
+            return loss.detach()
+        with torch.no_grad():
+            rows = [self._embed(some) for some in micro_batches]
+        visual, text = (torch.cat(parts).requires_grad_() for parts in zip(*rows, strict=True))
+        loss = self.loss(visual, text, batch)
+        loss.backward()  # to the embeddings, and to tau
+        gradients = zip(
+            _split(cast("Tensor", visual.grad), self.at_once),
+            _split(cast("Tensor", text.grad), self.at_once),
+            strict=True,
+        )
+        for some, given in zip(micro_batches, gradients, strict=True):
+            for embedded, gradient in zip(self._embed(some), given, strict=True):
+                if embedded.requires_grad:  # phase 1 leaves the text tower alone
+                    embedded.backward(gradient)
+        return loss.detach()
+
+    def loss(self, visual: Tensor, text: Tensor, batch: Sequence[Example]) -> Tensor:
+        """Give Eq. 11 of the embeddings (N, D) of a batch's N pairs."""
         same = same_text_mask([self.text_of(item) for item in batch])
         return symmetric_contrastive_loss(
             visual, text, self.judge.temperature, same_text=same
         )  # Eq. 11
 
+    def _embed(self, items: Sequence[Example]) -> tuple[Tensor, Tensor]:
+        with autocast(self.device, self.dtype):
+            return self.embed(items)
+
     @torch.no_grad()
     def measure(self, examples: Sequence[Example], batch_size: int) -> dict[str, float]:
         """Embed some examples and give their `retrieval`."""
-        rows = []
-        for start in range(0, len(examples), batch_size):
-            with autocast(self.device, self.dtype):
-                rows.append(self.embed(examples[start : start + batch_size]))
+        rows = [self._embed(some) for some in _split(examples, min(batch_size, self.at_once))]
         visual, text = (torch.cat(parts) for parts in zip(*rows, strict=True))
         return retrieval(visual, text, [self.text_of(item) for item in examples])
+
+
+def _split(items: T, size: int) -> Iterator[T]:
+    """Cut a sequence or a tensor into pieces of `size`, the last one shorter."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 def _train_only(judge: nn.Module, trained: Sequence[nn.Parameter]) -> None:

@@ -13,8 +13,13 @@ from ric.checkpoints import complete_checkpoints
 from ric.config import FitClipConfig
 from ric.errors import RicError
 from ric.interrupt import Interrupted
-from ric.recipes.contrastive_epochs import batches_of_epoch, retrieval, same_text_mask
-from ric.recipes.fit_clip import fit_clip
+from ric.method.region_encoder import RegionEncoder
+from ric.progress import Silent
+from ric.recipes.contrastive_epochs import Pairs, batches_of_epoch, retrieval, same_text_mask
+from ric.recipes.examples import load_examples
+from ric.recipes.fit_clip import embed_with, fit_clip
+from ric.run_dir import open_run
+from ric.tiny_family import tiny_family
 
 # Eight samples in batches of 3 are 3 batches an epoch: steps 1 to 6 fit the fusion, 7 to 9 all.
 SETTINGS = {"batch_size": 3, "fusion_epochs": 2, "joint_epochs": 1, "checkpoint_every": 4}
@@ -195,6 +200,66 @@ def test_a_resumed_fit_takes_over_the_number_of_threads(config, follow, stop_aft
     torch.set_num_threads(2)
     follow(fit_clip, config, folder)
     assert torch.get_num_threads() == 1
+
+
+@pytest.fixture(scope="module")
+def regions(config, tmp_path_factory):
+    """The region judge before any fit, and the eight examples."""
+    judge = RegionEncoder.from_clip(tiny_family() / "clip")
+    with open_run("fit-clip", {}, runs_dir=tmp_path_factory.mktemp("runs")) as run:
+        examples = load_examples(
+            config, run, Silent(), split="train", size=64, fit="squash", region_text="region_text"
+        )
+    return judge, examples
+
+
+def gradients(judge, examples, at_once: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    pairs = Pairs(
+        judge,
+        embed_with(judge, torch.device("cpu")),
+        lambda item: item.region_text,
+        torch.device("cpu"),
+        torch.float32,
+        at_once,
+    )
+    judge.zero_grad()
+    loss = pairs.backward(examples)
+    named = judge.named_parameters()
+    return loss, {name: weight.grad for name, weight in named if weight.grad is not None}
+
+
+@pytest.mark.parametrize("frozen", [True, False], ids=["phase 1", "phase 2"])
+@pytest.mark.parametrize("at_once", [1, 3, 4])
+def test_micro_batches_give_the_whole_batch_s_loss_and_gradient_to_1e_5(at_once, frozen, regions):
+    judge, examples = regions
+    # a text that stands twice is no negative of itself, in whichever micro-batch it is
+    examples = [*examples[:-1], replace(examples[-1], region_text=examples[0].region_text)]
+    judge.requires_grad_(True)
+    judge.freeze_backbone(frozen)
+    loss, whole = gradients(judge, examples, len(examples))
+    split_loss, split = gradients(judge, examples, at_once)
+    assert split_loss.item() == pytest.approx(loss.item(), rel=1e-6)
+    assert split.keys() == whole.keys()
+    assert any(name.startswith("tower.text_model.") for name in whole) is not frozen
+    length = torch.linalg.vector_norm(torch.cat([grad.flatten() for grad in whole.values()]))
+    for name, gradient in whole.items():
+        assert torch.linalg.vector_norm(split[name] - gradient) < 1e-5 * length, name
+
+
+def test_a_fit_by_micro_batches_reaches_the_loss_of_one_by_whole_batches(
+    config, whole, follow, tmp_path, metrics_of
+):
+    run = follow(fit_clip, replace(config, micro_batch=2), tmp_path / "run")
+    ours, theirs = ([row.get("loss") for row in metrics_of(folder)] for folder in (run, whole))
+    assert ours[1:] == pytest.approx(theirs[1:], rel=1e-3)
+
+
+def test_without_gated_fusion_phase_1_trains_tau_alone_by_micro_batches_too(
+    config, follow, tmp_path, metrics_of
+):
+    only_tau = replace(config, gated_fusion=False, micro_batch=2, joint_epochs=0)
+    rows = metrics_of(follow(fit_clip, only_tau, tmp_path / "run"))
+    assert rows[1]["temperature"] != rows[2]["temperature"]
 
 
 def test_a_batch_of_one_pair_is_refused(tiny, edits, follow, tmp_path):

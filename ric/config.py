@@ -30,6 +30,7 @@ EditorName = Literal["ip2p"]
 Reference = Literal["target", "source"]
 FidKind = Literal["clean", "torch-fidelity", "pytorch-fid"]
 LpipsNet = Literal["alex", "vgg"]
+Keep = Literal["last", "best"]
 EvalText = Literal["region_text", "instruction", "scene_text", "target_text"]
 
 
@@ -80,6 +81,8 @@ class FitClipConfig(CommandConfig):
     gated_fusion: bool = True                       # False: Table 3's "without gated fusion"
     region_text: RegionText = "region_text"         # choice 3: HumanEdit's OUTPUT_DESCRIPTION
     weight_decay: float = 1e-2                      # choice 8
+    measure_every: int = 5                          # epochs between two looks at val
+    keep: Keep = "last"                             # best: by val
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
     log_every: int = 10
@@ -101,6 +104,8 @@ class FitBlipConfig(CommandConfig):
     max_text_tokens: int = 512                      # Sec. 3.2.1: "(512 tokens)"
     temperature: float = 0.07                       # choice 4
     weight_decay: float = 1e-2                      # choice 8
+    measure_every: int = 5                          # epochs between two looks at val
+    keep: Keep = "last"                             # best: by val
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
     log_every: int = 10
@@ -257,10 +262,11 @@ TINY: dict[type[CommandConfig], dict[str, Any]] = {
     FitClipConfig: {
         "clip": "tiny", "image_size": 64, "batch_size": 16, "fusion_epochs": 4, "joint_epochs": 2,
         "fusion_lr": 1e-3, "joint_lr": 1e-4, "log_every": 1, "checkpoint_every": 20,
+        "measure_every": 2,
     },
     FitBlipConfig: {
         "blip": "tiny", "image_size": 64, "batch_size": 16, "epochs": 4, "lr": 1e-4,
-        "log_every": 1, "checkpoint_every": 20,
+        "log_every": 1, "checkpoint_every": 20, "measure_every": 2,
     },
     TrainUnetConfig: {
         "base": "tiny", "region_clip": "tiny", "scene_blip": "tiny", "image_size": 64, "steps": 20,

@@ -272,6 +272,39 @@ class RunDir:
         write_atomically(self.path / "run.json", _as_text(self.record))
 
 
+class FollowedRun(RunDir):
+    """A run that another process of the same training leads: read here, written there."""
+
+    def __init__(self, path: Path, *, runs_dir: Path) -> None:
+        """Follow the run that the leading process has opened."""
+        super().__init__(path, read_record(path), runs_dir=runs_dir, resumed=True)
+
+    def note(self, **values: Any) -> None:
+        """Know facts that the leader notes."""
+        self.record.update(values)
+
+    def log_metrics(self, row: Mapping[str, float | int | str | None]) -> None:
+        """Leave metrics.jsonl to the leader."""
+
+    def forget_metrics_after(self, step: int) -> None:
+        """Leave metrics.jsonl to the leader."""
+
+    def append(self, kind: str, row: Mapping[str, Any]) -> None:
+        """Leave rows to the leader, which sees the same samples."""
+
+    def __enter__(self) -> FollowedRun:
+        """Claim nothing."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close nothing: the leader says how the run ended."""
+
+
 def open_run(
     command: str,
     config: Mapping[str, Any],

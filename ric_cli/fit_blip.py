@@ -13,6 +13,8 @@ from ric_cli.options import (
     Data,
     Descriptions,
     ImageSize,
+    KeepWeights,
+    MeasureEvery,
     MicroBatch,
     SquareFit,
     with_common_options,
@@ -39,6 +41,8 @@ def fit_blip(
     temperature: Annotated[
         float, typer.Option(help="tau of Eq. 11 at the start; it is learned.")
     ] = FitBlipConfig.temperature,
+    measure_every: MeasureEvery = FitBlipConfig.measure_every,
+    keep: KeepWeights = FitBlipConfig.keep,
     checkpoint_every: CheckpointEvery = FitBlipConfig.checkpoint_every,
 ) -> None:
     """Fit the scene judge: BLIP on whole pictures and their paragraphs (Sec. 3.2.1, Eq. 11)."""

@@ -12,6 +12,8 @@ from ric_cli.options import (
     CheckpointEvery,
     Data,
     ImageSize,
+    KeepWeights,
+    MeasureEvery,
     MicroBatch,
     SquareFit,
     with_common_options,
@@ -47,6 +49,8 @@ def fit_clip(
     region_text: Annotated[
         RegionText, typer.Option(help="What a region is matched with.")
     ] = FitClipConfig.region_text,
+    measure_every: MeasureEvery = FitClipConfig.measure_every,
+    keep: KeepWeights = FitClipConfig.keep,
     checkpoint_every: CheckpointEvery = FitClipConfig.checkpoint_every,
 ) -> None:
     """Fit the region judge: CLIP with gated fusion (Sec. 3.2.2, Eqs. 11 to 16)."""

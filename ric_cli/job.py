@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -24,6 +26,8 @@ DRAWN_ONLY = "The embedded family (tiny) has only seen drawn scenes of 64 pixels
 SOME_FAILED = 3  # exit code: done, but some samples failed and are listed
 # Several processes may work on one run of these: each takes the samples it claims.
 SHARED = ("describe", "edit")
+# Several processes that a launcher started train together in these.
+TOGETHER = ("fit-clip", "fit-blip")
 
 
 class Job(Generic[ConfigT]):
@@ -92,16 +96,28 @@ class Job(Generic[ConfigT]):
             typer.Exit: 3 when some samples failed or some metrics' weights are missing.
         """
         # its imports take 20 ms, which `ric --help` need not pay
-        from ric.run_dir import open_run
+        from ric.run_dir import FollowedRun, open_run
 
-        progress = make_progress(quiet=self.quiet)
-        run = open_run(
+        opening = partial(
+            open_run,
             self.command,
             as_dict(self.config),
             runs_dir=self.runs_dir,
             run=self.run_folder,
             shared=self.command in SHARED,
         )
+        if self.command in TOGETHER and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            from ric.device import pick_device
+            from ric.recipes.ranks import open_together
+
+            run = open_together(opening, self.runs_dir, pick_device(self.config.device))
+        else:
+            run = opening()
+        if isinstance(run, FollowedRun):
+            if not run.finished_before:
+                recipe(self.config, run, make_progress(quiet=True))
+            return None
+        progress = make_progress(quiet=self.quiet)
         if run.finished_before:
             self._finish(run, None, show, report)
             return None

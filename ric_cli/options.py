@@ -14,6 +14,7 @@ from ric.config import (
     ConfigT,
     Dtype,
     Fit,
+    Keep,
     Preset,
     SplitName,
     load_config_file,
@@ -41,6 +42,8 @@ MicroBatch = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option(min=1, help="Pairs held at once; the gradient is the whole batch's."),
 ]
+MeasureEvery = Annotated[int, typer.Option(min=1, help="Epochs between two looks at val.")]
+KeepWeights = Annotated[Keep, typer.Option(help="The last weights, or the best by val.")]
 CheckpointEvery = Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")]
 
 

@@ -32,8 +32,10 @@ class Judge(nn.Module):
 
     Attributes:
         truncated_texts: How many of the texts encoded so far were too long and were cut.
+        width: Of the embeddings that are compared.
     """
 
+    width: int
     logit_scale: nn.Parameter
     pixel_mean: Tensor
     pixel_std: Tensor

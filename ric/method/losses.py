@@ -11,6 +11,8 @@ Every loss is reduced in float32 (float64 stays float64), whatever the caller's 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -111,6 +113,13 @@ def noise_loss(prediction: Tensor, target: Tensor, *, batch_size: int | None = N
     """
     mean = functional.mse_loss(at_least_float32(prediction), at_least_float32(target))
     return mean if batch_size is None else mean * (len(prediction) / batch_size)
+
+
+def same_text_mask(texts: Sequence[str]) -> Tensor:
+    """Tell which pairs of a batch share their text: (N, N) bool, the diagonal included."""
+    numbers = {text: index for index, text in enumerate(dict.fromkeys(texts))}
+    ids_N = torch.tensor([numbers[text] for text in texts])
+    return ids_N[:, None] == ids_N[None, :]
 
 
 def symmetric_contrastive_loss(

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from ric.data.batches import to_unit
-from ric.device import pick_device
+from ric.device import pick_device, pick_dtype
 from ric.method.scene_encoder import NAME, SceneEncoder
 from ric.models import locate_model
 from ric.progress import Progress, Silent
 from ric.recipes.artifacts import write_judge
-from ric.recipes.contrastive_epochs import Phase, contrastive_epochs
+from ric.recipes.contrastive_epochs import Phase, contrastive_epochs, measure_kept
+from ric.recipes.contrastive_pairs import Pairs
 from ric.recipes.examples import (
     Descriptions,
     Example,
@@ -21,6 +22,7 @@ from ric.recipes.examples import (
     read_descriptions,
 )
 from ric.recipes.overlap import list_trained_on
+from ric.recipes.ranks import Ranks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,30 +52,35 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
         weights_dir=config.weights,
         needs="fit-blip",
     )
+    ranks = Ranks(device)
     judge = start_judge(blip, config).to(device)
     judge.eval()  # BLIP's dropout is 0; repeating a command repeats its result
 
     descriptions = read_descriptions(config.descriptions, config, run)
-    examples = enough(_examples(config, run, progress, config.split, descriptions), run)
-    held_out = (
-        _examples(config, run, progress, "val", descriptions) if config.split == "train" else []
-    )
-    list_trained_on(examples, run)
 
-    trained = [judge.logit_scale, *judge.backbone_parameters()]
-    contrastive_epochs(
+    def examples_of(split: SplitName) -> list[Example]:
+        return _examples(config, run, progress, split, descriptions)
+
+    examples = enough(examples_of(config.split), run)
+    held_out = examples_of("val") if config.split == "train" else []
+    list_trained_on(examples, run)
+    pairs = Pairs(
         judge,
-        examples,
-        held_out,
-        [Phase("all", config.epochs, config.lr, trained)],
-        config,
-        run,
-        progress,
-        embed=embed_with(judge, device),
+        embed_with(judge, device),
         text_of=lambda item: item.scene_text or "",
         device=device,
+        dtype=pick_dtype(config.dtype, device),
+        at_once=config.micro_batch or config.batch_size + 1,  # an epoch's last may be one longer
+        ranks=ranks,
     )
-    return write_judge(judge, run, "scene_encoder", base=config.blip)
+    trained = [judge.logit_scale, *judge.backbone_parameters()]
+    phases = [Phase("all", config.epochs, config.lr, trained)]
+    contrastive_epochs(pairs, examples, held_out, phases, config, run, progress)
+    if ranks.leads:
+        splits = {"val": held_out, "test": examples_of("test")}
+        measure_kept(pairs, splits if config.split == "train" else {config.split: examples}, run)
+        write_judge(judge, run, "scene_encoder", base=config.blip)
+    return run.path / "scene_encoder"
 
 
 def start_judge(path: Path, config: FitBlipConfig) -> SceneEncoder:

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 import torch
 
 from ric.data.batches import to_unit
-from ric.device import pick_device
+from ric.device import pick_device, pick_dtype
 from ric.method.region_encoder import NAME, RegionEncoder
 from ric.models import locate_model
 from ric.progress import Progress, Silent
 from ric.recipes.artifacts import write_judge
-from ric.recipes.contrastive_epochs import Phase, contrastive_epochs
+from ric.recipes.contrastive_epochs import Phase, contrastive_epochs, measure_kept
+from ric.recipes.contrastive_pairs import Pairs
 from ric.recipes.examples import Example, enough, load_examples
 from ric.recipes.overlap import list_trained_on
+from ric.recipes.ranks import Ranks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,31 +50,36 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
         weights_dir=config.weights,
         needs="fit-clip",
     )
+    ranks = Ranks(device)
     judge = start_judge(clip, config).to(device)
     judge.eval()  # CLIP has no dropout; nothing here depends on the mode but libraries' defaults
 
-    examples = enough(_examples(config, run, progress, config.split), run)
-    held_out = _examples(config, run, progress, "val") if config.split == "train" else []
-    list_trained_on(examples, run)
+    def examples_of(split: SplitName) -> list[Example]:
+        return _examples(config, run, progress, split)
 
+    examples = enough(examples_of(config.split), run)
+    held_out = examples_of("val") if config.split == "train" else []
+    list_trained_on(examples, run)
+    pairs = Pairs(
+        judge,
+        embed_with(judge, device),
+        text_of=lambda item: item.region_text or "",
+        device=device,
+        dtype=pick_dtype(config.dtype, device),
+        at_once=config.micro_batch or config.batch_size + 1,  # an epoch's last may be one longer
+        ranks=ranks,
+    )
     fusion, backbone = list(judge.fusion_parameters()), list(judge.backbone_parameters())
     phases = [
         Phase("fusion", config.fusion_epochs, config.fusion_lr, fusion),
         Phase("joint", config.joint_epochs, config.joint_lr, [*fusion, *backbone]),
     ]
-    contrastive_epochs(
-        judge,
-        examples,
-        held_out,
-        phases,
-        config,
-        run,
-        progress,
-        embed=embed_with(judge, device),
-        text_of=lambda item: item.region_text or "",
-        device=device,
-    )
-    return write_judge(judge, run, "region_encoder", base=config.clip)
+    contrastive_epochs(pairs, examples, held_out, phases, config, run, progress)
+    if ranks.leads:
+        splits = {"val": held_out, "test": examples_of("test")}
+        measure_kept(pairs, splits if config.split == "train" else {config.split: examples}, run)
+        write_judge(judge, run, "region_encoder", base=config.clip)
+    return run.path / "region_encoder"
 
 
 def start_judge(path: Path, config: FitClipConfig) -> RegionEncoder:

@@ -10,6 +10,7 @@ from ric.method.losses import (
     global_loss,
     noise_loss,
     region_loss,
+    same_text_mask,
     symmetric_contrastive_loss,
 )
 
@@ -174,3 +175,10 @@ def test_autocast_does_not_coarsen_the_contrastive_loss(pairs):
     plain = symmetric_contrastive_loss(visual, text, 0.07)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(symmetric_contrastive_loss(visual, text, 0.07), plain)
+
+
+def test_pairs_of_the_same_text_are_marked():
+    mask = same_text_mask(["a ball", "a dog", "a ball", "a cat"])
+    expected = torch.eye(4, dtype=torch.bool)
+    expected[0, 2] = expected[2, 0] = True
+    assert torch.equal(mask, expected)

@@ -4,20 +4,24 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from ric.checkpoints import complete_checkpoints
 from ric.config import FitClipConfig
 from ric.errors import RicError
 from ric.interrupt import Interrupted
+from ric.method.losses import same_text_mask
 from ric.method.region_encoder import RegionEncoder
+from ric.metrics.retrieval import retrieval
 from ric.progress import Silent
-from ric.recipes.contrastive_epochs import Pairs, batches_of_epoch, retrieval, same_text_mask
+from ric.recipes.contrastive_epochs import batches_of_epoch
+from ric.recipes.contrastive_pairs import Pairs
 from ric.recipes.examples import load_examples
 from ric.recipes.fit_clip import embed_with, fit_clip
+from ric.recipes.ranks import Ranks
 from ric.run_dir import open_run
 from ric.tiny_family import tiny_family
 
@@ -41,72 +45,6 @@ def test_every_epoch_and_every_seed_has_an_order_of_its_own():
     assert first == batches_of_epoch(9, 4, seed=0, epoch=0)
     assert first != batches_of_epoch(9, 4, seed=0, epoch=1)
     assert first != batches_of_epoch(9, 4, seed=1, epoch=0)
-
-
-def test_pairs_of_the_same_text_are_marked():
-    mask = same_text_mask(["a ball", "a dog", "a ball", "a cat"])
-    expected = torch.eye(4, dtype=torch.bool)
-    expected[0, 2] = expected[2, 0] = True
-    assert torch.equal(mask, expected)
-
-
-# --- retrieval -----------------------------------------------------------------------------------
-
-
-def ranks_by_hand(queries, answers, texts) -> list[int]:
-    """Sort by score with wrong answers first among equals; where does a right one come?"""
-    ranks = []
-    for i, query in enumerate(queries):
-        scored = []
-        for j, answer in enumerate(answers):
-            cosine = np.dot(query, answer) / np.linalg.norm(query) / np.linalg.norm(answer)
-            scored.append((-round(float(cosine), 6), texts[i] == texts[j]))
-        wrong_before, best = 0, min(score for score, right in scored if right)
-        for score, right in scored:
-            wrong_before += not right and score <= best
-        ranks.append(1 + wrong_before)
-    return ranks
-
-
-def test_retrieval_figures_are_those_of_a_written_out_loop():
-    generator = torch.Generator().manual_seed(0)
-    text = torch.randn(40, 3, generator=generator)
-    visual = 2 * text + 1.5 * torch.randn(40, 3, generator=generator)
-    texts = [f"text {n % 33}" for n in range(40)]  # 7 texts stand twice
-    figures = retrieval(visual, text, texts)
-    for name, queries, answers in (("i2t", visual, text), ("t2i", text, visual)):
-        ranks = np.array(ranks_by_hand(queries.numpy(), answers.numpy(), texts))
-        assert len(set(ranks)) > 1
-        assert figures[f"{name}_recall_at_1"] == pytest.approx((ranks <= 1).mean())
-        assert figures[f"{name}_recall_at_5"] == pytest.approx((ranks <= 5).mean())
-        assert figures[f"{name}_median_rank"] == pytest.approx(np.median(ranks))
-
-
-def test_a_tie_with_a_wrong_answer_is_no_hit():
-    same = torch.ones(6, 2)
-    figures = retrieval(same, same, list("abcdef"))
-    assert figures["i2t_recall_at_1"] == figures["t2i_recall_at_1"] == 0
-    assert figures["i2t_recall_at_5"] == 0
-    assert figures["i2t_median_rank"] == 6
-
-
-def test_finding_an_identical_text_is_a_hit():
-    visual = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
-    text = torch.tensor([[0.9, 0.1], [1.0, 0.0], [0.0, 1.0]])
-    assert retrieval(visual, text, ["a", "b", "c"])["i2t_recall_at_1"] == pytest.approx(1 / 3)
-    assert retrieval(visual, text, ["a", "a", "c"])["i2t_recall_at_1"] == 1
-
-
-def test_embeddings_that_are_not_numbers_find_nothing():
-    broken = torch.full((4, 2), torch.nan)
-    figures = retrieval(broken, torch.eye(4)[:, :2], list("abcd"))
-    assert figures["i2t_recall_at_1"] == figures["t2i_recall_at_1"] == 0
-
-
-def test_the_median_of_an_even_number_of_ranks_lies_between_the_middle_two():
-    # both pictures are nearest to the first text: ranks 1 and 2
-    figures = retrieval(torch.tensor([[1.0, 0.0], [1.0, 0.1]]), torch.eye(2), ["a", "b"])
-    assert figures["i2t_median_rank"] == 1.5
 
 
 # --- the loop ------------------------------------------------------------------------------------
@@ -221,6 +159,7 @@ def gradients(judge, examples, at_once: int) -> tuple[torch.Tensor, dict[str, to
         torch.device("cpu"),
         torch.float32,
         at_once,
+        Ranks(torch.device("cpu")),
     )
     judge.zero_grad()
     loss = pairs.backward(examples)
@@ -260,6 +199,97 @@ def test_without_gated_fusion_phase_1_trains_tau_alone_by_micro_batches_too(
     only_tau = replace(config, gated_fusion=False, micro_batch=2, joint_epochs=0)
     rows = metrics_of(follow(fit_clip, only_tau, tmp_path / "run"))
     assert rows[1]["temperature"] != rows[2]["temperature"]
+
+
+# --- what is measured, and what is kept ----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def split_edits(make_edits) -> Path:
+    """Eight edits to fit, three of val and four of test."""
+    splits = {number: {"split": "val" if number < 11 else "test"} for number in range(8, 15)}
+    return make_edits(15, splits)
+
+
+# with this rate the recall on val goes up and down
+RESTLESS = {"batch_size": 4, "fusion_epochs": 1, "joint_epochs": 5, "joint_lr": 5e-3}
+
+
+@pytest.fixture(scope="module")
+def best(tiny, split_edits, follow, tmp_path_factory) -> Path:
+    config = tiny(FitClipConfig, split_edits, **RESTLESS, measure_every=1, keep="best")
+    return follow(fit_clip, config, tmp_path_factory.mktemp("best") / "run")
+
+
+def mean_recall(row) -> float:
+    return (row["val_i2t_recall_at_1"] + row["val_t2i_recall_at_1"]) / 2
+
+
+def test_val_is_measured_every_so_many_epochs_and_at_the_end_of_each_phase(
+    tiny, split_edits, follow, tmp_path, metrics_of
+):
+    config = tiny(FitClipConfig, split_edits, **RESTLESS | {"joint_epochs": 4}, measure_every=2)
+    rows = metrics_of(follow(fit_clip, config, tmp_path / "run"))
+    # two steps an epoch: the first phase ends at 2, then every second epoch of all
+    assert [row["step"] for row in rows if "val_i2t_recall_at_1" in row] == [0, 2, 4, 8, 10]
+
+
+def test_the_best_weights_by_val_are_kept_and_the_final_figures_are_theirs(
+    best, metrics_of, record_of
+):
+    rows = {row["step"]: row for row in metrics_of(best) if "val_i2t_recall_at_1" in row}
+    del rows[0]  # before the first step nothing is chosen
+    highest = max(map(mean_recall, rows.values()))
+    kept = min(step for step, row in rows.items() if mean_recall(row) == highest)
+    assert record_of(best)["kept_step"] == kept
+    assert kept != max(rows), "the last is the best: this run shows nothing"
+    final = json.loads((best / "retrieval.json").read_text())
+    for name in ("i2t_recall_at_1", "t2i_recall_at_5", "i2t_median_rank"):
+        assert final["val"][name] == rows[kept][f"val_{name}"]
+    assert final["val"]["samples"] == 3
+    assert final["test"]["samples"] == 4
+
+
+def test_the_figures_on_test_are_those_of_the_saved_judge(best, tiny, split_edits, tmp_path):
+    config = tiny(FitClipConfig, split_edits)
+    with open_run("fit-clip", {}, runs_dir=tmp_path) as run:
+        examples = load_examples(
+            config, run, Silent(), split="test", size=64, fit="squash", region_text="region_text"
+        )
+    judge = RegionEncoder.from_pretrained(best)
+    with torch.no_grad():
+        visual, text = embed_with(judge, torch.device("cpu"))(examples)
+    same = same_text_mask([item.region_text for item in examples])
+    expected = retrieval(visual, text, same)
+    final = json.loads((best / "retrieval.json").read_text())["test"]
+    assert {name: final[name] for name in expected} == expected
+
+
+def test_the_curves_of_a_fit_are_drawn(best):
+    with Image.open(best / "curves.png") as picture:
+        assert picture.format == "PNG"
+        assert min(picture.size) > 300
+        assert len(picture.convert("RGB").getcolors(10**6)) > 20
+
+
+def test_an_interrupted_fit_that_keeps_the_best_keeps_the_same(
+    best, tiny, split_edits, follow, stop_after, tmp_path, record_of
+):
+    settings = RESTLESS | {"measure_every": 1, "keep": "best", "checkpoint_every": 100}
+    config = tiny(FitClipConfig, split_edits, **settings)
+    folder = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        follow(fit_clip, config, folder, stop_after("fitting", 9))
+    follow(fit_clip, config, folder)
+    assert record_of(folder)["kept_step"] == record_of(best)["kept_step"]
+    ours, theirs = weights(folder), weights(best)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_without_val_nothing_is_chosen(tiny, make_edits, follow, tmp_path):
+    config = tiny(FitClipConfig, make_edits(4), keep="best")
+    with pytest.raises(RicError, match="0 usable samples of val: too few to choose by"):
+        follow(fit_clip, config, tmp_path / "run")
 
 
 def test_a_batch_of_one_pair_is_refused(tiny, edits, follow, tmp_path):

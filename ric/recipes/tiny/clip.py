@@ -13,12 +13,11 @@ import torch
 from ric.data.batches import to_unit
 from ric.device import pick_device
 from ric.method.judge_files import save_tower
-from ric.method.losses import symmetric_contrastive_loss
+from ric.method.losses import same_text_mask, symmetric_contrastive_loss
 from ric.method.region_encoder import RegionEncoder
 from ric.models import locate_model
 from ric.progress import Progress, Silent
 from ric.recipes.artifacts import artifact_folder
-from ric.recipes.contrastive_epochs import same_text_mask
 from ric.recipes.tiny.pictures import load_drawn
 from ric.recipes.tiny.retrieval import retrieval_among
 from ric.recipes.tiny.steps import batch_of_step, train_steps

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from ric.recipes.contrastive_epochs import retrieval
+from ric.method.losses import same_text_mask
+from ric.metrics.retrieval import retrieval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,5 +35,8 @@ def retrieval_among(
     """
     among = min(among, len(items))
     groups = [items[start : start + among] for start in range(0, len(items) - among + 1, among)]
-    found = [retrieval(*embed(group), [text_of(item) for item in group]) for group in groups]
+    found = [
+        retrieval(*embed(group), same_text_mask([text_of(item) for item in group]))
+        for group in groups
+    ]
     return {key: sum(one[key] for one in found) / len(found) for key in found[0]}

@@ -1,0 +1,35 @@
+"""How well pictures find their texts among others, and texts their pictures."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+@torch.no_grad()
+def retrieval(visual: Tensor, text: Tensor, same_text: Tensor) -> dict[str, float]:
+    """Measure how well pictures find their texts and texts their pictures.
+
+    Args:
+        visual: (N, D) embeddings.
+        text: (N, D) embeddings, row i belongs to picture i.
+        same_text: (N, N) bool, True where two rows carry the same text, the diagonal included:
+            finding an identical text counts as found.
+
+    Returns:
+        `i2t_recall_at_1`, `i2t_recall_at_5`, `i2t_median_rank` and the same for `t2i`. Ranks start
+        at 1; a wrong answer that scores as well as the right one stands before it.
+    """
+    visual = torch.nn.functional.normalize(visual.float(), dim=-1)
+    text = torch.nn.functional.normalize(text.float(), dim=-1)
+    scores = (visual @ text.T).cpu()
+    same = same_text.cpu()
+    figures = {}
+    for name, score in (("i2t", scores), ("t2i", scores.T)):
+        # the rank of the best right answer among the wrong ones; `not <` counts NaN against it
+        right = score.masked_fill(~same, float("-inf")).max(dim=1).values
+        rank = 1 + (~(score < right[:, None]) & ~same).sum(dim=1).float()
+        figures[f"{name}_recall_at_1"] = (rank <= 1).float().mean().item()
+        figures[f"{name}_recall_at_5"] = (rank <= 5).float().mean().item()
+        figures[f"{name}_median_rank"] = rank.quantile(0.5).item()
+    return figures

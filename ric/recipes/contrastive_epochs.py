@@ -23,7 +23,7 @@ from ric.checkpoints import (
 from ric.device import draw_generator
 from ric.errors import RicError
 from ric.interrupt import stop_between_steps
-from ric.recipes.curves import draw_curves
+from ric.recipes.curves import Panel, draw_curves
 from ric.recipes.guarded_step import GuardedAdamW, finite_or_none
 from ric.recipes.resume import last_checkpoint
 from ric.rows import write_atomically
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
     from ric.run_dir import RunDir
 
 
-CURVES = {
-    "Eq. 11": ("loss",),
-    "recall at 1": ("recall_at_1",),
-    "recall at 5": ("recall_at_5",),
-    "temperature": ("temperature",),
-}
+CURVES = (
+    Panel("Eq. 11", "loss"),
+    Panel("recall at 1", "recall_at_1", (0, 1)),
+    Panel("recall at 5", "recall_at_5", (0, 1)),
+    Panel("temperature", "temperature"),
+)
 
 
 @dataclass(frozen=True)

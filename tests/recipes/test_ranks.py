@@ -1,0 +1,167 @@
+"""Two processes that train together, started by torchrun as a user would."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ric.config import FitClipConfig, as_dict
+from ric.interrupt import StopRequest
+from ric.method.region_encoder import RegionEncoder
+from ric.progress import Silent
+from ric.recipes.contrastive_pairs import Pairs
+from ric.recipes.examples import load_examples
+from ric.recipes.fit_clip import embed_with, fit_clip
+from ric.recipes.ranks import Ranks
+from ric.run_dir import open_run
+from ric.tiny_family import tiny_family
+
+CPU = torch.device("cpu")
+# leaves the loss, the gradients and the ids of its own share in a folder
+ONE_BATCH = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_ranks import gradients_of_a_batch
+from safetensors.torch import save_file
+folder = Path(sys.argv[2])
+loss, gradients, ids, ranks = gradients_of_a_batch(sys.argv[3], folder)
+save_file(gradients, folder / f"{ranks.number}.safetensors")
+(folder / f"{ranks.number}.json").write_text(json.dumps({"loss": loss, "ids": ids}))
+"""
+
+
+def torchrun(*words: object) -> subprocess.Popen[str]:
+    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    return subprocess.Popen(
+        [*start, *map(str, words)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def gradients_of_a_batch(data: str, folder: Path):
+    """Embed the region judge's whole batch, as many processes as there are; nothing is updated."""
+    config = FitClipConfig(data=data, preset="tiny", dtype="fp32", split="all")
+    ranks, shown = Ranks(CPU), []
+    with open_run("fit-clip", {}, runs_dir=folder / f"runs-{ranks.number}") as run:
+        examples = load_examples(
+            config, run, Silent(), split="all", size=64, fit="squash", region_text="region_text"
+        )
+    judge = RegionEncoder.from_clip(tiny_family() / "clip")
+    embed = embed_with(judge, CPU)
+
+    def watched(items):
+        shown.extend(item.id for item in items)
+        return embed(items)
+
+    pairs = Pairs(judge, watched, lambda item: item.region_text, CPU, torch.float32, 99, ranks)
+    loss = pairs.backward(examples).item()
+    named = judge.named_parameters()
+    return loss, {name: w.grad for name, w in named if w.grad is not None}, shown, ranks
+
+
+def test_two_processes_with_half_a_batch_each_give_one_s_loss_and_gradients_to_1e_6(
+    make_edits, tmp_path
+):
+    # an odd number: the halves differ in size
+    data = str(make_edits(7))
+    loss, whole, ids, _ = gradients_of_a_batch(data, tmp_path)
+    (tmp_path / "one_batch.py").write_text(ONE_BATCH)
+    started = torchrun(tmp_path / "one_batch.py", Path(__file__).parent, tmp_path, data)
+    _, talk = started.communicate(timeout=200)
+    assert started.returncode == 0, talk
+    told = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert all(rank["ids"] for rank in told)
+    assert not set(told[0]["ids"]) & set(told[1]["ids"])
+    assert told[0]["ids"] + told[1]["ids"] == ids
+    length = torch.linalg.vector_norm(torch.cat([grad.flatten() for grad in whole.values()]))
+    for rank in (0, 1):
+        assert told[rank]["loss"] == pytest.approx(loss, abs=1e-6)
+        halves = load_file(tmp_path / f"{rank}.safetensors")
+        assert halves.keys() == whole.keys()
+        for name, gradient in whole.items():
+            assert torch.linalg.vector_norm(halves[name] - gradient) < 1e-6 * length, name
+
+
+def fit_by_two(config: FitClipConfig, run: Path) -> subprocess.Popen[str]:
+    settings = run.parent / f"{run.name}.yaml"
+    settings.write_text(json.dumps({k: v for k, v in as_dict(config).items() if v is not None}))
+    # -- : torchrun would take --run for an option of its own
+    return torchrun("-m", "--", "ric_cli", "fit-clip", config.data, "--config", settings,
+                    "--run", run)  # fmt: skip
+
+
+def test_a_fit_by_two_processes_is_one_run_with_the_losses_of_a_fit_by_one(
+    tiny, edits, follow, tmp_path, metrics_of, record_of
+):
+    config = tiny(FitClipConfig, edits, batch_size=4, fusion_epochs=1, joint_epochs=1)
+    started = fit_by_two(config, tmp_path / "two")
+    out, talk = started.communicate(timeout=200)
+    assert started.returncode == 0, talk
+    assert out == f"{tmp_path / 'two' / 'region_encoder'}\n"
+    assert record_of(tmp_path / "two")["processes"] == 2
+    assert record_of(tmp_path / "two")["status"] == "done"
+    alone = metrics_of(follow(fit_clip, config, tmp_path / "one"))
+    together = metrics_of(tmp_path / "two")
+    assert [row["step"] for row in together] == [row["step"] for row in alone]
+    for ours, theirs in zip(together[1:], alone[1:], strict=True):
+        for name in ("loss", "grad_norm", "temperature"):
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-3)
+    assert RegionEncoder.from_pretrained(tmp_path / "two").gated
+
+
+def test_a_signal_to_one_of_two_processes_stops_both_after_a_checkpoint(
+    tiny, edits, tmp_path, metrics_of, record_of
+):
+    config = tiny(FitClipConfig, edits, batch_size=4, fusion_epochs=9999, joint_epochs=0)
+    run = tmp_path / "run"
+    started = fit_by_two(config, run)
+    try:
+        until = time.monotonic() + 150
+        while not (run / "metrics.jsonl").exists() or len(metrics_of(run)) < 4:
+            assert time.monotonic() < until
+            assert started.poll() is None
+            time.sleep(0.2)
+        listed = subprocess.run(
+            ["pgrep", "-P", str(started.pid)], capture_output=True, text=True, check=True
+        ).stdout.split()
+        leader = record_of(run)["process"]["pid"]
+        follower = next(int(pid) for pid in listed if int(pid) != leader)
+        os.kill(follower, signal.SIGTERM)
+        started.communicate(timeout=60)
+    finally:
+        started.kill()
+    assert record_of(run)["status"] == "interrupted"
+    kept = max((run / "checkpoints").iterdir())
+    assert int(kept.name.removeprefix("step-")) == metrics_of(run)[-1]["step"]
+
+
+def test_shares_follow_one_another_and_differ_by_one_at_most(monkeypatch):
+    ranks = Ranks(CPU)
+    ranks.count = 3
+    for count in (0, 1, 2, 3, 7, 64):
+        shares = []
+        for ranks.number in range(3):
+            shares.append(list(range(count))[ranks.share(count)])
+        assert list(chain(*shares)) == list(range(count))
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_alone_a_process_hears_only_itself():
+    ranks, stop = Ranks(CPU), StopRequest()
+    assert ranks.leads
+    assert not ranks.heard_by_all(stop)
+    stop.signal_number = signal.SIGTERM
+    assert ranks.heard_by_all(stop).signal_number == signal.SIGTERM
+    assert ranks.told_by_the_first("word") == "word"

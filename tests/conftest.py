@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -67,17 +68,27 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line("none")
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    """Run every test, and every process that it starts, on one thread.
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Callable[[], None]:
+    """Run every fixture and test, and every process that they start, on one thread.
 
     Networks this small gain nothing from a second one and wait for it on a busy machine; and bits
     are compared, which depend on how sums are split.
     """
     import torch
 
-    torch.set_num_threads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"
+    def take_one() -> None:
+        torch.set_num_threads(1)
+        os.environ["OMP_NUM_THREADS"] = "1"
+
+    take_one()
+    return take_one
+
+
+@pytest.fixture(autouse=True)
+def one_thread_again(one_thread: Callable[[], None]) -> None:
+    """Undo what another test has set."""
+    one_thread()
 
 
 @pytest.fixture(scope="session", autouse=True)

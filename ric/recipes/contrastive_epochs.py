@@ -91,7 +91,7 @@ def contrastive_epochs(
     Args:
         pairs: Holds the judge, and all parameters that a phase trains.
         examples: What is fitted.
-        held_out: The val split; may be empty.
+        held_out: The val split; may be empty, and is not looked at but in the leading process.
         phases: Run one after the other.
         settings: The command's config.
         run: Gets metrics.jsonl, checkpoints, and how many texts are too long for the judge.
@@ -107,12 +107,12 @@ def contrastive_epochs(
             f"--batch-size is {settings.batch_size}: a pair needs others to be told from.",
             "Use at least 2; the paper uses 64 and 32.",
         )
-    if settings.keep == "best" and len(held_out) < 2:
+    judge, ranks = pairs.judge, pairs.ranks
+    if ranks.leads and settings.keep == "best" and len(held_out) < 2:
         raise RicError(
             f"{settings.data} has {len(held_out)} usable samples of val: too few to choose by.",
             "Keep the last weights: --keep last",
         )
-    judge, ranks = pairs.judge, pairs.ranks
     checkpoint = last_checkpoint(run)
     measured, of_split = (held_out, "val") if len(held_out) > 1 else (examples, settings.split)
 

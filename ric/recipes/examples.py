@@ -1,10 +1,6 @@
-"""The samples a recipe works on: decoded once, checked, squared; what fails is listed and skipped.
+"""The samples a recipe works on: checked, squared; what fails is listed and skipped.
 
-Every picture is decoded a single time, into 8-bit tensors of the training size; the loops never
-touch a file again.
-
-Choice 14, signature: with `--ignore-signature` the target shows the source's pixels in the corner
-strip, so that no loss asks for a signature.
+Their pictures are 8-bit views into a memory-mapped file (`square_cache`): the loops never decode.
 """
 
 from __future__ import annotations
@@ -13,13 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
-from ric.data.batches import to_square
-from ric.data.masks import signature_mask
 from ric.data.sample import EditSample, load_samples
 from ric.errors import RicError, SampleError
-from ric.method.region_box import grow_box, tightest_box
+from ric.recipes.square_cache import UNLOCALISED, Squaring, decode_squares
 from ric.rows import read_rows
 from ric.run_record import read_record, status_of
 
@@ -32,9 +24,6 @@ if TYPE_CHECKING:
     from ric.method.region_box import Box
     from ric.progress import Progress
     from ric.run_dir import RunDir
-
-# choice 2: a derived box over this share of the picture says nothing about where the edit is
-UNLOCALISED = 0.6
 
 
 @dataclass(frozen=True)
@@ -183,19 +172,37 @@ def load_examples(
             "--ignore-signature needs --fit squash: in a crop the signature is at another place.",
             "Leave one of the two away.",
         )
+    how = Squaring(
+        size=size,
+        fit=fit,
+        need_mask=region_text is not None,
+        keep_source=keep_source,
+        ignore_signature=config.ignore_signature,
+    )
+    squares, samples = decode_squares(config, split, how, progress)
+    run.note_data(samples.name, samples.fingerprint)
+    for error in squares.failures:
+        run.fail(error)
     examples = []
-    with progress.stage(f"decoding {split}", unit="samples") as stage:
-        for sample in read_samples(config, run, split=split):
-            try:
-                example = _example(sample, config, size, fit, region_text)
-                if descriptions is not None:
-                    example = replace(example, scene_text=descriptions.texts.get(sample.id))
-                _refuse_incomplete(example, require, descriptions)
-            except SampleError as error:
-                run.fail(error)
-                continue
-            examples.append(example if keep_source else replace(example, source=None))
-            stage.advance()
+    for place, row in enumerate(squares.rows):
+        example = Example(
+            id=row["id"],
+            group=row["group"],
+            instruction=row["instruction"],
+            source=squares.sources[place] if squares.sources is not None else None,
+            target=squares.targets[place],
+            box=tuple(row["box"]) if row["box"] else None,
+            region_text=row["instruction" if region_text == "instruction" else "region_text"],
+            scene_text=row["scene_text"],
+        )
+        if descriptions is not None:
+            example = replace(example, scene_text=descriptions.texts.get(example.id))
+        try:
+            _refuse_incomplete(example, require, descriptions)
+        except SampleError as error:
+            run.fail(error)
+            continue
+        examples.append(example)
     return examples
 
 
@@ -226,36 +233,6 @@ _MISSING = {
         f"its derived mask's box covers over {UNLOCALISED:.0%} of the picture: unlocalised",
     ),
 }
-
-
-def _example(
-    sample: EditSample,
-    config: CommandConfig,
-    size: int,
-    fit: str,
-    region_text: RegionText | None,
-) -> Example:
-    square = to_square(sample, size, fit, need_mask=region_text is not None)
-    source, target, box = square.source, square.target, None
-    assert target is not None  # to_square raises where there is none
-    if config.ignore_signature:
-        target = torch.where(torch.from_numpy(signature_mask(size)), source, target)  # choice 14
-    if square.mask is not None:
-        box = grow_box(tightest_box(square.mask[0]), size, size)
-        x_min, y_min, x_max, y_max = box
-        share = (x_max - x_min) * (y_max - y_min) / size**2
-        if sample.mask_origin == "derived" and share > UNLOCALISED:
-            box = None
-    return Example(
-        id=sample.id,
-        group=sample.group(),
-        instruction=sample.instruction,
-        source=source,
-        target=target,
-        box=box,
-        region_text=sample.instruction if region_text == "instruction" else sample.region_text,
-        scene_text=sample.scene_text,
-    )
 
 
 def enough(examples: list[Example], run: RunDir, least: int = 2) -> list[Example]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -61,8 +62,8 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
     def examples_of(split: SplitName) -> list[Example]:
         return _examples(config, run, progress, split, descriptions)
 
-    examples = enough(examples_of(config.split), run)
-    held_out = examples_of("val") if config.split == "train" else []
+    examples = enough(ranks.leader_first(partial(examples_of, config.split)), run)
+    held_out = examples_of("val") if config.split == "train" and ranks.leads else []
     list_trained_on(examples, run)
     pairs = Pairs(
         judge,

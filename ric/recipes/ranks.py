@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
 from accelerate import PartialState
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ric.interrupt import StopRequest
+
+Result = TypeVar("Result")
 
 
 class Ranks:
@@ -67,6 +69,12 @@ class Ranks:
         letters = torch.zeros(length, dtype=torch.int32, device=self._device)
         letters[: len(said)] = said.to(self._device)
         return bytes(self.sum(letters).tolist()).decode()
+
+    def leader_first(self, make: Callable[[], Result]) -> Result:
+        """Let the first process make what the others then find made; all must call this."""
+        made = make() if self.leads else None
+        self.told_by_the_first()
+        return cast("Result", made) if self.leads else make()
 
 
 def open_together(open_run: Callable[[], RunDir], runs_dir: Path, device: torch.device) -> RunDir:

@@ -205,6 +205,25 @@ class RegionEncoder(Judge):
         hidden_BTD = vision(pixel_values=pixels).last_hidden_state[:, 1:]
         return self.tower.visual_projection(vision.post_layernorm(hidden_BTD))
 
+    def region_and_image_tokens(
+        self, images: Tensor, boxes: Sequence[Box]
+    ) -> tuple[Tensor, Tensor]:
+        """Give e_r and e_f of images and a box in each (choice 1).
+
+        Args:
+            images: (B, 3, H, W), floats in [-1, 1].
+            boxes: B boxes (x_min, y_min, x_max, y_max) in pixels of `images`, half-open.
+
+        Returns:
+            (B, R, D) and (B, F, D), from one pass of the tower over both.
+
+        Raises:
+            RicError: The numbers of images and boxes differ, or a box leaves its image.
+        """
+        both = torch.cat([self.region_pixels(images, boxes), self.image_pixels(images)])
+        e_r, e_f = self.tokens(both).chunk(2)
+        return e_r, e_f
+
     def fuse(self, region_tokens: Tensor, image_tokens: Tensor) -> Tensor:
         """Fuse tokens and average them: f_r (Eqs. 12 to 16, choice 1).
 
@@ -230,13 +249,11 @@ class RegionEncoder(Judge):
         Raises:
             RicError: The numbers of images and boxes differ, or a box leaves its image.
         """
-        region_pixels = self.region_pixels(images, boxes)
         if not self.gated:
+            region_pixels = self.region_pixels(images, boxes)
             pooled = self.tower.vision_model(pixel_values=region_pixels).pooler_output
             return self.tower.visual_projection(pooled)
-        # one pass of the tower over crops and full images together
-        both = self.tokens(torch.cat([region_pixels, self.image_pixels(images)]))
-        e_r, e_f = both.chunk(2)
+        e_r, e_f = self.region_and_image_tokens(images, boxes)
         return self.fuse(e_r, e_f)  # Eq. 7
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from ric.config import FitBlipConfig, FitClipConfig
     from ric.progress import Progress
-    from ric.recipes.contrastive_pairs import Pairs
+    from ric.recipes.contrastive_pairs import Embed, Pairs
     from ric.recipes.examples import Example
     from ric.run_dir import RunDir
 
@@ -53,14 +53,15 @@ class Phase:
     """Some epochs (0: none) with one set of trained parameters and one learning rate.
 
     Attributes:
-        embed: What embeds the fitted examples in this phase; None: as at any other time.
+        prepare: Called before the first step; gives what embeds the fitted examples in this phase.
+            None: they are embedded as at any other time.
     """
 
     name: str
     epochs: int
     lr: float
     trained: list[nn.Parameter]
-    embed: Callable[[Sequence[Example]], tuple[Tensor, Tensor]] | None = None
+    prepare: Callable[[], Embed] | None = None
 
 
 def batches_of_epoch(count: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
@@ -140,6 +141,11 @@ def contrastive_epochs(
         run.forget_metrics_after(-1)  # the row of step 0 is measured again
         run.log_metrics({"step": 0, "phase": "start", **measure()})
 
+    embeds = {
+        phase.name: phase.prepare()
+        for phase, end in zip(phases, ends, strict=True)
+        if phase.prepare and phase.epochs and done < end
+    }
     with (
         stop_between_steps() as asked,
         progress.stage("fitting", total=ends[-1], done=done) as stage,
@@ -148,7 +154,7 @@ def contrastive_epochs(
             if done >= end:
                 continue
             _train_only(judge, phase.trained)
-            embedded = replace(pairs, embed=phase.embed or pairs.embed)
+            embedded = replace(pairs, embed=embeds.get(phase.name, pairs.embed))
             optimizer = GuardedAdamW(phase.trained, lr=phase.lr, weight_decay=settings.weight_decay)
             if done > end - per_epoch * phase.epochs:
                 optimizer.restore(named, moments)

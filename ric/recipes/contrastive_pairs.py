@@ -12,7 +12,7 @@ Pairs with the same text are not negatives of each other.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 import torch
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 # Shape letters: N pairs of the whole batch, D width of the embeddings.
 
 T = TypeVar("T", "Sequence[Example]", "Tensor")
+# gives visual and text embeddings of some examples, (N, D) each
+Embed: TypeAlias = "Callable[[Sequence[Example]], tuple[Tensor, Tensor]]"
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Pairs:
     """
 
     judge: Judge
-    embed: Callable[[Sequence[Example]], tuple[Tensor, Tensor]]
+    embed: Embed
     text_of: Callable[[Example], str]
     device: torch.device
     dtype: torch.dtype

@@ -26,12 +26,13 @@ from ric.recipes.overlap import list_trained_on
 from ric.recipes.ranks import Ranks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from torch import Tensor
 
     from ric.config import FitBlipConfig, SplitName
+    from ric.recipes.contrastive_pairs import Embed
     from ric.run_dir import RunDir
 
 
@@ -93,9 +94,7 @@ def start_judge(path: Path, config: FitBlipConfig) -> SceneEncoder:
     )
 
 
-def embed_with(
-    judge: SceneEncoder, device: torch.device
-) -> Callable[[Sequence[Example]], tuple[Tensor, Tensor]]:
+def embed_with(judge: SceneEncoder, device: torch.device) -> Embed:
     """Give what embeds examples' targets, and their paragraphs: (N, Q) each."""
 
     def embed(items: Sequence[Example]) -> tuple[Tensor, Tensor]:

@@ -22,14 +22,16 @@ from ric.recipes.contrastive_pairs import Pairs
 from ric.recipes.examples import Example, enough, load_examples
 from ric.recipes.overlap import list_trained_on
 from ric.recipes.ranks import Ranks
+from ric.recipes.token_cache import cache_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from torch import Tensor
 
     from ric.config import FitClipConfig, SplitName
+    from ric.recipes.contrastive_pairs import Embed
     from ric.run_dir import RunDir
 
 
@@ -71,8 +73,19 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
         ranks=ranks,
     )
     fusion, backbone = list(judge.fusion_parameters()), list(judge.backbone_parameters())
+
+    def embed_from_cache() -> Embed:
+        return cache_tokens(
+            judge,
+            examples,
+            dtype=pairs.dtype,
+            at_once=pairs.at_once,
+            ranks=ranks,
+            progress=progress,
+        ).embed
+
     phases = [
-        Phase("fusion", config.fusion_epochs, config.fusion_lr, fusion),
+        Phase("fusion", config.fusion_epochs, config.fusion_lr, fusion, prepare=embed_from_cache),
         Phase("joint", config.joint_epochs, config.joint_lr, [*fusion, *backbone]),
     ]
     contrastive_epochs(pairs, examples, held_out, phases, config, run, progress)
@@ -98,9 +111,7 @@ def start_judge(path: Path, config: FitClipConfig) -> RegionEncoder:
     )
 
 
-def embed_with(
-    judge: RegionEncoder, device: torch.device
-) -> Callable[[Sequence[Example]], tuple[Tensor, Tensor]]:
+def embed_with(judge: RegionEncoder, device: torch.device) -> Embed:
     """Give what embeds examples' regions in their targets, and their texts: (N, P) each."""
 
     def embed(items: Sequence[Example]) -> tuple[Tensor, Tensor]:

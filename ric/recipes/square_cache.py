@@ -175,7 +175,7 @@ def _fill(
     advance: Callable[[], None],
 ) -> None:
     with (
-        _appearing_whole(folder) as aside,
+        appearing_whole(folder) as aside,
         (aside / "source.u8").open("wb") as sources,
         (aside / "target.u8").open("wb") as targets,
         (aside / "rows.jsonl").open("w", encoding="utf-8") as rows,
@@ -192,7 +192,7 @@ def _fill(
 
 
 @contextmanager
-def _appearing_whole(folder: Path) -> Iterator[Path]:
+def appearing_whole(folder: Path) -> Iterator[Path]:
     """Yield a folder that becomes `folder` when the block ends well.
 
     Of two processes that fill the same one at once, either's will do.

@@ -30,6 +30,7 @@ EditorName = Literal["ip2p"]
 Reference = Literal["target", "source"]
 FidKind = Literal["clean", "torch-fidelity", "pytorch-fid"]
 LpipsNet = Literal["alex", "vgg"]
+Sees = Literal["both", "crop", "image"]
 Keep = Literal["last", "best"]
 EvalText = Literal["region_text", "instruction", "scene_text", "target_text"]
 
@@ -79,6 +80,8 @@ class FitClipConfig(CommandConfig):
     temperature: float = 0.07                       # choice 4: learnable, as CLIP starts it
     num_heads: int = 8                              # choice 1
     gated_fusion: bool = True                       # False: Table 3's "without gated fusion"
+    sees: Sees = "both"                             # what the fusion sees; the others are controls
+    controls: bool = True                           # also fit both controls' fusions in phase 1
     region_text: RegionText = "region_text"         # choice 3: HumanEdit's OUTPUT_DESCRIPTION
     weight_decay: float = 1e-2                      # choice 8
     measure_every: int = 5                          # epochs between two looks at val

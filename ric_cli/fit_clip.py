@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ric.config import FitClipConfig, RegionText
+from ric.config import FitClipConfig, RegionText, Sees
 from ric_cli.job import Job
 from ric_cli.options import (
     CheckpointEvery,
@@ -46,6 +46,12 @@ def fit_clip(
     gated_fusion: Annotated[
         bool, typer.Option(help="Off: Table 3's 'without gated fusion'.")
     ] = FitClipConfig.gated_fusion,
+    sees: Annotated[
+        Sees, typer.Option(help="What the fusion sees; crop or image alone are controls.")
+    ] = FitClipConfig.sees,
+    controls: Annotated[
+        bool, typer.Option(help="Also fit the fusions of both controls, for phase 1.")
+    ] = FitClipConfig.controls,
     region_text: Annotated[
         RegionText, typer.Option(help="What a region is matched with.")
     ] = FitClipConfig.region_text,

@@ -5,13 +5,16 @@ the last hidden state without its class token, taken through `post_layernorm` an
 `visual_projection` into the joint space (transformers applies neither to patches): 14x14 tokens,
 512 wide, for ViT-B/16. f_r is the mean over region tokens of Eq. 16. Without gated fusion (Table
 3) f_r is CLIP's own projected embedding of the crop, and the full image is not looked at.
+
+Two controls tell what context is worth: the same fusion that sees the crop alone (e_r stands for
+e_f), or the full image alone (e_f stands for e_r).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +41,7 @@ from ric.method.region_box import Box, crop
 # width, S side of CLIP's input in pixels.
 
 NAME = "region_encoder"
+Sees = Literal["both", "crop", "image"]
 UNUSED = ("logit_scale",)  # CLIP's own: ours is trained instead
 
 
@@ -46,6 +50,7 @@ class RegionEncoder(Judge):
 
     Attributes:
         gated: False switches the fusion off (Table 3, "without gated fusion").
+        sees: What the fusion is shown; `crop` and `image` are controls.
         width: D, the joint space's width, which is also P.
         truncated_texts: How many texts were longer than CLIP's positions and were cut.
     """
@@ -83,6 +88,7 @@ class RegionEncoder(Judge):
         )
         _check_end_token(clip, tokenizer)
         self.gated = gated
+        self.sees: Sees = "both"
         self.width = clip.config.projection_dim
         self.fusion = GatedCrossAttentionFusion(self.width, num_heads, self.width)
 
@@ -140,6 +146,9 @@ class RegionEncoder(Judge):
         except (KeyError, TypeError, ValueError) as error:
             raise RicError(f"{folder / NAME}.json lacks a sound value for {error}.") from error
         encoder = cls.from_clip(folder / "clip", gated=gated, num_heads=num_heads)
+        encoder.sees = settings.get("sees", "both")
+        if encoder.sees not in get_args(Sees):
+            raise RicError(f"{folder / NAME}.json: a judge cannot see {encoder.sees!r}.")
         load_tensors(encoder, folder / "fusion.safetensors", set(encoder._own_tensors()))
         return encoder
 
@@ -156,6 +165,7 @@ class RegionEncoder(Judge):
         settings: dict[str, Any] = {
             "schema": SCHEMA,
             "gated": self.gated,
+            "sees": self.sees,
             "num_heads": self.fusion.num_heads,
             "width": self.width,
         }
@@ -225,7 +235,7 @@ class RegionEncoder(Judge):
         return e_r, e_f
 
     def fuse(self, region_tokens: Tensor, image_tokens: Tensor) -> Tensor:
-        """Fuse tokens and average them: f_r (Eqs. 12 to 16, choice 1).
+        """Fuse tokens and average them: f_r (Eqs. 12 to 16, choice 1), or a control's.
 
         Args:
             region_tokens: e_r (B, R, D).
@@ -234,7 +244,24 @@ class RegionEncoder(Judge):
         Returns:
             f_r (B, P), not normalised.
         """
+        if self.sees == "crop":
+            image_tokens = region_tokens
+        elif self.sees == "image":
+            region_tokens = image_tokens
         return self.fusion(region_tokens, image_tokens).mean(1)
+
+    def control(self, sees: Sees) -> RegionEncoder:
+        """Make a twin that sees something else: a fusion and a tau of its own, the same CLIP."""
+        twin = RegionEncoder(
+            self.tower,
+            self.tokenizer,
+            self.pixels,
+            gated=self.gated,
+            num_heads=self.fusion.num_heads,
+        )
+        twin.load_state_dict(self.state_dict())
+        twin.sees = sees
+        return twin.to(self.logit_scale.device).eval()
 
     def encode_region(self, images: Tensor, boxes: Sequence[Box]) -> Tensor:
         """Embed each image's region in the context of the image (Eq. 7).

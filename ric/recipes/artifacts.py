@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ric.weights import find_weight
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from ric.method.region_encoder import RegionEncoder
@@ -43,21 +46,36 @@ def write_judge(judge: RegionEncoder | SceneEncoder, run: RunDir, name: str, *, 
 
 
 def judge_card(run: RunDir, name: str, base: str) -> str:
-    """Write a judge's model card: what it was fitted on, how, and how well it retrieves."""
+    """Write a judge's model card: what it was fitted on, how, and how well it retrieves.
+
+    The run has `retrieval.json`, and `controls.json` where controls were fitted.
+    """
     data, config = run.record["data"], run.record["config"]
+    found = {"fitted": json.loads((run.path / "retrieval.json").read_text())}
+    controls = run.path / "controls.json"
+    if controls.is_file():
+        found |= json.loads(controls.read_text())
     lines = [
         "---",
         f"base_model: {base}",
+        f"license: {'apache-2.0' if base == 'tiny' else 'other'}",
         "library_name: ric",
         "---",
         f"# {name}",
         "",
         f"Fitted by `ric {run.record['command']}` (Region in Context, arXiv 2510.16772, Eq. 11).",
         "",
+        f"- licence: {licence_of(base)}",
         f"- data: {data['name']}, fingerprint `{data['fingerprint'][:16]}`,"
         f" split {config['split']}, {sum(1 for _ in run.rows('samples'))} samples",
         f"- texts cut because they were too long: {run.record['truncated_texts']}",
         *(f"- {key}: {config[key]}" for key in config if key not in ("data", "split", "preset")),
+        "",
+        "Of the weights kept, and of phase 1's fusion where it sees one stream alone:",
+        "",
+        *_retrieval_table(found),
+        "",
+        "On the way:",
         "",
         "| step | phase | figure | value |",
         "|---|---|---|---|",
@@ -67,6 +85,28 @@ def judge_card(run: RunDir, name: str, base: str) -> str:
             if "recall" in key or "rank" in key:
                 lines.append(f"| {row['step']} | {row['phase']} | {key} | {value:.3f} |")
     return "\n".join(lines) + "\n"
+
+
+def _retrieval_table(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
+    """Set out recalls and ranks, by judge and split."""
+    names = next(iter(next(iter(found.values())).values()), {})
+    lines = [
+        "| judge | split | " + " | ".join(name.replace("_", " ") for name in names) + " |",
+        "|---|---|" + "---|" * len(names),
+    ]
+    for judge, splits in found.items():
+        for split, figures in splits.items():
+            cells = " | ".join(f"{value:.3g}" for value in figures.values())
+            lines.append(f"| {judge} | {split} | {cells} |")
+    return lines
+
+
+def licence_of(base: str) -> str:
+    """Name the licence of what was fitted, which holds for the result."""
+    if base == "tiny":
+        return "Apache-2.0, as ric's own"
+    weight = find_weight(base)
+    return weight.licence if weight else f"that of {base} holds"
 
 
 def pipeline_card(run: RunDir, base: str) -> str:

@@ -64,8 +64,10 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
         return _examples(config, run, progress, split, descriptions)
 
     examples = enough(ranks.leader_first(partial(examples_of, config.split)), run)
-    held_out = examples_of("val") if config.split == "train" and ranks.leads else []
     list_trained_on(examples, run)
+    splits: dict[str, list[Example]] = {config.split: examples}
+    if config.split == "train":  # only the leading process measures
+        splits = {split: examples_of(split) for split in ("val", "test") if ranks.leads}
     pairs = Pairs(
         judge,
         embed_with(judge, device),
@@ -77,10 +79,10 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
     )
     trained = [judge.logit_scale, *judge.backbone_parameters()]
     phases = [Phase("all", config.epochs, config.lr, trained)]
+    held_out = splits.get("val", [])
     contrastive_epochs(pairs, examples, held_out, phases, config, run, progress)
     if ranks.leads:
-        splits = {"val": held_out, "test": examples_of("test")}
-        measure_kept(pairs, splits if config.split == "train" else {config.split: examples}, run)
+        measure_kept(pairs, splits, run)
         write_judge(judge, run, "scene_encoder", base=config.blip)
     return run.path / "scene_encoder"
 

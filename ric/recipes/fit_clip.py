@@ -6,7 +6,8 @@ it, against the region's text.
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,9 +21,10 @@ from ric.recipes.artifacts import write_judge
 from ric.recipes.contrastive_epochs import Phase, contrastive_epochs, measure_kept
 from ric.recipes.contrastive_pairs import Pairs
 from ric.recipes.examples import Example, enough, load_examples
+from ric.recipes.fusion_controls import asks_for_controls, fit_controls
 from ric.recipes.overlap import list_trained_on
 from ric.recipes.ranks import Ranks
-from ric.recipes.token_cache import cache_tokens
+from ric.recipes.token_cache import TokenCache, cache_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,8 +63,10 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
         return _examples(config, run, progress, split)
 
     examples = enough(ranks.leader_first(partial(examples_of, config.split)), run)
-    held_out = examples_of("val") if config.split == "train" and ranks.leads else []
     list_trained_on(examples, run)
+    splits: dict[str, list[Example]] = {config.split: examples}
+    if config.split == "train":  # only the leading process measures
+        splits = {split: examples_of(split) for split in ("val", "test") if ranks.leads}
     pairs = Pairs(
         judge,
         embed_with(judge, device),
@@ -72,9 +76,9 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
         at_once=config.micro_batch or config.batch_size + 1,  # an epoch's last may be one longer
         ranks=ranks,
     )
-    fusion, backbone = list(judge.fusion_parameters()), list(judge.backbone_parameters())
 
-    def embed_from_cache() -> Embed:
+    @cache
+    def tokens() -> TokenCache:
         return cache_tokens(
             judge,
             examples,
@@ -82,16 +86,34 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
             at_once=pairs.at_once,
             ranks=ranks,
             progress=progress,
-        ).embed
+        )
 
+    if asks_for_controls(config) and not (run.path / "controls.json").is_file():
+        fit_controls(
+            pairs,
+            examples,
+            splits,
+            config,
+            run,
+            progress,
+            embed_with=lambda control: embed_with(control, device),
+            embed_cached=lambda control: replace(tokens(), judge=control).embed,
+        )
+    fusion, backbone = list(judge.fusion_parameters()), list(judge.backbone_parameters())
     phases = [
-        Phase("fusion", config.fusion_epochs, config.fusion_lr, fusion, prepare=embed_from_cache),
+        Phase(
+            "fusion",
+            config.fusion_epochs,
+            config.fusion_lr,
+            fusion,
+            prepare=lambda: tokens().embed,
+        ),
         Phase("joint", config.joint_epochs, config.joint_lr, [*fusion, *backbone]),
     ]
+    held_out = splits.get("val", [])
     contrastive_epochs(pairs, examples, held_out, phases, config, run, progress)
     if ranks.leads:
-        splits = {"val": held_out, "test": examples_of("test")}
-        measure_kept(pairs, splits if config.split == "train" else {config.split: examples}, run)
+        measure_kept(pairs, splits, run)
         write_judge(judge, run, "region_encoder", base=config.clip)
     return run.path / "region_encoder"
 
@@ -101,14 +123,16 @@ def start_judge(path: Path, config: FitClipConfig) -> RegionEncoder:
     if (path / f"{NAME}.json").is_file():
         judge = RegionEncoder.from_pretrained(path)
         judge.gated = config.gated_fusion
-        return judge
-    return RegionEncoder.from_clip(
-        path,
-        gated=config.gated_fusion,
-        num_heads=config.num_heads,
-        temperature=config.temperature,
-        seed=config.seed,
-    )
+    else:
+        judge = RegionEncoder.from_clip(
+            path,
+            gated=config.gated_fusion,
+            num_heads=config.num_heads,
+            temperature=config.temperature,
+            seed=config.seed,
+        )
+    judge.sees = config.sees
+    return judge
 
 
 def embed_with(judge: RegionEncoder, device: torch.device) -> Embed:

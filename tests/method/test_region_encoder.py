@@ -69,6 +69,28 @@ def test_a_region_is_fused_with_its_own_image_and_averaged(region_encoder, clip,
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("sees", ["crop", "image"])
+def test_a_control_fuses_one_stream_with_itself(sees, region_encoder, clip, images, tmp_path):
+    control = region_encoder.control(sees)
+    boxes = [(0, 0, 30, 40), (10, 20, 50, 60)]
+    with torch.no_grad():
+        crops = [
+            pixels_of(image[None, :, y:b, x:r])
+            for image, (x, y, r, b) in zip(images, boxes, strict=True)
+        ]
+        shown = torch.cat(crops) if sees == "crop" else pixels_of(images)
+        tokens = patch_tokens(clip, shown)
+        expected = region_encoder.fusion(tokens, tokens).mean(1)
+        torch.testing.assert_close(control.encode_region(images, boxes), expected)
+        control.save_pretrained(tmp_path)
+        again = RegionEncoder.from_pretrained(tmp_path)
+        assert torch.equal(again.encode_region(images, boxes), control.encode_region(images, boxes))
+    # the tower is shared, the fusion is not
+    assert control.tower is region_encoder.tower
+    control.fusion.project.bias.data.add_(1)
+    assert not torch.equal(control.fusion.project.bias, region_encoder.fusion.project.bias)
+
+
 def test_without_gated_fusion_the_crop_has_clips_own_embedding(region_encoder, clip, images):
     region_encoder.gated = False
     got = region_encoder.encode_region(images, BOXES)
@@ -231,7 +253,9 @@ def test_the_folder_says_what_it_is_and_transformers_opens_it(region_encoder, cl
     region_encoder.gated = False
     region_encoder.save_pretrained(tmp_path / "region_encoder")
     settings = json.loads((tmp_path / "region_encoder" / "region_encoder.json").read_text())
-    assert settings == {"schema": 1, "gated": False, "num_heads": 8, "width": 64}
+    assert settings == {
+        "schema": 1, "gated": False, "sees": "both", "num_heads": 8, "width": 64
+    }  # fmt: skip
     assert RegionEncoder.from_pretrained(tmp_path / "region_encoder").gated is False
     again = CLIPModel.from_pretrained(tmp_path / "region_encoder" / "clip")
     assert all(

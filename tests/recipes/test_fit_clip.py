@@ -14,6 +14,7 @@ from ric.data.batches import to_unit
 from ric.errors import RicError
 from ric.method.region_encoder import RegionEncoder
 from ric.progress import Silent
+from ric.recipes.artifacts import licence_of
 from ric.recipes.contrastive_pairs import Pairs
 from ric.recipes.examples import load_examples
 from ric.recipes.fit_clip import fit_clip, start_judge
@@ -64,7 +65,7 @@ def test_phase_one_gathers_no_gradient_for_clip_and_phase_two_does(
         return loss
 
     monkeypatch.setattr(Pairs, "backward", watched)
-    config = tiny(FitClipConfig, eight, fusion_epochs=2, joint_epochs=1)
+    config = tiny(FitClipConfig, eight, fusion_epochs=2, joint_epochs=1, controls=False)
     follow(fit_clip, config, tmp_path / "run")
     first = {"fusion", "logit_scale"}
     assert seen == [first, first, first | {"tower"}]
@@ -192,3 +193,46 @@ def test_a_fitted_judge_goes_on_with_its_own_fusion_and_temperature(tiny, eight,
 def test_a_plain_clip_gets_the_temperature_that_is_asked_for(tiny, eight, tiny_family):
     judge = start_judge(tiny_family / "clip", tiny(FitClipConfig, eight, temperature=0.5))
     assert judge.temperature.item() == pytest.approx(0.5)
+
+
+# --- controls ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def controlled(tiny, edits, follow, tmp_path_factory) -> Path:
+    config = tiny(FitClipConfig, edits, batch_size=4, fusion_epochs=3, joint_epochs=1)
+    return follow(fit_clip, config, tmp_path_factory.mktemp("controlled") / "run")
+
+
+@pytest.mark.parametrize("sees", ["crop", "image"])
+def test_a_control_has_the_figures_of_a_phase_1_that_sees_that_stream_alone(
+    sees, controlled, tiny, edits, follow, tmp_path
+):
+    config = tiny(FitClipConfig, edits, batch_size=4, fusion_epochs=3, joint_epochs=0, sees=sees)
+    run = follow(fit_clip, config, tmp_path / "run")
+    assert RegionEncoder.from_pretrained(run).sees == sees
+    assert not (run / "controls.json").exists()
+    expected = json.loads((run / "retrieval.json").read_text())
+    assert json.loads((controlled / "controls.json").read_text())[f"{sees} only"] == expected
+    assert expected["val"]["samples"] == 3
+
+
+def test_controls_change_nothing_of_the_fit(controlled, tiny, edits, follow, tmp_path):
+    config = tiny(
+        FitClipConfig, edits, batch_size=4, fusion_epochs=3, joint_epochs=1, controls=False
+    )
+    run = follow(fit_clip, config, tmp_path / "run")
+    assert not changed(fitted_weights(controlled), fitted_weights(run))
+
+
+def test_the_card_sets_the_controls_beside_the_fitted_judge_and_names_the_licence(controlled):
+    card = (controlled / "region_encoder" / "README.md").read_text()
+    assert "| judge | split | samples | i2t recall at 1 |" in card
+    for judge in ("fitted", "crop only", "image only"):
+        assert f"| {judge} | val | 3 |" in card
+    assert "- licence: Apache-2.0, as ric's own" in card
+
+
+def test_a_card_names_the_licence_of_a_base_that_is_known():
+    assert licence_of("openai/clip-vit-base-patch16") == "MIT (of the CLIP code)"
+    assert licence_of("somebody/clip") == "that of somebody/clip holds"

@@ -89,6 +89,7 @@ class FitClipConfig(CommandConfig):
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
     log_every: int = 10
+    track: str | None = None                        # a tracker of accelerate's, such as tensorboard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +113,7 @@ class FitBlipConfig(CommandConfig):
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
     log_every: int = 10
+    track: str | None = None                        # a tracker of accelerate's, such as tensorboard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +152,7 @@ class TrainUnetConfig(CommandConfig):
     checkpoint_every: int = 1000
     keep_checkpoints: int = 2
     log_every: int = 10
+    track: str | None = None                        # a tracker of accelerate's, such as tensorboard
 
 
 @dataclass(frozen=True, kw_only=True)

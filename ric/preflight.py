@@ -77,11 +77,17 @@ NETWORKS: dict[type[CommandConfig], dict[str, Network]] = {
 }
 SHARES = {"train": 0.85, "val": 0.05, "test": 0.10}  # choice 5
 
+# what phase 1 keeps of a sample: ViT-B/16's patches of crop and image, and their width
+PAPER_CLIP = FitClipConfig.clip
+TOKENS_OF_CLIP = 2 * 14 * 14
+WIDTH_OF_CLIP = 512
+
 # GFLOP a picture at the paper's sizes, 2 per multiply-add, counted with torch's FlopCounterMode:
 # CLIP ViT-B/16 forward 35, + input gradient 72, + all gradients 105; BLIP ViT-B/16 at 384 px 111,
 # 234, 333; SD1.5's UNet forward and backward at 256 px 537, forward at 512 px 803; its VAE's
 # decoder with gradient at 256 px 1,247. The fusion's own arithmetic is 11.
-GFLOP_FUSION_STEP = 2 * 35 + 33
+GFLOP_TOKENS = 2 * 35
+GFLOP_FUSION_STEP = 33
 GFLOP_JOINT_STEP = 2 * 105 + 33
 GFLOP_BLIP_STEP = 333
 GFLOP_UNET_STEP = 537
@@ -127,6 +133,10 @@ def _looks(config: CommandConfig, runs_dir: Path, fetch: bool) -> Iterator[Calla
     for network in _networks(config):
         if network.name != "tiny":
             yield partial(_locate, network, config, runs_dir, fetch)
+    if track := getattr(config, "track", None):
+        from ric.recipes.tracking import find_tracker
+
+        yield partial(find_tracker, track)
     yield partial(_find_descriptions, getattr(config, "descriptions", None), runs_dir)
     if isinstance(config, TrainUnetConfig):
         from ric.recipes.judges import region_judge_of, scene_judge_of
@@ -156,6 +166,7 @@ def plan(config: CommandConfig, runs_dir: Path) -> dict[str, Any]:
     if steps is not None:
         cost["steps"] = steps
     cost |= _memory(config, runs_dir)
+    cost |= _caches(config, samples)
     gflop = _gflop(config, samples, steps)
     if gflop is None:
         cost["time"] = "not estimated (other models than the paper's)"
@@ -288,6 +299,20 @@ def _steps(config: CommandConfig, samples: int | None) -> int | None:
     return None
 
 
+def _caches(config: CommandConfig, samples: int | None) -> dict[str, str]:
+    """Give the size of what is kept beside the run, in ric's cache: squares, and CLIP's tokens."""
+    if samples is None or not isinstance(config, (FitClipConfig, FitBlipConfig, TrainUnetConfig)):
+        return {}
+    pictures = 2 if isinstance(config, TrainUnetConfig) else 1
+    squares = samples * pictures * 3 * config.image_size**2
+    words = f"{size_in_words(squares)} (8-bit squares)"
+    if isinstance(config, FitClipConfig) and config.fusion_epochs and config.clip == PAPER_CLIP:
+        number = 2 if config.dtype == "bf16" else 4
+        tokens = TOKENS_OF_CLIP if config.gated_fusion else 1
+        words += f", {size_in_words(samples * tokens * WIDTH_OF_CLIP * number)} (CLIP's tokens)"
+    return {"cache": words}
+
+
 def _memory(config: CommandConfig, runs_dir: Path) -> dict[str, str]:
     """Give what is certain before anything is computed: the weights, and copies of trained ones."""
     networks = list(_networks(config))
@@ -338,14 +363,20 @@ def _weight_bytes(
 
 def _gflop(config: CommandConfig, samples: int | None, steps: int | None) -> float | None:
     paper = {
-        FitClipConfig: "openai/clip-vit-base-patch16",
+        FitClipConfig: PAPER_CLIP,
         FitBlipConfig: "Salesforce/blip-itm-base-coco",
     }
     if config.preset == "tiny" or samples is None:
         return None
     if isinstance(config, FitClipConfig) and config.clip == paper[FitClipConfig]:
+        # phase 1 runs the backbone once, and as many fusions as there are controls beside it
+        fusions = 3 if config.controls and config.gated_fusion and config.sees == "both" else 1
+        backbone = GFLOP_TOKENS if config.fusion_epochs else 0
+        again = GFLOP_TOKENS if config.micro_batch else 0
         return samples * (
-            config.fusion_epochs * GFLOP_FUSION_STEP + config.joint_epochs * GFLOP_JOINT_STEP
+            backbone
+            + config.fusion_epochs * fusions * GFLOP_FUSION_STEP
+            + config.joint_epochs * (GFLOP_JOINT_STEP + again)
         )
     if isinstance(config, FitBlipConfig) and config.blip == paper[FitBlipConfig]:
         return samples * config.epochs * GFLOP_BLIP_STEP

@@ -39,11 +39,11 @@ from ric.rows import (
 from ric.run_record import SCHEMA, find_run, number_of, read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
 # Where a run is executed does not change what it is: these may differ when it is resumed.
-MAY_DIFFER = frozenset({"device", "weights"})
+MAY_DIFFER = frozenset({"device", "weights", "track"})
 # rows that list what a run was given; a sample that stands there need not be finished
 LISTED = "samples"
 
@@ -58,6 +58,7 @@ class RunDir:
         resumed: True when an earlier attempt left work here.
         shared: True when other processes may be at work on it too.
         finished_before: True when this very run was already done; nothing is left to do.
+        listeners: Are told each row that is logged to metrics.jsonl.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class RunDir:
         self.finished_before = resumed and record["status"] == "done"
         self.claims = Claims(path / "claims", lambda writer: _finished_by(path, writer))
         self.failures = 0
+        self.listeners: list[Callable[[Mapping[str, Any]], None]] = []
         self._beating = ExitStack()
         self._writer = writer_name()
 
@@ -154,6 +156,8 @@ class RunDir:
     def log_metrics(self, row: Mapping[str, float | int | str | None]) -> None:
         """Append one row to metrics.jsonl; it names its `step`."""
         append_row(self.path / "metrics.jsonl", dict(row))
+        for show in self.listeners:
+            show(row)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Read metrics.jsonl."""

@@ -17,6 +17,7 @@ from ric_cli.options import (
     MeasureEvery,
     MicroBatch,
     SquareFit,
+    Track,
     with_common_options,
 )
 
@@ -44,6 +45,7 @@ def fit_blip(
     measure_every: MeasureEvery = FitBlipConfig.measure_every,
     keep: KeepWeights = FitBlipConfig.keep,
     checkpoint_every: CheckpointEvery = FitBlipConfig.checkpoint_every,
+    track: Track = FitBlipConfig.track,
 ) -> None:
     """Fit the scene judge: BLIP on whole pictures and their paragraphs (Sec. 3.2.1, Eq. 11)."""
     job = Job("fit-blip", FitBlipConfig, ctx)

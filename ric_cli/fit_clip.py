@@ -16,6 +16,7 @@ from ric_cli.options import (
     MeasureEvery,
     MicroBatch,
     SquareFit,
+    Track,
     with_common_options,
 )
 
@@ -58,6 +59,7 @@ def fit_clip(
     measure_every: MeasureEvery = FitClipConfig.measure_every,
     keep: KeepWeights = FitClipConfig.keep,
     checkpoint_every: CheckpointEvery = FitClipConfig.checkpoint_every,
+    track: Track = FitClipConfig.track,
 ) -> None:
     """Fit the region judge: CLIP with gated fusion (Sec. 3.2.2, Eqs. 11 to 16)."""
     job = Job("fit-clip", FitClipConfig, ctx)

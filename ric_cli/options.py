@@ -44,6 +44,10 @@ MicroBatch = Annotated[
 ]
 MeasureEvery = Annotated[int, typer.Option(min=1, help="Epochs between two looks at val.")]
 KeepWeights = Annotated[Keep, typer.Option(help="The last weights, or the best by val.")]
+Track = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(metavar="NAME", help="Log to tensorboard, wandb, mlflow, … as well."),
+]
 CheckpointEvery = Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")]
 
 

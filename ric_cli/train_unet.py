@@ -14,6 +14,7 @@ from ric_cli.options import (
     Descriptions,
     ImageSize,
     SquareFit,
+    Track,
     with_common_options,
 )
 
@@ -84,6 +85,7 @@ def train_unet(
     log_every: Annotated[int, typer.Option(min=1)] = TrainUnetConfig.log_every,
     checkpoint_every: CheckpointEvery = TrainUnetConfig.checkpoint_every,
     keep_checkpoints: Annotated[int, typer.Option(min=1)] = TrainUnetConfig.keep_checkpoints,
+    track: Track = TrainUnetConfig.track,
 ) -> None:
     """Fine-tune an InstructPix2Pix UNet with region and scene losses (Sec. 3.2, Eq. 10)."""
     job = Job("train-unet", TrainUnetConfig, ctx)

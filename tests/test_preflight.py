@@ -207,6 +207,21 @@ def test_a_plan_counts_samples_and_steps(data, runs):
     assert told["data"]["samples"] == "unknown"
 
 
+def test_a_plan_of_fit_clip_names_its_caches_and_runs_the_backbone_once_in_phase_1(
+    data, runs, monkeypatch
+):
+    monkeypatch.setattr(ric.device, "matmul_rate", lambda dtype, device: 1e12)
+    flags = {"data": str(data), "split": "all", "device": "cpu"}
+    told = plan(resolve_config(FitClipConfig, flags), runs)["cost"]
+    # 20 samples: 20 x 3 x 512 x 512 bytes; 20 x 2 x 196 x 512 numbers of 2 bytes
+    assert told["cache"] == "15.7 MB (8-bit squares), 8.03 MB (CLIP's tokens)"
+    # tokens once 70, three fusions' 50 epochs of 33, 20 epochs of everything 243
+    tflop = 20 * (70 + 3 * 50 * 33 + 20 * 243) / 1e3
+    assert told["arithmetic"] == f"{tflop:,.0f} TFLOP"
+    told = plan(resolve_config(FitClipConfig, flags | {"gated_fusion": False}), runs)["cost"]
+    assert told["cache"] == "15.7 MB (8-bit squares), 20 kB (CLIP's tokens)"
+
+
 def test_a_plans_time_is_its_arithmetic_over_the_machines_rate(data, runs, monkeypatch):
     monkeypatch.setattr(ric.device, "matmul_rate", lambda dtype, device: 1e12)
     flags = {"data": str(data), "split": "all", "steps": 100, "device": "cpu"}

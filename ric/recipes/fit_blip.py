@@ -24,6 +24,7 @@ from ric.recipes.examples import (
 )
 from ric.recipes.overlap import list_trained_on
 from ric.recipes.ranks import Ranks
+from ric.recipes.tracking import tracked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +81,8 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
     trained = [judge.logit_scale, *judge.backbone_parameters()]
     phases = [Phase("all", config.epochs, config.lr, trained)]
     held_out = splits.get("val", [])
-    contrastive_epochs(pairs, examples, held_out, phases, config, run, progress)
+    with tracked(config.track if ranks.leads else None, run):
+        contrastive_epochs(pairs, examples, held_out, phases, config, run, progress)
     if ranks.leads:
         measure_kept(pairs, splits, run)
         write_judge(judge, run, "scene_encoder", base=config.blip)

@@ -25,6 +25,7 @@ from ric.recipes.fusion_controls import asks_for_controls, fit_controls
 from ric.recipes.overlap import list_trained_on
 from ric.recipes.ranks import Ranks
 from ric.recipes.token_cache import TokenCache, cache_tokens
+from ric.recipes.tracking import tracked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,7 +112,8 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
         Phase("joint", config.joint_epochs, config.joint_lr, [*fusion, *backbone]),
     ]
     held_out = splits.get("val", [])
-    contrastive_epochs(pairs, examples, held_out, phases, config, run, progress)
+    with tracked(config.track if ranks.leads else None, run):
+        contrastive_epochs(pairs, examples, held_out, phases, config, run, progress)
     if ranks.leads:
         measure_kept(pairs, splits, run)
         write_judge(judge, run, "region_encoder", base=config.clip)

@@ -33,6 +33,7 @@ from ric.recipes.judges import region_judge_of, scene_judge_of
 from ric.recipes.launch import start_accelerator
 from ric.recipes.overlap import list_trained_on
 from ric.recipes.resume import last_checkpoint
+from ric.recipes.tracking import tracked
 from ric.recipes.training_batches import Batch, TrainingSet, draw_batch, prepare
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
         align_below=config.align_below,
         align_weight=config.align_weight,
     )
-    _train(config, run, progress, pipeline, objective, data, checkpoint)
+    with tracked(config.track, run):
+        _train(config, run, progress, pipeline, objective, data, checkpoint)
     with artifact_folder(run, "pipeline") as folder:
         pipeline.save_pretrained(folder)
         (folder / "README.md").write_text(pipeline_card(run, config.base), encoding="utf-8")

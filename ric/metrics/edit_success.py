@@ -1,9 +1,10 @@
 """Was the edit carried out? A classifier of drawn scenes reads what was asked for (choice 15).
 
-A thing that the edit changes in its place is read where the exact target has it. A thing that is
-added or moved may stand wherever the instruction allows: it is looked for at all such places, and
-must be seen at one where the source does not show it. What is removed, or moved away, must no
-longer be read where it was.
+A thing that the edit changes in its place is read where the exact target has it. What was asked for
+must be read there; its kind and colour, where they were not asked for, as they are, or as the
+classifier, which errs, reads them in the exact target. A thing that is added or moved may stand
+wherever the instruction allows: it is looked for at all such places, and must be seen at one where
+the source does not show it. What is removed, or moved away, must no longer be read where it was.
 """
 
 from __future__ import annotations
@@ -83,7 +84,10 @@ class EditChecker:
             source: The picture before.
             target: One exact answer.
         """
-        return self._is_gone(edit, edited, target) and self._is_there(edit, edited, source)
+        gone = self._is_gone(edit, edited, target)
+        if edit.type in ("Action", "Replace"):
+            return gone and self._has_become(edit, edited, target)
+        return gone and self._is_there(edit, edited, source)
 
     def _is_gone(self, edit: Edit, edited: Image.Image, target: Image.Image) -> bool:
         """Tell whether the places that had to be left read as empty, or as the exact target's do.
@@ -99,15 +103,25 @@ class EditChecker:
             for read, right in pairs
         )
 
-    def _is_there(self, edit: Edit, edited: Image.Image, source: Image.Image) -> bool:
-        """Tell whether all that had to come, or to change, is read."""
+    def _has_become(self, edit: Edit, edited: Image.Image, target: Image.Image) -> bool:
+        """Tell whether each thing that had to change in its place has what was asked for."""
+        asked = edit.wanted.attribute
         things = [edit.target.things[number] for number in edit.after]
-        if edit.type in ("Action", "Replace"):
-            read = self.read(edited, [outline(thing) for thing in things])
-            return all(
-                _shows(one, thing, edit.wanted.attribute)
-                for one, thing in zip(read, things, strict=True)
+        boxes = [outline(thing) for thing in things]
+        rows = zip(self.read(edited, boxes), self.read(target, boxes), things, strict=True)
+        return all(
+            getattr(read, asked) == getattr(thing, asked)
+            and all(
+                getattr(read, name) in (getattr(thing, name), getattr(right, name))
+                for name in ("kind", "colour")
+                if name != asked
             )
+            for read, right, thing in rows
+        )
+
+    def _is_there(self, edit: Edit, edited: Image.Image, source: Image.Image) -> bool:
+        """Tell whether all that had to come is read."""
+        things = [edit.target.things[number] for number in edit.after]
         if not things:
             return True
         # all that come are of one look
@@ -134,12 +148,9 @@ class EditChecker:
         return [Reading(*row) for row in zip(*words, strict=True)]
 
 
-def _shows(read: Reading, thing: Thing, attribute: str = "") -> bool:
-    """Tell whether a reading is of this thing's kind and colour, and of the attribute asked for."""
-    same = (read.colour, read.kind) == thing.look
-    if attribute in ("material", "state"):
-        return same and getattr(read, attribute) == getattr(thing, attribute)
-    return same
+def _shows(read: Reading, thing: Thing) -> bool:
+    """Tell whether a reading is of this thing's kind and colour."""
+    return (read.colour, read.kind) == thing.look
 
 
 def allowed_places(edit: Edit, thing: Thing) -> list[Thing]:

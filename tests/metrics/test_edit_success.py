@@ -93,6 +93,23 @@ def test_another_edit_of_the_same_scene_does_not_succeed(checker):
     assert share(granted(checker, recoloured, wrong)) <= 0.1
 
 
+def test_a_thing_that_was_to_act_and_took_another_colour_does_not_succeed(checker):
+    stream = SceneStream(count=1200, seed=11)
+    ids = [sample.id for sample in stream.of_split("test")]
+    asked = [int(name[-6:]) for name in ids if edit_of_sample(name).type == "Action"]
+    acted = [stream.draw(index) for index in asked]
+    assert len(acted) >= 6
+
+    def wrong(edit: Edit, pair: Pair) -> Image.Image:
+        things = list(edit.target.things)
+        for number in edit.after:
+            colour = "red" if things[number].colour != "red" else "blue"
+            things[number] = replace(things[number], colour=colour)
+        return image(render(edit.target.having(tuple(things)), 64))
+
+    assert share(granted(checker, acted, wrong)) <= 0.1
+
+
 def test_an_added_thing_may_stand_wherever_the_instruction_allows(checker, drawn):
     added = [(edit, pair) for edit, pair in drawn if edit.type == "Add" and edit.anchor is not None]
     assert len(added) >= 3

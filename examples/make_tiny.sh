@@ -45,7 +45,7 @@ if wants scene; then
 fi
 if wants captioner; then
     ric tiny captioner "$work/scenes" --base "$work/begin/captioner" --vision "$runs/scene" \
-        --steps 7000 --lr 1.5e-3 --measure-every 1000 --run "$runs/captioner"
+        --steps 4000 --lr 1.5e-3 --measure-every 1000 --run "$runs/captioner"
 fi
 if wants classifier; then
     ric tiny classifier "$work/scenes" --base "$work/begin/scene_classifier" --steps 9000 \

@@ -1,0 +1,142 @@
+"""A judge that is wired but useless must not pass: the shipped ones, on scenes of test."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cosine_similarity
+
+from ric.config import FitClipConfig
+from ric.data.batches import to_unit
+from ric.method.region_box import grow_box, tightest_box
+from ric.method.region_encoder import RegionEncoder
+from ric.method.scene_encoder import SceneEncoder
+from ric.metrics.bootstrap import bootstrap_interval
+from ric.progress import Silent
+from ric.recipes import fit_clip as module
+from ric.recipes.fit_clip import embed_with, fit_clip
+from ric.run_dir import open_run
+from ric.scenes.dataset import SceneStream
+from ric.scenes.render import render
+from ric.scenes.things import COLOURS
+from ric.scenes.words import texts_of
+from ric.tiny_family import SHIPPED
+
+SEED, COUNT = 3, 1500
+AT_LEAST = 0.8  # of the scenes
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    """Pictures by name (`target`, `source`, and where a thing is left `recoloured`), and texts."""
+    found = []
+    stream = SceneStream(count=COUNT, seed=SEED)
+    for sample in stream.of_split("test"):
+        index = int(sample.id[-6:])
+        edit, pair = stream.draw(index)
+        pictures = {"target": pair.target, "source": pair.source}
+        if edit.after:
+            things = list(edit.target.things)
+            taken = {thing.colour for thing in things}
+            other = next(colour for colour in COLOURS if colour not in taken)
+            things[edit.after[0]] = replace(things[edit.after[0]], colour=other)
+            pictures["recoloured"] = render(edit.target.having(tuple(things)), 64)
+        box = grow_box(tightest_box(torch.from_numpy(pair.mask)), 64, 64)
+        found.append((pictures, box, texts_of(edit, SEED, index)))
+    return found
+
+
+@torch.no_grad()
+def preferred(scenes, embed_image, embed_text, other: str) -> float:
+    """Give the share of scenes whose target is nearer to its text than another picture is."""
+    won = []
+    for pictures, box, texts in scenes:
+        if other in pictures:
+            text = embed_text(texts)
+            target, rival = (
+                cosine_similarity(
+                    embed_image(to_unit(torch.tensor(pictures[name]).permute(2, 0, 1)[None]), box),
+                    text,
+                ).item()
+                for name in ("target", other)
+            )
+            won.append(target > rival)
+    assert len(won) > 50
+    return sum(won) / len(won)
+
+
+def by_region(judge: RegionEncoder):
+    return (
+        lambda image, box: judge.encode_region(image, [box]),
+        lambda texts: judge.encode_text([texts.region_text]),
+    )
+
+
+def by_scene(judge: SceneEncoder):
+    return (
+        lambda image, box: judge.encode_image(image),
+        lambda texts: judge.encode_text([texts.scene_text]),
+    )
+
+
+@pytest.mark.parametrize("other", ["source", "recoloured"])
+def test_the_region_judge_prefers_the_target_to_the_source_and_to_another_colour(other, scenes):
+    judge = RegionEncoder.from_pretrained(SHIPPED / "region_encoder")
+    assert preferred(scenes, *by_region(judge), other) >= AT_LEAST
+
+
+def test_the_scene_judge_prefers_the_target_to_one_thing_in_another_colour(scenes):
+    judge = SceneEncoder.from_pretrained(SHIPPED / "scene_encoder")
+    assert preferred(scenes, *by_scene(judge), "recoloured") >= AT_LEAST
+
+
+@pytest.mark.parametrize("other", ["source", "recoloured"])
+def test_an_untrained_judge_does_not(other, scenes, tiny_family):
+    region = RegionEncoder.from_clip(tiny_family / "clip")
+    scene = SceneEncoder.from_blip(tiny_family / "scene_encoder" / "blip")
+    assert preferred(scenes, *by_region(region), other) < AT_LEAST
+    assert preferred(scenes, *by_scene(scene), other) < AT_LEAST
+
+
+@pytest.mark.slow
+def test_recall_among_64_lies_above_that_of_the_same_judge_fitted_on_shuffled_texts(
+    tiny, follow, tmp_path, monkeypatch
+):
+    settings = {"clip": str(SHIPPED / "clip"), "batch_size": 64, "fusion_epochs": 4,
+                "joint_epochs": 0, "controls": False, "limit": 1500}  # fmt: skip
+    config = tiny(FitClipConfig, "scenes:1800@64#21", **settings)
+    load = module._examples
+
+    def shuffled(*given):
+        examples = load(*given)
+        texts = [item.region_text for item in examples]
+        order = np.random.default_rng(0).permutation(len(texts))
+        return [
+            replace(item, region_text=texts[place])
+            for item, place in zip(examples, order, strict=True)
+        ]
+
+    runs = {"real": follow(fit_clip, config, tmp_path / "real")}
+    unseen = replace(config, data=f"scenes:{COUNT}@64#{SEED}", limit=64)
+    with open_run("fit-clip", {}, runs_dir=tmp_path / "runs") as run:
+        examples = load(unseen, run, Silent(), "test")
+    monkeypatch.setattr(module, "_examples", shuffled)
+    runs["shuffled"] = follow(fit_clip, config, tmp_path / "shuffled")
+    hits = {name: found_first(RegionEncoder.from_pretrained(run), examples)
+            for name, run in runs.items()}  # fmt: skip
+    low, _ = bootstrap_interval((hits["real"] - hits["shuffled"]).tolist())
+    assert low > 0
+    assert hits["shuffled"].mean() < 0.15  # by chance 1/64
+
+
+@torch.no_grad()
+def found_first(judge: RegionEncoder, examples) -> np.ndarray:
+    """Tell of each example whether its text is the nearest of all to its picture: 0.0 or 1.0."""
+    assert len(examples) == 64
+    visual, text = embed_with(judge, torch.device("cpu"))(examples)
+    nearest = cosine_similarity(visual[:, None], text[None], dim=-1).argmax(dim=1)
+    texts = [item.region_text for item in examples]
+    return np.array([float(texts[best] == own) for best, own in zip(nearest, texts, strict=True)])

@@ -38,7 +38,7 @@ from ric.rows import read_lines, writer_name
 from ric.scenes.dataset import DrawnPictures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -51,7 +51,8 @@ LAYOUT = 1  # raised whenever the same key would name other contents
 # choice 2: a derived box over this share of the picture says nothing about where the edit is
 UNLOCALISED = 0.6
 FEW = 256  # samples that are decoded before processes are worth starting
-AHEAD = 8  # samples each worker may be ahead
+AT_ONCE = 8  # samples a worker takes at a time
+AHEAD = 3  # times as many may wait for each worker
 
 
 @dataclass(frozen=True)
@@ -225,18 +226,23 @@ def _decoded(samples: Iterable[EditSample], how: Squaring) -> Iterator[Iterator[
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
 
         def in_order() -> Iterator[_Decoded]:
-            begun: deque[Future[_Decoded]] = deque()
-            for sample in chain(first, stream):
-                begun.append(pool.submit(decode, sample))
+            begun: deque[Future[list[_Decoded]]] = deque()
+            todo = chain(first, stream)
+            while some := list(islice(todo, AT_ONCE)):
+                begun.append(pool.submit(_decode_all, some, how))
                 if len(begun) > AHEAD * workers:
-                    yield begun.popleft().result()
+                    yield from begun.popleft().result()
             while begun:
-                yield begun.popleft().result()
+                yield from begun.popleft().result()
 
         try:
             yield in_order()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _decode_all(samples: Sequence[EditSample], how: Squaring) -> list[_Decoded]:
+    return [_decode(sample, how) for sample in samples]
 
 
 def _decode(sample: EditSample, how: Squaring) -> _Decoded:

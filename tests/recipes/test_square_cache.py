@@ -122,12 +122,9 @@ def test_many_samples_are_decoded_by_processes_in_the_same_order(make_edits, mon
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     monkeypatch.setenv("RIC_CACHE_DIR", str(cache_folder() / "by-processes"))
 
-    def here(sample, how):
-        pytest.fail("decoded in this process")
-
-    # found by name, it is another function in the processes that are started
-    here.__module__, here.__qualname__ = square_cache.__name__, "_decode"
-    monkeypatch.setattr(square_cache, "_decode", here)
+    monkeypatch.setattr(square_cache, "AT_ONCE", 2)
+    monkeypatch.setattr(square_cache, "AHEAD", 1)
+    monkeypatch.setattr(square_cache, "_decode", lambda *given: pytest.fail("decoded here"))
     assert same(decode(data), alone)
 
 

@@ -279,7 +279,7 @@ TINY: dict[type[CommandConfig], dict[str, Any]] = {
         "log_every": 1, "checkpoint_every": 10,
     },
     EditConfig: {
-        "unet": "tiny", "steps": 20, "guidance": 3.0, "image_guidance": 1.1, "image_size": 64,
+        "unet": "tiny", "steps": 20, "guidance": 2.0, "image_guidance": 1.1, "image_size": 64,
         "batch_size": 20,
     },
     EvalConfig: {"clip": "tiny", "dino": "tiny"},

@@ -84,6 +84,9 @@ def test_the_editors_card_names_the_hash_of_its_prior_and_all_that_came_between(
     assert "sha256" not in lines[0]
     assert "the prior, on scenes without shadows and mirror images" in lines[1]
     assert digest in lines[1]
+    for file in (family / "pipeline").rglob("*.json"):
+        assert str(tmp_path) not in file.read_text()
+        assert "_name_or_path" not in file.read_text()
 
 
 def test_hours_add_up_over_the_logged_steps():

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the embedded family of --preset tiny anew, by ric's own commands. Repeat it to go on where it
-# was stopped. On two CPU cores it takes about four hours; the model cards say how long each part.
+# was stopped. It takes about seven hours of a CPU core; the model cards say how long each part.
 #
 #   examples/make_tiny.sh [--stage STAGE] [WORK]
 #

@@ -219,7 +219,7 @@ def test_a_plan_of_fit_clip_names_its_caches_and_runs_the_backbone_once_in_phase
     tflop = 20 * (70 + 3 * 50 * 33 + 20 * 243) / 1e3
     assert told["arithmetic"] == f"{tflop:,.0f} TFLOP"
     told = plan(resolve_config(FitClipConfig, flags | {"gated_fusion": False}), runs)["cost"]
-    assert told["cache"] == "15.7 MB (8-bit squares), 20 kB (CLIP's tokens)"
+    assert told["cache"] == "15.7 MB (8-bit squares), 20.5 kB (CLIP's tokens)"
 
 
 def test_a_plans_time_is_its_arithmetic_over_the_machines_rate(data, runs, monkeypatch):

@@ -83,7 +83,7 @@ def fit_controls(
                 batches = batches_of_epoch(len(examples), config.batch_size, config.seed, epoch)
                 optimizer.step(own.backward([examples[index] for index in batches[place]]))
                 stage.advance()
-                stop.raise_if_set()
+                pairs.ranks.heard_by_all(stop).raise_if_set()
         optimizer.check()
         if not pairs.ranks.leads:
             continue

@@ -124,7 +124,8 @@ def test_a_fit_by_two_processes_is_one_run_with_the_losses_of_a_fit_by_one(
 def test_a_signal_to_one_of_two_processes_stops_both_after_a_checkpoint(
     tiny, edits, tmp_path, metrics_of, record_of
 ):
-    config = tiny(FitClipConfig, edits, batch_size=4, fusion_epochs=9999, joint_epochs=0)
+    long = {"fusion_epochs": 9999, "joint_epochs": 0, "controls": False}
+    config = tiny(FitClipConfig, edits, batch_size=4, **long)
     run = tmp_path / "run"
     started = fit_by_two(config, run)
     try:

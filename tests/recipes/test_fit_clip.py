@@ -170,6 +170,26 @@ def test_one_usable_sample_is_not_enough_and_the_error_says_what_became_of_the_r
     assert record_of(tmp_path / "run")["status"] == "failed"
 
 
+def test_broken_samples_are_failures_and_never_shift_pairs_out_of_step(
+    tiny, make_edits, follow, tmp_path, metrics_of
+):
+    data = make_edits(9, {1: {"region_text": None}})
+    Image.new("L", (96, 80)).save(data / "mask" / "03.png")  # empty
+    (data / "target" / "06.png").write_bytes(b"no picture")
+    whole = make_edits(9)
+    lines = (whole / "metadata.jsonl").read_text().splitlines(keepends=True)
+    kept = [line for number, line in enumerate(lines) if number not in (1, 3, 6)]
+    (whole / "metadata.jsonl").write_text("".join(kept))
+    settings = {"batch_size": 3, "fusion_epochs": 2, "joint_epochs": 1}
+    broken = follow(fit_clip, tiny(FitClipConfig, data, **settings), tmp_path / "broken")
+    sound = follow(fit_clip, tiny(FitClipConfig, whole, **settings), tmp_path / "sound")
+    assert metrics_of(broken) == metrics_of(sound)
+    failures = [json.loads(line) for line in (broken / "failures.jsonl").read_text().splitlines()]
+    assert {row["id"]: row["stage"] for row in failures} == {
+        "01": "texts", "03": "mask", "06": "target"
+    }  # fmt: skip
+
+
 def test_the_paper_s_numbers_are_the_defaults():
     config = resolve_config(FitClipConfig, {"data": "x"})
     assert (config.fusion_epochs, config.fusion_lr) == (50, 1e-4)

@@ -105,6 +105,7 @@ class FitBlipConfig(CommandConfig):
     micro_batch: int | None = None                  # pairs held at once; None: all of a batch
     epochs: int = 20                                # "train for 20 epochs"
     lr: float = 1e-5                                # AdamW, "1x10^-5"
+    source_negatives: bool = False                  # sources join Eq. 11's second sum; not in paper
     max_text_tokens: int = 512                      # Sec. 3.2.1: "(512 tokens)"
     temperature: float = 0.07                       # choice 4
     weight_decay: float = 1e-2                      # choice 8

@@ -89,6 +89,7 @@ WIDTH_OF_CLIP = 512
 GFLOP_TOKENS = 2 * 35
 GFLOP_FUSION_STEP = 33
 GFLOP_JOINT_STEP = 2 * 105 + 33
+GFLOP_BLIP = 111
 GFLOP_BLIP_STEP = 333
 GFLOP_UNET_STEP = 537
 GFLOP_DECODE = 1247
@@ -303,7 +304,7 @@ def _caches(config: CommandConfig, samples: int | None) -> dict[str, str]:
     """Give the size of what is kept beside the run, in ric's cache: squares, and CLIP's tokens."""
     if samples is None or not isinstance(config, (FitClipConfig, FitBlipConfig, TrainUnetConfig)):
         return {}
-    pictures = 2 if isinstance(config, TrainUnetConfig) else 1
+    pictures = 2 if getattr(config, "source_negatives", isinstance(config, TrainUnetConfig)) else 1
     squares = samples * pictures * 3 * config.image_size**2
     words = f"{size_in_words(squares)} (8-bit squares)"
     if isinstance(config, FitClipConfig) and config.fusion_epochs and config.clip == PAPER_CLIP:
@@ -379,7 +380,9 @@ def _gflop(config: CommandConfig, samples: int | None, steps: int | None) -> flo
             + config.joint_epochs * (GFLOP_JOINT_STEP + again)
         )
     if isinstance(config, FitBlipConfig) and config.blip == paper[FitBlipConfig]:
-        return samples * config.epochs * GFLOP_BLIP_STEP
+        again = GFLOP_BLIP if config.micro_batch else 0
+        pictures = samples * (2 if config.source_negatives else 1)
+        return pictures * config.epochs * (GFLOP_BLIP_STEP + again)
     area = (getattr(config, "image_size", 256) / 256) ** 2
     if isinstance(config, TrainUnetConfig) and steps is not None:
         judged = config.region_loss or config.global_loss

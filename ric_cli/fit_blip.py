@@ -36,6 +36,9 @@ def fit_blip(
     micro_batch: MicroBatch = FitBlipConfig.micro_batch,
     epochs: Annotated[int, typer.Option(min=1)] = FitBlipConfig.epochs,
     lr: Annotated[float, typer.Option()] = FitBlipConfig.lr,
+    source_negatives: Annotated[
+        bool, typer.Option(help="Also tell each target's text from its source picture.")
+    ] = FitBlipConfig.source_negatives,
     max_text_tokens: Annotated[
         int, typer.Option(min=3, help="Longer paragraphs are cut before their end token.")
     ] = FitBlipConfig.max_text_tokens,

@@ -128,6 +128,7 @@ def symmetric_contrastive_loss(
     temperature: Tensor | float,
     *,
     same_text: Tensor | None = None,
+    source: Tensor | None = None,
 ) -> Tensor:
     """Pull matching image-text pairs together and push the others apart (Sec. 3.2.1, Eq. 11).
 
@@ -137,6 +138,9 @@ def symmetric_contrastive_loss(
         temperature: tau, above 0.
         same_text: (N, N) bool, True where two pairs carry the same text: such a pair is no negative
             of the other and leaves both sums. The diagonal always stays. None: Eq. 11 as it stands.
+        source: (N, P), each pair's picture before its edit, of any length. It joins the sum of its
+            own text, which it must be told from; not those of other texts, one of which it may
+            well fit, as in a chain of edits. None: Eq. 11 as it stands.
 
     Returns:
         A scalar, float32 or wider.
@@ -151,5 +155,10 @@ def symmetric_contrastive_loss(
             repeated_NN = same_text.to(logits_NN.device, torch.bool).clone().fill_diagonal_(False)
             logits_NN = logits_NN.masked_fill(repeated_NN, -torch.inf)
         image_to_text = functional.cross_entropy(logits_NN, pairs_N)  # Eq. 11, first line
-        text_to_image = functional.cross_entropy(logits_NN.T, pairs_N)  # Eq. 11, second line
+        of_text_NK = logits_NN.T
+        if source is not None:
+            s_NP = functional.normalize(at_least_float32(source), dim=-1)
+            own_N1 = (t_NP * s_NP).sum(dim=-1, keepdim=True) / temperature
+            of_text_NK = torch.cat([of_text_NK, own_N1], dim=1)
+        text_to_image = functional.cross_entropy(of_text_NK, pairs_N)  # Eq. 11, second line
         return (image_to_text + text_to_image) / 2  # Eq. 11

@@ -7,7 +7,9 @@ from torch import Tensor
 
 
 @torch.no_grad()
-def retrieval(visual: Tensor, text: Tensor, same_text: Tensor) -> dict[str, float]:
+def retrieval(
+    visual: Tensor, text: Tensor, same_text: Tensor, source: Tensor | None = None
+) -> dict[str, float]:
     """Measure how well pictures find their texts and texts their pictures.
 
     Args:
@@ -15,10 +17,12 @@ def retrieval(visual: Tensor, text: Tensor, same_text: Tensor) -> dict[str, floa
         text: (N, D) embeddings, row i belongs to picture i.
         same_text: (N, N) bool, True where two rows carry the same text, the diagonal included:
             finding an identical text counts as found.
+        source: (N, D) embeddings of the pictures before their edits, where there are any.
 
     Returns:
         `i2t_recall_at_1`, `i2t_recall_at_5`, `i2t_median_rank` and the same for `t2i`. Ranks start
-        at 1; a wrong answer that scores as well as the right one stands before it.
+        at 1; a wrong answer that scores as well as the right one stands before it. With sources
+        also `above_source`, the share of texts to which their picture is nearer than its source.
     """
     visual = torch.nn.functional.normalize(visual.float(), dim=-1)
     text = torch.nn.functional.normalize(text.float(), dim=-1)
@@ -32,4 +36,8 @@ def retrieval(visual: Tensor, text: Tensor, same_text: Tensor) -> dict[str, floa
         figures[f"{name}_recall_at_1"] = (rank <= 1).float().mean().item()
         figures[f"{name}_recall_at_5"] = (rank <= 5).float().mean().item()
         figures[f"{name}_median_rank"] = rank.quantile(0.5).item()
+    if source is not None:
+        source = torch.nn.functional.normalize(source.float(), dim=-1)
+        above = (visual * text).sum(dim=1) > (source * text).sum(dim=1)
+        figures["above_source"] = above.float().mean().item()
     return figures

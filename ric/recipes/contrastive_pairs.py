@@ -6,7 +6,8 @@ samples can. The embeddings can (gradient caching, Gao et al. 2021): each proces
 every process carries its share's gradients on to the weights, where they add up. What is split
 into micro-batches is embedded twice, first without a graph.
 
-Pairs with the same text are not negatives of each other.
+Pairs with the same text are not negatives of each other. Sources can be negatives of their own
+targets' texts.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
 # Shape letters: N pairs of the whole batch, D width of the embeddings.
 
 T = TypeVar("T", "Sequence[Example]", "Tensor")
-# gives visual and text embeddings of some examples, (N, D) each
-Embed: TypeAlias = "Callable[[Sequence[Example]], tuple[Tensor, Tensor]]"
+# gives visual and text embeddings of some examples and, where sources are negatives, theirs:
+# (N, D) each
+Embed: TypeAlias = "Callable[[Sequence[Example]], tuple[Tensor, ...]]"
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,14 @@ class Pairs:
 
     Attributes:
         judge: What embeds them; holds tau.
-        embed: Gives visual and text embeddings of some examples, (N, D) each.
+        embed: Gives visual and text embeddings of some examples, (N, D) each; a third of their
+            sources, where these are to be told from the targets.
         text_of: Gives an example's text.
         device: Where the judge is.
         dtype: What its networks compute in.
         at_once: How many pairs' graph is held; at least 1.
         ranks: The processes that share a batch.
+        told_from_sources: Whether `embed` gives sources too.
     """
 
     judge: Judge
@@ -57,6 +61,7 @@ class Pairs:
     dtype: torch.dtype
     at_once: int
     ranks: Ranks
+    told_from_sources: bool = False
 
     def backward(self, batch: Sequence[Example]) -> Tensor:
         """Go forward and back through Eq. 11 of one batch.
@@ -72,14 +77,13 @@ class Pairs:
         once = len(pieces) == 1
         with torch.set_grad_enabled(once):
             embedded = [self._embed(some) for some in pieces]
-        visual_ND, text_ND = (
-            self._gather([pair[side] for pair in embedded], mine, len(batch)) for side in (0, 1)
-        )
-        loss = self.loss(visual_ND, text_ND, batch)
-        loss.backward()  # to the embeddings, and to tau
-        gradients = [
-            _split(cast("Tensor", rows.grad)[mine], self.at_once) for rows in (visual_ND, text_ND)
+        sides = [
+            self._gather([pair[side] for pair in embedded], mine, len(batch))
+            for side in range(3 if self.told_from_sources else 2)
         ]
+        loss = self.loss(batch, *sides)
+        loss.backward()  # to the embeddings, and to tau
+        gradients = [_split(cast("Tensor", rows.grad)[mine], self.at_once) for rows in sides]
         for some, *of_both in zip(pieces, *gradients, strict=True):
             again = embedded[0] if once else self._embed(some)
             for rows, gradient in zip(again, of_both, strict=True):
@@ -88,23 +92,30 @@ class Pairs:
         self._add_up_gradients()
         return loss.detach()
 
-    def loss(self, visual: Tensor, text: Tensor, batch: Sequence[Example]) -> Tensor:
+    def loss(
+        self,
+        batch: Sequence[Example],
+        visual: Tensor,
+        text: Tensor,
+        source: Tensor | None = None,
+    ) -> Tensor:
         """Give Eq. 11 of the embeddings (N, D) of a batch's N pairs."""
+        same_text = self._same_text(batch)
         return symmetric_contrastive_loss(
-            visual, text, self.judge.temperature, same_text=self._same_text(batch)
+            visual, text, self.judge.temperature, same_text=same_text, source=source
         )  # Eq. 11
 
     @torch.no_grad()
     def measure(self, examples: Sequence[Example]) -> dict[str, float]:
         """Embed some examples, in this process alone, and give their `retrieval`."""
         rows = [self._embed(some) for some in _split(examples, self.at_once)]
-        visual, text = (torch.cat(parts) for parts in zip(*rows, strict=True))
-        return retrieval(visual, text, self._same_text(examples))
+        visual, text, *source = (torch.cat(parts) for parts in zip(*rows, strict=True))
+        return retrieval(visual, text, self._same_text(examples), *source)
 
     def _same_text(self, items: Sequence[Example]) -> Tensor:
         return same_text_mask([self.text_of(item) for item in items])
 
-    def _embed(self, items: Sequence[Example]) -> tuple[Tensor, Tensor]:
+    def _embed(self, items: Sequence[Example]) -> tuple[Tensor, ...]:
         with autocast(self.device, self.dtype):
             return self.embed(items)
 

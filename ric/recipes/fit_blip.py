@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -27,7 +27,7 @@ from ric.recipes.ranks import Ranks
 from ric.recipes.tracking import tracked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -71,12 +71,13 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
         splits = {split: examples_of(split) for split in ("val", "test") if ranks.leads}
     pairs = Pairs(
         judge,
-        embed_with(judge, device),
+        embed_with(judge, device, with_sources=config.source_negatives),
         text_of=lambda item: item.scene_text or "",
         device=device,
         dtype=pick_dtype(config.dtype, device),
         at_once=config.micro_batch or config.batch_size + 1,  # an epoch's last may be one longer
         ranks=ranks,
+        told_from_sources=config.source_negatives,
     )
     trained = [judge.logit_scale, *judge.backbone_parameters()]
     phases = [Phase("all", config.epochs, config.lr, trained)]
@@ -98,13 +99,18 @@ def start_judge(path: Path, config: FitBlipConfig) -> SceneEncoder:
     )
 
 
-def embed_with(judge: SceneEncoder, device: torch.device) -> Embed:
-    """Give what embeds examples' targets, and their paragraphs: (N, Q) each."""
+def embed_with(judge: SceneEncoder, device: torch.device, *, with_sources: bool = False) -> Embed:
+    """Give what embeds examples' targets, their paragraphs, and maybe sources: (N, Q) each."""
 
-    def embed(items: Sequence[Example]) -> tuple[Tensor, Tensor]:
-        images = to_unit(torch.stack([item.target for item in items]).to(device))
-        texts = [item.scene_text or "" for item in items]
-        return judge.encode_image(images), judge.encode_text(texts)
+    def images_of(pictures: Iterable[Tensor]) -> Tensor:
+        return judge.encode_image(to_unit(torch.stack(list(pictures)).to(device)))
+
+    def embed(items: Sequence[Example]) -> tuple[Tensor, ...]:
+        targets = images_of(item.target for item in items)
+        texts = judge.encode_text([item.scene_text or "" for item in items])
+        if not with_sources:
+            return targets, texts
+        return targets, texts, images_of(cast("Tensor", item.source) for item in items)
 
     return embed
 
@@ -125,5 +131,5 @@ def _examples(
         fit=config.fit,
         descriptions=descriptions,
         require=("scene_text",),
-        keep_source=False,
+        keep_source=config.source_negatives,
     )

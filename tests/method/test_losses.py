@@ -86,8 +86,8 @@ def test_the_noise_term_is_a_mean_over_elements_and_adds_up(draw):
     assert noise_loss(prediction.bfloat16(), target.bfloat16()).dtype == torch.float32
 
 
-def written_out(visual, text, tau, same_text=None):
-    """Eq. 11, term by term."""
+def written_out(visual, text, tau, same_text=None, source=None):
+    """Eq. 11, term by term; a pair's source is one more picture for its own text."""
     z = [row / row.norm() for row in visual]
     t = [row / row.norm() for row in text]
     count = len(z)
@@ -99,7 +99,10 @@ def written_out(visual, text, tau, same_text=None):
     for i in range(count):
         positive = torch.exp(z[i] @ t[i] / tau)
         total += -torch.log(positive / sum(torch.exp(z[i] @ t[j] / tau) for j in negatives(i)))
-        total += -torch.log(positive / sum(torch.exp(t[i] @ z[j] / tau) for j in negatives(i)))
+        pictures = [z[j] for j in negatives(i)]
+        if source is not None:
+            pictures.append(source[i] / source[i].norm())
+        total += -torch.log(positive / sum(torch.exp(t[i] @ picture / tau) for picture in pictures))
     return total / (2 * count)
 
 
@@ -112,6 +115,17 @@ def test_the_contrastive_loss_is_the_double_sum_written_out(pairs):
     visual, text = pairs
     got = symmetric_contrastive_loss(visual, text, 0.07)
     torch.testing.assert_close(got, written_out(visual, text, 0.07))
+
+
+def test_a_source_joins_the_sum_of_its_own_text_alone(pairs, draw):
+    visual, text = pairs
+    source = torch.randn(5, 6, generator=draw, dtype=torch.float64)
+    same_text = same_text_mask(["a", "b", "a", "c", "d"])
+    got = symmetric_contrastive_loss(visual, text, 0.07, same_text=same_text, source=3 * source)
+    torch.testing.assert_close(got, written_out(visual, text, 0.07, same_text, source))
+    # as near to the text as the target: half of what is left is lost to it
+    alone = symmetric_contrastive_loss(visual[:1], text[:1], 0.07, source=visual[:1])
+    assert alone.item() == pytest.approx(math.log(2) / 2)
 
 
 def test_the_contrastive_loss_is_symmetric(pairs):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from safetensors.torch import load_file
 from torch.nn.functional import cosine_similarity
 
 from ric.config import FitBlipConfig
-from ric.data.batches import to_unit
+from ric.data.batches import to_square, to_unit
+from ric.data.sample import load_samples
 from ric.errors import RicError
 from ric.interrupt import Interrupted
 from ric.method.scene_encoder import SceneEncoder
@@ -48,6 +50,45 @@ def test_on_eight_samples_the_loss_falls_and_every_picture_finds_its_paragraph(
     assert rows[0]["train_i2t_recall_at_1"] <= 0.5
     assert rows[-1]["train_i2t_recall_at_1"] >= 0.8
     assert rows[-1]["loss"] < 0.3 * rows[1]["loss"]
+
+
+def test_told_from_sources_the_judge_learns_which_of_the_two_pictures_a_text_means(
+    tiny, make_edits, follow, tmp_path, metrics_of
+):
+    edits = make_edits(4)
+    config = tiny(FitBlipConfig, edits, epochs=40, lr=1e-3, batch_size=4, measure_every=40)
+    shares = {}
+    for told in (False, True):
+        run = follow(fit_blip, replace(config, source_negatives=told), tmp_path / f"{told}")
+        shares[told] = above_source(SceneEncoder.from_pretrained(run), edits)
+    assert shares[True] == 1
+    assert shares[False] < 1
+    assert metrics_of(run)[-1]["train_above_source"] == shares[True]
+
+
+def test_sources_are_negatives_by_micro_batches_too(tiny, edits, follow, tmp_path, metrics_of):
+    config = tiny(FitBlipConfig, edits, epochs=1, batch_size=5, source_negatives=True)
+    whole = metrics_of(follow(fit_blip, config, tmp_path / "whole"))
+    split = metrics_of(follow(fit_blip, replace(config, micro_batch=2), tmp_path / "split"))
+    ours, theirs = ([row["loss"] for row in rows[1:]] for rows in (split, whole))
+    assert ours == pytest.approx(theirs, rel=1e-3)
+    told = metrics_of(follow(fit_blip, replace(config, source_negatives=False), tmp_path / "not"))
+    assert told[1]["loss"] < theirs[0]
+
+
+@torch.no_grad()
+def above_source(judge: SceneEncoder, data: Path) -> float:
+    """Give the share of train's texts whose target is nearer to them than the source is."""
+    won = []
+    for sample in load_samples(str(data), split="train"):
+        text = judge.encode_text([sample.scene_text])
+        square = to_square(sample, 64, need_mask=False)
+        near = [
+            cosine_similarity(judge.encode_image(to_unit(picture[None])), text).item()
+            for picture in (square.target, square.source)
+        ]
+        won.append(near[0] > near[1])
+    return sum(won) / len(won)
 
 
 def test_both_towers_and_tau_are_trained_and_the_matching_head_is_not(

@@ -21,7 +21,7 @@ AMONG = 64  # candidates
 @torch.no_grad()
 def retrieval_among(
     items: Sequence[Item],
-    embed: Callable[[Sequence[Item]], tuple[Tensor, Tensor]],
+    embed: Callable[[Sequence[Item]], tuple[Tensor, ...]],
     text_of: Callable[[Item], str],
     among: int = AMONG,
 ) -> dict[str, float]:
@@ -29,14 +29,15 @@ def retrieval_among(
 
     Args:
         items: Fewer than `among` are one group; what the last full group leaves over is not used.
-        embed: Gives visual and text embeddings of some items, (N, D) each.
+        embed: Gives visual and text embeddings of some items, and maybe sources', (N, D) each.
         text_of: Gives an item's text.
         among: How many pictures and texts are searched.
     """
     among = min(among, len(items))
     groups = [items[start : start + among] for start in range(0, len(items) - among + 1, among)]
-    found = [
-        retrieval(*embed(group), same_text_mask([text_of(item) for item in group]))
-        for group in groups
-    ]
+    found = []
+    for group in groups:
+        visual, text, *source = embed(group)
+        same_text = same_text_mask([text_of(item) for item in group])
+        found.append(retrieval(visual, text, same_text, *source))
     return {key: sum(one[key] for one in found) / len(found) for key in found[0]}

@@ -70,7 +70,9 @@ def score_family(config: TinyScoreConfig, run: RunDir, progress: Progress | None
         examples, fit_clip.embed_with(region, device), lambda item: item.region_text or ""
     )
     figures["scene_encoder"] = retrieval_among(
-        examples, fit_blip.embed_with(scene, device), lambda item: item.scene_text or ""
+        examples,
+        fit_blip.embed_with(scene, device, with_sources=True),
+        lambda item: item.scene_text or "",
     )
     samples = list(read_samples(config, run))
     figures["captioner"] = _score_captions(member("captioner"), samples, config, progress)

@@ -229,6 +229,7 @@ class TinyCaptionerConfig(TinyConfig):
     """`ric tiny captioner`: a BLIP that writes scene paragraphs."""
 
     vision: str | None = None           # a fit-blip run whose eyes it starts with
+    colour_noise: float = 0.0           # share of the colour words it reads that are others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -390,7 +391,8 @@ POSITIVE, NOT_NEGATIVE = Bounds(0, but_least=True), Bounds(0)
 BOUNDS: dict[str, Bounds] = {
     "accumulate": Bounds(1), "adam_beta1": Bounds(0, 1, but_most=True),
     "adam_beta2": Bounds(0, 1, but_most=True), "align_below": NOT_NEGATIVE, "batch_size": Bounds(1),
-    "checkpoint_every": Bounds(1), "conditioning_dropout": Bounds(0, 1 / 3),
+    "checkpoint_every": Bounds(1), "colour_noise": Bounds(0, 1),
+    "conditioning_dropout": Bounds(0, 1 / 3),
     "edit_weight": NOT_NEGATIVE, "ema_decay": Bounds(0, 1), "epochs": Bounds(1),
     "fusion_epochs": NOT_NEGATIVE,
     "fusion_lr": POSITIVE, "global_weight": NOT_NEGATIVE, "image_size": Bounds(8),

@@ -98,6 +98,10 @@ def captioner(
         Optional[str],  # noqa: UP045
         typer.Option(help="A fit-blip run whose vision tower it starts with."),
     ] = TinyCaptionerConfig.vision,
+    colour_noise: Annotated[
+        float,
+        typer.Option(help="Share of colour words it reads as another colour while it trains."),
+    ] = TinyCaptionerConfig.colour_noise,
     steps: Steps = TinyCaptionerConfig.steps,
     batch_size: BatchSize = TinyCaptionerConfig.batch_size,
     lr: Rate = TinyCaptionerConfig.lr,

@@ -3,6 +3,11 @@
 It learns the paragraph of either picture, less the sentence that tells where the edit was: that
 cannot be seen. As BLIP's captioner shares its vision tower with BLIP's matcher, `--vision RUN`
 starts with that of a fitted scene judge.
+
+A decoder that reads its own "purple" before it says what is purple learns which kinds are purple in
+train, and calls a purple thing of a kind that never is there by another name. With `colour_noise`
+that share of the colour words it reads (not of those it must say) are other colours, drawn at
+random: the kind is then told from the picture.
 """
 
 from __future__ import annotations
@@ -14,7 +19,7 @@ import torch
 from transformers import BlipForConditionalGeneration, BlipProcessor
 
 from ric.data.batches import to_unit
-from ric.device import pick_device
+from ric.device import draw_generator, pick_device
 from ric.method.judge_files import load_pixel_numbers
 from ric.method.judge_pixels import as_input
 from ric.method.scene_encoder import SceneEncoder
@@ -24,6 +29,7 @@ from ric.recipes.artifacts import artifact_folder
 from ric.recipes.tiny.pictures import load_drawn
 from ric.recipes.tiny.steps import batch_of_step, train_steps
 from ric.scenes.dataset import edit_of_sample
+from ric.scenes.things import COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,15 +80,18 @@ def train_captioner(
         images = to_unit(torch.stack(list(some)).to(device))
         return as_input(images, numbers.size, mean, std)
 
+    colours = torch.tensor([_id_of(tokenizer, colour) for colour in COLOURS], device=device)
+
     def loss_of(step: int) -> dict[str, Tensor]:
         which = batch_of_step(len(pictures), config, step)
         padded = torch.nn.utils.rnn.pad_sequence(
             [ids[index] for index in which], batch_first=True, padding_value=tokenizer.pad_token_id
         ).to(device)
         there = padded != tokenizer.pad_token_id
+        draw = draw_generator(config.seed, "colour noise", step)
         loss = captioner(
             pixel_values=pixels_of([pictures[index] for index in which]),
-            input_ids=padded,
+            input_ids=miscoloured(padded, colours, config.colour_noise, draw),
             attention_mask=there.long(),
             labels=padded.masked_fill(~there, -100),
         ).loss
@@ -104,6 +113,23 @@ def train_captioner(
         captioner.save_pretrained(folder)
         processor.save_pretrained(folder)
     return run.path / "captioner"
+
+
+def miscoloured(ids: Tensor, colours: Tensor, share: float, draw: torch.Generator) -> Tensor:
+    """Put colours at random in place of a share of a text's colour words.
+
+    Args:
+        ids: (N, L), tokens.
+        colours: (K,), the token of each colour.
+        share: Of the colour words, 0 to 1.
+        draw: A generator of the CPU.
+
+    Returns:
+        (N, L): `ids` with some of its colours changed.
+    """
+    drawn = torch.rand(ids.shape, generator=draw).to(ids.device) < share
+    others = colours[torch.randint(len(colours), ids.shape, generator=draw).to(ids.device)]
+    return torch.where(drawn & torch.isin(ids, colours), others, ids)
 
 
 def seen_of(scene_text: str) -> str:
@@ -138,6 +164,10 @@ def names_edited(ids: Sequence[str], texts: Sequence[str]) -> float:
 def _says(words: str, look: tuple[str, str]) -> bool:
     colour, kind = look
     return re.search(rf"\b{colour} {kind}s?\b", words) is not None
+
+
+def _id_of(tokenizer: PreTrainedTokenizerBase, word: str) -> int:
+    return int(tokenizer.convert_tokens_to_ids(word))
 
 
 def _caption_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,7 +25,12 @@ from ric.errors import RicError
 from ric.metrics.scene_labels import GROUPS, LABELS, NOTHING, group_ranges
 from ric.progress import Silent
 from ric.recipes.overlap import trained_groups
-from ric.recipes.tiny.captioner import names_edited, seen_of, train_captioner
+from ric.recipes.tiny.captioner import (
+    miscoloured,
+    names_edited,
+    seen_of,
+    train_captioner,
+)
 from ric.recipes.tiny.classifier import labelled, train_classifier
 from ric.recipes.tiny.clip import train_clip
 from ric.recipes.tiny.pictures import DrawnSample
@@ -124,6 +130,29 @@ def test_the_captioner_may_start_with_the_eyes_of_the_scene_judge(
     assert names
     for name in names:
         torch.testing.assert_close(ours[name], theirs[name], atol=1e-6, rtol=0)
+
+
+def test_a_share_of_the_colours_that_are_read_are_others_and_nothing_else_is():
+    colours = torch.arange(10, 18)
+    ids = torch.randint(5, 40, (64, 100), generator=torch.Generator().manual_seed(1))
+    noisy = miscoloured(ids, colours, 0.5, torch.Generator().manual_seed(2))
+    is_colour = torch.isin(ids, colours)
+    assert torch.equal(noisy[~is_colour], ids[~is_colour])
+    assert torch.isin(noisy[is_colour], colours).all()
+    # half are drawn, and one in eight of the drawn is the same again
+    changed = (noisy != ids)[is_colour].float().mean().item()
+    assert changed == pytest.approx(0.5 * 7 / 8, abs=0.05)
+    again = miscoloured(ids, colours, 0.0, torch.Generator().manual_seed(2))
+    assert torch.equal(again, ids)
+
+
+def test_what_the_captioner_must_say_keeps_its_colours(settings, train, metrics_of, tmp_path):
+    config = settings(TinyCaptionerConfig, steps=8)
+    clean = losses(metrics_of(train(train_captioner, config, tmp_path / "clean")))
+    noisy = replace(config, colour_noise=1.0)
+    found = losses(metrics_of(train(train_captioner, noisy, tmp_path / "noisy")))
+    assert found[0] == pytest.approx(clean[0], abs=0.05)  # labels are the same
+    assert found != clean
 
 
 def test_what_only_an_editor_knows_is_left_out_of_what_is_seen():

@@ -30,18 +30,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from full_size_judges import write_blip, write_clip
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import (
-    BlipConfig,
-    BlipForImageTextRetrieval,
-    CLIPConfig,
-    CLIPModel,
-)
 
 from ric.config import FitClipConfig
 from ric.device import machine_name, matmul_rate, pick_device
-from ric.method.judge_pixels import PixelNumbers
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
 from ric.progress import Silent
@@ -59,33 +53,18 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).parent / "results"
 BATCHES = (8, 16, 32, 64)  # tried with the backbone in the loop
-OPENAI = PixelNumbers(
-    224, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-)
 BF16 = torch.bfloat16
 
 
-def judges(tiny: bool) -> tuple[RegionEncoder, SceneEncoder]:
+def judges(tiny: bool, folder: Path) -> tuple[RegionEncoder, SceneEncoder]:
     """Make both judges: the paper's architectures with random weights, or the embedded ones."""
-    small_region = RegionEncoder.from_pretrained(tiny_family() / "region_encoder")
-    small_scene = SceneEncoder.from_pretrained(tiny_family() / "scene_encoder")
     if tiny:
-        return small_region, small_scene
-    torch.manual_seed(0)
-    # the embedded tokenizers: texts of as many tokens, ids within the larger vocabularies
-    ends = {"bos_token_id": small_region.tokenizer.bos_token_id,
-            "eos_token_id": small_region.tokenizer.eos_token_id}  # fmt: skip
-    config = CLIPConfig(
-        text_config={**ends},
-        vision_config={"patch_size": 16},
-    )
-    clip = CLIPModel(config)
-    region = RegionEncoder(clip, small_region.tokenizer, OPENAI)
-    blip = BlipForImageTextRetrieval(
-        BlipConfig(vision_config={"image_size": 384, "initializer_range": 0.02})
-    )
-    scene = SceneEncoder(blip, small_scene.tokenizer, PixelNumbers(384, OPENAI.mean, OPENAI.std))
-    return region, scene
+        return (
+            RegionEncoder.from_pretrained(tiny_family() / "region_encoder"),
+            SceneEncoder.from_pretrained(tiny_family() / "scene_encoder"),
+        )
+    clip, blip = write_clip(folder / "clip"), write_blip(folder / "blip")
+    return RegionEncoder.from_clip(clip), SceneEncoder.from_blip(blip)
 
 
 def examples_of(count: int, size: int) -> list[Example]:
@@ -275,7 +254,7 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as cache:
         os.environ["RIC_CACHE_DIR"] = cache
-        region, scene = judges(asked.tiny)
+        region, scene = judges(asked.tiny, Path(cache))
         examples = examples_of(asked.samples, 64 if asked.tiny else 512)
         result["phase 1"] = phase_1(region, examples, device)
         result["phase 2"] = everything(region, examples, device, min(16, asked.samples), rate)

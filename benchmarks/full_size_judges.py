@@ -1,0 +1,141 @@
+"""`--preset paper` at full size: two steps of each phase of both fits, and their peak memory.
+
+    python benchmarks/full_size_judges.py [--micro-batch N]
+
+CLIP ViT-B/16 and BLIP base with seeded random weights are saved in the hub's own layout; `ric
+fit-clip` and `ric fit-blip` read them from there and take two steps of every phase at the paper's
+batches (64 and 32) on 128 scenes of 512 px, controls and measurements included. Fails where a
+command ends with an error or its peak resident memory passes 20 GiB. The result is appended to
+benchmarks/results/full-size-judges-<machine>.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoTokenizer,
+    BlipConfig,
+    BlipForImageTextRetrieval,
+    BlipImageProcessorPil,
+    BlipProcessor,
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPModel,
+)
+
+from ric.device import machine_name
+from ric.tiny_family import tiny_family
+
+RESULTS = Path(__file__).parent / "results"
+MOST = 20 * 2**30  # bytes
+CLIP, BLIP = "openai/clip-vit-base-patch16", "Salesforce/blip-itm-base-coco"
+DATA = "scenes:160@512"  # some 136 of train, of which 128 are taken
+COMMANDS = {
+    "fit-clip": ["--fusion-epochs", "1", "--joint-epochs", "1", "--limit", "128"],
+    "fit-blip": ["--epochs", "1", "--limit", "64"],
+}
+STEPS = {"fit-clip": {"fusion": 2, "joint": 2}, "fit-blip": {"all": 2}}
+
+
+def write_clip(folder: Path) -> Path:
+    """Save a CLIP ViT-B/16 of random weights as `openai/clip-vit-base-patch16` lies on the hub.
+
+    The tokenizer is the embedded family's: texts of as many tokens, ids within CLIP's 49,408.
+    """
+    torch.manual_seed(0)
+    clip = CLIPModel(CLIPConfig(text_config={"eos_token_id": 2}, vision_config={"patch_size": 16}))
+    clip.save_pretrained(folder)
+    CLIPImageProcessorPil().save_pretrained(folder)
+    _tokenizer("clip").save_pretrained(folder)
+    return folder
+
+
+def write_blip(folder: Path) -> Path:
+    """Save a BLIP base of random weights as `Salesforce/blip-itm-base-coco` lies on the hub."""
+    torch.manual_seed(0)
+    # BLIP's own initializer_range of 1e-10 makes every picture the same
+    vision = {"image_size": 384, "initializer_range": 0.02}
+    BlipForImageTextRetrieval(BlipConfig(vision_config=vision)).save_pretrained(folder)
+    pixels = BlipImageProcessorPil(size={"height": 384, "width": 384})
+    BlipProcessor(pixels, _tokenizer("blip")).save_pretrained(folder)
+    return folder
+
+
+def _tokenizer(kind: str) -> Any:
+    judge = "region_encoder" if kind == "clip" else "scene_encoder"
+    return AutoTokenizer.from_pretrained(tiny_family() / judge / kind)
+
+
+def fit(command: str, weights: Path, runs: Path, micro_batch: int) -> dict[str, Any]:
+    """Run one command in a process of its own; give its steps, seconds and peak memory.
+
+    Raises:
+        SystemExit: it failed, or took other steps than two of each phase.
+    """
+    run = runs / command
+    words = [command, DATA, "--preset", "paper", "--weights", str(weights), "--run", str(run),
+             "--micro-batch", str(micro_batch), *COMMANDS[command]]  # fmt: skip
+    began = time.perf_counter()
+    started = subprocess.Popen(
+        [sys.executable, "-m", "ric_cli", *words],
+        env={**os.environ, "RIC_CACHE_DIR": str(runs / "cache")},
+    )
+    _, status, used = os.wait4(started.pid, 0)
+    if status:
+        raise SystemExit(f"ric {' '.join(words)} failed")
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    last = {row["phase"]: row["step"] for row in rows[1:]}
+    if list(last.values()) != [2 * (place + 1) for place in range(len(STEPS[command]))]:
+        raise SystemExit(f"{command} took other steps than two of each phase: {last}")
+    return {
+        "command": " ".join(["ric", command, DATA, "--preset paper", *words[8:]]),
+        "steps": STEPS[command],
+        "losses": {row["step"]: row["loss"] for row in rows if "loss" in row},
+        "seconds": round(time.perf_counter() - began),
+        "peak_gib": round(used.ru_maxrss * 1024 / 2**30, 2),
+    }
+
+
+def main() -> None:
+    """Measure, print, append the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--micro-batch", type=int, default=4)
+    asked = parser.parse_args()
+    result: dict[str, Any] = {
+        "machine": machine_name(),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "torch": torch.__version__,
+        "load_average": round(os.getloadavg()[0], 2),
+    }
+    with tempfile.TemporaryDirectory() as name:
+        weights = Path(name) / "weights"
+        write_clip(weights / CLIP)
+        write_blip(weights / BLIP)
+        for command in COMMANDS:
+            result[command] = fit(command, weights, Path(name), asked.micro_batch)
+            print(json.dumps(result[command], indent=2), flush=True)
+    RESULTS.mkdir(exist_ok=True)
+    machine = re.sub(r"[^A-Za-z0-9]+", "-", str(result["machine"])).strip("-").lower()
+    file = RESULTS / f"full-size-judges-{machine}.json"
+    earlier = json.loads(file.read_text()) if file.is_file() else []
+    file.write_text(json.dumps([*earlier, result], indent=2) + "\n")
+    print(f"appended to {file}", file=sys.stderr)
+    most = max(result[command]["peak_gib"] for command in COMMANDS)
+    if most * 2**30 > MOST:
+        raise SystemExit(f"peak memory {most} GiB, above {MOST / 2**30:.0f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -38,14 +38,24 @@ if wants region; then
         --checkpoint-every 200 --run "$runs/region"
 fi
 if wants scene; then
-    ric fit-blip "$work/scenes" --preset tiny --blip "$work/begin/blip" --batch-size 64 \
-        --epochs 3 --lr 1e-3 --limit 14000 --checkpoint-every 100 --run "$runs/scene-1"
-    ric fit-blip "$work/scenes" --preset tiny --blip "$runs/scene-1" --batch-size 64 \
-        --epochs 4 --lr 8e-4 --limit 20000 --checkpoint-every 200 --run "$runs/scene"
+    fit_scene() {
+        ric fit-blip "$work/scenes" --preset tiny --blip "$1" --batch-size 64 \
+            --checkpoint-every 200 --run "$2" "${@:3}"
+    }
+    fit_scene "$work/begin/blip" "$runs/scene-1" --epochs 3 --lr 1e-3 --limit 14000
+    fit_scene "$runs/scene-1" "$runs/scene-2" --epochs 4 --lr 8e-4 --limit 20000
+    # a paragraph now also means the target rather than its source
+    fit_scene "$runs/scene-2" "$runs/scene-3" --epochs 4 --lr 5e-4 --limit 20000 --source-negatives
+    fit_scene "$runs/scene-3" "$runs/scene" --epochs 3 --lr 1.5e-4 --limit 20000 --source-negatives
 fi
 if wants captioner; then
-    ric tiny captioner "$work/scenes" --base "$work/begin/captioner" --vision "$runs/scene" \
-        --steps 4000 --lr 1.5e-3 --measure-every 1000 --run "$runs/captioner"
+    train_captioner() { ric tiny captioner "$work/scenes" --measure-every 500 "$@"; }
+    train_captioner --base "$work/begin/captioner" --vision "$runs/scene-2" --steps 4000 --lr 1.5e-3 \
+        --run "$runs/captioner-1"
+    train_captioner --base "$runs/captioner-1" --steps 8000 --lr 1.2e-3 --run "$runs/captioner-2"
+    # until here it names things well, but not in colours that train never shows them in
+    train_captioner --base "$runs/captioner-2" --steps 4000 --lr 1e-3 --colour-noise 0.8 \
+        --run "$runs/captioner"
 fi
 if wants classifier; then
     ric tiny classifier "$work/scenes" --base "$work/begin/scene_classifier" --steps 9000 \
@@ -63,8 +73,8 @@ if wants editor; then
         --max-noise-weight 20 --limit 28000 --run "$runs/editor"
 fi
 if wants text-to-image; then
-    ric tiny prior "$work/scenes" --base "$runs/prior" --text-to-image --steps 400 --lr 8e-4 \
-        --max-noise-weight 20 --limit 6000 --run "$runs/text-to-image"
+    ric tiny prior "$work/scenes" --base "$runs/editor" --text-to-image --steps 1800 --lr 8e-4 \
+        --max-noise-weight 20 --limit 12000 --run "$runs/text-to-image"
 fi
 if wants assemble; then
     members=()

@@ -64,7 +64,7 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
     def examples_of(split: SplitName) -> list[Example]:
         return _examples(config, run, progress, split, descriptions)
 
-    examples = enough(ranks.leader_first(partial(examples_of, config.split)), run)
+    examples = enough(ranks.once_per_machine(partial(examples_of, config.split)), run)
     list_trained_on(examples, run)
     splits: dict[str, list[Example]] = {config.split: examples}
     if config.split == "train":  # only the leading process measures

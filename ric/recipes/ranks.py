@@ -33,6 +33,7 @@ class Ranks:
         count: How many there are.
         number: This one's, from 0.
         leads: Whether this is the one that writes.
+        fills: Whether this is the first one of its machine, which fills the caches there.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -41,6 +42,7 @@ class Ranks:
         self.count: int = state.num_processes
         self.number: int = state.process_index
         self.leads = self.number == 0
+        self.fills: bool = state.local_process_index == 0
         self._device = state.device if self.count > 1 else device
 
     def share(self, count: int) -> slice:
@@ -70,11 +72,14 @@ class Ranks:
         letters[: len(said)] = said.to(self._device)
         return bytes(self.sum(letters).tolist()).decode()
 
-    def leader_first(self, make: Callable[[], Result]) -> Result:
-        """Let the first process make what the others then find made; all must call this."""
-        made = make() if self.leads else None
+    def once_per_machine(self, make: Callable[[], Result]) -> Result:
+        """Let a process of each machine make what the others there then find made; all call this.
+
+        Machines whose caches lie on one disk make it each; either's will do.
+        """
+        made = make() if self.fills else None
         self.told_by_the_first()
-        return cast("Result", made) if self.leads else make()
+        return cast("Result", made) if self.fills else make()
 
 
 def open_together(open_run: Callable[[], RunDir], runs_dir: Path, device: torch.device) -> RunDir:

@@ -69,7 +69,7 @@ def cache_tokens(
     ranks: Ranks,
     progress: Progress,
 ) -> TokenCache:
-    """Compute, or find, what the judge's CLIP makes of the examples; the first process computes.
+    """Compute, or find, what the judge's CLIP makes of the examples, once per machine.
 
     Args:
         judge: Its CLIP must not change as long as the result is used.
@@ -98,7 +98,7 @@ def cache_tokens(
                 visual[rows], text[rows] = _encode(judge, some, dtype)
                 stage.advance(len(some))
 
-    ranks.leader_first(fill)
+    ranks.once_per_machine(fill)
     return TokenCache(
         judge,
         {item.id: row for row, item in enumerate(examples)},

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,6 +33,7 @@ CPU = torch.device("cpu")
 ONE_BATCH = """
 import json, sys
 from pathlib import Path
+from typing import Any
 sys.path.insert(0, sys.argv[1])
 from test_ranks import gradients_of_a_batch
 from safetensors.torch import save_file
@@ -41,11 +44,14 @@ save_file(gradients, folder / f"{ranks.number}.safetensors")
 """
 
 
-def torchrun(*words: object) -> subprocess.Popen[str]:
-    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+TWO_HERE = ["--nproc-per-node", "2"]
+
+
+def torchrun(*words: object, by: list[str] = TWO_HERE, **environment: str) -> subprocess.Popen[str]:
+    start = [sys.executable, "-m", "torch.distributed.run", *by]
     return subprocess.Popen(
         [*start, *map(str, words)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -94,12 +100,12 @@ def test_two_processes_with_half_a_batch_each_give_one_s_loss_and_gradients_to_1
             assert torch.linalg.vector_norm(halves[name] - gradient) < 1e-6 * length, name
 
 
-def fit_by_two(config: FitClipConfig, run: Path) -> subprocess.Popen[str]:
+def fit_by_two(config: FitClipConfig, run: Path, **how: Any) -> subprocess.Popen[str]:
     settings = run.parent / f"{run.name}.yaml"
     settings.write_text(json.dumps({k: v for k, v in as_dict(config).items() if v is not None}))
     # -- : torchrun would take --run for an option of its own
     return torchrun("-m", "--", "ric_cli", "fit-clip", config.data, "--config", settings,
-                    "--run", run)  # fmt: skip
+                    "--run", run, **how)  # fmt: skip
 
 
 def test_a_fit_by_two_processes_is_one_run_with_the_losses_of_a_fit_by_one(
@@ -119,6 +125,28 @@ def test_a_fit_by_two_processes_is_one_run_with_the_losses_of_a_fit_by_one(
         for name in ("loss", "grad_norm", "temperature"):
             assert ours[name] == pytest.approx(theirs[name], rel=1e-3)
     assert RegionEncoder.from_pretrained(tmp_path / "two").gated
+
+
+def test_each_of_two_machines_fills_a_cache_of_its_own(tiny, edits, tmp_path, record_of):
+    config = tiny(FitClipConfig, edits, batch_size=4, fusion_epochs=1, joint_epochs=1)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    meet = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1",
+            "--master-port", str(port)]  # fmt: skip
+    caches = [tmp_path / "disk-0", tmp_path / "disk-1"]
+    started = [
+        fit_by_two(config, tmp_path / "run", by=[*meet, "--node-rank", str(place)],
+                   RIC_CACHE_DIR=str(disk))
+        for place, disk in enumerate(caches)
+    ]  # fmt: skip
+    talks = [process.communicate(timeout=200)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0], talks
+    assert record_of(tmp_path / "run")["status"] == "done"
+    for kind in ("squares", "tokens"):
+        fitted = [{folder.name for folder in (disk / kind).iterdir()} for disk in caches]
+        assert fitted[1]
+        assert fitted[1] <= fitted[0]  # the first measures other splits too
 
 
 def test_a_signal_to_one_of_two_processes_stops_both_after_a_checkpoint(

@@ -82,7 +82,7 @@ def judge_card(run: RunDir, name: str, base: str) -> str:
     ]
     for row in run.metrics():
         for key, value in row.items():
-            if "recall" in key or "rank" in key:
+            if any(word in key for word in ("recall", "rank", "above_source")):
                 lines.append(f"| {row['step']} | {row['phase']} | {key} | {value:.3f} |")
     return "\n".join(lines) + "\n"
 
@@ -96,7 +96,10 @@ def _retrieval_table(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> 
     ]
     for judge, splits in found.items():
         for split, figures in splits.items():
-            cells = " | ".join(f"{value:.3g}" for value in figures.values())
+            cells = " | ".join(
+                f"{value:.0f}" if name == "samples" else f"{value:.3g}"
+                for name, value in figures.items()
+            )
             lines.append(f"| {judge} | {split} | {cells} |")
     return lines
 

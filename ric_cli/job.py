@@ -27,7 +27,7 @@ SOME_FAILED = 3  # exit code: done, but some samples failed and are listed
 # Several processes may work on one run of these: each takes the samples it claims.
 SHARED = ("describe", "edit")
 # Several processes that a launcher started train together in these.
-TOGETHER = ("fit-clip", "fit-blip")
+TOGETHER = ("fit-clip", "fit-blip", "train-unet")
 
 
 class Job(Generic[ConfigT]):

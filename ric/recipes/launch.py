@@ -6,24 +6,19 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from ric.errors import RicError
+from ric.recipes.ranks import Ranks
 
 
-def start_accelerator(device: torch.device, dtype: torch.dtype) -> Accelerator:
+def start_accelerator(device: torch.device, dtype: torch.dtype, ranks: Ranks) -> Accelerator:
     """Start accelerate on `device`, with bf16 autocast where `dtype` asks for it.
 
-    Raises:
-        RicError: the command was launched as several processes.
+    Args:
+        device: What is trained on.
+        dtype: What the networks compute in.
+        ranks: The processes that train together; where there are others, they stay met.
     """
     # accelerate keeps one state a process; a second recipe in this one may want another precision
-    AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(
+    AcceleratorState._reset_state(reset_partial_state=ranks.count == 1)
+    return Accelerator(
         mixed_precision="bf16" if dtype == torch.bfloat16 else "no", cpu=device.type == "cpu"
     )
-    if accelerator.num_processes > 1:
-        raise RicError(
-            f"This was launched as {accelerator.num_processes} processes; "
-            "training runs in one process so far.",
-            "Start it without a launcher: ric train-unet …",
-        )
-    return accelerator

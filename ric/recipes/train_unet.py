@@ -5,11 +5,17 @@ target's posterior, the embeddings of instructions, region texts and scene parag
 
 Choice 8, average: the weights' moving average, decay min(0.9999, (1+n)/(10+n)) after n steps, is
 exported; `--no-ema` exports the weights themselves and keeps no average.
+
+Started as several processes, each takes its part of every batch, and DDP joins their gradients: as
+what a sample sees is a function of the seed, the step and its place in the batch, the steps are
+those of one process. The first one keeps the average and writes the run.
 """
 
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,12 +38,13 @@ from ric.recipes.guarded_step import GuardedAdamW, finite_or_none
 from ric.recipes.judges import region_judge_of, scene_judge_of
 from ric.recipes.launch import start_accelerator
 from ric.recipes.overlap import list_trained_on
+from ric.recipes.ranks import Ranks
 from ric.recipes.resume import last_checkpoint
 from ric.recipes.tracking import tracked
 from ric.recipes.training_batches import Batch, TrainingSet, draw_batch, prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from accelerate import Accelerator
@@ -59,6 +66,8 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
     progress = progress or Silent()
     checkpoint = last_checkpoint(run)
     device = pick_device(config.device)
+    ranks = Ranks(device)
+    refuse_batch(config.batch_size, ranks.count)
     base = locate_model(
         config.base,
         run,
@@ -74,7 +83,9 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
         _use_xformers(pipeline.unet)
     region_judge, scene_judge = load_judges(config, run, device)
     data = prepare(  # nobody keeps the pictures
-        _examples(config, run, progress, region_judge, scene_judge),
+        ranks.once_per_machine(
+            partial(_examples, config, run, progress, region_judge, scene_judge)
+        ),
         pipeline,
         region_judge,
         scene_judge,
@@ -95,11 +106,12 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
         align_below=config.align_below,
         align_weight=config.align_weight,
     )
-    with tracked(config.track, run):
-        _train(config, run, progress, pipeline, objective, data, checkpoint)
-    with artifact_folder(run, "pipeline") as folder:
-        pipeline.save_pretrained(folder)
-        (folder / "README.md").write_text(pipeline_card(run, config.base), encoding="utf-8")
+    with tracked(config.track if ranks.leads else None, run):
+        _train(config, run, progress, pipeline, objective, data, checkpoint, ranks)
+    if ranks.leads:
+        with artifact_folder(run, "pipeline") as folder:
+            pipeline.save_pretrained(folder)
+            (folder / "README.md").write_text(pipeline_card(run, config.base), encoding="utf-8")
     return run.path / "pipeline"
 
 
@@ -139,6 +151,15 @@ def refuse_size(size: int, multiple: int) -> None:
         raise RicError(
             f"--image-size is {size}; this pipeline's VAE and UNet need a multiple of {multiple}.",
             f"Use --image-size {below} or {below + multiple}.",
+        )
+
+
+def refuse_batch(batch_size: int, processes: int) -> None:
+    """Stop where a process would have no sample of a batch (Raises RicError)."""
+    if batch_size < processes:
+        raise RicError(
+            f"--batch-size is {batch_size}, fewer than the {processes} processes.",
+            "Give each process at least one sample.",
         )
 
 
@@ -211,9 +232,12 @@ def _train(
     objective: RegionInContextObjective,
     data: TrainingSet,
     checkpoint: Path | None,
+    ranks: Ranks,
 ) -> None:
     """Take `config.steps` steps of Eq. 10, leaving the exported weights in the pipeline's UNet."""
-    accelerator = start_accelerator(pipeline.device, pick_dtype(config.dtype, pipeline.device))
+    dtype = pick_dtype(config.dtype, pipeline.device)
+    accelerator = start_accelerator(pipeline.device, dtype, ranks)
+    run.note(processes=ranks.count)
     unet = pipeline.unet.to(memory_format=torch.channels_last)
     unet.train().requires_grad_(True)
     trained = accelerator.prepare_model(unet)
@@ -225,8 +249,9 @@ def _train(
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
     )
+    keeps_average = config.ema and ranks.leads
     average = (
-        {name: weight.detach().clone() for name, weight in named.items()} if config.ema else {}
+        {name: weight.detach().clone() for name, weight in named.items()} if keeps_average else {}
     )
     done = 0
     if checkpoint:
@@ -247,14 +272,16 @@ def _train(
             last = step + 1 == config.steps
             logs = (step + 1) % config.log_every == 0 or last
             values = _accumulate_gradients(
-                config, accelerator, trained, objective, data, step, measured=logs
+                config, accelerator, trained, objective, data, step, ranks, measured=logs
             )
             grad_norm = optimizer.step(values["loss"])
-            if config.ema:
+            if keeps_average:
                 update_average(average, named, min(config.ema_decay, (1 + step) / (10 + step)))
             done = step + 1
             stage.advance()
-            saves = done % config.checkpoint_every == 0 or last or bool(stop)
+            # asking the others waits for the device
+            stopping = (logs or ranks.count == 1) and bool(ranks.heard_by_all(stop))
+            saves = done % config.checkpoint_every == 0 or last or stopping
             if logs:
                 skipped = optimizer.check()
                 row = {key: value.item() for key, value in values.items()}
@@ -263,17 +290,18 @@ def _train(
                 row["images_per_second"] = images / (time.monotonic() - began)
                 run.log_metrics({"step": done, **finite_or_none(row)})
                 stage.advance(0, loss=row["loss"])
-            if saves:
+            if saves and ranks.leads:
                 groups = {"model": named, "moments": optimizer.tensors(named)}
-                if config.ema:
+                if keeps_average:
                     groups["average"] = average
                 save_checkpoint(
                     run.path / "checkpoints", done, groups, {}, keep=config.keep_checkpoints
                 )
+            if stopping:
                 stop.raise_if_set()
             if logs or saves:
                 began, counted = time.monotonic(), done
-    if config.ema:
+    if keeps_average:
         restore_tensors(named, average)
     # safetensors refuses channels_last
     unet.eval().to(memory_format=torch.contiguous_format)
@@ -286,17 +314,22 @@ def _accumulate_gradients(
     objective: RegionInContextObjective,
     data: TrainingSet,
     step: int,
+    ranks: Ranks,
     *,
     measured: bool,
 ) -> dict[str, Tensor]:
     """Go forward and back over one batch, piece by piece; return its loss and its parts.
+
+    Each process goes over its own part of the batch; all get the gradients and values of all.
 
     Where `measured`, also what costs more: `grad_norm_noise`, `grad_norm_region` and
     `grad_norm_global` (`Losses.gradient_norms`), `cos_region` and `cos_scene`, the mean cosines of
     what the judges looked at, NaN where that was nothing.
     """
     pieces, norms, region, scene = [], [], [], []
-    for which in micro_batches(config.batch_size, config.accumulate):
+    mine = ranks.share(config.batch_size)
+    todo = micro_batches(range(mine.start, mine.stop), config.accumulate)
+    for which in todo:
         batch = draw_batch(data, config, step, which)
         with accelerator.autocast():
             losses = judge_batch(unet, objective, batch, config.batch_size)
@@ -304,27 +337,41 @@ def _accumulate_gradients(
             norms.append(losses.gradient_norms())
             region.append((losses.region_cosine, losses.region_count))
             scene.append((losses.scene_cosine, losses.scene_count))
-        accelerator.backward(losses.total)
+        # the processes' gradients meet once, with the last piece
+        joins = nullcontext() if which is todo[-1] else accelerator.no_sync(unet)
+        with joins:
+            # DDP gives the mean over processes; each loss is its share of the whole batch's
+            accelerator.backward(losses.total * ranks.count)
         pieces.append({"loss": losses.total.detach(), **losses.parts()})
-    values = {key: torch.stack([piece[key] for piece in pieces]).sum() for key in pieces[0]}
+    values = _summed(pieces, ranks)
     if measured:
         # the pieces are parts of one long vector
-        for key in norms[0]:
-            values[key] = torch.linalg.vector_norm(torch.stack([piece[key] for piece in norms]))
-        values |= {"cos_region": _mean(region), "cos_scene": _mean(scene)}
+        squares = [{key: norm**2 for key, norm in piece.items()} for piece in norms]
+        values |= {key: total.sqrt() for key, total in _summed(squares, ranks).items()}
+        values |= {"cos_region": _mean(region, ranks), "cos_scene": _mean(scene, ranks)}
     return values
 
 
-def _mean(parts: list[tuple[Tensor, int]]) -> Tensor:
-    """Join means over so many samples each; NaN over none."""
+def _summed(pieces: Sequence[Mapping[str, Tensor]], ranks: Ranks) -> dict[str, Tensor]:
+    """Add up scalars by name, over pieces and processes."""
+    rows = torch.stack([torch.stack([value.float() for value in one.values()]) for one in pieces])
+    return dict(zip(pieces[0], ranks.sum(rows.sum(dim=0)), strict=True))
+
+
+def _mean(parts: Sequence[tuple[Tensor, int]], ranks: Ranks) -> Tensor:
+    """Join means over so many samples each, of all processes; NaN over none."""
+    device = parts[0][0].device
     sums = [mean.float() * count for mean, count in parts if count]
-    return torch.stack(sums).sum() / sum(n for _, n in parts) if sums else torch.tensor(torch.nan)
+    total = torch.stack(sums).sum() if sums else torch.zeros((), device=device)
+    count = torch.tensor(float(sum(count for _, count in parts)), device=device)
+    total, count = ranks.sum(torch.stack([total, count]))
+    return total / count
 
 
-def micro_batches(batch_size: int, pieces: int) -> list[range]:
-    """Split range(batch_size) into at most `pieces` ranges of nearly the same length."""
-    size = -(-batch_size // pieces)
-    return [range(start, min(start + size, batch_size)) for start in range(0, batch_size, size)]
+def micro_batches(whole: range, pieces: int) -> list[range]:
+    """Split a range into at most `pieces` ranges of nearly the same length."""
+    size = -(-len(whole) // pieces)
+    return [whole[start : start + size] for start in range(0, len(whole), size)]
 
 
 def judge_batch(

@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ric.config import FitClipConfig, as_dict
+from ric.config import FitClipConfig, TrainUnetConfig, as_dict
 from ric.interrupt import StopRequest
 from ric.method.region_encoder import RegionEncoder
 from ric.progress import Silent
@@ -25,6 +25,7 @@ from ric.recipes.contrastive_pairs import Pairs
 from ric.recipes.examples import load_examples
 from ric.recipes.fit_clip import embed_with, fit_clip
 from ric.recipes.ranks import Ranks
+from ric.recipes.train_unet import train_unet
 from ric.run_dir import open_run
 from ric.tiny_family import tiny_family
 
@@ -45,6 +46,24 @@ save_file(gradients, folder / f"{ranks.number}.safetensors")
 
 
 TWO_HERE = ["--nproc-per-node", "2"]
+
+# leaves which samples of which step a process has drawn in a folder
+WATCHED_STEPS = """
+import json, os, sys
+from pathlib import Path
+from ric.recipes import train_unet
+from ric_cli.main import main
+folder = Path(sys.argv.pop(1))
+draw, drawn = train_unet.draw_batch, []
+def watched(data, config, step, which):
+    drawn.extend([step, k] for k in which)
+    return draw(data, config, step, which)
+train_unet.draw_batch = watched
+try:
+    main()
+finally:
+    (folder / f"{os.environ['RANK']}.json").write_text(json.dumps(drawn))
+"""
 
 
 def torchrun(*words: object, by: list[str] = TWO_HERE, **environment: str) -> subprocess.Popen[str]:
@@ -125,6 +144,41 @@ def test_a_fit_by_two_processes_is_one_run_with_the_losses_of_a_fit_by_one(
         for name in ("loss", "grad_norm", "temperature"):
             assert ours[name] == pytest.approx(theirs[name], rel=1e-3)
     assert RegionEncoder.from_pretrained(tmp_path / "two").gated
+
+
+def test_two_processes_train_the_unet_as_one_does_with_the_whole_batch_to_1e_5(
+    tiny, edits, follow, tmp_path, metrics_of, record_of
+):
+    # an odd batch: one process has two samples of it, the other three
+    config = tiny(TrainUnetConfig, edits, steps=3, batch_size=5, accumulate=2,
+                  checkpoint_every=1, keep_checkpoints=3)  # fmt: skip
+    (tmp_path / "settings.yaml").write_text(json.dumps(as_dict(config)))
+    (tmp_path / "watched.py").write_text(WATCHED_STEPS)
+    started = torchrun("--", tmp_path / "watched.py", tmp_path, "train-unet", edits, "--config",
+                       tmp_path / "settings.yaml", "--run", tmp_path / "two")  # fmt: skip
+    _, talk = started.communicate(timeout=200)
+    assert started.returncode == 0, talk
+    assert record_of(tmp_path / "two")["processes"] == 2
+    drawn = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert [len(some) for some in drawn] == [6, 9]
+    assert sorted(drawn[0] + drawn[1]) == [[step, k] for step in range(3) for k in range(5)]
+
+    alone = follow(train_unet, config, tmp_path / "one")
+    for ours, theirs in zip(metrics_of(tmp_path / "two"), metrics_of(alone), strict=True):
+        for name in theirs.keys() - {"images_per_second", "step"}:
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-4), name
+    # after one step a moment is a tenth of the clipped gradient
+    ours, theirs = (
+        load_file(run / "checkpoints" / "step-000001" / "moments.safetensors")
+        for run in (tmp_path / "two", alone)
+    )
+    names = [name for name in theirs if name.endswith("exp_avg")]
+    length = torch.linalg.vector_norm(torch.cat([theirs[name].flatten() for name in names]))
+    assert len(names) > 100
+    assert length > 0
+    for name in names:
+        assert torch.linalg.vector_norm(ours[name] - theirs[name]) < 1e-5 * length, name
+    assert (tmp_path / "two" / "pipeline" / "unet").is_dir()
 
 
 def test_each_of_two_machines_fills_a_cache_of_its_own(tiny, edits, tmp_path, record_of):

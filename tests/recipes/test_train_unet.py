@@ -28,7 +28,7 @@ from ric.method.region_encoder import RegionEncoder
 from ric.progress import Silent
 from ric.recipes import train_unet as module
 from ric.recipes.examples import Example, load_examples
-from ric.recipes.train_unet import micro_batches, refuse_size, train_unet
+from ric.recipes.train_unet import micro_batches, refuse_batch, refuse_size, train_unet
 from ric.recipes.training_batches import TrainingSet, draw_batch, draw_sample, prepare
 from ric.run_dir import open_run
 
@@ -204,11 +204,17 @@ def test_a_batch_in_pieces_gives_the_gradients_and_losses_of_the_whole(
             torch.testing.assert_close(ours[name], theirs[name], atol=1e-6, rtol=1e-4)
 
 
+def test_a_batch_smaller_than_the_number_of_processes_is_refused():
+    refuse_batch(2, 2)
+    with pytest.raises(RicError, match="--batch-size is 1, fewer than the 2 processes"):
+        refuse_batch(1, 2)
+
+
 def test_micro_batches_cover_the_batch_in_at_most_so_many_pieces():
-    assert micro_batches(4, 1) == [range(4)]
-    assert micro_batches(4, 2) == [range(2), range(2, 4)]
-    assert micro_batches(5, 2) == [range(3), range(3, 5)]
-    assert micro_batches(2, 7) == [range(1), range(1, 2)]
+    assert micro_batches(range(4), 1) == [range(4)]
+    assert micro_batches(range(4), 2) == [range(2), range(2, 4)]
+    assert micro_batches(range(5), 2) == [range(3), range(3, 5)]
+    assert micro_batches(range(2), 7) == [range(1), range(1, 2)]
 
 
 def plain_fine_tuning(

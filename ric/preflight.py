@@ -81,6 +81,8 @@ SHARES = {"train": 0.85, "val": 0.05, "test": 0.10}  # choice 5
 PAPER_CLIP = FitClipConfig.clip
 TOKENS_OF_CLIP = 2 * 14 * 14
 WIDTH_OF_CLIP = 512
+# of an instruction for SD1.5's UNet, and of the judges' two texts
+NUMBERS_OF_TEXTS = 77 * 768 + 512 + 256
 
 # GFLOP a picture at the paper's sizes, 2 per multiply-add, counted with torch's FlopCounterMode:
 # CLIP ViT-B/16 forward 35, + input gradient 72, + all gradients 105; BLIP ViT-B/16 at 384 px 111,
@@ -301,7 +303,7 @@ def _steps(config: CommandConfig, samples: int | None) -> int | None:
 
 
 def _caches(config: CommandConfig, samples: int | None) -> dict[str, str]:
-    """Give the size of what is kept beside the run, in ric's cache: squares, and CLIP's tokens."""
+    """Give the size of what is kept beside the run, in ric's cache: squares, tokens, encodings."""
     if samples is None or not isinstance(config, (FitClipConfig, FitBlipConfig, TrainUnetConfig)):
         return {}
     pictures = 2 if getattr(config, "source_negatives", isinstance(config, TrainUnetConfig)) else 1
@@ -311,6 +313,12 @@ def _caches(config: CommandConfig, samples: int | None) -> dict[str, str]:
         number = 2 if config.dtype == "bf16" else 4
         tokens = TOKENS_OF_CLIP if config.gated_fusion else 1
         words += f", {size_in_words(samples * tokens * WIDTH_OF_CLIP * number)} (CLIP's tokens)"
+    if isinstance(config, TrainUnetConfig) and config.cache and find_weight(config.base):
+        number = 2 if config.dtype == "bf16" else 4
+        views = 2 if config.flip else 1
+        latents = views * 3 * 4 * (config.image_size // 8) ** 2  # float32
+        each = 4 * latents + number * NUMBERS_OF_TEXTS
+        words += f", {size_in_words(samples * each)} (encodings)"
     return {"cache": words}
 
 

@@ -77,6 +77,9 @@ def train_unet(
     flip: Annotated[
         bool, typer.Option(help="Mirror samples that do not say left or right.")
     ] = TrainUnetConfig.flip,
+    cache: Annotated[
+        bool, typer.Option(help="Encode pictures and texts once. Off: in every step.")
+    ] = TrainUnetConfig.cache,
     ema: Annotated[
         bool, typer.Option(help="Export the weights' moving average.")
     ] = TrainUnetConfig.ema,

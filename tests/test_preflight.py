@@ -222,6 +222,17 @@ def test_a_plan_of_fit_clip_names_its_caches_and_runs_the_backbone_once_in_phase
     assert told["cache"] == "15.7 MB (8-bit squares), 20.5 kB (CLIP's tokens)"
 
 
+def test_a_plan_of_train_unet_names_its_caches(data, runs):
+    flags = {"data": str(data), "split": "all", "device": "cpu", "dtype": "bf16"}
+    flags |= {"region_clip": "1", "scene_blip": "2"}
+    told = plan(resolve_config(TrainUnetConfig, flags), runs)["cost"]
+    # 20 samples: two pictures of 3 x 256 x 256 bytes; 3 x 4 x 32 x 32 numbers of 4 bytes and
+    # 77 x 768 + 512 + 256 of 2
+    assert told["cache"] == "7.86 MB (8-bit squares), 3.38 MB (encodings)"
+    told = plan(resolve_config(TrainUnetConfig, flags | {"cache": False}), runs)["cost"]
+    assert told["cache"] == "7.86 MB (8-bit squares)"
+
+
 def test_a_plans_time_is_its_arithmetic_over_the_machines_rate(data, runs, monkeypatch):
     monkeypatch.setattr(ric.device, "matmul_rate", lambda dtype, device: 1e12)
     flags = {"data": str(data), "split": "all", "steps": 100, "device": "cpu"}

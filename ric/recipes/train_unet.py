@@ -1,7 +1,6 @@
 """`ric train-unet`: fine-tune an InstructPix2Pix UNet by Eq. 10 (Sec. 3.2).
 
-Everything that does not change while the UNet trains is computed once: the source's latents, the
-target's posterior, the embeddings of instructions, region texts and scene paragraphs.
+Everything that does not change while the UNet trains is computed once (`encodings`).
 
 Choice 8, average: the weights' moving average, decay min(0.9999, (1+n)/(10+n)) after n steps, is
 exported; `--no-ema` exports the weights themselves and keeps no average.
@@ -33,6 +32,7 @@ from ric.method.scene_encoder import SceneEncoder
 from ric.models import locate_model
 from ric.progress import Progress, Silent
 from ric.recipes.artifacts import artifact_folder, pipeline_card
+from ric.recipes.encodings import Encoder, OnDemand, encode_once
 from ric.recipes.examples import Example, enough, load_examples, read_descriptions
 from ric.recipes.guarded_step import GuardedAdamW, finite_or_none
 from ric.recipes.judges import region_judge_of, scene_judge_of
@@ -41,7 +41,7 @@ from ric.recipes.overlap import list_trained_on
 from ric.recipes.ranks import Ranks
 from ric.recipes.resume import last_checkpoint
 from ric.recipes.tracking import tracked
-from ric.recipes.training_batches import Batch, TrainingSet, draw_batch, prepare
+from ric.recipes.training_batches import Batch, TrainingSet, draw_batch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -82,17 +82,7 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
     if config.attention == "xformers":
         _use_xformers(pipeline.unet)
     region_judge, scene_judge = load_judges(config, run, device)
-    data = prepare(  # nobody keeps the pictures
-        ranks.once_per_machine(
-            partial(_examples, config, run, progress, region_judge, scene_judge)
-        ),
-        pipeline,
-        region_judge,
-        scene_judge,
-        config,
-        progress,
-    )
-
+    data = _training_set(config, run, progress, pipeline, region_judge, scene_judge, ranks)
     noise_schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
     objective = RegionInContextObjective(
         pipeline.vae,
@@ -171,6 +161,30 @@ def _use_xformers(unet: UNet2DConditionModel) -> None:
             f"--attention xformers does not work here: {str(error).splitlines()[0]}",
             "Install it with: pip install 'ric[xformers]', or use --attention sdpa",
         ) from None
+
+
+def _training_set(
+    config: TrainUnetConfig,
+    run: RunDir,
+    progress: Progress,
+    pipeline: StableDiffusionInstructPix2PixPipeline,
+    region_judge: RegionEncoder | None,
+    scene_judge: SceneEncoder | None,
+    ranks: Ranks,
+) -> TrainingSet:
+    """Encode the samples once, or keep their pictures to encode them in every step."""
+    dtype = pick_dtype(config.dtype, pipeline.device)
+    encoder = Encoder(pipeline, region_judge, scene_judge, dtype, config.flip)
+    load = partial(_examples, config, run, progress, region_judge, scene_judge)
+    examples = ranks.once_per_machine(load)
+    return TrainingSet(
+        samples=encode_once(encoder, examples, ranks, progress)
+        if config.cache
+        else OnDemand(encoder, examples),
+        null_prompt=encoder.null_prompt(),
+        scaling_factor=pipeline.vae.config.scaling_factor,
+        num_timesteps=pipeline.scheduler.config.num_train_timesteps,
+    )
 
 
 def _examples(

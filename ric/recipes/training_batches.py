@@ -1,4 +1,4 @@
-"""What the UNet is shown: every sample encoded once, and the draws of every step.
+"""What the UNet is shown: the draws of every step, laid over samples as `encodings` gives them.
 
 What sample k of step n sees (which picture, noise, t, dropout, flip) is a function of the seed, n
 and k alone, so nothing random needs saving and a resumed run repeats nothing and skips nothing.
@@ -6,70 +6,46 @@ and k alone, so nothing random needs saving and a resumed run repeats nothing an
 Choice 6, conditioning dropout: 5 % text only, 5 % image only, 5 % both, one uniform draw a sample.
 A judge's loss leaves out what was dropped or lacks that judge's text; the noise loss never does.
 Choice 11, flip: off by default; per sample, and never where an instruction says left or right.
-Choice 12, latents: the target's are sampled and scaled, the source's are the mode and not scaled.
+Choice 12, latents: the target's are sampled and scaled.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
 
-from ric.data.batches import to_unit
-from ric.device import autocast, draw_generator, pick_dtype
-from ric.editors.pipeline import encode_prompts, encode_source
+from ric.device import draw_generator
+from ric.recipes.encodings import OnDemand, Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from diffusers import StableDiffusionInstructPix2PixPipeline
     from torch import Tensor
 
     from ric.config import TrainUnetConfig
     from ric.method.region_box import Box
-    from ric.method.region_encoder import RegionEncoder
-    from ric.method.scene_encoder import SceneEncoder
-    from ric.progress import Progress
-    from ric.recipes.examples import Example
 
 # Shape letters: B batch, C latent channels, h and w latent height and width, L text tokens, E text
 # width, P and Q the two judges' widths.
 
-ENCODED_AT_ONCE = 8  # samples
-SAYS_A_SIDE = re.compile(r"\b(left|right)", re.IGNORECASE)  # also leftmost and right-hand
-
-
-@dataclass(frozen=True)
-class View:
-    """One way to look at a sample, as it is or flipped: latents and the region's box."""
-
-    source: Tensor  # (C, h, w), posterior mode, unscaled
-    target_mean: Tensor  # (C, h, w)
-    target_std: Tensor  # (C, h, w)
-    box: Box | None
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A sample with everything that does not change while the UNet trains."""
-
-    views: tuple[View, ...]  # as it is; flipped too where --flip may
-    instruction: Tensor  # (L, E)
-    region_text: Tensor | None  # e_tr (P,); None without a text, or with no region judge on
-    scene_text: Tensor | None  # e_tf (Q,); None without a text, or with no scene judge on
-
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """All prepared samples, and what they share."""
+    """All samples, and what they share."""
 
-    samples: Sequence[Prepared]
+    samples: Sequence[Prepared] | OnDemand
     null_prompt: Tensor  # the embedding of "" (L, E)
     scaling_factor: float  # the VAE's
     num_timesteps: int  # t is drawn below it
+
+    def take(self, indices: Sequence[int]) -> list[Prepared]:
+        """Give some samples; what `OnDemand` holds is encoded now."""
+        if isinstance(self.samples, OnDemand):
+            return self.samples.take(indices)
+        return [self.samples[index] for index in indices]
 
 
 @dataclass(frozen=True)
@@ -86,84 +62,6 @@ class Batch:
     scene_texts: Tensor | None  # (B, Q), likewise
     kept_region: Tensor  # (B,) bool on the CPU
     kept_scene: Tensor  # (B,) bool on the CPU
-
-
-# --- once ----------------------------------------------------------------------------------------
-
-
-@torch.no_grad()
-def prepare(
-    examples: Sequence[Example],
-    pipeline: StableDiffusionInstructPix2PixPipeline,
-    region_judge: RegionEncoder | None,
-    scene_judge: SceneEncoder | None,
-    config: TrainUnetConfig,
-    progress: Progress,
-) -> TrainingSet:
-    """Encode each sample once: latents of both pictures, embeddings of all its texts."""
-    samples = []
-    with (
-        autocast(pipeline.device, pick_dtype(config.dtype, pipeline.device)),
-        progress.stage("encoding", total=len(examples), unit="samples") as stage,
-    ):
-        for start in range(0, len(examples), ENCODED_AT_ONCE):
-            some = examples[start : start + ENCODED_AT_ONCE]
-            instructions = encode_prompts(pipeline, [item.instruction for item in some]).float()
-            views = [[view] for view in _views(some, pipeline, flipped=False)]
-            turned = [
-                place
-                for place, item in enumerate(some)
-                if config.flip and not SAYS_A_SIDE.search(item.instruction)
-            ]
-            flipped = _views([some[place] for place in turned], pipeline, flipped=True)
-            for place, view in zip(turned, flipped, strict=True):
-                views[place].append(view)
-            for item, seen, instruction in zip(some, views, instructions, strict=True):
-                samples.append(
-                    Prepared(
-                        views=tuple(seen),
-                        instruction=instruction,
-                        region_text=_embed(region_judge, item.region_text),
-                        scene_text=_embed(scene_judge, item.scene_text),
-                    )
-                )
-            stage.advance(len(some))
-        null_prompt = encode_prompts(pipeline, [""])[0].float()
-    return TrainingSet(
-        samples=samples,
-        null_prompt=null_prompt,
-        scaling_factor=pipeline.vae.config.scaling_factor,
-        num_timesteps=pipeline.scheduler.config.num_train_timesteps,
-    )
-
-
-def _views(
-    items: Sequence[Example], pipeline: StableDiffusionInstructPix2PixPipeline, *, flipped: bool
-) -> list[View]:
-    if not items:
-        return []
-    # only the fits do without sources
-    sources = to_unit(torch.stack([item.source for item in items if item.source is not None]))
-    targets = to_unit(torch.stack([item.target for item in items]))
-    boxes = [item.box for item in items]
-    if flipped:
-        width = sources.shape[-1]
-        sources, targets = sources.flip(-1), targets.flip(-1)
-        boxes = [box and (width - box[2], box[1], width - box[0], box[3]) for box in boxes]
-    device = pipeline.device
-    modes = encode_source(pipeline, sources.to(device)).float()
-    posterior = pipeline.vae.encode(targets.to(device)).latent_dist
-    rows = zip(modes, posterior.mean.float(), posterior.std.float(), boxes, strict=True)
-    return [View(*row) for row in rows]
-
-
-def _embed(judge: RegionEncoder | SceneEncoder | None, text: str | None) -> Tensor | None:
-    if judge is None or text is None:
-        return None
-    return judge.encode_text([text])[0].float()
-
-
-# --- every step ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -216,8 +114,8 @@ def draw_batch(data: TrainingSet, config: TrainUnetConfig, step: int, which: ran
         which: The k's, a part of range(batch_size).
     """
     places = [step * config.batch_size + k for k in which]
-    items = [data.samples[index_at(place, len(data.samples), config.seed)] for place in places]
-    shape = data.samples[0].views[0].source.shape
+    items = data.take([index_at(place, len(data.samples), config.seed) for place in places])
+    shape = items[0].views[0].source.shape
     draws = [
         draw_sample(
             config.seed,
@@ -231,11 +129,12 @@ def draw_batch(data: TrainingSet, config: TrainUnetConfig, step: int, which: ran
     ]
     # the last view is the flipped one, where there is one
     views = [item.views[-1 if draw.flip else 0] for item, draw in zip(items, draws, strict=True)]
-    source = torch.stack([view.source for view in views])
+    device = data.null_prompt.device
+    source = torch.stack([view.source for view in views]).to(device)
     source[torch.tensor([draw.drop_source for draw in draws])] = 0
-    mean = torch.stack([view.target_mean for view in views])
-    std = torch.stack([view.target_std for view in views])
-    spread = torch.stack([draw.spread for draw in draws]).to(mean.device)
+    mean = torch.stack([view.target_mean for view in views]).to(device)
+    std = torch.stack([view.target_std for view in views]).to(device)
+    spread = torch.stack([draw.spread for draw in draws]).to(device)
     kept = torch.tensor([not (draw.drop_text or draw.drop_source) for draw in draws])
     judged = [
         view.box is not None and item.region_text is not None
@@ -244,17 +143,17 @@ def draw_batch(data: TrainingSet, config: TrainUnetConfig, step: int, which: ran
     return Batch(
         source=source,
         clean=(mean + std * spread) * data.scaling_factor,  # choice 12
-        noise=torch.stack([draw.noise for draw in draws]).to(mean.device),
+        noise=torch.stack([draw.noise for draw in draws]).to(device),
         timesteps=torch.tensor([draw.timestep for draw in draws]),
         instructions=torch.stack(
             [
-                data.null_prompt if draw.drop_text else item.instruction
+                data.null_prompt if draw.drop_text else item.instruction.to(device)
                 for item, draw in zip(items, draws, strict=True)
             ]
         ),
         boxes=[view.box for view in views],
-        region_texts=_stacked([item.region_text for item in items]),
-        scene_texts=_stacked([item.scene_text for item in items]),
+        region_texts=_stacked([item.region_text for item in items], device),
+        scene_texts=_stacked([item.scene_text for item in items], device),
         kept_region=kept & torch.tensor(judged),  # choice 6
         kept_scene=kept & torch.tensor([item.scene_text is not None for item in items]),
     )
@@ -274,9 +173,10 @@ def _order_of_epoch(count: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(count, generator=draw_generator(seed, "epoch", epoch))
 
 
-def _stacked(rows: Sequence[Tensor | None]) -> Tensor | None:
+def _stacked(rows: Sequence[Tensor | None], device: torch.device) -> Tensor | None:
     """Stack embeddings, zero for those that are None; None where every one is."""
     there = next((row for row in rows if row is not None), None)
     if there is None:
         return None
-    return torch.stack([torch.zeros_like(there) if row is None else row for row in rows])
+    filled = [torch.zeros_like(there) if row is None else row for row in rows]
+    return torch.stack(filled).to(device)

@@ -6,15 +6,8 @@ import pytest
 import torch
 
 from ric.config import TrainUnetConfig
-from ric.recipes.training_batches import (
-    SAYS_A_SIDE,
-    Batch,
-    Prepared,
-    TrainingSet,
-    View,
-    draw_batch,
-    draw_sample,
-)
+from ric.recipes.encodings import SAYS_A_SIDE, Prepared, View
+from ric.recipes.training_batches import Batch, TrainingSet, draw_batch, draw_sample
 
 COUNT = 10
 SHAPE = (2, 3, 3)

@@ -27,9 +27,10 @@ from ric.errors import RicError
 from ric.method.region_encoder import RegionEncoder
 from ric.progress import Silent
 from ric.recipes import train_unet as module
+from ric.recipes.encodings import Encoder
 from ric.recipes.examples import Example, load_examples
 from ric.recipes.train_unet import micro_batches, refuse_batch, refuse_size, train_unet
-from ric.recipes.training_batches import TrainingSet, draw_batch, draw_sample, prepare
+from ric.recipes.training_batches import TrainingSet, draw_batch, draw_sample
 from ric.run_dir import open_run
 
 NO_JUDGES = {"region_loss": False, "global_loss": False}
@@ -89,6 +90,19 @@ def examples_of(config: TrainUnetConfig, folder: Path) -> list[Example]:
         )
 
 
+def prepare(
+    examples: list[Example],
+    pipeline: StableDiffusionInstructPix2PixPipeline,
+    region_judge: RegionEncoder | None = None,
+    *,
+    flip: bool = False,
+) -> TrainingSet:
+    """Encode the examples in float32, in one pass."""
+    encoder = Encoder(pipeline, region_judge, None, torch.float32, flip)
+    scale = pipeline.vae.config.scaling_factor
+    return TrainingSet(encoder.encode(examples), encoder.null_prompt(), scale, 1000)
+
+
 # --- what the UNet sees --------------------------------------------------------------------------
 
 
@@ -131,7 +145,7 @@ def test_prompts_are_the_pipeline_s_own_and_a_dropped_one_is_that_of_an_empty_te
 ):
     settings = config(**NO_JUDGES)
     examples = examples_of(settings, tmp_path)
-    data = prepare(examples, pipeline, None, None, settings, Silent())
+    data = prepare(examples, pipeline)
     for item, prepared in zip(examples, data.samples, strict=True):
         expected = pipeline._encode_prompt(item.instruction, "cpu", 1, False)[0]
         torch.testing.assert_close(prepared.instruction, expected)
@@ -146,7 +160,7 @@ def test_a_flip_mirrors_what_the_vae_sees_and_the_box_and_spares_left_and_right(
     data = make_edits(3, {1: {"instruction": "add a ball left of the tree"}})
     settings = config(data, flip=True)
     examples = examples_of(settings, tmp_path)
-    prepared = prepare(examples, pipeline, None, None, settings, Silent()).samples
+    prepared = prepare(examples, pipeline, flip=True).samples
     assert [len(item.views) for item in prepared] == [2, 1, 2]
     for item, twice in zip(examples[::2], prepared[::2], strict=True):
         plain, mirrored = twice.views
@@ -162,10 +176,7 @@ def test_a_flip_mirrors_what_the_vae_sees_and_the_box_and_spares_left_and_right(
         x_min, y_min, x_max, y_max = mirrored.box
         assert region.flip(-1)[y_min:y_max, x_min:x_max].all()
         assert (x_max - x_min) * (y_max - y_min) == region.sum()
-    assert all(
-        len(item.views) == 1
-        for item in prepare(examples, pipeline, None, None, config(data), Silent()).samples
-    )
+    assert all(len(item.views) == 1 for item in prepare(examples, pipeline).samples)
 
 
 def test_ignore_signature_hides_the_strip_from_the_target_s_latents(config, make_edits, tmp_path):
@@ -252,7 +263,7 @@ def test_with_both_losses_off_it_is_plain_fine_tuning(
     plain, config, pipeline, tmp_path, metrics_of, record_of
 ):
     settings = config(**NO_JUDGES)
-    data = prepare(examples_of(settings, tmp_path), pipeline, None, None, settings, Silent())
+    data = prepare(examples_of(settings, tmp_path), pipeline)
     losses, weights = plain_fine_tuning(pipeline, data, settings)
     rows = metrics_of(plain)
     assert [row["loss"] for row in rows] == pytest.approx(losses, rel=1e-5)
@@ -299,7 +310,7 @@ def test_without_gated_fusion_clip_s_own_embedding_of_the_crop_is_judged(
     run = follow(train_unet, settings, tmp_path / "run")
     judge = RegionEncoder.from_clip(tiny_family / "clip")
     examples = examples_of(settings, tmp_path)
-    data = prepare(examples, pipeline, judge, None, settings, Silent())
+    data = prepare(examples, pipeline, judge)
     batch = draw_batch(data, settings, 0, range(4))
     scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
     with torch.no_grad():
@@ -553,7 +564,7 @@ def test_a_text_to_image_base_starts_from_its_own_noise_loss_and_learns_to_read_
     settings = config(base=str(base), steps=1, **NO_JUDGES)
     run = follow(train_unet, settings, tmp_path / "run")
     pipeline = load_pipeline(base, pick_device("cpu"))  # its UNet still reads four channels
-    data = prepare(examples_of(settings, tmp_path), pipeline, None, None, settings, Silent())
+    data = prepare(examples_of(settings, tmp_path), pipeline)
     batch = draw_batch(data, settings, 0, range(4))
     scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
     noisy = scheduler.add_noise(batch.clean, batch.noise, batch.timesteps)

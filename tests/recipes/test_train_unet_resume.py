@@ -156,13 +156,13 @@ def test_the_number_of_threads_is_taken_over_before_anything_is_encoded(
     with pytest.raises(Interrupted):
         follow(train_unet, config, tmp_path / "run", stop_after("training", 1))
     torch.set_num_threads(2)
-    seen, prepare = [], module.prepare
+    seen, encode_once = [], module.encode_once
 
     def watched(*arguments):
         seen.append(torch.get_num_threads())
-        return prepare(*arguments)
+        return encode_once(*arguments)
 
-    monkeypatch.setattr(module, "prepare", watched)
+    monkeypatch.setattr(module, "encode_once", watched)
     follow(train_unet, config, tmp_path / "run")
     assert seen == [1]
     assert last_state(tmp_path / "run")["threads"] == 1

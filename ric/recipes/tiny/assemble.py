@@ -124,7 +124,10 @@ def card(run: Path, member: Member, scores: Mapping[str, float]) -> list[str]:
         f"- steps: {rows[-1]['step']}, batch {config['batch_size']},"
         f" {hours(rows, config):.2f} hours on {record['environment']['machine']}",
     ]  # fmt: skip
-    kept = ("lr", "fusion_epochs", "fusion_lr", "joint_epochs", "joint_lr", "epochs", "seed")
+    kept = (
+        "lr", "fusion_epochs", "fusion_lr", "joint_epochs", "joint_lr", "epochs",
+        "source_negatives", "colour_noise", "seed",
+    )  # fmt: skip
     lines += [f"- {key}: {config[key]}" for key in kept if key in config]
     lines += lineage(run)
     last = {key: value for key, value in rows[-1].items() if key.startswith("val_")}

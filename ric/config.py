@@ -150,6 +150,7 @@ class TrainUnetConfig(CommandConfig):
     adam_beta2: float = 0.999                       # choice 8
     weight_decay: float = 1e-2                      # choice 8
     max_grad_norm: float = 1.0
+    show_every: int | None = 1000                   # steps between two looks at val edits
     attention: Attention = "sdpa"                   # the paper's xFormers is 8 % slower than SDPA
     checkpoint_every: int = 1000
     keep_checkpoints: int = 2
@@ -279,7 +280,7 @@ TINY: dict[type[CommandConfig], dict[str, Any]] = {
     },
     TrainUnetConfig: {
         "base": "tiny", "region_clip": "tiny", "scene_blip": "tiny", "image_size": 64, "steps": 20,
-        "log_every": 1, "checkpoint_every": 10,
+        "log_every": 1, "checkpoint_every": 10, "show_every": None,
     },
     EditConfig: {
         "unet": "tiny", "steps": 20, "guidance": 2.0, "image_guidance": 1.1, "image_size": 64,
@@ -402,7 +403,8 @@ BOUNDS: dict[str, Bounds] = {
     "max_noise_weight": POSITIVE,
     "max_new_tokens": Bounds(1), "max_pixels": Bounds(1), "max_text_tokens": Bounds(3),
     "noise_weight": NOT_NEGATIVE, "num_heads": Bounds(1), "region_weight": NOT_NEGATIVE,
-    "seed": NOT_NEGATIVE, "steps": Bounds(1), "temperature": POSITIVE, "weight_decay": NOT_NEGATIVE,
+    "seed": NOT_NEGATIVE, "show_every": Bounds(1), "steps": Bounds(1), "temperature": POSITIVE,
+    "weight_decay": NOT_NEGATIVE,
 }  # fmt: skip
 # a contrastive batch needs a second sample to tell the first one from
 OF_ONE_KIND: dict[type[CommandConfig], dict[str, Bounds]] = {

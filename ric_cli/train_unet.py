@@ -86,6 +86,10 @@ def train_unet(
     max_grad_norm: Annotated[float, typer.Option()] = TrainUnetConfig.max_grad_norm,
     attention: Annotated[Attention, typer.Option()] = TrainUnetConfig.attention,
     log_every: Annotated[int, typer.Option(min=1)] = TrainUnetConfig.log_every,
+    show_every: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Steps between two sheets of the same few val edits, in val/."),
+    ] = TrainUnetConfig.show_every,
     checkpoint_every: CheckpointEvery = TrainUnetConfig.checkpoint_every,
     keep_checkpoints: Annotated[int, typer.Option(min=1)] = TrainUnetConfig.keep_checkpoints,
     track: Track = TrainUnetConfig.track,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import inspect
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -29,8 +30,8 @@ from ric.method.denoising import unet_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
+    from diffusers import StableDiffusionInstructPix2PixPipeline
     from torch import Tensor
 
     from ric.config import Dtype
@@ -46,7 +47,7 @@ class InstructPix2Pix:
     """Edit by an instruction with any InstructPix2Pix-type pipeline.
 
     Args:
-        model: The pipeline's folder.
+        model: The pipeline's folder, or a pipeline that is in use already.
         device: Where it runs.
         dtype: `bf16` runs the networks under autocast.
         steps: Denoising steps, at least 1.
@@ -61,7 +62,7 @@ class InstructPix2Pix:
 
     def __init__(
         self,
-        model: Path,
+        model: Path | StableDiffusionInstructPix2PixPipeline,
         *,
         device: torch.device,
         dtype: Dtype = "bf16",
@@ -74,14 +75,17 @@ class InstructPix2Pix:
         """Load the pipeline; see the class."""
         if steps < 1:
             raise RicError(f"--steps is {steps}; at least 1 is needed.")
-        self.pipeline = load_pipeline(model, device)
+        if isinstance(model, Path):
+            self.pipeline = load_pipeline(model, device)
+            self.pipeline.unet.eval().requires_grad_(False)
+        else:
+            self.pipeline = model
         if self.pipeline.unet.config.in_channels != 2 * self.pipeline.unet.config.out_channels:
             raise RicError(
                 f"The UNet in {model} reads {self.pipeline.unet.config.in_channels} channels: "
                 "it makes pictures from text and cannot see a source.",
                 "Fine-tune it into an editor first: ric train-unet DATA --base …",
             )
-        self.pipeline.unet.eval().requires_grad_(False)
         self.device, self.dtype = device, pick_dtype(dtype, device)
         self.steps, self.guidance, self.image_guidance = steps, guidance, image_guidance
         self.image_size, self.seed = image_size, seed

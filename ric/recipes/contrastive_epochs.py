@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 
 
 CURVES = (
-    Panel("Eq. 11", "loss"),
-    Panel("recall at 1", "recall_at_1", (0, 1)),
-    Panel("recall at 5", "recall_at_5", (0, 1)),
-    Panel("temperature", "temperature"),
+    Panel("Eq. 11", "^loss$"),
+    Panel("recall at 1", "recall_at_1$", (0, 1)),
+    Panel("recall at 5", "recall_at_5$", (0, 1)),
+    Panel("temperature", "^temperature$"),
 )
 
 

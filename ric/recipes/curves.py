@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from matplotlib.figure import Figure
@@ -16,10 +17,10 @@ SIZE = (10.0, 3.2)  # inches a row, at 110 dots
 
 
 class Panel(NamedTuple):
-    """One part of the picture: the figures whose names end alike, over the steps."""
+    """One part of the picture: the figures whose names match a pattern, over the steps."""
 
     title: str
-    ending: str
+    pattern: str
     between: tuple[float, float] | None = None  # which values are shown; None: all there are
 
 
@@ -34,7 +35,7 @@ def draw_curves(run: RunDir, panels: Sequence[Panel]) -> Path:
     figure = Figure(figsize=(SIZE[0], SIZE[1] * -(-len(panels) // 2)), dpi=110, layout="tight")
     for place, panel in enumerate(panels, 1):
         axes = figure.add_subplot(-(-len(panels) // 2), 2, place)
-        names = dict.fromkeys(key for row in rows for key in row if key.endswith(panel.ending))
+        names = dict.fromkeys(key for row in rows for key in row if re.search(panel.pattern, key))
         for name in names:
             drawn = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
             steps, values = zip(*drawn, strict=True) if drawn else ((), ())

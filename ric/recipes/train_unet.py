@@ -32,6 +32,7 @@ from ric.method.scene_encoder import SceneEncoder
 from ric.models import locate_model
 from ric.progress import Progress, Silent
 from ric.recipes.artifacts import artifact_folder, pipeline_card
+from ric.recipes.curves import Panel, draw_curves
 from ric.recipes.encodings import Encoder, OnDemand, encode_once
 from ric.recipes.examples import Example, enough, load_examples, read_descriptions
 from ric.recipes.guarded_step import GuardedAdamW, finite_or_none
@@ -42,6 +43,7 @@ from ric.recipes.ranks import Ranks
 from ric.recipes.resume import last_checkpoint
 from ric.recipes.tracking import tracked
 from ric.recipes.training_batches import Batch, TrainingSet, draw_batch
+from ric.recipes.val_edits import ValEdits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,6 +55,14 @@ if TYPE_CHECKING:
 
     from ric.config import TrainUnetConfig
     from ric.run_dir import RunDir
+
+
+CURVES = (
+    Panel("Eq. 10 and its parts", "^loss"),
+    Panel("cosines with the texts", "^cos_"),
+    Panel("gradient norms", "^grad_norm"),
+    Panel("pictures a second", "^images_per_second$"),
+)
 
 
 def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None = None) -> Path:
@@ -99,6 +109,7 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
     with tracked(config.track if ranks.leads else None, run):
         _train(config, run, progress, pipeline, objective, data, checkpoint, ranks)
     if ranks.leads:
+        draw_curves(run, CURVES)
         with artifact_folder(run, "pipeline") as folder:
             pipeline.save_pretrained(folder)
             (folder / "README.md").write_text(pipeline_card(run, config.base), encoding="utf-8")
@@ -276,6 +287,9 @@ def _train(
         done = state["step"]
         progress.note(f"resuming after step {done} of {config.steps}")
     run.forget_metrics_after(done)
+    shows = ValEdits(config, run, pipeline) if config.show_every and ranks.leads else None
+    if shows and not done:
+        shows.show(0)
 
     with (
         stop_between_steps() as stop,
@@ -304,6 +318,9 @@ def _train(
                 row["images_per_second"] = images / (time.monotonic() - began)
                 run.log_metrics({"step": done, **finite_or_none(row)})
                 stage.advance(0, loss=row["loss"])
+            showing = shows is not None and done % (config.show_every or 1) == 0
+            if shows and showing:
+                shows.show(done)
             if saves and ranks.leads:
                 groups = {"model": named, "moments": optimizer.tensors(named)}
                 if keeps_average:
@@ -313,7 +330,7 @@ def _train(
                 )
             if stopping:
                 stop.raise_if_set()
-            if logs or saves:
+            if logs or saves or showing:
                 began, counted = time.monotonic(), done
     if keeps_average:
         restore_tensors(named, average)

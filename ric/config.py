@@ -140,6 +140,7 @@ class TrainUnetConfig(CommandConfig):
     region_text: RegionText = "region_text"         # choice 3
     fit: Fit = "squash"                             # choice 2
     flip: bool = False                              # choice 11
+    loss_decoder: str = "vae"                       # choice 2; or an AutoencoderTiny, cheaper
     cache: bool = True                              # False: encode pictures and texts every step
     conditioning_dropout: float = 0.05              # choice 6: 5 % text, 5 % image, 5 % both
     align_below: int | None = None                  # choice 7: every t, as Eq. 10 writes it

@@ -61,6 +61,7 @@ NETWORKS: dict[type[CommandConfig], dict[str, Network]] = {
         "base": Network("", "pipeline", "pipeline"),
         "region_clip": Network("", "region_encoder", "region_encoder"),
         "scene_blip": Network("", "scene_encoder", "scene_encoder"),
+        "loss_decoder": Network(""),
     },
     EditConfig: {"unet": Network("", "pipeline", "pipeline")},
     TinyVaeConfig: {"base": Network("", "vae", "pipeline/vae")},
@@ -87,7 +88,7 @@ NUMBERS_OF_TEXTS = 77 * 768 + 512 + 256
 # GFLOP a picture at the paper's sizes, 2 per multiply-add, counted with torch's FlopCounterMode:
 # CLIP ViT-B/16 forward 35, + input gradient 72, + all gradients 105; BLIP ViT-B/16 at 384 px 111,
 # 234, 333; SD1.5's UNet forward and backward at 256 px 537, forward at 512 px 803; its VAE's
-# decoder with gradient at 256 px 1,247. The fusion's own arithmetic is 11.
+# decoder with gradient at 256 px 1,247, a small one's 71. The fusion's own arithmetic is 11.
 GFLOP_TOKENS = 2 * 35
 GFLOP_FUSION_STEP = 33
 GFLOP_JOINT_STEP = 2 * 105 + 33
@@ -95,6 +96,7 @@ GFLOP_BLIP = 111
 GFLOP_BLIP_STEP = 333
 GFLOP_UNET_STEP = 537
 GFLOP_DECODE = 1247
+GFLOP_SMALL_DECODE = 71
 GFLOP_REGION_LOSS = 2 * 72
 GFLOP_GLOBAL_LOSS = 234
 GFLOP_EDIT_STEP = 3 * 803
@@ -207,6 +209,7 @@ def _networks(config: CommandConfig) -> Iterator[Network]:
             "model": getattr(config, "describer", "") == "chat",
             "region_clip": getattr(config, "region_loss", False),
             "scene_blip": getattr(config, "global_loss", False),
+            "loss_decoder": name != "vae",
         }.get(setting, True)
         if name is not None and used:
             yield network._replace(name=name)
@@ -394,7 +397,8 @@ def _gflop(config: CommandConfig, samples: int | None, steps: int | None) -> flo
     area = (getattr(config, "image_size", 256) / 256) ** 2
     if isinstance(config, TrainUnetConfig) and steps is not None:
         judged = config.region_loss or config.global_loss
-        one = GFLOP_UNET_STEP * area + judged * GFLOP_DECODE * area
+        decode = GFLOP_DECODE if config.loss_decoder == "vae" else GFLOP_SMALL_DECODE
+        one = GFLOP_UNET_STEP * area + judged * decode * area
         one += config.region_loss * GFLOP_REGION_LOSS + config.global_loss * GFLOP_GLOBAL_LOSS
         return steps * config.batch_size * one
     if isinstance(config, EditConfig):

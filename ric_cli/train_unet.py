@@ -68,6 +68,14 @@ def train_unet(
     align_weight: Annotated[
         AlignWeight, typer.Option(help="snr: weigh them by alpha_bar_t.", rich_help_panel=LOSS)
     ] = TrainUnetConfig.align_weight,
+    loss_decoder: Annotated[
+        str,
+        typer.Option(
+            help="What decodes for the judges: vae, or an AutoencoderTiny, 17 times cheaper: "
+            "madebyollin/taesd.",
+            rich_help_panel=LOSS,
+        ),
+    ] = TrainUnetConfig.loss_decoder,
     region_text: Annotated[
         RegionText, typer.Option(help="What a region is matched with.", rich_help_panel=LOSS)
     ] = TrainUnetConfig.region_text,

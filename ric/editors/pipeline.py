@@ -15,7 +15,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionInstructPix2PixPipeline
+from diffusers import (
+    AutoencoderTiny,
+    EulerAncestralDiscreteScheduler,
+    StableDiffusionInstructPix2PixPipeline,
+)
 from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
 from torch import nn
@@ -134,6 +138,46 @@ def _refuse_misfits(path: Path, pipeline: StableDiffusionInstructPix2PixPipeline
             f"{path}: the VAE has {pipeline.vae.config.latent_channels} latent channels, the UNet "
             f"predicts {pipeline.unet.config.out_channels}."
         )
+
+
+def load_small_decoder(
+    path: Path, pipeline: StableDiffusionInstructPix2PixPipeline
+) -> AutoencoderTiny:
+    """Load an AutoencoderTiny (such as TAESD) that decodes the pipeline's latents.
+
+    Raises:
+        RicError: the folder holds something else, or it is for other latents.
+    """
+    try:
+        decoder = AutoencoderTiny.from_pretrained(
+            path, dtype=torch.float32, use_safetensors=True, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RicError(
+            f"Cannot load the small decoder in {path}: {reason}",
+            "Give an AutoencoderTiny's folder or hub id, such as madebyollin/taesd, or vae.",
+        ) from None
+    lacking = [name for name, tensor in decoder.named_parameters() if tensor.is_meta]
+    if decoder.config._class_name != AutoencoderTiny.__name__ or lacking:
+        raise RicError(
+            f"{path} holds no AutoencoderTiny.",
+            "Give one's folder or hub id, such as madebyollin/taesd, or vae.",
+        )
+    ours, theirs = (
+        (vae.config.latent_channels, 2 ** (len(blocks) - 1))
+        for vae, blocks in (
+            (pipeline.vae, pipeline.vae.config.block_out_channels),
+            (decoder, decoder.config.decoder_block_out_channels),
+        )
+    )
+    if ours != theirs:
+        raise RicError(
+            f"The small decoder in {path} is for latents of {theirs[0]} channels at 1/{theirs[1]}"
+            f" of the side; this pipeline's have {ours[0]} at 1/{ours[1]}.",
+            "Give one that belongs to this pipeline's VAE, or --loss-decoder vae.",
+        )
+    return decoder.to(pipeline.device)
 
 
 def read_source_channels(unet: UNet2DConditionModel) -> None:

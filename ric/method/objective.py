@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
 from ric.errors import RicError
@@ -103,7 +103,7 @@ class RegionInContextObjective:
 
     def __init__(
         self,
-        vae: AutoencoderKL,
+        vae: AutoencoderKL | AutoencoderTiny,
         region_encoder: RegionEncoder | None,
         scene_encoder: SceneEncoder | None,
         prediction_type: str,
@@ -117,7 +117,8 @@ class RegionInContextObjective:
         """Freeze the judges and keep the weights of the three terms.
 
         Args:
-            vae: An `AutoencoderKL`; frozen.
+            vae: Decodes what the judges look at: the pipeline's own `AutoencoderKL`, or an
+                `AutoencoderTiny` for its latents, many times cheaper; frozen.
             region_encoder: Eq. 7's F; frozen. None switches the region loss off at no cost.
             scene_encoder: The scene judge; frozen. None switches the global loss off at no cost.
             prediction_type: What the UNet predicts: `epsilon`, `v_prediction` or `sample`.

@@ -22,7 +22,12 @@ from diffusers import DDPMScheduler
 
 from ric.checkpoints import load_checkpoint, restore_tensors, save_checkpoint
 from ric.device import pick_device, pick_dtype
-from ric.editors.pipeline import load_pipeline, read_source_channels, size_multiple
+from ric.editors.pipeline import (
+    load_pipeline,
+    load_small_decoder,
+    read_source_channels,
+    size_multiple,
+)
 from ric.errors import RicError
 from ric.interrupt import stop_between_steps
 from ric.method.denoising import add_noise, predict_noise
@@ -50,7 +55,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from accelerate import Accelerator
-    from diffusers import StableDiffusionInstructPix2PixPipeline, UNet2DConditionModel
+    from diffusers import (
+        AutoencoderKL,
+        AutoencoderTiny,
+        StableDiffusionInstructPix2PixPipeline,
+        UNet2DConditionModel,
+    )
     from torch import Tensor
 
     from ric.config import TrainUnetConfig
@@ -95,7 +105,7 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
     data = _training_set(config, run, progress, pipeline, region_judge, scene_judge, ranks)
     noise_schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
     objective = RegionInContextObjective(
-        pipeline.vae,
+        _loss_decoder(config, run, pipeline),
         region_judge,
         scene_judge,
         prediction_type=noise_schedule.config.prediction_type,
@@ -114,6 +124,22 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
             pipeline.save_pretrained(folder)
             (folder / "README.md").write_text(pipeline_card(run, config.base), encoding="utf-8")
     return run.path / "pipeline"
+
+
+def _loss_decoder(
+    config: TrainUnetConfig, run: RunDir, pipeline: StableDiffusionInstructPix2PixPipeline
+) -> AutoencoderKL | AutoencoderTiny:
+    """Give what decodes for the judges: the pipeline's own VAE, or a small one of its latents."""
+    if config.loss_decoder == "vae":
+        return pipeline.vae
+    path = locate_model(
+        config.loss_decoder,
+        run,
+        tiny="loss_decoder",
+        weights_dir=config.weights,
+        needs="--loss-decoder",
+    )
+    return load_small_decoder(path, pipeline)
 
 
 def load_judges(

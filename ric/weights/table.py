@@ -107,6 +107,17 @@ WEIGHTS: tuple[Weight, ...] = (
         note="The hub holds pickles alone: they are converted once, which needs the space twice.",
     ),
     Weight(
+        id="madebyollin/taesd",
+        kind="hub",
+        revision="main",
+        size_bytes=9_800_000,
+        size_is_about=True,
+        licence="MIT",
+        conditions="Keep the copyright notice.",
+        commands=("train-unet",),
+        purpose="small autoencoder of Stable Diffusion's latents, for --loss-decoder",
+    ),
+    Weight(
         id="deepseek-ai/deepseek-vl2-tiny",
         kind="hub",
         revision="66c54660eae7e90c9ba259bfdf92d07d6e3ce8aa",

@@ -12,7 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler, StableDiffusionInstructPix2PixPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderTiny,
+    DDPMScheduler,
+    StableDiffusionInstructPix2PixPipeline,
+    UNet2DConditionModel,
+)
 from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 from torch import Tensor
@@ -327,6 +332,68 @@ def test_without_gated_fusion_clip_s_own_embedding_of_the_crop_is_judged(
     row = metrics_of(run)[0]
     assert row["loss_region"] == pytest.approx(expected.item(), abs=1e-4)
     assert row["loss_region"] != pytest.approx(metrics_of(full)[0]["loss_region"], abs=1e-3)
+
+
+@pytest.fixture(scope="module")
+def small_decoder(tmp_path_factory) -> Path:
+    """An AutoencoderTiny of random weights for latents of a quarter of the side."""
+    folder = tmp_path_factory.mktemp("small") / "decoder"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        write_small_decoder(folder, blocks=3)
+    return folder
+
+
+def write_small_decoder(folder: Path, blocks: int) -> None:
+    blocks_of = {f"num_{part}_blocks": (1,) * blocks for part in ("encoder", "decoder")}
+    widths = {f"{part}_block_out_channels": (8,) * blocks for part in ("encoder", "decoder")}
+    AutoencoderTiny(**blocks_of, **widths).save_pretrained(folder)
+
+
+def test_a_small_decoder_decodes_for_the_judges_and_leaves_the_noise_loss_alone(
+    full, small_decoder, config, follow, pipeline, tiny_family, tmp_path, metrics_of, record_of
+):
+    settings = config(steps=2, gated_fusion=False, conditioning_dropout=0.0, global_loss=False)
+    run = follow(train_unet, replace(settings, loss_decoder=str(small_decoder)), tmp_path / "small")
+    judge = RegionEncoder.from_clip(tiny_family / "clip")
+    data = prepare(examples_of(settings, tmp_path), pipeline, judge)
+    batch = draw_batch(data, settings, 0, range(4))
+    scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
+    with torch.no_grad():
+        noisy = scheduler.add_noise(batch.clean, batch.noise, batch.timesteps)
+        both = torch.cat([noisy, batch.source], dim=1)
+        predicted = pipeline.unet(both, batch.timesteps, batch.instructions).sample
+        share = scheduler.alphas_cumprod[batch.timesteps][:, None, None, None]
+        clean = (noisy - (1 - share).sqrt() * predicted) / share.sqrt()  # Eq. 5
+        # its latents are the scaled ones
+        pixels = AutoencoderTiny.from_pretrained(small_decoder).decode(clean).sample.clamp(-1, 1)
+        tower = judge.tower
+        crops = judge.region_pixels(pixels, batch.boxes)
+        seen = tower.visual_projection(tower.vision_model(pixel_values=crops).pooler_output)
+        expected = (1 - cosine_similarity(seen, batch.region_texts)).mean()
+    row = metrics_of(run)[0]
+    assert row["loss_region"] == pytest.approx(expected.item(), abs=1e-4)
+    assert row["grad_norm_region"] > 0
+    usual = metrics_of(follow(train_unet, settings, tmp_path / "usual"))[0]
+    assert row["loss_noise"] == usual["loss_noise"]
+    assert row["loss_region"] != pytest.approx(usual["loss_region"], abs=1e-3)
+    assert record_of(run)["weights"]["loss_decoder"]["id"] == str(small_decoder)
+
+
+def test_a_small_decoder_of_other_latents_and_a_folder_without_one_are_refused(
+    config, follow, tiny_family, tmp_path
+):
+    write_small_decoder(tmp_path / "other", blocks=4)
+    for folder, words in (
+        (tmp_path / "other", "is for latents of 4 channels at 1/8 of the side; this pipeline's have"
+         " 4 at 1/4."),
+        (tiny_family / "pipeline" / "vae", "holds no AutoencoderTiny."),
+        (tiny_family / "clip", "clip"),
+    ):  # fmt: skip
+        with pytest.raises(RicError) as error:
+            follow(train_unet, config(loss_decoder=str(folder)), tmp_path / f"run-{folder.name}")
+        assert words in error.value.message
+        assert error.value.hint.endswith("vae.")
 
 
 @pytest.mark.parametrize(

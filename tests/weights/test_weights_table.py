@@ -50,7 +50,8 @@ def test_a_files_revision_is_the_hash_in_its_name():
 
 def test_weights_for_a_command_lists_what_it_may_need():
     assert [w.id for w in weights_for("fit-blip")] == ["Salesforce/blip-itm-base-coco", "tiny"]
-    assert [w.id for w in weights_for("train-unet")] == [IP2P, "vinesmsuic/magicbrush-jul7", "tiny"]
+    found = [IP2P, "vinesmsuic/magicbrush-jul7", "madebyollin/taesd", "tiny"]
+    assert [w.id for w in weights_for("train-unet")] == found
 
 
 def test_sizes_are_written_with_three_digits():

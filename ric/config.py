@@ -151,6 +151,7 @@ class TrainUnetConfig(CommandConfig):
     adam_beta2: float = 0.999                       # choice 8
     weight_decay: float = 1e-2                      # choice 8
     max_grad_norm: float = 1.0
+    gradient_checkpointing: bool = False            # less memory: blocks are computed twice
     show_every: int | None = 1000                   # steps between two looks at val edits
     attention: Attention = "sdpa"                   # the paper's xFormers is 8 % slower than SDPA
     checkpoint_every: int = 1000

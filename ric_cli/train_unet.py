@@ -92,6 +92,13 @@ def train_unet(
         bool, typer.Option(help="Export the weights' moving average.")
     ] = TrainUnetConfig.ema,
     max_grad_norm: Annotated[float, typer.Option()] = TrainUnetConfig.max_grad_norm,
+    gradient_checkpointing: Annotated[
+        bool,
+        typer.Option(
+            "--gradient-checkpointing",
+            help="Compute UNet and decoder twice and keep less in memory; the gradient is the same.",
+        ),
+    ] = TrainUnetConfig.gradient_checkpointing,
     attention: Annotated[Attention, typer.Option()] = TrainUnetConfig.attention,
     log_every: Annotated[int, typer.Option(min=1)] = TrainUnetConfig.log_every,
     show_every: Annotated[

@@ -116,6 +116,9 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
         align_below=config.align_below,
         align_weight=config.align_weight,
     )
+    if config.gradient_checkpointing:
+        for network in (pipeline.unet, objective.vae):
+            network.enable_gradient_checkpointing()
     with tracked(config.track if ranks.leads else None, run):
         _train(config, run, progress, pipeline, objective, data, checkpoint, ranks)
     if ranks.leads:

@@ -18,6 +18,7 @@ from diffusers import (
     StableDiffusionInstructPix2PixPipeline,
     UNet2DConditionModel,
 )
+from diffusers.models.resnet import ResnetBlock2D
 from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 from torch import Tensor
@@ -332,6 +333,34 @@ def test_without_gated_fusion_clip_s_own_embedding_of_the_crop_is_judged(
     row = metrics_of(run)[0]
     assert row["loss_region"] == pytest.approx(expected.item(), abs=1e-4)
     assert row["loss_region"] != pytest.approx(metrics_of(full)[0]["loss_region"], abs=1e-3)
+
+
+def test_gradient_checkpointing_computes_unet_and_decoder_again_and_changes_no_gradient(
+    config, follow, tmp_path, metrics_of, monkeypatch
+):
+    settings = config(steps=2, batch_size=2, conditioning_dropout=0.0, log_every=2)
+    calls, runs = {}, {}
+    forward = ResnetBlock2D.forward
+    for again in (False, True):
+        count: list[bool] = []
+
+        def counted(block: Any, *given: Any, count: list[bool] = count, **named: Any) -> Tensor:
+            count.append(torch.is_grad_enabled())
+            return forward(block, *given, **named)
+
+        monkeypatch.setattr(ResnetBlock2D, "forward", counted)
+        changed = replace(settings, gradient_checkpointing=again)
+        runs[again] = follow(train_unet, changed, tmp_path / f"{again}")
+        calls[again] = sum(count)
+    assert calls[True] > 1.8 * calls[False]
+    ours, theirs = (group(runs[again], 1, "moments") for again in (True, False))
+    names = [name for name in theirs if name.endswith("exp_avg")]
+    length = torch.linalg.vector_norm(torch.cat([theirs[name].flatten() for name in names]))
+    for name in names:
+        assert torch.linalg.vector_norm(ours[name] - theirs[name]) < 1e-5 * length, name
+    assert metrics_of(runs[True])[-1]["loss"] == pytest.approx(
+        metrics_of(runs[False])[-1]["loss"], rel=1e-4
+    )
 
 
 @pytest.fixture(scope="module")

@@ -70,8 +70,8 @@ def fit(sees: str, seed: int, asked: Asked) -> RegionEncoder:
              "--batch-size", "64", "--fusion-epochs", str(asked.fusion_epochs),
              "--joint-epochs", str(asked.joint_epochs), "--joint-lr", "5e-4",
              "--checkpoint-every", "100", "--run", str(run)]  # fmt: skip
-    if not (run / "region_encoder").is_dir():
-        subprocess.run([sys.executable, "-m", "ric_cli", *words], check=True)
+    # a finished run returns at once, and one of other settings is refused
+    subprocess.run([sys.executable, "-m", "ric_cli", *words], check=True)
     return RegionEncoder.from_pretrained(run / "region_encoder")
 
 

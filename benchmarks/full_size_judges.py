@@ -4,8 +4,8 @@
 
 CLIP ViT-B/16 and BLIP base with seeded random weights are saved in the hub's own layout; `ric
 fit-clip` and `ric fit-blip` read them from there and take two steps of every phase at the paper's
-batches (64 and 32) on 128 scenes of 512 px, controls and measurements included. Fails where a
-command ends with an error or its peak resident memory passes 20 GiB. The result is appended to
+batches (64 and 32) on 128 and 64 scenes of 512 px, controls and measurements included. Fails where
+a command ends with an error or its peak resident memory passes 20 GiB. The result is appended to
 benchmarks/results/full-size-judges-<machine>.json.
 """
 

@@ -152,7 +152,7 @@ class TrainUnetConfig(CommandConfig):
     weight_decay: float = 1e-2                      # choice 8
     max_grad_norm: float = 1.0
     gradient_checkpointing: bool = False            # less memory: blocks are computed twice
-    show_every: int | None = 1000                   # steps between two looks at val edits
+    show_every: int = 1000                          # steps between two looks at val edits; 0: never
     attention: Attention = "sdpa"                   # the paper's xFormers is 8 % slower than SDPA
     checkpoint_every: int = 1000
     keep_checkpoints: int = 2
@@ -282,7 +282,7 @@ TINY: dict[type[CommandConfig], dict[str, Any]] = {
     },
     TrainUnetConfig: {
         "base": "tiny", "region_clip": "tiny", "scene_blip": "tiny", "image_size": 64, "steps": 20,
-        "log_every": 1, "checkpoint_every": 10, "show_every": None,
+        "log_every": 1, "checkpoint_every": 10, "show_every": 0,
     },
     EditConfig: {
         "unet": "tiny", "steps": 20, "guidance": 2.0, "image_guidance": 1.1, "image_size": 64,
@@ -405,7 +405,7 @@ BOUNDS: dict[str, Bounds] = {
     "max_noise_weight": POSITIVE,
     "max_new_tokens": Bounds(1), "max_pixels": Bounds(1), "max_text_tokens": Bounds(3),
     "noise_weight": NOT_NEGATIVE, "num_heads": Bounds(1), "region_weight": NOT_NEGATIVE,
-    "seed": NOT_NEGATIVE, "show_every": Bounds(1), "steps": Bounds(1), "temperature": POSITIVE,
+    "seed": NOT_NEGATIVE, "show_every": NOT_NEGATIVE, "steps": Bounds(1), "temperature": POSITIVE,
     "weight_decay": NOT_NEGATIVE,
 }  # fmt: skip
 # a contrastive batch needs a second sample to tell the first one from

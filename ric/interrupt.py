@@ -40,19 +40,24 @@ class StopRequest:
 
 
 @contextmanager
-def stop_between_steps() -> Iterator[StopRequest]:
+def stop_between_steps(*, second_ends: bool = True) -> Iterator[StopRequest]:
     """Turn SIGINT and SIGTERM into a request for the duration of a loop.
 
     The first signal sets the request: the loop finishes its step, writes what it has and calls
     `raise_if_set`. A second one ends the process at once with 130 or 143. Outside the main thread
     signals cannot be caught, and the request is never set.
+
+    Args:
+        second_ends: False where a launcher passes on the signal that each process got already:
+            a second one then says nothing new, and the launcher kills those that take too long.
     """
     request = StopRequest()
 
     def ask(signal_number: int, frame: FrameType | None) -> None:
-        if request:
+        if request and second_ends:
             os._exit(128 + signal_number)
-        request.signal_number = signal_number
+        if not request:
+            request.signal_number = signal_number
 
     with _handled_by(ask):
         yield request

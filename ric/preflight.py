@@ -316,7 +316,8 @@ def _caches(config: CommandConfig, samples: int | None) -> dict[str, str]:
         number = 2 if config.dtype == "bf16" else 4
         tokens = TOKENS_OF_CLIP if config.gated_fusion else 1
         words += f", {size_in_words(samples * tokens * WIDTH_OF_CLIP * number)} (CLIP's tokens)"
-    if isinstance(config, TrainUnetConfig) and config.cache and find_weight(config.base):
+    weight = find_weight(config.base) if isinstance(config, TrainUnetConfig) else None
+    if isinstance(config, TrainUnetConfig) and config.cache and weight and weight.kind == "hub":
         number = 2 if config.dtype == "bf16" else 4
         views = 2 if config.flip else 1
         latents = views * 3 * 4 * (config.image_size // 8) ** 2  # float32

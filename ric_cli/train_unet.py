@@ -102,8 +102,8 @@ def train_unet(
     attention: Annotated[Attention, typer.Option()] = TrainUnetConfig.attention,
     log_every: Annotated[int, typer.Option(min=1)] = TrainUnetConfig.log_every,
     show_every: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Steps between two sheets of the same few val edits, in val/."),
+        int,
+        typer.Option(min=0, help="Steps between two sheets of a few val edits, in val/; 0: never."),
     ] = TrainUnetConfig.show_every,
     checkpoint_every: CheckpointEvery = TrainUnetConfig.checkpoint_every,
     keep_checkpoints: Annotated[int, typer.Option(min=1)] = TrainUnetConfig.keep_checkpoints,

@@ -17,6 +17,13 @@ BOTH = pytest.mark.parametrize(
 )
 
 
+def test_a_launcher_s_second_signal_changes_nothing_where_it_is_told_so():
+    with stop_between_steps(second_ends=False) as stop:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        assert stop.signal_number == signal.SIGINT
+
+
 @BOTH
 def test_the_first_signal_asks_and_is_raised_when_the_loop_says_so(number, code):
     with stop_between_steps() as stop:

@@ -231,6 +231,9 @@ def test_a_plan_of_train_unet_names_its_caches(data, runs):
     assert told["cache"] == "7.86 MB (8-bit squares), 3.38 MB (encodings)"
     told = plan(resolve_config(TrainUnetConfig, flags | {"cache": False}), runs)["cost"]
     assert told["cache"] == "7.86 MB (8-bit squares)"
+    # another family's sizes are not in the table
+    told = plan(resolve_config(TrainUnetConfig, flags | {"preset": "tiny"}), runs)["cost"]
+    assert "encodings" not in told["cache"]
 
 
 def test_a_plans_time_is_its_arithmetic_over_the_machines_rate(data, runs, monkeypatch):

@@ -159,7 +159,7 @@ def load_small_decoder(
             "Give an AutoencoderTiny's folder or hub id, such as madebyollin/taesd, or vae.",
         ) from None
     lacking = [name for name, tensor in decoder.named_parameters() if tensor.is_meta]
-    if decoder.config._class_name != AutoencoderTiny.__name__ or lacking:
+    if decoder.config.get("_class_name") != AutoencoderTiny.__name__ or lacking:
         raise RicError(
             f"{path} holds no AutoencoderTiny.",
             "Give one's folder or hub id, such as madebyollin/taesd, or vae.",

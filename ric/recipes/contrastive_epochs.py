@@ -22,7 +22,7 @@ from ric.checkpoints import (
 )
 from ric.device import draw_generator
 from ric.errors import RicError
-from ric.interrupt import stop_between_steps
+from ric.interrupt import Interrupted, stop_between_steps
 from ric.recipes.curves import Panel, draw_curves
 from ric.recipes.guarded_step import GuardedAdamW, finite_or_none
 from ric.recipes.resume import last_checkpoint
@@ -147,7 +147,7 @@ def contrastive_epochs(
         if phase.prepare and phase.epochs and done < end
     }
     with (
-        stop_between_steps() as asked,
+        stop_between_steps(second_ends=ranks.count == 1) as stop,
         progress.stage("fitting", total=ends[-1], done=done) as stage,
     ):
         for phase, end in zip(phases, ends, strict=True):
@@ -167,11 +167,11 @@ def contrastive_epochs(
                 norm = optimizer.step(loss)
                 done, counted = step + 1, counted + len(batch)
                 stage.advance()
-                stop = ranks.heard_by_all(asked)
+                asked = ranks.asked_of_any(stop)
                 last = done == end
                 measures = last or done % (per_epoch * settings.measure_every) == 0
                 logs = measures or done % settings.log_every == 0
-                saves = done % settings.checkpoint_every == 0 or last or bool(stop)
+                saves = done % settings.checkpoint_every == 0 or last or asked is not None
                 if logs:
                     row = {
                         "loss": loss.item(),
@@ -198,7 +198,9 @@ def contrastive_epochs(
                         {"phase": phase.name},
                         keep=settings.keep_checkpoints,
                     )
-                stop.raise_if_set()
+                if asked:
+                    ranks.wait_for_all()  # who leaves first has the launcher stop the others
+                    raise Interrupted(asked)
                 if logs or saves:
                     began, counted = time.monotonic(), 0
     if settings.keep == "best" and ranks.leads:

@@ -23,6 +23,7 @@ from ric.cache_folders import cache_folder
 from ric.data.batches import to_unit
 from ric.device import autocast
 from ric.editors.pipeline import encode_prompts, encode_source
+from ric.recipes.content_key import network_content, tensor_content, tokenizer_content
 from ric.recipes.square_cache import appearing_whole
 from ric.rows import write_atomically
 
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from diffusers import StableDiffusionInstructPix2PixPipeline
-    from torch import Tensor, nn
-    from transformers import PreTrainedTokenizerBase
+    from torch import Tensor
 
     from ric.method.region_box import Box
     from ric.method.region_encoder import RegionEncoder
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 # Shape letters: C latent channels, h and w latent height and width, L text tokens, E text width,
 # P and Q the two judges' widths.
 
-LAYOUT = 1  # raised whenever the same key would name other contents
+LAYOUT = 2  # raised whenever the same key would name other contents
 AT_ONCE = 8  # samples encoded in one pass
 IN_A_SHARD = 256  # samples
 SAYS_A_SIDE = re.compile(r"\b(left|right)", re.IGNORECASE)  # also leftmost and right-hand
@@ -176,13 +176,14 @@ def encode_once(
             return
         if folder.is_dir():
             progress.note(f"{folder} is damaged and is made again")
-        with appearing_whole(folder) as aside:
+        with appearing_whole(folder, lambda: _is_whole(folder)) as aside:
             _write(aside, _passes(encoder, examples, progress), encoder.dtype)
 
     ranks.once_per_machine(fill)
     device = encoder.pipeline.device
     files = [folder / name for name in _checksums(folder)]
-    if not _fits(sum(file.stat().st_size for file in files), device):
+    # texts are kept in the networks' precision and used as float32
+    if not _fits(4 // encoder.dtype.itemsize * sum(file.stat().st_size for file in files), device):
         device = torch.device("cpu")
     rows = (row for file in files for row in _read(file))
     return [_prepared(encoder, *pair, device) for pair in zip(examples, rows, strict=True)]
@@ -275,35 +276,21 @@ def _key(encoder: Encoder, examples: Sequence[Example]) -> str:
 
 def _contents(encoder: Encoder, examples: Sequence[Example]) -> Iterator[bytes]:
     pipeline = encoder.pipeline
-    yield from _network(pipeline.vae)
-    yield from _network(pipeline.text_encoder)
-    yield from _tokenizer(pipeline.tokenizer)
+    yield from network_content(pipeline.vae)
+    yield from network_content(pipeline.text_encoder)
+    yield tokenizer_content(pipeline.tokenizer)
     for judge in (encoder.region_judge, encoder.scene_judge):
         yield b"judge"
         if judge is not None:
-            yield from _network(judge)
-            yield from _tokenizer(judge.tokenizer)
+            yield from network_content(judge.tower, "text")
+            yield tokenizer_content(judge.tokenizer)
             yield repr(judge.max_text_tokens).encode()
     for item in examples:
         texts = (item.instruction, item.region_text, item.scene_text)
         yield repr((tuple(item.target.shape), *texts)).encode()
         for picture in (item.source, item.target):
             if picture is not None:
-                yield picture.numpy().tobytes()
-
-
-def _network(network: nn.Module) -> Iterator[bytes]:
-    config = getattr(network, "config", None)
-    yield repr(sorted(config.items()) if isinstance(config, dict) else type(network)).encode()
-    for name, weight in network.state_dict().items():
-        yield repr((name, weight.dtype, tuple(weight.shape))).encode()
-        yield weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-
-
-def _tokenizer(tokenizer: PreTrainedTokenizerBase) -> Iterator[bytes]:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    yield (backend.to_str() if backend else repr(sorted(tokenizer.get_vocab().items()))).encode()
-    yield repr(tokenizer.model_max_length).encode()
+                yield tensor_content(picture)
 
 
 def _sha256(file: Path) -> str:

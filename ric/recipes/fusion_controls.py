@@ -10,7 +10,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ric.interrupt import stop_between_steps
+from ric.interrupt import Interrupted, stop_between_steps
 from ric.method.region_encoder import RegionEncoder
 from ric.recipes.contrastive_epochs import batches_of_epoch
 from ric.recipes.guarded_step import GuardedAdamW
@@ -75,7 +75,7 @@ def fit_controls(
         own = replace(pairs, judge=judge, embed=embed_cached(judge))
         optimizer = GuardedAdamW(trained, lr=config.fusion_lr, weight_decay=config.weight_decay)
         with (
-            stop_between_steps() as stop,
+            stop_between_steps(second_ends=pairs.ranks.count == 1) as stop,
             progress.stage(f"fitting the control that sees the {sees}", total=steps) as stage,
         ):
             for step in range(steps):
@@ -83,7 +83,8 @@ def fit_controls(
                 batches = batches_of_epoch(len(examples), config.batch_size, config.seed, epoch)
                 optimizer.step(own.backward([examples[index] for index in batches[place]]))
                 stage.advance()
-                pairs.ranks.heard_by_all(stop).raise_if_set()
+                if asked := pairs.ranks.asked_of_any(stop):
+                    raise Interrupted(asked)
         optimizer.check()
         if not pairs.ranks.leads:
             continue

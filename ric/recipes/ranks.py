@@ -8,6 +8,8 @@ there; the others follow it.
 from __future__ import annotations
 
 import json
+import os
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from ric.interrupt import StopRequest
 
 Result = TypeVar("Result")
+PATIENCE = timedelta(days=1)
 
 
 class Ranks:
@@ -38,7 +41,9 @@ class Ranks:
 
     def __init__(self, device: torch.device) -> None:
         """Meet the others, if there are any; on GPUs each process takes its own."""
-        state = PartialState(cpu=device.type == "cpu")
+        # the others wait while one fills a cache, measures or saves
+        patience = {"timeout": PATIENCE} if int(os.environ.get("WORLD_SIZE", "1")) > 1 else {}
+        state = PartialState(cpu=device.type == "cpu", **patience)
         self.count: int = state.num_processes
         self.number: int = state.process_index
         self.leads = self.number == 0
@@ -54,13 +59,17 @@ class Ranks:
         """Add up the processes' tensors of one shape; all must call this."""
         return reduce(tensor, "sum") if self.count > 1 else tensor
 
-    def heard_by_all(self, stop: StopRequest) -> StopRequest:
-        """Make a stop that was asked of one process known to all; all must call this."""
-        if self.count > 1:
-            asked = torch.zeros(self.count, device=self._device)
-            asked[self.number] = stop.signal_number or 0
-            stop.signal_number = int(self.sum(asked).max().item()) or None
-        return stop
+    def asked_of_any(self, stop: StopRequest) -> int | None:
+        """Give the signal by which any process was asked to stop, to all; all must call this."""
+        if self.count == 1:
+            return stop.signal_number
+        asked = torch.zeros(self.count, device=self._device)
+        asked[self.number] = stop.signal_number or 0
+        return int(self.sum(asked).max().item()) or None
+
+    def wait_for_all(self) -> None:
+        """Go on only when every process has come here; all must call this."""
+        self.told_by_the_first()
 
     def told_by_the_first(self, text: str = "") -> str:
         """Give every process the text of the first one; all must call this."""
@@ -75,10 +84,10 @@ class Ranks:
     def once_per_machine(self, make: Callable[[], Result]) -> Result:
         """Let a process of each machine make what the others there then find made; all call this.
 
-        Machines whose caches lie on one disk make it each; either's will do.
+        Machines whose caches lie on one disk make it each; the first whole one stays.
         """
         made = make() if self.fills else None
-        self.told_by_the_first()
+        self.wait_for_all()
         return cast("Result", made) if self.fills else make()
 
 

@@ -176,7 +176,7 @@ def _fill(
     advance: Callable[[], None],
 ) -> None:
     with (
-        appearing_whole(folder) as aside,
+        appearing_whole(folder, lambda: _read(folder, how) is not None) as aside,
         (aside / "source.u8").open("wb") as sources,
         (aside / "target.u8").open("wb") as targets,
         (aside / "rows.jsonl").open("w", encoding="utf-8") as rows,
@@ -193,16 +193,22 @@ def _fill(
 
 
 @contextmanager
-def appearing_whole(folder: Path) -> Iterator[Path]:
+def appearing_whole(folder: Path, is_whole: Callable[[], bool]) -> Iterator[Path]:
     """Yield a folder that becomes `folder` when the block ends well.
 
-    Of two processes that fill the same one at once, either's will do.
+    Where another process has made a whole one meanwhile, its stays: somebody may read it already.
+
+    Args:
+        folder: Gets the contents.
+        is_whole: Tells whether what lies there is whole and up to date.
     """
     aside = folder.with_name(f".{folder.name}.{writer_name()}")
     aside.mkdir(parents=True)
     try:
         yield aside
-        shutil.rmtree(folder, ignore_errors=True)  # made of files that have changed since
+        if is_whole():
+            return
+        shutil.rmtree(folder, ignore_errors=True)  # damaged, or of files that have changed since
         try:
             aside.rename(folder)
         except OSError as error:

@@ -8,6 +8,7 @@ cache, is named by the content: pictures, boxes, texts, CLIP's weights, resoluti
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ import torch
 from ric.cache_folders import cache_folder
 from ric.data.batches import to_unit
 from ric.device import autocast
+from ric.recipes.content_key import network_content, tensor_content, tokenizer_content
 from ric.recipes.square_cache import appearing_whole
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 # Shape letters: N examples, T tokens of a picture, D joint width.
 
-LAYOUT = 1  # raised whenever the same key would name other contents
+LAYOUT = 2  # raised whenever the same key would name other contents
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,21 @@ def cache_tokens(
     tokens = (judge.pixels.size // judge.tower.config.vision_config.patch_size) ** 2
     each = (2, tokens, judge.width) if judge.gated else (1, 1, judge.width)
 
+    def is_whole() -> bool:
+        sizes = {"visual": torch.Size(each).numel(), "text": judge.width}
+        try:
+            return all(
+                (folder / name).stat().st_size == len(examples) * size * dtype.itemsize
+                for name, size in sizes.items()
+            )
+        except OSError:
+            return False
+
     def fill() -> None:
-        if folder.is_dir():
+        if is_whole():
             return
         with (
-            appearing_whole(folder) as aside,
+            appearing_whole(folder, is_whole) as aside,
             progress.stage("encoding", total=len(examples), unit="samples") as stage,
         ):
             visual = _mapped(aside / "visual", (len(examples), *each), dtype, writes=True)
@@ -128,26 +140,23 @@ def _mapped(
     file: Path, shape: tuple[int, ...], dtype: torch.dtype, *, writes: bool = False
 ) -> Tensor:
     count = torch.Size(shape).numel()
+    if writes:
+        with open(file, "wb") as stream:  # a full disk is an error here, and a crash when mapped
+            os.posix_fallocate(stream.fileno(), 0, count * dtype.itemsize)
     return torch.from_file(str(file), shared=writes, size=count, dtype=dtype).reshape(shape)
 
 
 def _key(judge: RegionEncoder, examples: Sequence[Example], dtype: torch.dtype) -> str:
-    digest = hashlib.sha256(
-        repr([LAYOUT, str(dtype), judge.gated, judge.pixels, judge.tower.config.to_dict()]).encode()
-    )
+    how = [LAYOUT, str(dtype), judge.gated, judge.pixels, judge.max_text_tokens]
+    digest = hashlib.sha256(repr(how).encode())
     for part in _contents(judge, examples):
         digest.update(part)
     return digest.hexdigest()[:32]
 
 
 def _contents(judge: RegionEncoder, examples: Sequence[Example]) -> Iterable[bytes]:
-    for name, weight in judge.tower.named_parameters():
-        yield name.encode()
-        yield _bytes_of(weight.detach())
+    yield from network_content(judge.tower)
+    yield tokenizer_content(judge.tokenizer)
     for item in examples:
         yield repr((item.id, tuple(item.target.shape), item.box, item.region_text)).encode()
-        yield _bytes_of(item.target)
-
-
-def _bytes_of(tensor: Tensor) -> bytes:
-    return tensor.cpu().contiguous().numpy().tobytes()
+        yield tensor_content(item.target)

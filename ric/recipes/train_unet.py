@@ -29,7 +29,7 @@ from ric.editors.pipeline import (
     size_multiple,
 )
 from ric.errors import RicError
-from ric.interrupt import stop_between_steps
+from ric.interrupt import Interrupted, stop_between_steps
 from ric.method.denoising import add_noise, predict_noise
 from ric.method.objective import Losses, RegionInContextObjective
 from ric.method.region_encoder import RegionEncoder
@@ -102,10 +102,11 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
     if config.attention == "xformers":
         _use_xformers(pipeline.unet)
     region_judge, scene_judge = load_judges(config, run, device)
+    decoder = _loss_decoder(config, run, pipeline)
     data = _training_set(config, run, progress, pipeline, region_judge, scene_judge, ranks)
     noise_schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
     objective = RegionInContextObjective(
-        _loss_decoder(config, run, pipeline),
+        decoder,
         region_judge,
         scene_judge,
         prediction_type=noise_schedule.config.prediction_type,
@@ -311,17 +312,18 @@ def _train(
     if checkpoint:
         groups, state = load_checkpoint(checkpoint)
         restore_tensors(named, groups["model"])
-        restore_tensors(average, groups.get("average", {}))
+        if keeps_average:
+            restore_tensors(average, groups.get("average", {}))
         optimizer.restore(named, groups["moments"])
         done = state["step"]
         progress.note(f"resuming after step {done} of {config.steps}")
     run.forget_metrics_after(done)
     shows = ValEdits(config, run, pipeline) if config.show_every and ranks.leads else None
     if shows and not done:
-        shows.show(0)
+        shows.show(0, progress)
 
     with (
-        stop_between_steps() as stop,
+        stop_between_steps(second_ends=ranks.count == 1) as stop,
         progress.stage("training", total=config.steps, done=done) as stage,
     ):
         began, counted = time.monotonic(), done
@@ -337,8 +339,8 @@ def _train(
             done = step + 1
             stage.advance()
             # asking the others waits for the device
-            stopping = (logs or ranks.count == 1) and bool(ranks.heard_by_all(stop))
-            saves = done % config.checkpoint_every == 0 or last or stopping
+            asked = ranks.asked_of_any(stop) if logs or ranks.count == 1 else None
+            saves = done % config.checkpoint_every == 0 or last or asked is not None
             if logs:
                 skipped = optimizer.check()
                 row = {key: value.item() for key, value in values.items()}
@@ -347,9 +349,6 @@ def _train(
                 row["images_per_second"] = images / (time.monotonic() - began)
                 run.log_metrics({"step": done, **finite_or_none(row)})
                 stage.advance(0, loss=row["loss"])
-            showing = shows is not None and done % (config.show_every or 1) == 0
-            if shows and showing:
-                shows.show(done)
             if saves and ranks.leads:
                 groups = {"model": named, "moments": optimizer.tensors(named)}
                 if keeps_average:
@@ -357,8 +356,12 @@ def _train(
                 save_checkpoint(
                     run.path / "checkpoints", done, groups, {}, keep=config.keep_checkpoints
                 )
-            if stopping:
-                stop.raise_if_set()
+            if asked:
+                ranks.wait_for_all()  # who leaves first has the launcher stop the others
+                raise Interrupted(asked)
+            showing = shows is not None and done % config.show_every == 0
+            if shows and showing:
+                shows.show(done, progress)
             if logs or saves or showing:
                 began, counted = time.monotonic(), done
     if keeps_average:
@@ -391,15 +394,14 @@ def _accumulate_gradients(
     todo = micro_batches(range(mine.start, mine.stop), config.accumulate)
     for which in todo:
         batch = draw_batch(data, config, step, which)
-        with accelerator.autocast():
-            losses = judge_batch(unet, objective, batch, config.batch_size)
-        if measured:
-            norms.append(losses.gradient_norms())
-            region.append((losses.region_cosine, losses.region_count))
-            scene.append((losses.scene_cosine, losses.scene_count))
-        # the processes' gradients meet once, with the last piece
-        joins = nullcontext() if which is todo[-1] else accelerator.no_sync(unet)
-        with joins:
+        # the processes' gradients meet once, with the last piece; how many there are may differ
+        with nullcontext() if which is todo[-1] else accelerator.no_sync(unet):
+            with accelerator.autocast():
+                losses = judge_batch(unet, objective, batch, config.batch_size)
+            if measured:
+                norms.append(losses.gradient_norms())
+                region.append((losses.region_cosine, losses.region_count))
+                scene.append((losses.scene_cosine, losses.scene_count))
             # DDP gives the mean over processes; each loss is its share of the whole batch's
             accelerator.backward(losses.total * ranks.count)
         pieces.append({"loss": losses.total.detach(), **losses.parts()})

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ric.config import TrainUnetConfig
     from ric.data.edit_sample import EditSample
+    from ric.progress import Progress
     from ric.run_dir import RunDir
 
 SHOWN = 6  # samples
@@ -47,6 +48,7 @@ class ValEdits:
         """Choose the samples; see the class."""
         self.folder = run.path / "val"
         self.samples = list(islice(_readable(config), SHOWN))
+        self.sources = [one.load_source() for one in self.samples]
         usual = resolve_config(EditConfig, {"data": config.data, "preset": config.preset})
         self.pipeline = pipeline
         self.editor = InstructPix2Pix(
@@ -60,31 +62,39 @@ class ValEdits:
             seed=config.seed,
         )
 
-    def show(self, step: int) -> Path | None:
-        """Edit the samples with the UNet as it is after so many steps; return the sheet.
+    def show(self, step: int, progress: Progress) -> None:
+        """Edit the samples with the UNet as it is after so many steps; nothing without samples.
 
-        None where DATA has no val sample.
+        A look that fails (a full disk, too little memory) is told and ends nothing.
         """
-        if not self.samples:
-            return None
-        unet, folder = self.pipeline.unet, self.folder / f"step-{step:06d}"
-        folder.mkdir(parents=True, exist_ok=True)
+        unet = self.pipeline.unet
         trains = unet.training
         unet.eval()
+        try:
+            self._write_sheet(self.folder / f"step-{step:06d}")
+        except (OSError, RuntimeError, SampleError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            progress.note(f"no val edits after step {step}: {reason}")
+        finally:
+            unet.train(trains)
+
+    def _write_sheet(self, folder: Path) -> None:
+        if not self.samples:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        pairs = zip(self.samples, self.sources, strict=True)
         made = self.editor.edit(
-            [EditRequest(one.id, one.load_source(), one.instruction) for one in self.samples]
+            [EditRequest(one.id, source, one.instruction) for one, source in pairs]
         )
-        unet.train(trains)
         shown = []
         for sample, edited in zip(self.samples, made, strict=True):
             if edited is not None:
                 edited.save(folder / f"{sample.id}.png")
                 shown.append(sample)
-        if not shown:
-            return None
-        aside = folder / f".{writer_name()}.png"
-        before_after_target(shown, folder).save(aside)
-        return aside.replace(folder / SHEET)
+        if shown:
+            aside = folder / f".{writer_name()}.png"
+            before_after_target(shown, folder).save(aside)
+            aside.replace(folder / SHEET)
 
 
 def _readable(config: TrainUnetConfig) -> Iterator[EditSample]:

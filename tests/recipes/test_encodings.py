@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
 from ric.progress import Silent
 from ric.recipes import encodings as module
+from ric.recipes import square_cache
 from ric.recipes.encodings import Encoder, OnDemand, Prepared, encode_once
 from ric.recipes.examples import Example, load_examples
 from ric.recipes.ranks import Ranks
@@ -125,7 +127,7 @@ def test_texts_are_kept_in_the_networks_precision_and_latents_in_float32(encoder
         torch.testing.assert_close(one.instruction, exact.instruction, rtol=2**-8, atol=0)
 
 
-def test_other_content_is_encoded_anew(encoder, examples, tiny_family):
+def test_other_content_is_encoded_anew(encoder, examples, tiny_family, tmp_path):
     encoded(encoder, examples)
     brighter = examples[0].target.clone()
     brighter[0, 0, 0] += 1
@@ -144,9 +146,45 @@ def test_other_content_is_encoded_anew(encoder, examples, tiny_family):
     ):
         _, progress = encoded(changed, items)
         assert progress.encoded == 5
-    # an id or a file's name is no content
-    _, progress = encoded(encoder, [replace(item, id=f"new-{item.id}") for item in examples])
+    # ids, and places of files, are no content
+    shutil.copytree(tiny_family / "pipeline", tmp_path / "elsewhere")
+    moved = replace(encoder, pipeline=load_pipeline(tmp_path / "elsewhere", CPU))
+    _, progress = encoded(moved, [replace(item, id=f"new-{item.id}") for item in examples])
     assert progress.encoded == 0
+
+
+def test_a_network_that_computes_otherwise_with_the_same_weights_is_another(
+    encoder, examples, tiny_family, tmp_path
+):
+    encoded(encoder, examples)
+    shutil.copytree(tiny_family / "pipeline", tmp_path / "changed")
+    file = tmp_path / "changed" / "text_encoder" / "config.json"
+    settings = json.loads(file.read_text())
+    other = {"quick_gelu": "gelu", "gelu": "quick_gelu"}[settings["hidden_act"]]
+    file.write_text(json.dumps(settings | {"hidden_act": other}))
+    _, progress = encoded(
+        replace(encoder, pipeline=load_pipeline(tmp_path / "changed", CPU)), examples
+    )
+    assert progress.encoded == 5
+
+
+def test_what_another_process_has_made_meanwhile_stays(encoder, examples, cache, monkeypatch):
+    encode, others = Encoder.encode, []
+
+    def encode_slower(self, items):
+        made = encode(self, items)
+        if not others:
+            others.append(None)  # the other process is not slow
+            encode_once(encoder, examples, Ranks(CPU), Silent())
+            (folder,) = (one for one in cache.iterdir() if not one.name.startswith("."))
+            others.append((folder / "00000.safetensors").stat().st_ino)
+        return made
+
+    monkeypatch.setattr(Encoder, "encode", encode_slower)
+    monkeypatch.setattr(square_cache, "writer_name", iter(["slow.1", "quick.2"]).__next__)
+    encoded(encoder, examples)
+    (folder,) = cache.iterdir()
+    assert (folder / "00000.safetensors").stat().st_ino == others[1]
 
 
 @pytest.mark.parametrize("harm", ["flipped bit", "cut", "missing", "no checksums"])

@@ -16,7 +16,11 @@ from ric.data.sample import load_samples
 from ric.errors import RicError
 from ric.interrupt import Interrupted
 from ric.method.scene_encoder import SceneEncoder
-from ric.recipes.fit_blip import fit_blip, start_judge
+from ric.progress import Silent
+from ric.recipes.contrastive_pairs import Pairs
+from ric.recipes.examples import load_examples
+from ric.recipes.fit_blip import embed_with, fit_blip, start_judge
+from ric.recipes.ranks import Ranks
 from ric.rows import append_row
 from ric.run_dir import open_run
 
@@ -66,14 +70,36 @@ def test_told_from_sources_the_judge_learns_which_of_the_two_pictures_a_text_mea
     assert metrics_of(run)[-1]["train_above_source"] == shares[True]
 
 
-def test_sources_are_negatives_by_micro_batches_too(tiny, edits, follow, tmp_path, metrics_of):
-    config = tiny(FitBlipConfig, edits, epochs=1, batch_size=5, source_negatives=True)
-    whole = metrics_of(follow(fit_blip, config, tmp_path / "whole"))
-    split = metrics_of(follow(fit_blip, replace(config, micro_batch=2), tmp_path / "split"))
-    ours, theirs = ([row["loss"] for row in rows[1:]] for rows in (split, whole))
-    assert ours == pytest.approx(theirs, rel=1e-3)
-    told = metrics_of(follow(fit_blip, replace(config, source_negatives=False), tmp_path / "not"))
-    assert told[1]["loss"] < theirs[0]
+@pytest.mark.parametrize("at_once", [1, 2, 4])
+def test_with_sources_too_micro_batches_give_the_whole_batch_s_gradient_to_1e_5(
+    at_once, tiny, edits, tmp_path, tiny_family
+):
+    with open_run("fit-blip", {}, runs_dir=tmp_path) as run:
+        examples = load_examples(
+            tiny(FitBlipConfig, edits), run, Silent(), split="train", size=64, fit="squash"
+        )
+    judge = SceneEncoder.from_blip(tiny_family / "scene_encoder" / "blip")
+
+    def gradients(pairs_at_once: int, *, told: bool = True) -> dict[str, torch.Tensor]:
+        cpu = torch.device("cpu")
+        pairs = Pairs(judge, embed_with(judge, cpu, with_sources=told), lambda one: one.scene_text,
+                      cpu, torch.float32, pairs_at_once, Ranks(cpu), told)  # fmt: skip
+        judge.zero_grad()
+        pairs.backward(examples)
+        return {
+            name: weight.grad
+            for name, weight in judge.named_parameters()
+            if weight.grad is not None
+        }
+
+    whole, split, without = gradients(99), gradients(at_once), gradients(99, told=False)
+    length = torch.linalg.vector_norm(torch.cat([grad.flatten() for grad in whole.values()]))
+    assert split.keys() == whole.keys()
+    for name, gradient in whole.items():
+        assert torch.linalg.vector_norm(split[name] - gradient) < 1e-5 * length, name
+    assert any(
+        torch.linalg.vector_norm(without[name] - whole[name]) > 1e-2 * length for name in whole
+    )
 
 
 @torch.no_grad()

@@ -45,6 +45,17 @@ save_file(gradients, folder / f"{ranks.number}.safetensors")
 """
 
 
+SLOW_SAVES = """
+import time
+from ric.recipes import contrastive_epochs, train_unet
+from ric_cli.main import main
+save = train_unet.save_checkpoint
+def slowly(*given, **named):
+    time.sleep(2)
+    save(*given, **named)
+train_unet.save_checkpoint = contrastive_epochs.save_checkpoint = slowly
+main()
+"""
 TWO_HERE = ["--nproc-per-node", "2"]
 
 # leaves which samples of which step a process has drawn in a folder
@@ -149,8 +160,8 @@ def test_a_fit_by_two_processes_is_one_run_with_the_losses_of_a_fit_by_one(
 def test_two_processes_train_the_unet_as_one_does_with_the_whole_batch_to_1e_5(
     tiny, edits, follow, tmp_path, metrics_of, record_of
 ):
-    # an odd batch: one process has two samples of it, the other three
-    config = tiny(TrainUnetConfig, edits, steps=3, batch_size=5, accumulate=2,
+    # one process has one sample of a batch in one piece, the other two in two
+    config = tiny(TrainUnetConfig, edits, steps=3, batch_size=3, accumulate=2,
                   checkpoint_every=1, keep_checkpoints=3)  # fmt: skip
     (tmp_path / "settings.yaml").write_text(json.dumps(as_dict(config)))
     (tmp_path / "watched.py").write_text(WATCHED_STEPS)
@@ -160,8 +171,8 @@ def test_two_processes_train_the_unet_as_one_does_with_the_whole_batch_to_1e_5(
     assert started.returncode == 0, talk
     assert record_of(tmp_path / "two")["processes"] == 2
     drawn = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
-    assert [len(some) for some in drawn] == [6, 9]
-    assert sorted(drawn[0] + drawn[1]) == [[step, k] for step in range(3) for k in range(5)]
+    assert [len(some) for some in drawn] == [3, 6]
+    assert sorted(drawn[0] + drawn[1]) == [[step, k] for step in range(3) for k in range(3)]
 
     alone = follow(train_unet, config, tmp_path / "one")
     for ours, theirs in zip(metrics_of(tmp_path / "two"), metrics_of(alone), strict=True):
@@ -203,19 +214,31 @@ def test_each_of_two_machines_fills_a_cache_of_its_own(tiny, edits, tmp_path, re
         assert fitted[1] <= fitted[0]  # the first measures other splits too
 
 
-def test_a_signal_to_one_of_two_processes_stops_both_after_a_checkpoint(
-    tiny, edits, tmp_path, metrics_of, record_of
+FITTING = {"fusion_epochs": 9999, "joint_epochs": 0, "controls": False, "batch_size": 4}
+TRAINING = {"steps": 24, "batch_size": 3, "region_loss": False}
+
+
+@pytest.mark.parametrize(
+    ("kind", "command", "settings"),
+    [(FitClipConfig, "fit-clip", FITTING), (TrainUnetConfig, "train-unet", TRAINING)],
+    ids=["fit-clip", "train-unet"],
+)
+def test_a_signal_to_one_of_two_processes_stops_both_after_a_checkpoint_and_both_go_on(
+    kind, command, settings, tiny, edits, follow, tmp_path, metrics_of, record_of
 ):
-    long = {"fusion_epochs": 9999, "joint_epochs": 0, "controls": False}
-    config = tiny(FitClipConfig, edits, batch_size=4, **long)
-    run = tmp_path / "run"
-    started = fit_by_two(config, run)
+    config, run = tiny(kind, edits, **settings), tmp_path / "run"
+    (tmp_path / "settings.yaml").write_text(json.dumps(as_dict(config)))
+    # a checkpoint that takes longer than the launcher takes to see that a process has ended
+    (tmp_path / "slow.py").write_text(SLOW_SAVES)
+    words = ["--", tmp_path / "slow.py", command, edits, "--config", tmp_path / "settings.yaml",
+             "--run", run]  # fmt: skip
+    started = torchrun(*words)
     try:
         until = time.monotonic() + 150
         while not (run / "metrics.jsonl").exists() or len(metrics_of(run)) < 4:
             assert time.monotonic() < until
             assert started.poll() is None
-            time.sleep(0.2)
+            time.sleep(0.05)
         listed = subprocess.run(
             ["pgrep", "-P", str(started.pid)], capture_output=True, text=True, check=True
         ).stdout.split()
@@ -227,7 +250,19 @@ def test_a_signal_to_one_of_two_processes_stops_both_after_a_checkpoint(
         started.kill()
     assert record_of(run)["status"] == "interrupted"
     kept = max((run / "checkpoints").iterdir())
-    assert int(kept.name.removeprefix("step-")) == metrics_of(run)[-1]["step"]
+    stopped_at = int(kept.name.removeprefix("step-"))
+    assert stopped_at == metrics_of(run)[-1]["step"]
+    if command == "train-unet":
+        assert stopped_at < 24
+        started = torchrun(*words)
+        _, talk = started.communicate(timeout=200)
+        assert started.returncode == 0, talk
+        assert record_of(run)["status"] == "done"
+        alone = metrics_of(follow(train_unet, config, tmp_path / "one"))
+        ours = metrics_of(run)
+        assert [row["step"] for row in ours] == list(range(1, 25))
+        for row, other in zip(ours, alone, strict=True):
+            assert row["loss_noise"] == pytest.approx(other["loss_noise"], rel=1e-3)
 
 
 def test_shares_follow_one_another_and_differ_by_one_at_most(monkeypatch):
@@ -244,7 +279,20 @@ def test_shares_follow_one_another_and_differ_by_one_at_most(monkeypatch):
 def test_alone_a_process_hears_only_itself():
     ranks, stop = Ranks(CPU), StopRequest()
     assert ranks.leads
-    assert not ranks.heard_by_all(stop)
+    assert ranks.asked_of_any(stop) is None
     stop.signal_number = signal.SIGTERM
-    assert ranks.heard_by_all(stop).signal_number == signal.SIGTERM
+    assert ranks.asked_of_any(stop) == signal.SIGTERM
     assert ranks.told_by_the_first("word") == "word"
+
+
+def test_a_signal_that_comes_while_the_others_are_asked_is_not_lost(monkeypatch):
+    ranks, stop = Ranks(CPU), StopRequest()
+    ranks.count = 2
+
+    def sum_while_signalled(tensor):
+        stop.signal_number = signal.SIGINT
+        return tensor
+
+    monkeypatch.setattr(ranks, "sum", sum_while_signalled)
+    assert ranks.asked_of_any(stop) is None  # all agree on what was said before
+    assert ranks.asked_of_any(stop) == signal.SIGINT

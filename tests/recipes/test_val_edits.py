@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from ric.config import TrainUnetConfig
 from ric.editors.editor import EditRequest
 from ric.editors.instruct_pix2pix import InstructPix2Pix
+from ric.progress import Silent
 from ric.recipes.train_unet import train_unet
 from ric.recipes.val_edits import SHOWN
 
@@ -83,6 +84,23 @@ def test_without_val_samples_nothing_is_shown_and_no_more_than_a_few_with_many(
     many = follow(train_unet, tiny(TrainUnetConfig, data, **settings), tmp_path / "many")
     shown = sorted(file.stem for file in (many / "val" / "step-000001").glob("[01]*.png"))
     assert shown == [f"{number:02d}" for number in range(3, 3 + SHOWN)]
+
+
+def test_a_look_that_fails_is_told_and_ends_nothing(tiny, edits, follow, tmp_path, monkeypatch):
+    def fail(*_given):
+        raise RuntimeError("CUDA out of memory.\nTried to allocate")
+
+    class Listening(Silent):
+        said: list[str] = []  # noqa: RUF012
+
+        def note(self, message: str) -> None:
+            self.said.append(message)
+
+    monkeypatch.setattr(InstructPix2Pix, "edit", fail)
+    config = tiny(TrainUnetConfig, edits, **SETTINGS | {"steps": 2, "show_every": 2})
+    run = follow(train_unet, config, tmp_path / "run", Listening())
+    assert (run / "pipeline").is_dir()
+    assert Listening.said == [f"no val edits after step {n}: CUDA out of memory." for n in (0, 2)]
 
 
 def test_the_curves_of_a_training_are_drawn(watched):

@@ -1,0 +1,43 @@
+"""What decides the results of a network, as bytes to be hashed into a cache's name."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor, nn
+    from transformers import PreTrainedTokenizerBase
+
+
+def network_content(network: nn.Module, part: str = "") -> Iterator[bytes]:
+    """Give a network's config, without where it came from, and its weights.
+
+    Args:
+        network: Of transformers or diffusers.
+        part: Only the weights whose names begin so.
+    """
+    config: Any = network.config
+    settings = dict(config) if isinstance(config, dict) else config.to_dict()
+    told = {key: value for key, value in settings.items() if not key.startswith("_")}
+    yield json.dumps(told, sort_keys=True, default=str).encode()
+    for name, weight in network.state_dict().items():
+        if name.startswith(part):
+            yield repr((name, weight.dtype, tuple(weight.shape))).encode()
+            yield tensor_content(weight)
+
+
+def tokenizer_content(tokenizer: PreTrainedTokenizerBase) -> bytes:
+    """Give a fast tokenizer's rules, without the padding and truncation of its last call."""
+    rules = json.loads(tokenizer.backend_tokenizer.to_str())
+    rules |= {"padding": None, "truncation": None, "longest": tokenizer.model_max_length}
+    return json.dumps(rules, sort_keys=True).encode()
+
+
+def tensor_content(tensor: Tensor) -> bytes:
+    """Give a tensor's numbers."""
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()

@@ -12,10 +12,12 @@ strip, so that no loss asks for a signature.
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
 import shutil
+import socket
 from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -29,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ric.cache_folders import cache_folder
+from ric.claims import is_alive
 from ric.data.batches import to_square
 from ric.data.masks import signature_mask
 from ric.data.sample import load_samples
@@ -203,6 +206,7 @@ def appearing_whole(folder: Path, is_whole: Callable[[], bool]) -> Iterator[Path
         is_whole: Tells whether what lies there is whole and up to date.
     """
     aside = folder.with_name(f".{folder.name}.{writer_name()}")
+    _remove_left_over(aside)
     aside.mkdir(parents=True)
     try:
         yield aside
@@ -216,6 +220,15 @@ def appearing_whole(folder: Path, is_whole: Callable[[], bool]) -> Iterator[Path
                 raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _remove_left_over(aside: Path) -> None:
+    """Remove what processes of this machine that are gone have left half filled of the same key."""
+    mine, _, _ = aside.name.rpartition(".")
+    for other in aside.parent.glob(f"{glob.escape(mine)}.*"):
+        pid = other.name.rpartition(".")[2]
+        if pid.isdigit() and not is_alive({"host": socket.gethostname(), "pid": int(pid)}):
+            shutil.rmtree(other, ignore_errors=True)
 
 
 @contextmanager

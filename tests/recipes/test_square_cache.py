@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from ric.data.sample import load_samples
 from ric.progress import Silent
 from ric.recipes import square_cache
 from ric.recipes.square_cache import Squares, Squaring, decode_squares
+from ric.rows import writer_name
 
 HOW = Squaring(size=48, fit="squash", need_mask=True, keep_source=True, ignore_signature=False)
 
@@ -140,6 +143,23 @@ def test_a_fill_that_fails_leaves_nothing_behind(make_edits, monkeypatch):
     with pytest.raises(MemoryError):
         decode(data)
     assert list((cache_folder() / "squares").iterdir()) == []
+
+
+def test_what_a_killed_process_left_half_filled_goes_and_a_living_one_s_stays(tmp_path):
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
+                          capture_output=True, text=True, check=True).stdout.strip()  # fmt: skip
+    writer = writer_name().rpartition(".")[0]
+    left = {who: tmp_path / f".key.{writer}.{pid}" for who, pid in
+            (("gone", gone), ("living", os.getppid()))}  # fmt: skip
+    left["of another machine"] = tmp_path / f".key.elsewhere_1.{gone}"
+    left["of another key"] = tmp_path / f".key2.{writer}.{gone}"
+    for folder in left.values():
+        folder.mkdir()
+    with square_cache.appearing_whole(tmp_path / "key", lambda: False) as aside:
+        (aside / "file").touch()
+    assert (tmp_path / "key" / "file").exists()
+    stayed = {who for who, folder in left.items() if folder.exists()}
+    assert stayed == {"living", "of another machine", "of another key"}
 
 
 def test_writing_into_a_mapped_square_does_not_reach_the_file(make_edits):

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the embedded family of --preset tiny anew, by ric's own commands. Repeat it to go on where it
-# was stopped. It takes about seven hours of a CPU core; the model cards say how long each part.
+# was stopped. It takes about ten hours of a CPU core; the model cards say how long each part.
 #
 #   examples/make_tiny.sh [--stage STAGE] [WORK]
 #
@@ -46,7 +46,10 @@ if wants scene; then
     fit_scene "$runs/scene-1" "$runs/scene-2" --epochs 4 --lr 8e-4 --limit 20000
     # a paragraph now also means the target rather than its source
     fit_scene "$runs/scene-2" "$runs/scene-3" --epochs 4 --lr 5e-4 --limit 20000 --source-negatives
-    fit_scene "$runs/scene-3" "$runs/scene" --epochs 3 --lr 1.5e-4 --limit 20000 --source-negatives
+    fit_scene "$runs/scene-3" "$runs/scene-4" --epochs 3 --lr 1.5e-4 --limit 20000 --source-negatives
+    fit_scene "$runs/scene-4" "$runs/scene-5" --epochs 2 --lr 1.5e-4 --source-negatives
+    fit_scene "$runs/scene-5" "$runs/scene-6" --epochs 1 --lr 4e-4 --source-negatives
+    fit_scene "$runs/scene-6" "$runs/scene" --epochs 1 --lr 5e-5 --source-negatives
 fi
 if wants captioner; then
     train_captioner() { ric tiny captioner "$work/scenes" --measure-every 500 "$@"; }

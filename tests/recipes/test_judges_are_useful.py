@@ -93,9 +93,13 @@ def test_the_region_judge_prefers_the_target_to_the_source_and_to_another_colour
     assert preferred(scenes, *by_region(judge), other) >= AT_LEAST
 
 
-def test_the_scene_judge_prefers_the_target_to_one_thing_in_another_colour(scenes):
+# the source, too, should lose in 80 %; over seeds it is 78 to 82: turns, tilts and materials fail
+@pytest.mark.parametrize(("other", "least"), [("source", 0.72), ("recoloured", AT_LEAST)])
+def test_the_scene_judge_prefers_the_target_to_the_source_and_to_another_colour(
+    other, least, scenes
+):
     judge = SceneEncoder.from_pretrained(SHIPPED / "scene_encoder")
-    assert preferred(scenes, *by_scene(judge), "recoloured") >= AT_LEAST
+    assert preferred(scenes, *by_scene(judge), other) >= least
 
 
 @pytest.mark.parametrize("other", ["source", "recoloured"])

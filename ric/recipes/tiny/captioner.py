@@ -171,6 +171,8 @@ def _id_of(tokenizer: PreTrainedTokenizerBase, word: str) -> int:
 
 
 def _caption_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> Tensor:
-    ids = tokenizer(text, truncation=True, max_length=LONGEST).input_ids
+    ids = tokenizer(text).input_ids
+    # told of a longest length, the tokenizer would keep that and be saved with it
+    ids = [*ids[:-1][: LONGEST - 1], ids[-1]]
     ids[0] = tokenizer.bos_token_id  # BLIP starts a caption with a token of its own
     return torch.tensor(ids)

@@ -96,7 +96,7 @@ def train_unet(
         bool,
         typer.Option(
             "--gradient-checkpointing",
-            help="Compute UNet and decoder twice and keep less in memory; the gradient is the same.",
+            help="Compute UNet and decoder twice and keep less in memory; same gradient.",
         ),
     ] = TrainUnetConfig.gradient_checkpointing,
     attention: Annotated[Attention, typer.Option()] = TrainUnetConfig.attention,

@@ -488,7 +488,7 @@ def test_the_pipeline_has_a_card_and_no_pickle(full, edits):
     assert str(edits) in card
     assert "- lr: 0.0001" in card
     suffixes = {path.suffix for path in full.rglob("*") if path.is_file()}
-    assert suffixes <= {".json", ".jsonl", ".safetensors", ".md", ".txt"}
+    assert suffixes <= {".json", ".jsonl", ".safetensors", ".md", ".txt", ".png"}
 
 
 def test_a_base_may_be_an_earlier_run_which_becomes_a_parent(

@@ -17,23 +17,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import re
 import subprocess
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from _results import append_result, measured_here
 
 from ric.config import FitClipConfig
-from ric.device import machine_name
 from ric.method.losses import same_text_mask
 from ric.method.region_encoder import RegionEncoder
 from ric.metrics.bootstrap import bootstrap_interval
+from ric.metrics.retrieval import rank_of_right
 from ric.progress import Silent
 from ric.recipes.examples import Example, load_examples
 from ric.recipes.fit_clip import embed_with
@@ -41,10 +39,6 @@ from ric.run_dir import open_run
 from ric.scenes.dataset import edit_of_sample
 from ric.tiny_family import tiny_family
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-RESULTS = Path(__file__).parent / "results"
 SEEDS = (0, 1, 2)
 SEES = ("both", "crop")
 AMONG = 64
@@ -96,14 +90,9 @@ def hits(judge: RegionEncoder, examples: list[Example]) -> np.ndarray:
         visual, text = embed(some)
         scores = torch.nn.functional.normalize(visual) @ torch.nn.functional.normalize(text).T
         same = same_text_mask([item.region_text or "" for item in some])
-        found.append(torch.stack([_first(scores, same), _first(scores.T, same)], dim=1))
+        ranks = [rank_of_right(one, same) for one in (scores, scores.T)]
+        found.append(torch.stack(ranks, dim=1) == 1)
     return torch.cat(found).double().numpy()
-
-
-def _first(scores: Tensor, same: Tensor) -> Tensor:
-    right = scores.masked_fill(~same, -torch.inf).amax(dim=1)
-    wrong = scores.masked_fill(same, -torch.inf).amax(dim=1)
-    return right > wrong
 
 
 def compare(fused: np.ndarray, crop: np.ndarray, those: np.ndarray) -> dict[str, Any]:
@@ -140,10 +129,7 @@ def main() -> None:
     }
     context = np.array([needs_context(example) for example in examples])
     result: dict[str, Any] = {
-        "machine": machine_name(),
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "torch": torch.__version__,
-        "load_average": round(os.getloadavg()[0], 2),
+        **measured_here(torch=torch.__version__),
         "fitted_on": FITTED,
         **{name: value for name, value in vars(asked).items() if name != "runs"},
         "searched": f"{SEARCHED}, test, {len(examples)} scenes among {AMONG}",
@@ -152,12 +138,7 @@ def main() -> None:
         "all texts": compare(found["both"], found["crop"], np.ones_like(context)),
     }
     print(json.dumps(result, indent=2))
-    RESULTS.mkdir(exist_ok=True)
-    name = re.sub(r"[^A-Za-z0-9]+", "-", str(result["machine"])).strip("-").lower()
-    file = RESULTS / f"context-{name}.json"
-    earlier = json.loads(file.read_text()) if file.is_file() else []
-    file.write_text(json.dumps([*earlier, result], indent=2) + "\n")
-    print(f"appended to {file}", file=sys.stderr)
+    print(f"appended to {append_result('context', result)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -19,23 +19,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sys
 import tempfile
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from _results import append_result, measured_here
 from full_size_judges import write_blip, write_clip
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from ric.config import FitClipConfig
-from ric.device import machine_name, matmul_rate, pick_device
+from ric.device import matmul_rate, pick_device
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
 from ric.progress import Silent
@@ -51,7 +50,6 @@ from ric.tiny_family import tiny_family
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-RESULTS = Path(__file__).parent / "results"
 BATCHES = (8, 16, 32, 64)  # tried with the backbone in the loop
 BF16 = torch.bfloat16
 
@@ -244,10 +242,7 @@ def main() -> None:
     device = pick_device(asked.device)
     rate = matmul_rate(BF16, 1.0, device)
     result: dict[str, Any] = {
-        "machine": machine_name(),
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "torch": torch.__version__,
-        "load_average": round(os.getloadavg()[0], 2),
+        **measured_here(torch=torch.__version__),
         "samples": asked.samples,
         "models": "embedded family" if asked.tiny else "CLIP ViT-B/16, BLIP base, random weights",
         "bf16_matrix_tflop_per_second": rate / 1e12,
@@ -263,12 +258,7 @@ def main() -> None:
     print(json.dumps(result, indent=2))
     if asked.tiny:
         return
-    RESULTS.mkdir(exist_ok=True)
-    name = re.sub(r"[^A-Za-z0-9]+", "-", str(result["machine"])).strip("-").lower()
-    file = RESULTS / f"fit-{name}.json"
-    earlier = json.loads(file.read_text()) if file.is_file() else []
-    file.write_text(json.dumps([*earlier, result], indent=2) + "\n")
-    print(f"appended to {file}", file=sys.stderr)
+    print(f"appended to {append_result('fit', result)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -14,16 +14,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+from _results import append_result, measured_here
 from transformers import (
     AutoTokenizer,
     BlipConfig,
@@ -35,10 +34,8 @@ from transformers import (
     CLIPModel,
 )
 
-from ric.device import machine_name
 from ric.tiny_family import tiny_family
 
-RESULTS = Path(__file__).parent / "results"
 MOST = 20 * 2**30  # bytes
 CLIP, BLIP = "openai/clip-vit-base-patch16", "Salesforce/blip-itm-base-coco"
 DATA = "scenes:160@512"  # some 136 of train, of which 128 are taken
@@ -113,12 +110,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--micro-batch", type=int, default=4)
     asked = parser.parse_args()
-    result: dict[str, Any] = {
-        "machine": machine_name(),
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "torch": torch.__version__,
-        "load_average": round(os.getloadavg()[0], 2),
-    }
+    result = measured_here(torch=torch.__version__)
     with tempfile.TemporaryDirectory() as name:
         weights = Path(name) / "weights"
         write_clip(weights / CLIP)
@@ -126,12 +118,7 @@ def main() -> None:
         for command in COMMANDS:
             result[command] = fit(command, weights, Path(name), asked.micro_batch)
             print(json.dumps(result[command], indent=2), flush=True)
-    RESULTS.mkdir(exist_ok=True)
-    machine = re.sub(r"[^A-Za-z0-9]+", "-", str(result["machine"])).strip("-").lower()
-    file = RESULTS / f"full-size-judges-{machine}.json"
-    earlier = json.loads(file.read_text()) if file.is_file() else []
-    file.write_text(json.dumps([*earlier, result], indent=2) + "\n")
-    print(f"appended to {file}", file=sys.stderr)
+    print(f"appended to {append_result('full-size-judges', result)}", file=sys.stderr)
     most = max(result[command]["peak_gib"] for command in COMMANDS)
     if most * 2**30 > MOST:
         raise SystemExit(f"peak memory {most} GiB, above {MOST / 2**30:.0f}")

@@ -9,23 +9,18 @@ appended to benchmarks/results/scenes-<machine>.json; the load average tells how
 
 from __future__ import annotations
 
-import json
-import os
-import re
 import statistics
 import sys
 import time
-from datetime import UTC, datetime
-from pathlib import Path
 
-from ric.device import machine_name
+from _results import append_result, measured_here
+
 from ric.scenes.dataset import SceneStream
 from ric.scenes.words import texts_of
 
 ROUNDS = 7
 SAMPLES = {64: 60, 128: 30, 256: 12, 512: 4}  # a round
 TARGETS = {64: 100}  # samples a second
-RESULTS = Path(__file__).parent / "results"
 
 
 def rates(size: int) -> list[float]:
@@ -46,10 +41,7 @@ def main() -> None:
     """Measure, print a table, append the result."""
     sizes = [int(word) for word in sys.argv[1:]] or list(SAMPLES)
     result = {
-        "machine": machine_name(),
-        "python": sys.version.split()[0],
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "load_average": round(os.getloadavg()[0], 2),
+        **measured_here(python=sys.version.split()[0]),
         "samples_per_cpu_second": {},
     }
     print(f"{result['machine']}, Python {result['python']}, load {result['load_average']}")
@@ -59,12 +51,7 @@ def main() -> None:
         result["samples_per_cpu_second"][size] = [round(value, 1) for value in found]
         target = TARGETS.get(size, "-")
         print(f"{size:<8}{statistics.median(found):>10.1f}{max(found):>10.1f}{target:>10}")
-    RESULTS.mkdir(exist_ok=True)
-    name = re.sub(r"[^A-Za-z0-9]+", "-", str(result["machine"])).strip("-").lower()
-    file = RESULTS / f"scenes-{name}.json"
-    earlier = json.loads(file.read_text()) if file.is_file() else []
-    file.write_text(json.dumps([*earlier, result], indent=2) + "\n")
-    print(f"appended to {file}")
+    print(f"appended to {append_result('scenes', result)}")
 
 
 if __name__ == "__main__":

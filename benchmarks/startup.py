@@ -9,17 +9,12 @@ result is appended to benchmarks/results/startup-<machine>.json.
 
 from __future__ import annotations
 
-import json
-import os
-import re
 import statistics
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
-from pathlib import Path
 
-from ric.device import machine_name
+from _results import append_result, measured_here
 
 STARTS = 5
 TARGETS = {"ric --help": 0.3, "ric fit-clip --steps ten": 0.4}  # seconds
@@ -33,7 +28,6 @@ app()
 """
 # What the empty app is asked for beside each command.
 ASKED = {"ric --help": ["--help"], "ric fit-clip --steps ten": ["c1", "--steps", "ten"]}
-RESULTS = Path(__file__).parent / "results"
 
 
 def seconds(program: list[str], words: list[str]) -> float:
@@ -46,10 +40,7 @@ def seconds(program: list[str], words: list[str]) -> float:
 def main() -> None:
     """Measure, print a table, append the result."""
     result = {
-        "machine": machine_name(),
-        "python": sys.version.split()[0],
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "load_average": round(os.getloadavg()[0], 2),
+        **measured_here(python=sys.version.split()[0]),
         "seconds": {},
     }
     print(f"{result['machine']}, Python {result['python']}, load {result['load_average']}")
@@ -67,12 +58,7 @@ def main() -> None:
             f"{command:<28}{median:>7.2f}s{max(ours):>8.2f}s{target:>7.1f}s"
             f"{alone:>10.2f}s{median / alone:>7.2f}"
         )
-    RESULTS.mkdir(exist_ok=True)
-    name = re.sub(r"[^A-Za-z0-9]+", "-", result["machine"]).strip("-").lower()
-    file = RESULTS / f"startup-{name}.json"
-    earlier = json.loads(file.read_text()) if file.is_file() else []
-    file.write_text(json.dumps([*earlier, result], indent=2) + "\n")
-    print(f"appended to {file}")
+    print(f"appended to {append_result('startup', result)}")
 
 
 if __name__ == "__main__":

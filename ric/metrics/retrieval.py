@@ -6,6 +6,18 @@ import torch
 from torch import Tensor
 
 
+def rank_of_right(scores: Tensor, same: Tensor) -> Tensor:
+    """Rank each row's best right answer, from 1: (N,), whole numbers.
+
+    Args:
+        scores: (N, N) of each question with each answer.
+        same: (N, N) bool, True where an answer is right. A wrong one that scores as well as the
+            right one stands before it.
+    """
+    right = scores.masked_fill(~same, float("-inf")).amax(dim=1)
+    return 1 + (~(scores < right[:, None]) & ~same).sum(dim=1)  # `not <` counts NaN against it
+
+
 @torch.no_grad()
 def retrieval(
     visual: Tensor, text: Tensor, same_text: Tensor, source: Tensor | None = None
@@ -30,9 +42,7 @@ def retrieval(
     same = same_text.cpu()
     figures = {}
     for name, score in (("i2t", scores), ("t2i", scores.T)):
-        # the rank of the best right answer among the wrong ones; `not <` counts NaN against it
-        right = score.masked_fill(~same, float("-inf")).max(dim=1).values
-        rank = 1 + (~(score < right[:, None]) & ~same).sum(dim=1).float()
+        rank = rank_of_right(score, same).float()
         figures[f"{name}_recall_at_1"] = (rank <= 1).float().mean().item()
         figures[f"{name}_recall_at_5"] = (rank <= 5).float().mean().item()
         figures[f"{name}_median_rank"] = rank.quantile(0.5).item()

@@ -23,8 +23,8 @@ from ric.cache_folders import cache_folder
 from ric.data.batches import to_unit
 from ric.device import autocast
 from ric.editors.pipeline import encode_prompts, encode_source
+from ric.recipes.cache_filling import appearing_whole
 from ric.recipes.content_key import network_content, tensor_content, tokenizer_content
-from ric.recipes.square_cache import appearing_whole
 from ric.rows import write_atomically
 
 if TYPE_CHECKING:

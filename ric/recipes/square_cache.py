@@ -11,13 +11,9 @@ strip, so that no loss asks for a signature.
 
 from __future__ import annotations
 
-import errno
-import glob
 import hashlib
 import json
 import os
-import shutil
-import socket
 from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -31,13 +27,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ric.cache_folders import cache_folder
-from ric.claims import is_alive
 from ric.data.batches import to_square
 from ric.data.masks import signature_mask
 from ric.data.sample import load_samples
 from ric.errors import SampleError
 from ric.method.region_box import grow_box, tightest_box
-from ric.rows import read_lines, writer_name
+from ric.recipes.cache_filling import appearing_whole
+from ric.rows import read_lines
 from ric.scenes.dataset import DrawnPictures
 
 if TYPE_CHECKING:
@@ -193,42 +189,6 @@ def _fill(
                 advance()
         for error in unreadable:
             rows.write(json.dumps(_failure(error, [])) + "\n")
-
-
-@contextmanager
-def appearing_whole(folder: Path, is_whole: Callable[[], bool]) -> Iterator[Path]:
-    """Yield a folder that becomes `folder` when the block ends well.
-
-    Where another process has made a whole one meanwhile, its stays: somebody may read it already.
-
-    Args:
-        folder: Gets the contents.
-        is_whole: Tells whether what lies there is whole and up to date.
-    """
-    aside = folder.with_name(f".{folder.name}.{writer_name()}")
-    _remove_left_over(aside)
-    aside.mkdir(parents=True)
-    try:
-        yield aside
-        if is_whole():
-            return
-        shutil.rmtree(folder, ignore_errors=True)  # damaged, or of files that have changed since
-        try:
-            aside.rename(folder)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _remove_left_over(aside: Path) -> None:
-    """Remove what processes of this machine that are gone have left half filled of the same key."""
-    mine, _, _ = aside.name.rpartition(".")
-    for other in aside.parent.glob(f"{glob.escape(mine)}.*"):
-        pid = other.name.rpartition(".")[2]
-        if pid.isdigit() and not is_alive({"host": socket.gethostname(), "pid": int(pid)}):
-            shutil.rmtree(other, ignore_errors=True)
 
 
 @contextmanager

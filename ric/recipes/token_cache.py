@@ -17,8 +17,8 @@ import torch
 from ric.cache_folders import cache_folder
 from ric.data.batches import to_unit
 from ric.device import autocast
+from ric.recipes.cache_filling import appearing_whole
 from ric.recipes.content_key import network_content, tensor_content, tokenizer_content
-from ric.recipes.square_cache import appearing_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -84,13 +84,13 @@ def cache_tokens(
     folder = cache_folder() / "tokens" / _key(judge, examples, dtype)
     tokens = (judge.pixels.size // judge.tower.config.vision_config.patch_size) ** 2
     each = (2, tokens, judge.width) if judge.gated else (1, 1, judge.width)
+    shapes = {"visual": (len(examples), *each), "text": (len(examples), judge.width)}
 
     def is_whole() -> bool:
-        sizes = {"visual": torch.Size(each).numel(), "text": judge.width}
         try:
             return all(
-                (folder / name).stat().st_size == len(examples) * size * dtype.itemsize
-                for name, size in sizes.items()
+                (folder / name).stat().st_size == torch.Size(shape).numel() * dtype.itemsize
+                for name, shape in shapes.items()
             )
         except OSError:
             return False
@@ -102,8 +102,9 @@ def cache_tokens(
             appearing_whole(folder, is_whole) as aside,
             progress.stage("encoding", total=len(examples), unit="samples") as stage,
         ):
-            visual = _mapped(aside / "visual", (len(examples), *each), dtype, writes=True)
-            text = _mapped(aside / "text", (len(examples), judge.width), dtype, writes=True)
+            visual, text = (
+                _mapped(aside / name, shape, dtype, writes=True) for name, shape in shapes.items()
+            )
             for start in range(0, len(examples), at_once):
                 some = examples[start : start + at_once]
                 rows = slice(start, start + len(some))
@@ -114,8 +115,7 @@ def cache_tokens(
     return TokenCache(
         judge,
         {item.id: row for row, item in enumerate(examples)},
-        _mapped(folder / "visual", (len(examples), *each), dtype),
-        _mapped(folder / "text", (len(examples), judge.width), dtype),
+        *(_mapped(folder / name, shape, dtype) for name, shape in shapes.items()),
     )
 
 

@@ -16,8 +16,8 @@ from ric.editors.pipeline import load_pipeline
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
 from ric.progress import Silent
+from ric.recipes import cache_filling
 from ric.recipes import encodings as module
-from ric.recipes import square_cache
 from ric.recipes.encodings import Encoder, OnDemand, Prepared, encode_once
 from ric.recipes.examples import Example, load_examples
 from ric.recipes.ranks import Ranks
@@ -181,7 +181,7 @@ def test_what_another_process_has_made_meanwhile_stays(encoder, examples, cache,
         return made
 
     monkeypatch.setattr(Encoder, "encode", encode_slower)
-    monkeypatch.setattr(square_cache, "writer_name", iter(["slow.1", "quick.2"]).__next__)
+    monkeypatch.setattr(cache_filling, "writer_name", iter(["slow.1", "quick.2"]).__next__)
     encoded(encoder, examples)
     (folder,) = cache.iterdir()
     assert (folder / "00000.safetensors").stat().st_ino == others[1]

@@ -17,6 +17,7 @@ from ric.data.batches import to_square
 from ric.data.sample import load_samples
 from ric.progress import Silent
 from ric.recipes import square_cache
+from ric.recipes.cache_filling import appearing_whole
 from ric.recipes.square_cache import Squares, Squaring, decode_squares
 from ric.rows import writer_name
 
@@ -155,7 +156,7 @@ def test_what_a_killed_process_left_half_filled_goes_and_a_living_one_s_stays(tm
     left["of another key"] = tmp_path / f".key2.{writer}.{gone}"
     for folder in left.values():
         folder.mkdir()
-    with square_cache.appearing_whole(tmp_path / "key", lambda: False) as aside:
+    with appearing_whole(tmp_path / "key", lambda: False) as aside:
         (aside / "file").touch()
     assert (tmp_path / "key" / "file").exists()
     stayed = {who for who, folder in left.items() if folder.exists()}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from gradient_distance import relative_distances
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -178,11 +179,8 @@ def test_micro_batches_give_the_whole_batch_s_loss_and_gradient_to_1e_5(at_once,
     loss, whole = gradients(judge, examples, len(examples))
     split_loss, split = gradients(judge, examples, at_once)
     assert split_loss.item() == pytest.approx(loss.item(), rel=1e-6)
-    assert split.keys() == whole.keys()
     assert any(name.startswith("tower.text_model.") for name in whole) is not frozen
-    length = torch.linalg.vector_norm(torch.cat([grad.flatten() for grad in whole.values()]))
-    for name, gradient in whole.items():
-        assert torch.linalg.vector_norm(split[name] - gradient) < 1e-5 * length, name
+    assert max(relative_distances(split, whole).values()) < 1e-5
 
 
 def test_a_fit_by_micro_batches_reaches_the_loss_of_one_by_whole_batches(

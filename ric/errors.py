@@ -33,3 +33,8 @@ class SampleError(RicError):
         self.sample_id = sample_id
         self.stage = stage
         self.reason = reason
+
+
+def first_line(error: BaseException) -> str:
+    """Give the first line of a library's message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

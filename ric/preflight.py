@@ -309,20 +309,21 @@ def _caches(config: CommandConfig, samples: int | None) -> dict[str, str]:
     """Give the size of what is kept beside the run, in ric's cache: squares, tokens, encodings."""
     if samples is None or not isinstance(config, (FitClipConfig, FitBlipConfig, TrainUnetConfig)):
         return {}
-    pictures = 2 if getattr(config, "source_negatives", isinstance(config, TrainUnetConfig)) else 1
+    both = isinstance(config, TrainUnetConfig) or getattr(config, "source_negatives", False)
+    pictures = 2 if both else 1
+    number = 2 if config.dtype == "bf16" else 4  # bytes
     squares = samples * pictures * 3 * config.image_size**2
     words = f"{size_in_words(squares)} (8-bit squares)"
     if isinstance(config, FitClipConfig) and config.fusion_epochs and config.clip == PAPER_CLIP:
-        number = 2 if config.dtype == "bf16" else 4
         tokens = TOKENS_OF_CLIP if config.gated_fusion else 1
         words += f", {size_in_words(samples * tokens * WIDTH_OF_CLIP * number)} (CLIP's tokens)"
-    weight = find_weight(config.base) if isinstance(config, TrainUnetConfig) else None
-    if isinstance(config, TrainUnetConfig) and config.cache and weight and weight.kind == "hub":
-        number = 2 if config.dtype == "bf16" else 4
-        views = 2 if config.flip else 1
-        latents = views * 3 * 4 * (config.image_size // 8) ** 2  # float32
-        each = 4 * latents + number * NUMBERS_OF_TEXTS
-        words += f", {size_in_words(samples * each)} (encodings)"
+    if isinstance(config, TrainUnetConfig) and config.cache:
+        weight = find_weight(config.base)
+        if weight and weight.kind == "hub":
+            views = 2 if config.flip else 1
+            latents = views * 3 * 4 * (config.image_size // 8) ** 2  # float32
+            each = 4 * latents + number * NUMBERS_OF_TEXTS
+            words += f", {size_in_words(samples * each)} (encodings)"
     return {"cache": words}
 
 

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from PIL.Image import Image
+
 Row = dict[str, Any]
 # what file systems without hard links answer (exFAT, some of FUSE)
 NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
@@ -129,6 +131,14 @@ def write_atomically(path: Path, text: str) -> None:
     """Write a small file so that a reader sees the old one or the new one, never half of it."""
     with _written_aside(path, text) as aside:
         aside.replace(path)
+
+
+def save_png(picture: Image, path: Path) -> None:
+    """Write a PNG that is there whole or not at all."""
+    # not named by the id, which may leave no room for another letter
+    aside = path.with_name(f".{writer_name()}.png")
+    picture.save(aside, format="PNG")
+    aside.replace(path)
 
 
 def create_atomically(path: Path, text: str) -> bool:

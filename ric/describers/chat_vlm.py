@@ -16,7 +16,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from ric.describers.prompt import one_paragraph, scene_prompt
 from ric.device import pick_dtype
-from ric.errors import RicError, SampleError
+from ric.errors import RicError, SampleError, first_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,9 +58,9 @@ class ChatVlm:
                 **safely,
             )
         except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise RicError(
-                f"transformers cannot open {model} as a model that describes pictures: {reason}",
+                f"transformers cannot open {model} as a model that describes pictures:"
+                f" {first_line(error)}",
                 hint,
             ) from None
         if loaded["missing_keys"]:

@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import CLIPTextModel
 
-from ric.errors import RicError
+from ric.errors import RicError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,9 +68,8 @@ def load_pipeline(
             requires_safety_checker=False,
         )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RicError(
-            f"Cannot load the pipeline in {path}: {reason}",
+            f"Cannot load the pipeline in {path}: {first_line(error)}",
             "Weights that come only as .bin or .ckpt: ric weights convert FILE OUT",
         ) from None
     _refuse_missing_weights(path, pipeline, set(loaded["missing_keys"]))
@@ -148,22 +147,18 @@ def load_small_decoder(
     Raises:
         RicError: the folder holds something else, or it is for other latents.
     """
+    hint = "Give an AutoencoderTiny's folder or hub id, such as madebyollin/taesd, or vae."
     try:
         decoder = AutoencoderTiny.from_pretrained(
             path, dtype=torch.float32, use_safetensors=True, local_files_only=True
         )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RicError(
-            f"Cannot load the small decoder in {path}: {reason}",
-            "Give an AutoencoderTiny's folder or hub id, such as madebyollin/taesd, or vae.",
+            f"Cannot load the small decoder in {path}: {first_line(error)}", hint
         ) from None
     lacking = [name for name, tensor in decoder.named_parameters() if tensor.is_meta]
     if decoder.config.get("_class_name") != AutoencoderTiny.__name__ or lacking:
-        raise RicError(
-            f"{path} holds no AutoencoderTiny.",
-            "Give one's folder or hub id, such as madebyollin/taesd, or vae.",
-        )
+        raise RicError(f"{path} holds no AutoencoderTiny.", hint)
     ours, theirs = (
         (vae.config.latent_channels, 2 ** (len(blocks) - 1))
         for vae, blocks in (

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from ric.errors import RicError
+from ric.errors import RicError, first_line
 from ric.method.judge_pixels import PixelNumbers
 
 SCHEMA = 1
@@ -61,7 +61,7 @@ def load_tower(
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise RicError(
-            f"Cannot load the {kind.__name__} in {folder}: {_first_line(error)}"
+            f"Cannot load the {kind.__name__} in {folder}: {first_line(error)}"
         ) from error
     missing = sorted(
         name for name in report["missing_keys"] if not any(part in name for part in unused)
@@ -92,7 +92,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             folder, local_files_only=True, trust_remote_code=False
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RicError(f"Cannot load the tokenizer in {folder}: {_first_line(error)}") from error
+        raise RicError(f"Cannot load the tokenizer in {folder}: {first_line(error)}") from error
     if not tokenizer.is_fast:
         raise RicError(f"The tokenizer in {folder} is not a fast one (no tokenizer.json).")
     return tokenizer
@@ -202,7 +202,7 @@ def load_tensors(module: nn.Module, path: Path, names: set[str]) -> None:
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise RicError(f"Cannot read {path}: {_first_line(error)}") from error
+        raise RicError(f"Cannot read {path}: {first_line(error)}") from error
     if tensors.keys() != names:
         odd = ", ".join(sorted(tensors.keys() ^ names)[:3])
         raise RicError(f"{path} does not hold the weights its encoder has; look at: {odd}.")
@@ -231,7 +231,7 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     try:
         loaded = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RicError(f"Cannot read {path}: {_first_line(error)}") from error
+        raise RicError(f"Cannot read {path}: {first_line(error)}") from error
     if not isinstance(loaded, dict):
         raise RicError(f"{path} holds no JSON object.")
     return loaded
@@ -260,8 +260,3 @@ def _refuse_pickles(folder: Path) -> None:
 def _plain_layout(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Give CPU copies in the default memory layout: safetensors refuses channels_last."""
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
-def _first_line(error: BaseException) -> str:
-    """Give the first line of a library's message."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

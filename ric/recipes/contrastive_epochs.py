@@ -22,7 +22,7 @@ from ric.checkpoints import (
 )
 from ric.device import draw_generator
 from ric.errors import RicError
-from ric.interrupt import Interrupted, stop_between_steps
+from ric.interrupt import stop_between_steps
 from ric.recipes.curves import Panel, draw_curves
 from ric.recipes.guarded_step import GuardedAdamW, finite_or_none
 from ric.recipes.resume import last_checkpoint
@@ -199,8 +199,7 @@ def contrastive_epochs(
                         keep=settings.keep_checkpoints,
                     )
                 if asked:
-                    ranks.wait_for_all()  # who leaves first has the launcher stop the others
-                    raise Interrupted(asked)
+                    ranks.leave_together(asked)
                 if logs or saves:
                     began, counted = time.monotonic(), 0
     if settings.keep == "best" and ranks.leads:

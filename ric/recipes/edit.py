@@ -16,14 +16,12 @@ from ric.recipes.edit_sheet import SHEET, write_sheet
 from ric.recipes.examples import read_samples
 from ric.recipes.overlap import groups_of, refuse_overlap, trained_groups
 from ric.recipes.photos import find_photos
-from ric.rows import writer_name
+from ric.rows import save_png
 from ric.run_record import parents_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
-
-    from PIL.Image import Image
 
     from ric.config import EditConfig
     from ric.recipes.photos import Photo
@@ -84,7 +82,7 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
                 if edited is None:
                     run.fail(SampleError(request.id, "edited", NOT_FINITE))
                     continue
-                _save(edited, images / f"{request.id}.png")
+                save_png(edited, images / f"{request.id}.png")
                 row = {"id": request.id, "file_name": f"images/{request.id}.png"}
                 run.append("edits", {**row, "instruction": request.instruction, **settings})
                 stage.advance()
@@ -92,14 +90,6 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     if not photos:
         write_sheet(config, images, run.path / SHEET)
     return images
-
-
-def _save(picture: Image, path: Path) -> None:
-    """Write a PNG that is there whole or not at all."""
-    # not named by the id, which may leave no room for another letter
-    aside = path.with_name(f".{writer_name()}.png")
-    picture.save(aside, format="PNG")
-    aside.replace(path)
 
 
 def _photo_requests(

@@ -75,7 +75,9 @@ def read_samples(
     yield from samples
 
 
-def glance_at_samples(config: CommandConfig) -> Iterable[EditSample]:
+def glance_at_samples(
+    config: CommandConfig, *, need_instruction: bool = False
+) -> Iterable[EditSample]:
     """Stream DATA beside the recipe, which itself lists what cannot be read."""
     return load_samples(
         config.data,
@@ -83,7 +85,7 @@ def glance_at_samples(config: CommandConfig) -> Iterable[EditSample]:
         limit=config.limit,
         columns=config.columns,
         max_pixels=config.max_pixels,
-        need_instruction=False,
+        need_instruction=need_instruction,
         on_failure=lambda error: None,
     )
 

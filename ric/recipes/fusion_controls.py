@@ -10,7 +10,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ric.interrupt import Interrupted, stop_between_steps
+from ric.interrupt import stop_between_steps
 from ric.method.region_encoder import RegionEncoder
 from ric.recipes.contrastive_epochs import batches_of_epoch
 from ric.recipes.guarded_step import GuardedAdamW
@@ -84,7 +84,7 @@ def fit_controls(
                 optimizer.step(own.backward([examples[index] for index in batches[place]]))
                 stage.advance()
                 if asked := pairs.ranks.asked_of_any(stop):
-                    raise Interrupted(asked)
+                    pairs.ranks.leave_together(asked)
         optimizer.check()
         if not pairs.ranks.leads:
             continue

@@ -11,13 +11,14 @@ import json
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import reduce
 
 from ric.errors import RicError
+from ric.interrupt import Interrupted
 from ric.run_dir import FollowedRun, RunDir
 
 if TYPE_CHECKING:
@@ -66,6 +67,14 @@ class Ranks:
         asked = torch.zeros(self.count, device=self._device)
         asked[self.number] = stop.signal_number or 0
         return int(self.sum(asked).max().item()) or None
+
+    def leave_together(self, asked: int) -> NoReturn:
+        """Raise `Interrupted` when every process has come here; all must call this.
+
+        Who leaves first has the launcher stop the others, amid what they are saving.
+        """
+        self.wait_for_all()
+        raise Interrupted(asked)
 
     def wait_for_all(self) -> None:
         """Go on only when every process has come here; all must call this."""

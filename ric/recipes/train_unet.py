@@ -29,7 +29,7 @@ from ric.editors.pipeline import (
     size_multiple,
 )
 from ric.errors import RicError
-from ric.interrupt import Interrupted, stop_between_steps
+from ric.interrupt import stop_between_steps
 from ric.method.denoising import add_noise, predict_noise
 from ric.method.objective import Losses, RegionInContextObjective
 from ric.method.region_encoder import RegionEncoder
@@ -357,12 +357,11 @@ def _train(
                     run.path / "checkpoints", done, groups, {}, keep=config.keep_checkpoints
                 )
             if asked:
-                ranks.wait_for_all()  # who leaves first has the launcher stop the others
-                raise Interrupted(asked)
-            showing = shows is not None and done % config.show_every == 0
-            if shows and showing:
-                shows.show(done, progress)
-            if logs or saves or showing:
+                ranks.leave_together(asked)
+            due = shows if shows and done % config.show_every == 0 else None
+            if due:
+                due.show(done, progress)
+            if logs or saves or due:
                 began, counted = time.monotonic(), done
     if keeps_average:
         restore_tensors(named, average)

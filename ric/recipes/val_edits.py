@@ -7,22 +7,24 @@ sheets differ by nothing but the weights; they are those of the step, not their 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from ric.config import EditConfig, resolve_config
-from ric.data.sample import load_samples
 from ric.editors.editor import EditRequest
 from ric.editors.instruct_pix2pix import InstructPix2Pix
-from ric.errors import SampleError
+from ric.errors import SampleError, first_line
 from ric.recipes.edit_sheet import SHEET, before_after_target
-from ric.rows import writer_name
+from ric.recipes.examples import glance_at_samples
+from ric.rows import save_png
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from diffusers import StableDiffusionInstructPix2PixPipeline
+    from PIL.Image import Image
 
     from ric.config import TrainUnetConfig
     from ric.data.edit_sample import EditSample
@@ -47,8 +49,7 @@ class ValEdits:
     ) -> None:
         """Choose the samples; see the class."""
         self.folder = run.path / "val"
-        self.samples = list(islice(_readable(config), SHOWN))
-        self.sources = [one.load_source() for one in self.samples]
+        self.shown = list(islice(_readable(config), SHOWN))
         usual = resolve_config(EditConfig, {"data": config.data, "preset": config.preset})
         self.pipeline = pipeline
         self.editor = InstructPix2Pix(
@@ -72,44 +73,34 @@ class ValEdits:
         unet.eval()
         try:
             self._write_sheet(self.folder / f"step-{step:06d}")
-        except (OSError, RuntimeError, SampleError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            progress.note(f"no val edits after step {step}: {reason}")
+        except (OSError, RuntimeError) as error:
+            progress.note(f"no val edits after step {step}: {first_line(error)}")
         finally:
             unet.train(trains)
 
     def _write_sheet(self, folder: Path) -> None:
-        if not self.samples:
+        if not self.shown:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        pairs = zip(self.samples, self.sources, strict=True)
         made = self.editor.edit(
-            [EditRequest(one.id, source, one.instruction) for one, source in pairs]
+            [EditRequest(sample.id, source, sample.instruction) for sample, source in self.shown]
         )
-        shown = []
-        for sample, edited in zip(self.samples, made, strict=True):
+        finite = []
+        for (sample, _), edited in zip(self.shown, made, strict=True):
             if edited is not None:
-                edited.save(folder / f"{sample.id}.png")
-                shown.append(sample)
-        if shown:
-            aside = folder / f".{writer_name()}.png"
-            before_after_target(shown, folder).save(aside)
-            aside.replace(folder / SHEET)
+                save_png(edited, folder / f"{sample.id}.png")
+                finite.append(sample)
+        if finite:
+            save_png(before_after_target(finite, folder), folder / SHEET)
 
 
-def _readable(config: TrainUnetConfig) -> Iterator[EditSample]:
-    """Pass over samples whose pictures cannot be read: they are not what this is about."""
-    samples = load_samples(
-        config.data,
-        split="val",
-        columns=config.columns,
-        max_pixels=config.max_pixels,
-        on_failure=lambda error: None,
-    )
-    for sample in samples:
+def _readable(config: TrainUnetConfig) -> Iterator[tuple[EditSample, Image]]:
+    """Give samples with their sources; pass over those whose pictures cannot be read."""
+    every_val = replace(config, split="val", limit=None)
+    for sample in glance_at_samples(every_val, need_instruction=True):
         try:
-            sample.load_source()
+            source = sample.load_source()
             sample.load_target()
         except SampleError:
             continue
-        yield sample
+        yield sample, source

@@ -80,7 +80,7 @@ def train_captioner(
         images = to_unit(torch.stack(list(some)).to(device))
         return as_input(images, numbers.size, mean, std)
 
-    colours = torch.tensor([_id_of(tokenizer, colour) for colour in COLOURS], device=device)
+    colours = torch.tensor(tokenizer.convert_tokens_to_ids(list(COLOURS)), device=device)
 
     def loss_of(step: int) -> dict[str, Tensor]:
         which = batch_of_step(len(pictures), config, step)
@@ -164,10 +164,6 @@ def names_edited(ids: Sequence[str], texts: Sequence[str]) -> float:
 def _says(words: str, look: tuple[str, str]) -> bool:
     colour, kind = look
     return re.search(rf"\b{colour} {kind}s?\b", words) is not None
-
-
-def _id_of(tokenizer: PreTrainedTokenizerBase, word: str) -> int:
-    return int(tokenizer.convert_tokens_to_ids(word))
 
 
 def _caption_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> Tensor:

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ric.errors import RicError
+from ric.weights import size_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -45,11 +46,12 @@ def save_checkpoint(
         keep: How many complete checkpoints stay, at least 1.
 
     Raises:
-        RicError: the disk is full or the folder cannot be written; earlier checkpoints are
-            untouched and nothing half-written stays.
+        RicError: the disk has too little room, or the folder cannot be written; earlier
+            checkpoints are untouched and nothing half-written stays.
     """
     path = folder / f"step-{step:06d}"
     aside = folder / f".step-{step:06d}.{os.getpid()}"
+    _refuse_small_disk(folder, step, groups)
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
@@ -88,6 +90,19 @@ def save_checkpoint(
     return path
 
 
+def _refuse_small_disk(folder: Path, step: int, groups: Mapping[str, Tensors]) -> None:
+    """Stop before anything is written where it will not fit (Raises RicError)."""
+    needed = sum(tensor.nbytes for tensors in groups.values() for tensor in tensors.values())
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise RicError(
+            f"The checkpoint of step {step} takes {size_in_words(needed)}, and the disk of {folder}"
+            f" has {size_in_words(free)} left: the run stops before writing it.",
+            "The last complete checkpoint is untouched; free some space and repeat the command.",
+        )
+
+
 def complete_checkpoints(folder: Path) -> list[Path]:
     """List the checkpoints under `folder` that are whole, by the step they hold."""
     found = []
@@ -122,6 +137,10 @@ def clear_unfinished(folder: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
+# of bitsandbytes' 8-bit moments: one table for all weights, which the optimizer makes anew
+TABLES = ("qmap1", "qmap2")
+
+
 def optimizer_tensors(
     named: Iterable[tuple[str, torch.nn.Parameter]], optimizer: torch.optim.Optimizer
 ) -> Tensors:
@@ -129,7 +148,8 @@ def optimizer_tensors(
     tensors = {}
     for name, parameter in named:
         for key, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"{name}:{key}"] = value
+            if key not in TABLES:
+                tensors[f"{name}:{key}"] = torch.as_tensor(value)
     return tensors
 
 
@@ -141,20 +161,25 @@ def restore_optimizer(
     """Put moments back, each in its parameter's own memory format.
 
     The fused kernel takes moments of another layout without a word and then updates the wrong
-    elements; `empty_like(parameter).copy_` keeps channels_last where the parameter has it.
+    elements; `empty_like(parameter).copy_` keeps channels_last where the parameter has it. State
+    that the optimizer has already is filled in place: there the types are its own.
     """
     states: dict[str, Tensors] = {}
     for key, value in tensors.items():
         name, _, entry = key.rpartition(":")
         states.setdefault(name, {})[entry] = value
     for name, parameter in named:
-        if name in states:
-            optimizer.state[parameter] = {
-                entry: torch.empty_like(parameter).copy_(value)
-                if entry != "step"
-                else value.to(parameter.device, copy=True)
-                for entry, value in states[name].items()
-            }
+        state = optimizer.state[parameter]
+        for entry, value in states.get(name, {}).items():
+            there = state.get(entry)
+            if isinstance(there, int):
+                state[entry] = int(value)
+            elif there is not None:
+                there.copy_(value)
+            elif entry == "step":
+                state[entry] = value.to(parameter.device, copy=True)
+            else:
+                state[entry] = torch.empty_like(parameter).copy_(value)
 
 
 def restore_tensors(into: Mapping[str, torch.Tensor], tensors: Tensors) -> None:

@@ -131,6 +131,7 @@ class TrainUnetConfig(CommandConfig):
     image_size: int = 256                           # "a resolution of 256x256"
     batch_size: int = 8                             # "a batch size of 8"
     accumulate: int = 1
+    lora_rank: int | None = None                    # train low-rank updates of this rank alone
     region_loss: bool = True                        # False: Table 3's "without region desc loss"
     global_loss: bool = True                        # False: Table 3's "without full desc loss"
     gated_fusion: bool = True                       # False: Table 3's "without gated fusion"
@@ -138,6 +139,7 @@ class TrainUnetConfig(CommandConfig):
     global_weight: float = 1.0                      # Eq. 10
     noise_weight: float = 1.0                       # Eq. 10
     region_text: RegionText = "region_text"         # choice 3
+    allow_missing_text: bool = False                # a sample without one: noise loss alone
     fit: Fit = "squash"                             # choice 2
     flip: bool = False                              # choice 11
     loss_decoder: str = "vae"                       # choice 2; or an AutoencoderTiny, cheaper
@@ -147,12 +149,15 @@ class TrainUnetConfig(CommandConfig):
     align_weight: AlignWeight = "none"              # choice 7
     ema: bool = True                                # choice 8
     ema_decay: float = 0.9999                       # choice 8
+    ema_on_cpu: bool = False                        # less GPU memory: the average in the host's
+    adam_8bit: bool = False                         # less memory: moments in 8 bits
     adam_beta1: float = 0.9                         # choice 8
     adam_beta2: float = 0.999                       # choice 8
     weight_decay: float = 1e-2                      # choice 8
     max_grad_norm: float = 1.0
     gradient_checkpointing: bool = False            # less memory: blocks are computed twice
     show_every: int = 1000                          # steps between two looks at val edits; 0: never
+    compile: bool = False                           # torch.compile of UNet and loss decoder
     attention: Attention = "sdpa"                   # the paper's xFormers is 8 % slower than SDPA
     checkpoint_every: int = 1000
     keep_checkpoints: int = 2
@@ -401,8 +406,8 @@ BOUNDS: dict[str, Bounds] = {
     "fusion_epochs": NOT_NEGATIVE,
     "fusion_lr": POSITIVE, "global_weight": NOT_NEGATIVE, "image_size": Bounds(8),
     "joint_epochs": NOT_NEGATIVE, "joint_lr": POSITIVE, "keep_checkpoints": Bounds(1),
-    "limit": Bounds(1), "log_every": Bounds(1), "lr": POSITIVE, "max_grad_norm": POSITIVE,
-    "max_noise_weight": POSITIVE,
+    "limit": Bounds(1), "log_every": Bounds(1), "lora_rank": Bounds(1), "lr": POSITIVE,
+    "max_grad_norm": POSITIVE, "max_noise_weight": POSITIVE,
     "max_new_tokens": Bounds(1), "max_pixels": Bounds(1), "max_text_tokens": Bounds(3),
     "noise_weight": NOT_NEGATIVE, "num_heads": Bounds(1), "region_weight": NOT_NEGATIVE,
     "seed": NOT_NEGATIVE, "show_every": NOT_NEGATIVE, "steps": Bounds(1), "temperature": POSITIVE,

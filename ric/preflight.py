@@ -144,8 +144,13 @@ def _looks(config: CommandConfig, runs_dir: Path, fetch: bool) -> Iterator[Calla
         yield partial(find_tracker, track)
     yield partial(_find_descriptions, getattr(config, "descriptions", None), runs_dir)
     if isinstance(config, TrainUnetConfig):
+        from ric.recipes.extras import require_extra
         from ric.recipes.judges import region_judge_of, scene_judge_of
 
+        if config.lora_rank:
+            yield partial(require_extra, "peft")
+        if config.adam_8bit:
+            yield partial(require_extra, "bitsandbytes")
         yield partial(region_judge_of, config)
         yield partial(scene_judge_of, config)
 

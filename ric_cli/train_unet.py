@@ -19,6 +19,7 @@ from ric_cli.options import (
 )
 
 LOSS = "What it is trained on"
+MEMORY = "What it fits in"
 
 
 @with_common_options(TrainUnetConfig)
@@ -41,8 +42,17 @@ def train_unet(
     fit: SquareFit = TrainUnetConfig.fit,
     batch_size: Annotated[int, typer.Option(min=1)] = TrainUnetConfig.batch_size,
     accumulate: Annotated[
-        int, typer.Option(min=1, help="Pieces a batch is computed in; the gradient is the same.")
+        int,
+        typer.Option(
+            min=1,
+            help="Pieces a batch is computed in; the gradient is the same.",
+            rich_help_panel=MEMORY,
+        ),
     ] = TrainUnetConfig.accumulate,
+    lora_rank: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="Train a LoRA of this rank beside the attention, and export it."),
+    ] = TrainUnetConfig.lora_rank,
     region_loss: Annotated[
         bool, typer.Option(help="Eq. 8. Off: Table 3.", rich_help_panel=LOSS)
     ] = TrainUnetConfig.region_loss,
@@ -79,6 +89,14 @@ def train_unet(
     region_text: Annotated[
         RegionText, typer.Option(help="What a region is matched with.", rich_help_panel=LOSS)
     ] = TrainUnetConfig.region_text,
+    allow_missing_text: Annotated[
+        bool,
+        typer.Option(
+            "--allow-missing-text",
+            help="Train samples without a judge's text by the other losses alone.",
+            rich_help_panel=LOSS,
+        ),
+    ] = TrainUnetConfig.allow_missing_text,
     conditioning_dropout: Annotated[
         float, typer.Option(min=0, max=1 / 3, help="p for text, for picture and for both.")
     ] = TrainUnetConfig.conditioning_dropout,
@@ -91,14 +109,35 @@ def train_unet(
     ema: Annotated[
         bool, typer.Option(help="Export the weights' moving average.")
     ] = TrainUnetConfig.ema,
+    ema_on_cpu: Annotated[
+        bool,
+        typer.Option(
+            "--ema-on-cpu", help="Keep the average in the host's memory.", rich_help_panel=MEMORY
+        ),
+    ] = TrainUnetConfig.ema_on_cpu,
+    adam_8bit: Annotated[
+        bool,
+        typer.Option(
+            "--adam-8bit",
+            help="AdamW's moments in 8 bits, by bitsandbytes.",
+            rich_help_panel=MEMORY,
+        ),
+    ] = TrainUnetConfig.adam_8bit,
     max_grad_norm: Annotated[float, typer.Option()] = TrainUnetConfig.max_grad_norm,
     gradient_checkpointing: Annotated[
         bool,
         typer.Option(
             "--gradient-checkpointing",
-            help="Compute UNet and decoder twice and keep less in memory; same gradient.",
+            help="Compute UNet and decoder twice and keep less; same gradient.",
+            rich_help_panel=MEMORY,
         ),
     ] = TrainUnetConfig.gradient_checkpointing,
+    compile: Annotated[
+        bool,
+        typer.Option(
+            "--compile", help="torch.compile UNet and loss decoder: slow start, fast steps."
+        ),
+    ] = TrainUnetConfig.compile,
     attention: Annotated[Attention, typer.Option()] = TrainUnetConfig.attention,
     log_every: Annotated[int, typer.Option(min=1)] = TrainUnetConfig.log_every,
     show_every: Annotated[

@@ -47,6 +47,23 @@ def test_what_was_saved_is_loaded(tmp_path):
     assert state["threads"] == torch.get_num_threads()
 
 
+def test_too_little_disk_for_the_next_checkpoint_is_told_before_anything_is_written(
+    tmp_path, monkeypatch
+):
+    save(tmp_path, 1)
+    size = sum(tensor.nbytes for group in GROUPS.values() for tensor in group.values())
+    usage = shutil.disk_usage(tmp_path)
+    for free, fits in ((size - 1, False), (size, True)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: usage._replace(free=free))
+        if fits:
+            save(tmp_path, 2)
+        else:
+            with pytest.raises(RicError, match=r"step 2 takes 32 bytes, .* has 31 bytes left"):
+                save(tmp_path, 2)
+            assert [path.name for path in tmp_path.iterdir()] == ["step-000001"]
+    assert names(tmp_path) == ["step-000001", "step-000002"]
+
+
 def test_a_checkpoint_without_its_state_is_never_found(tmp_path):
     save(tmp_path, 1)
     (save(tmp_path, 2) / "state.json").unlink()
@@ -133,7 +150,8 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole_and_nothing_half_written(
     assert names(tmp_path) == ["step-000001"]
 
 
-def test_a_disk_that_really_fills_up_says_so(tmp_path):
+def test_a_disk_that_really_fills_up_meanwhile_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(ric.checkpoints, "_refuse_small_disk", lambda *given: None)
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]

@@ -77,6 +77,16 @@ class Judge(nn.Module):
         self.register_buffer("pixel_std", torch.tensor(pixels.std), persistent=False)
         self.freeze_backbone(False)
 
+    def tower_facts(self) -> dict[str, int]:
+        """Give the sizes by which another tower would be told from this one."""
+        vision = self.tower.config.vision_config
+        return {
+            "width": self.width,
+            "image_size": vision.image_size,
+            "patch_size": vision.patch_size,
+            "vocabulary": len(self.tokenizer),
+        }
+
     @property
     def temperature(self) -> Tensor:
         """Return tau (a scalar with gradient), never below 1/100 (choice 4)."""

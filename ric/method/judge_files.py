@@ -188,6 +188,26 @@ def find_artifact(path: Path, name: str, made_by: str) -> tuple[Path, dict[str, 
     return folder, settings
 
 
+def refuse_other_tower(file: Path, settings: dict[str, Any], facts: dict[str, int]) -> None:
+    """Compare the tower beside an encoder's json with the one it was saved with.
+
+    Args:
+        file: The json.
+        settings: What it holds; one of an older `ric` holds fewer of the facts.
+        facts: `Judge.tower_facts` of the tower that was loaded.
+
+    Raises:
+        RicError: they differ: another width, grid of patches or tokenizer.
+    """
+    for key, found in facts.items():
+        if settings.get(key, found) != found:
+            raise RicError(
+                f"{file} was saved with {key.replace('_', ' ')} {settings[key]}; the model"
+                f" beside it has {found}.",
+                "Put back the whole folder that the fit wrote, or fit a judge on this model.",
+            )
+
+
 def load_tensors(module: nn.Module, path: Path, names: set[str]) -> None:
     """Fill the named parameters of `module` from a safetensors file.
 

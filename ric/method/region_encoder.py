@@ -30,6 +30,7 @@ from ric.method.judge_files import (
     load_tensors,
     load_tokenizer,
     load_tower,
+    refuse_other_tower,
     save_tensors,
     save_tower,
     write_json,
@@ -149,6 +150,7 @@ class RegionEncoder(Judge):
         encoder.sees = settings.get("sees", "both")
         if encoder.sees not in get_args(Sees):
             raise RicError(f"{folder / NAME}.json: a judge cannot see {encoder.sees!r}.")
+        refuse_other_tower(folder / f"{NAME}.json", settings, encoder.tower_facts())
         load_tensors(encoder, folder / "fusion.safetensors", set(encoder._own_tensors()))
         return encoder
 
@@ -167,7 +169,7 @@ class RegionEncoder(Judge):
             "gated": self.gated,
             "sees": self.sees,
             "num_heads": self.fusion.num_heads,
-            "width": self.width,
+            **self.tower_facts(),
         }
         # last, so that a folder cut short never looks whole
         write_json(folder / f"{NAME}.json", settings)

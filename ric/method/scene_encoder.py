@@ -22,6 +22,7 @@ from ric.method.judge_files import (
     load_tensors,
     load_tokenizer,
     load_tower,
+    refuse_other_tower,
     save_tensors,
     save_tower,
     write_json,
@@ -115,6 +116,7 @@ class SceneEncoder(Judge):
         except (KeyError, TypeError, ValueError) as error:
             raise RicError(f"{folder / NAME}.json lacks a sound value for {error}.") from error
         encoder = cls.from_blip(folder / "blip", max_text_tokens=max_text_tokens)
+        refuse_other_tower(folder / f"{NAME}.json", settings, encoder.tower_facts())
         load_tensors(encoder, folder / "temperature.safetensors", {"logit_scale"})
         return encoder
 
@@ -128,7 +130,11 @@ class SceneEncoder(Judge):
         folder.mkdir(parents=True, exist_ok=True)
         save_tower(self.tower, self.tokenizer, self.pixels, "BlipImageProcessor", folder / "blip")
         save_tensors({"logit_scale": self.logit_scale}, folder / "temperature.safetensors")
-        settings = {"schema": SCHEMA, "max_text_tokens": self.max_text_tokens, "width": self.width}
+        settings = {
+            "schema": SCHEMA,
+            "max_text_tokens": self.max_text_tokens,
+            **self.tower_facts(),
+        }
         # last, so that a folder cut short never looks whole
         write_json(folder / f"{NAME}.json", settings)
 

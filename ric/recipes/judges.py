@@ -1,13 +1,23 @@
-"""Which judges `train-unet` needs: those whose losses are on. Imports nothing heavy."""
+"""Which judges `train-unet` needs, and whether they were fitted on what it shows them.
+
+Imports nothing heavy.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from ric.errors import RicError
+from ric.run_record import read_record
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from typing import Any
+
     from ric.config import TrainUnetConfig
+    from ric.progress import Progress
+    from ric.run_dir import RunDir
 
 
 def region_judge_of(config: TrainUnetConfig) -> str | None:
@@ -36,3 +46,62 @@ def scene_judge_of(config: TrainUnetConfig) -> str | None:
             "Fit one with ric fit-blip DATA, or train without that loss: --no-global-loss",
         )
     return config.scene_blip if config.global_loss else None
+
+
+def compare_with_fits(config: TrainUnetConfig, run: RunDir, progress: Progress) -> None:
+    """Compare what each judge of a run was fitted on with what it will be shown.
+
+    Another size of pictures or other DATA is told in a line: the paper itself fits at 512 px and
+    trains at 256. Of a judge that is no run nothing is known.
+
+    Raises:
+        RicError: a judge was fitted on other texts of the same DATA.
+    """
+    for kind, name in (("region", region_judge_of(config)), ("scene", scene_judge_of(config))):
+        fit = None if name in (None, "tiny") else run.resolve(str(name))
+        if fit is None:
+            continue
+        record = read_record(fit)
+        fitted = record["config"]
+        if fitted["image_size"] != config.image_size:
+            progress.note(
+                f"the {kind} judge was fitted on pictures of {fitted['image_size']} px and looks"
+                f" at {config.image_size} px here"
+            )
+        if fitted["data"] != config.data:
+            progress.note(f"the {kind} judge was fitted on {fitted['data']}")
+        elif kind == "region":
+            _refuse_other_region_text(fit, fitted, config, run)
+        else:
+            _refuse_other_paragraphs(fit, record, config, run)
+
+
+def _refuse_other_region_text(
+    fit: Path, fitted: Mapping[str, Any], config: TrainUnetConfig, run: RunDir
+) -> None:
+    theirs = fitted["region_text"]
+    if theirs != config.region_text:
+        raise RicError(
+            f"The region judge in {fit} was fitted on each sample's {theirs}; {run.path} matches"
+            f" regions with its {config.region_text}.",
+            f"Use --region-text {theirs}, or fit another judge: ric fit-clip {config.data}"
+            f" --region-text {config.region_text}",
+        )
+
+
+def _refuse_other_paragraphs(
+    fit: Path, record: Mapping[str, Any], config: TrainUnetConfig, run: RunDir
+) -> None:
+    """Compare the describe runs; where neither names one, both read the data's own scene_text."""
+    named = record["config"]["descriptions"]
+    theirs = (fit / record["resolved"][named]).resolve() if named else None
+    ours = run.resolve(config.descriptions) if config.descriptions else None
+    if theirs != (ours.resolve() if ours else None):
+        in_words = [str(path) if path else "the data's own scene_text" for path in (theirs, ours)]
+        raise RicError(
+            f"The scene judge in {fit} was fitted on {in_words[0]}; {run.path} would match scenes"
+            f" with {in_words[1]}.",
+            f"Use the same paragraphs for both: --descriptions {theirs}"
+            if theirs
+            else "Leave --descriptions away, or fit another judge with it: ric fit-blip",
+        )

@@ -12,8 +12,8 @@ those of one process. The first one keeps the average and writes the run.
 
 from __future__ import annotations
 
+import math
 import time
-from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -30,8 +30,7 @@ from ric.editors.pipeline import (
 )
 from ric.errors import RicError
 from ric.interrupt import stop_between_steps
-from ric.method.denoising import add_noise, predict_noise
-from ric.method.objective import Losses, RegionInContextObjective
+from ric.method.objective import RegionInContextObjective
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
 from ric.models import locate_model
@@ -41,27 +40,27 @@ from ric.recipes.curves import Panel, draw_curves
 from ric.recipes.encodings import Encoder, OnDemand, encode_once
 from ric.recipes.examples import Example, enough, load_examples, read_descriptions
 from ric.recipes.guarded_step import GuardedAdamW, finite_or_none
-from ric.recipes.judges import region_judge_of, scene_judge_of
+from ric.recipes.judges import compare_with_fits, region_judge_of, scene_judge_of
 from ric.recipes.launch import start_accelerator
+from ric.recipes.lora import add_lora, export_lora
+from ric.recipes.moving_average import start_average, update_average
 from ric.recipes.overlap import list_trained_on
 from ric.recipes.ranks import Ranks
 from ric.recipes.resume import last_checkpoint
 from ric.recipes.tracking import tracked
-from ric.recipes.training_batches import Batch, TrainingSet, draw_batch
+from ric.recipes.training_batches import TrainingSet
+from ric.recipes.unet_step import accumulate_gradients
 from ric.recipes.val_edits import ValEdits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from accelerate import Accelerator
     from diffusers import (
         AutoencoderKL,
         AutoencoderTiny,
         StableDiffusionInstructPix2PixPipeline,
         UNet2DConditionModel,
     )
-    from torch import Tensor
 
     from ric.config import TrainUnetConfig
     from ric.run_dir import RunDir
@@ -97,11 +96,14 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
         needs="train-unet",
     )
     pipeline = load_pipeline(base, device)
+    if config.lora_rank:
+        _refuse_unread_source(pipeline.unet)
     read_source_channels(pipeline.unet)
     refuse_size(config.image_size, size_multiple(pipeline))
     if config.attention == "xformers":
         _use_xformers(pipeline.unet)
     region_judge, scene_judge = load_judges(config, run, device)
+    compare_with_fits(config, run, progress)
     decoder = _loss_decoder(config, run, pipeline)
     data = _training_set(config, run, progress, pipeline, region_judge, scene_judge, ranks)
     noise_schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
@@ -120,10 +122,17 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
     if config.gradient_checkpointing:
         for network in (pipeline.unet, objective.vae):
             network.enable_gradient_checkpointing()
+    if config.lora_rank:
+        add_lora(pipeline.unet, config.lora_rank, config.seed)
     with tracked(config.track if ranks.leads else None, run):
         _train(config, run, progress, pipeline, objective, data, checkpoint, ranks)
     if ranks.leads:
         draw_curves(run, CURVES)
+        if config.lora_rank:
+            with artifact_folder(run, "lora") as folder:
+                export_lora(pipeline.unet, folder)
+                card = pipeline_card(run, config.base)
+                (folder / "README.md").write_text(card, encoding="utf-8")
         with artifact_folder(run, "pipeline") as folder:
             pipeline.save_pretrained(folder)
             (folder / "README.md").write_text(pipeline_card(run, config.base), encoding="utf-8")
@@ -167,6 +176,15 @@ def load_judges(
         )
         scene = SceneEncoder.from_pretrained(path).to(device)
     return region, scene
+
+
+def _refuse_unread_source(unet: UNet2DConditionModel) -> None:
+    if unet.conv_in.in_channels == unet.config.out_channels:
+        raise RicError(
+            "--lora-rank needs a base that reads a source picture; this one makes pictures from"
+            " text alone.",
+            "Start from an InstructPix2Pix-type pipeline, or train all weights: no --lora-rank.",
+        )
 
 
 def refuse_size(size: int, multiple: int) -> None:
@@ -250,33 +268,49 @@ def _examples(
     list_trained_on(examples, run)
     if region_judge:
         lost = [item.id for item in examples if item.region_text is None]
-        _leave_out(lost, len(examples), "region", "--region-text instruction", run, progress)
+        _leave_out(
+            lost, len(examples), "region", "--region-text instruction", config, run, progress
+        )
         if unlocalised := [item.id for item in examples if item.box is None]:
             run.note(unlocalised=unlocalised)
             progress.note(f"{len(unlocalised)} samples are unlocalised: the region loss skips them")
     if scene_judge:
         lost = [item.id for item in examples if item.scene_text is None]
-        _leave_out(lost, len(examples), "scene", "--descriptions RUN", run, progress)
+        _leave_out(lost, len(examples), "scene", "--descriptions RUN", config, run, progress)
     return examples
 
 
 def _leave_out(
-    lost: list[str], count: int, judge: str, remedy: str, run: RunDir, progress: Progress
+    lost: list[str],
+    count: int,
+    judge: str,
+    remedy: str,
+    config: TrainUnetConfig,
+    run: RunDir,
+    progress: Progress,
 ) -> None:
     """Note the samples without a judge's text: its loss skips them, the noise loss does not.
 
     Raises:
-        RicError: that is all of them.
+        RicError: that is all of them, or any where the user did not allow it.
     """
+    if not lost:
+        return
+    run.note(**{f"without_{judge}_text": lost})
+    without = "--no-region-loss" if judge == "region" else "--no-global-loss"
     if len(lost) == count:
-        without = "--no-region-loss" if judge == "region" else "--no-global-loss"
         raise RicError(
             f"No sample has a {judge} text: the {judge} loss would judge nothing.",
             f"Use {remedy}, or train without that loss: {without}",
         )
-    if lost:
-        run.note(**{f"without_{judge}_text": lost})
-        progress.note(f"{len(lost)} samples have no {judge} text: the {judge} loss skips them")
+    if not config.allow_missing_text:
+        shown = ", ".join(lost[:5]) + (", …" if len(lost) > 5 else "")
+        raise RicError(
+            f"{len(lost)} of {count} samples have no {judge} text: {shown}.",
+            f"All are listed in {run.path / 'run.json'}. Use {remedy}, or train them by the other"
+            " losses alone: --allow-missing-text",
+        )
+    progress.note(f"{len(lost)} samples have no {judge} text: the {judge} loss skips them")
 
 
 def _train(
@@ -293,21 +327,27 @@ def _train(
     dtype = pick_dtype(config.dtype, pipeline.device)
     accelerator = start_accelerator(pipeline.device, dtype, ranks)
     run.note(processes=ranks.count)
-    unet = pipeline.unet.to(memory_format=torch.channels_last)
-    unet.train().requires_grad_(True)
+    # 8-bit AdamW lays weights out plainly
+    layout = torch.contiguous_format if config.adam_8bit else torch.channels_last
+    unet = pipeline.unet.train().to(memory_format=layout)
+    if not config.lora_rank:
+        unet.requires_grad_(True)
+    named = {name: weight for name, weight in unet.named_parameters() if weight.requires_grad}
     trained = accelerator.prepare_model(unet)
-    named = dict(unet.named_parameters())
+    if config.compile:
+        trained = torch.compile(trained)
+        objective.vae.decoder.compile(dynamic=True)  # how many samples are judged varies
     optimizer = GuardedAdamW(
-        unet.parameters(),
+        named.values(),
         lr=config.lr,
         betas=(config.adam_beta1, config.adam_beta2),
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
+        eight_bit=config.adam_8bit,
     )
     keeps_average = config.ema and ranks.leads
-    average = (
-        {name: weight.detach().clone() for name, weight in named.items()} if keeps_average else {}
-    )
+    average_device = torch.device("cpu") if config.ema_on_cpu else None
+    average = start_average(named, average_device) if keeps_average else {}
     done = 0
     if checkpoint:
         groups, state = load_checkpoint(checkpoint)
@@ -330,12 +370,12 @@ def _train(
         for step in range(done, config.steps):
             last = step + 1 == config.steps
             logs = (step + 1) % config.log_every == 0 or last
-            values = _accumulate_gradients(
+            values = accumulate_gradients(
                 config, accelerator, trained, objective, data, step, ranks, measured=logs
             )
             grad_norm = optimizer.step(values["loss"])
             if keeps_average:
-                update_average(average, named, min(config.ema_decay, (1 + step) / (10 + step)))
+                update_average(average, named, step, config.ema_decay)
             done = step + 1
             stage.advance()
             # asking the others waits for the device
@@ -348,7 +388,8 @@ def _train(
                 images = config.batch_size * (done - counted)
                 row["images_per_second"] = images / (time.monotonic() - began)
                 run.log_metrics({"step": done, **finite_or_none(row)})
-                stage.advance(0, loss=row["loss"])
+                shown = ("loss", "grad_norm", "cos_region", "cos_scene")
+                stage.advance(0, **{key: row[key] for key in shown if math.isfinite(row[key])})
             if saves and ranks.leads:
                 groups = {"model": named, "moments": optimizer.tensors(named)}
                 if keeps_average:
@@ -367,101 +408,3 @@ def _train(
         restore_tensors(named, average)
     # safetensors refuses channels_last
     unet.eval().to(memory_format=torch.contiguous_format)
-
-
-def _accumulate_gradients(
-    config: TrainUnetConfig,
-    accelerator: Accelerator,
-    unet: torch.nn.Module,
-    objective: RegionInContextObjective,
-    data: TrainingSet,
-    step: int,
-    ranks: Ranks,
-    *,
-    measured: bool,
-) -> dict[str, Tensor]:
-    """Go forward and back over one batch, piece by piece; return its loss and its parts.
-
-    Each process goes over its own part of the batch; all get the gradients and values of all.
-
-    Where `measured`, also what costs more: `grad_norm_noise`, `grad_norm_region` and
-    `grad_norm_global` (`Losses.gradient_norms`), `cos_region` and `cos_scene`, the mean cosines of
-    what the judges looked at, NaN where that was nothing.
-    """
-    pieces, norms, region, scene = [], [], [], []
-    mine = ranks.share(config.batch_size)
-    todo = micro_batches(range(mine.start, mine.stop), config.accumulate)
-    for which in todo:
-        batch = draw_batch(data, config, step, which)
-        # the processes' gradients meet once, with the last piece; how many there are may differ
-        with nullcontext() if which is todo[-1] else accelerator.no_sync(unet):
-            with accelerator.autocast():
-                losses = judge_batch(unet, objective, batch, config.batch_size)
-            if measured:
-                norms.append(losses.gradient_norms())
-                region.append((losses.region_cosine, losses.region_count))
-                scene.append((losses.scene_cosine, losses.scene_count))
-            # DDP gives the mean over processes; each loss is its share of the whole batch's
-            accelerator.backward(losses.total * ranks.count)
-        pieces.append({"loss": losses.total.detach(), **losses.parts()})
-    values = _summed(pieces, ranks)
-    if measured:
-        # the pieces are parts of one long vector
-        squares = [{key: norm**2 for key, norm in piece.items()} for piece in norms]
-        values |= {key: total.sqrt() for key, total in _summed(squares, ranks).items()}
-        values |= {"cos_region": _mean(region, ranks), "cos_scene": _mean(scene, ranks)}
-    return values
-
-
-def _summed(pieces: Sequence[Mapping[str, Tensor]], ranks: Ranks) -> dict[str, Tensor]:
-    """Add up scalars by name, over pieces and processes."""
-    rows = torch.stack([torch.stack([value.float() for value in one.values()]) for one in pieces])
-    return dict(zip(pieces[0], ranks.sum(rows.sum(dim=0)), strict=True))
-
-
-def _mean(parts: Sequence[tuple[Tensor, int]], ranks: Ranks) -> Tensor:
-    """Join means over so many samples each, of all processes; NaN over none."""
-    device = parts[0][0].device
-    sums = [mean.float() * count for mean, count in parts if count]
-    total = torch.stack(sums).sum() if sums else torch.zeros((), device=device)
-    count = torch.tensor(float(sum(count for _, count in parts)), device=device)
-    total, count = ranks.sum(torch.stack([total, count]))
-    return total / count
-
-
-def micro_batches(whole: range, pieces: int) -> list[range]:
-    """Split a range into at most `pieces` ranges of nearly the same length."""
-    size = -(-len(whole) // pieces)
-    return [whole[start : start + size] for start in range(0, len(whole), size)]
-
-
-def judge_batch(
-    unet: torch.nn.Module, objective: RegionInContextObjective, batch: Batch, batch_size: int
-) -> Losses:
-    """Noise a batch, ask the UNet, and give Eq. 10 as this batch's share of `batch_size`."""
-    device = batch.clean.device
-    timesteps = batch.timesteps.to(device)
-    alpha_bar_t = objective.alphas_cumprod.to(device)[timesteps]
-    noisy = add_noise(batch.clean, batch.noise, alpha_bar_t)
-    prediction = predict_noise(unet, noisy, timesteps, batch.instructions, batch.source)
-    return objective(
-        prediction,
-        noisy,
-        batch.clean,
-        batch.noise,
-        batch.timesteps,
-        batch.boxes,
-        batch.region_texts,
-        batch.scene_texts,
-        batch.kept_region,
-        batch.kept_scene,
-        batch_size,
-    )
-
-
-@torch.no_grad()
-def update_average(
-    average: Mapping[str, Tensor], named: Mapping[str, Tensor], decay: float
-) -> None:
-    """Move the average towards the weights, in place: decay * average + (1 - decay) * weights."""
-    torch._foreach_lerp_(list(average.values()), [named[name] for name in average], 1 - decay)

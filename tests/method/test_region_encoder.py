@@ -254,7 +254,8 @@ def test_the_folder_says_what_it_is_and_transformers_opens_it(region_encoder, cl
     region_encoder.save_pretrained(tmp_path / "region_encoder")
     settings = json.loads((tmp_path / "region_encoder" / "region_encoder.json").read_text())
     assert settings == {
-        "schema": 1, "gated": False, "sees": "both", "num_heads": 8, "width": 64
+        "schema": 1, "gated": False, "sees": "both", "num_heads": 8, "width": 64,
+        "image_size": 64, "patch_size": 8, "vocabulary": clip.config.text_config.vocab_size,
     }  # fmt: skip
     assert RegionEncoder.from_pretrained(tmp_path / "region_encoder").gated is False
     again = CLIPModel.from_pretrained(tmp_path / "region_encoder" / "clip")
@@ -385,3 +386,26 @@ def test_a_fusion_of_another_width_does_not_fit(region_encoder, tmp_path):
     save_file(weights, path)
     with pytest.raises(RicError, match=r"does not fit its encoder.*fusion.gate.bias"):
         RegionEncoder.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "saved", "words"),
+    [
+        ("width", 7, "width 7; the model beside it has 64"),
+        ("patch_size", 16, "patch size 16; the model beside it has 8"),
+        ("image_size", 224, "image size 224; the model beside it has 64"),
+        ("vocabulary", 49408, "vocabulary 49408; the model beside it has"),
+    ],
+)
+def test_another_width_patch_grid_or_tokenizer_than_it_was_fitted_with_is_an_error(
+    key, saved, words, region_encoder, tmp_path
+):
+    region_encoder.save_pretrained(tmp_path)
+    file = tmp_path / "region_encoder.json"
+    settings = json.loads(file.read_text())
+    file.write_text(json.dumps(settings | {key: saved}))
+    with pytest.raises(RicError, match=words):
+        RegionEncoder.from_pretrained(tmp_path)
+    del settings[key]  # as an older version wrote it
+    file.write_text(json.dumps(settings))
+    RegionEncoder.from_pretrained(tmp_path)

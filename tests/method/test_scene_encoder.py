@@ -133,7 +133,11 @@ def test_the_folder_says_what_it_is(tiny_family, tmp_path):
     encoder = SceneEncoder.from_blip(tiny_family / "scene_encoder" / "blip", max_text_tokens=40)
     encoder.save_pretrained(tmp_path / "scene_encoder")
     settings = json.loads((tmp_path / "scene_encoder" / "scene_encoder.json").read_text())
-    assert settings == {"schema": 1, "max_text_tokens": 40, "width": 64}
+    vocabulary = encoder.tower.config.text_config.vocab_size
+    assert settings == {
+        "schema": 1, "max_text_tokens": 40, "width": 64, "image_size": 64, "patch_size": 8,
+        "vocabulary": vocabulary,
+    }  # fmt: skip
     assert SceneEncoder.from_pretrained(tmp_path / "scene_encoder").max_text_tokens == 40
     for path in tmp_path.rglob("*.json"):
         assert str(tiny_family) not in path.read_text(), path

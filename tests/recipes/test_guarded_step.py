@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 
 import pytest
 import torch
@@ -162,3 +163,84 @@ def test_a_row_with_nan_becomes_strict_json():
     row = finite_or_none({"loss": math.nan, "grad_norm": math.inf, "skipped": 2, "lr": 0.1})
     assert row == {"loss": None, "grad_norm": None, "skipped": 2, "lr": 0.1}
     json.dumps(row, allow_nan=False)
+
+
+# --- moments in 8 bits ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def wide() -> nn.Linear:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Linear(128, 64)  # 8,192 weights: those under 4,096 stay in 32 bits
+
+
+def take_wide_step(layer: nn.Linear, optimizer: GuardedAdamW, step: int) -> None:
+    draw = torch.Generator().manual_seed(step)
+    loss = layer(torch.randn(8, 128, generator=draw)).square().mean()
+    loss.backward()
+    optimizer.step(loss)
+
+
+def test_in_8_bits_moments_take_a_quarter_and_steps_are_nearly_adamw_s(wide):
+    other = nn.Linear(128, 64)
+    other.load_state_dict(wide.state_dict())
+    begun = wide.weight.detach().clone()
+    small = GuardedAdamW(wide.parameters(), lr=1e-3, eight_bit=True)
+    usual = GuardedAdamW(other.parameters(), lr=1e-3)
+    for step in range(20):
+        take_wide_step(wide, small, step)
+        take_wide_step(other, usual, step)
+    ours, theirs = wide.weight - begun, other.weight - begun
+    assert torch.cosine_similarity(ours.flatten(), theirs.flatten(), dim=0) > 0.99
+    assert (ours - theirs).abs().mean() < 0.1 * theirs.abs().mean()
+
+    def size(optimizer: GuardedAdamW, layer: nn.Linear) -> int:
+        named = {"weight": layer.weight}
+        return sum(tensor.nbytes for tensor in optimizer.tensors(named).values())
+
+    assert size(small, wide) < 0.27 * size(usual, other)
+
+
+def test_in_8_bits_a_restored_optimizer_goes_on_to_the_bit(wide):
+    optimizer = GuardedAdamW(wide.parameters(), lr=1e-3, eight_bit=True)
+    for step in range(3):
+        take_wide_step(wide, optimizer, step)
+    twin = nn.Linear(128, 64)
+    twin.load_state_dict(wide.state_dict())
+    again = GuardedAdamW(twin.parameters(), lr=1e-3, eight_bit=True)
+    kept = {
+        name: tensor.clone()
+        for name, tensor in optimizer.tensors(dict(wide.named_parameters())).items()
+    }
+    again.restore(dict(twin.named_parameters()), kept)
+    for step in range(3, 6):
+        take_wide_step(wide, optimizer, step)
+        take_wide_step(twin, again, step)
+    assert torch.equal(wide.weight, twin.weight)
+    assert torch.equal(wide.bias, twin.bias)
+
+
+def test_in_8_bits_a_step_that_is_not_finite_changes_nothing(wide):
+    optimizer = GuardedAdamW(wide.parameters(), lr=1e-3, eight_bit=True)
+    take_wide_step(wide, optimizer, 0)
+    named = dict(wide.named_parameters())
+    before = {
+        name: tensor.clone() for name, tensor in {**optimizer.tensors(named), **named}.items()
+    }
+    loss = math.nan * wide(torch.ones(2, 128)).sum()
+    loss.backward()
+    optimizer.step(loss)
+    after = {**optimizer.tensors(named), **named}
+    moved = [name for name, tensor in after.items() if not torch.equal(tensor, before[name])]
+    assert moved == ["guard:counts"]
+    assert optimizer.check() == 1
+    take_wide_step(wide, optimizer, 1)
+    assert not torch.equal(wide.weight, before["weight"])
+
+
+def test_without_bitsandbytes_one_line_says_how_to_get_it(layer, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(RicError, match="--adam-8bit needs bitsandbytes") as error:
+        GuardedAdamW(layer.parameters(), lr=0.1, eight_bit=True)
+    assert "ric[8bit]" in error.value.hint

@@ -36,8 +36,9 @@ from ric.progress import Silent
 from ric.recipes import train_unet as module
 from ric.recipes.encodings import Encoder
 from ric.recipes.examples import Example, load_examples
-from ric.recipes.train_unet import micro_batches, refuse_batch, refuse_size, train_unet
+from ric.recipes.train_unet import refuse_batch, refuse_size, train_unet
 from ric.recipes.training_batches import Batch, TrainingSet, draw_batch, draw_sample
+from ric.recipes.unet_step import micro_batches
 from ric.run_dir import open_run
 
 NO_JUDGES = {"region_loss": False, "global_loss": False}
@@ -540,12 +541,14 @@ class Noting(Silent):
         self.lines.append(message)
 
 
-def test_samples_without_a_text_are_trained_by_the_noise_loss_and_noted(
+def test_samples_without_a_text_are_trained_by_the_noise_loss_where_allowed_and_noted(
     config, make_edits, follow, tmp_path, metrics_of, record_of
 ):
     changes = {0: {"region_text": None}, 1: {"scene_text": None}, 2: {"scene_text": None}}
     progress = Noting()
-    settings = config(make_edits(4, changes), steps=1, conditioning_dropout=0.0)
+    settings = config(
+        make_edits(4, changes), steps=1, conditioning_dropout=0.0, allow_missing_text=True
+    )
     run = follow(train_unet, settings, tmp_path / "run", progress)
     assert not (run / "failures.jsonl").exists()
     samples = [json.loads(line) for line in (run / "samples.jsonl").read_text().splitlines()]
@@ -560,6 +563,17 @@ def test_samples_without_a_text_are_trained_by_the_noise_loss_and_noted(
     # choice 6: what is left out counts as 0, the sum is over the whole batch
     assert row["loss_region"] == pytest.approx((1 - row["cos_region"]) * 3 / 4, rel=1e-4)
     assert row["loss_global"] == pytest.approx((1 - row["cos_scene"]) * 2 / 4, rel=1e-4)
+
+
+def test_samples_without_a_text_are_listed_and_refused_where_not_allowed(
+    config, make_edits, follow, tmp_path, record_of
+):
+    data = make_edits(8, {n: {"scene_text": None} for n in range(6)})
+    with pytest.raises(RicError) as error:
+        follow(train_unet, config(data), tmp_path / "run")
+    assert error.value.message == "6 of 8 samples have no scene text: 00, 01, 02, 03, 04, …."
+    assert "--allow-missing-text" in error.value.hint
+    assert record_of(tmp_path / "run")["without_scene_text"] == [f"0{n}" for n in range(6)]
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from ric.checkpoints import load_checkpoint, restore_tensors, save_checkpoint
 from ric.device import autocast, pick_dtype
 from ric.interrupt import stop_between_steps
 from ric.recipes.guarded_step import GuardedAdamW, finite_or_none
+from ric.recipes.moving_average import start_average, update_average
 from ric.recipes.resume import last_checkpoint
-from ric.recipes.train_unet import update_average
 from ric.recipes.training_batches import index_at
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def train_steps(
     optimizer = GuardedAdamW(
         named.values(), lr=config.lr, weight_decay=config.weight_decay, max_grad_norm=1.0
     )
-    average = {name: weight.detach().clone() for name, weight in named.items()}
+    average = start_average(named)
     done = 0
     if checkpoint:
         groups, state = load_checkpoint(checkpoint)
@@ -130,7 +130,7 @@ def train_steps(
                 values = loss_of(step)
             values["loss"].backward()
             norm = optimizer.step(values["loss"])
-            update_average(average, named, min(config.ema_decay, (1 + step) / (10 + step)))
+            update_average(average, named, step, config.ema_decay)
             done = step + 1
             stage.advance()
             last = done == config.steps

@@ -1,0 +1,41 @@
+"""The moving average of weights in training (choice 8)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+
+def start_average(
+    named: Mapping[str, Tensor], device: torch.device | None = None
+) -> dict[str, Tensor]:
+    """Copy weights, by name, to begin an average of them: on their own device, or on another."""
+    return {name: weight.detach().to(device, copy=True) for name, weight in named.items()}
+
+
+@torch.no_grad()
+def update_average(
+    average: Mapping[str, Tensor], named: Mapping[str, Tensor], step: int, limit: float
+) -> None:
+    """Move the average towards the weights, in place: decay * average + (1 - decay) * weights.
+
+    Args:
+        average: From `start_average`.
+        named: The weights; where they are on another device than the average, each is copied there.
+        step: Which step the weights have just taken, counted from 0.
+        limit: The decay's upper limit: it is min(limit, (1 + step) / (10 + step)).
+    """
+    decay = min(limit, (1 + step) / (10 + step))
+    averaged = list(average.values())
+    weights = [named[name] for name in average]
+    if averaged[0].device == weights[0].device:
+        torch._foreach_lerp_(averaged, weights, 1 - decay)
+        return
+    for mean, weight in zip(averaged, weights, strict=True):
+        mean.lerp_(weight.to(mean.device), 1 - decay)

@@ -62,9 +62,8 @@ def compared(tiny, edits, tmp_path) -> Callable[..., list[str]]:
         named = {key: str(value) for key, value in changes.items()}
         config = tiny(TrainUnetConfig, named.pop("data", edits), **named)
         progress = Noting()
-        with open_run(
-            "train-unet", as_dict(config), runs_dir=tmp_path, run=tmp_path / "run"
-        ) as run:
+        folder = tmp_path / Path(config.scene_blip).name
+        with open_run("train-unet", as_dict(config), runs_dir=tmp_path, run=folder) as run:
             compare_with_fits(config, run, progress)
         return progress.lines
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import sys
@@ -29,6 +30,9 @@ from ric_cli.weights import app as weights
 
 if TYPE_CHECKING:
     from types import FrameType
+
+# where it is installed diffusers imports it, and it warns of kernels that ric does not use
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 METHOD, AROUND = "The method, in order", "Around it"
 

@@ -14,11 +14,14 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from diffusers import DDPMScheduler
+from torch._dynamo.exc import BackendCompilerFailed
+from torch._inductor.exc import InductorError
 
 from ric.checkpoints import load_checkpoint, restore_tensors, save_checkpoint
 from ric.device import pick_device, pick_dtype
@@ -28,7 +31,7 @@ from ric.editors.pipeline import (
     read_source_channels,
     size_multiple,
 )
-from ric.errors import RicError
+from ric.errors import RicError, first_line
 from ric.interrupt import stop_between_steps
 from ric.method.objective import RegionInContextObjective
 from ric.method.region_encoder import RegionEncoder
@@ -53,6 +56,7 @@ from ric.recipes.unet_step import accumulate_gradients
 from ric.recipes.val_edits import ValEdits
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from diffusers import (
@@ -124,7 +128,7 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
             network.enable_gradient_checkpointing()
     if config.lora_rank:
         add_lora(pipeline.unet, config.lora_rank, config.seed)
-    with tracked(config.track if ranks.leads else None, run):
+    with tracked(config.track if ranks.leads else None, run), _compiling_or_said():
         _train(config, run, progress, pipeline, objective, data, checkpoint, ranks)
     if ranks.leads:
         draw_curves(run, CURVES)
@@ -137,6 +141,18 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
             pipeline.save_pretrained(folder)
             (folder / "README.md").write_text(pipeline_card(run, config.base), encoding="utf-8")
     return run.path / "pipeline"
+
+
+@contextmanager
+def _compiling_or_said() -> Iterator[None]:
+    """Say in one line that torch.compile finds no compiler, or fails, on this machine."""
+    try:
+        yield
+    except (BackendCompilerFailed, InductorError) as error:
+        raise RicError(
+            f"--compile does not work here: {first_line(error)}",
+            "It needs a C++ compiler for a CPU and triton for a GPU; or leave --compile away.",
+        ) from None
 
 
 def _loss_decoder(
@@ -335,6 +351,8 @@ def _train(
     named = {name: weight for name, weight in unet.named_parameters() if weight.requires_grad}
     trained = accelerator.prepare_model(unet)
     if config.compile:
+        # the gradient norms that are logged go back through the decoder once more
+        torch._functorch.config.donated_buffer = False
         trained = torch.compile(trained)
         objective.vae.decoder.compile(dynamic=True)  # how many samples are judged varies
     optimizer = GuardedAdamW(

@@ -31,6 +31,7 @@ from ric.data.batches import to_unit
 from ric.device import draw_generator, pick_device
 from ric.editors.pipeline import load_pipeline, read_source_channels
 from ric.errors import RicError
+from ric.interrupt import Interrupted
 from ric.method.region_encoder import RegionEncoder
 from ric.progress import Silent
 from ric.recipes import train_unet as module
@@ -369,6 +370,40 @@ def test_gradient_checkpointing_computes_unet_and_decoder_again_and_changes_no_g
     assert metrics_of(runs[True])[-1]["loss"] == pytest.approx(
         metrics_of(runs[False])[-1]["loss"], rel=1e-4
     )
+
+
+@pytest.mark.slow
+def test_compiled_networks_take_the_same_steps(config, follow, tmp_path, metrics_of):
+    settings = config(steps=2, batch_size=2)
+    plain = follow(train_unet, settings, tmp_path / "plain")
+    compiled = follow(train_unet, replace(settings, compile=True), tmp_path / "compiled")
+    for ours, theirs in zip(metrics_of(compiled), metrics_of(plain), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-5)
+    ours, theirs = (first_moments(run, step=1) for run in (compiled, plain))
+    assert max(relative_distances(ours, theirs).values()) < 1e-3
+    assert (compiled / "pipeline" / "model_index.json").is_file()
+
+
+@pytest.mark.slow
+def test_compiling_without_a_compiler_says_so_in_one_line(config, follow, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-such-compiler",))
+    monkeypatch.setattr(torch._inductor.config, "force_disable_caches", True)
+    with pytest.raises(RicError, match="--compile does not work here: ") as error:
+        follow(train_unet, config(steps=1, batch_size=1, compile=True), tmp_path / "run")
+    assert "leave --compile away" in error.value.hint
+
+
+def test_a_run_with_moments_in_8_bits_resumes_to_the_bit(config, follow, stop_after, tmp_path):
+    settings = config(adam_8bit=True, checkpoint_every=3, lr=1e-3)
+    whole = follow(train_unet, settings, tmp_path / "whole")
+    moments = group(whole, 3, "moments")
+    kinds = {tensor.dtype for name, tensor in moments.items() if name.endswith(":state1")}
+    assert kinds == {torch.uint8, torch.float32}  # small tensors stay as they are
+    with pytest.raises(Interrupted):
+        follow(train_unet, settings, tmp_path / "run", stop_after("training", 2))
+    run = follow(train_unet, settings, tmp_path / "run")
+    ours, theirs = exported(run), exported(whole)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ric.errors import RicError
 
@@ -32,6 +32,8 @@ FidKind = Literal["clean", "torch-fidelity", "pytorch-fid"]
 LpipsNet = Literal["alex", "vgg"]
 Sees = Literal["both", "crop", "image"]
 Keep = Literal["last", "best"]
+Match = Literal["id", "file", "stem"]
+OutputFit = Literal["squash", "crop", "pad"]
 EvalText = Literal["region_text", "instruction", "scene_text", "target_text"]
 
 
@@ -187,6 +189,13 @@ class EvalConfig(CommandConfig):
 
     split: SplitName = "test"
     edits: tuple[str, ...] = ()                     # "Label=RUN or DIR", …
+    source: str | None = None                       # a folder of photos, in place of DATA
+    target: str | None = None                       # with source: a folder of their ground truths
+    mask: str | None = None                         # with source: a folder of their masks
+    texts: str | None = None                        # with source: a CSV of their texts
+    match: Match = "id"                             # by what an output's file is named
+    fit: OutputFit | None = None                    # for outputs of another shape; None: a failure
+    partial: bool = False                           # under 95 % of the samples will do
     reference: Reference = "target"
     text: EvalText = "region_text"
     fid: FidKind = "clean"
@@ -329,7 +338,29 @@ def resolve_config(
     preset = flags.get("preset", from_file.get("preset", kind.preset))
     _typed(kind, "preset", preset)
     values = {**(TINY[kind] if preset == "tiny" else {}), **from_file, **flags}
+    if kind is EvalConfig:
+        values |= _of_loose_pictures(values)
     return kind(**{key: _typed(kind, key, value) for key, value in values.items()})
+
+
+def _of_loose_pictures(values: dict[str, Any]) -> dict[str, Any]:
+    """Give what follows from `--source`: its pictures are the data, and they have no splits.
+
+    Raises:
+        RicError: there is DATA besides, or what goes with a source and no source.
+    """
+    source = values.get("source")
+    also = [name for name in ("target", "mask", "texts") if values.get(name)]
+    if not source:
+        if also:
+            raise RicError(
+                f"--{also[0]} goes with --source, the folder of the photos before the edit.",
+                "Or describe the pictures in a folder with metadata.jsonl: --data DATA",
+            )
+        return {}
+    if values.get("data", source) != source:
+        raise RicError("--data and --source are both given.", "Score on one of them.")
+    return {"data": source, "split": "all"}
 
 
 def _typed(kind: type[CommandConfig], key: str, value: Any) -> Any:
@@ -339,7 +370,7 @@ def _typed(kind: type[CommandConfig], key: str, value: Any) -> Any:
         RicError: it is of another type, no choice of the field, or out of its range.
     """
     hint = get_type_hints(kind)[key]
-    if get_origin(hint) is UnionType:
+    if get_origin(hint) in (UnionType, Union):  # the latter: of a Literal and None
         hint = get_args(hint)[0]
         # an empty text, as of `ric edit DATA ""`, is none given
         if value is None or (hint is str and isinstance(value, str) and not value.strip()):

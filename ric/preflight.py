@@ -133,7 +133,7 @@ def _looks(config: CommandConfig, runs_dir: Path, fetch: bool) -> Iterator[Calla
         from ric.recipes.outputs import find_outputs
 
         for text in config.edits:
-            yield partial(find_outputs, text, runs_dir)
+            yield partial(find_outputs, text, runs_dir, match=config.match)
         return
     for network in _networks(config):
         if network.name != "tiny":
@@ -240,14 +240,14 @@ def _locate(network: Network, config: CommandConfig, runs_dir: Path, fetch: bool
 
 
 def _open_data(config: CommandConfig) -> None:
-    from ric.data.sample import load_samples
+    from ric.data.sample import samples_of
 
     if isinstance(config, EditConfig):
         from ric.recipes.photos import find_photos
 
         if find_photos(config):
             return
-    load_samples(config.data, split=config.split, columns=config.columns)
+    samples_of(config)
 
 
 def _count(config: CommandConfig) -> tuple[int | None, int | str]:
@@ -255,7 +255,7 @@ def _count(config: CommandConfig) -> tuple[int | None, int | str]:
 
     Which split a row is in is not read: a split's usual share of all rows stands for it.
     """
-    from ric.data.sample import load_samples
+    from ric.data.sample import samples_of
 
     try:
         if isinstance(config, EditConfig):
@@ -263,7 +263,7 @@ def _count(config: CommandConfig) -> tuple[int | None, int | str]:
 
             if photos := find_photos(config):
                 return len(photos), len(photos)
-        rows = load_samples(config.data, columns=config.columns, on_failure=lambda error: None)
+        rows = samples_of(config, split="all", on_failure=lambda error: None)
         count = rows.row_count
     except RicError:
         return None, "unknown"

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from ric.config import EvalConfig, EvalText, FidKind, LpipsNet, Reference
+from ric.config import (
+    EvalConfig,
+    EvalText,
+    FidKind,
+    LpipsNet,
+    Match,
+    OutputFit,
+    Reference,
+)
 from ric.errors import RicError
 from ric_cli.console import print_table, say
 from ric_cli.job import Job
@@ -19,6 +27,8 @@ if TYPE_CHECKING:
 
     from ric.metrics.scores import Scores
     from ric.run_dir import RunDir
+
+LOOSE = "Any pictures at all"
 
 
 @with_common_options(EvalConfig)
@@ -32,7 +42,49 @@ def evaluate(
             show_default=False,
         ),
     ],
-    data: Annotated[str, typer.Option(metavar="DATA", help=DATA_HELP, show_default=False)],
+    data: Annotated[
+        str, typer.Option(metavar="DATA", help=DATA_HELP, show_default=False)
+    ] = EvalConfig.data,
+    source: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="DIR", help="In place of --data: photos before the edit.", rich_help_panel=LOOSE
+        ),
+    ] = EvalConfig.source,
+    target: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="DIR", help="Ground truths, named as the photos.", rich_help_panel=LOOSE
+        ),
+    ] = EvalConfig.target,
+    mask: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="DIR", help="Masks, named as the photos; white: edit.", rich_help_panel=LOOSE
+        ),
+    ] = EvalConfig.mask,
+    texts: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="CSV",
+            help="Columns id or file, and region_text, instruction, …",
+            rich_help_panel=LOOSE,
+        ),
+    ] = EvalConfig.texts,
+    match: Annotated[
+        Match,
+        typer.Option(
+            help="An output is named by: the sample's id, its source's file, or that "
+            "without ending."
+        ),
+    ] = EvalConfig.match,
+    fit: Annotated[
+        Optional[OutputFit],  # noqa: UP045
+        typer.Option(help="Outputs of another shape: squash, crop or pad them. Else: failures."),
+    ] = EvalConfig.fit,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Score though over 5 % of the outputs are missing.")
+    ] = EvalConfig.partial,
     reference: Annotated[
         Reference, typer.Option(help="What the outputs are held against.")
     ] = EvalConfig.reference,
@@ -54,7 +106,7 @@ def evaluate(
         return
     from ric.recipes.evaluate import evaluate as recipe
 
-    job.run(recipe, show=partial(show_scores, quiet=job.quiet), report=report_scores)
+    job.run(recipe, show=functools.partial(show_scores, quiet=job.quiet), report=report_scores)
 
 
 def report_scores(run: RunDir) -> dict[str, Any]:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ric.data.columns import TEXTS
 from ric.errors import RicError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PICTURE_SUFFIXES = frozenset(
     {
@@ -67,6 +73,42 @@ def pair_loose(
         unmatched += [found for found in (*known, own) if found not in (None, chosen)]
         pairs.append(Loose(name, path, targets.pop(name, None), chosen))
     return pairs, sorted([*unmatched, *targets.values(), *masks.values()])
+
+
+def read_texts(path: Path, note: Callable[[str], None]) -> dict[str, dict[str, str]]:
+    """Read a CSV of texts: of each photo's name, the text columns that have a value.
+
+    Args:
+        path: Has a column `id` or `file`, and any of our text columns.
+        note: Told in a line which columns are passed over.
+
+    Raises:
+        RicError: It cannot be read, or lacks those columns.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            columns = list(reader.fieldnames or ())
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RicError(f"The texts '{path}' cannot be read: {error}.") from None
+    key = next((column for column in ("id", "file") if column in columns), None)
+    known = [column for column in columns if column in TEXTS]
+    if key is None or not known:
+        raise RicError(
+            f"The texts '{path}' have the columns {', '.join(columns) or 'none'}.",
+            f"They need 'id' or 'file', and one or more of: {', '.join(TEXTS)}.",
+        )
+    passed_over = [column for column in columns if column not in (*TEXTS, "id", "file")]
+    if passed_over:
+        note(f"Columns of '{path}' that are not used: {', '.join(passed_over)}.")
+    # a name may hold dots, so only a file's own extension is dropped
+    names = [row[key] if key == "id" else Path(row[key] or "").stem for row in rows]
+    return {
+        name: {column: row[column] for column in known if row[column]}
+        for name, row in zip(names, rows, strict=True)
+        if name
+    }
 
 
 def _by_name(folder: Path) -> tuple[dict[str, Path], list[Path]]:

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from ric.config import EvalConfig
 from ric.data.columns import Columns, ReadOptions, parse_columns
 from ric.data.edit_sample import EditSample, Pictures
 from ric.data.folder import (
@@ -20,6 +21,7 @@ from ric.data.folder import (
 )
 from ric.data.hub import is_hub_id, open_hub
 from ric.data.images import MAX_PIXELS
+from ric.data.loose_samples import LooseFolders
 from ric.data.parquet_rows import (
     choose_columns,
     count_rows,
@@ -35,12 +37,14 @@ from ric.errors import RicError, SampleError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ric.config import CommandConfig
+
     Rows = Callable[[], Iterator[EditSample | SampleError]]
 
-__all__ = ["EditSample", "Pictures", "Samples", "load_samples"]
+__all__ = ["EditSample", "Pictures", "Samples", "load_samples", "samples_of"]
 
 SplitChoice = Literal["train", "val", "test", "all"]
-Kind = Literal["folder", "parquet", "hub", "scenes"]
+Kind = Literal["folder", "parquet", "hub", "scenes", "loose"]
 
 DATA_MAY_BE = (
     "DATA is a folder with metadata.jsonl (made by: ric data OUT --source DIR), a folder or file of"
@@ -53,7 +57,7 @@ class Samples:
 
     Attributes:
         name: What the user called it.
-        kind: `folder`, `parquet`, `hub` or `scenes`.
+        kind: `folder`, `parquet`, `hub`, `scenes` or `loose`.
     """
 
     def __init__(
@@ -141,6 +145,67 @@ class _KnownSplits:
         if not self._codes[position]:
             self._codes[position] = self._NAMES.index(split_of(sample.group()))
         return self._NAMES[self._codes[position]]
+
+
+def samples_of(
+    config: CommandConfig,
+    *,
+    split: str | None = None,
+    limit: int | None = None,
+    need_instruction: bool = True,
+    on_failure: Callable[[SampleError], None] | None = None,
+) -> Samples:
+    """Open the DATA of a command, or the loose pictures that `ric eval` was given in its place.
+
+    Args:
+        config: DATA, its columns and what holds for every sample.
+        split: Which samples; None: those that the config says.
+        limit: At most this many.
+        need_instruction: As `load_samples`.
+        on_failure: As `load_samples`.
+
+    Raises:
+        RicError: As `load_samples`.
+    """
+    loose = loose_folders(config)
+    if loose is None:
+        return load_samples(
+            config.data,
+            split=split or config.split,
+            limit=limit,
+            columns=config.columns,
+            max_pixels=config.max_pixels,
+            ignore_signature=config.ignore_signature,
+            need_instruction=need_instruction,
+            on_failure=on_failure,
+        )
+    options = ReadOptions(
+        max_pixels=config.max_pixels,
+        ignore_signature=config.ignore_signature,
+        need_instruction=False,
+        described_in=config.data,
+    )
+    count = len(loose.pairs)  # what is not there is named now
+    loose.words  # noqa: B018 - likewise
+    return Samples(
+        lambda: loose.read(options),
+        name=config.data,
+        kind="loose",
+        fingerprint=loose.fingerprint,
+        count=lambda: count,
+        limit=limit,
+        on_failure=on_failure,
+    )
+
+
+def loose_folders(config: CommandConfig) -> LooseFolders | None:
+    """Give the folders of loose pictures that a command names; None where it names DATA."""
+    if not isinstance(config, EvalConfig) or config.source is None:
+        return None
+    target, mask, texts = (
+        Path(place) if place else None for place in (config.target, config.mask, config.texts)
+    )
+    return LooseFolders(Path(config.source), target, mask, texts)
 
 
 def load_samples(

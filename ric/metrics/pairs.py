@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 if TYPE_CHECKING:
+    from ric.config import OutputFit
     from ric.scenes.edit import Edit
 
 
@@ -52,3 +53,28 @@ def fit_to(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """
     image = as_rgb(image)
     return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
+
+
+MOST_OFF = 0.01  # of an output's aspect ratio to its reference's, relative
+
+
+def has_shape_of(size: tuple[int, int], reference: tuple[int, int]) -> bool:
+    """Tell whether two sizes (width, height) have one aspect ratio, to a hundredth."""
+    return abs(size[0] * reference[1] / (size[1] * reference[0]) - 1) <= MOST_OFF
+
+
+def fit_shape(image: Image.Image, size: tuple[int, int], how: OutputFit) -> Image.Image:
+    """Bring an output of another shape to `size` (width, height).
+
+    Args:
+        image: The output.
+        size: Of the reference.
+        how: `squash` scales each side by itself; `crop` covers `size` and cuts off what leaves it
+            on two sides; `pad` fits the whole output into it, centred on black.
+    """
+    image = as_rgb(image)
+    if how == "crop":
+        return ImageOps.fit(image, size, Image.Resampling.BICUBIC)
+    if how == "pad":
+        return ImageOps.pad(image, size, Image.Resampling.BICUBIC)
+    return fit_to(image, size)

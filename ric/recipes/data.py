@@ -6,7 +6,6 @@ PNG. Nothing that is there already is overwritten unless it is the same.
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 from dataclasses import dataclass, replace
@@ -26,7 +25,7 @@ from ric.data.images import (
     read_bytes,
     web_suffix,
 )
-from ric.data.loose import Loose, pair_loose
+from ric.data.loose import Loose, pair_loose, read_texts
 from ric.data.masks import mask_from_image
 from ric.errors import RicError, SampleError
 from ric.progress import Silent
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from ric.data.columns import Row
     from ric.data.sample import EditSample, Samples
     from ric.progress import Progress, Stage
-
-Texts = dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +87,7 @@ def make_folder(
             or `out` cannot be written.
     """
     pairs, unmatched = pair_loose(source, target, mask)
-    words = _read_texts(texts, progress) if texts else {}
+    words = read_texts(texts, progress.note) if texts else {}
 
     def make_row(pair: Loose) -> Row:
         refuse_unsafe(pair.name)
@@ -227,31 +224,3 @@ def _place(path: Path, data: bytes) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.write_bytes(data)
     aside.replace(path)
-
-
-def _read_texts(path: Path, progress: Progress) -> Texts:
-    """Read the CSV of texts, keyed by the photo's name."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            columns = list(reader.fieldnames or ())
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RicError(f"The texts '{path}' cannot be read: {error}.") from None
-    key = next((column for column in ("id", "file") if column in columns), None)
-    known = [column for column in columns if column in TEXTS]
-    if key is None or not known:
-        raise RicError(
-            f"The texts '{path}' have the columns {', '.join(columns) or 'none'}.",
-            f"They need 'id' or 'file', and one or more of: {', '.join(TEXTS)}.",
-        )
-    passed_over = [column for column in columns if column not in (*TEXTS, "id", "file")]
-    if passed_over:
-        progress.note(f"Columns of '{path}' that are not used: {', '.join(passed_over)}.")
-    # a name may hold dots, so only a file's own extension is dropped
-    names = [row[key] if key == "id" else Path(row[key] or "").stem for row in rows]
-    return {
-        name: {column: row[column] for column in known if row[column]}
-        for name, row in zip(names, rows, strict=True)
-        if name
-    }

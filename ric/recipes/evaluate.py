@@ -10,7 +10,6 @@ every editor has one: a row of another N than theirs stands on other samples, an
 from __future__ import annotations
 
 import json
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -32,13 +31,13 @@ from ric.metrics.inception import InceptionFeatures
 from ric.metrics.lpips_distance import LpipsDistance
 from ric.metrics.networks import Judges, Unavailable
 from ric.metrics.one_pass import MetricSuite
-from ric.metrics.pairs import Pair, fit_to
+from ric.metrics.pairs import Pair, fit_shape, fit_to, has_shape_of
 from ric.metrics.scene_net import SceneNet
 from ric.metrics.score_table import to_csv, to_latex, to_markdown, which_samples
 from ric.metrics.scores import THE_SIX
 from ric.models import locate_model
 from ric.progress import Progress, Silent
-from ric.recipes.examples import read_samples
+from ric.recipes.examples import glance_at_samples, read_samples
 from ric.recipes.outputs import Outputs, find_outputs
 from ric.recipes.overlap import groups_of, refuse_overlap, trained_groups
 from ric.rows import write_atomically
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
     from ric.run_dir import RunDir
 
 T = TypeVar("T")
+ENOUGH = 0.95  # of the samples an editor must have pictures of, unless --partial
 IDENTITY, GROUND_TRUTH = "Identity (source)", "Ground truth"
 
 
@@ -68,11 +68,16 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
         Interrupted: asked to stop.
     """
     progress = progress or Silent()
-    edited = [find_outputs(text, run.runs_dir, run.resolve) for text in config.edits]
+    edited = [
+        find_outputs(text, run.runs_dir, run.resolve, match=config.match) for text in config.edits
+    ]
     for item in edited:
         if item.run is not None:
             run.add_parent(item.run)
     _refuse_same_labels(edited)
+    if not _match_all(config, edited, run, progress) and config.reference == "target":
+        config = replace(config, reference="source")
+        progress.note(f"{config.data} has no targets: outputs are held against the sources")
     if not config.allow_overlap:
         _refuse_trained_on(config, edited)
     device = pick_device(config.device)
@@ -93,14 +98,11 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
         new_suite(label=GROUND_TRUTH, role="ground-truth"),
     ]
 
-    seen, matched, shared = 0, Counter[str](), 0
-    strangers = {item.label: set(item.files) for item in edited}
+    seen, shared = 0, 0
     batch: list[tuple[Pair, dict[str, Image.Image]]] = []
     with stop_between_steps() as stop, progress.stage("scoring", unit="samples") as stage:
         for sample in read_samples(config, run, need_instruction=False):
             stop.raise_if_set()
-            for names in strangers.values():
-                names.discard(sample.id)
             try:
                 batch.append(_pairs(sample, edited, config, run, of_scenes=of_scenes))
             except SampleError as error:
@@ -108,16 +110,17 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
                 continue
             seen += 1
             shared += len(batch[-1][1]) == len(edited)
-            matched.update(item.label for item in edited if sample.id in item.files)
             if len(batch) == config.batch_size:
                 _score(batch, suites, anchors)
                 stage.advance(len(batch))
                 batch = []
         _score(batch, suites, anchors)
         stage.advance(len(batch))
-    _refuse_unmatched(config, edited, seen, matched)
-    for item in edited:
-        _tell_of_strangers(item, strangers[item.label], config, progress)
+    if seen == 0:
+        raise RicError(
+            f"No sample of {config.data} (split {config.split}) could be scored.",
+            "See failures.jsonl in the run, or choose another split: --split all",
+        )
     finished = [suite.finish() for suite in (*suites.values(), *anchors)]
     # data without targets has no ground truth to show
     shown = [scored for scored in finished if scored.rows or scored.scores.role == "editor"]
@@ -161,22 +164,61 @@ def _refuse_trained_on(config: EvalConfig, edited: Sequence[Outputs]) -> None:
             refuse_overlap(trained_groups(item.run), asked, f"the model that made {item.label!r}")
 
 
-def _refuse_unmatched(
-    config: EvalConfig, edited: Sequence[Outputs], seen: int, matched: Counter[str]
-) -> None:
-    """Stop where no sample was scored at all, or none of some editor's."""
-    if seen == 0:
-        raise RicError(
-            f"No sample of {config.data} (split {config.split}) could be scored.",
-            "See failures.jsonl in the run, or choose another split: --split all",
-        )
+def _match_all(
+    config: EvalConfig, edited: Sequence[Outputs], run: RunDir, progress: Progress
+) -> bool:
+    """Match outputs with samples by their names, before any network is loaded.
+
+    What goes with nothing is listed in `unmatched.jsonl`: an editor's file without a sample, or a
+    sample without a file.
+
+    Returns:
+        Whether any sample has a target.
+
+    Raises:
+        RicError: an editor has pictures of too few samples.
+    """
+    strangers = {item.label: set(item.files) for item in edited}
+    lacking: dict[str, list[str]] = {item.label: [] for item in edited}
+    count = targets = 0
+    for sample in glance_at_samples(config):
+        count += 1
+        targets += sample.has_target
+        for item in edited:
+            name = item.name_of(sample)
+            strangers[item.label].discard(name)
+            if name not in item.files and name not in item.doubles:
+                lacking[item.label].append(sample.id)
+    rows = [
+        *({"label": item.label, "file": item.files[name].name}
+          for item in edited for name in sorted(strangers[item.label])),
+        *({"label": label, "sample": name} for label, names in lacking.items() for name in names),
+    ]  # fmt: skip
+    if rows:
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        write_atomically(run.path / "unmatched.jsonl", lines)
     for item in edited:
-        if not matched[item.label]:
-            raise RicError(
-                f"No picture of {item.label!r} ({item.folder}) belongs to {config.data} "
-                f"(split {config.split}).",
-                "Files are matched to samples by their name without its ending, which is the id.",
-            )
+        _tell_of_strangers(item, strangers[item.label], config, progress)
+        _refuse_unmatched(config, item, count, len(lacking[item.label]))
+    return targets > 0 or not count
+
+
+def _refuse_unmatched(config: EvalConfig, item: Outputs, count: int, lacking: int) -> None:
+    matched = count - lacking
+    where = f"{config.data} (split {config.split})"
+    if count and not matched:
+        raise RicError(
+            f"No picture of {item.label!r} ({item.folder}) belongs to {where}.",
+            "Files are matched to samples by their name without its ending, which is the id; or"
+            " say otherwise: --match file, --match stem",
+        )
+    if matched < ENOUGH * count and not config.partial:
+        raise RicError(
+            f"{item.label!r} has pictures of {matched} of {count} samples of {where}, under"
+            f" {ENOUGH:.0%}.".replace("%", " %"),
+            "All that is lacking is listed in unmatched.jsonl in the run. Score what is there:"
+            " --partial",
+        )
 
 
 def _tell_of_strangers(
@@ -275,12 +317,8 @@ def _pairs(
         pass
     outputs, lacking = {}, []
     for item in edited:
-        file = item.files.get(sample.id)
-        if file is None:
-            lacking.append(f"{item.label!r} has no picture of it in {item.folder}")
-            continue
         try:
-            outputs[item.label] = open_image(file, max_pixels=config.max_pixels)
+            outputs[item.label] = _open_output(item, sample, (target or source).size, config)
         except ImageError as error:
             lacking.append(error.message)
     if lacking:
@@ -303,6 +341,32 @@ def _pairs(
             context_mask = Image.fromarray(context).convert("L")
             pair = replace(pair, context_mask=context_mask, edit=edit)
     return pair, outputs
+
+
+def _open_output(
+    item: Outputs, sample: EditSample, size: tuple[int, int], config: EvalConfig
+) -> Image.Image:
+    """Decode an editor's picture of a sample; one of another shape than `size` as `--fit` says.
+
+    Raises:
+        ImageError: there is none, or several, it cannot be read, or has another shape.
+    """
+    name = item.name_of(sample)
+    if name in item.doubles:
+        names = " and ".join(file.name for file in item.doubles[name])
+        raise ImageError(f"{item.label!r} has several pictures of it: {names}")
+    if name not in item.files:
+        raise ImageError(f"{item.label!r} has no picture of it in {item.folder}")
+    picture = open_image(item.files[name], max_pixels=config.max_pixels)
+    if has_shape_of(picture.size, size):
+        return picture
+    if config.fit is None:
+        shapes = [f"{width}x{height}" for width, height in (picture.size, size)]
+        raise ImageError(
+            f"{item.label!r} made it {shapes[0]}, which is not the shape of {shapes[1]}: squash,"
+            " crop or pad such pictures with --fit"
+        )
+    return fit_shape(picture, size, config.fit)
 
 
 def _cover_signature(picture: Image.Image, source: Image.Image) -> Image.Image:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ric.data.sample import EditSample, load_samples
+from ric.data.sample import EditSample, samples_of
 from ric.errors import RicError, SampleError
 from ric.recipes.square_cache import UNLOCALISED, Squaring, decode_squares
 from ric.rows import read_rows
@@ -61,13 +61,10 @@ def read_samples(
     Raises:
         RicError: a resumed run began with other data.
     """
-    samples = load_samples(
-        config.data,
-        split=split or config.split,
+    samples = samples_of(
+        config,
+        split=split,
         limit=config.limit,
-        columns=config.columns,
-        max_pixels=config.max_pixels,
-        ignore_signature=config.ignore_signature,
         need_instruction=need_instruction,
         on_failure=run.fail,
     )
@@ -79,12 +76,9 @@ def glance_at_samples(
     config: CommandConfig, *, need_instruction: bool = False
 ) -> Iterable[EditSample]:
     """Stream DATA beside the recipe, which itself lists what cannot be read."""
-    return load_samples(
-        config.data,
-        split=config.split,
+    return samples_of(
+        config,
         limit=config.limit,
-        columns=config.columns,
-        max_pixels=config.max_pixels,
         need_instruction=need_instruction,
         on_failure=lambda error: None,
     )
@@ -127,8 +121,8 @@ def read_descriptions(
     if not texts:
         raise RicError(f"{path} has no descriptions.", "Make them: ric describe DATA")
     # every split: which one a sample is in could only be told by decoding it
-    everything = load_samples(
-        config.data, columns=config.columns, need_instruction=False, on_failure=lambda error: None
+    everything = samples_of(
+        config, split="all", need_instruction=False, on_failure=lambda error: None
     )
     if not any(sample.id in texts for sample in everything):
         raise RicError(

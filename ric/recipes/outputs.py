@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,9 @@ from ric.run_record import find_run, read_record
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ric.config import Match
+    from ric.data.edit_sample import EditSample
+
 
 @dataclass(frozen=True)
 class Outputs:
@@ -22,18 +26,43 @@ class Outputs:
     Attributes:
         label: What the table calls it.
         folder: The images.
-        files: Paths by sample id (an edit run) or by file stem (any folder).
+        files: Paths by what names them: a sample's id, its source's file, or that file's stem.
         run: The edit run; None for a plain folder.
+        match: What names them; an edit run's are always named by the id.
+        doubles: The paths of each name that several pictures have; none of them is in `files`.
     """
 
     label: str
     folder: Path
     files: dict[str, Path]
     run: Path | None
+    match: Match = "id"
+    doubles: dict[str, list[Path]] = field(default_factory=dict)
+
+    def name_of(self, sample: EditSample) -> str:
+        """Give what a sample's picture is called here.
+
+        Raises:
+            RicError: by its source's file, and the source is no file.
+        """
+        if self.match == "id":
+            return sample.id
+        source = sample.pictures.source
+        if not isinstance(source, (str, Path)):
+            raise RicError(
+                f"--match {self.match} goes by the source's file name; those of DATA lie in a"
+                " table, without names.",
+                "Name the outputs by the samples' ids: --match id",
+            )
+        return Path(source).name if self.match == "file" else Path(source).stem
 
 
 def find_outputs(
-    text: str, runs_dir: Path, resolve: Callable[[str], Path | None] | None = None
+    text: str,
+    runs_dir: Path,
+    resolve: Callable[[str], Path | None] | None = None,
+    *,
+    match: Match = "id",
 ) -> Outputs:
     """Read one `Label=RUN or DIR` (or just RUN or DIR) of the command line.
 
@@ -42,6 +71,7 @@ def find_outputs(
         runs_dir: Where numbered runs and `@edit` are looked for.
         resolve: Finds the run that a reference names, such as a resumed run's own `resolve`; None:
             by `find_run` in `runs_dir`.
+        match: What the pictures of a plain folder are named by.
 
     Raises:
         RicError: there is nothing there, it is a run of another command, or it holds no images.
@@ -65,7 +95,9 @@ def find_outputs(
     if not folder.is_dir():
         raise RicError(f"No run and no folder of images at {place!r}.", "See: ric runs ls")
     label = label or (path or folder).resolve().name
-    return Outputs(label, folder, _pictures_by_id(folder), path)
+    match = "id" if path else match
+    files, doubles = _pictures_by_name(folder, with_ending=match == "file")
+    return Outputs(label, folder, files, path, match, doubles)
 
 
 def _split_label(text: str) -> tuple[str, str]:
@@ -75,19 +107,16 @@ def _split_label(text: str) -> tuple[str, str]:
     return label, place
 
 
-def _pictures_by_id(folder: Path) -> dict[str, Path]:
-    """Find a folder's pictures by their names without ending."""
-    files: dict[str, Path] = {}
+def _pictures_by_name(
+    folder: Path, *, with_ending: bool
+) -> tuple[dict[str, Path], dict[str, list[Path]]]:
+    """Find a folder's pictures by their names, and those names that several have."""
+    named = defaultdict[str, list[Path]](list)
     for file in sorted(folder.iterdir()):
         # hidden files are pictures that were being written when an edit was stopped
-        if file.name.startswith(".") or file.suffix.lower() not in PICTURE_SUFFIXES:
-            continue
-        if file.stem in files:
-            raise RicError(
-                f"{folder} holds both {files[file.stem].name} and {file.name}.",
-                "Keep one picture of each sample there.",
-            )
-        files[file.stem] = file
-    if not files:
+        if not file.name.startswith(".") and file.suffix.lower() in PICTURE_SUFFIXES:
+            named[file.name if with_ending else file.stem].append(file)
+    if not named:
         raise RicError(f"There are no images in {folder}.")
-    return files
+    single = {name: files[0] for name, files in named.items() if len(files) == 1}
+    return single, {name: files for name, files in named.items() if len(files) > 1}

@@ -29,7 +29,7 @@ import torch
 from ric.cache_folders import cache_folder
 from ric.data.batches import to_square
 from ric.data.masks import signature_mask
-from ric.data.sample import load_samples
+from ric.data.sample import samples_of
 from ric.errors import SampleError
 from ric.method.region_box import grow_box, tightest_box
 from ric.recipes.cache_filling import appearing_whole
@@ -118,15 +118,7 @@ def decode_squares(
         RicError: the data as a whole cannot be read.
     """
     unreadable: list[SampleError] = []
-    samples = load_samples(
-        config.data,
-        split=split,
-        limit=config.limit,
-        columns=config.columns,
-        max_pixels=config.max_pixels,
-        ignore_signature=config.ignore_signature,
-        on_failure=unreadable.append,
-    )
+    samples = samples_of(config, split=split, limit=config.limit, on_failure=unreadable.append)
     chosen = [config.limit, config.columns, config.max_pixels, split]
     key = hashlib.sha256(
         json.dumps([LAYOUT, samples.name, samples.fingerprint, *chosen, asdict(how)]).encode()

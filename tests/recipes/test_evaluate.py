@@ -174,7 +174,7 @@ def test_with_ignore_signature_nobody_is_judged_in_the_corner(make_edits, score,
 
 def test_missing_and_corrupt_outputs_are_failures_and_the_rest_is_scored(score, outputs):
     made = outputs({"00.png": grey(100), "02.png": b"no picture"})
-    rows, run = score(f"Mine={made}", f"Other={outputs()}")
+    rows, run = score(f"Mine={made}", f"Other={outputs()}", partial=True)
     assert rows["Mine"]["clip_i"].n == rows["Mine"]["is"].n == 1
     assert rows["Other"]["clip_i"].n == 3
     found = failures(run)
@@ -203,7 +203,7 @@ def test_source_and_ground_truth_stand_on_the_samples_of_every_editor_and_others
     some = outputs({f"0{n}.png": grey(90) for n in (1, 4)})
     every = outputs({f"0{n}.png": grey(100) for n in range(6)})
     progress = Noting()
-    rows, run = score(f"Some={some}", f"Every={every}", on=data, progress=progress)
+    rows, run = score(f"Some={some}", f"Every={every}", on=data, progress=progress, partial=True)
     told = [json.loads(line) for line in (run / "per_sample.jsonl").read_text().splitlines()]
     ids = {label: [row["id"] for row in told if row["label"] == label] for label in rows}
     assert ids["Some"] == ids[IDENTITY] == ids[TRUTH] == ["01", "04"]
@@ -230,7 +230,8 @@ def test_source_and_ground_truth_stand_on_the_samples_of_every_editor_and_others
 
 
 def test_editors_without_a_sample_in_common_have_no_source_or_ground_truth_row(score, outputs):
-    rows, _ = score(f"A={outputs({'00.png': grey(90)})}", f"B={outputs({'01.png': grey(90)})}")
+    some = [outputs({f"0{number}.png": grey(90)}) for number in (0, 1)]
+    rows, _ = score(f"A={some[0]}", f"B={some[1]}", partial=True)
     assert list(rows) == ["A", "B"]
     assert all(row.is_apart for row in rows.values())
 
@@ -275,7 +276,7 @@ def test_source_and_target_are_encoded_once_for_all_editors(score, outputs, monk
 
 
 def test_an_output_of_another_size_is_brought_to_the_references(score, outputs):
-    sizes = {"00.png": (192, 160), "01.png": (50, 90), "02.png": (96, 80)}
+    sizes = {"00.png": (192, 160), "01.png": (120, 100), "02.png": (96, 80)}
     made = outputs({name: grey(100, size) for name, size in sizes.items()})
     rows, run = score(f"Resized={made}", f"Mine={outputs()}")
     assert failures(run) == {}
@@ -314,14 +315,18 @@ def test_a_sample_that_cannot_be_read_is_a_failure_of_its_own(make_edits, score,
     assert rows["Mine"]["clip_i"].n == rows[IDENTITY]["clip_i"].n == 2
 
 
-def test_data_without_targets_has_no_ground_truth_and_says_why_a_score_is_not_there(
+def test_without_targets_the_source_is_the_reference_and_there_is_no_fid_or_ground_truth(
     make_edits, score, outputs
 ):
-    gone = {"target_file_name": None}
-    rows, _ = score(f"Mine={outputs()}", on=make_edits(3, dict.fromkeys(range(3), gone)))
+    gone, progress = {"target_file_name": None}, Noting()
+    data = make_edits(3, dict.fromkeys(range(3), gone))
+    rows, _ = score(f"Mine={outputs()}", on=data, progress=progress)
     assert list(rows) == ["Mine", IDENTITY]
-    assert rows["Mine"]["clip_i"].unavailable == "no sample has a target"
-    assert rows["Mine"]["clip_i_source"].value > 0
+    assert rows["Mine"]["clip_i"].definition.startswith("edited and source")
+    assert rows[IDENTITY]["clip_i"].value == pytest.approx(1, abs=1e-5)
+    assert rows["Mine"]["clip_i_target"].unavailable == "no sample has a target"
+    assert rows["Mine"]["fid"].unavailable == "no sample has a target"
+    assert progress.lines == [f"{data} has no targets: outputs are held against the sources"]
 
 
 def test_a_split_without_samples_is_an_error(score, outputs):
@@ -374,7 +379,7 @@ def fail(*given: object) -> None:
 
 
 def test_every_table_names_each_number_its_n_and_its_encoder(score, outputs, data):
-    rows, run = score(f"A={outputs()}", f"B & C={outputs({'00.png': grey(30)})}")
+    rows, run = score(f"A={outputs()}", f"B & C={outputs({'00.png': grey(30)})}", partial=True)
     scores = json.loads((run / "scores.json").read_text())
     assert scores["data"]["name"] == str(data)
     assert [editor["label"] for editor in scores["editors"]] == ["A", "B & C", IDENTITY, TRUTH]
@@ -482,9 +487,11 @@ def test_when_no_metric_can_be_computed_that_is_an_error(
     assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "failed"
 
 
-def test_a_failed_sample_is_told_by_the_exit_code(data, outputs, exit_code):
+def test_a_failed_sample_is_told_by_the_exit_code(data, outputs, exit_code, tmp_path):
     made = outputs({"00.png": grey(100)})
-    assert exit_code(f"Mine={made}", "--data", str(data), "--preset", "tiny") == 3
+    assert exit_code(f"Mine={made}", "--data", str(data), "--preset", "tiny") == 1
+    shutil.rmtree(tmp_path / "run")
+    assert exit_code(f"Mine={made}", "--data", str(data), "--preset", "tiny", "--partial") == 3
 
 
 def test_an_eval_without_any_failure_ends_with_0(data, outputs, exit_code):

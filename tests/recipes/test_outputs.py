@@ -85,10 +85,11 @@ def test_another_commands_run_is_an_error(found, tmp_path):
         found(f"Mine={run.path}")
 
 
-def test_two_pictures_of_one_sample_are_an_error(found, outputs):
-    made = outputs({"00.png": grey(1), "00.jpg": grey(2)})
-    with pytest.raises(RicError, match=f"{made} holds both 00.jpg and 00.png"):
-        found(f"Mine={made}")
+def test_two_pictures_of_one_name_are_neither_taken_for_it(found, outputs):
+    made = outputs({"00.png": grey(1), "00.jpg": grey(2), "01.png": grey(3)})
+    edited = found(f"Mine={made}")
+    assert set(edited.files) == {"01"}
+    assert edited.doubles == {"00": [made / "00.jpg", made / "00.png"]}
 
 
 def test_a_resumed_run_may_say_itself_which_run_a_name_meant(found, edit_run, outputs, tmp_path):

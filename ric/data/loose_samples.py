@@ -1,0 +1,73 @@
+"""Samples of loose pictures: folders of sources, targets and masks, and a CSV of texts."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ric.data.columns import refuse_unsafe
+from ric.data.edit_sample import EditSample, Pictures
+from ric.data.loose import Loose, pair_loose, read_texts
+from ric.errors import SampleError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ric.data.columns import ReadOptions
+
+
+@dataclass(frozen=True)
+class LooseFolders:
+    """Where loose pictures lie; they are paired by their names (`pair_loose`)."""
+
+    source: Path
+    target: Path | None = None
+    mask: Path | None = None
+    texts: Path | None = None  # a CSV with a column id or file
+
+    @cached_property
+    def pairs(self) -> list[Loose]:
+        """List the photos with what goes with each (Raises RicError, as `pair_loose`)."""
+        return pair_loose(self.source, self.target, self.mask)[0]
+
+    @cached_property
+    def words(self) -> dict[str, dict[str, str]]:
+        """Give the texts of each photo (Raises RicError, as `read_texts`)."""
+        return read_texts(self.texts, lambda line: None) if self.texts else {}
+
+    def read(self, options: ReadOptions) -> Iterator[EditSample | SampleError]:
+        """Yield a sample per photo, named by it, or the error of one that cannot be a sample."""
+        for pair in self.pairs:
+            try:
+                refuse_unsafe(pair.name)
+            except SampleError as error:
+                yield error
+                continue
+            words = dict(self.words.get(pair.name, {}))
+            yield EditSample(
+                id=pair.name,
+                instruction=words.pop("instruction", ""),
+                **words,
+                pictures=Pictures(
+                    source=str(pair.source),
+                    target=str(pair.target) if pair.target else None,
+                    mask=str(pair.mask) if pair.mask else None,
+                    described_in=f"'{self.source}'",
+                    mask_column="a picture to --mask",
+                    target_column="a picture to --target",
+                    max_pixels=options.max_pixels,
+                    ignore_signature=options.ignore_signature,
+                ),
+            )
+
+    def fingerprint(self) -> str:
+        """Give a SHA-256 of the pictures' paths, sizes and times, and of the texts."""
+        digest = hashlib.sha256(self.texts.read_bytes() if self.texts else b"")
+        for pair in self.pairs:
+            for path in filter(None, (pair.source, pair.target, pair.mask)):
+                known = path.stat()
+                digest.update(repr((str(path), known.st_size, known.st_mtime_ns)).encode())
+        return digest.hexdigest()

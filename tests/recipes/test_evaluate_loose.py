@@ -1,0 +1,187 @@
+"""`ric eval --source DIR`: any editor's output, without any file that describes a data set."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw
+
+from ric.config import EvalConfig, as_dict, resolve_config
+from ric.errors import RicError
+from ric.metrics.scores import Scores
+from ric.preflight import check
+from ric.recipes.data import make_folder
+from ric.recipes.evaluate import evaluate
+from ric.run_dir import open_run
+
+COUNT = 4
+TRUTH = "Ground truth"
+
+
+@pytest.fixture(scope="module")
+def folders(make_edits: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders source, target, mask and out, and texts.csv; photos are JPEG, outputs PNG."""
+    data, root = make_edits(COUNT), tmp_path_factory.mktemp("loose")
+    for name in ("source", "target", "mask"):
+        (root / name).mkdir()
+    for file in sorted((data / "source").iterdir()):
+        Image.open(file).save(root / "source" / f"photo-{file.stem}.jpg", quality=95)
+    for name in ("target", "mask"):
+        for file in (data / name).iterdir():
+            shutil.copy(file, root / name / f"photo-{file.name}")
+    rows = [json.loads(line) for line in (data / "metadata.jsonl").read_text().splitlines()]
+    lines = [f"photo-{row['id']}.jpg,{row['region_text']}" for row in rows]
+    (root / "texts.csv").write_text("\n".join(["file,region_text", *lines]) + "\n")
+    shutil.copytree(root / "target", root / "out")
+    for file in (root / "out").iterdir():
+        with Image.open(file) as picture:
+            ImageDraw.Draw(picture).rectangle((0, 0, 9, 9), fill="white")
+            picture.save(file)
+    return root
+
+
+@pytest.fixture
+def score(tiny: Callable[..., EvalConfig], tmp_path: Path) -> Callable[..., Any]:
+    def call(*edits: str, **changes: Any) -> tuple[dict[str, Scores], Path]:
+        named = {key: str(value) for key, value in changes.items() if key != "partial"}
+        data = named.pop("data", named.get("source"))
+        config = tiny(EvalConfig, data, edits=edits, **named, partial=changes.get("partial", False))
+        with open_run("eval", as_dict(config), runs_dir=tmp_path, run=tmp_path / "run") as run:
+            rows = evaluate(config, run)
+        return {row.label: row for row in rows}, run.path
+
+    return call
+
+
+def loose(folders: Path, *names: str) -> dict[str, Path]:
+    return {name: folders / (f"{name}.csv" if name == "texts" else name) for name in names}
+
+
+def failures(run: Path) -> dict[str, str]:
+    lines = (run / "failures.jsonl").read_text().splitlines()
+    return {row["id"]: row["reason"] for row in map(json.loads, lines)}
+
+
+def test_folders_give_the_numbers_of_the_same_pictures_with_metadata(score, folders, tmp_path):
+    given = loose(folders, "source", "target", "mask", "texts")
+    rows, run = score(f"Mine={folders / 'out'}", **given)
+    record = json.loads((run / "run.json").read_text())
+    assert record["data"]["name"] == str(folders / "source")
+    make_folder(tmp_path / "data", **given)
+    shutil.move(run, tmp_path / "loose")
+    other, _ = score(f"Mine={folders / 'out'}", data=tmp_path / "data", split="all")
+    assert rows.keys() == other.keys()
+    for label, row in rows.items():
+        for ours, theirs in zip(row.scores, other[label].scores, strict=True):
+            assert (ours.name, ours.n) == (theirs.name, theirs.n)
+            assert ours.value == pytest.approx(theirs.value, abs=1e-12)
+    assert rows["Mine"]["clip_t"].n == rows["Mine"]["psnr_outside"].n == COUNT
+
+
+def test_without_targets_the_source_is_the_reference_and_fid_is_not_available(score, folders):
+    rows, _ = score(f"Mine={folders / 'out'}", **loose(folders, "source"))
+    assert TRUTH not in rows
+    mine = rows["Mine"]
+    assert mine["clip_i"].definition.startswith("edited and source")
+    assert mine["clip_i"].n == mine["lpips"].n == COUNT
+    assert mine["clip_i"].value < 1
+    assert rows["Identity (source)"]["lpips"].value == pytest.approx(0, abs=1e-6)
+    assert mine["fid"].value is None
+    assert "no sample has a target" in mine["fid"].unavailable
+
+
+@pytest.mark.parametrize(
+    ("match", "name"), [("stem", "photo-{:02d}.png"), ("file", "photo-{:02d}.jpg")]
+)
+def test_outputs_are_matched_by_the_source_s_file_name_or_stem(
+    match, name, score, folders, make_edits, tmp_path
+):
+    made = tmp_path / "made"
+    made.mkdir()
+    for number in range(COUNT):
+        Image.new("RGB", (96, 80), "grey").save(made / name.format(number))
+    rows, _ = score(f"Mine={made}", match=match, **loose(folders, "source"))
+    assert rows["Mine"]["clip_i"].n == COUNT
+
+
+def test_files_and_samples_that_match_nothing_are_listed_and_too_few_are_an_error(
+    score, folders, tmp_path
+):
+    made = tmp_path / "made"
+    shutil.copytree(folders / "out", made)
+    (made / "photo-02.png").rename(made / "cat.png")
+    with pytest.raises(RicError, match=r"'Mine' has pictures of 3 of 4 samples .* under 95 %"):
+        score(f"Mine={made}", **loose(folders, "source"))
+    listed = [json.loads(line) for line in (tmp_path / "run" / "unmatched.jsonl").open()]
+    assert listed == [
+        {"label": "Mine", "file": "cat.png"}, {"label": "Mine", "sample": "photo-02"}
+    ]  # fmt: skip
+    shutil.rmtree(tmp_path / "run")
+    rows, run = score(f"Mine={made}", partial=True, **loose(folders, "source"))
+    assert rows["Mine"]["clip_i"].n == 3
+    assert failures(run) == {"photo-02": f"'Mine' has no picture of it in {made}"}
+
+
+def test_a_corrupt_a_missing_a_wrongly_sized_and_a_double_output_are_each_named_and_the_rest_scored(
+    score, make_edits, tmp_path
+):
+    data = make_edits(6)
+    made = tmp_path / "made"
+    shutil.copytree(data / "target", made)
+    (made / "00.png").write_bytes(b"no picture")
+    (made / "01.png").unlink()
+    Image.new("RGB", (96, 96)).save(made / "02.png")
+    Image.new("RGB", (96, 80)).save(made / "03.jpg")
+    rows, run = score(f"Mine={made}", partial=True, source=data / "source", target=data / "target")
+    found = failures(run)
+    assert found.keys() == {"00", "01", "02", "03"}
+    assert "is not a picture that can be read" in found["00"]
+    assert found["01"] == f"'Mine' has no picture of it in {made}"
+    assert found["02"].startswith("'Mine' made it 96x96, which is not the shape of 96x80: squash")
+    assert found["03"] == "'Mine' has several pictures of it: 03.jpg and 03.png"
+    assert rows["Mine"]["clip_i"].n == 2
+    assert rows["Mine"]["l1"].value == 0
+
+
+@pytest.mark.parametrize(("how", "corner"), [("squash", 200), ("crop", 200), ("pad", 0)])
+def test_an_output_of_another_shape_is_squashed_cropped_or_padded_where_asked(
+    how, corner, score, make_edits, tmp_path
+):
+    data, made = make_edits(1), tmp_path / "made"
+    made.mkdir()
+    square = Image.new("RGB", (80, 80), (200, 200, 200))
+    square.save(made / "00.png")
+    rows, run = score(f"Mine={made}", fit=how, source=data / "source", target=data / "target")
+    assert not (run / "failures.jsonl").exists()
+    target = Image.open(data / "target" / "00.png").convert("RGB")
+    expected = Image.new("RGB", target.size, (corner,) * 3)
+    expected.paste(square, (8, 0))
+    if how != "pad":
+        expected = Image.new("RGB", target.size, (200, 200, 200))
+    apart = sum(
+        abs(a - b)
+        for one, other in zip(expected.getdata(), target.getdata(), strict=True)
+        for a, b in zip(one, other, strict=True)
+    )
+    assert rows["Mine"]["l1"].value == pytest.approx(apart / (3 * 96 * 80 * 255), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"target": "x", "data": "y"}, "--target goes with --source"),
+        ({"source": "x", "data": "y"}, "--data and --source are both given."),
+        ({"source": "no/such"}, "'no/such' cannot be read"),
+        ({}, "No DATA is given."),
+    ],
+)
+def test_a_source_and_data_at_once_or_neither_is_an_error(given, said, folders, tmp_path):
+    edits = {"edits": (f"Mine={folders / 'out'}",), "preset": "tiny"}
+    with pytest.raises(RicError) as error:
+        check(resolve_config(EvalConfig, given | edits), tmp_path)
+    assert said in error.value.message

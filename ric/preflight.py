@@ -208,6 +208,7 @@ def _networks(config: CommandConfig) -> Iterator[Network]:
         else:
             yield Network("inception-2015-12-05")
             yield Network(f"lpips-{config.lpips_net}")
+            yield Network("lpips-squeeze")
     for setting, network in NETWORKS.get(type(config), {}).items():
         name = getattr(config, setting)
         used = {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Optional, TypeVar
 
 import typer
 
@@ -23,12 +24,14 @@ from ric_cli.job import Job
 from ric_cli.options import DATA_HELP, with_common_options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from ric.metrics.scores import Scores
+    from ric.metrics.scores import Difference, Score, Scores
     from ric.run_dir import RunDir
 
 LOOSE = "Any pictures at all"
+T = TypeVar("T")
 
 
 @with_common_options(EvalConfig)
@@ -124,35 +127,68 @@ def read_scores(run: Path) -> list[Scores]:
     Raises:
         RicError: its scores.json is missing or is none.
     """
-    from ric.metrics.scores import Score, Scores
+    from ric.metrics.scores import Scores
 
-    def read(name: str, about: dict[str, Any]) -> Score:
-        key, _, marker = name.partition("[")
-        fields = ("definition", "value", "n", "std", "note", "unavailable")
-        known = {field: about[field] for field in fields if field in about}
-        interval = (about["low"], about["high"]) if "low" in about else None
-        return Score(key=key, marker=marker.removesuffix("]"), interval=interval, **known)
-
-    file = run / "scores.json"
-    try:
+    def read(told: dict[str, Any]) -> list[Scores]:
         return [
             Scores(
                 row["label"],
-                tuple(read(name, about) for name, about in row["scores"].items()),
+                tuple(_read_score(name, about) for name, about in row["scores"].items()),
                 row["role"],
                 row.get("samples", 0),
                 row.get("samples_shared"),
             )
-            for row in json.loads(file.read_text(encoding="utf-8"))["editors"]
+            for row in told["editors"]
         ]
-    except (OSError, ValueError, KeyError, TypeError):
+
+    return _read(run / "scores.json", read)
+
+
+def read_differences(run: Path) -> list[Difference]:
+    """Read what later editors score above the first; nothing in a run that does not tell.
+
+    Raises:
+        RicError: its scores.json is missing or is none.
+    """
+    from ric.metrics.scores import Difference
+
+    def read(told: dict[str, Any]) -> list[Difference]:
+        return [
+            Difference(
+                row["label"],
+                row["against"],
+                tuple(_read_score(name, about) for name, about in row["scores"].items()),
+                row["samples"],
+            )
+            for row in told.get("differences", ())
+        ]
+
+    return _read(run / "scores.json", read)
+
+
+def _read(file: Path, read: Callable[[dict[str, Any]], T]) -> T:
+    try:
+        return read(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise RicError(
             f"The scores in {file} cannot be read.", "Score again without --run."
         ) from None
 
 
+def _read_score(name: str, about: dict[str, Any]) -> Score:
+    from ric.metrics.scores import Score
+
+    key, _, marker = name.partition("[")
+    fields = ("definition", "value", "n", "std", "note", "unavailable")
+    known = {field: about[field] for field in fields if field in about}
+    interval = (about["low"], about["high"]) if "low" in about else None
+    return Score(key=key, marker=marker.removesuffix("]"), interval=interval, **known)
+
+
 def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) -> None:
-    """Print the six metrics, the best editor in bold, then what each one means; scenes' own first.
+    """Print the six metrics and KID, the best editor in bold, then what each one means.
+
+    Scenes' own come first; below stands what later editors score above the first one.
 
     Args:
         rows: The scores; None to read them from the run.
@@ -163,14 +199,14 @@ def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) 
     from rich.text import Text
 
     from ric.metrics.score_table import best, column_names, which_samples
-    from ric.metrics.scores import OF_SCENES, THE_SIX
+    from ric.metrics.scores import OF_SCENES, SHOWN_FIRST
 
     # the recipe itself says which samples a row stands on
     again = rows is None
     rows = read_scores(run.path) if rows is None else rows
     winners = best(rows)
     of_scenes = [name for name in column_names(rows) if rows[0][name].key in OF_SCENES]
-    names = [name for name in column_names(rows) if rows[0][name].key in THE_SIX]
+    names = [name for name in column_names(rows) if rows[0][name].key in SHOWN_FIRST]
     # what happens inside the masks comes first: on whole pictures, doing nothing scores well
     for columns in filter(None, (of_scenes, names)):
         table = Table(title=f"{run.record['data']['name']}, split {run.record['config']['split']}")
@@ -186,6 +222,8 @@ def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) 
                 cells.append(Text(score.number or "not available", style=style))
             table.add_row(row.marked_label, *cells)
         print_table(table)
+    if sum(row.role == "editor" for row in rows) > 1:
+        _show_differences(read_differences(run.path))
     if quiet:
         return
     for name in [*of_scenes, *names]:
@@ -196,3 +234,27 @@ def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) 
     for line in which_samples(rows) if again else ():
         say(line)
     say(f"All scores with their intervals: {run.path / 'table.md'}")
+
+
+def _show_differences(differences: list[Difference]) -> None:
+    """Print what each later editor scores above the first; bold where 0 is outside the interval."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from ric.metrics.score_table import difference_rows
+    from ric.metrics.scores import SHOWN_FIRST
+
+    if not differences:
+        return
+    table = Table(title="Differences on the same samples, with 95 % intervals")
+    table.add_column("")
+    for row in differences:
+        table.add_column(Text(row.heading), justify="right")
+    first = [
+        replace(row, scores=tuple(s for s in row.scores if s.key in SHOWN_FIRST))
+        for row in differences
+    ]
+    for heading, cells in difference_rows(first):
+        shown = [Text(text, style="bold" if sure else "") for text, sure in cells]
+        table.add_row(Text(heading), *shown)
+    print_table(table)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from lpips import LPIPS
@@ -21,9 +21,13 @@ if TYPE_CHECKING:
 
     from ric.config import LpipsNet
 
-PUBLISHED: LpipsNet = "alex"
+PUBLISHED = "alex"
 # torchvision's files, which the lpips package would download
-BACKBONE_FILE = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.pth"}
+BACKBONE_FILE = {
+    "alex": "alexnet-owt-7be5be79.pth",
+    "vgg": "vgg16-397923af.pth",
+    "squeeze": "squeezenet1_1-b8a52dc0.pth",
+}
 
 
 class LpipsDistance:
@@ -33,16 +37,24 @@ class LpipsDistance:
     `weights` and nothing is downloaded.
 
     Args:
-        net: `alex` (what the papers report) or `vgg`.
+        net: `alex` (what the papers report), `vgg`, or `squeeze` (PIE-Bench's, outside the mask).
         weights: torchvision's state dict of that backbone, a .pth file; read without running any
             code in it.
         device: Where it runs, in float32.
+        published: The net whose scores carry no marker.
 
     Raises:
         RicError: the file cannot be read, or is another network's.
     """
 
-    def __init__(self, net: LpipsNet, weights: Path, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        net: LpipsNet | Literal["squeeze"],
+        weights: Path,
+        device: torch.device | str = "cpu",
+        *,
+        published: str = PUBLISHED,
+    ) -> None:
         """Load the network; see the class."""
         # lpips draws a backbone first, and calls torchvision by an argument it deprecated
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
@@ -51,7 +63,7 @@ class LpipsDistance:
         load_backbone(model, weights)
         self.model = model.requires_grad_(False).to(device)
         self.device = torch.device(device)
-        self.marker = "" if net == PUBLISHED else net
+        self.marker = "" if net == published else net
         self.definition = f"lpips 0.1.4, {net}, v0.1, input in [-1, 1] at the reference's size"
 
     @exact_inference()

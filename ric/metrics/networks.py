@@ -107,7 +107,7 @@ class Judges:
     """The loaded networks, or why one is missing.
 
     `inception_score` is usually `fid.fed_as("torch-fidelity")`; where it is the same object as
-    `fid`, the two share one pass.
+    `fid`, the two share one pass. `lpips_outside` compares what lies outside the mask.
     """
 
     clip: TextImageEncoder | Unavailable
@@ -115,6 +115,7 @@ class Judges:
     lpips: PairDistance | Unavailable
     fid: SetEncoder | Unavailable
     inception_score: SetEncoder | Unavailable
+    lpips_outside: PairDistance | Unavailable = Unavailable("no network was given")
 
 
 def published_marker(encoder: str, published: str) -> str:

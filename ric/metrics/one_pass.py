@@ -17,24 +17,35 @@ from ric.metrics.edit_success import EditChecker
 from ric.metrics.encode_once import Encodings, SetRow, encode_sets
 from ric.metrics.networks import ImageEncoder, Judges, Unavailable
 from ric.metrics.pairs import Pair, fit_to
-from ric.metrics.pixel import l1, l2, psnr_outside
+from ric.metrics.pixel import black_inside, l1, l2, psnr_outside, ssim_outside
 from ric.metrics.scores import OF_SCENES, Role, Scores
+from ric.metrics.set_distances import SetDistances, set_distances
 from ric.metrics.summary import summarise
 
 
 class Scored(NamedTuple):
-    """What `MetricSuite.finish` gives: the means, and one row a sample in the order of ids."""
+    """What `MetricSuite.finish` gives: the means, and one row a sample in the order of ids.
+
+    Attributes:
+        scores: The means, and what is of the whole set.
+        rows: One dict a sample.
+        set_rows: As `rows`, what FID, KID and IS are made of.
+        distances: FID and KID with what their intervals are made of; None where there are none.
+    """
 
     scores: Scores
     rows: list[dict[str, Any]]
+    set_rows: list[SetRow]
+    distances: SetDistances | None
 
 
 class MetricSuite:
     """Accumulate one editor's pairs, batch by batch, then give its scores.
 
     CLIP-I, DINO, LPIPS, L1 and L2 compare the edited picture, at the reference's size, with the
-    reference; CLIP-I and DINO also with the other one of source and target. FID compares the
-    edited set with the target set whatever the reference. Only features and rows stay in memory.
+    reference; CLIP-I and DINO also with the other one of source and target. FID and KID compare the
+    edited set with the target set whatever the reference; what lies outside the mask is compared
+    with the source. Only features and rows stay in memory.
 
     A picture that is one object in several places (the source as its own edit) is encoded once.
 
@@ -108,10 +119,17 @@ class MetricSuite:
         """Return the scores and the rows; more pairs may follow."""
         ids = sorted(self._rows)  # so that neither shuffle nor bootstrap sees the reading order
         rows = [self._rows[sample_id] for sample_id in ids]
+        set_rows = [self._set_rows[sample_id] for sample_id in ids]
+        distances, reason = None, None
+        try:
+            distances = set_distances(set_rows, seed=self.seed)
+        except RicError as error:
+            reason = error.message
         scores = summarise(
             rows,
-            [self._set_rows[sample_id] for sample_id in ids],
+            set_rows,
             self.judges,
+            distances=reason or distances,
             reference=self.reference,
             text=self.text,
             text_kinds=self._text_kinds,
@@ -119,7 +137,8 @@ class MetricSuite:
             seed=self.seed,
             of_scenes=self.checker is not None,
         )
-        return Scored(Scores(self.label, tuple(scores), self.role, samples=len(rows)), rows)
+        of_editor = Scores(self.label, tuple(scores), self.role, samples=len(rows))
+        return Scored(of_editor, rows, set_rows, distances)
 
     def _check(self, pairs: Sequence[Pair]) -> None:
         ids = [pair.id for pair in pairs]
@@ -137,7 +156,7 @@ class MetricSuite:
     def _open_row(self, pair: Pair) -> dict[str, Any]:
         """Open a sample's row: every column is there, and stays None where nothing fills it."""
         columns = ["clip_i", f"clip_i_{self.other}", "dino", f"dino_{self.other}", "clip_t"]
-        columns += ["lpips", "l1", "l2", "psnr_outside"]
+        columns += ["lpips", "l1", "l2", "psnr_outside", "ssim_outside", "lpips_outside"]
         columns += OF_SCENES if self.checker is not None else ()
         return {"id": pair.id, **dict.fromkeys(columns)}
 
@@ -148,6 +167,9 @@ class MetricSuite:
         if raw.mask is not None:
             edited = fit_to(raw.edited, raw.source.size)
             row["psnr_outside"] = psnr_outside(edited, raw.source, raw.mask)
+            row["ssim_outside"] = ssim_outside(edited, raw.source, raw.mask)
+            if row["psnr_outside"] is not None:
+                row["lpips_outside"] = self._lpips_outside(edited, raw.source, raw.mask)
 
     def _add_clip(
         self, rows: list[dict[str, Any]], pairs: Sequence[Pair], encodings: Encodings
@@ -203,6 +225,15 @@ class MetricSuite:
             held_rows, edited, references = zip(*held, strict=True)
             for row, distance in zip(held_rows, lpips.distances(edited, references), strict=True):
                 row["lpips"] = float(distance)
+
+    def _lpips_outside(
+        self, edited: Image.Image, source: Image.Image, mask: Image.Image
+    ) -> float | None:
+        lpips = self.judges.lpips_outside
+        if isinstance(lpips, Unavailable):
+            return None
+        ours, theirs = (black_inside(image, mask) for image in (edited, source))
+        return float(lpips.distances([ours], [theirs])[0])
 
 
 def _picture(pair: Pair, which: Reference) -> Image.Image | None:

@@ -10,7 +10,7 @@ import csv
 import io
 from typing import TYPE_CHECKING
 
-from ric.metrics.scores import METRICS, THE_SIX, Score, Scores
+from ric.metrics.scores import METRICS, SHOWN_FIRST, THE_SIX, Difference, Score, Scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,12 +59,14 @@ def to_csv(rows: Sequence[Scores]) -> str:
     return text.getvalue()
 
 
-def to_markdown(rows: Sequence[Scores]) -> str:
-    """Return the six in a table, the other scores in a second one, then what each one means."""
+def to_markdown(rows: Sequence[Scores], differences: Sequence[Difference] = ()) -> str:
+    """Return the six and KID in a table, then differences, other scores and all meanings."""
     names = column_names(rows)
-    six = [name for name in names if _is_paper_column(rows, name)]
-    others = [name for name in names if name not in six]
-    parts = [_markdown_table(rows, six)]
+    first = [name for name in names if _is_shown_first(rows, name)]
+    others = [name for name in names if name not in first]
+    parts = [_markdown_table(rows, first)]
+    if differences:
+        parts.append(_differences_table(differences))
     if others:
         parts.append(_markdown_table(rows, others))
     meanings = [f"- {line}" for line in _meanings(rows, names)]
@@ -94,15 +96,59 @@ def _markdown_table(rows: Sequence[Scores], names: Sequence[str]) -> str:
     lines.append("|---" * (len(names) + 1) + "|")
     for row in rows:
         cells = [_cell(_find(row, name), bold=row.label in winners.get(name, ())) for name in names]
-        lines.append("| " + " | ".join([row.marked_label.replace("|", "\\|"), *cells]) + " |")
+        lines.append("| " + " | ".join([_plain(row.marked_label), *cells]) + " |")
     return "\n".join(lines)
+
+
+def _differences_table(differences: Sequence[Difference]) -> str:
+    lines = ["| | " + " | ".join(_plain(row.heading) for row in differences) + " |"]
+    lines.append("|---" * (len(differences) + 1) + "|")
+    for heading, cells in difference_rows(differences):
+        shown = [f"**{text}**" if sure else text for text, sure in cells]
+        lines.append("| " + " | ".join([heading, *shown]) + " |")
+    return "\n".join(lines)
+
+
+def difference_rows(
+    differences: Sequence[Difference],
+) -> list[tuple[str, list[tuple[str, bool]]]]:
+    """Return a row a score: its heading, and of each pair the difference with its interval.
+
+    Each cell is a text and whether the interval leaves out 0.
+    """
+    held = {score.name: score for row in differences for score in row.scores}
+    order = list(METRICS)
+    names = sorted(held, key=lambda name: order.index(held[name].key))
+    rows = []
+    for name in names:
+        cells = [
+            _difference_cell(next((score for score in row.scores if score.name == name), None))
+            for row in differences
+        ]
+        rows.append((held[name].heading, cells))
+    return rows
+
+
+def _difference_cell(score: Score | None) -> tuple[str, bool]:
+    if score is None or score.value is None:
+        return "", False
+    digits = METRICS[score.key].digits
+    if score.interval is None:
+        return f"{score.value:+.{digits}f} (N = {score.n})", False
+    low, high = score.interval
+    text = f"{score.value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}] (N = {score.n})"
+    return text, low > 0 or high < 0
+
+
+def _plain(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _cell(score: Score | None, *, bold: bool) -> str:
     if score is None:
         return "not available: not scored"
     if score.value is None:
-        return f"not available: {score.unavailable}".replace("|", "\\|")
+        return _plain(f"not available: {score.unavailable}")
     digits = METRICS[score.key].digits
     number = f"**{score.number}**" if bold else score.number
     if score.interval is None:
@@ -121,7 +167,7 @@ def _meanings(rows: Sequence[Scores], names: Sequence[str]) -> list[str]:
             notes = dict.fromkeys(score.note for score in held if score.note)
             tail = "".join(f" {note}" for note in notes)
             lines.append(f"{name} (N = {counts}): {held[0].definition}.{tail}")
-    lines.append("[low, high]: 95 % bootstrap interval of the mean over the samples.")
+    lines.append("[low, high]: 95 % interval; of means by bootstrap over the samples.")
     return lines + which_samples(rows)
 
 
@@ -139,9 +185,13 @@ def which_samples(rows: Sequence[Scores]) -> list[str]:
 
 def _is_paper_column(rows: Sequence[Scores], name: str) -> bool:
     """Tell the six from the rest; of two scores with one key, as two IS, the first is the six's."""
+    return _first(rows, name).key in THE_SIX and _is_shown_first(rows, name)
+
+
+def _is_shown_first(rows: Sequence[Scores], name: str) -> bool:
     key = _first(rows, name).key
     firsts = {row[key].name for row in rows if any(score.key == key for score in row.scores)}
-    return key in THE_SIX and name in firsts
+    return key in SHOWN_FIRST and name in firsts
 
 
 def _first(rows: Sequence[Scores], name: str) -> Score:

@@ -16,13 +16,14 @@ class Metric(NamedTuple):
     digits: int
 
 
-# In the order of the columns; the first six are the paper's.
+# In the order of the columns; all of the first seven but KID are the paper's.
 METRICS = {
     "clip_i": Metric("CLIP-I", True, 4),
     "dino": Metric("DINO", True, 4),
     "clip_t": Metric("CLIP-T", True, 4),
     "lpips": Metric("LPIPS", False, 4),
     "fid": Metric("FID", False, 2),
+    "kid": Metric("KID", False, 4),
     "is": Metric("IS", True, 2),
     "clip_i_source": Metric("CLIP-I to source", True, 4),
     "clip_i_target": Metric("CLIP-I to target", True, 4),
@@ -31,6 +32,8 @@ METRICS = {
     "l1": Metric("L1", False, 4),
     "l2": Metric("L2", False, 4),
     "psnr_outside": Metric("PSNR outside the mask, dB", True, 2),
+    "ssim_outside": Metric("SSIM outside the mask", True, 4),
+    "lpips_outside": Metric("LPIPS outside the mask", False, 4),
     # of drawn scenes alone: context_error.py and edit_success.py
     "edit_success": Metric("Edit success", True, 3),
     "l1_inside": Metric("L1 inside both masks", False, 4),
@@ -45,6 +48,7 @@ OF_SCENES = (
     "psnr_preserved",
 )  # fmt: skip
 THE_SIX = ("clip_i", "dino", "clip_t", "lpips", "fid", "is")
+SHOWN_FIRST = ("clip_i", "dino", "clip_t", "lpips", "fid", "kid", "is")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +61,9 @@ class Score:
         value: The score; None where there is none, and then `unavailable` says why.
         n: How many samples it speaks for.
         marker: The network's or the rule's name where it is not the published one.
-        interval: 95 % bootstrap interval of a mean.
-        std: Standard deviation over splits (IS only).
+        interval: 95 % interval: of a mean by bootstrap, of KID by subsets, of a difference of FIDs
+            by the jackknife.
+        std: Of IS the standard deviation over splits, of FID the jackknife's standard error.
         note: What the reader must know beside the number.
         unavailable: Why there is no value.
     """
@@ -117,6 +122,37 @@ class Score:
             "direction": self.direction,
             "definition": self.definition,
             **{key: value for key, value in optional.items() if value is not None},
+        }
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One editor's scores less another's, over the samples that both have.
+
+    Attributes:
+        label: Whose.
+        against: Less whose.
+        scores: The differences, each with its 95 % interval.
+        samples: How many samples both have.
+    """
+
+    label: str
+    against: str
+    scores: tuple[Score, ...]
+    samples: int = 0
+
+    @property
+    def heading(self) -> str:
+        """What a table calls it."""
+        return f"{self.label} - {self.against}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return both labels, samples and every difference by name as JSON-ready values."""
+        return {
+            "label": self.label,
+            "against": self.against,
+            "samples": self.samples,
+            "scores": {score.name: score.as_dict() for score in self.scores},
         }
 
 

@@ -1,4 +1,4 @@
-"""From a set of samples to its scores: means with intervals, FID and IS, or why there is none."""
+"""From samples to scores: means with intervals, FID, KID and IS, or why there is none."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ric.errors import RicError
 from ric.metrics.bootstrap import bootstrap_interval
 from ric.metrics.context_error import STICKER_ABOVE
 from ric.metrics.encode_once import SetRow
-from ric.metrics.fid import fid_from_features
 from ric.metrics.inception_score import SPLITS, inception_score
+from ric.metrics.kid import SUBSETS
 from ric.metrics.networks import Judges, Network, SetEncoder, Unavailable
 from ric.metrics.scores import OF_SCENES, Score
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ric.config import Reference
+    from ric.metrics.set_distances import SetDistances
 
 # Below Inception's width the covariances lack rank, and FID is mostly small-sample bias.
 FID_SPEAKS_FROM = 2048
@@ -33,6 +33,8 @@ PIXEL_DEFINITION = {
     "l1": "mean absolute difference of levels in [0, 1]",
     "l2": "mean squared difference of levels in [0, 1]",
     "psnr_outside": "peak signal-to-noise ratio where the mask is black, at most 100 dB",
+    "ssim_outside": "structural similarity (Gaussian of 1.5 pixels) where the mask is black, both"
+    " pictures black elsewhere",
 }
 
 SCENE_DEFINITION = {
@@ -52,6 +54,7 @@ def summarise(
     set_rows: Sequence[SetRow],
     judges: Judges,
     *,
+    distances: SetDistances | str | None = None,
     reference: Reference,
     text: str = "text",
     text_kinds: Mapping[str, int] | None = None,
@@ -65,6 +68,8 @@ def summarise(
         rows: One dict a sample, in the order of sorted ids.
         set_rows: As `rows`.
         judges: The networks that made them.
+        distances: FID and KID of `set_rows`; what stands in their way; or None where no sample has
+            both pictures.
         reference: Which picture `clip_i`, `dino`, `lpips`, `l1` and `l2` compare with.
         text: Which text CLIP-T was asked to compare with.
         text_kinds: How many samples' texts are of which kind; None: all are what was asked for.
@@ -89,7 +94,7 @@ def summarise(
         mean("dino", judges.dino, reference),
         clip_t,
         mean("lpips", judges.lpips, reference),
-        fid_score(set_rows, judges.fid),
+        *fid_and_kid(distances, judges.fid, samples=len(set_rows)),
         is_score([row.is_logits for row in set_rows], judges.inception_score),
     ]
     if not isinstance(judges.fid, Unavailable) and judges.fid is not judges.inception_score:
@@ -102,6 +107,8 @@ def summarise(
         mean("l1", None, reference),
         mean("l2", None, reference),
         mean("psnr_outside", None, "mask"),
+        mean("ssim_outside", None, "mask"),
+        mean("lpips_outside", judges.lpips_outside, "mask"),
         *(scene_score(rows, key, seed=seed) for key in (OF_SCENES if of_scenes else ())),
     ]
 
@@ -160,33 +167,46 @@ def mean_score(
     )
 
 
-def fid_score(set_rows: Sequence[SetRow], judge: SetEncoder | Unavailable) -> Score:
-    """Return the FID of the edited set and the target set, over the samples that have both."""
+def fid_and_kid(
+    distances: SetDistances | str | None, judge: SetEncoder | Unavailable, *, samples: int
+) -> list[Score]:
+    """Return FID and KID of the edited set and the target set, or why there are none."""
     if isinstance(judge, Unavailable):
-        return Score(key="fid", unavailable=judge.reason)
+        return [Score(key=key, unavailable=judge.reason) for key in ("fid", "kid")]
     marker = "" if judge.kind == FID_RULE else judge.kind
-    both = [
-        (row.features, row.target_features)
-        for row in set_rows
-        if row.features is not None and row.target_features is not None
-    ]
-    if not both:
-        reason = "no sample has a target" if set_rows else "no sample was scored"
-        return Score(key="fid", marker=marker, unavailable=reason)
-    edited, targets = (torch.stack(side).numpy() for side in zip(*both, strict=True))
-    try:
-        value, count, _ = fid_from_features(edited, targets)
-    except RicError as error:
-        return Score(key="fid", marker=marker, unavailable=error.message)
-    few = f"Below {FID_SPEAKS_FROM:,} pictures FID is mostly small-sample bias: N = {count}, and"
-    return Score(
-        key="fid",
-        marker=marker,
-        value=value,
-        n=count,
-        definition=f"edited set and target set: {judge.definition}",
-        note=f"{few} it compares only with FIDs at this N." if count < FID_SPEAKS_FROM else None,
+    if distances is None:
+        distances = "no sample has a target" if samples else "no sample was scored"
+    if isinstance(distances, str):
+        return [Score(key=key, marker=marker, unavailable=distances) for key in ("fid", "kid")]
+    count, bias = distances.fid.n, distances.kid.pair_bias
+    few = (
+        f"Below {FID_SPEAKS_FROM:,} pictures FID is mostly small-sample bias: N = {count}, and it"
+        " compares only with FIDs at this N."
     )
+    about = f"edited set and target set: {judge.definition}"
+    return [
+        Score(
+            key="fid",
+            marker=marker,
+            value=distances.fid.value,
+            n=count,
+            std=distances.fid.error,
+            definition=f"{about}; ± by the delete-a-tenth jackknife",
+            note=f"{few} it compares only with FIDs at this N."
+            if count < FID_SPEAKS_FROM
+            else None,
+        ),
+        Score(
+            key="kid",
+            marker=marker,
+            value=distances.kid.value,
+            n=count,
+            interval=distances.kid.interval,
+            definition=f"{about}; unbiased, kernel (x.y / W + 1)^3, interval by {SUBSETS} halves"
+            " without replacement",
+            note=f"Edited and target pictures come in pairs, which adds {bias:.4f}.",
+        ),
+    ]
 
 
 def is_score(logits: Sequence[Tensor | None], judge: SetEncoder | Unavailable) -> Score:

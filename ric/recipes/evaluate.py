@@ -24,6 +24,7 @@ from ric.device import pick_device
 from ric.errors import RicError, SampleError
 from ric.interrupt import stop_between_steps
 from ric.metrics.clip_similarity import ClipSimilarity
+from ric.metrics.differences import difference
 from ric.metrics.dino_similarity import DinoSimilarity
 from ric.metrics.edit_success import EditChecker
 from ric.metrics.encode_once import Encodings
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 
     from ric.config import EvalConfig
     from ric.data.sample import EditSample
-    from ric.metrics.scores import Scores
+    from ric.metrics.scores import Difference, Scores
     from ric.run_dir import RunDir
 
 T = TypeVar("T")
@@ -130,7 +131,9 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
     ]
     for line in which_samples(rows):
         progress.note(line)
-    _write(run, rows, {scored.scores.label: scored.rows for scored in shown})
+    editors = [scored for scored in finished if scored.scores.role == "editor"]
+    differences = [difference(later, editors[0], seed=config.seed) for later in editors[1:]]
+    _write(run, rows, differences, {scored.scores.label: scored.rows for scored in shown})
     if all(score.value is None for row in rows for score in row.scores if score.key in THE_SIX):
         raise RicError(
             "No metric could be computed: " + _reasons(rows),
@@ -234,7 +237,7 @@ def _tell_of_strangers(
 
 
 def load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judges:
-    """Load the five networks; one that cannot be had is unavailable, and the table says why."""
+    """Load the networks; one that cannot be had is unavailable, and the table says why."""
     missing = _look_up(config)
 
     def locate(name: str, tiny: str = "") -> Path:
@@ -258,17 +261,29 @@ def load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judges
         else either(lambda: DinoSimilarity(locate(config.dino), device, encoder=config.dino))
     )
     if net and config.preset == "tiny":
-        return Judges(clip=clip, dino=dino, lpips=net, fid=net, inception_score=net)
+        return Judges(
+            clip=clip, dino=dino, lpips=net, fid=net, inception_score=net, lpips_outside=net
+        )
     inception = either(
         lambda: InceptionFeatures(locate("inception-2015-12-05"), device, kind=config.fid)
     )
     lpips = either(
         lambda: LpipsDistance(config.lpips_net, locate(f"lpips-{config.lpips_net}"), device)
     )
+    squeeze = either(
+        lambda: LpipsDistance("squeeze", locate("lpips-squeeze"), device, published="squeeze")
+    )
     is_fed = inception
     if isinstance(inception, InceptionFeatures):
         is_fed = inception.fed_as("torch-fidelity")
-    return Judges(clip=clip, dino=dino, lpips=lpips, fid=inception, inception_score=is_fed)
+    return Judges(
+        clip=clip,
+        dino=dino,
+        lpips=lpips,
+        fid=inception,
+        inception_score=is_fed,
+        lpips_outside=squeeze,
+    )
 
 
 def load_scene_net(run: RunDir, device: torch.device) -> SceneNet:
@@ -283,7 +298,7 @@ def _look_up(config: EvalConfig) -> dict[str, RicError]:
     """
     names = {config.clip, config.dino} - {"tiny"}
     if config.preset != "tiny":
-        names |= {"inception-2015-12-05", f"lpips-{config.lpips_net}"}
+        names |= {"inception-2015-12-05", f"lpips-{config.lpips_net}", "lpips-squeeze"}
 
     def look_up(name: str) -> RicError | None:
         try:
@@ -394,15 +409,22 @@ def _score(
 
 
 def _write(
-    run: RunDir, rows: Sequence[Scores], per_sample: dict[str, list[dict[str, Any]]]
+    run: RunDir,
+    rows: Sequence[Scores],
+    differences: Sequence[Difference],
+    per_sample: dict[str, list[dict[str, Any]]],
 ) -> None:
     lines = [
         json.dumps({"label": label, **row}) for label, part in per_sample.items() for row in part
     ]
-    scores = {"data": run.record["data"], "editors": [row.as_dict() for row in rows]}
+    scores = {
+        "data": run.record["data"],
+        "editors": [row.as_dict() for row in rows],
+        "differences": [row.as_dict() for row in differences],
+    }
     write_atomically(run.path / "per_sample.jsonl", "\n".join(lines) + "\n")
     write_atomically(run.path / "scores.json", json.dumps(scores, indent=2) + "\n")
-    write_atomically(run.path / "table.md", to_markdown(rows))
+    write_atomically(run.path / "table.md", to_markdown(rows, differences))
     write_atomically(run.path / "table.csv", to_csv(rows))
     write_atomically(run.path / "table.tex", to_latex(rows))
 

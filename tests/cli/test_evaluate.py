@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from ric.errors import RicError
-from ric.metrics.scores import THE_SIX, Score, Scores
-from ric_cli.evaluate import read_scores, show_scores
+from ric.metrics.scores import THE_SIX, Difference, Score, Scores
+from ric_cli.evaluate import read_differences, read_scores, show_scores
 
 Typed = tuple[object, ...]
 
@@ -54,6 +54,20 @@ def test_a_finished_run_shows_its_table_again(ric, typed):
     assert [line for line in said.err.splitlines() if line in meanings] == meanings
 
 
+def test_differences_stand_below_the_table_each_time_it_is_shown(ric, typed, tmp_path):
+    (tmp_path / "other").mkdir()
+    for number in range(3):
+        Image.new("RGB", (64, 48), (9, 80 * number, 9)).save(tmp_path / f"other/{number}.png")
+    command, *rest = typed
+    first = ric(command, "Yours=other", *rest)
+    assert "Mine - Yours" in first.out
+    assert "Differences on the same samples, with 95 % intervals" in first.out
+    kept = json.loads(Path("mine/scores.json").read_text())["differences"][0]["scores"]
+    assert f"{kept['clip_i[tiny]']['value']:+.4f} [" in first.out
+    assert ric(command, "Yours=other", *rest).out == first.out
+    assert "Differences" not in ric("eval", "Mine=out", *rest[1:-2], "--run", "alone").out
+
+
 def test_quiet_prints_the_table_and_nothing_else(ric, typed):
     loud = ric(*typed)
     said = ric(*typed, "--quiet")
@@ -73,6 +87,17 @@ def test_scores_that_were_written_are_read_back_as_they_were(tmp_path):
     text = json.dumps({"editors": [row.as_dict() for row in rows]})
     (tmp_path / "scores.json").write_text(text)
     assert read_scores(tmp_path) == rows
+
+
+def test_differences_that_were_written_are_read_back_as_they_were(tmp_path):
+    scores = (Score(key="fid", definition="a", value=-0.5, n=3, interval=(-0.7, 0.1), marker="x"),)
+    rows = [Difference(label="B", against="A", scores=scores, samples=3)]
+    (tmp_path / "scores.json").write_text(
+        json.dumps({"editors": [], "differences": [row.as_dict() for row in rows]})
+    )
+    assert read_differences(tmp_path) == rows
+    (tmp_path / "scores.json").write_text('{"editors": []}')  # as older runs are
+    assert read_differences(tmp_path) == []
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", '{"editors": [{}]}'])

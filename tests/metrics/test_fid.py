@@ -6,11 +6,12 @@ import cleanfid.fid
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.stats
 import torch
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
 from ric.errors import RicError
-from ric.metrics.fid import fid_from_features, frechet_distance
+from ric.metrics.fid import fid_from_features, frechet_distance, jackknife_fid
 
 
 def features(seed: int, count: int, width: int = 32) -> np.ndarray:
@@ -88,3 +89,61 @@ def test_single_precision_features_are_computed_in_double():
 def test_one_picture_has_no_covariance():
     with pytest.raises(RicError, match="2 pictures or more on each side, and has 1 and 5"):
         fid_from_features(features(0, 1), features(1, 5))
+
+
+# --- the jackknife -------------------------------------------------------------------------------
+
+
+def test_the_jackknife_leaves_out_each_tenth_once():
+    a, b = features(11, 25, 4), features(12, 25, 4)
+    jackknife = jackknife_fid(a, b, seed=3)
+    tenths = np.array_split(np.random.default_rng(3).permutation(25), 10)
+    assert sorted(np.concatenate(tenths)) == list(range(25))
+    kept = [[i for i in range(25) if i not in tenth] for tenth in tenths]
+    by_hand = np.array([by_scipy(a[rows], b[rows]) for rows in kept])
+    np.testing.assert_allclose(jackknife.left_out, by_hand, rtol=1e-8)
+    assert jackknife.value == fid_from_features(a, b).value
+    error = np.sqrt(9 / 10 * sum((by_hand - by_hand.mean()) ** 2))
+    assert jackknife.error == pytest.approx(error, rel=1e-8)
+    low, high = jackknife.interval
+    reach = scipy.stats.t.ppf(0.975, 9) * error
+    assert (low, high) == pytest.approx((jackknife.value - reach, jackknife.value + reach))
+
+
+def drawn(generator: np.random.Generator, count: int = 80) -> tuple[np.ndarray, np.ndarray]:
+    target = generator.normal(size=(count, 4))
+    return 0.5 * target + generator.normal(size=target.shape) + 0.3, target
+
+
+def test_the_jackknife_s_interval_covers_the_expected_fid_at_this_n():
+    generator = np.random.default_rng(0)
+    expected = np.mean([fid_from_features(*drawn(generator)).value for _ in range(1000)])
+    intervals = [jackknife_fid(*drawn(generator), seed=trial).interval for trial in range(300)]
+    covered = np.mean([low <= expected <= high for low, high in intervals])
+    assert 0.91 <= covered <= 0.98
+
+
+def test_a_bootstrap_of_fid_would_lie_above_the_fid_itself():
+    # why there is none: doubled pictures make a narrower set
+    a, b = np.split(features(13, 120), 2)
+    generator = np.random.default_rng(0)
+    picks = [generator.integers(60, size=60) for _ in range(50)]
+    resampled = [fid_from_features(a[rows], b[rows]).value for rows in picks]
+    assert min(resampled) > fid_from_features(a, b).value
+
+
+def test_two_editors_alike_differ_less_in_fid_than_each_scatters():
+    generator = np.random.default_rng(2)
+    one, target = drawn(generator, 200)
+    ours = jackknife_fid(one, target)
+    theirs = jackknife_fid(one + 0.05 * generator.normal(size=one.shape), target)
+    apart = ours.minus(theirs)
+    assert apart.value == pytest.approx(ours.value - theirs.value)
+    assert apart.error < 0.5 * ours.error
+
+
+def test_two_samples_have_a_fid_and_no_spread():
+    jackknife = jackknife_fid(features(0, 2), features(1, 2))
+    assert jackknife.value > 0
+    assert jackknife.error is None
+    assert jackknife.interval is None

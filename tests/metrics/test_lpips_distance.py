@@ -84,6 +84,28 @@ def test_vgg_finds_its_layers_by_number(tmp_path, draw):
     assert vgg.distances([draw(0)], [draw(1)]).item() > 0
 
 
+@pytest.mark.filterwarnings("ignore:.*weight:UserWarning")
+def test_squeeze_is_the_packages_and_published_outside_the_mask(tmp_path, monkeypatch, draw):
+    path = tmp_path / "squeezenet.pth"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        state = torchvision.models.squeezenet1_1(weights=None).state_dict()
+    torch.save(state, path)
+    monkeypatch.setattr(
+        torchvision.models._api.WeightsEnum, "get_state_dict", lambda *_, **__: state
+    )
+    library = lpips.LPIPS(net="squeeze", verbose=False)
+    a, b = draw(0, 256, 256), draw(1, 256, 256)
+    tensors = [torchvision.transforms.functional.to_tensor(image)[None] * 2 - 1 for image in (a, b)]
+    with torch.no_grad():
+        theirs = library(*tensors).item()
+    squeeze = LpipsDistance("squeeze", path, published="squeeze")
+    assert squeeze.distances([a], [b]).item() == pytest.approx(theirs, abs=1e-6)
+    assert theirs > 1e-3
+    assert squeeze.marker == ""
+    assert "lpips 0.1.4, squeeze" in squeeze.definition
+
+
 def test_building_it_leaves_the_random_state_alone(alexnet):
     before = torch.get_rng_state()
     LpipsDistance("alex", alexnet)

@@ -15,12 +15,13 @@ from ric.errors import RicError, SampleError
 from ric.metrics.clip_similarity import ClipSimilarity
 from ric.metrics.dino_similarity import DinoSimilarity
 from ric.metrics.encode_once import Encodings
-from ric.metrics.fid import fid_from_features
+from ric.metrics.fid import fid_from_features, jackknife_fid
 from ric.metrics.inception_score import inception_score
+from ric.metrics.kid import kid_from_features
 from ric.metrics.networks import Judges, SetFeatures, Unavailable
 from ric.metrics.one_pass import MetricSuite
 from ric.metrics.pairs import Pair, fit_to
-from ric.metrics.pixel import l1, l2, psnr_outside
+from ric.metrics.pixel import black_inside, l1, l2, psnr_outside, ssim_outside
 from ric.metrics.scene_net import SceneNet
 
 
@@ -33,6 +34,7 @@ def judges(tiny_family) -> Judges:
         lpips=scene_net,
         fid=scene_net,
         inception_score=scene_net,
+        lpips_outside=scene_net,
     )
 
 
@@ -84,13 +86,17 @@ def test_a_row_is_every_metric_called_by_itself(judges, pairs, scored):
         "l1": l1(edited, pair.target),
         "l2": l2(edited, pair.target),
         "psnr_outside": psnr_outside(edited, pair.source, pair.mask),
+        "ssim_outside": ssim_outside(edited, pair.source, pair.mask),
+        "lpips_outside": judges.lpips_outside.distances(
+            *([black_inside(image, pair.mask)] for image in (edited, pair.source))
+        ).item(),
     }
     assert row.pop("id") == "0003"
     assert row == {key: pytest.approx(float(value), abs=1e-5) for key, value in expected.items()}
     row["id"] = "0003"
 
 
-@pytest.mark.parametrize("batch", [1, 7])
+@pytest.mark.parametrize("batch", [1, 7, 64])
 def test_samples_do_not_depend_on_the_batch_size(judges, pairs, scored, batch):
     again = score(judges, pairs, batch=batch)
     for ours, theirs in zip(again.rows, scored.rows, strict=True):
@@ -123,6 +129,27 @@ def test_fid_and_is_are_of_the_sets(judges, pairs, scored):
     assert scored.scores["fid[scene-net]"].value == pytest.approx(fid, rel=1e-4)
     inception = inception_score(edited.logits)
     assert scored.scores["is[scene-net]"].value == pytest.approx(inception.mean, rel=1e-5)
+
+
+def test_fids_spread_and_kid_are_of_the_same_features(judges, pairs, scored):
+    edited = judges.fid.set_features([fit_to(pair.edited, pair.target.size) for pair in pairs])
+    target = judges.fid.set_features([pair.target for pair in pairs])
+    sides = edited.features.numpy(), target.features.numpy()
+    fid, kid = scored.scores["fid[scene-net]"], scored.scores["kid[scene-net]"]
+    assert fid.std == pytest.approx(jackknife_fid(*sides).error, rel=1e-3)
+    assert fid.interval is None
+    by_itself = kid_from_features(*sides)
+    assert kid.value == pytest.approx(by_itself.value, abs=1e-5)
+    assert kid.interval == pytest.approx(by_itself.interval, abs=1e-4)
+    assert kid.interval[0] < kid.value < kid.interval[1]
+    assert kid.n == 10
+    assert f"which adds {by_itself.pair_bias:.4f}" in kid.note
+
+
+def test_one_sample_has_neither_fid_nor_kid(judges, pairs):
+    scores = score(judges, pairs[:1]).scores
+    for key in ("fid", "kid"):
+        assert "FID needs 2 pictures or more" in scores[key].unavailable
 
 
 def test_few_pictures_make_fid_carry_a_note(scored):
@@ -167,7 +194,8 @@ def test_data_without_targets_texts_and_masks_says_so(judges, pairs):
     assert scores["clip_i"].unavailable == "no sample has a target"
     assert scores["fid"].unavailable == "no sample has a target"
     assert scores["clip_t"].unavailable == "no sample has a text"
-    assert scores["psnr_outside"].unavailable == "no sample has a mask"
+    for key in ("psnr_outside", "ssim_outside", "lpips_outside"):
+        assert scores[key].unavailable == "no sample has a mask"
     assert scores["is"].value is not None
 
 
@@ -175,7 +203,7 @@ def test_missing_networks_are_named_and_the_rest_is_scored(pairs):
     gone = Unavailable("lpips needs alexnet-owt-7be5be79.pth")
     judges = Judges(clip=gone, dino=gone, lpips=gone, fid=gone, inception_score=gone)
     scores = score(judges, pairs).scores
-    for key in ("clip_i", "dino", "clip_t", "lpips", "fid", "is"):
+    for key in ("clip_i", "dino", "clip_t", "lpips", "fid", "kid", "is"):
         assert scores[key].value is None
         assert scores[key].unavailable == gone.reason
     assert scores["l1"].value > 0

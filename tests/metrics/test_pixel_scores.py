@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch.nn.functional import l1_loss, mse_loss
 from torchmetrics.functional.image import peak_signal_noise_ratio
+from torchmetrics.functional.image import structural_similarity_index_measure as ssim
 from torchvision.transforms.functional import to_tensor
 
 from ric.metrics.pairs import fit_to
-from ric.metrics.pixel import PSNR_CEILING, l1, l2, psnr_outside
+from ric.metrics.pixel import (
+    PSNR_CEILING,
+    black_inside,
+    l1,
+    l2,
+    psnr_outside,
+    ssim_map,
+    ssim_outside,
+)
 
 
 def test_l1_and_l2_are_magicbrushs_losses_on_tensors(draw):
@@ -76,3 +86,45 @@ def test_psnr_outside_equals_torchmetrics_on_the_part_outside(draw):
     right = (slice(None), slice(None), slice(48, None))
     theirs = peak_signal_noise_ratio(to_tensor(edited)[right], to_tensor(source)[right], 1.0)
     assert psnr_outside(edited, source, half_mask()) == pytest.approx(theirs.item(), rel=1e-5)
+
+
+def exact_tensor(image: Image.Image) -> torch.Tensor:
+    return torch.from_numpy(np.array(image) / 255).permute(2, 0, 1)[None]
+
+
+@pytest.mark.parametrize("size", [(96, 80), (299, 299), (7, 9)])
+def test_the_map_of_similarity_is_torchmetrics(draw, size):
+    a, b = draw(0, *size), draw(1, *size)
+    ours, theirs = (exact_tensor(image) for image in (a, b))
+    mean, full = ssim(ours, theirs, data_range=1.0, return_full_image=True)
+    np.testing.assert_allclose(ssim_map(a, b), full[0].permute(1, 2, 0), atol=1e-9)
+    assert ssim_map(a, b).mean() == pytest.approx(mean.item(), abs=1e-9)
+    assert mean < 0.9
+
+
+def test_ssim_outside_is_the_mean_of_torchmetrics_map_where_the_mask_is_black(draw):
+    edited, source = draw(0), draw(1)
+    blacked = [exact_tensor(image) for image in (edited, source)]
+    for tensor in blacked:
+        tensor[..., :48] = 0
+    _, full = ssim(*blacked, data_range=1.0, return_full_image=True)
+    theirs = full[..., 48:].mean().item()
+    assert ssim_outside(edited, source, half_mask()) == pytest.approx(theirs, abs=1e-9)
+
+
+def test_ssim_sees_nothing_of_what_the_mask_holds(draw):
+    source = draw(0)
+    pixels = np.array(source)
+    pixels[:, :48] = np.array(draw(1))[:, :48]
+    edited = Image.fromarray(pixels)
+    assert ssim_map(edited, source)[:, 48:].mean() < 1  # windows reach over the border
+    assert ssim_outside(edited, source, half_mask()) == 1
+    assert ssim_outside(source, source, Image.new("L", source.size, 255)) is None
+
+
+def test_black_inside_keeps_what_the_mask_leaves_out(draw):
+    pixels = np.array(black_inside(draw(0), half_mask()))
+    assert not pixels[:, :48].any()
+    assert np.array_equal(pixels[:, 48:], np.array(draw(0))[:, 48:])
+    with pytest.raises(ValueError, match=r"the mask is \(5, 5\)"):
+        black_inside(draw(0), Image.new("L", (5, 5)))

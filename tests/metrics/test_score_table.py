@@ -12,7 +12,7 @@ from scipy.stats import bootstrap
 
 from ric.metrics.bootstrap import bootstrap_interval
 from ric.metrics.score_table import best, to_csv, to_latex, to_markdown, which_samples
-from ric.metrics.scores import Score, Scores
+from ric.metrics.scores import Difference, Score, Scores
 
 
 def scores(label: str, clip_i: float, lpips: float | None, role="editor") -> Scores:
@@ -97,6 +97,30 @@ def test_a_row_over_other_samples_carries_a_dagger_and_is_never_best(rows):
         ("ours", "5", "5"), ("theirs", "5", "5"), ("more", "9", "5")
     }  # fmt: skip
     assert which_samples(rows[:2]) == []
+
+
+def test_differences_are_a_row_a_score_and_bold_where_0_is_outside_the_interval(rows):
+    apart = (
+        Score(key="lpips", value=-0.1, n=5, interval=(-0.2, -0.05)),
+        Score(key="clip_i", value=0.01, n=4, interval=(-0.01, 0.03), marker="tiny"),
+        Score(key="fid", value=2.0, n=2),
+    )
+    text = to_markdown(rows, [Difference("ours", "the|irs", apart, 5)])
+    table = text.split("\n\n")[1].splitlines()
+    assert table == [
+        "| | ours - the\\|irs |",
+        "|---|---|",
+        "| CLIP-I[tiny] ↑ | +0.0100 [-0.0100, +0.0300] (N = 4) |",
+        "| LPIPS ↓ | **-0.1000 [-0.2000, -0.0500] (N = 5)** |",
+        "| FID ↓ | +2.00 (N = 2) |",
+    ]
+
+
+def test_kid_stands_beside_fid_but_not_in_the_papers_latex_table(rows):
+    kid = Score(key="kid", value=0.0123, n=5, interval=(0.01, 0.02), definition="two sets")
+    rows = [replace(row, scores=(*row.scores, kid)) for row in rows]
+    assert to_markdown(rows).splitlines()[0].endswith("| FID ↓ | KID ↓ | IS ↑ |")
+    assert "KID" not in to_latex(rows)
 
 
 def test_what_could_not_be_computed_is_shown_with_its_reason():

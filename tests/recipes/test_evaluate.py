@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -215,7 +216,8 @@ def test_source_and_ground_truth_stand_on_the_samples_of_every_editor_and_others
     markdown = (run / "table.md").read_text()
     assert "| Every † |" in markdown
     assert "| Some |" in markdown
-    assert "**" not in markdown  # over other samples nobody is the best
+    first, _, others, _ = markdown.split("\n\n")
+    assert "**" not in first + others  # over other samples nobody is the best
     line = (
         "† on other samples than the rest: Every on 6; 2 have a picture of every editor, and the "
         "source and the ground truth stand on those. Do not compare across it."
@@ -416,6 +418,45 @@ def test_every_table_names_each_number_its_n_and_its_encoder(score, outputs, dat
     assert {"id", "clip_i", "clip_i_source", "dino", "clip_t", "lpips"} <= set(lines[0])
 
 
+def test_later_editors_are_held_against_the_first_one_sample_by_sample(score, outputs, data):
+    twins = {f"{sample.id}.png": grey(102) for sample in load_samples(data)}
+    one = {"00.png": grey(30)}
+    rows, run = score(f"A={outputs()}", f"B={outputs(twins)}", f"C={outputs(one)}", partial=True)
+    told = json.loads((run / "scores.json").read_text())["differences"]
+    assert [(row["label"], row["against"], row["samples"]) for row in told] == [
+        ("B", "A", 3), ("C", "A", 1)
+    ]  # fmt: skip
+    l1, fid = told[0]["scores"]["l1"], told[0]["scores"]["fid[scene-net]"]
+    assert l1["value"] == pytest.approx(rows["B"]["l1"].value - rows["A"]["l1"].value)
+    assert l1["low"] <= l1["value"] <= l1["high"]
+    assert l1["n"] == 3
+    assert fid["value"] == pytest.approx(rows["B"]["fid"].value - rows["A"]["fid"].value, rel=1e-4)
+    lines = [json.loads(line) for line in (run / "per_sample.jsonl").read_text().splitlines()]
+    of_00 = {row["label"]: row["l1"] for row in lines if row["id"] == "00"}
+    assert told[1]["scores"]["l1"]["value"] == pytest.approx(of_00["C"] - of_00["A"])
+    assert "fid[scene-net]" not in told[1]["scores"]
+    markdown = (run / "table.md").read_text()
+    assert "| | B - A | C - A |" in markdown
+    shown = f"| L1 ↓ | {l1['value']:+.4f} ["
+    assert shown in markdown.replace("**", "")
+
+
+def test_what_lies_outside_the_mask_is_held_against_the_source(score, outputs, data):
+    made = {}
+    for sample in load_samples(data):
+        pixels = np.array(sample.load_source())
+        pixels[sample.load_mask()] = 0
+        made[f"{sample.id}.png"] = Image.fromarray(pixels)
+    rows, _ = score(f"Inside={outputs(made)}", f"Grey={outputs()}")
+    inside, everywhere = rows["Inside"], rows["Grey"]
+    for key, perfect in {"psnr_outside": 100, "ssim_outside": 1, "lpips_outside": 0}.items():
+        assert inside[key].value == pytest.approx(perfect)
+        assert inside[key].n == 3
+    assert inside["l1"].value > 0
+    assert everywhere["ssim_outside"].value < 0.95
+    assert everywhere["lpips_outside"].value > 0
+
+
 # --- weights that are not there ------------------------------------------------------------------
 
 
@@ -459,12 +500,10 @@ def test_a_metric_whose_weights_are_missing_says_how_to_get_them_and_the_others_
     table = (tmp_path / "run/table.md").read_text()
     mine = next(line for line in table.splitlines() if line.startswith("| Mine |"))
     cells = [cell.strip() for cell in mine.strip("|").split("|")][1:]
-    assert len(cells) == 6
+    assert len(cells) == 7
     for cell in cells[:3]:
         assert 0 < abs(float(cell.split()[0])) <= 1
-    for cell, weight in zip(
-        cells[3:], ("lpips-alex", "inception-2015-12-05", "inception-2015-12-05"), strict=True
-    ):
+    for cell, weight in zip(cells[3:], ("lpips-alex", *["inception-2015-12-05"] * 3), strict=True):
         assert cell.startswith(f"not available: {weight} (")
         assert "is not on this machine, and HF_HUB_OFFLINE is set" in cell
         assert f"ric weights get {weight}" in cell
@@ -514,7 +553,7 @@ def test_without_a_network_all_looking_up_takes_as_long_as_one(
     began = time.monotonic()
     rows, _ = score(f"Mine={outputs()}", preset="paper", clip=clip, dino="facebook/dino-vits16")
     elapsed = time.monotonic() - began
-    assert len(waited) == 3
+    assert len(waited) == 4  # dino, Inception, LPIPS' AlexNet and SqueezeNet
     assert elapsed < sum(waited)
     assert "cannot be reached: no answer in" in rows["Mine"]["dino"].unavailable
     assert rows["Mine"]["clip_i"].value is not None

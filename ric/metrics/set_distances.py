@@ -1,0 +1,52 @@
+"""FID and KID of one editor's set against the targets', from what one pass has left of each sample.
+
+Both are of the same features, and of the samples that have both pictures.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from ric.metrics.fid import Jackknife, jackknife_fid
+from ric.metrics.kid import Kid, kid_from_features
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ric.metrics.encode_once import SetRow
+
+
+class SetDistances(NamedTuple):
+    """How far the edited set is from the target set, with what tells how sure that is."""
+
+    fid: Jackknife
+    kid: Kid
+
+    def minus(self, other: SetDistances) -> SetDistances:
+        """Return the difference of two editors' distances over the same samples."""
+        return SetDistances(self.fid.minus(other.fid), self.kid.minus(other.kid))
+
+
+def set_distances(set_rows: Sequence[SetRow], *, seed: int = 0) -> SetDistances | None:
+    """Return both distances; None without any sample that has both pictures' features.
+
+    Args:
+        set_rows: One a sample, in the order of sorted ids: groups and subsets are drawn by place,
+            so that two editors with the same samples share them.
+        seed: Of groups and subsets.
+
+    Raises:
+        RicError: one sample alone has both.
+    """
+    both = [
+        (row.features, row.target_features)
+        for row in set_rows
+        if row.features is not None and row.target_features is not None
+    ]
+    if not both:
+        return None
+    edited, targets = (torch.stack(side).numpy() for side in zip(*both, strict=True))
+    fid = jackknife_fid(edited, targets, seed=seed)
+    return SetDistances(fid, kid_from_features(edited, targets, seed=seed))

@@ -189,7 +189,7 @@ class RegionInContextObjective:
         """
         device = prediction.device
         self.alphas_cumprod = self.alphas_cumprod.to(device)  # moves once
-        alpha_bar_t = self.alphas_cumprod[timesteps.to(device)]
+        alpha_bar_t = self.alphas_cumprod[timesteps.to(device, non_blocking=True)]
         target = training_target(clean_latents, noise, alpha_bar_t, self.prediction_type)
         loss_noise = noise_loss(prediction, target, batch_size=batch_size)  # Eq. 10, last term
 
@@ -199,19 +199,20 @@ class RegionInContextObjective:
         loss_region = loss_global = torch.zeros_like(loss_noise)
         region_cosine = scene_cosine = torch.full_like(loss_noise, torch.nan)
         if rows:
-            pixels = self._clean_pixels(prediction[rows], noisy[rows], alpha_bar_t[rows])  # Eq. 5
+            judged = (_pick(values, rows) for values in (prediction, noisy, alpha_bar_t))
+            pixels = self._clean_pixels(*judged)  # Eq. 5
         if self.region_encoder is not None and region_rows:
-            images = pixels[[rows.index(row) for row in region_rows]]
+            images = _pick(pixels, [rows.index(row) for row in region_rows])
             f_r = self.region_encoder.encode_region(images, _boxes(boxes, region_rows))  # Eqs. 6, 7
             e_tr = _embeddings(region_text_embeddings, region_rows, "region")
-            weights = self._weights(alpha_bar_t[region_rows])
+            weights = self._weights(_pick(alpha_bar_t, region_rows))
             loss_region = region_loss(f_r, e_tr, batch_size=batch_size, weights=weights)  # Eq. 8
             region_cosine = cosine(f_r, e_tr).detach().mean()
         if self.scene_encoder is not None and scene_rows:
-            images = pixels[[rows.index(row) for row in scene_rows]]
+            images = _pick(pixels, [rows.index(row) for row in scene_rows])
             e_f = self.scene_encoder.encode_image(images)
             e_tf = _embeddings(scene_text_embeddings, scene_rows, "scene")
-            weights = self._weights(alpha_bar_t[scene_rows])
+            weights = self._weights(_pick(alpha_bar_t, scene_rows))
             loss_global = global_loss(e_f, e_tf, batch_size=batch_size, weights=weights)  # Eq. 9
             scene_cosine = cosine(e_f, e_tf).detach().mean()
         total = (
@@ -278,4 +279,10 @@ def _embeddings(embeddings: Tensor | None, rows: list[int], name: str) -> Tensor
             f"The {name} encoder is on, but the batch has no {name}_text_embeddings.",
             f"Encode the batch's texts, or build the objective without a {name} encoder.",
         )
-    return embeddings[rows]
+    return _pick(embeddings, rows)
+
+
+def _pick(tensor: Tensor, rows: list[int]) -> Tensor:
+    """Give some rows; `tensor[rows]` would wait for the device to be sent the numbers."""
+    every = tensor.unbind()
+    return torch.stack([every[row] for row in rows])

@@ -130,24 +130,27 @@ def draw_batch(data: TrainingSet, config: TrainUnetConfig, step: int, which: ran
     # the last view is the flipped one, where there is one
     views = [item.views[-1 if draw.flip else 0] for item, draw in zip(items, draws, strict=True)]
     device = data.null_prompt.device
-    source = torch.stack([view.source for view in views]).to(device)
-    source[torch.tensor([draw.drop_source for draw in draws])] = 0
-    mean = torch.stack([view.target_mean for view in views]).to(device)
-    std = torch.stack([view.target_std for view in views]).to(device)
-    spread = torch.stack([draw.spread for draw in draws]).to(device)
+    # no masking: the host would wait until the device has its mask
+    sources = [
+        torch.zeros_like(view.source) if draw.drop_source else view.source
+        for view, draw in zip(views, draws, strict=True)
+    ]
+    mean = _sent(torch.stack([view.target_mean for view in views]), device)
+    std = _sent(torch.stack([view.target_std for view in views]), device)
+    spread = _sent(torch.stack([draw.spread for draw in draws]), device)
     kept = torch.tensor([not (draw.drop_text or draw.drop_source) for draw in draws])
     judged = [
         view.box is not None and item.region_text is not None
         for item, view in zip(items, views, strict=True)
     ]
     return Batch(
-        source=source,
+        source=_sent(torch.stack(sources), device),
         clean=(mean + std * spread) * data.scaling_factor,  # choice 12
-        noise=torch.stack([draw.noise for draw in draws]).to(device),
+        noise=_sent(torch.stack([draw.noise for draw in draws]), device),
         timesteps=torch.tensor([draw.timestep for draw in draws]),
         instructions=torch.stack(
             [
-                data.null_prompt if draw.drop_text else item.instruction.to(device)
+                data.null_prompt if draw.drop_text else _sent(item.instruction, device)
                 for item, draw in zip(items, draws, strict=True)
             ]
         ),
@@ -179,4 +182,11 @@ def _stacked(rows: Sequence[Tensor | None], device: torch.device) -> Tensor | No
     if there is None:
         return None
     filled = [torch.zeros_like(there) if row is None else row for row in rows]
-    return torch.stack(filled).to(device)
+    return _sent(torch.stack(filled), device)
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor to the device without waiting for what the device is at."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()  # a GPU fetches pinned memory in its own time
+    return tensor.to(device, non_blocking=True)

@@ -95,7 +95,7 @@ def judge_batch(
 ) -> Losses:
     """Noise a batch, ask the UNet, and give Eq. 10 as this batch's share of `batch_size`."""
     device = batch.clean.device
-    timesteps = batch.timesteps.to(device)
+    timesteps = batch.timesteps.to(device, non_blocking=True)
     alpha_bar_t = objective.alphas_cumprod.to(device)[timesteps]
     noisy = add_noise(batch.clean, batch.noise, alpha_bar_t)
     prediction = predict_noise(unet, noisy, timesteps, batch.instructions, batch.source)

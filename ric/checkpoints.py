@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from ric.errors import RicError
 from ric.weights import size_in_words
@@ -26,6 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 Tensors = dict[str, torch.Tensor]
+# what a checkpoint holds: weights and moments, 8-bit moments, step counts
+SAFETENSORS_NAMES = {
+    torch.float32: "F32", torch.float64: "F64", torch.bfloat16: "BF16", torch.float16: "F16",
+    torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.int8: "I8",
+}  # fmt: skip
 
 
 def save_checkpoint(
@@ -56,11 +60,7 @@ def save_checkpoint(
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         for name, tensors in groups.items():
-            # safetensors refuses channels_last; the format is put back on loading
-            save_file(
-                {key: tensor.detach().contiguous() for key, tensor in tensors.items()},
-                aside / f"{name}.safetensors",
-            )
+            write_tensors(tensors, aside / f"{name}.safetensors")
         sizes = {file.name: file.stat().st_size for file in sorted(aside.iterdir())}
         for file in aside.iterdir():
             _sync(file)
@@ -77,9 +77,9 @@ def save_checkpoint(
         else:
             aside.rename(path)
         _sync(folder)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)
-        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+        full = error.errno == errno.ENOSPC
         raise RicError(
             f"Cannot write the checkpoint of step {step} in {folder}: "
             f"{'the disk is full' if full else error}.",
@@ -88,6 +88,30 @@ def save_checkpoint(
     for old in complete_checkpoints(folder)[:-keep]:
         shutil.rmtree(old)
     return path
+
+
+def write_tensors(tensors: Tensors, file: Path) -> None:
+    """Write a safetensors file, holding one tensor's copy at a time.
+
+    The library's own writer asks for all of them at once in the plain layout and on the CPU: a
+    second copy of every convolution that is channels_last, and of everything that is on a GPU. The
+    memory format is put back on loading.
+    """
+    # wide types first: each tensor then begins at a multiple of its own width
+    ordered = sorted(tensors.items(), key=lambda item: -item[1].element_size())
+    header: dict[str, Any] = {}
+    end = 0
+    for name, tensor in ordered:
+        begin, end = end, end + tensor.nbytes
+        dtype = SAFETENSORS_NAMES[tensor.dtype]
+        header[name] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(file, "wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        for _, tensor in ordered:
+            plain = tensor.detach().cpu().contiguous()
+            stream.write(plain.reshape(-1).view(torch.uint8).numpy().data)
 
 
 def _refuse_small_disk(folder: Path, step: int, groups: Mapping[str, Tensors]) -> None:

@@ -286,7 +286,7 @@ def test_a_full_disk_leaves_the_last_complete_checkpoint_and_no_half_file(
     config = tiny_training(dataset(tmp_path / "data", [{}, {}]))
     import ric.checkpoints
 
-    real, written = ric.checkpoints.save_file, []
+    real, written = ric.checkpoints.write_tensors, []
 
     def save_until_full(tensors: dict, path: Path) -> None:
         written.append(path)
@@ -295,7 +295,7 @@ def test_a_full_disk_leaves_the_last_complete_checkpoint_and_no_half_file(
             raise OSError(28, "No space left on device")
         real(tensors, path)
 
-    monkeypatch.setattr(ric.checkpoints, "save_file", save_until_full)
+    monkeypatch.setattr(ric.checkpoints, "write_tensors", save_until_full)
     with (
         pytest.raises(RicError, match="the disk is full") as raised,
         open_run("train-unet", as_dict(config), runs_dir=tmp_path / "runs") as run,

@@ -329,6 +329,15 @@ def _leave_out(
     progress.note(f"{len(lost)} samples have no {judge} text: the {judge} loss skips them")
 
 
+def _leave_the_file(unet: UNet2DConditionModel) -> None:
+    """Copy weights, one by one, out of the file that they are a view of on a CPU.
+
+    As long as one of them is a view, all of the file's pages that were read stay in memory.
+    """
+    for weight in unet.parameters():
+        weight.data = weight.data.clone()
+
+
 def _train(
     config: TrainUnetConfig,
     run: RunDir,
@@ -345,6 +354,7 @@ def _train(
     run.note(processes=ranks.count)
     # 8-bit AdamW lays weights out plainly
     layout = torch.contiguous_format if config.adam_8bit else torch.channels_last
+    _leave_the_file(pipeline.unet)
     unet = pipeline.unet.train().to(memory_format=layout)
     if not config.lora_rank:
         unet.requires_grad_(True)

@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from _models import write_blip, write_clip
 from _results import append_result, measured_here
-from full_size_judges import write_blip, write_clip
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -22,19 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _models import write_blip, write_clip
 from _results import append_result, measured_here
-from transformers import (
-    AutoTokenizer,
-    BlipConfig,
-    BlipForImageTextRetrieval,
-    BlipImageProcessorPil,
-    BlipProcessor,
-    CLIPConfig,
-    CLIPImageProcessorPil,
-    CLIPModel,
-)
-
-from ric.tiny_family import tiny_family
 
 MOST = 20 * 2**30  # bytes
 CLIP, BLIP = "openai/clip-vit-base-patch16", "Salesforce/blip-itm-base-coco"
@@ -44,35 +33,6 @@ COMMANDS = {
     "fit-blip": ["--epochs", "1", "--limit", "64"],
 }
 STEPS = {"fit-clip": {"fusion": 2, "joint": 2}, "fit-blip": {"all": 2}}
-
-
-def write_clip(folder: Path) -> Path:
-    """Save a CLIP ViT-B/16 of random weights as `openai/clip-vit-base-patch16` lies on the hub.
-
-    The tokenizer is the embedded family's: texts of as many tokens, ids within CLIP's 49,408.
-    """
-    torch.manual_seed(0)
-    clip = CLIPModel(CLIPConfig(text_config={"eos_token_id": 2}, vision_config={"patch_size": 16}))
-    clip.save_pretrained(folder)
-    CLIPImageProcessorPil().save_pretrained(folder)
-    _tokenizer("clip").save_pretrained(folder)
-    return folder
-
-
-def write_blip(folder: Path) -> Path:
-    """Save a BLIP base of random weights as `Salesforce/blip-itm-base-coco` lies on the hub."""
-    torch.manual_seed(0)
-    # BLIP's own initializer_range of 1e-10 makes every picture the same
-    vision = {"image_size": 384, "initializer_range": 0.02}
-    BlipForImageTextRetrieval(BlipConfig(vision_config=vision)).save_pretrained(folder)
-    pixels = BlipImageProcessorPil(size={"height": 384, "width": 384})
-    BlipProcessor(pixels, _tokenizer("blip")).save_pretrained(folder)
-    return folder
-
-
-def _tokenizer(kind: str) -> Any:
-    judge = "region_encoder" if kind == "clip" else "scene_encoder"
-    return AutoTokenizer.from_pretrained(tiny_family() / judge / kind)
 
 
 def fit(command: str, weights: Path, runs: Path, micro_batch: int) -> dict[str, Any]:

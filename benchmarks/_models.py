@@ -1,0 +1,130 @@
+"""Models of the paper's architectures with seeded random weights, as they lie on the hub.
+
+Tokenizers are the embedded family's: their ids lie within the vocabularies.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    EulerAncestralDiscreteScheduler,
+    PNDMScheduler,
+    StableDiffusionInstructPix2PixPipeline,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
+from safetensors.torch import load_file
+from transformers import (
+    AutoTokenizer,
+    BlipConfig,
+    BlipForImageTextRetrieval,
+    BlipImageProcessorPil,
+    BlipProcessor,
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    CLIPTextConfig,
+    CLIPTextModel,
+)
+
+from ric.tiny_family import tiny_family
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCHEDULE = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+}
+PICKLED = {"diffusion_pytorch_model": "diffusion_pytorch_model", "model": "pytorch_model"}
+
+
+def write_clip(folder: Path) -> Path:
+    """Save a CLIP ViT-B/16 as `openai/clip-vit-base-patch16` lies on the hub."""
+    torch.manual_seed(0)
+    clip = CLIPModel(CLIPConfig(text_config={"eos_token_id": 2}, vision_config={"patch_size": 16}))
+    clip.save_pretrained(folder)
+    CLIPImageProcessorPil().save_pretrained(folder)
+    _tokenizer("region_encoder/clip").save_pretrained(folder)
+    return folder
+
+
+def write_blip(folder: Path) -> Path:
+    """Save a BLIP base as `Salesforce/blip-itm-base-coco` lies on the hub."""
+    torch.manual_seed(0)
+    # BLIP's own initializer_range of 1e-10 makes every picture the same
+    vision = {"image_size": 384, "initializer_range": 0.02}
+    BlipForImageTextRetrieval(BlipConfig(vision_config=vision)).save_pretrained(folder)
+    pixels = BlipImageProcessorPil(size={"height": 384, "width": 384})
+    BlipProcessor(pixels, _tokenizer("scene_encoder/blip")).save_pretrained(folder)
+    return folder
+
+
+def write_instruct_pix2pix(folder: Path) -> Path:
+    """Save a pipeline as `timbrooks/instruct-pix2pix` lies on the hub, safety checker included."""
+    scheduler = EulerAncestralDiscreteScheduler(**SCHEDULE)
+    StableDiffusionInstructPix2PixPipeline(scheduler=scheduler, **_parts()).save_pretrained(folder)
+    return folder
+
+
+def write_magicbrush(folder: Path) -> Path:
+    """Save a pipeline as `vinesmsuic/magicbrush-jul7` lies on the hub.
+
+    It says that it is a StableDiffusionPipeline, brings that one's scheduler, and holds pickles.
+    """
+    scheduler = PNDMScheduler(**SCHEDULE, skip_prk_steps=True)
+    StableDiffusionPipeline(scheduler=scheduler, **_parts()).save_pretrained(folder)
+    for file in folder.glob("*/*.safetensors"):
+        torch.save(load_file(file), file.with_name(f"{PICKLED[file.stem]}.bin"))
+        file.unlink()
+    return folder
+
+
+def write_small_decoder(folder: Path) -> Path:
+    """Save an AutoencoderTiny as `madebyollin/taesd` lies on the hub."""
+    torch.manual_seed(0)
+    AutoencoderTiny().save_pretrained(folder)
+    return folder
+
+
+def _parts() -> dict[str, Any]:
+    """Make Stable Diffusion 1.5 with eight input channels, without a scheduler."""
+    torch.manual_seed(0)
+    tokenizer = _tokenizer("pipeline/tokenizer")
+    tokenizer.model_max_length = 77
+    blocks = (128, 256, 512, 512)
+    text = CLIPTextConfig(
+        hidden_size=768, intermediate_size=3072, num_attention_heads=12, projection_dim=768
+    )
+    checker = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
+               "num_attention_heads": 16, "patch_size": 14}  # fmt: skip
+    return {
+        "vae": AutoencoderKL(
+            block_out_channels=blocks,
+            down_block_types=("DownEncoderBlock2D",) * len(blocks),
+            up_block_types=("UpDecoderBlock2D",) * len(blocks),
+            layers_per_block=2,
+            latent_channels=4,
+            sample_size=512,
+            scaling_factor=0.18215,
+        ),
+        "unet": UNet2DConditionModel(sample_size=64, in_channels=8, cross_attention_dim=768),
+        "text_encoder": CLIPTextModel(text),
+        "tokenizer": tokenizer,
+        "safety_checker": StableDiffusionSafetyChecker(
+            CLIPConfig(vision_config=checker, projection_dim=768)
+        ),
+        "feature_extractor": CLIPImageProcessor(),
+    }
+
+
+def _tokenizer(member: str) -> Any:
+    return AutoTokenizer.from_pretrained(tiny_family() / member)

@@ -1,0 +1,160 @@
+"""`--preset paper` at full size: one step of `ric train-unet` on a CPU, saved; its peak memory.
+
+    python benchmarks/full_size_unet.py [BASE ...]
+
+Pipelines of Stable Diffusion 1.5's shape (a UNet of 859.5 million weights) with seeded random
+weights are saved in the hub's own layout: as `timbrooks/instruct-pix2pix` lies there, and as
+`vinesmsuic/magicbrush-jul7` does, of another class and pickled, so that `ric` converts it. Judges
+of CLIP ViT-B/16 and BLIP base lie beside them. `ric train-unet --base BASE` takes one step at 256
+px, batch 1, both judges looking, writes a full checkpoint and exports the pipeline. It is stopped
+before the machine would run out of memory. Fails where the command ends with an error, a loss is
+missing, what it exports is not the base with other weights, or the peak resident memory passes 22
+GiB. The result is appended to benchmarks/results/full-size-unet-<machine>.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from _models import write_blip, write_clip, write_instruct_pix2pix, write_magicbrush
+from _results import append_result, measured_here
+from safetensors import safe_open
+
+from ric.editors.pipeline import PARTS
+from ric.method.region_encoder import RegionEncoder
+from ric.method.scene_encoder import SceneEncoder
+
+GIB = 2**30
+MOST = 22 * GIB
+LEAST_LEFT = GIB // 2  # of the machine's memory, to others
+DATA = "scenes:8@256"
+BASES = {
+    "timbrooks/instruct-pix2pix": write_instruct_pix2pix,
+    "vinesmsuic/magicbrush-jul7": write_magicbrush,
+}
+UNET_FILE = "unet/diffusion_pytorch_model.safetensors"
+
+
+def write_judges(folder: Path) -> None:
+    """Save both judges as the fits do."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        aside = Path(name)
+        RegionEncoder.from_clip(write_clip(aside / "clip")).save_pretrained(folder / "clip")
+        SceneEncoder.from_blip(write_blip(aside / "blip")).save_pretrained(folder / "blip")
+
+
+def train(base: str, folder: Path) -> dict[str, Any]:
+    """Write a base and judges, take one step; give losses, sizes, seconds and peak memory."""
+    base_folder = folder / "weights" / base
+    # of a process of its own nothing stays in memory
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as writer:
+        writer.submit(BASES[base], base_folder).result()
+        writer.submit(write_judges, folder).result()
+    run = folder / "run"
+    options = ["--preset", "paper", "--base", base, "--batch-size", "1", "--steps", "1", "--limit",
+               "2", "--device", "cpu", "--show-every", "0"]  # fmt: skip
+    places = ["--weights", str(folder / "weights"), "--run", str(run), "--region-clip",
+              str(folder / "clip"), "--scene-blip", str(folder / "blip")]  # fmt: skip
+    began = time.perf_counter()
+    peak = peak_of(["train-unet", DATA, *options, *places], folder / "cache")
+    seconds = time.perf_counter() - began
+    found = {
+        "command": " ".join(["ric", "train-unet", DATA, *options]),
+        **losses_of(run),
+        "seconds": round(seconds),
+        "checkpoint_gib": gib(run / "checkpoints"),
+        "pipeline_gib": gib(run / "pipeline"),
+        "peak_gib": round(peak / GIB, 2),
+    }
+    converted = folder / "cache" / "weights" / base.replace("/", "--")
+    compare(converted if converted.is_dir() else base_folder, run / "pipeline")
+    return found
+
+
+def peak_of(words: list[str], cache: Path) -> int:
+    """Run a command of `ric` in a process of its own and give its peak resident bytes.
+
+    Raises:
+        SystemExit: it failed, or was stopped because the machine's memory ran out.
+    """
+    started = subprocess.Popen(
+        [sys.executable, "-m", "ric_cli", *words], env={**os.environ, "RIC_CACHE_DIR": str(cache)}
+    )
+    ended = 0
+    while not ended:
+        time.sleep(0.1)
+        ended, status, used = os.wait4(started.pid, os.WNOHANG)
+        if not ended and memory_left() < LEAST_LEFT:
+            started.kill()
+            raise SystemExit(f"stopped: the machine has {memory_left() / GIB:.1f} GiB left")
+    if status:
+        raise SystemExit(f"ric {' '.join(words)} failed")
+    return used.ru_maxrss * 1024
+
+
+def memory_left() -> int:
+    """Give the bytes that processes could still take."""
+    return 1024 * int(re.findall(r"MemAvailable: +(\d+)", Path("/proc/meminfo").read_text())[0])
+
+
+def losses_of(run: Path) -> dict[str, float]:
+    """Give the step's losses (Raises SystemExit where it took none or a judge saw nothing)."""
+    row = json.loads((run / "metrics.jsonl").read_text())
+    losses = {key: value for key, value in row.items() if key.startswith("loss")}
+    if row["step"] != 1 or not all(losses.values()) or row["skipped"]:
+        raise SystemExit(f"not a whole step: {row}")
+    return losses
+
+
+def compare(base: Path, exported: Path) -> None:
+    """Make sure that what was exported is the base with another UNet (Raises SystemExit)."""
+    lacking = [part for part in PARTS if not (exported / part).is_dir()]
+    with (
+        safe_open(base / UNET_FILE, "pt") as old,
+        safe_open(exported / UNET_FILE, "pt") as new,
+    ):
+        same = [name for name in old.keys() if torch.equal(*tensors(name, old, new))]  # noqa: SIM118
+        if lacking or same or old.keys() != new.keys():
+            raise SystemExit(f"exported without {lacking}, with {len(same)} weights unchanged")
+
+
+def tensors(name: str, *files: Any) -> list[torch.Tensor]:
+    """Read a tensor of each file."""
+    return [file.get_tensor(name) for file in files]
+
+
+def gib(folder: Path) -> float:
+    """Add up a folder's files."""
+    return round(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / GIB, 2)
+
+
+def main() -> None:
+    """Measure, print, append the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bases", nargs="*", metavar="BASE", help=f"of {', '.join(BASES)}")
+    bases = parser.parse_args().bases or list(BASES)
+    result = measured_here(torch=torch.__version__)
+    for base in bases:
+        with tempfile.TemporaryDirectory() as name:
+            result[base] = train(base, Path(name))
+        print(json.dumps(result[base], indent=2), flush=True)
+    print(f"appended to {append_result('full-size-unet', result)}", file=sys.stderr)
+    most = max(result[base]["peak_gib"] for base in bases)
+    if most * GIB > MOST:
+        raise SystemExit(f"peak memory {most} GiB, above {MOST / GIB:.0f}")
+
+
+if __name__ == "__main__":
+    main()

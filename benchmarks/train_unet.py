@@ -1,0 +1,406 @@
+"""How fast `ric train-unet` steps, what its two losses cost, and what each trick is worth.
+
+    python benchmarks/train_unet.py [--tiny] [--ablation] [--device DEVICE]
+                                    [--steps N] [--rounds N] [--batch-size N]
+
+Stable Diffusion 1.5's UNet and VAE, CLIP ViT-B/16 and BLIP base with random weights, 256 px, batch
+8: for a GPU (`--tiny`: the embedded family at 64 px, for a CPU). Data are drawn scenes. A step is
+the recipe's own: draw, Eq. 10, backward, AdamW, average. The rows are measured in turn, and that
+several times over, so that a busy moment of the machine meets all of them: a row's time is the
+median over its steps, a ratio the median over the rounds. `--ablation` measures, in place of what
+is trained, everything on beside the same with one trick turned the other way.
+
+- On a GPU the clock is the device's. On one core of a CPU (pinned, OMP_NUM_THREADS=1) it is the
+  processor time of that one thread, so that other processes count little; on several it is the
+  time that passes.
+- FLOPs are counted with torch's FlopCounterMode over the same steps, attention as the plain
+  formula, and given as a share of the machine's own matrix rate, measured in every round by the
+  same clock.
+- The share waiting for data is `draw_batch` alone, encoding included where nothing is cached.
+- Peak memory is what PyTorch held on a GPU; on a CPU the process's resident memory, libraries
+  included.
+
+The result is appended to benchmarks/results/train-unet-<machine>.json (or
+train-unet-ablation-<machine>.json).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import torch
+from _models import write_blip, write_clip, write_instruct_pix2pix, write_small_decoder
+from _results import append_result, measured_here
+from diffusers import AutoencoderTiny, DDPMScheduler
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from transformers.utils.logging import disable_progress_bar
+
+from ric.config import TrainUnetConfig, resolve_config
+from ric.device import matmul_rate, pick_device, pick_dtype
+from ric.editors.pipeline import load_pipeline, load_small_decoder
+from ric.method.objective import RegionInContextObjective
+from ric.method.region_encoder import RegionEncoder
+from ric.method.scene_encoder import SceneEncoder
+from ric.progress import Silent
+from ric.recipes.encodings import Encoder, OnDemand, encode_once
+from ric.recipes.examples import Example, load_examples
+from ric.recipes.guarded_step import GuardedAdamW
+from ric.recipes.launch import start_accelerator
+from ric.recipes.moving_average import start_average, update_average
+from ric.recipes.ranks import Ranks
+from ric.recipes.training_batches import Batch, TrainingSet, draw_batch
+from ric.recipes.unet_step import accumulate_gradients
+from ric.run_dir import open_run
+from ric.tiny_family import tiny_family
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+WARM_UP = 2  # steps of each row and round
+SAMPLES = 64
+BF16 = torch.bfloat16
+
+
+@dataclass(frozen=True)
+class Tricks:
+    """What makes a step fast; `ric` compiles only when asked to (`--compile`)."""
+
+    cache: bool = True
+    bf16: bool = True
+    channels_last: bool = True
+    fused_optimizer: bool = True
+    fused_attention: bool = True
+    compiled: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is measured under one name."""
+
+    name: str
+    tricks: Tricks = Tricks()
+    judged: bool = True  # whether the region and scene losses are on
+    small_decoder: bool = False
+
+
+EVERYTHING = Row("all losses, cached")
+PLAIN = Row("plain fine-tuning, cached", judged=False)
+TRAININGS = (
+    EVERYTHING,
+    PLAIN,
+    Row("all losses, cached, --loss-decoder of TAESD's shape", small_decoder=True),
+    Row("all losses, --no-cache", Tricks(cache=False)),
+)
+ABLATION = (
+    EVERYTHING,
+    Row("without the cache", Tricks(cache=False)),
+    Row("float32 instead of bf16", Tricks(bf16=False)),
+    Row("without channels_last", Tricks(channels_last=False)),
+    Row("AdamW not fused", Tricks(fused_optimizer=False)),
+    Row("attention not fused", Tricks(fused_attention=False)),
+    Row("--compile: UNet and decoder compiled", Tricks(compiled=True)),
+)
+
+
+@dataclass(frozen=True)
+class Models:
+    """Where the networks lie."""
+
+    pipeline: Path
+    region: Path
+    scene: Path
+    small_decoder: Path
+
+
+def write_models(tiny: bool, folder: Path) -> Models:
+    """Name the embedded family's networks, or write the paper's with random weights."""
+    small = folder / "small"
+    if tiny:
+        torch.manual_seed(0)
+        blocks = {"encoder_block_out_channels": (64,) * 3, "decoder_block_out_channels": (64,) * 3,
+                  "num_encoder_blocks": (1, 3, 3), "num_decoder_blocks": (3, 3, 1)}  # fmt: skip
+        AutoencoderTiny(**blocks).save_pretrained(small)
+        family = tiny_family()
+        return Models(
+            family / "pipeline", family / "region_encoder", family / "scene_encoder", small
+        )
+    RegionEncoder.from_clip(write_clip(folder / "clip")).save_pretrained(folder / "region")
+    SceneEncoder.from_blip(write_blip(folder / "blip")).save_pretrained(folder / "scene")
+    return Models(
+        write_instruct_pix2pix(folder / "pipeline"),
+        folder / "region",
+        folder / "scene",
+        write_small_decoder(small),
+    )
+
+
+class NotFused(torch.optim.AdamW):
+    """AdamW by torch's own choice: foreach on a GPU, a loop on a CPU."""
+
+    def step(self, closure: Any = None) -> Any:
+        """Update; unlike the fused kernel, these cannot be told to leave out a step."""
+        self.found_inf = None
+        return super().step(closure)
+
+
+class Step:
+    """A step of the recipe, with some tricks on and others off."""
+
+    def __init__(
+        self,
+        row: Row,
+        config: TrainUnetConfig,
+        models: Models,
+        examples: list[Example],
+        device: torch.device,
+    ) -> None:
+        """Load the networks and encode the samples."""
+        self.row, self.device = row, device
+        self.config = replace(config, dtype="bf16" if row.tricks.bf16 else "fp32")
+        dtype = pick_dtype(self.config.dtype, device)
+        self.ranks = Ranks(device)
+        pipeline = load_pipeline(models.pipeline, device)
+        region = scene = None
+        if row.judged:
+            region = RegionEncoder.from_pretrained(models.region).to(device)
+            scene = SceneEncoder.from_pretrained(models.scene).to(device)
+        encoder = Encoder(pipeline, region, scene, dtype, flip=False)
+        self.data = TrainingSet(
+            encode_once(encoder, examples, self.ranks, Silent())
+            if row.tricks.cache
+            else OnDemand(encoder, examples),
+            encoder.null_prompt(),
+            pipeline.vae.config.scaling_factor,
+            pipeline.scheduler.config.num_train_timesteps,
+        )
+        schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
+        self.objective = RegionInContextObjective(
+            load_small_decoder(models.small_decoder, pipeline)
+            if row.small_decoder
+            else pipeline.vae,
+            region,
+            scene,
+            prediction_type=schedule.config.prediction_type,
+            alphas_cumprod=schedule.alphas_cumprod,
+        )
+        self.accelerator = start_accelerator(device, dtype, self.ranks)
+        unet = pipeline.unet.train().requires_grad_(True)
+        if row.tricks.channels_last:
+            unet.to(memory_format=torch.channels_last)
+        self.named = dict(unet.named_parameters())
+        self.average = start_average(self.named)
+        self.optimizer = GuardedAdamW(
+            unet.parameters(),
+            lr=self.config.lr,
+            weight_decay=self.config.weight_decay,
+            max_grad_norm=self.config.max_grad_norm,
+        )
+        if not row.tricks.fused_optimizer:
+            self.optimizer.optimizer = NotFused(
+                unet.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay
+            )
+        self.unet = self.accelerator.prepare_model(unet)
+        if row.tricks.compiled:
+            self.unet = torch.compile(self.unet)
+            self.objective.vae.decoder.compile(dynamic=True)
+
+    def draw(self, number: int) -> Batch:
+        """Draw the batch of a step."""
+        return draw_batch(self.data, self.config, number, range(self.config.batch_size))
+
+    def take(self, number: int) -> None:
+        """Take a step that logs nothing."""
+        values = accumulate_gradients(
+            self.config, self.accelerator, self.unet, self.objective, self.data, number, self.ranks,
+            measured=False,
+        )  # fmt: skip
+        self.optimizer.step(values["loss"])
+        update_average(self.average, self.named, number, self.config.ema_decay)
+
+    def wait(self) -> None:
+        """Wait for the device."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def count_flops(self, numbers: range) -> float:
+        """Count the FLOPs of a step, a mean over some, attention as the plain formula."""
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            for number in numbers:
+                self.take(number)
+        return counter.get_total_flops() / len(numbers)
+
+
+def clock(device: torch.device) -> Callable[[], float]:
+    """Choose what host times are read from; see the top."""
+    alone = device.type == "cpu" and torch.get_num_threads() == 1
+    return time.process_time if alone else time.perf_counter
+
+
+def matrix_rate(device: torch.device) -> float:
+    """Measure the rate of bf16 products by that clock, in FLOP per second."""
+    now = clock(device)
+    began, passed = now(), time.perf_counter()
+    rate = matmul_rate(BF16, 0.5, device)
+    return rate * (time.perf_counter() - passed) / (now() - began)
+
+
+def measure(step: Step, numbers: range) -> dict[str, Any]:
+    """Take steps after warm-up: seconds of each, of drawing alone, and peak memory."""
+    now = clock(step.device)
+    with ExitStack() as stack:
+        if not step.row.tricks.fused_attention:
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        for number in range(WARM_UP):
+            step.take(number)
+        step.wait()
+        forget_peak(step.device)
+        seconds = list(timed(step, numbers))
+        peak = peak_memory(step.device)
+    drawing = []
+    for number in numbers:
+        began = now()
+        step.draw(number)
+        step.wait()
+        drawing.append(now() - began)
+    return {"seconds": seconds, "drawing": drawing, "peak_gib": peak / 2**30}
+
+
+def timed(step: Step, numbers: range) -> Iterator[float]:
+    """Take steps and yield the seconds of each; a GPU runs on without waiting for the host."""
+    if step.device.type == "cuda":
+        marks = [torch.cuda.Event(enable_timing=True) for _ in range(len(numbers) + 1)]
+        marks[0].record()
+        for mark, number in zip(marks[1:], numbers, strict=True):
+            step.take(number)
+            mark.record()
+        torch.cuda.synchronize()
+        yield from (a.elapsed_time(b) / 1e3 for a, b in pairwise(marks))
+        return
+    now = clock(step.device)
+    for number in numbers:
+        began = now()
+        step.take(number)
+        yield now() - began
+
+
+def forget_peak(device: torch.device) -> None:
+    """Begin to measure peak memory anew."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    elif sys.platform == "linux":
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory(device: torch.device) -> float:
+    """Give the most bytes held since then; NaN where that cannot be known."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    if sys.platform != "linux":
+        return float("nan")
+    return 1024 * int(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[0])
+
+
+def load(config: TrainUnetConfig, folder: Path) -> list[Example]:
+    """Draw the scenes and square them."""
+    with open_run("train-unet", {}, runs_dir=folder) as run:
+        return load_examples(
+            config, run, Silent(),
+            split="train", size=config.image_size, fit="squash", region_text="region_text",
+        )  # fmt: skip
+
+
+def summary(rounds: list[dict[str, Any]], first: list[dict[str, Any]], batch: int) -> dict:
+    """Join a row's rounds, beside those of the first row."""
+    seconds = median(one for found in rounds for one in found["seconds"])
+    drawing = median(one for found in rounds for one in found["drawing"])
+    ratios = [
+        median(found["seconds"]) / median(base["seconds"])
+        for found, base in zip(rounds, first, strict=True)
+    ]
+    rate = median(found["rate"] for found in rounds)
+    return {
+        "ms_per_step": round(1e3 * seconds, 2),
+        "ratio_to_first_row": round(median(ratios), 3),
+        "ratio_by_round": [round(one, 3) for one in ratios],
+        "images_per_second": round(batch / seconds, 2),
+        "gflop_per_step": round(rounds[0]["flops"] / 1e9, 1),
+        "share_of_bf16_matrix_rate": round(rounds[0]["flops"] / seconds / rate, 3),
+        "share_waiting_for_data": round(drawing / seconds, 4),
+        "peak_gib": round(max(found["peak_gib"] for found in rounds), 2),
+    }
+
+
+def main() -> None:
+    """Measure, print, append the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--ablation", action="store_true")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, default=8)
+    asked = parser.parse_args()
+    device = pick_device(asked.device)
+    size = 64 if asked.tiny else 256
+    config = resolve_config(
+        TrainUnetConfig,
+        {"preset": "tiny" if asked.tiny else "paper", "data": f"scenes:{2 * SAMPLES}@{size}",
+         "limit": SAMPLES, "batch_size": asked.batch_size},
+    )  # fmt: skip
+    rows = ABLATION if asked.ablation else TRAININGS
+    numbers = range(WARM_UP, WARM_UP + asked.steps)
+    disable_progress_bar()
+    result: dict[str, Any] = {
+        **measured_here(torch=torch.__version__),
+        "models": "embedded family" if asked.tiny else "SD1.5, CLIP ViT-B/16, BLIP base; random",
+        "pixels": size,
+        "batch_size": asked.batch_size,
+        "timed_steps": asked.rounds * asked.steps,
+        "clock": "GPU" if device.type == "cuda" else clock(device).__name__,
+    }
+    found: dict[str, list[dict[str, Any]]] = {row.name: [] for row in rows}
+    with tempfile.TemporaryDirectory() as name:
+        os.environ["RIC_CACHE_DIR"] = f"{name}/cache"
+        models, examples = write_models(asked.tiny, Path(name)), load(config, Path(name))
+        for number in range(asked.rounds):
+            for row in rows:
+                rate = matrix_rate(device)
+                step = Step(row, config, models, examples, device)
+                one = {"rate": rate, **measure(step, numbers)}
+                # a compiled step does the same; its parts are hidden from the counter
+                if not number and not row.tricks.compiled:
+                    one["flops"] = step.count_flops(numbers)
+                found[row.name].append(one)
+                del step
+                torch.compiler.reset()
+                print(f"{number + 1}: {row.name}: {1e3 * median(one['seconds']):.1f} ms a step",
+                      file=sys.stderr)  # fmt: skip
+    first = found[rows[0].name]
+    result["bf16_matrix_tflop_per_second"] = round(median(one["rate"] for one in first) / 1e12, 3)
+    for row in rows:
+        found[row.name][0].setdefault("flops", first[0]["flops"])
+        result[row.name] = summary(found[row.name], first, asked.batch_size)
+    if not asked.ablation:
+        plain = result[PLAIN.name]["ratio_to_first_row"]
+        result["what the two losses cost over plain fine-tuning"] = round(1 / plain, 2)
+    result["load_average_at_the_end"] = round(os.getloadavg()[0], 2)
+    print(json.dumps(result, indent=2))
+    benchmark = "train-unet-ablation" if asked.ablation else "train-unet"
+    print(f"appended to {append_result(benchmark, result)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

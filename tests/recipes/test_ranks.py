@@ -62,14 +62,14 @@ TWO_HERE = ["--nproc-per-node", "2"]
 WATCHED_STEPS = """
 import json, os, sys
 from pathlib import Path
-from ric.recipes import train_unet
+from ric.recipes import unet_step
 from ric_cli.main import main
 folder = Path(sys.argv.pop(1))
-draw, drawn = train_unet.draw_batch, []
+draw, drawn = unet_step.draw_batch, []
 def watched(data, config, step, which):
     drawn.extend([step, k] for k in which)
     return draw(data, config, step, which)
-train_unet.draw_batch = watched
+unet_step.draw_batch = watched
 try:
     main()
 finally:

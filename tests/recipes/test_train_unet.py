@@ -35,6 +35,7 @@ from ric.interrupt import Interrupted
 from ric.method.region_encoder import RegionEncoder
 from ric.progress import Silent
 from ric.recipes import train_unet as module
+from ric.recipes import unet_step
 from ric.recipes.encodings import Encoder
 from ric.recipes.examples import Example, load_examples
 from ric.recipes.train_unet import refuse_batch, refuse_size, train_unet
@@ -727,7 +728,7 @@ def test_ten_losses_in_a_row_that_are_nan_end_the_run_and_keep_the_last_good_che
     config, follow, tmp_path, metrics_of, record_of, monkeypatch
 ):
     settings = config(steps=16, checkpoint_every=3, keep_checkpoints=2, **NO_JUDGES)
-    draw = module.draw_batch
+    draw = unet_step.draw_batch
 
     def broken(data, config, step, which):
         batch = draw(data, config, step, which)
@@ -736,7 +737,7 @@ def test_ten_losses_in_a_row_that_are_nan_end_the_run_and_keep_the_last_good_che
         return batch
 
     run = tmp_path / "run"
-    monkeypatch.setattr(module, "draw_batch", broken)
+    monkeypatch.setattr(unet_step, "draw_batch", broken)
     with pytest.raises(RicError, match="not finite in 10 steps in a row; the run stops"):
         follow(train_unet, settings, run)
     assert record_of(run)["status"] == "failed"
@@ -751,7 +752,7 @@ def test_ten_losses_in_a_row_that_are_nan_end_the_run_and_keep_the_last_good_che
     assert all(torch.isfinite(tensor).all() for tensor in (*kept.values(), *moments.values()))
     assert all(value == 3 for name, value in moments.items() if name.endswith(":step"))
 
-    monkeypatch.setattr(module, "draw_batch", draw)
+    monkeypatch.setattr(unet_step, "draw_batch", draw)
     follow(train_unet, settings, run)
     assert record_of(run)["status"] == "done"
     assert [row["step"] for row in metrics_of(run)] == list(range(1, 17))

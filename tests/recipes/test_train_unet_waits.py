@@ -23,8 +23,10 @@ from ric.method.objective import RegionInContextObjective
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
 from ric.recipes import train_unet as module
-from ric.recipes.train_unet import judge_batch, train_unet
+from ric.recipes import unet_step
+from ric.recipes.train_unet import train_unet
 from ric.recipes.training_batches import draw_batch
+from ric.recipes.unet_step import judge_batch
 
 aten = torch.ops.aten
 # what gives the host a number, or makes a tensor whose size depends on one
@@ -149,7 +151,7 @@ def test_the_watch_sees_every_way_to_read_what_is_held_and_of_its_offspring():
 def test_steps_that_do_not_log_read_nothing_of_what_is_on_the_device(
     edits, tiny, follow, tmp_path, monkeypatch
 ):
-    reads, train, draw = HostReads(), module._train, module.draw_batch
+    reads, train, draw = HostReads(), module._train, unet_step.draw_batch
 
     def watched(config, run, progress, pipeline, objective, data, *rest):
         networks = (pipeline.unet, objective.vae, objective.region_encoder, objective.scene_encoder)
@@ -166,7 +168,7 @@ def test_steps_that_do_not_log_read_nothing_of_what_is_on_the_device(
         return draw(*given)
 
     monkeypatch.setattr(module, "_train", watched)
-    monkeypatch.setattr(module, "draw_batch", begin)
+    monkeypatch.setattr(unet_step, "draw_batch", begin)
     # a dropped picture or text, and so rows that no judge looks at, among the first samples
     settings = {"seed": 6, "conditioning_dropout": 0.2, "batch_size": 4}
     config = tiny(TrainUnetConfig, edits, steps=6, log_every=3, checkpoint_every=99, **settings)
@@ -305,7 +307,7 @@ def test_the_watch_on_sendings_sees_tables_and_masks_and_tensors():
 def test_on_a_gpu_no_step_but_one_that_logs_waits_for_it(
     edits, tiny, follow, tmp_path: Path, monkeypatch
 ):
-    draw, begun = module.draw_batch, []
+    draw, begun = unet_step.draw_batch, []
 
     def watched(data, config, step, which):
         begun.append(step)
@@ -314,7 +316,7 @@ def test_on_a_gpu_no_step_but_one_that_logs_waits_for_it(
         torch.cuda.set_sync_debug_mode("error" if quiet else "default")
         return draw(data, config, step, which)
 
-    monkeypatch.setattr(module, "draw_batch", watched)
+    monkeypatch.setattr(unet_step, "draw_batch", watched)
     config = tiny(TrainUnetConfig, edits, device="cuda", dtype="bf16", seed=6, steps=6,
                   log_every=3, checkpoint_every=99, conditioning_dropout=0.2)  # fmt: skip
     try:

@@ -25,15 +25,22 @@ def require_network(what: str, hint: str, *, url: str | None = None) -> None:
         RicError: HF_HUB_OFFLINE is set, or the host (or the proxy before it) cannot be reached.
     """
     hint = f"{hint.rstrip()} {NO_DOWNLOAD_HINT}"
-    for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
-        if os.environ.get(variable, "").upper() in {"1", "ON", "YES", "TRUE"}:
-            raise RicError(f"{what} is not on this machine, and {variable} is set.", hint)
+    if variable := offline_variable():
+        raise RicError(f"{what} is not on this machine, and {variable} is set.", hint)
     host, port = _host_to_reach(url or os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
     reason = _why_unreachable(host, port)
     if reason is not None:
         raise RicError(
             f"{what} is not on this machine, and {host} cannot be reached: {reason}.", hint
         )
+
+
+def offline_variable() -> str | None:
+    """Name the variable that keeps the hub's clients off the network; None where none is set."""
+    for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        if os.environ.get(variable, "").upper() in {"1", "ON", "YES", "TRUE"}:
+            return variable
+    return None
 
 
 def _host_to_reach(endpoint: str) -> tuple[str, int]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ric.weights import find_weight
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from ric.method.region_encoder import RegionEncoder
     from ric.method.scene_encoder import SceneEncoder
@@ -113,23 +114,47 @@ def licence_of(base: str) -> str:
 
 
 def pipeline_card(run: RunDir, base: str) -> str:
-    """Write a trained pipeline's model card."""
+    """Write a trained pipeline's model card; its head is what the hub reads."""
     data, config = run.record["data"], run.record["config"]
     return "\n".join(
         [
             "---",
-            f"base_model: {base}",
+            *([f"base_model: {base}"] if _is_hub_id(base) else []),
             "library_name: diffusers",
             "pipeline_tag: image-to-image",
+            *_licence_lines(base),
+            *(["datasets:", f"- {data['name']}"] if _is_hub_id(data["name"]) else []),
+            "tags: [instruct-pix2pix, image-editing, region-in-context]",
             "---",
             "# InstructPix2Pix, fine-tuned by Region in Context",
             "",
             f"Fine-tuned by `ric {run.record['command']}` (arXiv 2510.16772, Eq. 10) from {base};"
             " the licence of the base holds.",
             "",
+            f"- licence: {licence_of(base)}",
             f"- data: {data['name']}, fingerprint `{data['fingerprint'][:16]}`,"
             f" split {config['split']}, {sum(1 for _ in run.rows('samples'))} samples",
             *(f"- {key}: {config[key]}" for key in config if key not in ("data", "split")),
             "",
         ]
     )
+
+
+def _is_hub_id(name: str) -> bool:
+    """Tell whether a name is one the hub knows, and no run, folder or drawn scenes of this machine.
+
+    The embedded family keeps its name.
+    """
+    looks_so = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name) and not Path(name).exists()
+    return name == "tiny" or bool(looks_so)
+
+
+def _licence_lines(base: str) -> list[str]:
+    """Name the base's licence as the hub does; `other` comes with a name."""
+    if base == "tiny":
+        return ["license: apache-2.0"]
+    weight = find_weight(base)
+    if weight and "CreativeML OpenRAIL-M" in weight.licence:
+        # of Stable Diffusion's parts, whose restrictions pass on
+        return ["license: creativeml-openrail-m"]
+    return ["license: other", "license_name: that-of-the-base"]

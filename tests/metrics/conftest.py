@@ -1,4 +1,4 @@
-"""Seeded pictures, and Inception weights that tell one resize rule from another."""
+"""Seeded pictures, and weights that tell one resize rule from another, in each one's own layout."""
 
 from __future__ import annotations
 
@@ -8,9 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 from torch import nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+from transformers import (
+    AutoTokenizer,
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    ViTConfig,
+    ViTModel,
+)
 
 
 def _draw(seed: int, width: int = 96, height: int = 80) -> Image.Image:
@@ -65,3 +74,61 @@ def _blank_inception(path: Path) -> FeatureExtractorInceptionV3:
 
     torch.save({}, path)
     return Blank("blank", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(path))
+
+
+@pytest.fixture(scope="session")
+def alexnet_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write torchvision's AlexNet, random and of even strength from layer to layer."""
+    return _kaiming(torchvision.models.alexnet, tmp_path_factory.mktemp("alexnet") / "alexnet.pth")
+
+
+@pytest.fixture(scope="session")
+def squeezenet_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write torchvision's SqueezeNet 1.1 likewise."""
+    path = tmp_path_factory.mktemp("squeezenet") / "squeezenet.pth"
+    return _kaiming(torchvision.models.squeezenet1_1, path)
+
+
+def _kaiming(build: Callable[..., nn.Module], path: Path) -> Path:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = build(weights=None)
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    torch.save(network.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tiny_family: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a small CLIP that reads pictures as ViT-B/32 does: 224 pixels, patches of 32."""
+    path = tmp_path_factory.mktemp("openai--clip-vit-base-patch32")
+    config = CLIPConfig.from_pretrained(tiny_family / "clip")
+    config.vision_config.image_size, config.vision_config.patch_size = 224, 32
+    config.vision_config.initializer_factor = config.text_config.initializer_factor = 4.0
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        CLIPModel(config).save_pretrained(path)
+    CLIPImageProcessorPil().save_pretrained(path)
+    AutoTokenizer.from_pretrained(tiny_family / "clip").save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def dino_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a small ViT that reads pictures as dino-vits16 does: 224 pixels, patches of 16."""
+    path = tmp_path_factory.mktemp("facebook--dino-vits16")
+    config = ViTConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=224,
+        patch_size=16,
+        initializer_range=0.2,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        ViTModel(config).save_pretrained(path)  # with the pooler that other ViTs have
+    return path

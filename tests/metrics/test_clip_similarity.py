@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cosine_similarity
-from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
+from transformers import AutoTokenizer, CLIPImageProcessor, CLIPImageProcessorPil, CLIPModel
 
 from ric.errors import RicError
 from ric.metrics.clip_similarity import PUBLISHED, ClipSimilarity
@@ -19,8 +19,8 @@ LONG = "a red ball on a table " * 30
 
 
 @pytest.fixture(scope="module")
-def folder(tiny_family: Path) -> Path:
-    return tiny_family / "clip"
+def folder(clip_folder: Path) -> Path:
+    return clip_folder
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,30 @@ def test_image_cosines_are_the_models_called_by_hand(clip, folder, draw):
     embeddings = clip.image_embeddings(images)
     torch.testing.assert_close(embeddings @ embeddings.T, theirs, atol=1e-5, rtol=0)
     assert theirs.min() < 0.999, "these weights tell nothing apart"
+    # transformers' default resizes tensors, and is off by a grey level
+    wrong = CLIPImageProcessor.from_pretrained(folder)(images, return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        off = clip.model.get_image_features(wrong).pooler_output
+    off_by = (cosine_similarity(off[:, None], off[None], dim=-1) - theirs).abs().max()
+    assert off_by > 1e-5
+
+
+def test_cosines_do_not_depend_on_the_batch(clip, draw):
+    images = [draw(seed) for seed in range(64)]
+    together = clip.image_embeddings(images)
+    for batch in (1, 7):
+        parts = [clip.image_embeddings(images[at : at + batch]) for at in range(0, 64, batch)]
+        torch.testing.assert_close(torch.cat(parts), together, atol=1e-5, rtol=0)
+
+
+def test_half_precision_moves_a_cosine_by_more_than_the_tolerance(folder, draw):
+    clip, images = ClipSimilarity(folder), [draw(seed, 256, 256) for seed in range(8)]
+    exact = clip.image_embeddings(images)
+    clip.model.to(torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        halved = clip.image_embeddings(images).float()
+    moved = (halved @ halved.T - exact @ exact.T).abs().max()
+    assert 1e-4 < moved < 0.05
 
 
 def test_text_cosines_are_the_models_called_by_hand(clip, folder, draw):
@@ -74,6 +98,23 @@ def test_a_long_text_is_cut_before_its_end_token_and_counted(folder):
     assert cosine_similarity(short, cut, dim=0).item() < 0.999
 
 
+def test_two_captions_of_120_words_score_differently_and_the_cut_ones_are_counted(folder, draw):
+    sentences = (
+        "the red ball lies on the grass near a small wooden house ",
+        "a tall white lamp stands behind the table in the large room ",
+    )
+    of_grass, of_room = (" ".join((sentence * 12).split()[:120]) for sentence in sentences)
+    clip = ClipSimilarity(folder)
+    picture = clip.image_embeddings([draw(0)])[0]
+    texts = clip.text_embeddings([of_grass, "a red ball", of_room])
+    assert clip.cut_texts == 2
+    scores = (texts @ picture).tolist()
+    assert abs(scores[0] - scores[2]) > 1e-3
+    for caption, score in ((of_grass, scores[0]), (of_room, scores[2])):
+        by_hand = cosine_similarity(picture, text_feature_by_hand(folder, caption), dim=0)
+        assert score == pytest.approx(by_hand.item(), abs=1e-5)
+
+
 def test_long_texts_that_begin_differently_stay_apart(folder):
     one, other = ClipSimilarity(folder).text_embeddings([LONG, "sky and water " + LONG])
     assert one @ other < 0.9999
@@ -92,7 +133,7 @@ def test_a_picture_is_at_cosine_one_with_itself(clip, draw):
 
 def test_an_encoder_that_is_not_the_published_one_marks_its_scores(folder):
     assert ClipSimilarity(folder, encoder="tiny").marker == "tiny"
-    assert ClipSimilarity(folder).marker == "clip"
+    assert ClipSimilarity(folder).marker == folder.name
     assert ClipSimilarity(folder, encoder=PUBLISHED).marker == ""
 
 

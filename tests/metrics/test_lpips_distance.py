@@ -15,12 +15,8 @@ from ric.metrics.lpips_distance import LpipsDistance
 
 
 @pytest.fixture(scope="module")
-def alexnet(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("alexnet") / "alexnet.pth"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        torch.save(torchvision.models.alexnet(weights=None).state_dict(), path)
-    return path
+def alexnet(alexnet_weights: Path) -> Path:
+    return alexnet_weights
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +44,15 @@ def by_hand(alexnet: Path):
 
 
 @pytest.mark.filterwarnings("ignore:.*weight:UserWarning")
-@pytest.mark.parametrize("size", [(256, 256), (299, 299), (512, 512), (70, 90)])
+@pytest.mark.parametrize("size", [(256, 256), (299, 299), (512, 512), (1024, 1024), (70, 90)])
 def test_distance_is_the_packages(distance, by_hand, draw, size):
     a, b = draw(0, *size), draw(1, *size)
     theirs = by_hand(a, b)
     assert distance.distances([a], [b]).item() == pytest.approx(theirs, abs=1e-6)
     assert theirs > 1e-3
+    # at half the size, as a library that resizes would see them
+    smaller = [image.resize((size[0] // 2, size[1] // 2)) for image in (a, b)]
+    assert by_hand(*smaller) != pytest.approx(theirs, abs=1e-4)
 
 
 def test_a_picture_is_at_no_distance_from_itself(distance, draw):
@@ -85,25 +84,31 @@ def test_vgg_finds_its_layers_by_number(tmp_path, draw):
 
 
 @pytest.mark.filterwarnings("ignore:.*weight:UserWarning")
-def test_squeeze_is_the_packages_and_published_outside_the_mask(tmp_path, monkeypatch, draw):
-    path = tmp_path / "squeezenet.pth"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        state = torchvision.models.squeezenet1_1(weights=None).state_dict()
-    torch.save(state, path)
-    monkeypatch.setattr(
-        torchvision.models._api.WeightsEnum, "get_state_dict", lambda *_, **__: state
-    )
+def test_squeeze_is_the_packages_and_published_outside_the_mask(
+    squeezenet_weights, monkeypatch, draw
+):
+    state = torch.load(squeezenet_weights, weights_only=True)
+    downloads = torchvision.models._api.WeightsEnum
+    monkeypatch.setattr(downloads, "get_state_dict", lambda *_, **__: state)
     library = lpips.LPIPS(net="squeeze", verbose=False)
     a, b = draw(0, 256, 256), draw(1, 256, 256)
     tensors = [torchvision.transforms.functional.to_tensor(image)[None] * 2 - 1 for image in (a, b)]
     with torch.no_grad():
         theirs = library(*tensors).item()
-    squeeze = LpipsDistance("squeeze", path, published="squeeze")
+    squeeze = LpipsDistance("squeeze", squeezenet_weights, published="squeeze")
     assert squeeze.distances([a], [b]).item() == pytest.approx(theirs, abs=1e-6)
     assert theirs > 1e-3
     assert squeeze.marker == ""
     assert "lpips 0.1.4, squeeze" in squeeze.definition
+
+
+def test_half_precision_moves_a_distance_by_more_than_the_tolerance(alexnet, draw):
+    edited, reference = ([draw(seed, 128, 128) for seed in range(n, n + 8)] for n in (0, 8))
+    distance = LpipsDistance("alex", alexnet)
+    exact = distance.distances(edited, reference)
+    with torch.autocast("cpu", torch.bfloat16):
+        moved = (distance.distances(edited, reference) - exact).abs().max()
+    assert 1e-5 < moved < 0.05
 
 
 def test_building_it_leaves_the_random_state_alone(alexnet):

@@ -24,6 +24,8 @@ from ric.metrics.pairs import Pair, fit_to
 from ric.metrics.pixel import black_inside, l1, l2, psnr_outside, ssim_outside
 from ric.metrics.scene_net import SceneNet
 
+OUTSIDE = ("psnr_outside", "ssim_outside", "lpips_outside")
+
 
 @pytest.fixture(scope="module")
 def judges(tiny_family) -> Judges:
@@ -166,6 +168,25 @@ def test_the_unedited_source_against_itself_is_perfect(judges, pairs):
     assert scores["l1"].value == 0
 
 
+def test_more_noise_scores_worse_on_everything_that_has_a_reference(judges, pairs):
+    def noisy(pair: Pair, strength: int) -> Pair:
+        generator = np.random.default_rng(int(pair.id))
+        grain = strength * generator.normal(size=(*reversed(pair.target.size), 3))
+        pixels = (np.asarray(pair.target) + grain).round().clip(0, 255).astype(np.uint8)
+        return replace(pair, edited=Image.fromarray(pixels), source=pair.target)
+
+    ladder = [
+        score(judges, [noisy(pair, strength) for pair in pairs]).scores
+        for strength in (0, 8, 24, 72)
+    ]
+    assert ladder[0]["fid"].value == pytest.approx(0, abs=1e-4)
+    for key in ("clip_i", "dino", "lpips", "fid", "kid", "l1", "l2", *OUTSIDE):
+        values = [scores[key].value for scores in ladder]
+        worse_is_lower = ladder[0][key].direction == "up"
+        assert values == sorted(values, reverse=worse_is_lower), key
+        assert len(set(values)) == 4, key
+
+
 def test_the_ground_truth_set_is_at_no_frechet_distance(judges, pairs):
     truth = [Pair(pair.id, pair.target, pair.source, pair.target) for pair in pairs]
     scores = score(judges, truth, role="ground-truth").scores
@@ -287,6 +308,21 @@ def test_clip_t_tells_which_text_each_sample_brought(judges, pairs):
     clip_t = score(judges, asked, text="region_text").scores["clip_t"]
     assert clip_t.definition.startswith("edited and region_text: ")
     assert clip_t.note is None
+
+
+def test_each_sample_s_long_text_is_counted_once_and_tells_samples_apart(judges, pairs):
+    long = [
+        " ".join((sentence * 12).split()[:120])
+        for sentence in (
+            "the red ball lies on the grass near a small wooden house ",
+            "a tall white lamp stands behind the table in the large room ",
+        )
+    ]
+    same = [replace(pairs[0], id=name, text=text) for name, text in zip("ab", long, strict=True)]
+    scored = score(judges, [*same, pairs[1], replace(pairs[2], text=None)], batch=3)
+    assert scored.scores["clip_t"].note.endswith("Texts cut to the length the network reads: 2.")
+    one, other = (row["clip_t"] for row in scored.rows if row["id"] in "ab")
+    assert abs(one - other) > 1e-3
 
 
 def test_a_second_inception_score_comes_from_fids_own_pass(pairs):

@@ -35,6 +35,7 @@ Keep = Literal["last", "best"]
 Match = Literal["id", "file", "stem"]
 OutputFit = Literal["squash", "crop", "pad"]
 EvalText = Literal["region_text", "instruction", "scene_text", "target_text"]
+EvalProtocol = Literal["none", "magicbrush", "pie-bench", "paper"]
 
 
 # each number beside its source, in one column
@@ -196,6 +197,7 @@ class EvalConfig(CommandConfig):
     match: Match = "id"                             # by what an output's file is named
     fit: OutputFit | None = None                    # for outputs of another shape; None: a failure
     partial: bool = False                           # under 95 % of the samples will do
+    protocol: EvalProtocol = "none"                 # whose definitions; see PROTOCOLS
     reference: Reference = "target"
     text: EvalText = "region_text"
     fid: FidKind = "clean"
@@ -310,6 +312,31 @@ TINY: dict[type[CommandConfig], dict[str, Any]] = {
 ConfigT = TypeVar("ConfigT", bound=CommandConfig)
 
 
+# What a protocol of `ric eval` fixes; with the tiny preset its own networks stay.
+PROTOCOLS: dict[EvalProtocol, dict[str, str]] = {
+    "magicbrush": {                     # its evaluation/image_eval.py
+        "reference": "target",
+        "text": "target_text",
+        "clip": "openai/clip-vit-base-patch32",
+        "dino": "facebook/dino-vits16",
+    },
+    "pie-bench": {                      # PnPInversion's evaluation/matrics_calculator.py
+        "reference": "source",
+        "text": "target_text",
+        "clip": "openai/clip-vit-large-patch14",
+        "dino": "facebook/dino-vitb8",
+    },
+    "paper": {                          # Sec. 4, and METRICS where it is silent
+        "reference": "source",
+        "text": "region_text",
+        "fid": "clean",
+        "lpips_net": "alex",
+        "clip": "openai/clip-vit-base-patch32",
+        "dino": "facebook/dino-vits16",
+    },
+}  # fmt: skip
+
+
 def resolve_config(
     kind: type[ConfigT],
     flags: dict[str, Any],
@@ -340,6 +367,9 @@ def resolve_config(
     values = {**(TINY[kind] if preset == "tiny" else {}), **from_file, **flags}
     if kind is EvalConfig:
         values |= _of_loose_pictures(values)
+    if values.get("protocol", "none") != "none":
+        _typed(kind, "protocol", values["protocol"])
+        values |= _fixed_by_protocol(values, given={**from_file, **flags})
     return kind(**{key: _typed(kind, key, value) for key, value in values.items()})
 
 
@@ -361,6 +391,28 @@ def _of_loose_pictures(values: dict[str, Any]) -> dict[str, Any]:
     if values.get("data", source) != source:
         raise RicError("--data and --source are both given.", "Score on one of them.")
     return {"data": source, "split": "all"}
+
+
+def _fixed_by_protocol(values: dict[str, Any], given: dict[str, Any]) -> dict[str, str]:
+    """Return what the protocol sets.
+
+    Raises:
+        RicError: the user asked for something else.
+    """
+    own_networks = ("clip", "dino") if values.get("preset") == "tiny" else ()
+    fixed = {
+        key: value
+        for key, value in PROTOCOLS[values["protocol"]].items()
+        if key not in own_networks
+    }
+    for key, value in fixed.items():
+        if given.get(key, value) != value:
+            flag = "--" + key.replace("_", "-")
+            raise RicError(
+                f"--protocol {values['protocol']} fixes {flag} as {value!r}, not {given[key]!r}.",
+                f"Leave {flag} out, or --protocol.",
+            )
+    return fixed
 
 
 def _typed(kind: type[CommandConfig], key: str, value: Any) -> Any:

@@ -11,6 +11,7 @@ import typer
 
 from ric.config import (
     EvalConfig,
+    EvalProtocol,
     EvalText,
     FidKind,
     LpipsNet,
@@ -88,6 +89,9 @@ def evaluate(
     partial: Annotated[
         bool, typer.Option("--partial", help="Score though over 5 % of the outputs are missing.")
     ] = EvalConfig.partial,
+    protocol: Annotated[
+        EvalProtocol, typer.Option(help="Whose definitions; it fixes the options below.")
+    ] = EvalConfig.protocol,
     reference: Annotated[
         Reference, typer.Option(help="What the outputs are held against.")
     ] = EvalConfig.reference,
@@ -206,7 +210,9 @@ def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) 
     rows = read_scores(run.path) if rows is None else rows
     winners = best(rows)
     of_scenes = [name for name in column_names(rows) if rows[0][name].key in OF_SCENES]
-    names = [name for name in column_names(rows) if rows[0][name].key in SHOWN_FIRST]
+    # a protocol has few scores, and all of them count
+    whole = run.record["config"].get("protocol", "none") != "none"
+    names = [name for name in column_names(rows) if whole or rows[0][name].key in SHOWN_FIRST]
     # what happens inside the masks comes first: on whole pictures, doing nothing scores well
     for columns in filter(None, (of_scenes, names)):
         table = Table(title=f"{run.record['data']['name']}, split {run.record['config']['split']}")

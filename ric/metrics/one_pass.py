@@ -58,6 +58,8 @@ class MetricSuite:
         text: Which text CLIP-T is asked to compare with; a pair may bring another kind instead.
         checker: Of drawn scenes: tells whether an edit was carried out. None leaves the scores of
             scenes out.
+        encode_fitted: Whether CLIP and DINO see the edited picture at the reference's size, as all
+            else does, or at its own.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class MetricSuite:
         seed: int = 0,
         text: str = "text",
         checker: EditChecker | None = None,
+        encode_fitted: bool = True,
     ) -> None:
         """Start empty; see the class."""
         self.judges = judges
@@ -80,6 +83,7 @@ class MetricSuite:
         self.seed = seed
         self.text = text
         self.checker = checker
+        self.encode_fitted = encode_fitted
         self._rows: dict[str, dict[str, Any]] = {}
         self._set_rows: dict[str, SetRow] = {}
         self._cut_texts = 0
@@ -107,8 +111,9 @@ class MetricSuite:
             self._add_pixels(row, raw, pair)
             if self.checker is not None and raw.edit is not None and raw.target is not None:
                 row |= scene_columns(raw, self.checker)
-        self._add_clip(rows, fitted, encodings)
-        self._add_dino(rows, fitted, encodings)
+        encoded = fitted if self.encode_fitted else pairs
+        self._add_clip(rows, encoded, encodings)
+        self._add_dino(rows, encoded, encodings)
         self._add_lpips(rows, fitted)
         set_rows = encode_sets(fitted, self.judges, encodings)
         self._set_rows.update({pair.id: row for pair, row in zip(pairs, set_rows, strict=True)})

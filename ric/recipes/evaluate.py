@@ -33,6 +33,7 @@ from ric.metrics.lpips_distance import LpipsDistance
 from ric.metrics.networks import Judges, Unavailable
 from ric.metrics.one_pass import MetricSuite
 from ric.metrics.pairs import Pair, fit_shape, fit_to, has_shape_of
+from ric.metrics.protocols import by_protocol
 from ric.metrics.scene_net import SceneNet
 from ric.metrics.score_table import to_csv, to_latex, to_markdown, which_samples
 from ric.metrics.scores import THE_SIX
@@ -86,7 +87,12 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
     lacking = [name for name, judge in vars(judges).items() if isinstance(judge, Unavailable)]
     run.note(unavailable=lacking)
     new_suite = partial(
-        MetricSuite, judges, reference=config.reference, seed=config.seed, text=config.text
+        MetricSuite,
+        judges,
+        reference=config.reference,
+        seed=config.seed,
+        text=config.text,
+        encode_fitted=config.protocol != "magicbrush",
     )
     of_scenes = is_scenes(config.data)
     if of_scenes:
@@ -123,6 +129,9 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
             "See failures.jsonl in the run, or choose another split: --split all",
         )
     finished = [suite.finish() for suite in (*suites.values(), *anchors)]
+    finished = [
+        scored._replace(scores=by_protocol(scored.scores, config.protocol)) for scored in finished
+    ]
     # data without targets has no ground truth to show
     shown = [scored for scored in finished if scored.rows or scored.scores.role == "editor"]
     rows = [
@@ -419,6 +428,7 @@ def _write(
     ]
     scores = {
         "data": run.record["data"],
+        "protocol": run.record["config"]["protocol"],
         "editors": [row.as_dict() for row in rows],
         "differences": [row.as_dict() for row in differences],
     }

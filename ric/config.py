@@ -316,6 +316,7 @@ ConfigT = TypeVar("ConfigT", bound=CommandConfig)
 PROTOCOLS: dict[EvalProtocol, dict[str, str]] = {
     "magicbrush": {                     # its evaluation/image_eval.py
         "reference": "target",
+        "fit": "squash",
         "text": "target_text",
         "clip": "openai/clip-vit-base-patch32",
         "dino": "facebook/dino-vits16",

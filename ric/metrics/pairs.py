@@ -64,17 +64,13 @@ def has_shape_of(size: tuple[int, int], reference: tuple[int, int]) -> bool:
 
 
 def fit_shape(image: Image.Image, size: tuple[int, int], how: OutputFit) -> Image.Image:
-    """Bring an output of another shape to `size` (width, height).
+    """Bring an output of another shape to `size` (width, height) without distorting it.
 
     Args:
         image: The output.
         size: Of the reference.
-        how: `squash` scales each side by itself; `crop` covers `size` and cuts off what leaves it
-            on two sides; `pad` fits the whole output into it, centred on black.
+        how: `crop` covers `size` and cuts off what leaves it on two sides; `pad` fits the whole
+            output into it, centred on black.
     """
-    image = as_rgb(image)
-    if how == "crop":
-        return ImageOps.fit(image, size, Image.Resampling.BICUBIC)
-    if how == "pad":
-        return ImageOps.pad(image, size, Image.Resampling.BICUBIC)
-    return fit_to(image, size)
+    change = ImageOps.fit if how == "crop" else ImageOps.pad
+    return change(as_rgb(image), size, Image.Resampling.BICUBIC)

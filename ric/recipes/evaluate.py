@@ -382,8 +382,8 @@ def _open_output(
     if name not in item.files:
         raise ImageError(f"{item.label!r} has no picture of it in {item.folder}")
     picture = open_image(item.files[name], max_pixels=config.max_pixels)
-    if has_shape_of(picture.size, size):
-        return picture
+    if config.fit == "squash" or has_shape_of(picture.size, size):
+        return picture  # where a score needs it at its reference's size, it is squashed to it
     if config.fit is None:
         shapes = [f"{width}x{height}" for width, height in (picture.size, size)]
         raise ImageError(

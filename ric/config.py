@@ -166,6 +166,7 @@ class TrainUnetConfig(CommandConfig):
     keep_checkpoints: int = 2
     log_every: int = 10
     track: str | None = None                        # a tracker of accelerate's, such as tensorboard
+    push_to_hub: str | None = None                  # the repository that gets the result
 
 
 @dataclass(frozen=True, kw_only=True)

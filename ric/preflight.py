@@ -151,6 +151,10 @@ def _looks(config: CommandConfig, runs_dir: Path, fetch: bool) -> Iterator[Calla
             yield partial(require_extra, "peft")
         if config.adam_8bit:
             yield partial(require_extra, "bitsandbytes")
+        if config.push_to_hub:
+            from ric.recipes.push import refuse_without_token
+
+            yield partial(refuse_without_token, config.push_to_hub)
         yield partial(region_judge_of, config)
         yield partial(scene_judge_of, config)
 

@@ -147,6 +147,12 @@ def train_unet(
     checkpoint_every: CheckpointEvery = TrainUnetConfig.checkpoint_every,
     keep_checkpoints: Annotated[int, typer.Option(min=1)] = TrainUnetConfig.keep_checkpoints,
     track: Track = TrainUnetConfig.track,
+    push_to_hub: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="ID", help="Upload the pipeline (or the LoRA) there; HF_TOKEN is the login."
+        ),
+    ] = TrainUnetConfig.push_to_hub,
 ) -> None:
     """Fine-tune an InstructPix2Pix UNet with region and scene losses (Sec. 3.2, Eq. 10)."""
     job = Job("train-unet", TrainUnetConfig, ctx)

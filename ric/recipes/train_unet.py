@@ -48,6 +48,7 @@ from ric.recipes.launch import start_accelerator
 from ric.recipes.lora import add_lora, export_lora
 from ric.recipes.moving_average import start_average, update_average
 from ric.recipes.overlap import list_trained_on
+from ric.recipes.push import push_to_hub
 from ric.recipes.ranks import Ranks
 from ric.recipes.resume import last_checkpoint
 from ric.recipes.tracking import tracked
@@ -140,6 +141,9 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
         with artifact_folder(run, "pipeline") as folder:
             pipeline.save_pretrained(folder)
             (folder / "README.md").write_text(pipeline_card(run, config.base), encoding="utf-8")
+        if config.push_to_hub:
+            pushed = run.path / ("lora" if config.lora_rank else "pipeline")
+            progress.note(f"uploaded: {push_to_hub(pushed, config.push_to_hub)}")
     return run.path / "pipeline"
 
 

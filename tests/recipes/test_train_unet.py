@@ -526,6 +526,27 @@ def test_the_pipeline_has_a_card_and_no_pickle(full, edits):
     assert suffixes <= {".json", ".jsonl", ".safetensors", ".md", ".txt", ".png"}
 
 
+@pytest.mark.parametrize(("rank", "artifact"), [(None, "pipeline"), (2, "lora")])
+def test_what_was_trained_is_pushed_once_it_is_whole(
+    rank, artifact, config, follow, tmp_path, monkeypatch
+):
+    pushed = {}
+
+    def push(folder: Path, name: str) -> str:
+        pushed[name] = (folder, {path.name for path in folder.iterdir()})
+        return "an address"
+
+    monkeypatch.setattr(module, "push_to_hub", push)
+    progress = Noting()
+    settings = config(steps=1, push_to_hub="someone/my-editor", lora_rank=rank)
+    run = follow(train_unet, settings, tmp_path / "run", progress)
+    folder, names = pushed["someone/my-editor"]
+    assert folder == run / artifact
+    assert "README.md" in names
+    assert names & {"model_index.json", "pytorch_lora_weights.safetensors"}
+    assert progress.lines[-1] == "uploaded: an address"
+
+
 def test_a_base_may_be_an_earlier_run_which_becomes_a_parent(
     full, config, follow, tmp_path, metrics_of, record_of
 ):

@@ -14,6 +14,7 @@ from ric.config import (
     EvalProtocol,
     EvalText,
     FidKind,
+    Layout,
     LpipsNet,
     Match,
     OutputFit,
@@ -86,6 +87,13 @@ def evaluate(
         Optional[OutputFit],  # noqa: UP045
         typer.Option(help="Outputs of another shape: squash, crop or pad them. Else: failures."),
     ] = EvalConfig.fit,
+    layout: Annotated[
+        Layout,
+        typer.Option(
+            help="As the paper's tables: 1 has a row an editor; 2 a column, the best of each two in"
+            " bold; 3 a column, the best of all."
+        ),
+    ] = EvalConfig.layout,
     partial: Annotated[
         bool, typer.Option("--partial", help="Score though over 5 % of the outputs are missing.")
     ] = EvalConfig.partial,
@@ -202,31 +210,34 @@ def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) 
     from rich.table import Table
     from rich.text import Text
 
-    from ric.metrics.score_table import best, column_names, which_samples
+    from ric.metrics.score_table import best, column_names, laid_out, which_samples
     from ric.metrics.scores import OF_SCENES, SHOWN_FIRST
 
     # the recipe itself says which samples a row stands on
     again = rows is None
     rows = read_scores(run.path) if rows is None else rows
-    winners = best(rows)
+    layout = run.record["config"].get("layout", "table-1")
+    winners = best(rows, layout)
     of_scenes = [name for name in column_names(rows) if rows[0][name].key in OF_SCENES]
     # a protocol has few scores, and all of them count
     whole = run.record["config"].get("protocol", "none") != "none"
     names = [name for name in column_names(rows) if whole or rows[0][name].key in SHOWN_FIRST]
     # what happens inside the masks comes first: on whole pictures, doing nothing scores well
     for columns in filter(None, (of_scenes, names)):
-        table = Table(title=f"{run.record['data']['name']}, split {run.record['config']['split']}")
-        table.add_column("")
-        for name in columns:
-            # as Text: "[scene-net]" would be taken for markup
-            table.add_column(Text(rows[0][name].heading), justify="right")
+        # as Text: "[scene-net]" would be taken for markup
+        grid = [[Text(""), *(Text(rows[0][name].heading) for name in columns)]]
         for row in rows:
-            cells = []
+            cells = [Text(row.marked_label)]
             for name in columns:
-                score = row[name]
                 style = "bold" if row.label in winners.get(name, ()) else ""
-                cells.append(Text(score.number or "not available", style=style))
-            table.add_row(row.marked_label, *cells)
+                cells.append(Text(row[name].number or "not available", style=style))
+            grid.append(cells)
+        table = Table(title=f"{run.record['data']['name']}, split {run.record['config']['split']}")
+        first, *others = laid_out(grid, layout)
+        for place, heading in enumerate(first):
+            table.add_column(heading, justify="right" if place else "left")
+        for cells in others:
+            table.add_row(*cells)
         print_table(table)
     if sum(row.role == "editor" for row in rows) > 1:
         _show_differences(read_differences(run.path))

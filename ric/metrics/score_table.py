@@ -8,34 +8,50 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ric.metrics.scores import METRICS, SHOWN_FIRST, THE_SIX, Difference, Score, Scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ric.config import Layout
 
-def best(rows: Sequence[Scores]) -> dict[str, set[str]]:
+Cell = TypeVar("Cell")
+
+
+def best(rows: Sequence[Scores], layout: Layout = "table-1") -> dict[str, set[str]]:
     """Return, by the score's name, the labels of the best editors.
 
     Equal numbers are best together, to the digits printed. With fewer than two editors over the
-    same samples nothing is best; the identity and the ground truth are no editors.
+    same samples nothing is best; the identity and the ground truth are no editors. In the layout of
+    the paper's Table 2 every two editors, as without and with, have a best one.
     """
     editors = [row for row in rows if row.role == "editor" and not row.is_apart]
+    size = 2 if layout == "table-2" else max(len(editors), 1)
+    among = [editors[start : start + size] for start in range(0, len(editors), size)]
     winners: dict[str, set[str]] = {}
-    for name in column_names(rows) if len(editors) > 1 else ():
-        held = {row.label: score for row in editors if (score := _find(row, name))}
-        values = {label: score for label, score in held.items() if score.value is not None}
-        if values:
-            first = next(iter(values.values()))
-            pick = max if first.direction == "up" else min
-            top = pick(values.values(), key=lambda score: score.value or 0.0).value
-            shown = f"{top:.{METRICS[first.key].digits}f}"
-            winners[name] = {
-                label for label, score in values.items() if score.number.split(" ")[0] == shown
-            }
-    return winners
+    for name in column_names(rows):
+        for some in among:
+            winners.setdefault(name, set()).update(_best_of(some, name) if len(some) > 1 else ())
+    return {name: labels for name, labels in winners.items() if labels}
+
+
+def _best_of(editors: Sequence[Scores], name: str) -> set[str]:
+    held = {row.label: score for row in editors if (score := _find(row, name))}
+    values = {label: score for label, score in held.items() if score.value is not None}
+    if not values:
+        return set()
+    first = next(iter(values.values()))
+    pick = max if first.direction == "up" else min
+    top = pick(values.values(), key=lambda score: score.value or 0.0).value
+    shown = f"{top:.{METRICS[first.key].digits}f}"
+    return {label for label, score in values.items() if score.number.split(" ")[0] == shown}
+
+
+def laid_out(grid: list[list[Cell]], layout: Layout) -> list[list[Cell]]:
+    """Turn a table of a row an editor, headings first, into one of a column each (Tables 2, 3)."""
+    return grid if layout == "table-1" else [list(row) for row in zip(*grid, strict=True)]
 
 
 def column_names(rows: Sequence[Scores]) -> list[str]:
@@ -59,45 +75,53 @@ def to_csv(rows: Sequence[Scores]) -> str:
     return text.getvalue()
 
 
-def to_markdown(rows: Sequence[Scores], differences: Sequence[Difference] = ()) -> str:
+def to_markdown(
+    rows: Sequence[Scores],
+    differences: Sequence[Difference] = (),
+    layout: Layout = "table-1",
+) -> str:
     """Return the six and KID in a table, then differences, other scores and all meanings."""
     names = column_names(rows)
     first = [name for name in names if _is_shown_first(rows, name)]
     others = [name for name in names if name not in first]
-    parts = [_markdown_table(rows, first)]
+    parts = [_markdown_table(rows, first, layout)]
     if differences:
         parts.append(_differences_table(differences))
     if others:
-        parts.append(_markdown_table(rows, others))
+        parts.append(_markdown_table(rows, others, layout))
     meanings = [f"- {line}" for line in _meanings(rows, names)]
     return "\n\n".join([*parts, "\n".join(meanings)]) + "\n"
 
 
-def to_latex(rows: Sequence[Scores]) -> str:
+def to_latex(rows: Sequence[Scores], layout: Layout = "table-1") -> str:
     """Return the six as a `tabular` with booktabs rules; the best editor is bold."""
     names = [name for name in column_names(rows) if _is_paper_column(rows, name)]
-    winners = best(rows)
-    headings = [_first(rows, name).heading for name in names]
-    lines = [f"\\begin{{tabular}}{{l{'c' * len(names)}}}", "\\toprule"]
-    lines += [_latex_line(["", *map(_escape, headings)]), "\\midrule"]
+    winners = best(rows, layout)
+    grid = [["", *(_escape(_first(rows, name).heading) for name in names)]]
     for row in rows:
         cells = []
         for name in names:
             score = _find(row, name)
             number = (_escape(score.number) if score else "") or "--"
             cells.append(f"\\textbf{{{number}}}" if row.label in winners.get(name, ()) else number)
-        lines.append(_latex_line([_escape(row.marked_label), *cells]))
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
+        grid.append([_escape(row.marked_label), *cells])
+    turned = laid_out(grid, layout)
+    first, *others = map(_latex_line, turned)
+    columns = "l" + "c" * (len(turned[0]) - 1)
+    begin = [f"\\begin{{tabular}}{{{columns}}}", "\\toprule", first, "\\midrule"]
+    return "\n".join([*begin, *others, "\\bottomrule", "\\end{tabular}"]) + "\n"
 
 
-def _markdown_table(rows: Sequence[Scores], names: Sequence[str]) -> str:
-    winners = best(rows)
-    lines = ["| | " + " | ".join(_first(rows, name).heading for name in names) + " |"]
-    lines.append("|---" * (len(names) + 1) + "|")
+def _markdown_table(rows: Sequence[Scores], names: Sequence[str], layout: Layout) -> str:
+    winners = best(rows, layout)
+    grid = [["", *(_first(rows, name).heading for name in names)]]
     for row in rows:
         cells = [_cell(_find(row, name), bold=row.label in winners.get(name, ())) for name in names]
-        lines.append("| " + " | ".join([_plain(row.marked_label), *cells]) + " |")
-    return "\n".join(lines)
+        grid.append([_plain(row.marked_label), *cells])
+    turned = laid_out(grid, layout)
+    first, *others = [f"| {' | '.join(cells)} |".replace("|  |", "| |") for cells in turned]
+    columns = len(turned[0])
+    return "\n".join([first, "|---" * columns + "|", *others])
 
 
 def _differences_table(differences: Sequence[Difference]) -> str:

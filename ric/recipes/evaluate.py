@@ -432,11 +432,12 @@ def _write(
         "editors": [row.as_dict() for row in rows],
         "differences": [row.as_dict() for row in differences],
     }
+    layout = run.record["config"]["layout"]
     write_atomically(run.path / "per_sample.jsonl", "\n".join(lines) + "\n")
     write_atomically(run.path / "scores.json", json.dumps(scores, indent=2) + "\n")
-    write_atomically(run.path / "table.md", to_markdown(rows, differences))
+    write_atomically(run.path / "table.md", to_markdown(rows, differences, layout))
     write_atomically(run.path / "table.csv", to_csv(rows))
-    write_atomically(run.path / "table.tex", to_latex(rows))
+    write_atomically(run.path / "table.tex", to_latex(rows, layout))
 
 
 def _reasons(rows: Sequence[Scores]) -> str:

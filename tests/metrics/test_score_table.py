@@ -168,3 +168,53 @@ def test_the_interval_is_the_same_for_the_same_seed():
     values = [0.1, 0.5, 0.3]
     assert bootstrap_interval(values) == bootstrap_interval(values)
     assert bootstrap_interval([0.4]) == pytest.approx((0.4, 0.4))
+
+
+# --- the layouts of the paper's tables -----------------------------------------------------------
+
+
+@pytest.fixture
+def pairs() -> list[Scores]:
+    """Two bases without and with the method, the second pair better than the first."""
+    return [
+        scores("IP2P (without)", 0.70, 0.5),
+        scores("IP2P (with)", 0.75, 0.4),
+        scores("MB (without)", 0.90, 0.2),
+        scores("MB (with)", 0.85, 0.1),
+    ]
+
+
+def test_table_2_has_a_column_an_editor_and_the_best_of_each_two_in_bold(pairs):
+    lines = to_markdown(pairs, layout="table-2").splitlines()
+    assert lines[0] == "| | IP2P (without) | IP2P (with) | MB (without) | MB (with) |"
+    assert lines[1] == "|---|---|---|---|---|"
+    assert lines[2] == (
+        "| CLIP-I[tiny] ↑ | 0.7000 [0.5000, 0.7500] | **0.7500** [0.5000, 0.7500]"
+        " | **0.9000** [0.5000, 0.7500] | 0.8500 [0.5000, 0.7500] |"
+    )
+    assert lines[3] == "| LPIPS ↓ | 0.5000 | **0.4000** | 0.2000 | **0.1000** |"
+    latex = to_latex(pairs, "table-2").splitlines()
+    assert latex[:3] == [
+        "\\begin{tabular}{lcccc}", "\\toprule",
+        " & IP2P (without) & IP2P (with) & MB (without) & MB (with) \\\\",
+    ]  # fmt: skip
+    assert (
+        latex[5]
+        == "LPIPS $\\downarrow$ & 0.5000 & \\textbf{0.4000} & 0.2000 & \\textbf{0.1000} \\\\"
+    )
+
+
+def test_table_3_has_a_column_an_editor_and_the_best_of_all_in_bold(pairs):
+    latex = to_latex(pairs, "table-3").splitlines()
+    assert latex[5] == "LPIPS $\\downarrow$ & 0.5000 & 0.4000 & 0.2000 & \\textbf{0.1000} \\\\"
+    assert len(latex) == 4 + 1 + 4 + 1  # rules and headings, the scores held, the end
+
+
+def test_table_1_has_a_row_an_editor(pairs):
+    latex = to_latex(pairs, "table-1").splitlines()
+    assert latex[0] == "\\begin{tabular}{lcccc}"
+    assert latex[4].startswith("IP2P (without) & 0.7000 & 0.5000 & ")
+
+
+def test_an_editor_without_a_second_is_no_best_of_table_2(pairs):
+    assert "MB (without)" not in best(pairs[:3], "table-2")["lpips"]

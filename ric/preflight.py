@@ -209,6 +209,8 @@ def _networks(config: CommandConfig) -> Iterator[Network]:
         yield Network(config.dino, member="scene_classifier")
         if config.preset == "tiny":
             yield Network("tiny", member="scene_classifier")
+        elif config.protocol == "pie-bench":
+            yield Network("lpips-squeeze")
         else:
             yield Network("inception-2015-12-05")
             yield Network(f"lpips-{config.lpips_net}")

@@ -282,6 +282,10 @@ def test_a_plan_of_scoring_lists_its_networks_as_present_or_missing(data, runs, 
     assert told["cost"]["memory"] == "at least 954 MB (the weights), and activations"
     told = plan(resolve_config(EvalConfig, flags | {"preset": "tiny", "weights": None}), runs)
     assert told["models"] == {"tiny": "of the embedded family"}
+    told = plan(resolve_config(EvalConfig, flags | {"protocol": "pie-bench"}), runs)
+    assert list(told["models"]) == [
+        "openai/clip-vit-large-patch14", "facebook/dino-vitb8", "lpips-squeeze"
+    ]  # fmt: skip
 
 
 def test_a_plan_of_editing_needs_at_least_the_memory_of_all_the_pipelines_weights(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -103,7 +103,7 @@ class MetricSuite:
         """
         if not pairs:
             return
-        self._check(pairs)
+        refuse_wrong(pairs, self._rows, self.label)
         encodings = encodings or Encodings()
         fitted = [self._fit(pair) for pair in pairs]
         rows = [self._open_row(pair) for pair in pairs]
@@ -144,15 +144,6 @@ class MetricSuite:
         )
         of_editor = Scores(self.label, tuple(scores), self.role, samples=len(rows))
         return Scored(of_editor, rows, set_rows, distances)
-
-    def _check(self, pairs: Sequence[Pair]) -> None:
-        ids = [pair.id for pair in pairs]
-        for pair in pairs:
-            if pair.id in self._rows or ids.count(pair.id) > 1:
-                raise RicError(f"Sample {pair.id!r} was given twice to {self.label!r}.")
-            if pair.mask is not None and pair.mask.size != pair.source.size:
-                reason = f"it is {pair.mask.size} pixels and its source {pair.source.size}."
-                raise SampleError(pair.id, "mask", reason)
 
     def _fit(self, pair: Pair) -> Pair:
         reference = _picture(pair, self.reference) or pair.source
@@ -239,6 +230,22 @@ class MetricSuite:
             return None
         ours, theirs = (black_inside(image, mask) for image in (edited, source))
         return float(lpips.distances([ours], [theirs])[0])
+
+
+def refuse_wrong(pairs: Sequence[Pair], known: Container[str], label: str) -> None:
+    """Refuse a batch that cannot be scored.
+
+    Raises:
+        SampleError: a mask is not of its source's size.
+        RicError: an id came twice.
+    """
+    ids = [pair.id for pair in pairs]
+    for pair in pairs:
+        if pair.id in known or ids.count(pair.id) > 1:
+            raise RicError(f"Sample {pair.id!r} was given twice to {label!r}.")
+        if pair.mask is not None and pair.mask.size != pair.source.size:
+            reason = f"it is {pair.mask.size} pixels and its source {pair.source.size}."
+            raise SampleError(pair.id, "mask", reason)
 
 
 def _picture(pair: Pair, which: Reference) -> Image.Image | None:

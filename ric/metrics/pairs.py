@@ -26,6 +26,7 @@ class Pair:
         mask: Mode L, white (128 and above) where the edit belongs, or None.
         context_mask: As `mask`, where else a drawn scene must change; None for all other data.
         edit: What was asked of a drawn scene; None for all other data.
+        source_text: What the source shows, or None.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Pair:
     text_kind: str = "text"
     context_mask: Image.Image | None = None
     edit: Edit | None = None
+    source_text: str | None = None
 
 
 def as_rgb(image: Image.Image) -> Image.Image:

@@ -94,8 +94,12 @@ def to_markdown(
 
 
 def to_latex(rows: Sequence[Scores], layout: Layout = "table-1") -> str:
-    """Return the six as a `tabular` with booktabs rules; the best editor is bold."""
+    """Return the six as a `tabular` with booktabs rules; the best editor is bold.
+
+    A protocol that has none of the six shows its own.
+    """
     names = [name for name in column_names(rows) if _is_paper_column(rows, name)]
+    names = names or [name for name in column_names(rows) if _is_shown_first(rows, name)]
     winners = best(rows, layout)
     grid = [["", *(_escape(_first(rows, name).heading) for name in names)]]
     for row in rows:

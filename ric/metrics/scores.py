@@ -34,6 +34,15 @@ METRICS = {
     "psnr_outside": Metric("PSNR outside the mask, dB", True, 2),
     "ssim_outside": Metric("SSIM outside the mask", True, 4),
     "lpips_outside": Metric("LPIPS outside the mask", False, 4),
+    # of PIE-Bench alone: pie_bench.py
+    "structure_distance": Metric("Structure distance", False, 4),
+    "psnr_unedited": Metric("PSNR unedited, dB", True, 2),
+    "lpips_unedited": Metric("LPIPS unedited", False, 4),
+    "mse_unedited": Metric("MSE unedited", False, 5),
+    "ssim_unedited": Metric("SSIM unedited", True, 4),
+    "clip_source": Metric("CLIP score, source", True, 2),
+    "clip_edited": Metric("CLIP score, edited", True, 2),
+    "clip_edited_part": Metric("CLIP score, edited part", True, 2),
     # of drawn scenes alone: context_error.py and edit_success.py
     "edit_success": Metric("Edit success", True, 3),
     "l1_inside": Metric("L1 inside both masks", False, 4),
@@ -48,7 +57,11 @@ OF_SCENES = (
     "psnr_preserved",
 )  # fmt: skip
 THE_SIX = ("clip_i", "dino", "clip_t", "lpips", "fid", "is")
-SHOWN_FIRST = ("clip_i", "dino", "clip_t", "lpips", "fid", "kid", "is")
+PIE_BENCH = (
+    "structure_distance", "psnr_unedited", "lpips_unedited", "mse_unedited", "ssim_unedited",
+    "clip_source", "clip_edited", "clip_edited_part",
+)  # fmt: skip
+SHOWN_FIRST = ("clip_i", "dino", "clip_t", "lpips", "fid", "kid", "is", *PIE_BENCH)
 
 
 @dataclass(frozen=True, kw_only=True)

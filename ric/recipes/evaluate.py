@@ -33,10 +33,12 @@ from ric.metrics.lpips_distance import LpipsDistance
 from ric.metrics.networks import Judges, Unavailable
 from ric.metrics.one_pass import MetricSuite
 from ric.metrics.pairs import Pair, fit_shape, fit_to, has_shape_of
+from ric.metrics.pie_bench import PieBenchJudges, PieBenchSuite
 from ric.metrics.protocols import by_protocol
 from ric.metrics.scene_net import SceneNet
 from ric.metrics.score_table import to_csv, to_latex, to_markdown, which_samples
-from ric.metrics.scores import THE_SIX
+from ric.metrics.scores import PIE_BENCH, THE_SIX
+from ric.metrics.structure_distance import StructureDistance
 from ric.models import locate_model
 from ric.progress import Progress, Silent
 from ric.recipes.examples import glance_at_samples, read_samples
@@ -58,6 +60,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ENOUGH = 0.95  # of the samples an editor must have pictures of, unless --partial
+Suite = MetricSuite | PieBenchSuite
+NEEDED = (*THE_SIX, *PIE_BENCH)  # without any of them an evaluation has failed
 IDENTITY, GROUND_TRUTH = "Identity (source)", "Ground truth"
 
 
@@ -83,19 +87,24 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
     if not config.allow_overlap:
         _refuse_trained_on(config, edited)
     device = pick_device(config.device)
-    judges = load_judges(config, run, device)
+    judges: Judges | PieBenchJudges
+    if config.protocol == "pie-bench":
+        judges = load_pie_bench_judges(config, run, device)
+        new_suite: Callable[..., Suite] = partial(PieBenchSuite, judges, seed=config.seed)
+    else:
+        judges = load_judges(config, run, device)
+        new_suite = partial(
+            MetricSuite,
+            judges,
+            reference=config.reference,
+            seed=config.seed,
+            text=config.text,
+            encode_fitted=config.protocol != "magicbrush",
+        )
     lacking = [name for name, judge in vars(judges).items() if isinstance(judge, Unavailable)]
     run.note(unavailable=lacking)
-    new_suite = partial(
-        MetricSuite,
-        judges,
-        reference=config.reference,
-        seed=config.seed,
-        text=config.text,
-        encode_fitted=config.protocol != "magicbrush",
-    )
     of_scenes = is_scenes(config.data)
-    if of_scenes:
+    if of_scenes and isinstance(judges, Judges):
         # under --preset tiny the judges hold the same network
         net = judges.fid if isinstance(judges.fid, SceneNet) else load_scene_net(run, device)
         new_suite = partial(new_suite, checker=EditChecker(net))
@@ -143,7 +152,7 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
     editors = [scored for scored in finished if scored.scores.role == "editor"]
     differences = [difference(later, editors[0], seed=config.seed) for later in editors[1:]]
     _write(run, rows, differences, {scored.scores.label: scored.rows for scored in shown})
-    if all(score.value is None for row in rows for score in row.scores if score.key in THE_SIX):
+    if all(score.value is None for row in rows for score in row.scores if score.key in NEEDED):
         raise RicError(
             "No metric could be computed: " + _reasons(rows),
             "Get the weights with ric weights get --for eval, or use --preset tiny.",
@@ -247,19 +256,7 @@ def _tell_of_strangers(
 
 def load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judges:
     """Load the networks; one that cannot be had is unavailable, and the table says why."""
-    missing = _look_up(config)
-
-    def locate(name: str, tiny: str = "") -> Path:
-        if name in missing:
-            raise missing[name]
-        return locate_model(name, run, tiny=tiny or name, weights_dir=config.weights, needs="eval")
-
-    def either(load: Callable[[], T]) -> T | Unavailable:
-        try:
-            return load()
-        except RicError as error:
-            return Unavailable(" ".join(part for part in (error.message, error.hint) if part))
-
+    locate = _finder(config, run)
     clip = either(lambda: ClipSimilarity(locate(config.clip, "clip"), device, encoder=config.clip))
     net: SceneNet | None = None
     if "tiny" in (config.preset, config.dino):
@@ -295,6 +292,41 @@ def load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judges
     )
 
 
+def load_pie_bench_judges(config: EvalConfig, run: RunDir, device: torch.device) -> PieBenchJudges:
+    """Load the three networks of PIE-Bench; one that cannot be had is unavailable."""
+    find = _finder(config, run)
+    clip = either(lambda: ClipSimilarity(find(config.clip, "clip"), device, encoder=config.clip))
+    if config.preset == "tiny":
+        reason = "the tiny family has no transformer whose keys could be compared"
+        net = load_scene_net(run, device)
+        return PieBenchJudges(clip=clip, lpips=net, structure=Unavailable(reason))
+    squeeze = either(
+        lambda: LpipsDistance("squeeze", find("lpips-squeeze"), device, published="squeeze")
+    )
+    structure = either(lambda: StructureDistance(find(config.dino), device, encoder=config.dino))
+    return PieBenchJudges(clip=clip, lpips=squeeze, structure=structure)
+
+
+def either(load: Callable[[], T]) -> T | Unavailable:
+    """Load a network, or say why it cannot be had."""
+    try:
+        return load()
+    except RicError as error:
+        return Unavailable(" ".join(part for part in (error.message, error.hint) if part))
+
+
+def _finder(config: EvalConfig, run: RunDir) -> Callable[..., Path]:
+    """Return what finds a network's weights by name; those that are missing were looked up."""
+    missing = _look_up(config)
+
+    def locate(name: str, tiny: str = "") -> Path:
+        if name in missing:
+            raise missing[name]
+        return locate_model(name, run, tiny=tiny or name, weights_dir=config.weights, needs="eval")
+
+    return locate
+
+
 def load_scene_net(run: RunDir, device: torch.device) -> SceneNet:
     """Load the embedded classifier of drawn scenes."""
     return SceneNet(locate_model("tiny", run, tiny="scene_classifier"), device)
@@ -307,7 +339,9 @@ def _look_up(config: EvalConfig) -> dict[str, RicError]:
     """
     names = {config.clip, config.dino} - {"tiny"}
     if config.preset != "tiny":
-        names |= {"inception-2015-12-05", f"lpips-{config.lpips_net}", "lpips-squeeze"}
+        names |= {"lpips-squeeze"}
+        if config.protocol != "pie-bench":
+            names |= {"inception-2015-12-05", f"lpips-{config.lpips_net}"}
 
     def look_up(name: str) -> RicError | None:
         try:
@@ -357,7 +391,7 @@ def _pairs(
     text, kind = getattr(sample, config.text), config.text
     if not text and config.text == "region_text":
         text, kind = sample.instruction, "instruction"
-    pair = Pair(sample.id, source, source, target, text, mask, kind)
+    pair = Pair(sample.id, source, source, target, text, mask, kind, source_text=sample.source_text)
     if of_scenes:
         context = sample.load_context_mask()
         if context is not None:
@@ -403,8 +437,8 @@ def _cover_signature(picture: Image.Image, source: Image.Image) -> Image.Image:
 
 def _score(
     batch: Sequence[tuple[Pair, dict[str, Image.Image]]],
-    suites: dict[str, MetricSuite],
-    anchors: Sequence[MetricSuite],
+    suites: dict[str, Suite],
+    anchors: Sequence[Suite],
 ) -> None:
     encodings = Encodings()
     for label, suite in suites.items():

@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 from ric.config import PROTOCOLS, EvalConfig, as_dict, resolve_config
 from ric.data.sample import load_samples
 from ric.errors import RicError
-from ric.metrics.scores import Scores
+from ric.metrics.scores import PIE_BENCH, Scores
 from ric.recipes.evaluate import evaluate
 from ric.run_dir import open_run
 
@@ -110,6 +110,24 @@ def test_magicbrush_shows_its_five_and_nothing_else(score, tmp_path):
     per_sample = (tmp_path / "magicbrush/per_sample.jsonl").read_text().splitlines()
     means = np.mean([json.loads(line)["l1"] for line in per_sample[:3]])
     assert rows["Mine"]["l1"].value == pytest.approx(means)
+
+
+# --- PIE-Bench -----------------------------------------------------------------------------------
+
+
+def test_pie_bench_shows_its_eight_in_every_table_and_compares_with_the_source(score, tmp_path):
+    rows = score("pie-bench", clip="tiny")
+    assert [score.key for score in rows["Mine"].scores] == list(PIE_BENCH)
+    identity = rows[IDENTITY]
+    assert identity["psnr_unedited"].value == 100
+    assert identity["mse_unedited"].value == 0
+    assert 0 < rows["Mine"]["psnr_unedited"].value < 40
+    # the data has no source_text, and the tiny family no DINO
+    assert "the mask or the text" in rows["Mine"]["clip_source"].unavailable
+    assert "no transformer" in rows["Mine"]["structure_distance"].unavailable
+    folder = tmp_path / "pie-bench"
+    assert "PSNR unedited, dB" in (folder / "table.md").read_text()
+    assert "PSNR unedited, dB $\\uparrow$" in (folder / "table.tex").read_text()
 
 
 # --- the paper -----------------------------------------------------------------------------------

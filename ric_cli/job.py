@@ -26,8 +26,8 @@ DRAWN_ONLY = "The embedded family (tiny) has only seen drawn scenes of 64 pixels
 SOME_FAILED = 3  # exit code: done, but some samples failed and are listed
 # Several processes may work on one run of these: each takes the samples it claims.
 SHARED = ("describe", "edit")
-# Several processes that a launcher started train together in these.
-TOGETHER = ("fit-clip", "fit-blip", "train-unet")
+# Several processes that a launcher started do one run's work together in these.
+TOGETHER = ("fit-clip", "fit-blip", "train-unet", "eval")
 
 
 class Job(Generic[ConfigT]):

@@ -39,9 +39,6 @@ class ClipSimilarity:
         encoder: Its name in headings and definitions: a hub id, or a word such as `tiny`. None
             takes the folder's name.
 
-    Attributes:
-        cut_texts: How many texts were cut so far.
-
     Raises:
         RicError: the folder holds no such model.
     """
@@ -59,7 +56,6 @@ class ClipSimilarity:
         self.definition = (
             f"cosine in {encoder or Path(path).name}; PIL bicubic to {self.image_size}, centre crop"
         )
-        self.cut_texts = 0
 
     @exact_inference()
     def image_embeddings(self, images: Sequence[Image.Image]) -> Tensor:
@@ -71,7 +67,7 @@ class ClipSimilarity:
 
     @exact_inference()
     def text_embeddings(self, texts: Sequence[str]) -> Tensor:
-        """Return (N, P) unit vectors of N texts, on the CPU; see `cut_texts`."""
+        """Return (N, P) unit vectors of N texts, on the CPU; one that `is_cut` loses its end."""
         rows = [self._tokens(text) for text in texts]
         longest = max(map(len, rows))
         end = self.model.config.text_config.eos_token_id
@@ -80,10 +76,13 @@ class ClipSimilarity:
         tokens_BT = torch.tensor(filled, device=self.device)
         return normalize(self.model.get_text_features(tokens_BT).pooler_output, dim=-1).cpu()
 
+    def is_cut(self, text: str) -> bool:
+        """Tell whether a text is longer than the tower reads."""
+        return len(self.tokenizer(text, verbose=False)["input_ids"]) > self.max_tokens
+
     def _tokens(self, text: str) -> list[int]:
         """Tokenise one text, cut to the tower's length with its end token kept."""
         tokens: list[int] = self.tokenizer(text, verbose=False)["input_ids"]
         if len(tokens) <= self.max_tokens:
             return tokens
-        self.cut_texts += 1
         return tokens[: self.max_tokens - 1] + tokens[-1:]

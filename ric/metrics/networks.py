@@ -69,7 +69,8 @@ class ImageEncoder(Network, Protocol):
 class TextImageEncoder(ImageEncoder, Protocol):
     """A network that puts texts beside pictures (CLIP)."""
 
-    cut_texts: int
+    def is_cut(self, text: str) -> bool:
+        """Tell whether a text is longer than the network reads, so that its end is lost."""
 
     def text_embeddings(self, texts: Sequence[str]) -> Tensor:
         """Return (N, P) vectors of length 1, on the CPU."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from ric.config import Reference
 from ric.errors import RicError, SampleError
 from ric.metrics.context_error import scene_columns
 from ric.metrics.edit_success import EditChecker
-from ric.metrics.encode_once import Encodings, SetRow, encode_sets
+from ric.metrics.encode_once import Encodings, Kept, SetRow, encode_sets
 from ric.metrics.networks import ImageEncoder, Judges, Unavailable
 from ric.metrics.pairs import Pair, fit_to
 from ric.metrics.pixel import black_inside, l1, l2, psnr_outside, ssim_outside
@@ -86,8 +86,6 @@ class MetricSuite:
         self.encode_fitted = encode_fitted
         self._rows: dict[str, dict[str, Any]] = {}
         self._set_rows: dict[str, SetRow] = {}
-        self._cut_texts = 0
-        self._text_kinds: Counter[str] = Counter()
 
     def add(self, pairs: Sequence[Pair], encodings: Encodings | None = None) -> None:
         """Score a batch; how samples fall into batches does not matter.
@@ -118,11 +116,32 @@ class MetricSuite:
         set_rows = encode_sets(fitted, self.judges, encodings)
         self._set_rows.update({pair.id: row for pair, row in zip(pairs, set_rows, strict=True)})
         self._rows.update({row["id"]: row for row in rows})
-        self._text_kinds.update(pair.text_kind for pair in pairs if pair.text)
 
-    def finish(self) -> Scored:
-        """Return the scores and the rows; more pairs may follow."""
-        ids = sorted(self._rows)  # so that neither shuffle nor bootstrap sees the reading order
+    @property
+    def ids(self) -> list[str]:
+        """The samples that are held."""
+        return list(self._rows)
+
+    def take(self) -> dict[str, Kept]:
+        """Give what is held of each sample, by its id, and hold it no longer."""
+        held = {name: Kept(row, self._set_rows[name]) for name, row in self._rows.items()}
+        self._rows.clear()
+        self._set_rows.clear()
+        return held
+
+    def put(self, held: Mapping[str, Kept]) -> None:
+        """Hold again what `take` gave, of this suite or of one in another process."""
+        self._rows.update({name: kept.row for name, kept in held.items()})
+        self._set_rows.update({name: kept.set_row for name, kept in held.items()})
+
+    def finish(self, only: Container[str] | None = None) -> Scored:
+        """Return the scores and the rows; more pairs may follow.
+
+        Args:
+            only: The ids of the samples to be scored; None: all.
+        """
+        # sorted, so that neither shuffle nor bootstrap sees the reading order
+        ids = sorted(name for name in self._rows if only is None or name in only)
         rows = [self._rows[sample_id] for sample_id in ids]
         set_rows = [self._set_rows[sample_id] for sample_id in ids]
         distances, reason = None, None
@@ -137,8 +156,8 @@ class MetricSuite:
             distances=reason or distances,
             reference=self.reference,
             text=self.text,
-            text_kinds=self._text_kinds,
-            cut_texts=self._cut_texts,
+            text_kinds=Counter(row["text_kind"] for row in rows if row["text_kind"]),
+            cut_texts=sum(bool(row["text_cut"]) for row in rows),
             seed=self.seed,
             of_scenes=self.checker is not None,
         )
@@ -154,7 +173,9 @@ class MetricSuite:
         columns = ["clip_i", f"clip_i_{self.other}", "dino", f"dino_{self.other}", "clip_t"]
         columns += ["lpips", "l1", "l2", "psnr_outside", "ssim_outside", "lpips_outside"]
         columns += OF_SCENES if self.checker is not None else ()
-        return {"id": pair.id, **dict.fromkeys(columns)}
+        kind = pair.text_kind if pair.text else None
+        about = {"group": pair.group, "text_kind": kind, "text_cut": None}
+        return {"id": pair.id, **about, **dict.fromkeys(columns)}
 
     def _add_pixels(self, row: dict[str, Any], raw: Pair, pair: Pair) -> None:
         reference = _picture(pair, self.reference)
@@ -174,15 +195,15 @@ class MetricSuite:
         if isinstance(clip, Unavailable):
             return
         vectors = self._add_cosines(rows, pairs, "clip_i", clip, encodings)
-        cut_before = clip.cut_texts
         worded = [
             (row, pair, pair.text) for row, pair in zip(rows, pairs, strict=True) if pair.text
         ]
         if worded:
             texts = clip.text_embeddings([text for *_, text in worded])
+            for row, _, words in worded:
+                row["text_cut"] = clip.is_cut(words)
             for (row, pair, _), text in zip(worded, texts, strict=True):
                 row["clip_t"] = _cosine(vectors[id(pair.edited)], text)
-        self._cut_texts += clip.cut_texts - cut_before
 
     def _add_dino(
         self, rows: list[dict[str, Any]], pairs: Sequence[Pair], encodings: Encodings

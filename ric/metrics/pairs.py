@@ -27,6 +27,7 @@ class Pair:
         context_mask: As `mask`, where else a drawn scene must change; None for all other data.
         edit: What was asked of a drawn scene; None for all other data.
         source_text: What the source shows, or None.
+        group: Which of the groups that are told apart it belongs to, or None.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Pair:
     context_mask: Image.Image | None = None
     edit: Edit | None = None
     source_text: str | None = None
+    group: str | None = None
 
 
 def as_rgb(image: Image.Image) -> Image.Image:

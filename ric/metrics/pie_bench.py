@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from ric.metrics.bootstrap import bootstrap_interval
-from ric.metrics.encode_once import Encodings, SetRow
+from ric.metrics.encode_once import Encodings, Kept, SetRow
 from ric.metrics.networks import Network, PairDistance, TextImageEncoder, Unavailable
 from ric.metrics.one_pass import Scored, refuse_wrong
 from ric.metrics.pairs import Pair, as_rgb, fit_to
@@ -27,10 +27,11 @@ from ric.metrics.scores import PIE_BENCH, Role, Score, Scores
 from ric.metrics.structure_distance import StructureDistance, structure_distance
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from torch import Tensor
 
+NO_SETS = SetRow(None, None, None, None)
 PANEL = 512  # pixels; the size of the benchmark's pictures
 
 UNEDITED = "edited and source, black inside the mask, over the whole picture"
@@ -74,7 +75,6 @@ class PieBenchSuite:
         self.role = role
         self.seed = seed
         self._rows: dict[str, dict[str, Any]] = {}
-        self._cut_texts = 0
 
     def add(self, pairs: Sequence[Pair], encodings: Encodings | None = None) -> None:
         """Score a batch; arguments and errors as `MetricSuite.add`."""
@@ -86,20 +86,35 @@ class PieBenchSuite:
         ]
         masks = [None if pair.mask is None else with_borders(pair.mask) for pair in pairs]
         for pair, mask in zip(fitted, masks, strict=True):
-            row = {"id": pair.id, **dict.fromkeys(PIE_BENCH)}
+            row = {"id": pair.id, "group": pair.group, "texts_cut": 0, **dict.fromkeys(PIE_BENCH)}
             if mask is not None:
                 row |= self._unedited(pair, mask)
             row["structure_distance"] = self._structure(pair, encodings)
             self._rows[pair.id] = row
         self._add_clip(fitted, masks, encodings)
 
-    def finish(self) -> Scored:
-        """Return the scores and the rows; more pairs may follow."""
-        rows = [self._rows[sample_id] for sample_id in sorted(self._rows)]
+    @property
+    def ids(self) -> list[str]:
+        """The samples that are held."""
+        return list(self._rows)
+
+    def take(self) -> dict[str, Kept]:
+        """Give what is held of each sample; see `MetricSuite.take`."""
+        held = {name: Kept(row, NO_SETS) for name, row in self._rows.items()}
+        self._rows.clear()
+        return held
+
+    def put(self, held: Mapping[str, Kept]) -> None:
+        """Hold again what `take` gave."""
+        self._rows.update({name: kept.row for name, kept in held.items()})
+
+    def finish(self, only: Container[str] | None = None) -> Scored:
+        """Return the scores and the rows; see `MetricSuite.finish`."""
+        ids = sorted(name for name in self._rows if only is None or name in only)
+        rows = [self._rows[name] for name in ids]
         scores = tuple(self._mean(rows, key) for key in PIE_BENCH)
-        none = SetRow(None, None, None, None)
         of_editor = Scores(self.label, scores, self.role, samples=len(rows))
-        return Scored(of_editor, rows, [none] * len(rows), None)
+        return Scored(of_editor, rows, [NO_SETS] * len(rows), None)
 
     def _unedited(self, pair: Pair, mask: Image.Image) -> dict[str, float]:
         """Return the scores of what the mask leaves out; nothing where it leaves nothing."""
@@ -128,7 +143,6 @@ class PieBenchSuite:
         clip = self.judges.clip
         if isinstance(clip, Unavailable):
             return
-        cut_before = clip.cut_texts
         for pair, mask in zip(pairs, masks, strict=True):
             part = mask and black_inside(pair.edited, Image.eval(mask, lambda level: 255 - level))
             asked = {
@@ -139,9 +153,10 @@ class PieBenchSuite:
             for key, (image, text) in asked.items():
                 if image is not None and text:
                     known = encodings.of(clip, clip.image_embeddings, [image], "embedding")
-                    words = clip.text_embeddings([text.replace("[", "").replace("]", "")])[0]
+                    plain = text.replace("[", "").replace("]", "")
+                    words = clip.text_embeddings([plain])[0]
                     self._rows[pair.id][key] = _clip_score(known[id(image)], words)
-        self._cut_texts += clip.cut_texts - cut_before
+                    self._rows[pair.id]["texts_cut"] += clip.is_cut(plain)
 
     def _mean(self, rows: Sequence[dict[str, Any]], key: str) -> Score:
         judge, definition = self._judge_of(key)
@@ -156,8 +171,9 @@ class PieBenchSuite:
             return Score(key=key, marker=marker, unavailable=reason)
         missing = len(rows) - len(values)
         notes = [f"Samples without it: {missing} of {len(rows)}."] if missing else []
-        if key in CLIP_PAIRS and self._cut_texts:
-            notes.append(f"Texts cut to the length the network reads: {self._cut_texts}.")
+        cut_texts = sum(row["texts_cut"] for row in rows)
+        if key in CLIP_PAIRS and cut_texts:
+            notes.append(f"Texts cut to the length the network reads: {cut_texts}.")
         return Score(
             key=key,
             marker=marker,

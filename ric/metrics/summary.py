@@ -192,9 +192,7 @@ def fid_and_kid(
             n=count,
             std=distances.fid.error,
             definition=f"{about}; ± by the delete-a-tenth jackknife",
-            note=f"{few} it compares only with FIDs at this N."
-            if count < FID_SPEAKS_FROM
-            else None,
+            note=few if count < FID_SPEAKS_FROM else None,
         ),
         Score(
             key="kid",

@@ -65,7 +65,7 @@ def score(judges, pairs, batch: int = 4, **options):
 
 
 def numbers(row: dict) -> list[float]:
-    return [value for key, value in row.items() if key != "id" and value is not None]
+    return [value for value in row.values() if isinstance(value, float)]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def scored(judges, pairs):
 
 
 def test_a_row_is_every_metric_called_by_itself(judges, pairs, scored):
-    pair, row = pairs[3], scored.rows[3]
+    pair, row = pairs[3], dict(scored.rows[3])
     edited = fit_to(pair.edited, pair.target.size)
     cosine = {}
     for name, encoder in (("clip_i", judges.clip), ("dino", judges.dino)):
@@ -94,6 +94,7 @@ def test_a_row_is_every_metric_called_by_itself(judges, pairs, scored):
         ).item(),
     }
     assert row.pop("id") == "0003"
+    assert (row.pop("group"), row.pop("text_kind"), row.pop("text_cut")) == (None, "text", False)
     assert row == {key: pytest.approx(float(value), abs=1e-5) for key, value in expected.items()}
     row["id"] = "0003"
 

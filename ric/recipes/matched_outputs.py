@@ -1,0 +1,215 @@
+"""Editors' outputs beside the samples that they were made of: matched by name, then decoded."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from PIL import Image
+
+from ric.data.images import ImageError, open_image
+from ric.data.masks import signature_box
+from ric.errors import RicError, SampleError
+from ric.metrics.pairs import Pair, fit_shape, fit_to, has_shape_of
+from ric.recipes.examples import glance_at_samples
+from ric.rows import write_atomically
+from ric.scenes.dataset import edit_of_sample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Sequence
+
+    from ric.config import EvalConfig
+    from ric.data.sample import EditSample
+    from ric.progress import Progress
+    from ric.recipes.outputs import Outputs
+    from ric.run_dir import RunDir
+
+AHEAD = 2  # samples a thread decodes ahead
+ENOUGH = 0.95  # of the samples an editor must have pictures of, unless --partial
+
+
+def match_outputs(
+    config: EvalConfig, edited: Sequence[Outputs], run: RunDir, progress: Progress
+) -> bool:
+    """Match outputs with samples by their names, before any network is loaded.
+
+    What goes with nothing is listed in `unmatched.jsonl`: an editor's file without a sample, or a
+    sample without a file.
+
+    Returns:
+        Whether any sample has a target.
+
+    Raises:
+        RicError: an editor has pictures of too few samples.
+    """
+    strangers = {item.label: set(item.files) for item in edited}
+    lacking: dict[str, list[str]] = {item.label: [] for item in edited}
+    count = targets = 0
+    for sample in glance_at_samples(config):
+        count += 1
+        targets += sample.has_target
+        for item in edited:
+            name = item.name_of(sample)
+            strangers[item.label].discard(name)
+            if name not in item.files and name not in item.doubles:
+                lacking[item.label].append(sample.id)
+    rows = [
+        *({"label": item.label, "file": item.files[name].name}
+          for item in edited for name in sorted(strangers[item.label])),
+        *({"label": label, "sample": name} for label, names in lacking.items() for name in names),
+    ]  # fmt: skip
+    if rows:
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        write_atomically(run.path / "unmatched.jsonl", lines)
+    for item in edited:
+        _tell_of_strangers(item, strangers[item.label], config, progress)
+        _refuse_unmatched(config, item, count, len(lacking[item.label]))
+    return targets > 0 or not count
+
+
+def _refuse_unmatched(config: EvalConfig, item: Outputs, count: int, lacking: int) -> None:
+    matched = count - lacking
+    where = f"{config.data} (split {config.split})"
+    if count and not matched:
+        raise RicError(
+            f"No picture of {item.label!r} ({item.folder}) belongs to {where}.",
+            "Files are matched to samples by their name without its ending, which is the id; or"
+            " say otherwise: --match file, --match stem",
+        )
+    if matched < ENOUGH * count and not config.partial:
+        raise RicError(
+            f"{item.label!r} has pictures of {matched} of {count} samples of {where}, under"
+            f" {ENOUGH:.0%}.".replace("%", " %"),
+            "All that is lacking is listed in unmatched.jsonl in the run. Score what is there:"
+            " --partial",
+        )
+
+
+def _tell_of_strangers(
+    item: Outputs, names: set[str], config: EvalConfig, progress: Progress
+) -> None:
+    """Say in one line which pictures of a folder nobody asked for."""
+    if names:
+        first = ", ".join(item.files[name].name for name in sorted(names)[:3])
+        progress.note(
+            f"{len(names)} pictures in {item.folder} belong to no sample of {config.data} "
+            f"(split {config.split}): {first}{', …' if len(names) > 3 else ''}"
+        )
+
+
+class Decoded(NamedTuple):
+    """A sample's pictures.
+
+    Attributes:
+        pair: The sample, its source standing for an output; None where it cannot be read.
+        outputs: What each editor made of it, by label.
+        failures: What could not be read, or is not there.
+    """
+
+    pair: Pair | None
+    outputs: dict[str, Image.Image]
+    failures: list[SampleError]
+
+
+def decoded_ahead(
+    samples: Iterable[EditSample], decode: Callable[[EditSample], Decoded], workers: int
+) -> Generator[Decoded]:
+    """Decode samples in threads, a few ahead of who asks for them, and give them in order.
+
+    Pillow lets go of the interpreter while it decodes, so that threads serve as well as processes
+    and hand over pictures without a copy.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        ahead: deque[Future[Decoded]] = deque()
+        for sample in samples:
+            ahead.append(pool.submit(decode, sample))
+            if len(ahead) > AHEAD * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def decode_outputs(
+    sample: EditSample, *, edited: Sequence[Outputs], config: EvalConfig, of_scenes: bool
+) -> Decoded:
+    """Decode a sample and every editor's picture of it."""
+    try:
+        return _decode_outputs(sample, edited, config, of_scenes=of_scenes)
+    except SampleError as error:
+        return Decoded(None, {}, [error])
+
+
+def _decode_outputs(
+    sample: EditSample, edited: Sequence[Outputs], config: EvalConfig, *, of_scenes: bool
+) -> Decoded:
+    source = sample.load_source()
+    target = sample.load_target() if sample.has_target else None
+    mask = None
+    try:
+        array = sample.load_mask(pair=(source, target) if target else None)
+        mask = Image.fromarray(array).convert("L")
+    except SampleError:
+        # only PSNR outside the mask needs it, and says for how many samples it speaks
+        pass
+    outputs, lacking = {}, []
+    for item in edited:
+        try:
+            outputs[item.label] = _open_output(item, sample, (target or source).size, config)
+        except ImageError as error:
+            lacking.append(error.message)
+    failures = [SampleError(sample.id, "edited", "; ".join(lacking))] if lacking else []
+    if config.ignore_signature:
+        reference = (target or source).size
+        outputs = {
+            label: _cover_signature(fit_to(picture, reference), source)
+            for label, picture in outputs.items()
+        }
+        target = target and _cover_signature(target, source)
+    text, kind = getattr(sample, config.text), config.text
+    if not text and config.text == "region_text":
+        text, kind = sample.instruction, "instruction"
+    pair = Pair(sample.id, source, source, target, text, mask, kind, source_text=sample.source_text)
+    if of_scenes:
+        context = sample.load_context_mask()
+        if context is not None:
+            edit = edit_of_sample(sample.id)
+            context_mask = Image.fromarray(context).convert("L")
+            pair = replace(pair, context_mask=context_mask, edit=edit)
+    return Decoded(pair, outputs, failures)
+
+
+def _open_output(
+    item: Outputs, sample: EditSample, size: tuple[int, int], config: EvalConfig
+) -> Image.Image:
+    """Decode an editor's picture of a sample; one of another shape than `size` as `--fit` says.
+
+    Raises:
+        ImageError: there is none, or several, it cannot be read, or has another shape.
+    """
+    name = item.name_of(sample)
+    if name in item.doubles:
+        names = " and ".join(file.name for file in item.doubles[name])
+        raise ImageError(f"{item.label!r} has several pictures of it: {names}")
+    if name not in item.files:
+        raise ImageError(f"{item.label!r} has no picture of it in {item.folder}")
+    picture = open_image(item.files[name], max_pixels=config.max_pixels)
+    if config.fit == "squash" or has_shape_of(picture.size, size):
+        return picture  # where a score needs it at its reference's size, it is squashed to it
+    if config.fit is None:
+        shapes = [f"{width}x{height}" for width, height in (picture.size, size)]
+        raise ImageError(
+            f"{item.label!r} made it {shapes[0]}, which is not the shape of {shapes[1]}: squash,"
+            " crop or pad such pictures with --fit"
+        )
+    return fit_shape(picture, size, config.fit)
+
+
+def _cover_signature(picture: Image.Image, source: Image.Image) -> Image.Image:
+    """Show the source where DALL-E signs (choice 14), so that nobody is judged there."""
+    covered = picture.copy()
+    box = signature_box(*picture.size)
+    covered.paste(source.resize(picture.size).crop(box), box[:2])
+    return covered

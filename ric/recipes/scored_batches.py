@@ -1,0 +1,115 @@
+"""What an evaluation has scored, on disk: an interrupted one goes on, and processes share one.
+
+`scored/` in the run holds, of each batch, a JSON of rows and failures and a safetensors of
+features, each picture's once however many editors were held against it. The JSON is written last: a
+batch counts only when it is there. Numbers come back to the bit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from safetensors.torch import load_file, save_file
+
+from ric.errors import SampleError
+from ric.metrics.encode_once import Kept, SetRow
+from ric.rows import write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ScoredBatch:
+    """One batch.
+
+    Attributes:
+        ids: Its samples, those that nobody has a picture of included.
+        kept: What each label's suite held of each sample.
+        failures: What could not be read.
+    """
+
+    ids: list[str]
+    kept: dict[str, dict[str, Kept]]
+    failures: list[SampleError]
+
+
+class ScoredBatches:
+    """The batches of a run, written by one of its processes and read by all.
+
+    Args:
+        folder: Where they lie.
+        writer: This process's number among those of the run.
+    """
+
+    def __init__(self, folder: Path, writer: int = 0) -> None:
+        """Go on after what an earlier attempt has written."""
+        self.folder = folder
+        self.writer = writer
+        folder.mkdir(exist_ok=True)
+        self._next = 1 + max((int(file.stem[4:]) for file in self._mine()), default=-1)
+
+    def ids(self) -> set[str]:
+        """List the samples of all batches that are whole."""
+        return {name for batch in self._rows() for name in batch["ids"]}
+
+    def write(
+        self,
+        ids: Sequence[str],
+        kept: Mapping[str, Mapping[str, Kept]],
+        failures: Sequence[SampleError] = (),
+    ) -> None:
+        """Write a batch: whole, or not at all."""
+        tensors: dict[str, Tensor] = {}
+        names: dict[int, str] = {}
+
+        def name_of(tensor: Tensor | None) -> str | None:
+            if tensor is None:
+                return None
+            if id(tensor) not in names:
+                names[id(tensor)] = str(len(names))
+                tensors[names[id(tensor)]] = tensor.contiguous().clone()
+            return names[id(tensor)]
+
+        batch = {
+            "ids": list(ids),
+            "failures": [[one.sample_id, one.stage, one.reason] for one in failures],
+            "kept": {
+                label: [[one.row, [name_of(part) for part in one.set_row]] for one in held.values()]
+                for label, held in kept.items()
+            },
+        }
+        stem = f"{self.writer:03d}-{self._next:06d}"
+        self._next += 1
+        aside = self.folder / f".{stem}.{os.getpid()}"
+        save_file(tensors, aside)
+        aside.rename(self.folder / f"{stem}.safetensors")
+        write_atomically(self.folder / f"{stem}.json", json.dumps(batch))
+
+    def read(self) -> Iterator[ScoredBatch]:
+        """Give every batch back, of all processes."""
+        for file in sorted(self.folder.glob("*.json")):
+            batch = json.loads(file.read_text(encoding="utf-8"))
+            tensors: Mapping[str | None, Tensor] = load_file(file.with_suffix(".safetensors"))
+            kept = {
+                label: {
+                    row["id"]: Kept(row, SetRow(*(tensors.get(name) for name in names)))
+                    for row, names in held
+                }
+                for label, held in batch["kept"].items()
+            }
+            failures = [SampleError(*told) for told in batch["failures"]]
+            yield ScoredBatch(batch["ids"], kept, failures)
+
+    def _rows(self) -> Iterator[dict[str, list[str]]]:
+        for file in self.folder.glob("*.json"):
+            yield json.loads(file.read_text(encoding="utf-8"))
+
+    def _mine(self) -> Iterator[Path]:
+        return self.folder.glob(f"{self.writer:03d}-*")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ric.run_record import artifact_of
+from ric.run_record import artifact_of, find_artifact
 from ric.tiny_family import tiny_family
-from ric.weights import resolve_weights, revision_of
+from ric.weights import find_weight, is_present, resolve_weights, revision_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ric.run_dir import RunDir
 
 
@@ -50,3 +49,31 @@ def locate_model(
     weights = run.record.get("weights", {})
     run.note(weights={**weights, tiny: {"id": name, "revision": revision_of(path)}})
     return path
+
+
+def find_model(
+    name: str, runs_dir: Path, *, tiny: str, artifact: str = "", weights_dir: str | None = None
+) -> Path | None:
+    """Find a model that is on this machine already, fetching nothing.
+
+    Args:
+        name: `tiny`, a run, a local folder or file, or an id of the table or the hub.
+        runs_dir: Where runs are looked for.
+        tiny: Which member of the tiny family `tiny` means here.
+        artifact: What to take from a run.
+        weights_dir: A folder looked in before the hub's cache.
+
+    Returns:
+        Its place; None where it is not here.
+
+    Raises:
+        RicError: it is of a run that is not finished, or lacks it.
+    """
+    if name == "tiny":
+        return tiny_family() / tiny
+    if artifact and (found := find_artifact(name, artifact, runs_dir)):
+        return found
+    if Path(name).exists():
+        return Path(name)
+    weight = find_weight(name)
+    return is_present(weight, weights_dir) if weight else None

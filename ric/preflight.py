@@ -27,8 +27,8 @@ from ric.config import (
     as_dict,
 )
 from ric.errors import RicError
+from ric.models import find_model
 from ric.run_record import find_artifact
-from ric.tiny_family import tiny_family
 from ric.weights import (
     check_weights,
     find_weight,
@@ -171,7 +171,7 @@ def plan(config: CommandConfig, runs_dir: Path) -> dict[str, Any]:
     models' is not estimated. It is a floor: no machine keeps its matrix rate up throughout.
     What is not there is said to be missing or unknown; `find_problems` tells why.
     """
-    samples, samples_in_words = _count(config)
+    samples, samples_in_words = count_samples(config)
     models = {
         network.name: _model_in_words(network, runs_dir, config) for network in _networks(config)
     }
@@ -179,7 +179,7 @@ def plan(config: CommandConfig, runs_dir: Path) -> dict[str, Any]:
     steps = _steps(config, samples)
     if steps is not None:
         cost["steps"] = steps
-    cost |= _memory(config, runs_dir)
+    cost |= _memory(config, runs_dir, samples)
     cost |= _caches(config, samples)
     gflop = _gflop(config, samples, steps)
     if gflop is None:
@@ -257,7 +257,7 @@ def _open_data(config: CommandConfig) -> None:
     samples_of(config)
 
 
-def _count(config: CommandConfig) -> tuple[int | None, int | str]:
+def count_samples(config: CommandConfig) -> tuple[int | None, int | str]:
     """Count samples without decoding a picture, as a number and in words.
 
     Which split a row is in is not read: a split's usual share of all rows stands for it.
@@ -339,8 +339,22 @@ def _caches(config: CommandConfig, samples: int | None) -> dict[str, str]:
     return {"cache": words}
 
 
-def _memory(config: CommandConfig, runs_dir: Path) -> dict[str, str]:
-    """Give what is certain before anything is computed: the weights, and copies of trained ones."""
+def _memory(config: CommandConfig, runs_dir: Path, samples: int | None) -> dict[str, str]:
+    """Give what is certain before anything is computed: the weights, and copies of trained ones.
+
+    With `--memory` all of a step is counted, and the plan is given.
+
+    Raises:
+        RicError: no plan fits into `--memory`.
+    """
+    if gigabytes := getattr(config, "memory", None):
+        from ric.recipes.memory_plan import NotHereError, count_step, plan_memory
+
+        try:
+            step = count_step(config, runs_dir, samples=samples)
+        except NotHereError as error:
+            return {"memory": error.message}
+        return {"memory": plan_memory(step, config, gigabytes).in_words()}
     networks = list(_networks(config))
     if not networks:
         return {}
@@ -368,15 +382,17 @@ def _weight_bytes(
     tells nothing of the UNet alone.
     """
     weight = find_weight(network.name)
-    place = tiny_family() / network.member if network.name == "tiny" else None
-    if network.name != "tiny":
-        try:
-            if network.artifact:
-                place = find_artifact(network.name, network.artifact, runs_dir)
-        except RicError:
-            return None
-        place = place or (is_present(weight, weights) if weight else Path(network.name))
-    if place is None or not place.exists():
+    try:
+        place = find_model(
+            network.name,
+            runs_dir,
+            tiny=network.member,
+            artifact=network.artifact,
+            weights_dir=weights,
+        )
+    except RicError:
+        return None
+    if place is None:
         return weight.size_bytes if weight and not trained else None
     if place.is_file():
         return place.stat().st_size

@@ -383,8 +383,8 @@ def test_the_papers_networks_stand_in_where_they_are_not_here(paper, tmp_path, m
 
 @pytest.mark.slow
 def test_with_norms_in_bfloat16_the_paper_preset_takes_what_was_estimated(paper, tmp_path):
-    # 25 to 28 GiB, before allowances; a GPU computes norms in float32, which keeps 8 GiB more
-    for device, most in (("cpu", 28), ("auto", 36)):
+    # 25 to 28 GiB, before allowances; a GPU computes norms in float32, which keeps 6 GiB more
+    for device, most in (("cpu", 28), ("auto", 34)):
         plan = plan_as_set(count_step(replace(paper, device=device), tmp_path), paper)
         total = plan.total - plan.gib["allowance"] - plan.gib["passing"]
         assert most - 3 < total < most

@@ -347,7 +347,8 @@ def _memory(config: CommandConfig, runs_dir: Path, samples: int | None) -> dict[
     Raises:
         RicError: no plan fits into `--memory`.
     """
-    if gigabytes := getattr(config, "memory", None):
+    gigabytes = getattr(config, "memory", None)
+    if isinstance(config, TrainUnetConfig) and gigabytes is not None:
         from ric.recipes.memory_plan import NotHereError, count_step, plan_memory
 
         try:

@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 
@@ -224,52 +224,56 @@ def keep_of_piece(
         within: A context that everything happens in.
     """
     keeper = Keeper([networks.unet, *networks.frozen()])
-    judged = torch.ones(samples, dtype=torch.bool)  # read on the host: a real one
     for network in (networks.unet, networks.decoder):
         network.disable_gradient_checkpointing()
         if checkpointing:
             network.enable_gradient_checkpointing(keeper.checkpoint)
+    side = image_size // 2 ** (len(networks.vae.config.block_out_channels) - 1)
+    shape = (samples, networks.unet.config.out_channels, side, side)
     with within or nullcontext(), _autocast(device, dtype), _fused_attention(device):
-        channels = networks.unet.config.out_channels
-        side = image_size // 2 ** (len(networks.vae.config.block_out_channels) - 1)
-        latents = torch.zeros(samples, channels, side, side, device=device)
-        texts = networks.unet.config.cross_attention_dim
-        timesteps = torch.zeros(samples, dtype=torch.long, device=device)
-        objective = RegionInContextObjective(
-            networks.decoder,
-            networks.region,
-            networks.scene,
-            prediction_type="epsilon",
-            alphas_cumprod=torch.full((TIMESTEPS,), 0.5, device=device),
-        )
-        embeddings = [
-            None if judge is None else torch.ones(samples, judge.width, device=device)
-            for judge in (networks.region, networks.scene)
-        ]
+        noisy, source = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
         with keeper.open():
-            prediction = predict_noise(
-                networks.unet,
-                latents,
-                timesteps,
-                torch.zeros(samples, TOKENS, texts, device=device),
-                torch.zeros_like(latents),
-            )
+            prediction = _ask(networks, noisy, source)
             by_unet, of_unet = keeper.kept, len(keeper.blocks)
-            losses = objective(
-                prediction,
-                latents,
-                latents,
-                torch.zeros_like(latents),
-                timesteps,
-                [(0, 0, image_size, image_size)] * samples,
-                *embeddings,
-                judged,
-                judged,
-                samples,
-            )
-        piece = Piece(by_unet, keeper.kept, keeper.tensors, tuple(keeper.blocks), of_unet)
-        del losses, prediction
-    return piece
+            _judge(networks, prediction, noisy, image_size)
+    return Piece(by_unet, keeper.kept, keeper.tensors, tuple(keeper.blocks), of_unet)
+
+
+def _ask(networks: StepNetworks, noisy: Tensor, source: Tensor) -> Tensor:
+    timesteps = torch.zeros(len(noisy), dtype=torch.long, device=noisy.device)
+    width = networks.unet.config.cross_attention_dim
+    instructions = torch.zeros(len(noisy), TOKENS, width, device=noisy.device)
+    return predict_noise(networks.unet, noisy, timesteps, instructions, source)
+
+
+def _judge(networks: StepNetworks, prediction: Tensor, noisy: Tensor, image_size: int) -> None:
+    samples, device = len(noisy), noisy.device
+    objective = RegionInContextObjective(
+        networks.decoder,
+        networks.region,
+        networks.scene,
+        prediction_type="epsilon",
+        alphas_cumprod=torch.full((TIMESTEPS,), 0.5, device=device),
+    )
+    e_tr, e_tf = [
+        None if judge is None else torch.ones(samples, judge.width, device=device)
+        for judge in (networks.region, networks.scene)
+    ]
+    with unset_fake_temporarily():
+        judged = torch.ones(samples, dtype=torch.bool)  # read on the host
+    objective(
+        prediction,
+        noisy,
+        clean_latents=noisy,
+        noise=torch.zeros_like(noisy),
+        timesteps=torch.zeros(samples, dtype=torch.long, device=device),
+        boxes=[(0, 0, image_size, image_size)] * samples,
+        region_text_embeddings=e_tr,
+        scene_text_embeddings=e_tf,
+        kept_region=judged,
+        kept_scene=judged,
+        batch_size=samples,
+    )
 
 
 def _address(tensor: Tensor) -> int:
@@ -306,7 +310,7 @@ def _fused_attention(device: str) -> Iterator[None]:
         yield
         return
     usual = functional.scaled_dot_product_attention
-    functional.scaled_dot_product_attention = _efficient_attention
+    functional.scaled_dot_product_attention = _efficient_attention  # type: ignore[assignment]
     try:
         yield
     finally:

@@ -160,6 +160,7 @@ class TrainUnetConfig(CommandConfig):
     weight_decay: float = 1e-2                      # choice 8
     max_grad_norm: float = 1.0
     gradient_checkpointing: bool = False            # less memory: blocks are computed twice
+    memory: float | None = None                     # GB of the GPU: picks what makes a step fit
     show_every: int = 1000                          # steps between two looks at val edits; 0: never
     compile: bool = False                           # torch.compile of UNet and loss decoder
     attention: Attention = "sdpa"                   # the paper's xFormers is 8 % slower than SDPA
@@ -496,6 +497,7 @@ BOUNDS: dict[str, Bounds] = {
     "limit": Bounds(1), "log_every": Bounds(1), "lora_rank": Bounds(1), "lr": POSITIVE,
     "max_grad_norm": POSITIVE, "max_noise_weight": POSITIVE,
     "max_new_tokens": Bounds(1), "max_pixels": Bounds(1), "max_text_tokens": Bounds(3),
+    "memory": POSITIVE,
     "noise_weight": NOT_NEGATIVE, "num_heads": Bounds(1), "region_weight": NOT_NEGATIVE,
     "seed": NOT_NEGATIVE, "show_every": NOT_NEGATIVE, "steps": Bounds(1), "temperature": POSITIVE,
     "weight_decay": NOT_NEGATIVE,

@@ -347,15 +347,14 @@ def _memory(config: CommandConfig, runs_dir: Path, samples: int | None) -> dict[
     Raises:
         RicError: no plan fits into `--memory`.
     """
-    gigabytes = getattr(config, "memory", None)
-    if isinstance(config, TrainUnetConfig) and gigabytes is not None:
+    if isinstance(config, TrainUnetConfig) and config.memory is not None:
         from ric.recipes.memory_plan import NotHereError, count_step, plan_memory
 
         try:
             step = count_step(config, runs_dir, samples=samples)
         except NotHereError as error:
             return {"memory": error.message}
-        return {"memory": plan_memory(step, config, gigabytes).in_words()}
+        return {"memory": plan_memory(step, config, config.memory).in_words()}
     networks = list(_networks(config))
     if not networks:
         return {}

@@ -109,6 +109,14 @@ def train_unet(
     ema: Annotated[
         bool, typer.Option(help="Export the weights' moving average.")
     ] = TrainUnetConfig.ema,
+    memory: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            metavar="GB",
+            help="Of the GPU: pick what makes a step fit, and say so (--dry-run too).",
+            rich_help_panel=MEMORY,
+        ),
+    ] = TrainUnetConfig.memory,
     ema_on_cpu: Annotated[
         bool,
         typer.Option(

@@ -208,7 +208,7 @@ def _networks(config: TrainUnetConfig, runs_dir: Path) -> StepNetworks:
         return found or None
 
     base = place("base", "pipeline", "pipeline")
-    unet, vae, text_encoder = pipeline_shapes(base, getattr(config, "lora_rank", None))
+    unet, vae, text_encoder = pipeline_shapes(base, config.lora_rank)
     decoder = vae
     if config.loss_decoder != "vae":
         decoder = small_decoder_shape(place("loss_decoder", "loss_decoder"))
@@ -303,12 +303,11 @@ def within_memory(
     Raises:
         RicError: no plan fits, or a network is not on this machine.
     """
-    gigabytes = getattr(config, "memory", None)
-    if gigabytes is None:
+    if config.memory is None:
         return config
     samples, _ = count_samples(config)
     step = count_step(config, run.runs_dir, samples=samples, processes=processes)
-    plan = plan_memory(step, config, gigabytes)
+    plan = plan_memory(step, config, config.memory)
     progress.note(plan.in_words())
     run.note(memory_plan={**plan.settings(), "gib": dict(plan.gib)})
     return replace(config, **plan.settings())
@@ -339,9 +338,9 @@ def _plans(
     step: Step, config: TrainUnetConfig, gigabytes: float | None = None
 ) -> Iterator[MemoryPlan]:
     """Give all plans, fastest first; the first is `config`'s own."""
-    eight_bit = getattr(config, "adam_8bit", False)
+    eight_bit = config.adam_8bit
     # without an average there is none to be moved
-    on_cpu = getattr(config, "ema_on_cpu", False) or not config.ema
+    on_cpu = config.ema_on_cpu or not config.ema
     ways = [
         (config.gradient_checkpointing, eight_bit, on_cpu),
         (True, eight_bit, on_cpu),
@@ -418,7 +417,7 @@ def _encodings_on_gpu(step: Step, gigabytes: float | None) -> int:
 
 def _what_else(config: TrainUnetConfig) -> str:
     words = []
-    if not getattr(config, "lora_rank", None):
+    if not config.lora_rank:
         words.append("--lora-rank 16")
     if config.loss_decoder == "vae" and (config.region_loss or config.global_loss):
         words.append("--loss-decoder madebyollin/taesd")

@@ -46,6 +46,7 @@ from ric.recipes.guarded_step import GuardedAdamW, finite_or_none
 from ric.recipes.judges import compare_with_fits, region_judge_of, scene_judge_of
 from ric.recipes.launch import start_accelerator
 from ric.recipes.lora import add_lora, export_lora
+from ric.recipes.memory_plan import out_of_memory, within_memory
 from ric.recipes.moving_average import start_average, update_average
 from ric.recipes.overlap import list_trained_on
 from ric.recipes.push import push_to_hub
@@ -92,6 +93,7 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
     device = pick_device(config.device)
     ranks = Ranks(device)
     refuse_batch(config.batch_size, ranks.count)
+    config = within_memory(config, run, progress, ranks.count)
     base = locate_model(
         config.base,
         run,
@@ -129,7 +131,7 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
             network.enable_gradient_checkpointing()
     if config.lora_rank:
         add_lora(pipeline.unet, config.lora_rank, config.seed)
-    with tracked(config.track if ranks.leads else None, run), _compiling_or_said():
+    with tracked(config.track if ranks.leads else None, run), _in_one_line(config, run, ranks):
         _train(config, run, progress, pipeline, objective, data, checkpoint, ranks)
     if ranks.leads:
         draw_curves(run, CURVES)
@@ -148,10 +150,12 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
 
 
 @contextmanager
-def _compiling_or_said() -> Iterator[None]:
-    """Say in one line that torch.compile finds no compiler, or fails, on this machine."""
+def _in_one_line(config: TrainUnetConfig, run: RunDir, ranks: Ranks) -> Iterator[None]:
+    """Say in one line that memory ran out, or that torch.compile does not work on this machine."""
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise out_of_memory(config, run.runs_dir, ranks.count) from None
     except (BackendCompilerFailed, InductorError) as error:
         raise RicError(
             f"--compile does not work here: {first_line(error)}",

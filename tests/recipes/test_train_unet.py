@@ -38,6 +38,7 @@ from ric.recipes import train_unet as module
 from ric.recipes import unet_step
 from ric.recipes.encodings import Encoder
 from ric.recipes.examples import Example, load_examples
+from ric.recipes.memory_plan import count_step, plan_memory
 from ric.recipes.train_unet import refuse_batch, refuse_size, train_unet
 from ric.recipes.training_batches import Batch, TrainingSet, draw_batch, draw_sample
 from ric.recipes.unet_step import micro_batches
@@ -371,6 +372,35 @@ def test_gradient_checkpointing_computes_unet_and_decoder_again_and_changes_no_g
     assert metrics_of(runs[True])[-1]["loss"] == pytest.approx(
         metrics_of(runs[False])[-1]["loss"], rel=1e-4
     )
+
+
+def test_with_memory_given_the_plan_is_told_kept_and_followed(
+    config, follow, tmp_path, record_of, metrics_of
+):
+    progress = Noting()
+    settings = config(steps=1, batch_size=8, dtype="bf16")
+    step = count_step(settings, tmp_path)
+    least = plan_memory(step, replace(settings, accumulate=8, gradient_checkpointing=True), 99)
+    run = follow(train_unet, replace(settings, memory=least.total), tmp_path / "run", progress)
+    plan = record_of(run)["memory_plan"]
+    assert plan["accumulate"] > 1
+    assert progress.lines[0].startswith(f"--accumulate {plan['accumulate']} ")
+    assert ("--adam-8bit" in progress.lines[0]) == plan["adam_8bit"]
+    kept = group(run, 1, "moments")
+    assert any(tensor.dtype == torch.uint8 for tensor in kept.values()) == plan["adam_8bit"]
+    plain = metrics_of(follow(train_unet, settings, tmp_path / "plain"))[0]
+    assert metrics_of(run)[0]["loss"] == pytest.approx(plain["loss"], rel=1e-2)  # bf16's rounding
+
+
+def test_a_gpu_without_memory_left_names_the_next_plan(config, follow, tmp_path, monkeypatch):
+    def full(*given: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    monkeypatch.setattr(module, "_train", full)
+    with pytest.raises(RicError, match="The GPU ran out of memory") as error:
+        follow(train_unet, config(batch_size=8), tmp_path / "run")
+    assert "The next plan takes about 0." in error.value.hint
+    assert "--accumulate 2" in error.value.hint
 
 
 @pytest.mark.slow

@@ -35,6 +35,7 @@ Keep = Literal["last", "best"]
 Match = Literal["id", "file", "stem"]
 OutputFit = Literal["squash", "crop", "pad"]
 Layout = Literal["table-1", "table-2", "table-3"]
+GroupBy = Literal["editing-type", "region-size"]
 EvalText = Literal["region_text", "instruction", "scene_text", "target_text"]
 EvalProtocol = Literal["none", "magicbrush", "pie-bench", "paper"]
 
@@ -200,6 +201,8 @@ class EvalConfig(CommandConfig):
     match: Match = "id"                             # by what an output's file is named
     fit: OutputFit | None = None                    # for outputs of another shape; None: a failure
     partial: bool = False                           # under 95 % of the samples will do
+    group_by: GroupBy | None = None                 # also a table for each group of samples
+    fid_set: str | None = None                      # a folder of pictures FID is to be taken to
     layout: Layout = "table-1"                      # the paper's: 2 and 3 have a column an editor
     protocol: EvalProtocol = "none"                 # whose definitions; see PROTOCOLS
     reference: Reference = "target"

@@ -130,8 +130,10 @@ def _looks(config: CommandConfig, runs_dir: Path, fetch: bool) -> Iterator[Calla
     yield partial(_open_data, config)
     if isinstance(config, EvalConfig):
         # a metric whose network is missing is shown as not available; the others go on
-        from ric.recipes.outputs import find_outputs
+        from ric.recipes.outputs import find_outputs, pictures_in
 
+        if config.fid_set is not None:
+            yield partial(pictures_in, Path(config.fid_set))
         for text in config.edits:
             yield partial(find_outputs, text, runs_dir, match=config.match)
         return

@@ -14,6 +14,7 @@ from ric.config import (
     EvalProtocol,
     EvalText,
     FidKind,
+    GroupBy,
     Layout,
     LpipsNet,
     Match,
@@ -87,6 +88,14 @@ def evaluate(
         Optional[OutputFit],  # noqa: UP045
         typer.Option(help="Outputs of another shape: squash, crop or pad them. Else: failures."),
     ] = EvalConfig.fit,
+    group_by: Annotated[
+        Optional[GroupBy],  # noqa: UP045
+        typer.Option(help="Also a table for each type of edit, or size of its region."),
+    ] = EvalConfig.group_by,
+    fid_set: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="DIR", help="Pictures that FID compares with, in place of targets."),
+    ] = EvalConfig.fid_set,
     layout: Annotated[
         Layout,
         typer.Option(

@@ -19,7 +19,7 @@ from ric.metrics.networks import ImageEncoder, Judges, Unavailable
 from ric.metrics.pairs import Pair, fit_to
 from ric.metrics.pixel import black_inside, l1, l2, psnr_outside, ssim_outside
 from ric.metrics.scores import OF_SCENES, Role, Scores
-from ric.metrics.set_distances import SetDistances, set_distances
+from ric.metrics.set_distances import FidSet, SetDistances, set_distances
 from ric.metrics.summary import summarise
 
 
@@ -122,6 +122,10 @@ class MetricSuite:
         """The samples that are held."""
         return list(self._rows)
 
+    def groups(self) -> dict[str, str]:
+        """Name each sample's group, of those that have one."""
+        return {name: row["group"] for name, row in self._rows.items() if row["group"]}
+
     def take(self) -> dict[str, Kept]:
         """Give what is held of each sample, by its id, and hold it no longer."""
         held = {name: Kept(row, self._set_rows[name]) for name, row in self._rows.items()}
@@ -134,11 +138,12 @@ class MetricSuite:
         self._rows.update({name: kept.row for name, kept in held.items()})
         self._set_rows.update({name: kept.set_row for name, kept in held.items()})
 
-    def finish(self, only: Container[str] | None = None) -> Scored:
+    def finish(self, only: Container[str] | None = None, fid_set: FidSet | None = None) -> Scored:
         """Return the scores and the rows; more pairs may follow.
 
         Args:
             only: The ids of the samples to be scored; None: all.
+            fid_set: What FID compares with in place of the targets.
         """
         # sorted, so that neither shuffle nor bootstrap sees the reading order
         ids = sorted(name for name in self._rows if only is None or name in only)
@@ -146,7 +151,7 @@ class MetricSuite:
         set_rows = [self._set_rows[sample_id] for sample_id in ids]
         distances, reason = None, None
         try:
-            distances = set_distances(set_rows, seed=self.seed)
+            distances = None if fid_set else set_distances(set_rows, seed=self.seed)
         except RicError as error:
             reason = error.message
         scores = summarise(
@@ -154,6 +159,7 @@ class MetricSuite:
             set_rows,
             self.judges,
             distances=reason or distances,
+            fid_set=fid_set,
             reference=self.reference,
             text=self.text,
             text_kinds=Counter(row["text_kind"] for row in rows if row["text_kind"]),

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from ric.metrics.set_distances import FidSet
+
 NO_SETS = SetRow(None, None, None, None)
 PANEL = 512  # pixels; the size of the benchmark's pictures
 
@@ -98,6 +100,10 @@ class PieBenchSuite:
         """The samples that are held."""
         return list(self._rows)
 
+    def groups(self) -> dict[str, str]:
+        """Name each sample's group, of those that have one."""
+        return {name: row["group"] for name, row in self._rows.items() if row["group"]}
+
     def take(self) -> dict[str, Kept]:
         """Give what is held of each sample; see `MetricSuite.take`."""
         held = {name: Kept(row, NO_SETS) for name, row in self._rows.items()}
@@ -108,8 +114,8 @@ class PieBenchSuite:
         """Hold again what `take` gave."""
         self._rows.update({name: kept.row for name, kept in held.items()})
 
-    def finish(self, only: Container[str] | None = None) -> Scored:
-        """Return the scores and the rows; see `MetricSuite.finish`."""
+    def finish(self, only: Container[str] | None = None, fid_set: FidSet | None = None) -> Scored:
+        """Return the scores and the rows; see `MetricSuite.finish`. There is no FID."""
         ids = sorted(name for name in self._rows if only is None or name in only)
         rows = [self._rows[name] for name in ids]
         scores = tuple(self._mean(rows, key) for key in PIE_BENCH)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ric.metrics.scores import METRICS, SHOWN_FIRST, THE_SIX, Difference, Score, Scores
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ric.config import Layout
 
@@ -61,17 +61,22 @@ def column_names(rows: Sequence[Scores]) -> list[str]:
     return sorted(places, key=lambda name: order.index(places[name]))
 
 
-def to_csv(rows: Sequence[Scores]) -> str:
-    """Return one line a score: label, metric, value, interval, N and what it means."""
-    columns = ["label", "role", "metric", "value", "low", "high", "std", "n", "direction"]
+def to_csv(tables: Mapping[str, Sequence[Scores]]) -> str:
+    """Return one line a score: group, label, metric, value, interval, N and what it means.
+
+    Args:
+        tables: The rows of each group of samples, by its name; "" names all samples.
+    """
+    columns = ["group", "label", "role", "metric", "value", "low", "high", "std", "n", "direction"]
     columns += ["definition", "note", "unavailable", "samples", "samples_shared"]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
-    for row in rows:
-        about = row.as_dict()
-        for name, score in about.pop("scores").items():
-            writer.writerow({**about, "metric": name, **score})
+    for group, rows in tables.items():
+        for row in rows:
+            about = row.as_dict()
+            for name, score in about.pop("scores").items():
+                writer.writerow({"group": group, **about, "metric": name, **score})
     return text.getvalue()
 
 

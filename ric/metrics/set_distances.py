@@ -15,7 +15,16 @@ from ric.metrics.kid import Kid, kid_from_features
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torch import Tensor
+
     from ric.metrics.encode_once import SetRow
+
+
+class FidSet(NamedTuple):
+    """Features (M, W) of pictures that are no sample's target, and what they are called."""
+
+    name: str
+    features: Tensor
 
 
 class SetDistances(NamedTuple):

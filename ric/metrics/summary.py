@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ric.errors import RicError
 from ric.metrics.bootstrap import bootstrap_interval
 from ric.metrics.context_error import STICKER_ABOVE
 from ric.metrics.encode_once import SetRow
+from ric.metrics.fid import fid_from_features
 from ric.metrics.inception_score import SPLITS, inception_score
 from ric.metrics.kid import SUBSETS
 from ric.metrics.networks import Judges, Network, SetEncoder, Unavailable
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ric.config import Reference
-    from ric.metrics.set_distances import SetDistances
+    from ric.metrics.set_distances import FidSet, SetDistances
 
 # Below Inception's width the covariances lack rank, and FID is mostly small-sample bias.
 FID_SPEAKS_FROM = 2048
@@ -55,6 +57,7 @@ def summarise(
     judges: Judges,
     *,
     distances: SetDistances | str | None = None,
+    fid_set: FidSet | None = None,
     reference: Reference,
     text: str = "text",
     text_kinds: Mapping[str, int] | None = None,
@@ -70,6 +73,7 @@ def summarise(
         judges: The networks that made them.
         distances: FID and KID of `set_rows`; what stands in their way; or None where no sample has
             both pictures.
+        fid_set: What FID compares with in place of the targets.
         reference: Which picture `clip_i`, `dino`, `lpips`, `l1` and `l2` compare with.
         text: Which text CLIP-T was asked to compare with.
         text_kinds: How many samples' texts are of which kind; None: all are what was asked for.
@@ -94,7 +98,11 @@ def summarise(
         mean("dino", judges.dino, reference),
         clip_t,
         mean("lpips", judges.lpips, reference),
-        *fid_and_kid(distances, judges.fid, samples=len(set_rows)),
+        *(
+            fid_to_set(set_rows, judges.fid, fid_set)
+            if fid_set
+            else fid_and_kid(distances, judges.fid, samples=len(set_rows))
+        ),
         is_score([row.is_logits for row in set_rows], judges.inception_score),
     ]
     if not isinstance(judges.fid, Unavailable) and judges.fid is not judges.inception_score:
@@ -204,6 +212,43 @@ def fid_and_kid(
             " without replacement",
             note=f"Edited and target pictures come in pairs, which adds {bias:.4f}.",
         ),
+    ]
+
+
+def fid_to_set(
+    set_rows: Sequence[SetRow], judge: SetEncoder | Unavailable, fid_set: FidSet
+) -> list[Score]:
+    """Return the FID of the edited set and a set that makes no pairs with it, or why there is none.
+
+    There is no KID: its intervals draw pairs.
+    """
+    unpaired = Score(
+        key="kid", unavailable="the pictures of --fid-set make no pairs with the edits"
+    )
+    if isinstance(judge, Unavailable):
+        return [Score(key="fid", unavailable=judge.reason), unpaired]
+    marker = "" if judge.kind == FID_RULE else judge.kind
+    held = [row.features for row in set_rows if row.features is not None]
+    try:
+        edited = torch.stack(held).numpy() if held else np.zeros((0, fid_set.features.shape[1]))
+        distance = fid_from_features(edited, fid_set.features.numpy())
+    except RicError as error:
+        return [Score(key="fid", marker=marker, unavailable=error.message), unpaired]
+    few = (
+        f"Below {FID_SPEAKS_FROM:,} pictures FID is mostly small-sample bias: {distance.n_a} edits"
+        f" and {distance.n_b} pictures."
+    )
+    return [
+        Score(
+            key="fid",
+            marker=marker,
+            value=distance.value,
+            n=distance.n_a,
+            definition=f"edited set and the {distance.n_b} pictures of {fid_set.name}:"
+            f" {judge.definition}",
+            note=few if min(distance.n_a, distance.n_b) < FID_SPEAKS_FROM else None,
+        ),
+        unpaired,
     ]
 
 

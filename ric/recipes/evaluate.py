@@ -11,12 +11,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import defaultdict
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
+
+from ric.data.images import open_image
 from ric.device import pick_device, usable_cores
 from ric.errors import RicError
 from ric.interrupt import stop_between_steps
@@ -30,11 +35,12 @@ from ric.metrics.protocols import by_protocol
 from ric.metrics.scene_net import SceneNet
 from ric.metrics.score_table import to_csv, to_latex, to_markdown, which_samples
 from ric.metrics.scores import PIE_BENCH, THE_SIX
+from ric.metrics.set_distances import FidSet
 from ric.progress import Progress, Silent
 from ric.recipes.examples import read_samples
 from ric.recipes.matched_outputs import Decoded, decode_outputs, decoded_ahead, match_outputs
 from ric.recipes.metric_networks import load_judges, load_pie_bench_judges, load_scene_net
-from ric.recipes.outputs import Outputs, find_outputs
+from ric.recipes.outputs import Outputs, find_outputs, pictures_in
 from ric.recipes.overlap import groups_of, refuse_overlap, trained_groups
 from ric.recipes.ranks import Ranks
 from ric.recipes.scored_batches import ScoredBatches
@@ -42,13 +48,12 @@ from ric.rows import write_atomically
 from ric.scenes.dataset import is_scenes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ric.config import EvalConfig
     from ric.metrics.scores import Difference, Scores
     from ric.run_dir import RunDir
 
-T = TypeVar("T")
 Suite = MetricSuite | PieBenchSuite
 NEEDED = (*THE_SIX, *PIE_BENCH)  # without any of them an evaluation has failed
 IDENTITY, GROUND_TRUTH = "Identity (source)", "Ground truth"
@@ -113,21 +118,16 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
             "See failures.jsonl in the run, or choose another split: --split all",
         )
     shared = len(set.intersection(*(set(suites[item.label].ids) for item in edited)))
-    finished = [suite.finish() for suite in suites.values()]
-    finished = [
-        scored._replace(scores=by_protocol(scored.scores, config.protocol)) for scored in finished
-    ]
-    # data without targets has no ground truth to show
-    shown = [scored for scored in finished if scored.rows or scored.scores.role == "editor"]
-    rows = [
-        replace(scored.scores, shared=shared) if scored.scores.role == "editor" else scored.scores
-        for scored in shown
-    ]
+    fid_set = _read_fid_set(config, judges)
+    table = _finish(config, suites, fid_set=fid_set)
+    groups = {
+        name: _finish(config, suites, fid_set=fid_set, only=ids)
+        for name, ids in _groups(suites, edited).items()
+    }
+    rows = [replace(row, shared=shared) if row.role == "editor" else row for row in table.rows]
     for line in which_samples(rows):
         progress.note(line)
-    editors = [scored for scored in finished if scored.scores.role == "editor"]
-    differences = [difference(later, editors[0], seed=config.seed) for later in editors[1:]]
-    _write(run, rows, differences, {scored.scores.label: scored.rows for scored in shown})
+    _write(run, table._replace(rows=rows), groups)
     shutil.rmtree(stored.folder)
     if all(score.value is None for row in rows for score in row.scores if score.key in NEEDED):
         raise RicError(
@@ -222,27 +222,91 @@ def _gather(stored: ScoredBatches, suites: dict[str, Suite], run: RunDir) -> int
     return seen
 
 
-def _write(
-    run: RunDir,
-    rows: Sequence[Scores],
-    differences: Sequence[Difference],
-    per_sample: dict[str, list[dict[str, Any]]],
-) -> None:
+class Table(NamedTuple):
+    """All rows of a table, what later editors score above the first, and every sample's numbers."""
+
+    rows: list[Scores]
+    differences: list[Difference]
+    per_sample: dict[str, list[dict[str, Any]]]
+
+
+def _finish(
+    config: EvalConfig,
+    suites: dict[str, Suite],
+    *,
+    fid_set: FidSet | None,
+    only: set[str] | None = None,
+) -> Table:
+    finished = [suite.finish(only, fid_set) for suite in suites.values()]
+    finished = [
+        scored._replace(scores=by_protocol(scored.scores, config.protocol)) for scored in finished
+    ]
+    # data without targets has no ground truth to show
+    shown = [scored for scored in finished if scored.rows or scored.scores.role == "editor"]
+    editors = [scored for scored in finished if scored.scores.role == "editor"]
+    return Table(
+        [scored.scores for scored in shown],
+        [difference(later, editors[0], seed=config.seed) for later in editors[1:]],
+        {scored.scores.label: scored.rows for scored in shown},
+    )
+
+
+def _groups(suites: dict[str, Suite], edited: Sequence[Outputs]) -> dict[str, set[str]]:
+    """List the ids of each group that `--group-by` tells apart, by its name."""
+    groups = defaultdict[str, set[str]](set)
+    for item in edited:
+        for name, group in suites[item.label].groups().items():
+            groups[group].add(name)
+    return dict(sorted(groups.items()))
+
+
+def _read_fid_set(config: EvalConfig, judges: Judges | PieBenchJudges) -> FidSet | None:
+    """Run FID's network on the pictures of `--fid-set`.
+
+    Raises:
+        RicError: there is no such folder, or none of its pictures can be read.
+    """
+    if config.fid_set is None or not isinstance(judges, Judges):
+        return None
+    if isinstance(judges.fid, Unavailable):
+        return None
+    files = iter(pictures_in(Path(config.fid_set)))
+    features = []
+    while some := list(islice(files, config.batch_size)):
+        pictures = [open_image(file, max_pixels=config.max_pixels) for file in some]
+        features.append(judges.fid.set_features(pictures)[0])
+    return FidSet(config.fid_set, torch.cat(features))
+
+
+def _write(run: RunDir, table: Table, groups: Mapping[str, Table]) -> None:
     lines = [
-        json.dumps({"label": label, **row}) for label, part in per_sample.items() for row in part
+        json.dumps({"label": label, **row})
+        for label, part in table.per_sample.items()
+        for row in part
     ]
     scores = {
         "data": run.record["data"],
         "protocol": run.record["config"]["protocol"],
-        "editors": [row.as_dict() for row in rows],
-        "differences": [row.as_dict() for row in differences],
+        **_in_json(table),
+        "groups": {name: _in_json(group) for name, group in groups.items()},
     }
     layout = run.record["config"]["layout"]
+    tables = [to_markdown(table.rows, table.differences, layout)]
+    for name, group in groups.items():
+        tables.append(f"## {name}\n\n{to_markdown(group.rows, group.differences, layout)}")
     write_atomically(run.path / "per_sample.jsonl", "\n".join(lines) + "\n")
     write_atomically(run.path / "scores.json", json.dumps(scores, indent=2) + "\n")
-    write_atomically(run.path / "table.md", to_markdown(rows, differences, layout))
-    write_atomically(run.path / "table.csv", to_csv(rows))
-    write_atomically(run.path / "table.tex", to_latex(rows, layout))
+    write_atomically(run.path / "table.md", "\n".join(tables))
+    in_csv = {"": table.rows, **{name: group.rows for name, group in groups.items()}}
+    write_atomically(run.path / "table.csv", to_csv(in_csv))
+    write_atomically(run.path / "table.tex", to_latex(table.rows, layout))
+
+
+def _in_json(table: Table) -> dict[str, Any]:
+    return {
+        "editors": [row.as_dict() for row in table.rows],
+        "differences": [row.as_dict() for row in table.differences],
+    }
 
 
 def _reasons(rows: Sequence[Scores]) -> str:

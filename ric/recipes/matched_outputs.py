@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ric.recipes.outputs import Outputs
     from ric.run_dir import RunDir
 
+# of a region, by its mask's share of the picture: name and largest share
+REGION_SIZES = {"region up to 5 %": 0.05, "region of 5 to 20 %": 0.2, "region over 20 %": 1.0}
 AHEAD = 2  # samples a thread decodes ahead
 ENOUGH = 0.95  # of the samples an editor must have pictures of, unless --partial
 
@@ -171,7 +173,17 @@ def _decode_outputs(
     text, kind = getattr(sample, config.text), config.text
     if not text and config.text == "region_text":
         text, kind = sample.instruction, "instruction"
-    pair = Pair(sample.id, source, source, target, text, mask, kind, source_text=sample.source_text)
+    pair = Pair(
+        sample.id,
+        source,
+        source,
+        target,
+        text,
+        mask,
+        kind,
+        source_text=sample.source_text,
+        group=_group_of(sample, mask, config),
+    )
     if of_scenes:
         context = sample.load_context_mask()
         if context is not None:
@@ -179,6 +191,18 @@ def _decode_outputs(
             context_mask = Image.fromarray(context).convert("L")
             pair = replace(pair, context_mask=context_mask, edit=edit)
     return Decoded(pair, outputs, failures)
+
+
+def _group_of(sample: EditSample, mask: Image.Image | None, config: EvalConfig) -> str | None:
+    """Name the group of a sample that `--group-by` tells apart; None without it."""
+    if config.group_by is None:
+        return None
+    if config.group_by == "editing-type":
+        return sample.editing_type or "no type"
+    if mask is None:
+        return "no mask"
+    share = mask.histogram()[255] / (mask.width * mask.height)
+    return next(name for name, most in REGION_SIZES.items() if share <= most)
 
 
 def _open_output(

@@ -112,11 +112,24 @@ def _pictures_by_name(
 ) -> tuple[dict[str, Path], dict[str, list[Path]]]:
     """Find a folder's pictures by their names, and those names that several have."""
     named = defaultdict[str, list[Path]](list)
-    for file in sorted(folder.iterdir()):
-        # hidden files are pictures that were being written when an edit was stopped
-        if not file.name.startswith(".") and file.suffix.lower() in PICTURE_SUFFIXES:
-            named[file.name if with_ending else file.stem].append(file)
-    if not named:
-        raise RicError(f"There are no images in {folder}.")
+    for file in pictures_in(folder):
+        named[file.name if with_ending else file.stem].append(file)
     single = {name: files[0] for name, files in named.items() if len(files) == 1}
     return single, {name: files for name, files in named.items() if len(files) > 1}
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """List a folder's pictures by name.
+
+    Raises:
+        RicError: it is no folder, or there are none.
+    """
+    # hidden files are pictures that were being written when an edit was stopped
+    files = [
+        file
+        for file in sorted(folder.iterdir() if folder.is_dir() else ())
+        if not file.name.startswith(".") and file.suffix.lower() in PICTURE_SUFFIXES
+    ]
+    if not files:
+        raise RicError(f"There are no images in {folder}.")
+    return files

@@ -92,7 +92,7 @@ def test_a_row_over_other_samples_carries_a_dagger_and_is_never_best(rows):
     assert "| more † | 0.9900" in to_markdown(rows)
     assert "† on other samples than the rest: more on 9; 5 have a picture" in to_markdown(rows)
     assert "more $\\dagger$ & 0.9900" in to_latex(rows)
-    lines = list(csv.DictReader(io.StringIO(to_csv(rows))))
+    lines = list(csv.DictReader(io.StringIO(to_csv({"": rows}))))
     assert {(row["label"], row["samples"], row["samples_shared"]) for row in lines} == {
         ("ours", "5", "5"), ("theirs", "5", "5"), ("more", "9", "5")
     }  # fmt: skip
@@ -126,13 +126,13 @@ def test_kid_stands_beside_fid_but_not_in_the_papers_latex_table(rows):
 def test_what_could_not_be_computed_is_shown_with_its_reason():
     one = [scores("ours", 0.9, None)]
     assert "not available: no weights" in to_markdown(one)
-    assert "no weights" in to_csv(one)
+    assert "no weights" in to_csv({"": one})
     assert one[0].as_dict()["scores"]["lpips"]["unavailable"] == "no weights"
     assert "& --" in to_latex(one)
 
 
 def test_csv_has_a_line_a_score(rows):
-    lines = list(csv.DictReader(io.StringIO(to_csv(rows))))
+    lines = list(csv.DictReader(io.StringIO(to_csv({"": rows}))))
     assert len(lines) == 3 * 6
     first = lines[0]
     assert (first["label"], first["metric"], first["n"]) == ("ours", "clip_i[tiny]", "5")

@@ -1,0 +1,120 @@
+"""`ric eval --group-by` and `--fid-set`: parts of the samples, and another set for FID."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from ric.config import EvalConfig, as_dict
+from ric.metrics.fid import fid_from_features
+from ric.metrics.scene_net import SceneNet
+from ric.recipes.evaluate import evaluate
+from ric.run_dir import open_run
+
+COUNT = 6
+TYPES = ["Add", "Remove", "Add", None, "Remove", "Add"]
+# of the picture's 96 x 80, so that the masks cover 2, 12 and 40 % of it, twice each
+BOXES = [(0, 0, 15, 9), (0, 0, 23, 37), (0, 0, 47, 63)] * 2
+
+
+@pytest.fixture(scope="module")
+def data(make_edits: Callable[..., Path]) -> Path:
+    folder = make_edits(COUNT, {n: {"editing_type": kind} for n, kind in enumerate(TYPES)})
+    for number, box in enumerate(BOXES):
+        mask = Image.new("L", (96, 80))
+        ImageDraw.Draw(mask).rectangle(box, fill=255)
+        mask.save(folder / "mask" / f"{number:02d}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("out")
+    for number in range(COUNT):
+        Image.new("RGB", (96, 80), (30 * number, 90, 120)).save(folder / f"{number:02d}.png")
+    return folder
+
+
+@pytest.fixture
+def score(tiny, data, outputs, tmp_path) -> Callable[..., Path]:
+    def call(**changes: Any) -> Path:
+        config = tiny(EvalConfig, data, edits=(f"Mine={outputs}",), split="all", **changes)
+        with open_run("eval", as_dict(config), runs_dir=tmp_path, run=tmp_path / "run") as run:
+            evaluate(config, run)
+        return run.path
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("by", "groups"),
+    [
+        ("editing-type", {"Add": [0, 2, 5], "Remove": [1, 4], "no type": [3]}),
+        (
+            "region-size",
+            {
+                "region of 5 to 20 %": [1, 4],
+                "region over 20 %": [2, 5],
+                "region up to 5 %": [0, 3],
+            },
+        ),
+    ],
+)
+def test_each_group_is_scored_as_if_its_samples_were_all(by, groups, score, data, outputs):
+    run = score(group_by=by)
+    told = json.loads((run / "scores.json").read_text())
+    per_sample = [json.loads(line) for line in (run / "per_sample.jsonl").read_text().splitlines()]
+    assert list(told["groups"]) == list(groups)
+    lines = list(csv.DictReader((run / "table.csv").open()))
+    for name, places in groups.items():
+        ids = {f"{place:02d}" for place in places}
+        rows = [row for row in per_sample if row["label"] == "Mine" and row["id"] in ids]
+        assert {row["group"] for row in rows} == {name}
+        editors = {row["label"]: row for row in told["groups"][name]["editors"]}
+        assert list(editors) == ["Mine", "Identity (source)", "Ground truth"]
+        mine = editors["Mine"]["scores"]
+        for key, column in (("clip_i[tiny]", "clip_i"), ("l1", "l1")):
+            assert mine[key]["n"] == len(places)
+            assert mine[key]["value"] == pytest.approx(np.mean([row[column] for row in rows]))
+        line = next(
+            row for row in lines
+            if (row["group"], row["label"], row["metric"]) == (name, "Mine", "l1")
+        )  # fmt: skip
+        assert float(line["value"]) == pytest.approx(mine["l1"]["value"])
+        assert f"## {name}\n" in (run / "table.md").read_text()
+    assert {row["n"] for row in lines if (row["group"], row["metric"]) == ("", "l1")} == {"6"}
+
+
+def test_without_groups_no_group_is_told(score):
+    run = score()
+    assert json.loads((run / "scores.json").read_text())["groups"] == {}
+    assert "##" not in (run / "table.md").read_text()
+
+
+def test_fid_is_taken_to_the_pictures_of_another_folder(score, outputs, tiny_family, tmp_path):
+    others = tmp_path / "others"
+    others.mkdir()
+    draw = np.random.default_rng(0)
+    for number in range(9):
+        noise = draw.integers(0, 256, (70, 90, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(others / f"{number}.png")
+    run = score(fid_set=str(others))
+    net = SceneNet(tiny_family / "scene_classifier", torch.device("cpu"))
+    ours, theirs = (
+        net.set_features([Image.open(file).convert("RGB") for file in sorted(folder.iterdir())])[0]
+        for folder in (outputs, others)
+    )
+    expected = fid_from_features(ours.numpy(), theirs.numpy()).value
+    scores = json.loads((run / "scores.json").read_text())["editors"][0]["scores"]
+    assert scores["fid[scene-net]"]["value"] == pytest.approx(expected, rel=1e-4)
+    assert f"edited set and the 9 pictures of {others}" in scores["fid[scene-net]"]["definition"]
+    assert "6 edits and 9 pictures" in scores["fid[scene-net]"]["note"]
+    assert "make no pairs" in scores["kid"]["unavailable"]

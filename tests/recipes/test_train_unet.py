@@ -210,20 +210,20 @@ def test_ignore_signature_hides_the_strip_from_the_target_s_latents(config, make
 def test_a_batch_in_pieces_gives_the_gradients_and_losses_of_the_whole(
     pieces, config, follow, tmp_path, metrics_of
 ):
-    # seed 6 drops text or picture of one of the first four, so that pieces keep unequal numbers
-    settings = {"steps": 1, "seed": 6, "conditioning_dropout": 0.2, "max_grad_norm": 1e9}
-    draws = [draw_sample(6, 0, k, shape=(1,), num_timesteps=9, dropout=0.2) for k in range(4)]
-    assert 0 < sum(draw.drop_text or draw.drop_source for draw in draws) < 4
+    # seed 6 drops text or picture of some of the first eight, so that pieces keep unequal numbers
+    settings = {"steps": 1, "seed": 6, "batch_size": 8, "conditioning_dropout": 0.2}
+    draws = [draw_sample(6, 0, k, shape=(1,), num_timesteps=9, dropout=0.2) for k in range(8)]
+    assert 0 < sum(draw.drop_text or draw.drop_source for draw in draws) < 8
+    settings["max_grad_norm"] = 1e9
     whole = follow(train_unet, config(**settings), tmp_path / "whole")
     parts = follow(train_unet, config(**settings, accumulate=pieces), tmp_path / "parts")
     for one, other in zip(metrics_of(whole), metrics_of(parts), strict=True):
         assert {k: v for k, v in one.items() if k != "step"} == pytest.approx(
             {k: v for k, v in other.items() if k != "step"}, abs=1e-5, rel=1e-5
         )
-    ours, theirs = group(parts, 1, "moments"), group(whole, 1, "moments")
-    for name in theirs:
-        if name.endswith(":exp_avg"):  # a tenth of the gradient after one step
-            torch.testing.assert_close(ours[name], theirs[name], atol=1e-6, rtol=1e-4)
+    # after one step a moment is a tenth of the gradient
+    apart = relative_distances(first_moments(parts, step=1), first_moments(whole, step=1))
+    assert max(apart.values()) < 1e-5
 
 
 def test_a_batch_smaller_than_the_number_of_processes_is_refused():

@@ -58,7 +58,8 @@ def tiny(data: object = "x", **changes: Any) -> Config:
 
 def noise_alone(data: object = "x", **changes: Any) -> Config:
     """Without judges a step is counted in a second."""
-    return tiny(data, region_loss=False, global_loss=False, device="cpu", **changes)
+    without = {"region_loss": False, "global_loss": False, "device": "cpu"}
+    return tiny(data, **(without | changes))
 
 
 # --- by hand: a UNet of 1 GiB and samples of 1 GiB -----------------------------------------------
@@ -173,6 +174,11 @@ def test_the_next_plan_takes_less_than_the_one_that_ran_out():
         seen.append(plan.flags())
     assert seen[0] == "--accumulate 2"
     assert seen[-1] == "--accumulate 8 --gradient-checkpointing --adam-8bit --ema-on-cpu"
+
+
+def test_a_plan_that_takes_more_is_passed_over():
+    # pieces hold 8 GiB of gradients and spare less, until there are eight of them
+    assert next_plan(replace(STEP, gradients=8 * GIB), CONFIG).flags() == "--accumulate 8"
 
 
 # --- on the tiny family --------------------------------------------------------------------------
@@ -336,6 +342,12 @@ def test_the_dry_run_shows_the_plan(tiny_family, make_edits):
     shown = dry_run(config, Path("nowhere"))["cost"]["memory"]
     step = count_step(config, Path("nowhere"), samples=4)
     assert shown == plan_memory(step, config, 8).in_words()
+
+
+def test_the_dry_run_says_which_model_is_not_here_to_plan_for(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    shown = dry_run(noise_alone(base="someone/their-model", memory=8), tmp_path)["cost"]["memory"]
+    assert shown == "--memory cannot plan before someone/their-model is on this machine."
 
 
 def test_a_run_takes_its_plan_and_keeps_it(tiny_family, make_edits, tmp_path):

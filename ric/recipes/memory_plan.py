@@ -374,12 +374,12 @@ def _plan(
     samples = ceil(step.batch / accumulate)
     kept = step.kept(checkpointing)
     passing = ALLOWANCE.passing * kept.largest_tensor(samples)
-    # at the end of the forward pass autocast's copies are still held, and a logged step goes back
-    # through the judges with all that was kept
+    # a logged step goes back through the judges with all that was kept; before that, at the end of
+    # the forward pass, autocast still holds its copies
     judged = kept.by_all.of(samples) + passing
     again = kept.largest_block(samples)
     if checkpointing:
-        again = max(again, step.copies)
+        again = max(again, step.copies - passing)
     gradients = step.gradients if accumulate > 1 else 0
     # the UNet's share is gone back through when the judges' is gone
     answered = kept.by_unet.of(samples) + passing

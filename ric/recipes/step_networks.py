@@ -28,6 +28,7 @@ from ric.method.judge_pixels import PixelNumbers
 from ric.method.objective import freeze
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
+from ric.recipes.lora import PROJECTIONS
 from ric.tiny_family import tiny_family
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-# as `lora.add_lora` trains them
-LORA_LAYERS = ["to_q", "to_k", "to_v", "to_out.0"]
 BLOCKS = (128, 256, 512, 512)
 SD15_UNET = {"sample_size": 64, "in_channels": 8, "cross_attention_dim": 768}
 SD15_VAE: dict[str, Any] = {
@@ -104,7 +103,7 @@ def pipeline_shapes(
             from peft import LoraConfig
 
             trained.requires_grad_(False)
-            trained.add_adapter(LoraConfig(r=lora_rank, target_modules=LORA_LAYERS))
+            trained.add_adapter(LoraConfig(r=lora_rank, target_modules=PROJECTIONS))
         autoencoder = AutoencoderKL.from_config(vae)
         text_encoder = CLIPTextModel(CLIPTextConfig.from_dict(text))
     trained.train().to(memory_format=torch.channels_last)

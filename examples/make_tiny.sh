@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the embedded family of --preset tiny anew, by ric's own commands. Repeat it to go on where it
-# was stopped. It takes about ten hours of a CPU core; the model cards say how long each part.
+# was stopped. It takes about twelve hours of a CPU core; the model cards say how long each part.
 #
 #   examples/make_tiny.sh [--stage STAGE] [WORK]
 #
@@ -49,7 +49,11 @@ if wants scene; then
     fit_scene "$runs/scene-3" "$runs/scene-4" --epochs 3 --lr 1.5e-4 --limit 20000 --source-negatives
     fit_scene "$runs/scene-4" "$runs/scene-5" --epochs 2 --lr 1.5e-4 --source-negatives
     fit_scene "$runs/scene-5" "$runs/scene-6" --epochs 1 --lr 4e-4 --source-negatives
-    fit_scene "$runs/scene-6" "$runs/scene" --epochs 1 --lr 5e-5 --source-negatives
+    fit_scene "$runs/scene-6" "$runs/scene-7" --epochs 1 --lr 5e-5 --source-negatives
+    # in a small batch the source is a larger part of what a paragraph is told from
+    fit_scene "$runs/scene-7" "$runs/scene-8" --epochs 3 --lr 3e-4 --source-negatives --batch-size 16
+    fit_scene "$runs/scene-8" "$runs/scene-9" --epochs 1 --lr 1e-4 --source-negatives --batch-size 16
+    fit_scene "$runs/scene-9" "$runs/scene" --epochs 1 --lr 3e-5 --source-negatives --batch-size 16
 fi
 if wants captioner; then
     train_captioner() { ric tiny captioner "$work/scenes" --measure-every 500 "$@"; }

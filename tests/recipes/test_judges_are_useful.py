@@ -93,13 +93,10 @@ def test_the_region_judge_prefers_the_target_to_the_source_and_to_another_colour
     assert preferred(scenes, *by_region(judge), other) >= AT_LEAST
 
 
-# the source, too, should lose in 80 %; over seeds it is 78 to 82: turns, tilts and materials fail
-@pytest.mark.parametrize(("other", "least"), [("source", 0.72), ("recoloured", AT_LEAST)])
-def test_the_scene_judge_prefers_the_target_to_the_source_and_to_another_colour(
-    other, least, scenes
-):
+@pytest.mark.parametrize("other", ["source", "recoloured"])
+def test_the_scene_judge_prefers_the_target_to_the_source_and_to_another_colour(other, scenes):
     judge = SceneEncoder.from_pretrained(SHIPPED / "scene_encoder")
-    assert preferred(scenes, *by_scene(judge), other) >= least
+    assert preferred(scenes, *by_scene(judge), other) >= AT_LEAST
 
 
 @pytest.mark.parametrize("other", ["source", "recoloured"])

@@ -17,7 +17,10 @@ PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth")
 # The safety checker is 1.2 GB that no recipe loads; fp16 and non-EMA copies are the model again.
 NEVER_LOADED = ("safety_checker/*", "*.fp16.*", "*non_ema*")
 # Parts of a pipeline that hold no weights, by the ends of their classes' names.
-WEIGHTLESS_PARTS = ("Scheduler", "Tokenizer", "TokenizerFast", "Processor", "Extractor")
+WEIGHTLESS_PARTS = (
+    "Scheduler", "Tokenizer", "TokenizerFast",
+    "Processor", "ProcessorFast", "ProcessorPil", "Extractor",
+)  # fmt: skip
 
 
 def accept(path: Path) -> Path:

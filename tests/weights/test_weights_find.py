@@ -85,6 +85,15 @@ def test_a_pipeline_needs_its_models_but_not_the_safety_checker(hub, pipeline_fo
     assert is_present(find_weight(IP2P)) is None
 
 
+@pytest.mark.parametrize("ending", ["", "Fast", "Pil"])
+def test_what_only_processes_pictures_has_no_weights(ending, hub, pipeline_folder, snapshot):
+    folder = pipeline_folder(snapshot(hub, IP2P, COMMIT))
+    index = json.loads((folder / "model_index.json").read_text())
+    index["feature_extractor"][-1] = f"CLIPImageProcessor{ending}"
+    (folder / "model_index.json").write_text(json.dumps(index))
+    assert resolve_weights(IP2P) == folder
+
+
 def test_half_precision_copies_do_not_make_a_pipeline_whole(hub, pipeline_folder, snapshot):
     pipeline_folder(snapshot(hub, IP2P, COMMIT), "diffusion_pytorch_model.fp16.safetensors")
     assert is_present(find_weight(IP2P)) is None

@@ -30,13 +30,6 @@ class SetRow(NamedTuple):
     is_logits: Tensor | None
 
 
-class Kept(NamedTuple):
-    """All that is kept of one sample, once its pictures are gone."""
-
-    row: dict[str, Any]
-    set_row: SetRow
-
-
 class Encodings:
     """What networks made of pictures: each picture object goes through each network once.
 

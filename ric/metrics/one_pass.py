@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,7 +14,8 @@ from ric.config import Reference
 from ric.errors import RicError, SampleError
 from ric.metrics.context_error import scene_columns
 from ric.metrics.edit_success import EditChecker
-from ric.metrics.encode_once import Encodings, Kept, SetRow, encode_sets
+from ric.metrics.encode_once import Encodings, SetRow, encode_sets
+from ric.metrics.kept_samples import KeptSamples
 from ric.metrics.networks import ImageEncoder, Judges, Unavailable
 from ric.metrics.pairs import Pair, fit_to
 from ric.metrics.pixel import black_inside, l1, l2, psnr_outside, ssim_outside
@@ -39,7 +40,7 @@ class Scored(NamedTuple):
     distances: SetDistances | None
 
 
-class MetricSuite:
+class MetricSuite(KeptSamples):
     """Accumulate one editor's pairs, batch by batch, then give its scores.
 
     CLIP-I, DINO, LPIPS, L1 and L2 compare the edited picture, at the reference's size, with the
@@ -75,6 +76,7 @@ class MetricSuite:
         encode_fitted: bool = True,
     ) -> None:
         """Start empty; see the class."""
+        super().__init__()
         self.judges = judges
         self.label = label
         self.reference = reference
@@ -84,8 +86,6 @@ class MetricSuite:
         self.text = text
         self.checker = checker
         self.encode_fitted = encode_fitted
-        self._rows: dict[str, dict[str, Any]] = {}
-        self._set_rows: dict[str, SetRow] = {}
 
     def add(self, pairs: Sequence[Pair], encodings: Encodings | None = None) -> None:
         """Score a batch; how samples fall into batches does not matter.
@@ -117,27 +117,6 @@ class MetricSuite:
         self._set_rows.update({pair.id: row for pair, row in zip(pairs, set_rows, strict=True)})
         self._rows.update({row["id"]: row for row in rows})
 
-    @property
-    def ids(self) -> list[str]:
-        """The samples that are held."""
-        return list(self._rows)
-
-    def groups(self) -> dict[str, str]:
-        """Name each sample's group, of those that have one."""
-        return {name: row["group"] for name, row in self._rows.items() if row["group"]}
-
-    def take(self) -> dict[str, Kept]:
-        """Give what is held of each sample, by its id, and hold it no longer."""
-        held = {name: Kept(row, self._set_rows[name]) for name, row in self._rows.items()}
-        self._rows.clear()
-        self._set_rows.clear()
-        return held
-
-    def put(self, held: Mapping[str, Kept]) -> None:
-        """Hold again what `take` gave, of this suite or of one in another process."""
-        self._rows.update({name: kept.row for name, kept in held.items()})
-        self._set_rows.update({name: kept.set_row for name, kept in held.items()})
-
     def finish(self, only: Container[str] | None = None, fid_set: FidSet | None = None) -> Scored:
         """Return the scores and the rows; more pairs may follow.
 
@@ -145,10 +124,7 @@ class MetricSuite:
             only: The ids of the samples to be scored; None: all.
             fid_set: What FID compares with in place of the targets.
         """
-        # sorted, so that neither shuffle nor bootstrap sees the reading order
-        ids = sorted(name for name in self._rows if only is None or name in only)
-        rows = [self._rows[sample_id] for sample_id in ids]
-        set_rows = [self._set_rows[sample_id] for sample_id in ids]
+        rows, set_rows = self._in_order(only)
         distances, reason = None, None
         try:
             distances = None if fid_set else set_distances(set_rows, seed=self.seed)

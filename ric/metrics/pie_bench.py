@@ -18,7 +18,8 @@ import numpy as np
 from PIL import Image
 
 from ric.metrics.bootstrap import bootstrap_interval
-from ric.metrics.encode_once import Encodings, Kept, SetRow
+from ric.metrics.encode_once import Encodings
+from ric.metrics.kept_samples import KeptSamples
 from ric.metrics.networks import Network, PairDistance, TextImageEncoder, Unavailable
 from ric.metrics.one_pass import Scored, refuse_wrong
 from ric.metrics.pairs import Pair, as_rgb, fit_to
@@ -27,13 +28,12 @@ from ric.metrics.scores import PIE_BENCH, Role, Score, Scores
 from ric.metrics.structure_distance import StructureDistance, structure_distance
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Container, Sequence
 
     from torch import Tensor
 
     from ric.metrics.set_distances import FidSet
 
-NO_SETS = SetRow(None, None, None, None)
 PANEL = 512  # pixels; the size of the benchmark's pictures
 
 UNEDITED = "edited and source, black inside the mask, over the whole picture"
@@ -58,7 +58,7 @@ class PieBenchJudges:
     structure: StructureDistance | Unavailable
 
 
-class PieBenchSuite:
+class PieBenchSuite(KeptSamples):
     """Accumulate one editor's pairs and give PIE-Bench's eight scores; used as `MetricSuite` is.
 
     Args:
@@ -72,11 +72,11 @@ class PieBenchSuite:
         self, judges: PieBenchJudges, *, label: str = "edited", role: Role = "editor", seed: int = 0
     ) -> None:
         """Start empty; see the class."""
+        super().__init__()
         self.judges = judges
         self.label = label
         self.role = role
         self.seed = seed
-        self._rows: dict[str, dict[str, Any]] = {}
 
     def add(self, pairs: Sequence[Pair], encodings: Encodings | None = None) -> None:
         """Score a batch; arguments and errors as `MetricSuite.add`."""
@@ -95,32 +95,12 @@ class PieBenchSuite:
             self._rows[pair.id] = row
         self._add_clip(fitted, masks, encodings)
 
-    @property
-    def ids(self) -> list[str]:
-        """The samples that are held."""
-        return list(self._rows)
-
-    def groups(self) -> dict[str, str]:
-        """Name each sample's group, of those that have one."""
-        return {name: row["group"] for name, row in self._rows.items() if row["group"]}
-
-    def take(self) -> dict[str, Kept]:
-        """Give what is held of each sample; see `MetricSuite.take`."""
-        held = {name: Kept(row, NO_SETS) for name, row in self._rows.items()}
-        self._rows.clear()
-        return held
-
-    def put(self, held: Mapping[str, Kept]) -> None:
-        """Hold again what `take` gave."""
-        self._rows.update({name: kept.row for name, kept in held.items()})
-
     def finish(self, only: Container[str] | None = None, fid_set: FidSet | None = None) -> Scored:
         """Return the scores and the rows; see `MetricSuite.finish`. There is no FID."""
-        ids = sorted(name for name in self._rows if only is None or name in only)
-        rows = [self._rows[name] for name in ids]
+        rows, set_rows = self._in_order(only)
         scores = tuple(self._mean(rows, key) for key in PIE_BENCH)
         of_editor = Scores(self.label, scores, self.role, samples=len(rows))
-        return Scored(of_editor, rows, [NO_SETS] * len(rows), None)
+        return Scored(of_editor, rows, set_rows, None)
 
     def _unedited(self, pair: Pair, mask: Image.Image) -> dict[str, float]:
         """Return the scores of what the mask leaves out; nothing where it leaves nothing."""

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from safetensors.torch import load_file, save_file
 
 from ric.errors import SampleError
-from ric.metrics.encode_once import Kept, SetRow
+from ric.metrics.encode_once import SetRow
+from ric.metrics.kept_samples import Kept
 from ric.rows import write_atomically
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from noting import Noting
 from PIL import Image
 
 from ric.config import EvalConfig, as_dict
@@ -24,7 +25,6 @@ from ric.data.sample import load_samples
 from ric.errors import RicError
 from ric.metrics.clip_similarity import ClipSimilarity
 from ric.metrics.scores import THE_SIX, Scores
-from ric.progress import Silent
 from ric.recipes import evaluate as module
 from ric.recipes.evaluate import evaluate
 from ric.run_dir import open_run
@@ -192,16 +192,6 @@ def test_missing_and_corrupt_outputs_are_failures_and_the_rest_is_scored(score, 
     assert "is not a picture that can be read" in found["02"][1]
     per_sample = map(json.loads, (run / "per_sample.jsonl").read_text().splitlines())
     assert [row["id"] for row in per_sample if row["label"] == "Mine"] == ["00"]
-
-
-class Noting(Silent):
-    """Collects the lines that the user should read."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.lines.append(message)
 
 
 def test_source_and_ground_truth_stand_on_the_samples_of_every_editor_and_others_are_marked(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from noting import Noting
 
 from ric.config import (
     DescribeConfig,
@@ -17,22 +18,11 @@ from ric.config import (
     as_dict,
 )
 from ric.errors import RicError
-from ric.progress import Silent
 from ric.recipes.describe import describe
 from ric.recipes.fit_blip import fit_blip
 from ric.recipes.fit_clip import fit_clip
 from ric.recipes.judges import compare_with_fits
 from ric.run_dir import open_run
-
-
-class Noting(Silent):
-    """Collects the lines that the user should read."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.lines.append(message)
 
 
 @pytest.fixture(scope="module")

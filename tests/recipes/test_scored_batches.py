@@ -18,7 +18,8 @@ from PIL import Image
 from ric.config import EvalConfig, as_dict
 from ric.errors import SampleError
 from ric.interrupt import Interrupted
-from ric.metrics.encode_once import Kept, SetRow
+from ric.metrics.encode_once import SetRow
+from ric.metrics.kept_samples import Kept
 from ric.recipes import evaluate as module
 from ric.recipes.evaluate import evaluate
 from ric.recipes.scored_batches import ScoredBatches

@@ -20,6 +20,7 @@ from diffusers import (
 )
 from diffusers.models.resnet import ResnetBlock2D
 from gradient_distance import first_moments, relative_distances
+from noting import Noting
 from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 from torch import Tensor
@@ -616,16 +617,6 @@ def test_bad_samples_are_failures_and_the_run_goes_on(config, make_edits, follow
     rows = [json.loads(line) for line in (run / "failures.jsonl").read_text().splitlines()]
     assert {row["id"]: row["stage"] for row in rows} == {"01": "mask", "02": "target"}
     assert (run / "pipeline" / "model_index.json").is_file()
-
-
-class Noting(Silent):
-    """Collects the lines that the user should read."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.lines.append(message)
 
 
 def test_samples_without_a_text_are_trained_by_the_noise_loss_where_allowed_and_noted(

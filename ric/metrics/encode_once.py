@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
 
 from PIL import Image
 from torch import Tensor
 
-from ric.metrics.networks import Judges, SetEncoder, Unavailable
+from ric.metrics.networks import Judges, PairDistance, SetEncoder, Unavailable
 from ric.metrics.pairs import Pair
+from ric.metrics.pixel import black_inside
 
 Encoded = TypeVar("Encoded")
 
@@ -30,17 +32,41 @@ class SetRow(NamedTuple):
     is_logits: Tensor | None
 
 
+class Comparison(NamedTuple):
+    """A distance that is asked for.
+
+    Attributes:
+        row: Where it goes.
+        column: Under which key.
+        network: What measures it.
+        edited: A picture of the reference's size.
+        reference: What it is held against.
+        mask: Where both are made black before, or None.
+    """
+
+    row: dict[str, Any]
+    column: str
+    network: PairDistance
+    edited: Image.Image
+    reference: Image.Image
+    mask: Image.Image | None = None
+
+
 class Encodings:
     """What networks made of pictures: each picture object goes through each network once.
 
     Several suites that score the same batch share one, so that source and target are encoded for
     all of them together. It keeps the pictures: let it go with the batch.
+
+    Distances are asked for by all suites first and measured at the end, by `compare`: what LPIPS
+    makes of a picture is too large to be kept for a whole batch.
     """
 
     def __init__(self) -> None:
         """Start with nothing encoded."""
         self._known: dict[tuple[int, str], dict[int, Any]] = {}
         self._kept: list[object] = []  # an `id` is used again once its object is gone
+        self._waiting: list[Comparison] = []
 
     def of(
         self,
@@ -63,6 +89,34 @@ class Encodings:
             self._kept += [network, *new.values()]
             known.update(zip(new, encode(list(new.values())), strict=True))
         return known
+
+    def compare_later(self, comparison: Comparison) -> None:
+        """Ask for a distance, which `compare` fills in; to itself a picture has none, at once."""
+        if comparison.edited is comparison.reference:
+            comparison.row[comparison.column] = 0.0
+        else:
+            self._waiting.append(comparison)
+
+    def compare(self) -> None:
+        """Fill in what was asked for, all that is held against one reference in a row."""
+        black: dict[tuple[int, int], Image.Image] = {}
+
+        def shown(image: Image.Image, mask: Image.Image | None) -> Image.Image:
+            if mask is None:
+                return image
+            if (id(image), id(mask)) not in black:
+                black[id(image), id(mask)] = black_inside(image, mask)
+            return black[id(image), id(mask)]
+
+        self._waiting.sort(key=lambda one: (id(one.network), id(one.reference), id(one.mask)))
+        for _, group in groupby(self._waiting, lambda one: id(one.network)):
+            asked = list(group)
+            edited = [shown(one.edited, one.mask) for one in asked]
+            references = [shown(one.reference, one.mask) for one in asked]
+            distances = asked[0].network.distances(edited, references)
+            for one, distance in zip(asked, distances, strict=True):
+                one.row[one.column] = float(distance)
+        self._waiting.clear()
 
 
 def encode_sets(pairs: Sequence[Pair], judges: Judges, encodings: Encodings) -> list[SetRow]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from lpips import LPIPS
+from lpips import LPIPS, normalize_tensor, spatial_average
 from torch import Tensor
 
 from ric.errors import RicError
@@ -72,22 +72,27 @@ class LpipsDistance:
 
         Args:
             edited: N pictures, each at its reference's size (see `fit_to`).
-            reference: N pictures.
+            reference: N pictures; one object several times in a row is encoded once.
 
         Raises:
             ValueError: two pictures of a pair differ in size.
         """
-        # one pair at a time: pictures differ in size, and a batch would not be faster by much
-        pairs = zip(edited, reference, strict=True)
-        return torch.stack([self._distance(ours, theirs) for ours, theirs in pairs])
+        # one picture at a time: they differ in size, and a batch is slower on a CPU
+        found, of_last, last = [], [], None
+        for ours, theirs in zip(edited, reference, strict=True):
+            if ours.size != theirs.size:
+                raise ValueError(f"LPIPS of {ours.size} and {theirs.size}: sizes must be equal")
+            if theirs is not last:
+                of_last, last = self._activations(theirs), theirs
+            layers = zip(self.model.lins, self._activations(ours), of_last, strict=True)
+            found.append(sum(spatial_average(lin((a - b) ** 2)) for lin, a, b in layers))
+        return torch.cat(found).flatten().cpu()
 
-    def _distance(self, edited: Image.Image, reference: Image.Image) -> Tensor:
-        if edited.size != reference.size:
-            raise ValueError(f"LPIPS of {edited.size} and {reference.size}: sizes must be equal")
-        ours, theirs = (
-            (levels(image)[None] / 127.5 - 1).to(self.device) for image in (edited, reference)
-        )
-        return self.model(ours, theirs).flatten()[0].cpu()
+    def _activations(self, image: Image.Image) -> list[Tensor]:
+        """Return every layer's activations (1, C, H, W) of a picture, each place of length 1."""
+        pixels_1CHW = (levels(image)[None] / 127.5 - 1).to(self.device)
+        layers = self.model.net(self.model.scaling_layer(pixels_1CHW))
+        return [normalize_tensor(layer) for layer in layers]
 
 
 def load_backbone(model: LPIPS, weights: Path) -> None:

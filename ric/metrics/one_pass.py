@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -11,14 +12,15 @@ from PIL import Image
 from torch import Tensor
 
 from ric.config import Reference
+from ric.device import usable_cores
 from ric.errors import RicError, SampleError
 from ric.metrics.context_error import scene_columns
 from ric.metrics.edit_success import EditChecker
-from ric.metrics.encode_once import Encodings, SetRow, encode_sets
+from ric.metrics.encode_once import Comparison, Encodings, SetRow, encode_sets
 from ric.metrics.kept_samples import KeptSamples
 from ric.metrics.networks import ImageEncoder, Judges, Unavailable
 from ric.metrics.pairs import Pair, fit_to
-from ric.metrics.pixel import black_inside, l1, l2, psnr_outside, ssim_outside
+from ric.metrics.pixel import l1, l2, psnr_outside, ssim_outside
 from ric.metrics.scores import OF_SCENES, Role, Scores
 from ric.metrics.set_distances import FidSet, SetDistances, set_distances
 from ric.metrics.summary import summarise
@@ -93,7 +95,8 @@ class MetricSuite(KeptSamples):
         Args:
             pairs: The batch.
             encodings: Shared with the suites of other editors that score the same samples, so that
-                source and target are encoded once for all of them; None: this suite's own.
+                source and target are encoded once for all of them, whose rows are whole after its
+                `compare`; None: this suite's own.
 
         Raises:
             SampleError: a mask is not of its source's size; nothing of the batch is kept.
@@ -102,17 +105,20 @@ class MetricSuite(KeptSamples):
         if not pairs:
             return
         refuse_wrong(pairs, self._rows, self.label)
-        encodings = encodings or Encodings()
+        own = Encodings()
+        encodings = encodings or own
         fitted = [self._fit(pair) for pair in pairs]
         rows = [self._open_row(pair) for pair in pairs]
-        for row, raw, pair in zip(rows, pairs, fitted, strict=True):
-            self._add_pixels(row, raw, pair)
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            list(pool.map(self._add_pixels, rows, pairs, fitted))
+        for row, raw in zip(rows, pairs, strict=True):
             if self.checker is not None and raw.edit is not None and raw.target is not None:
                 row |= scene_columns(raw, self.checker)
         encoded = fitted if self.encode_fitted else pairs
         self._add_clip(rows, encoded, encodings)
         self._add_dino(rows, encoded, encodings)
-        self._add_lpips(rows, fitted)
+        self._add_lpips(rows, pairs, fitted, encodings)
+        own.compare()
         set_rows = encode_sets(fitted, self.judges, encodings)
         self._set_rows.update({pair.id: row for pair, row in zip(pairs, set_rows, strict=True)})
         self._rows.update({row["id"]: row for row in rows})
@@ -167,8 +173,6 @@ class MetricSuite(KeptSamples):
             edited = fit_to(raw.edited, raw.source.size)
             row["psnr_outside"] = psnr_outside(edited, raw.source, raw.mask)
             row["ssim_outside"] = ssim_outside(edited, raw.source, raw.mask)
-            if row["psnr_outside"] is not None:
-                row["lpips_outside"] = self._lpips_outside(edited, raw.source, raw.mask)
 
     def _add_clip(
         self, rows: list[dict[str, Any]], pairs: Sequence[Pair], encodings: Encodings
@@ -211,28 +215,24 @@ class MetricSuite(KeptSamples):
                     row[column] = _cosine(vectors[id(pair.edited)], vectors[id(picture)])
         return vectors
 
-    def _add_lpips(self, rows: list[dict[str, Any]], pairs: Sequence[Pair]) -> None:
-        lpips = self.judges.lpips
-        if isinstance(lpips, Unavailable):
-            return
-        held = [
-            (row, pair.edited, reference)
-            for row, pair in zip(rows, pairs, strict=True)
-            if (reference := _picture(pair, self.reference)) is not None
-        ]
-        if held:
-            held_rows, edited, references = zip(*held, strict=True)
-            for row, distance in zip(held_rows, lpips.distances(edited, references), strict=True):
-                row["lpips"] = float(distance)
-
-    def _lpips_outside(
-        self, edited: Image.Image, source: Image.Image, mask: Image.Image
-    ) -> float | None:
-        lpips = self.judges.lpips_outside
-        if isinstance(lpips, Unavailable):
-            return None
-        ours, theirs = (black_inside(image, mask) for image in (edited, source))
-        return float(lpips.distances([ours], [theirs])[0])
+    def _add_lpips(
+        self,
+        rows: list[dict[str, Any]],
+        raws: Sequence[Pair],
+        pairs: Sequence[Pair],
+        encodings: Encodings,
+    ) -> None:
+        lpips, outside = self.judges.lpips, self.judges.lpips_outside
+        for row, raw, pair in zip(rows, raws, pairs, strict=True):
+            reference = _picture(pair, self.reference)
+            if not isinstance(lpips, Unavailable) and reference is not None:
+                asked = Comparison(row, "lpips", lpips, pair.edited, reference)
+                encodings.compare_later(asked)
+            # psnr is None where the mask leaves nothing outside
+            if not isinstance(outside, Unavailable) and row["psnr_outside"] is not None:
+                edited = fit_to(raw.edited, raw.source.size)
+                asked = Comparison(row, "lpips_outside", outside, edited, raw.source, raw.mask)
+                encodings.compare_later(asked)
 
 
 def refuse_wrong(pairs: Sequence[Pair], known: Container[str], label: str) -> None:

@@ -58,14 +58,17 @@ def ssim_outside(edited: Image.Image, source: Image.Image, mask: Image.Image) ->
     outside_HW = _outside(mask, source)
     if not outside_HW.any():
         return None
-    ours, theirs = (black_inside(image, mask) for image in (edited, source))
+    ours = theirs = black_inside(source, mask)
+    if edited is not source:
+        ours = black_inside(edited, mask)
     return float(ssim_map(ours, theirs)[outside_HW].mean())
 
 
 def ssim_map(a: Image.Image, b: Image.Image) -> NDArray[np.float64]:
     """Return the structural similarity (H, W, 3) around every pixel (Wang et al. 2004).
 
-    torchmetrics' settings: a Gaussian of 1.5 pixels cut at 11, borders mirrored, range 1.
+    torchmetrics' settings: a Gaussian of 1.5 pixels cut at 11, borders mirrored, range 1. Of one
+    object with itself it is 1 without arithmetic.
     """
 
     def blur(picture_HWC: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -73,6 +76,8 @@ def ssim_map(a: Image.Image, b: Image.Image) -> NDArray[np.float64]:
         return gaussian_filter(picture_HWC, 1.5, truncate=3.5, mode="mirror", axes=(0, 1))
 
     _refuse_other_size(a, b)
+    if a is b:
+        return np.ones((a.height, a.width, 3))
     ours, theirs = (np.asarray(as_rgb(image), np.float64) / 255 for image in (a, b))
     mean_a, mean_b = blur(ours), blur(theirs)
     squares = mean_a**2 + mean_b**2

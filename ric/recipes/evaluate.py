@@ -208,6 +208,7 @@ def _score(batch: Sequence[Decoded], suites: dict[str, Suite], editors: int) -> 
         else:
             pairs = [replace(pair, edited=made[label]) for pair, made in read if label in made]
         suite.add(pairs, encodings)
+    encodings.compare()
 
 
 def _gather(stored: ScoredBatches, suites: dict[str, Suite], run: RunDir) -> int:

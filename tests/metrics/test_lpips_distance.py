@@ -67,6 +67,17 @@ def test_pictures_of_several_sizes_are_one_call(distance, draw):
     assert together.tolist() == pytest.approx(alone)
 
 
+def test_one_reference_of_several_pictures_is_encoded_once(distance, draw):
+    edited, reference = [draw(0), draw(1), draw(2)], draw(3)
+    seen = []
+    hook = distance.model.net.register_forward_hook(lambda *_: seen.append(1))
+    together = distance.distances(edited, [reference] * 3)
+    hook.remove()
+    assert len(seen) == 3 + 1
+    apart = distance.distances(edited, [reference.copy() for _ in edited])
+    assert torch.equal(together, apart)
+
+
 def test_a_pair_of_two_sizes_is_refused(distance, draw):
     with pytest.raises(ValueError, match="sizes must be equal"):
         distance.distances([draw(0)], [draw(1, 40, 40)])

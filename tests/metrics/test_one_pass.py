@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -298,6 +299,44 @@ def test_suites_that_share_their_encodings_encode_source_and_target_once(pairs):
     for suite in suites:
         assert suite.finish().scores["fid"].value == apart.finish().scores["fid"].value
         assert suite.finish().rows == apart.finish().rows
+
+
+class CountingDistance:
+    """A distance that notes the pictures it is shown."""
+
+    definition, marker = "counting", ""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[list, list]] = []
+
+    def distances(self, edited, reference) -> torch.Tensor:
+        self.calls.append((list(edited), list(reference)))
+        both = zip(edited, reference, strict=True)
+        return torch.tensor([l1(ours, theirs) for ours, theirs in both])
+
+
+def test_suites_that_share_their_encodings_compare_with_each_reference_in_a_row(pairs):
+    gone = Unavailable("not in this test")
+    network, outside = CountingDistance(), CountingDistance()
+    judges = Judges(
+        clip=gone, dino=gone, lpips=network, fid=gone, inception_score=gone, lpips_outside=outside
+    )
+    made = {name: [replace(pair, edited=pair.edited.copy()) for pair in pairs] for name in "ab"}
+    made["source"] = [replace(pair, edited=pair.source) for pair in pairs]
+    made["target"] = [replace(pair, edited=pair.target) for pair in pairs]
+    apart = {name: score(judges, some).rows for name, some in made.items()}
+    network.calls.clear()
+    suites, shared = {name: MetricSuite(judges, label=name) for name in made}, Encodings()
+    for name, suite in suites.items():
+        suite.add(made[name], shared)
+    assert network.calls == []
+    shared.compare()
+    assert {name: suite.finish().rows for name, suite in suites.items()} == apart
+    assert all(row["lpips"] == 0 for row in apart["target"])
+    assert all(row["lpips_outside"] == 0 for row in apart["source"])
+    # one call; the target with itself is not asked for
+    ((_, references),) = network.calls
+    assert [len(list(same)) for _, same in groupby(references, id)] == [3] * len(pairs)
 
 
 def test_clip_t_tells_which_text_each_sample_brought(judges, pairs):

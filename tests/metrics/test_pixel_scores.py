@@ -128,3 +128,10 @@ def test_black_inside_keeps_what_the_mask_leaves_out(draw):
     assert np.array_equal(pixels[:, 48:], np.array(draw(0))[:, 48:])
     with pytest.raises(ValueError, match=r"the mask is \(5, 5\)"):
         black_inside(draw(0), Image.new("L", (5, 5)))
+
+
+def test_one_object_with_itself_is_as_similar_as_with_its_copy(draw):
+    picture = draw(0)
+    by_formula = ssim_map(picture, picture.copy())
+    assert np.abs(ssim_map(picture, picture) - by_formula).max() < 1e-12
+    assert ssim_outside(picture, picture, half_mask()) == 1

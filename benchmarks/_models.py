@@ -47,10 +47,11 @@ SCHEDULE = {
 PICKLED = {"diffusion_pytorch_model": "diffusion_pytorch_model", "model": "pytorch_model"}
 
 
-def write_clip(folder: Path) -> Path:
-    """Save a CLIP ViT-B/16 as `openai/clip-vit-base-patch16` lies on the hub."""
+def write_clip(folder: Path, patch_size: int = 16) -> Path:
+    """Save a CLIP ViT-B as `openai/clip-vit-base-patch16` (or 32) lies on the hub."""
     torch.manual_seed(0)
-    clip = CLIPModel(CLIPConfig(text_config={"eos_token_id": 2}, vision_config={"patch_size": 16}))
+    vision = {"patch_size": patch_size}
+    clip = CLIPModel(CLIPConfig(text_config={"eos_token_id": 2}, vision_config=vision))
     clip.save_pretrained(folder)
     CLIPImageProcessorPil().save_pretrained(folder)
     _tokenizer("region_encoder/clip").save_pretrained(folder)

@@ -1,0 +1,397 @@
+"""How fast `ric eval` scores, beside the libraries it stands for run one after the other.
+
+    python benchmarks/eval.py [--pairs N] [--size PX] [--batch-size N] [--device DEVICE]
+                              [--memory-pairs FEW MANY] [--skip-slow-roots] [--only PART ...]
+
+512 pairs of 512 px unless told otherwise; CLIP ViT-B/32, DINO ViT-S/16, Inception v3, AlexNet and
+SqueezeNet with random weights. Three parts:
+
+- `speed`: `ric eval` with all its metrics for one editor, the unedited source and the ground truth,
+  beside what those three rows take from clean-fid, torch-fidelity's IS, lpips, and plain loops of
+  CLIP and DINO over the same files. Each of those runs at its own best batch size and number of
+  workers, found by a sweep over a few pairs that is printed. The ceiling is what would be won if
+  `ric` did nothing but run its networks: their outermost calls of one batch are noted with all
+  their tensors, and made again by themselves, before the timed run and after it.
+- `memory`: peak resident memory of `ric eval --preset tiny` at 64 px, at two numbers of pairs.
+- `root`: the root in FID at 500 pictures of width 2048, beside scipy's and numpy's.
+
+On one core of a CPU (pinned, OMP_NUM_THREADS=1) times are processor time of all threads and child
+processes, so that other programs count little; else they are the time that passes. The result is
+appended to benchmarks/results/eval-<machine>.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.linalg
+import torch
+from _metric_networks import ALEXNET, CLIP, DINO, INCEPTION, write_metric_networks
+from _references import clean_fid, clip_loop, dino_loop, fidelity_is, lpips_loop
+from _results import append_result, measured_here
+from PIL import Image
+from torch import nn
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+
+from ric.config import EvalConfig, as_dict
+from ric.device import pick_device, usable_cores
+from ric.metrics.clip_similarity import ClipSimilarity
+from ric.metrics.dino_similarity import DinoSimilarity
+from ric.metrics.fid import fid_from_features
+from ric.metrics.inception import InceptionFeatures
+from ric.metrics.lpips_distance import LpipsDistance
+from ric.progress import Silent
+from ric.recipes import evaluate
+from ric.recipes.matched_outputs import Decoded
+from ric.run_dir import open_run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Sequence
+
+PARTS = ("speed", "memory", "root")
+BATCHES = (1, 4, 16, 64)  # tried for each library, up to the number of pairs
+SWEPT = 4  # pairs of the sweep on a CPU
+WORKERS = {"torch-fidelity's IS": (0, 4)}  # it has no other choice: its save_cpu_ram
+FOLDERS = ("edited", "target", "source")
+TEXT = "a red ball that lies in the grass to the left of a wooden house"
+
+
+# --- the clock -----------------------------------------------------------------------------------
+
+
+def is_alone(device: torch.device) -> bool:
+    """Tell whether processor time is the clock; see the top."""
+    return device.type == "cpu" and torch.get_num_threads() == 1 and usable_cores() == 1
+
+
+def now(device: torch.device) -> float:
+    """Read the clock, in seconds."""
+    if is_alone(device):
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return time.process_time() + children.ru_utime + children.ru_stime
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+# --- what is scored ------------------------------------------------------------------------------
+
+
+def write_pairs(folder: Path, count: int, size: int, distinct: int = 64) -> Path:
+    """Write a data folder, and beside its pictures what an editor made, `size` pixels square.
+
+    Beyond `distinct` pairs the files are further names of earlier ones.
+    """
+    rows = []
+    for name in (*FOLDERS, "mask"):
+        (folder / name).mkdir(parents=True)
+    for number in range(count):
+        for place, name in enumerate(FOLDERS):
+            file = folder / name / f"{number:06d}.png"
+            if number >= distinct:
+                file.hardlink_to(folder / name / f"{number % distinct:06d}.png")
+            else:
+                draw([number, place], size).save(file)
+        mask = np.zeros((size, size), np.uint8)
+        mask[size // 8 : size // 2, size // 8 : size // 2] = 255
+        Image.fromarray(mask).save(folder / "mask" / f"{number:06d}.png")
+        files = {f"{name}_file_name": f"{name}/{number:06d}.png"
+                 for name in ("source", "target", "mask")}  # fmt: skip
+        rows.append({"id": f"{number:06d}", "instruction": TEXT, "region_text": TEXT,
+                     "split": "test", **files})  # fmt: skip
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def draw(seed: Sequence[int], size: int) -> Image.Image:
+    """Draw broad shades with the grain of a photo, which a PNG takes about 2 bytes a pixel for."""
+    generator = np.random.default_rng(seed)
+    coarse = Image.fromarray(generator.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+    pixels = np.array(coarse.resize((size, size), Image.Resampling.BICUBIC), np.int16)
+    pixels += generator.integers(-4, 5, pixels.shape, dtype=np.int16)
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+# --- ric -----------------------------------------------------------------------------------------
+
+
+class Watch(Silent):
+    """Notes when scoring begins and ends; networks are loaded before."""
+
+    def __init__(self, device: torch.device) -> None:
+        """Start with nothing noted."""
+        self.device = device
+        self.marks: list[float] = []
+
+    @contextmanager
+    def stage(
+        self, name: str, total: int | None = None, done: int = 0, unit: str = "steps"
+    ) -> Iterator[Silent]:
+        """Note both ends of the stage."""
+        self.marks.append(now(self.device))
+        yield self
+        self.marks.append(now(self.device))
+
+
+def score(config: EvalConfig, folder: Path, device: torch.device) -> dict[str, float]:
+    """Run `ric eval`; give the seconds of all, of what follows the last batch, and of decoding."""
+    seconds = {"decoding": 0.0, "waiting for it": 0.0}
+    decode, ahead = evaluate.decode_outputs, evaluate.decoded_ahead
+
+    def timed_decode(*args: Any, **named: Any) -> Decoded:
+        began = time.thread_time()
+        try:
+            return decode(*args, **named)
+        finally:
+            seconds["decoding"] += time.thread_time() - began
+
+    def timed_wait(*args: Any) -> Generator[Decoded]:
+        decoded = ahead(*args)
+        try:
+            while True:
+                began = time.perf_counter()
+                one = next(decoded, None)
+                seconds["waiting for it"] += time.perf_counter() - began
+                if one is None:
+                    return
+                yield one
+        finally:
+            decoded.close()
+
+    evaluate.decode_outputs, evaluate.decoded_ahead = timed_decode, timed_wait
+    watch, passed = Watch(device), time.perf_counter()
+    try:
+        with open_run("eval", as_dict(config), runs_dir=folder) as run:
+            table = evaluate.evaluate(config, run, watch)
+    finally:
+        evaluate.decode_outputs, evaluate.decoded_ahead = decode, ahead
+    lacking = [one.key for one in table[0].scores if one.key != "kid" and one.value is None]
+    if lacking:
+        raise SystemExit(f"not scored: {', '.join(lacking)}")
+    began, scored = watch.marks
+    ended = now(device)
+    return {
+        "all": ended - began,
+        "after the last batch": ended - scored,
+        **seconds,
+        "passed": time.perf_counter() - passed,
+    }
+
+
+@contextmanager
+def noted_calls() -> Iterator[list[Callable[[], object]]]:
+    """Note every outermost call of a network, to be made again with the same tensors."""
+    calls: list[Callable[[], object]] = []
+    plain, inside = nn.Module.__call__, False
+
+    def call(module: nn.Module, *args: Any, **named: Any) -> Any:
+        nonlocal inside
+        if inside:
+            return plain(module, *args, **named)
+        inside = True
+        try:
+            calls.append(lambda: plain(module, *args, **named))
+            return plain(module, *args, **named)
+        finally:
+            inside = False
+
+    nn.Module.__call__ = call  # type: ignore[method-assign]
+    try:
+        yield calls
+    finally:
+        nn.Module.__call__ = plain  # type: ignore[method-assign]
+
+
+@torch.inference_mode()
+def seconds_of(calls: Sequence[Callable[[], object]], device: torch.device) -> float:
+    """Time calls made again."""
+    began = now(device)
+    for call in calls:
+        call()
+    return now(device) - began
+
+
+# --- the libraries -------------------------------------------------------------------------------
+
+
+def libraries(weights: Path, device: torch.device) -> dict[str, Callable[..., None]]:
+    """Load what is run one after the other."""
+    inception = InceptionFeatures(weights / INCEPTION, device)
+    return {
+        "clean-fid": clean_fid(inception),
+        "torch-fidelity's IS": fidelity_is(inception),
+        "lpips": lpips_loop(LpipsDistance("alex", weights / ALEXNET, device)),
+        "CLIP loop": clip_loop(ClipSimilarity(weights / CLIP, device)),
+        "DINO loop": dino_loop(DinoSimilarity(weights / DINO, device)),
+    }
+
+
+def best_way(
+    name: str, run: Callable[..., None], data: Path, pairs: int, device: torch.device
+) -> tuple[int, int]:
+    """Find a library's best batch size and number of workers over a few pairs; print all tried."""
+    found = {}
+    folders = [data / name for name in FOLDERS]
+    swept = min(pairs, SWEPT) if device.type == "cpu" else pairs
+    run(folders, [TEXT] * min(2, pairs), 1, 0)
+    for batch in sorted({min(batch, swept) for batch in BATCHES}):
+        for workers in WORKERS.get(name, (0, usable_cores())):
+            began = now(device)
+            run(folders, [TEXT] * swept, batch, workers)
+            found[batch, workers] = (now(device) - began) / swept
+            took = f"{1e3 * found[batch, workers]:.0f} ms a pair"
+            print(f"{name}, batch {batch}, {workers} workers: {took}", file=sys.stderr, flush=True)
+    return min(found, key=found.__getitem__)
+
+
+def speed(asked: argparse.Namespace, folder: Path, device: torch.device) -> dict[str, Any]:
+    """Measure `ric eval`, its networks alone, and the libraries."""
+    weights = write_metric_networks(folder / "weights")
+    data = write_pairs(folder / "data", asked.pairs, asked.size)
+    batch = min(asked.batch_size, asked.pairs)
+    settings = {"data": str(data), "edits": (f"Mine={data / 'edited'}",), "split": "all",
+                "weights": str(weights), "device": asked.device}  # fmt: skip
+    config = EvalConfig(**settings, batch_size=asked.batch_size)
+    with noted_calls() as calls:
+        score(EvalConfig(**settings, batch_size=batch, limit=batch), folder, device)
+    alone = [seconds_of(calls, device) / batch]
+    ours = score(config, folder, device)
+    alone.append(seconds_of(calls, device) / batch)
+    calls.clear()
+    theirs: dict[str, dict[str, Any]] = {}
+    for name, run in libraries(weights, device).items():
+        size, workers = best_way(name, run, data, asked.pairs, device)
+        began = now(device)
+        run([data / name for name in FOLDERS], [TEXT] * asked.pairs, size, workers)
+        each = (now(device) - began) / asked.pairs
+        theirs[name] = {"ms_per_pair": 1e3 * each, "batch_size": size, "workers": workers}
+    each = ours["all"] / asked.pairs
+    networks = sum(alone) / len(alone)
+    together = sum(one["ms_per_pair"] for one in theirs.values()) / 1e3
+    return {
+        "pairs": asked.pairs,
+        "pixels": asked.size,
+        "batch_size": asked.batch_size,
+        "images_per_second": 3 / each,
+        "ms_per_pair": 1e3 * each,
+        "ms_per_pair_in_networks_alone": [1e3 * one for one in alone],
+        "ms_per_pair_decoding": 1e3 * ours["decoding"] / asked.pairs,
+        "ms_per_pair_after_the_last_batch": 1e3 * ours["after the last batch"] / asked.pairs,
+        "share_decoding": ours["decoding"] / ours["all"],
+        "share_waiting_for_it": ours["waiting for it"] / ours["passed"],
+        "libraries": theirs,
+        "ms_per_pair_of_libraries": 1e3 * together,
+        "times_faster": together / each,
+        "ceiling": together / networks,
+        "share_of_ceiling": networks / each,
+    }
+
+
+# --- memory --------------------------------------------------------------------------------------
+
+
+def memory(counts: Sequence[int], folder: Path) -> dict[str, Any]:
+    """Give the peak resident memory of `ric eval` at each number of pairs, in a process each."""
+    peaks = {}
+    for count in counts:
+        data = write_pairs(folder / str(count), count, 64)
+        words = ["eval", f"Mine={data / 'edited'}", "--data", str(data), "--split", "all",
+                 "--preset", "tiny", "--device", "cpu", "--runs-dir", str(folder)]  # fmt: skip
+        started = subprocess.Popen(
+            [sys.executable, "-m", "ric_cli", *words], stdout=subprocess.DEVNULL
+        )
+        _, status, used = os.wait4(started.pid, 0)
+        if status:
+            raise SystemExit(f"ric {' '.join(words)} failed")
+        peaks[count] = used.ru_maxrss * 1024
+    few, many = sorted(counts)
+    return {
+        "peak_mib": {count: peak / 2**20 for count, peak in peaks.items()},
+        "kib_a_pair": (peaks[many] - peaks[few]) / (many - few) / 1024,
+    }
+
+
+# --- FID's root ----------------------------------------------------------------------------------
+
+
+def root(slow: bool) -> dict[str, Any]:
+    """Time the root at 500 pictures of width 2048 by all three ways, and compare what they give."""
+    generator = np.random.default_rng(0)
+    a, b = (np.abs(generator.normal(size=(500, 2048)) + shift) for shift in (0, 0.1))
+    began, passed = time.process_time(), time.perf_counter()
+    value = fid_from_features(a, b).value
+    found: dict[str, Any] = {
+        "ric": {"seconds": time.process_time() - began, "passed": time.perf_counter() - passed,
+                "fid": value},
+    }  # fmt: skip
+    if not slow:
+        return found
+    covariances = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    gap = np.square(a.mean(axis=0) - b.mean(axis=0)).sum() + sum(map(np.trace, covariances))
+    ways: dict[str, Callable[[Any], float]] = {
+        "numpy eigvals": lambda product: np.sqrt(np.linalg.eigvals(product) + 0j).real.sum(),
+        "scipy sqrtm": lambda product: np.trace(scipy.linalg.sqrtm(product)).real,
+    }
+    for name, trace in ways.items():
+        began, passed = time.process_time(), time.perf_counter()
+        of_root = trace(covariances[0] @ covariances[1])
+        found[name] = {"seconds": time.process_time() - began,
+                       "passed": time.perf_counter() - passed,
+                       "fid": float(gap - 2 * of_root)}  # fmt: skip
+    return found
+
+
+def rounded(found: Any) -> Any:
+    """Round every number to four digits."""
+    if isinstance(found, dict):
+        return {key: rounded(value) for key, value in found.items()}
+    if isinstance(found, list):
+        return [rounded(value) for value in found]
+    return float(f"{found:.4g}") if isinstance(found, float) else found
+
+
+def main() -> None:
+    """Measure, print, append the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=512)
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--batch-size", type=int, default=EvalConfig.batch_size)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--memory-pairs", type=int, nargs=2, default=(500, 5000))
+    parser.add_argument("--skip-slow-roots", action="store_true")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    asked = parser.parse_args()
+    device = pick_device(asked.device)
+    disable_progress_bar()
+    set_verbosity_error()
+    result: dict[str, Any] = {
+        **measured_here(torch=torch.__version__),
+        "threads": torch.get_num_threads(),
+        "clock": "processor time" if is_alone(device) else "time that passes",
+    }
+    with tempfile.TemporaryDirectory() as name:
+        os.environ["RIC_CACHE_DIR"] = f"{name}/cache"
+        if "root" in asked.only:
+            result["root"] = root(not asked.skip_slow_roots)
+        if "speed" in asked.only:
+            result["speed"] = speed(asked, Path(name), device)
+        if "memory" in asked.only:
+            result["memory"] = memory(asked.memory_pairs, Path(name))
+    result["load_average_at_the_end"] = round(os.getloadavg()[0], 2)
+    print(json.dumps(rounded(result), indent=2))
+    print(f"appended to {append_result('eval', rounded(result))}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -330,6 +330,7 @@ PROTOCOLS: dict[EvalProtocol, dict[str, str]] = {
     },
     "pie-bench": {                      # PnPInversion's evaluation/matrics_calculator.py
         "reference": "source",
+        "fit": "squash",                # a strip of pictures ends in the edit
         "text": "target_text",
         "clip": "openai/clip-vit-large-patch14",
         "dino": "facebook/dino-vitb8",
@@ -374,35 +375,38 @@ def resolve_config(
     _typed(kind, "preset", preset)
     values = {**(TINY[kind] if preset == "tiny" else {}), **from_file, **flags}
     if kind is EvalConfig:
-        values |= _of_loose_pictures(values)
+        values |= _of_loose_pictures(values, flags)
     if values.get("protocol", "none") != "none":
         _typed(kind, "protocol", values["protocol"])
-        values |= _fixed_by_protocol(values, given={**from_file, **flags})
+        values |= _fixed_by_protocol(values, flags)
     return kind(**{key: _typed(kind, key, value) for key, value in values.items()})
 
 
-def _of_loose_pictures(values: dict[str, Any]) -> dict[str, Any]:
+def _of_loose_pictures(values: dict[str, Any], flags: dict[str, Any]) -> dict[str, str | None]:
     """Give what follows from `--source`: its pictures are the data, and they have no splits.
 
+    What was typed goes before a config file: of its data, or of its source.
+
     Raises:
-        RicError: there is DATA besides, or what goes with a source and no source.
+        RicError: both are typed, or what goes with a source and no source.
     """
-    source = values.get("source")
-    also = [name for name in ("target", "mask", "texts") if values.get(name)]
-    if not source:
-        if also:
-            raise RicError(
-                f"--{also[0]} goes with --source, the folder of the photos before the edit.",
-                "Or describe the pictures in a folder with metadata.jsonl: --data DATA",
-            )
-        return {}
-    if values.get("data", source) != source:
+    data, typed = flags.get("data"), flags.get("source")
+    if data and typed and data != typed:
         raise RicError("--data and --source are both given.", "Score on one of them.")
-    return {"data": source, "split": "all"}
+    source = typed if data else values.get("source")
+    if source:
+        return {"data": source, "split": "all"}
+    also = [name for name in ("target", "mask", "texts") if flags.get(name)]
+    if also:
+        raise RicError(
+            f"--{also[0]} goes with --source, the folder of the photos before the edit.",
+            "Or describe the pictures in a folder with metadata.jsonl: --data DATA",
+        )
+    return dict.fromkeys(("source", "target", "mask", "texts"))
 
 
-def _fixed_by_protocol(values: dict[str, Any], given: dict[str, Any]) -> dict[str, str]:
-    """Return what the protocol sets.
+def _fixed_by_protocol(values: dict[str, Any], flags: dict[str, Any]) -> dict[str, str]:
+    """Return what the protocol sets, also over what a config file says.
 
     Raises:
         RicError: the user asked for something else.
@@ -414,10 +418,10 @@ def _fixed_by_protocol(values: dict[str, Any], given: dict[str, Any]) -> dict[st
         if key not in own_networks
     }
     for key, value in fixed.items():
-        if given.get(key, value) != value:
+        if flags.get(key, value) != value:
             flag = "--" + key.replace("_", "-")
             raise RicError(
-                f"--protocol {values['protocol']} fixes {flag} as {value!r}, not {given[key]!r}.",
+                f"--protocol {values['protocol']} fixes {flag} as {value!r}, not {flags[key]!r}.",
                 f"Leave {flag} out, or --protocol.",
             )
     return fixed

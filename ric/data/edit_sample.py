@@ -152,6 +152,15 @@ class EditSample:
         self._refuse_useless(mask)
         return mask
 
+    def load_given_mask(self) -> Mask | None:
+        """Give the mask that the data has, be it empty or full; None without one.
+
+        Raises:
+            SampleError: It cannot be read, or is a photo.
+        """
+        given = self.pictures.mask
+        return None if given is None else self._read_mask(given, self.pictures.mask_kind)
+
     def load_context_mask(self) -> Mask | None:
         """Give the region that the edit's context spans, sized as `load_mask`; None without one.
 

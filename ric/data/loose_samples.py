@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ric.data.columns import refuse_unsafe
 from ric.data.edit_sample import EditSample, Pictures
 from ric.data.loose import Loose, pair_loose, read_texts
-from ric.errors import SampleError
+from ric.errors import RicError, SampleError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,9 +29,38 @@ class LooseFolders:
     texts: Path | None = None  # a CSV with a column id or file
 
     @cached_property
+    def _paired(self) -> tuple[list[Loose], list[Path]]:
+        return pair_loose(self.source, self.target, self.mask)
+
+    @property
     def pairs(self) -> list[Loose]:
         """List the photos with what goes with each (Raises RicError, as `pair_loose`)."""
-        return pair_loose(self.source, self.target, self.mask)[0]
+        return self._paired[0]
+
+    def unmatched(self) -> list[str]:
+        """List the files, and the rows of the texts, that go with no photo."""
+        photos = {pair.name for pair in self.pairs}
+        rows = [f"{self.texts}: {name}" for name in self.words if name not in photos]
+        return [*map(str, self._paired[1]), *rows]
+
+    def refuse_strangers(self) -> None:
+        """Stop where a folder, or the texts, go with no photo at all.
+
+        Raises:
+            RicError: such a one; names it.
+        """
+        photos = {pair.name for pair in self.pairs}
+        held = {
+            self.target: any(pair.target for pair in self.pairs),
+            self.mask: any(pair.mask for pair in self.pairs),
+            self.texts: any(name in photos for name in self.words),
+        }
+        for place, matches in held.items():
+            if place and not matches:
+                raise RicError(
+                    f"Nothing in '{place}' goes with a photo in '{self.source}'.",
+                    "They are paired by their names without ending.",
+                )
 
     @cached_property
     def words(self) -> dict[str, dict[str, str]]:

@@ -185,8 +185,8 @@ def samples_of(
         need_instruction=False,
         described_in=config.data,
     )
-    count = len(loose.pairs)  # what is not there is named now
-    loose.words  # noqa: B018 - likewise
+    loose.refuse_strangers()
+    count = len(loose.pairs)
     return Samples(
         lambda: loose.read(options),
         name=config.data,

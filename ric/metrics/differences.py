@@ -86,7 +86,12 @@ def _of_sets(score: Score, sets: SetDistances) -> Score:
 def _between_sets(
     later: Scored, first: Scored, common: Sequence[str], seed: int
 ) -> SetDistances | None:
-    """Return the difference of two editors' set distances, or None where one has none."""
+    """Return the difference of two editors' set distances, or None where one has none.
+
+    One whose FID is to another set than the targets has none: its pictures make no pairs.
+    """
+    if later.distances is None or first.distances is None:
+        return None
 
     def of(scored: Scored) -> SetDistances | None:
         if len(common) == len(scored.rows):

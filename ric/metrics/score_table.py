@@ -27,12 +27,13 @@ def best(rows: Sequence[Scores], layout: Layout = "table-1") -> dict[str, set[st
     same samples nothing is best; the identity and the ground truth are no editors. In the layout of
     the paper's Table 2 every two editors, as without and with, have a best one.
     """
-    editors = [row for row in rows if row.role == "editor" and not row.is_apart]
+    editors = [row for row in rows if row.role == "editor"]
     size = 2 if layout == "table-2" else max(len(editors), 1)
     among = [editors[start : start + size] for start in range(0, len(editors), size)]
     winners: dict[str, set[str]] = {}
     for name in column_names(rows):
-        for some in among:
+        for all_of_them in among:
+            some = [row for row in all_of_them if not row.is_apart]
             winners.setdefault(name, set()).update(_best_of(some, name) if len(some) > 1 else ())
     return {name: labels for name, labels in winners.items() if labels}
 
@@ -101,10 +102,11 @@ def to_markdown(
 def to_latex(rows: Sequence[Scores], layout: Layout = "table-1") -> str:
     """Return the six as a `tabular` with booktabs rules; the best editor is bold.
 
-    A protocol that has none of the six shows its own.
+    A protocol that has no scores of whole sets shows all that it has.
     """
     names = [name for name in column_names(rows) if _is_paper_column(rows, name)]
-    names = names or [name for name in column_names(rows) if _is_shown_first(rows, name)]
+    if not {"fid", "is"} & {score.key for row in rows for score in row.scores}:
+        names = column_names(rows)
     winners = best(rows, layout)
     grid = [["", *(_escape(_first(rows, name).heading) for name in names)]]
     for row in rows:

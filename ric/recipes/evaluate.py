@@ -9,6 +9,7 @@ every editor has one: a row of another N than theirs stands on other samples, an
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections import defaultdict
@@ -106,7 +107,7 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
     suites: dict[str, Suite] = {item.label: new_suite(label=item.label) for item in edited}
     suites[IDENTITY] = new_suite(label=IDENTITY, role="identity")
     suites[GROUND_TRUTH] = new_suite(label=GROUND_TRUTH, role="ground-truth")
-    stored = ScoredBatches(run.path / "scored", ranks.number)
+    stored = ScoredBatches(run.path / "scored" / _key(judges, edited), ranks.number)
     _score_all(config, run, edited, suites, stored, ranks, progress)
     ranks.wait_for_all()
     if not ranks.leads:
@@ -117,18 +118,17 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
             f"No sample of {config.data} (split {config.split}) could be scored.",
             "See failures.jsonl in the run, or choose another split: --split all",
         )
-    shared = len(set.intersection(*(set(suites[item.label].ids) for item in edited)))
     fid_set = _read_fid_set(config, judges)
     table = _finish(config, suites, fid_set=fid_set)
     groups = {
         name: _finish(config, suites, fid_set=fid_set, only=ids)
         for name, ids in _groups(suites, edited).items()
     }
-    rows = [replace(row, shared=shared) if row.role == "editor" else row for row in table.rows]
+    rows = table.rows
     for line in which_samples(rows):
         progress.note(line)
-    _write(run, table._replace(rows=rows), groups)
-    shutil.rmtree(stored.folder)
+    _write(run, table, groups)
+    shutil.rmtree(stored.folder.parent)
     if all(score.value is None for row in rows for score in row.scores if score.key in NEEDED):
         raise RicError(
             "No metric could be computed: " + _reasons(rows),
@@ -172,7 +172,7 @@ def _score_all(
     progress: Progress,
 ) -> None:
     """Score this process's share of the samples, batch by batch, and store what comes of it."""
-    known = stored.ids()
+    known = stored.done()
     of_scenes = is_scenes(config.data)
     mine = (
         sample
@@ -213,14 +213,30 @@ def _score(batch: Sequence[Decoded], suites: dict[str, Suite], editors: int) -> 
 
 def _gather(stored: ScoredBatches, suites: dict[str, Suite], run: RunDir) -> int:
     """Put what all processes have stored into the suites; return how many samples it was."""
-    seen = 0
+    read, done = set[str](), stored.done()
     for batch in stored.read():
-        seen += len(batch.ids)
+        read.update(batch.ids)
         for label, kept in batch.kept.items():
             suites[label].put(kept)
         for error in batch.failures:
-            run.fail(error)
-    return seen
+            # one that was mended since has been scored in a later batch
+            if error.sample_id not in done:
+                run.fail(error)
+    return len(read)
+
+
+def _key(judges: Judges | PieBenchJudges, edited: Sequence[Outputs]) -> str:
+    """Name what is scored by what, so that a resumed run never mixes two: outputs and networks."""
+    digest = hashlib.sha256()
+    for name, judge in vars(judges).items():
+        about = judge.reason if isinstance(judge, Unavailable) else judge.definition
+        digest.update(repr((name, about)).encode())
+    for item in edited:
+        for name, file in item.files.items():
+            known = file.stat()
+            stamp = (item.label, name, str(file), known.st_size, known.st_mtime_ns)
+            digest.update(repr(stamp).encode())
+    return digest.hexdigest()[:16]
 
 
 class Table(NamedTuple):
@@ -245,8 +261,13 @@ def _finish(
     # data without targets has no ground truth to show
     shown = [scored for scored in finished if scored.rows or scored.scores.role == "editor"]
     editors = [scored for scored in finished if scored.scores.role == "editor"]
+    held = [{row["id"] for row in scored.rows} for scored in editors]
+    shared = len(set.intersection(*held))
     return Table(
-        [scored.scores for scored in shown],
+        [
+            replace(one.scores, shared=shared) if one.scores.role == "editor" else one.scores
+            for one in shown
+        ],
         [difference(later, editors[0], seed=config.seed) for later in editors[1:]],
         {scored.scores.label: scored.rows for scored in shown},
     )
@@ -288,6 +309,7 @@ def _write(run: RunDir, table: Table, groups: Mapping[str, Table]) -> None:
     scores = {
         "data": run.record["data"],
         "protocol": run.record["config"]["protocol"],
+        "weights": run.record.get("weights", {}),
         **_in_json(table),
         "groups": {name: _in_json(group) for name, group in groups.items()},
     }

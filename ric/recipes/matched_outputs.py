@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from PIL import Image
 
+from ric.config import PROTOCOLS
 from ric.data.images import ImageError, open_image
 from ric.data.masks import signature_box
+from ric.data.sample import loose_folders
 from ric.errors import RicError, SampleError
 from ric.metrics.pairs import Pair, fit_shape, fit_to, has_shape_of
 from ric.recipes.examples import glance_at_samples
@@ -49,27 +51,54 @@ def match_outputs(
     """
     strangers = {item.label: set(item.files) for item in edited}
     lacking: dict[str, list[str]] = {item.label: [] for item in edited}
+    named: dict[str, dict[str, str]] = {item.label: {} for item in edited}
     count = targets = 0
     for sample in glance_at_samples(config):
         count += 1
         targets += sample.has_target
         for item in edited:
             name = item.name_of(sample)
+            _refuse_shared_name(item, name, named[item.label].setdefault(name, sample.id), sample)
             strangers[item.label].discard(name)
             if name not in item.files and name not in item.doubles:
                 lacking[item.label].append(sample.id)
+    loose = loose_folders(config)
     rows = [
         *({"label": item.label, "file": item.files[name].name}
           for item in edited for name in sorted(strangers[item.label])),
         *({"label": label, "sample": name} for label, names in lacking.items() for name in names),
+        *({"file": name} for name in (loose.unmatched() if loose else ())),
     ]  # fmt: skip
+    (run.path / "unmatched.jsonl").unlink(missing_ok=True)  # of an earlier attempt
     if rows:
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         write_atomically(run.path / "unmatched.jsonl", lines)
     for item in edited:
         _tell_of_strangers(item, strangers[item.label], config, progress)
         _refuse_unmatched(config, item, count, len(lacking[item.label]))
+    _refuse_without_reference(config, count, targets)
     return targets > 0 or not count
+
+
+def _refuse_shared_name(item: Outputs, name: str, first: str, sample: EditSample) -> None:
+    """Stop where two samples' outputs would be one file (Raises RicError)."""
+    if first != sample.id:
+        raise RicError(
+            f"The samples {first!r} and {sample.id!r} have sources of one name: --match"
+            f" {item.match} cannot tell {name!r} of theirs apart.",
+            "Name the outputs by the samples' ids: --match id",
+        )
+
+
+def _refuse_without_reference(config: EvalConfig, count: int, targets: int) -> None:
+    """Stop where a protocol compares with targets and there are none (Raises RicError)."""
+    fixed = PROTOCOLS.get(config.protocol, {}).get("reference")
+    if count and not targets and fixed == "target":
+        raise RicError(
+            f"--protocol {config.protocol} compares with targets, and no sample of {config.data}"
+            " has one.",
+            "Add --target, or leave --protocol out.",
+        )
 
 
 def _refuse_unmatched(config: EvalConfig, item: Outputs, count: int, lacking: int) -> None:
@@ -149,20 +178,20 @@ def _decode_outputs(
 ) -> Decoded:
     source = sample.load_source()
     target = sample.load_target() if sample.has_target else None
+    failures = []
     mask = None
     try:
-        array = sample.load_mask(pair=(source, target) if target else None)
-        mask = Image.fromarray(array).convert("L")
-    except SampleError:
-        # only PSNR outside the mask needs it, and says for how many samples it speaks
-        pass
+        mask = _load_mask(sample, source, target, config)
+    except SampleError as error:
+        # what needs a mask says for how many samples it speaks
+        failures += [error] if sample.has_mask else []
     outputs, lacking = {}, []
     for item in edited:
         try:
             outputs[item.label] = _open_output(item, sample, (target or source).size, config)
         except ImageError as error:
             lacking.append(error.message)
-    failures = [SampleError(sample.id, "edited", "; ".join(lacking))] if lacking else []
+    failures += [SampleError(sample.id, "edited", "; ".join(lacking))] if lacking else []
     if config.ignore_signature:
         reference = (target or source).size
         outputs = {
@@ -191,6 +220,21 @@ def _decode_outputs(
             context_mask = Image.fromarray(context).convert("L")
             pair = replace(pair, context_mask=context_mask, edit=edit)
     return Decoded(pair, outputs, failures)
+
+
+def _load_mask(
+    sample: EditSample, source: Image.Image, target: Image.Image | None, config: EvalConfig
+) -> Image.Image | None:
+    """Give the mask, white where the edit belongs; PIE-Bench's own may be empty or full.
+
+    Raises:
+        SampleError: it cannot be read, says nothing, or there is none.
+    """
+    if config.protocol == "pie-bench":
+        array = sample.load_given_mask()
+    else:
+        array = sample.load_mask(pair=(source, target) if target else None)
+    return None if array is None else Image.fromarray(array).convert("L")
 
 
 def _group_of(sample: EditSample, mask: Image.Image | None, config: EvalConfig) -> str | None:

@@ -1,8 +1,9 @@
 """What an evaluation has scored, on disk: an interrupted one goes on, and processes share one.
 
-`scored/` in the run holds, of each batch, a JSON of rows and failures and a safetensors of
+`scored/KEY` in the run holds, of each batch, a JSON of rows and failures and a safetensors of
 features, each picture's once however many editors were held against it. The JSON is written last: a
-batch counts only when it is there. Numbers come back to the bit.
+batch counts only when both are there. The key names outputs and networks, so that a resumed run
+never mixes two of them. Samples with a failure are tried again. Numbers come back to the bit.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file, save_file
 
@@ -31,7 +32,7 @@ class ScoredBatch:
     """One batch.
 
     Attributes:
-        ids: Its samples, those that nobody has a picture of included.
+        ids: Its samples that were read, those that nobody has a picture of included.
         kept: What each label's suite held of each sample.
         failures: What could not be read.
     """
@@ -53,12 +54,15 @@ class ScoredBatches:
         """Go on after what an earlier attempt has written."""
         self.folder = folder
         self.writer = writer
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self._next = 1 + max((int(file.stem[4:]) for file in self._mine()), default=-1)
 
-    def ids(self) -> set[str]:
-        """List the samples of all batches that are whole."""
-        return {name for batch in self._rows() for name in batch["ids"]}
+    def done(self) -> set[str]:
+        """List the samples of all batches that are whole, but those that only failed."""
+        done = set[str]()
+        for _, batch in self._whole():
+            done |= set(batch["ids"]) - {told[0] for told in batch["failures"]}
+        return done
 
     def write(
         self,
@@ -95,8 +99,7 @@ class ScoredBatches:
 
     def read(self) -> Iterator[ScoredBatch]:
         """Give every batch back, of all processes."""
-        for file in sorted(self.folder.glob("*.json")):
-            batch = json.loads(file.read_text(encoding="utf-8"))
+        for file, batch in self._whole():
             tensors: Mapping[str | None, Tensor] = load_file(file.with_suffix(".safetensors"))
             kept = {
                 label: {
@@ -108,9 +111,10 @@ class ScoredBatches:
             failures = [SampleError(*told) for told in batch["failures"]]
             yield ScoredBatch(batch["ids"], kept, failures)
 
-    def _rows(self) -> Iterator[dict[str, list[str]]]:
-        for file in self.folder.glob("*.json"):
-            yield json.loads(file.read_text(encoding="utf-8"))
+    def _whole(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+        for file in sorted(self.folder.glob("*.json")):
+            if file.with_suffix(".safetensors").is_file():
+                yield file, json.loads(file.read_text(encoding="utf-8"))
 
     def _mine(self) -> Iterator[Path]:
         return self.folder.glob(f"{self.writer:03d}-*")

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,20 @@ def told(run: Path) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, str
     return scores, rows, {row["id"]: row["reason"] for row in failures}
 
 
+def assert_same(ours: tuple, theirs: tuple) -> None:
+    """Hold scores, rows and failures of two runs against each other, to 1e-6."""
+    assert ours[2].keys() == theirs[2].keys()
+    assert len(ours[1]) == len(theirs[1])
+    for one, other in zip(ours[1], theirs[1], strict=True):
+        assert one == pytest.approx(other, abs=1e-6)
+    for one, other in zip(ours[0]["editors"], theirs[0]["editors"], strict=True):
+        assert one["samples"] == other["samples"]
+        for name, about in one["scores"].items():
+            assert about["value"] == pytest.approx(
+                other["scores"][name]["value"], abs=1e-6, rel=1e-6
+            )
+
+
 def test_a_batch_comes_back_to_the_bit_and_a_picture_s_features_lie_there_once(tmp_path):
     draw = torch.Generator().manual_seed(0)
     target = torch.randn(900, generator=draw)
@@ -100,9 +115,9 @@ def test_a_batch_without_its_rows_does_not_count_and_its_number_is_not_used_agai
     stored.write(["y"], {})
     (tmp_path / "scored" / "000-000001.json").unlink()
     again = ScoredBatches(tmp_path / "scored", 0)
-    assert again.ids() == {"x"}
+    assert again.done() == {"x"}
     again.write(["z"], {})
-    assert again.ids() == {"x", "z"}
+    assert again.done() == {"x", "z"}
 
 
 def test_an_interrupted_evaluation_goes_on_after_the_last_batch_and_ends_as_a_whole_one(
@@ -119,14 +134,42 @@ def test_an_interrupted_evaluation_goes_on_after_the_last_batch_and_ends_as_a_wh
     with pytest.raises(Interrupted):
         score(config, tmp_path / "run", stop_after("scoring", 2))
     assert not (tmp_path / "run" / "scores.json").exists()
-    kept = ScoredBatches(tmp_path / "run" / "scored").ids()
-    assert kept == {"00", "01", "02", "03"}
+    kept = ScoredBatches(next((tmp_path / "run" / "scored").iterdir())).done()
+    assert kept == {"00", "02", "03"}  # 01 has a failure
     decoded.clear()
     run = score(config, tmp_path / "run")
-    assert decoded == ["04", "05", "06"]
-    assert told(run) == whole
+    assert decoded == ["01", "04", "05", "06"]
+    assert_same(told(run), whole)
     assert not (run / "scored").exists()
     assert whole[2].keys() == {"01", "04"}
+
+
+def test_outputs_that_changed_meanwhile_are_scored_anew(config, outputs, tmp_path, stop_after):
+    copies = []
+    for text in outputs:
+        label, _, folder = text.partition("=")
+        copies.append(f"{label}={shutil.copytree(folder, tmp_path / label)}")
+    changing = replace(config, edits=tuple(copies))
+    with pytest.raises(Interrupted):
+        score(changing, tmp_path / "run", stop_after("scoring", 2))
+    for file in (tmp_path / "A").iterdir():
+        Image.new("RGB", (96, 80), "white").save(file)
+    mended = told(score(changing, tmp_path / "run"))
+    assert_same(mended, told(score(changing, tmp_path / "whole")))
+
+
+def test_a_source_that_was_mended_meanwhile_is_scored_and_no_failure(
+    config, data, tmp_path, stop_after
+):
+    folder = shutil.copytree(data, tmp_path / "data")
+    (folder / "source" / "00.png").write_bytes(b"broken")
+    changing = replace(config, data=str(folder))
+    with pytest.raises(Interrupted):
+        score(changing, tmp_path / "run", stop_after("scoring", 2))
+    shutil.copy(data / "source" / "00.png", folder / "source" / "00.png")
+    _, rows, failures = told(score(changing, tmp_path / "run"))
+    assert failures.keys() == {"01", "04"}
+    assert len([row for row in rows if row["label"] == "A"]) == COUNT
 
 
 # leaves which samples a process has decoded in a folder
@@ -163,22 +206,13 @@ def test_two_processes_give_the_numbers_of_one_to_1e_6(config, tmp_path):
     ranks = [set(json.loads((tmp_path / f"{rank}.json").read_text())) for rank in (0, 1)]
     assert ranks == [{"00", "02", "04", "06"}, {"01", "03", "05"}]
     assert json.loads((tmp_path / "two" / "run.json").read_text())["processes"] == 2
-    ours, rows, failures = told(tmp_path / "two")
-    theirs, their_rows, their_failures = told(score(config, tmp_path / "one"))
-    assert failures == their_failures
-    assert len(rows) == len(their_rows)
-    for one, other in zip(rows, their_rows, strict=True):
-        assert one == pytest.approx(other, abs=1e-6)
-    for one, other in zip(ours["editors"], theirs["editors"], strict=True):
-        assert one["samples"] == other["samples"]
-        for name, score_of in one["scores"].items():
-            assert score_of["value"] == pytest.approx(other["scores"][name]["value"], abs=1e-6)
+    assert_same(told(tmp_path / "two"), told(score(config, tmp_path / "one")))
 
 
 def test_what_a_killed_process_left_half_written_is_passed_over(config, tmp_path, stop_after):
     with pytest.raises(Interrupted):
         score(config, tmp_path / "run", stop_after("scoring", 1))
-    scored = tmp_path / "run" / "scored"
+    (scored,) = (tmp_path / "run" / "scored").iterdir()
     shutil.copy(scored / "000-000000.safetensors", scored / "000-000001.safetensors")
     (scored / ".000-000002.99").write_bytes(b"half")
-    assert told(score(config, tmp_path / "run"))[0] == told(score(config, tmp_path / "whole"))[0]
+    assert_same(told(score(config, tmp_path / "run")), told(score(config, tmp_path / "whole")))

@@ -370,6 +370,8 @@ def _memory(config: CommandConfig, runs_dir: Path, samples: int | None) -> dict[
         return {"memory": "not known before the model is here"}
     if not trains:
         return {"memory": f"at least {size_in_words(size)} (the weights), and activations"}
+    if getattr(config, "lora_rank", None):
+        return {"memory": f"{size_in_words(size)} (weights), updates, and activations: --memory GB"}
     copies = 5 if getattr(config, "ema", False) else 4
     words = "weights, gradients, two moments" + (", average" if copies == 5 else "")
     return {"memory": f"{size_in_words(copies * size)} ({words}, float32), and activations"}

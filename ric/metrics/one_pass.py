@@ -12,7 +12,6 @@ from PIL import Image
 from torch import Tensor
 
 from ric.config import Reference
-from ric.device import usable_cores
 from ric.errors import RicError, SampleError
 from ric.metrics.context_error import scene_columns
 from ric.metrics.edit_success import EditChecker
@@ -109,7 +108,7 @@ class MetricSuite(KeptSamples):
         encodings = encodings or own
         fitted = [self._fit(pair) for pair in pairs]
         rows = [self._open_row(pair) for pair in pairs]
-        with ThreadPoolExecutor(usable_cores()) as pool:
+        with ThreadPoolExecutor() as pool:
             list(pool.map(self._add_pixels, rows, pairs, fitted))
         for row, raw in zip(rows, pairs, strict=True):
             if self.checker is not None and raw.edit is not None and raw.target is not None:

@@ -116,6 +116,9 @@ def licence_of(base: str) -> str:
 def pipeline_card(run: RunDir, base: str) -> str:
     """Write a trained pipeline's model card; its head is what the hub reads."""
     data, config = run.record["data"], run.record["config"]
+    # what --memory has picked
+    config = {**config, **run.record.get("memory_plan", {})}
+    is_lora = config.get("lora_rank") is not None
     return "\n".join(
         [
             "---",
@@ -124,17 +127,23 @@ def pipeline_card(run: RunDir, base: str) -> str:
             "pipeline_tag: image-to-image",
             *_licence_lines(base),
             *(["datasets:", f"- {data['name']}"] if _is_hub_id(data["name"]) else []),
-            "tags: [instruct-pix2pix, image-editing, region-in-context]",
+            "tags: [instruct-pix2pix, image-editing, region-in-context"
+            + (", lora]" if is_lora else "]"),
             "---",
             "# InstructPix2Pix, fine-tuned by Region in Context",
             "",
             f"Fine-tuned by `ric {run.record['command']}` (arXiv 2510.16772, Eq. 10) from {base};"
             " the licence of the base holds.",
+            *(
+                ["", "`pipeline.load_lora_weights(folder)` puts the updates onto a pipeline of it."]
+                if is_lora
+                else []
+            ),
             "",
             f"- licence: {licence_of(base)}",
             f"- data: {data['name']}, fingerprint `{data['fingerprint'][:16]}`,"
             f" split {config['split']}, {sum(1 for _ in run.rows('samples'))} samples",
-            *(f"- {key}: {config[key]}" for key in config if key not in ("data", "split")),
+            *(f"- {key}: {config[key]}" for key in config if key not in ("data", "split", "gib")),
             "",
         ]
     )

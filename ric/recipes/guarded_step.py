@@ -99,7 +99,18 @@ class GuardedAdamW:
         return {**moments, SKIPPED: self._counts[2:]}
 
     def restore(self, named: Mapping[str, torch.nn.Parameter], tensors: Tensors) -> None:
-        """Put back what `tensors` gave; counting in a row starts over."""
+        """Put back what `tensors` gave; counting in a row starts over.
+
+        Raises:
+            RicError: the moments are in 8 bits and these are not, or the other way round.
+        """
+        moments = [name for name in tensors if name != SKIPPED]
+        in_8_bits = any(name.endswith(":state1") for name in moments)
+        if moments and in_8_bits != self.eight_bit:
+            raise RicError(
+                "The checkpoint's moments are of the other AdamW: in 8 bits or not.",
+                "Keep --adam-8bit as it was, or begin a new run.",
+            )
         if self.eight_bit:
             for place, parameter in enumerate(self.parameters):
                 # its tables of 8-bit values are made, not read

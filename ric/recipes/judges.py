@@ -5,14 +5,15 @@ Imports nothing heavy.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ric.data.sample import samples_of
 from ric.errors import RicError
 from ric.run_record import read_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
     from typing import Any
 
     from ric.config import TrainUnetConfig
@@ -58,7 +59,7 @@ def compare_with_fits(config: TrainUnetConfig, run: RunDir, progress: Progress) 
         RicError: a judge was fitted on other texts of the same DATA.
     """
     for kind, name in (("region", region_judge_of(config)), ("scene", scene_judge_of(config))):
-        fit = None if name in (None, "tiny") else run.resolve(str(name))
+        fit = None if name in (None, "tiny") else _fit_of(str(name), run)
         if fit is None:
             continue
         record = read_record(fit)
@@ -68,12 +69,20 @@ def compare_with_fits(config: TrainUnetConfig, run: RunDir, progress: Progress) 
                 f"the {kind} judge was fitted on pictures of {fitted['image_size']} px and looks"
                 f" at {config.image_size} px here"
             )
-        if fitted["data"] != config.data:
+        if record["data"]["fingerprint"] != samples_of(config).fingerprint:
             progress.note(f"the {kind} judge was fitted on {fitted['data']}")
         elif kind == "region":
             _refuse_other_region_text(fit, fitted, config, run)
         else:
             _refuse_other_paragraphs(fit, record, config, run)
+
+
+def _fit_of(name: str, run: RunDir) -> Path | None:
+    """Find the run that a judge is of, also where its artifact's folder is named; None without."""
+    found = run.resolve(name)
+    if found is None and (Path(name).parent / "run.json").is_file():
+        return Path(name).parent
+    return found
 
 
 def _refuse_other_region_text(

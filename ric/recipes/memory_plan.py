@@ -14,8 +14,10 @@ What cannot be counted is `ALLOWANCE`.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from functools import cache
+from importlib.util import find_spec
 from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from ric.config import TrainUnetConfig
     from ric.progress import Progress
     from ric.recipes.kept_memory import Kept
+    from ric.recipes.ranks import Ranks
     from ric.run_dir import RunDir
 
 GIB = 2**30  # a card sold with 24 GB has 24 of these
@@ -293,9 +296,12 @@ def next_plan(
 
 
 def within_memory(
-    config: TrainUnetConfig, run: RunDir, progress: Progress, processes: int = 1
+    config: TrainUnetConfig, run: RunDir, progress: Progress, ranks: Ranks
 ) -> TrainUnetConfig:
     """Lay the plan that `--memory` asks for over the settings, and tell it.
+
+    A run keeps its first plan: another number of processes, or of packages, would plan otherwise,
+    and moments of one kind are none of the other. The first process plans for all.
 
     Returns:
         `config` itself without `--memory`.
@@ -305,12 +311,18 @@ def within_memory(
     """
     if config.memory is None:
         return config
-    samples, _ = count_samples(config)
-    step = count_step(config, run.runs_dir, samples=samples, processes=processes)
-    plan = plan_memory(step, config, config.memory)
-    progress.note(plan.in_words())
-    run.note(memory_plan={**plan.settings(), "gib": dict(plan.gib)})
-    return replace(config, **plan.settings())
+    settings = {}
+    if ranks.leads:
+        kept = run.record.get("memory_plan")
+        if kept is None:
+            samples, _ = count_samples(config)
+            step = count_step(config, run.runs_dir, samples=samples, processes=ranks.count)
+            plan = plan_memory(step, config, config.memory)
+            progress.note(plan.in_words())
+            kept = {**plan.settings(), "gib": dict(plan.gib)}
+            run.note(memory_plan=kept)
+        settings = {key: value for key, value in kept.items() if key != "gib"}
+    return replace(config, **json.loads(ranks.told_by_the_first(json.dumps(settings))))
 
 
 def out_of_memory(config: TrainUnetConfig, runs_dir: Path, processes: int = 1) -> RicError:
@@ -337,15 +349,19 @@ def out_of_memory(config: TrainUnetConfig, runs_dir: Path, processes: int = 1) -
 def _plans(
     step: Step, config: TrainUnetConfig, gigabytes: float | None = None
 ) -> Iterator[MemoryPlan]:
-    """Give all plans, fastest first; the first is `config`'s own."""
+    """Give all plans, fastest first; the first is `config`'s own.
+
+    Without bitsandbytes none is in 8 bits that is not asked for.
+    """
     eight_bit = config.adam_8bit
+    smaller = eight_bit or find_spec("bitsandbytes") is not None
     # without an average there is none to be moved
     on_cpu = config.ema_on_cpu or not config.ema
     ways = [
         (config.gradient_checkpointing, eight_bit, on_cpu),
         (True, eight_bit, on_cpu),
-        (True, True, on_cpu),
-        (True, True, True),
+        (True, smaller, on_cpu),
+        (True, smaller, True),
     ]
     for way in dict.fromkeys(ways):
         for accumulate in _pieces(config.accumulate, step.batch):

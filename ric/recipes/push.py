@@ -38,8 +38,8 @@ def refuse_without_token(repo_id: str) -> None:
     if variable := offline_variable():
         raise RicError(
             f"--push-to-hub needs the network, and {variable} is set.",
-            f"Unset it, or leave --push-to-hub out and upload the run's pipeline later: hf upload"
-            f" {repo_id} RUN/pipeline",
+            f"Unset it, or leave --push-to-hub out and upload the run's pipeline (or lora) later:"
+            f" hf upload {repo_id} RUN/pipeline",
         )
     if not get_token():
         raise RicError(
@@ -69,11 +69,12 @@ def push_to_hub(folder: Path, repo_id: str, *, endpoint: str | None = None) -> s
     refuse_without_token(repo_id)
     api = HfApi(endpoint=endpoint)
     try:
-        api.create_repo(repo_id, exist_ok=True)
+        # one without a name before it is completed by the login's
+        repo_id = api.create_repo(repo_id, exist_ok=True).repo_id
         commit = api.upload_folder(
             repo_id=repo_id,
             folder_path=folder,
-            commit_message="Upload a pipeline trained by ric",
+            commit_message="Upload what ric has trained",
             ignore_patterns=[f"*{suffix}" for suffix in PICKLE_SUFFIXES],
         )
     except HfHubHTTPError as error:
@@ -88,6 +89,6 @@ def push_to_hub(folder: Path, repo_id: str, *, endpoint: str | None = None) -> s
 
 def _not_uploaded(folder: Path, repo_id: str, why: str) -> RicError:
     return RicError(
-        f"The pipeline is whole in {folder}, but was not uploaded to {repo_id}: {why}.",
+        f"What was trained is whole in {folder}, but was not uploaded to {repo_id}: {why}.",
         f"Upload it later: hf upload {repo_id} {shlex.quote(str(folder))}",
     )

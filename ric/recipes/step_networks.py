@@ -28,6 +28,7 @@ from ric.method.judge_pixels import PixelNumbers
 from ric.method.objective import freeze
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
+from ric.recipes.extras import require_extra
 from ric.recipes.lora import PROJECTIONS
 from ric.tiny_family import tiny_family
 
@@ -100,6 +101,7 @@ def pipeline_shapes(
         trained = UNet2DConditionModel.from_config(unet)
         read_source_channels(trained)
         if lora_rank:
+            require_extra("peft")
             from peft import LoraConfig
 
             trained.requires_grad_(False)

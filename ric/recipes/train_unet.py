@@ -93,7 +93,7 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
     device = pick_device(config.device)
     ranks = Ranks(device)
     refuse_batch(config.batch_size, ranks.count)
-    config = within_memory(config, run, progress, ranks.count)
+    config = within_memory(config, run, progress, ranks)
     base = locate_model(
         config.base,
         run,
@@ -145,8 +145,17 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
             (folder / "README.md").write_text(pipeline_card(run, config.base), encoding="utf-8")
         if config.push_to_hub:
             pushed = run.path / ("lora" if config.lora_rank else "pipeline")
-            progress.note(f"uploaded: {push_to_hub(pushed, config.push_to_hub)}")
+            _upload(pushed, config.push_to_hub, run, progress)
     return run.path / "pipeline"
+
+
+def _upload(folder: Path, repo_id: str, run: RunDir, progress: Progress) -> None:
+    """Push what was trained; a failure leaves the run whole, and the exit code tells of it."""
+    try:
+        progress.note(f"uploaded: {push_to_hub(folder, repo_id)}")
+    except RicError as error:
+        progress.note(f"{error.message} {error.hint}")
+        run.note(unavailable=["the upload"])
 
 
 @contextmanager

@@ -118,3 +118,45 @@ def test_fid_is_taken_to_the_pictures_of_another_folder(score, outputs, tiny_fam
     assert f"edited set and the 9 pictures of {others}" in scores["fid[scene-net]"]["definition"]
     assert "6 edits and 9 pictures" in scores["fid[scene-net]"]["note"]
     assert "make no pairs" in scores["kid"]["unavailable"]
+
+
+def test_a_group_that_an_editor_lacks_a_sample_of_has_its_own_dagger_and_no_best(
+    score, outputs, tiny, data, tmp_path
+):
+    some = tmp_path / "some"
+    some.mkdir()
+    for number in (0, 1, 2, 3, 4):  # 05 is of the group Add
+        (some / f"{number:02d}.png").write_bytes((outputs / f"{number:02d}.png").read_bytes())
+    edits = (f"All={outputs}", f"Some={some}")
+    config = tiny(EvalConfig, data, edits=edits, split="all", partial=True, group_by="editing-type")
+    with open_run("eval", as_dict(config), runs_dir=tmp_path, run=tmp_path / "run") as run:
+        evaluate(config, run)
+    groups = json.loads((run.path / "scores.json").read_text())["groups"]
+    counted = {
+        name: [(row["samples"], row["samples_shared"]) for row in group["editors"][:2]]
+        for name, group in groups.items()
+    }
+    assert counted == {
+        "Add": [(3, 2), (2, 2)], "Remove": [(2, 2), (2, 2)], "no type": [(1, 1), (1, 1)]
+    }  # fmt: skip
+
+
+def test_editors_without_each_other_s_samples_have_no_difference_to_another_set(
+    outputs, tiny, data, tmp_path
+):
+    edits = []
+    for label, gone in (("A", 0), ("B", 1)):
+        folder = tmp_path / label
+        folder.mkdir()
+        for number in set(range(COUNT)) - {gone}:
+            file = f"{number:02d}.png"
+            (folder / file).write_bytes((outputs / file).read_bytes())
+        edits.append(f"{label}={folder}")
+    config = tiny(EvalConfig, data, edits=tuple(edits), split="all", partial=True,
+                  fid_set=str(data / "source"))  # fmt: skip
+    with open_run("eval", as_dict(config), runs_dir=tmp_path, run=tmp_path / "run") as run:
+        evaluate(config, run)
+    (apart,) = json.loads((run.path / "scores.json").read_text())["differences"]
+    assert apart["samples"] == COUNT - 2
+    assert "l1" in apart["scores"]
+    assert not [name for name in apart["scores"] if name.startswith(("fid", "kid"))]

@@ -185,3 +185,75 @@ def test_a_source_and_data_at_once_or_neither_is_an_error(given, said, folders, 
     with pytest.raises(RicError) as error:
         check(resolve_config(EvalConfig, given | edits), tmp_path)
     assert said in error.value.message
+
+
+def test_targets_masks_and_texts_that_go_with_no_photo_are_listed(score, folders, tmp_path):
+    given = {name: tmp_path / name for name in ("target", "mask")}
+    for name, place in given.items():
+        shutil.copytree(folders / name, place)
+        (place / "photo-03.png").rename(place / "cat.png")
+    texts = tmp_path / "texts.csv"
+    texts.write_text((folders / "texts.csv").read_text().replace("photo-03.jpg", "dog.jpg"))
+    _, run = score(f"Mine={folders / 'out'}", source=folders / "source", texts=texts, **given)
+    listed = [json.loads(line)["file"] for line in (run / "unmatched.jsonl").open()]
+    assert sorted(listed) == sorted(
+        [str(given["target"] / "cat.png"), str(given["mask"] / "cat.png"), f"{texts}: dog"]
+    )
+
+
+@pytest.mark.parametrize("name", ["target", "mask", "texts"])
+def test_a_folder_or_texts_that_go_with_no_photo_at_all_are_an_error(
+    name, score, folders, tmp_path
+):
+    other = tmp_path / "other"
+    if name == "texts":
+        other.write_text("id,region_text\nnobody,a ball\n")
+    else:
+        other.mkdir()
+        Image.new("L", (96, 80), 255).save(other / "cat.png")
+    with pytest.raises(RicError, match="goes with a photo in"):
+        score(f"Mine={folders / 'out'}", source=folders / "source", **{name: other})
+
+
+def test_a_mask_that_cannot_be_read_or_says_nothing_is_a_failure_and_the_rest_is_scored(
+    score, folders, tmp_path
+):
+    masks = shutil.copytree(folders / "mask", tmp_path / "masks")
+    (masks / "photo-00.png").write_bytes(b"broken")
+    Image.new("L", (96, 80), 255).save(masks / "photo-01.png")
+    rows, run = score(f"Mine={folders / 'out'}", source=folders / "source", mask=masks)
+    found = failures(run)
+    assert "is not a picture that can be read" in found["photo-00"]
+    assert "The mask covers 100.0% of the picture" in found["photo-01"]
+    assert rows["Mine"]["clip_i"].n == COUNT
+    assert rows["Mine"]["psnr_outside"].n == COUNT - 2
+
+
+def test_two_samples_whose_sources_have_one_name_cannot_be_matched_by_it(
+    score, make_edits, tmp_path
+):
+    data = make_edits(2)
+    rows = [json.loads(line) for line in (data / "metadata.jsonl").read_text().splitlines()]
+    rows[1]["source_file_name"] = rows[0]["source_file_name"]
+    (data / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    made = shutil.copytree(data / "target", tmp_path / "made")
+    with pytest.raises(RicError, match="'00' and '01' have sources of one name") as error:
+        score(f"Mine={made}", data=data, split="all", match="stem")
+    assert "--match id" in error.value.hint
+
+
+def test_a_protocol_that_compares_with_targets_needs_them(score, folders):
+    with pytest.raises(RicError, match="--protocol magicbrush compares with targets"):
+        score(f"Mine={folders / 'out'}", protocol="magicbrush", **loose(folders, "source"))
+
+
+def test_what_is_typed_goes_before_the_data_of_a_config_file(folders):
+    recorded = {"data": "old", "source": "old", "target": "t", "split": "all"}
+    config = resolve_config(EvalConfig, {"source": "new"}, from_file=recorded)
+    assert (config.data, config.source, config.target) == ("new", "new", "t")
+    config = resolve_config(EvalConfig, {"data": "mine"}, from_file=recorded)
+    assert (config.data, config.source, config.target) == ("mine", None, None)
+    of_data = {"data": "mine", "reference": "target", "fit": None}
+    assert resolve_config(EvalConfig, {"source": "new"}, from_file=of_data).data == "new"
+    config = resolve_config(EvalConfig, {"protocol": "paper"}, from_file=of_data)
+    assert config.reference == "source"

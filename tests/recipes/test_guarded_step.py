@@ -239,6 +239,16 @@ def test_in_8_bits_a_step_that_is_not_finite_changes_nothing(wide):
     assert not torch.equal(wide.weight, before["weight"])
 
 
+@pytest.mark.parametrize("eight_bit", [False, True])
+def test_moments_in_8_bits_and_others_are_never_taken_for_each_other(eight_bit, wide):
+    named = dict(wide.named_parameters())
+    optimizer = GuardedAdamW(named.values(), lr=1e-3, eight_bit=eight_bit)
+    take_wide_step(wide, optimizer, 0)
+    other = GuardedAdamW(named.values(), lr=1e-3, eight_bit=not eight_bit)
+    with pytest.raises(RicError, match="moments are of the other AdamW"):
+        other.restore(named, optimizer.tensors(named))
+
+
 def test_without_bitsandbytes_one_line_says_how_to_get_it(layer, monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(RicError, match="--adam-8bit needs bitsandbytes") as error:

@@ -52,7 +52,7 @@ def compared(tiny, edits, tmp_path) -> Callable[..., list[str]]:
         named = {key: str(value) for key, value in changes.items()}
         config = tiny(TrainUnetConfig, named.pop("data", edits), **named)
         progress = Noting()
-        folder = tmp_path / Path(config.scene_blip).name
+        folder = tmp_path / f"{Path(config.region_clip).name}-{Path(config.scene_blip).name}"
         with open_run("train-unet", as_dict(config), runs_dir=tmp_path, run=folder) as run:
             compare_with_fits(config, run, progress)
         return progress.lines
@@ -70,7 +70,7 @@ def test_a_region_judge_fitted_on_other_texts_names_both_runs(runs, compared, tm
     with pytest.raises(RicError) as error:
         compared(region_clip=runs["orders"], scene_blip="tiny")
     assert str(runs["orders"]) in error.value.message
-    assert str(tmp_path / "tiny") in error.value.message
+    assert str(tmp_path / "orders-tiny") in error.value.message
     assert "each sample's instruction" in error.value.message
     assert "--region-text instruction" in error.value.hint
 
@@ -92,6 +92,15 @@ def test_a_scene_judge_fitted_on_other_paragraphs_names_both_runs(
     theirs, ours = (str(runs.get(name, name)) for name in said)
     assert f"was fitted on {theirs}; " in error.value.message
     assert error.value.message.endswith(f"would match scenes with {ours}.")
+
+
+def test_data_and_judges_are_the_same_by_whatever_name(runs, compared, edits):
+    for judge, data in (
+        (runs["orders"], f"{edits.parent}/./{edits.name}"),
+        (runs["orders"] / "region_encoder", edits),
+    ):
+        with pytest.raises(RicError, match="was fitted on each sample's instruction"):
+            compared(region_clip=judge, scene_blip="tiny", data=data)
 
 
 def test_another_size_of_pictures_is_told_in_a_line_with_both(runs, compared):

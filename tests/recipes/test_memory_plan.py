@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +38,7 @@ from ric.recipes.memory_plan import (
     plan_memory,
     within_memory,
 )
+from ric.recipes.ranks import Ranks
 from ric.recipes.step_networks import StepNetworks, pipeline_shapes
 from ric.run_dir import open_run
 
@@ -361,12 +363,36 @@ def test_a_run_takes_its_plan_and_keeps_it(tiny_family, make_edits, tmp_path):
     full = plan_as_set(count_step(config, tmp_path, samples=4), config)
     config = replace(config, memory=full.total - 0.01)
     run = open_run("train-unet", {}, runs_dir=tmp_path)
-    planned = within_memory(config, run, Progress())
+    alone = Ranks(torch.device("cpu"))
+    planned = within_memory(config, run, Progress(), alone)
     assert planned == replace(config, accumulate=planned.accumulate)
     assert planned.accumulate > 1
     assert said[0].startswith(f"--accumulate {planned.accumulate}: ")
     assert run.record["memory_plan"]["accumulate"] == planned.accumulate
-    assert within_memory(replace(config, memory=None), run, Progress()).accumulate == 1
+    # a later attempt goes on by it, whatever it would plan itself
+    more = replace(config, batch_size=8)
+    assert within_memory(more, run, Progress(), alone) == replace(
+        more, accumulate=planned.accumulate
+    )
+    assert len(said) == 1
+    assert within_memory(replace(config, memory=None), run, Progress(), alone).accumulate == 1
+
+
+def test_without_bitsandbytes_no_plan_is_in_8_bits_that_is_not_asked_for(
+    tiny_family, tmp_path, monkeypatch
+):
+    config = noise_alone(batch_size=4)
+    step = count_step(config, tmp_path)
+    assert next_in_8_bits(step, config)
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    assert not next_in_8_bits(step, config)
+    assert plan_as_set(step, replace(config, adam_8bit=True)).eight_bit
+
+
+def next_in_8_bits(step, config) -> bool:
+    """Tell whether any plan that takes less than `config`'s own is in 8 bits."""
+    plan = next_plan(step, replace(config, accumulate=4, gradient_checkpointing=True))
+    return plan is not None and plan.eight_bit
 
 
 def test_running_out_of_memory_names_the_next_plan(tiny_family, tmp_path):

@@ -130,6 +130,33 @@ def test_pie_bench_shows_its_eight_in_every_table_and_compares_with_the_source(s
     assert "PSNR unedited, dB $\\uparrow$" in (folder / "table.tex").read_text()
 
 
+def test_pie_bench_scores_the_last_of_a_strip_and_a_mask_of_the_whole_picture(score, tmp_path):
+    folders = {name: tmp_path / name for name in ("source", "mask", "out")}
+    for folder in folders.values():
+        folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, white in (("a", slice(100, 200)), ("b", slice(None))):
+        pixels = rng.integers(0, 256, (512, 512, 3), dtype=np.uint8)
+        noise = rng.integers(0, 256, (512, 3 * 512, 3), dtype=np.uint8)
+        mask = np.zeros((512, 512), np.uint8)
+        mask[white, white] = 255
+        Image.fromarray(pixels).save(folders["source"] / f"{name}.png")
+        Image.fromarray(np.hstack([noise, pixels])).save(folders["out"] / f"{name}.png")
+        Image.fromarray(mask).save(folders["mask"] / f"{name}.png")
+    texts = tmp_path / "texts.csv"
+    texts.write_text("id,target_text\na,a red ball\nb,a blue ball\n")
+    given = {"source": str(folders["source"]), "mask": str(folders["mask"]), "texts": str(texts)}
+    rows = score("pie-bench", **given, data="", edits=[f"Mine={folders['out']}"])
+    mine = rows["Mine"]
+    assert (mine["psnr_unedited"].value, mine["psnr_unedited"].n) == (
+        100,
+        1,
+    )  # of b nothing is left
+    assert mine["clip_edited"].value == pytest.approx(rows[IDENTITY]["clip_edited"].value)
+    assert mine["clip_edited_part"].n == 2
+    assert not (tmp_path / "pie-bench" / "failures.jsonl").exists()
+
+
 # --- the paper -----------------------------------------------------------------------------------
 
 

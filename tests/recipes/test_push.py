@@ -171,8 +171,8 @@ def test_a_refusal_says_that_the_pipeline_is_whole_and_how_to_upload_it_later(hu
     with pytest.raises(RicError) as error:
         push_to_hub(pipeline, REPO, endpoint=hub.address)
     assert error.value.message == (
-        f"The pipeline is whole in {pipeline}, but was not uploaded to {REPO}: this login may not"
-        " write there."
+        f"What was trained is whole in {pipeline}, but was not uploaded to {REPO}: this login may"
+        " not write there."
     )
     assert error.value.hint == f"Upload it later: hf upload {REPO} '{pipeline}'"
     assert contents(pipeline) == before

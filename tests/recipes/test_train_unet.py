@@ -578,6 +578,21 @@ def test_what_was_trained_is_pushed_once_it_is_whole(
     assert progress.lines[-1] == "uploaded: an address"
 
 
+def test_an_upload_that_fails_leaves_the_run_done_and_is_told(
+    config, follow, tmp_path, monkeypatch, record_of
+):
+    def push(folder: Path, name: str) -> str:
+        raise RicError("It was not uploaded.", "Upload it later.")
+
+    monkeypatch.setattr(module, "push_to_hub", push)
+    progress = Noting()
+    settings = config(steps=1, push_to_hub="someone/my-editor")
+    record = record_of(follow(train_unet, settings, tmp_path / "run", progress))
+    assert record["status"] == "done"
+    assert record["unavailable"] == ["the upload"]
+    assert progress.lines[-1] == "It was not uploaded. Upload it later."
+
+
 def test_a_base_may_be_an_earlier_run_which_becomes_a_parent(
     full, config, follow, tmp_path, metrics_of, record_of
 ):

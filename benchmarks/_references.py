@@ -1,7 +1,7 @@
 """The libraries that `ric eval` is measured against, each as its own users run it over folders.
 
-All read the files again for themselves, as they do when run one after the other. Networks are the
-very ones that `ric` has loaded; what a library loads and writes is not timed.
+All read the files again for themselves, as they do when run one after the other. Networks are
+of the same files as those of `ric`; loading them is not timed, nor is the root in clean-fid's FID.
 """
 
 from __future__ import annotations

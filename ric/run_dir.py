@@ -277,7 +277,7 @@ class RunDir:
 
 
 class FollowedRun(RunDir):
-    """A run that another process of the same training leads: read here, written there."""
+    """A run that another process of the same command leads: read here, written there."""
 
     def __init__(self, path: Path, *, runs_dir: Path) -> None:
         """Follow the run that the leading process has opened."""
@@ -294,7 +294,7 @@ class FollowedRun(RunDir):
         """Leave metrics.jsonl to the leader."""
 
     def append(self, kind: str, row: Mapping[str, Any]) -> None:
-        """Leave rows to the leader, which sees the same samples."""
+        """Leave rows to the leader, which sees the same samples or is told of them."""
 
     def __enter__(self) -> FollowedRun:
         """Claim nothing."""

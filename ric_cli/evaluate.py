@@ -44,7 +44,7 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar='"LABEL=RUN or DIR"...',
-            help="What editors made: edit runs, or folders of images named by sample id.",
+            help="What editors made: edit runs, or folders of images (see --match).",
             show_default=False,
         ),
     ],
@@ -270,7 +270,7 @@ def _show_differences(differences: list[Difference]) -> None:
     from ric.metrics.score_table import difference_rows
     from ric.metrics.scores import SHOWN_FIRST
 
-    if not differences:
+    if not any(row.scores for row in differences):
         return
     table = Table(title="Differences on the same samples, with 95 % intervals")
     table.add_column("")

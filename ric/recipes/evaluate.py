@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections import defaultdict
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -39,7 +38,13 @@ from ric.metrics.scores import PIE_BENCH, THE_SIX
 from ric.metrics.set_distances import FidSet
 from ric.progress import Progress, Silent
 from ric.recipes.examples import read_samples
-from ric.recipes.matched_outputs import Decoded, decode_outputs, decoded_ahead, match_outputs
+from ric.recipes.matched_outputs import (
+    REGION_SIZES,
+    Decoded,
+    decode_outputs,
+    decoded_ahead,
+    match_outputs,
+)
 from ric.recipes.metric_networks import load_judges, load_pie_bench_judges, load_scene_net
 from ric.recipes.outputs import Outputs, find_outputs, pictures_in
 from ric.recipes.overlap import groups_of, refuse_overlap, trained_groups
@@ -275,11 +280,12 @@ def _finish(
 
 def _groups(suites: dict[str, Suite], edited: Sequence[Outputs]) -> dict[str, set[str]]:
     """List the ids of each group that `--group-by` tells apart, by its name."""
-    groups = defaultdict[str, set[str]](set)
+    # sizes from small to large, types as they come in the alphabet
+    groups: dict[str, set[str]] = {name: set() for name in REGION_SIZES}
     for item in edited:
-        for name, group in suites[item.label].groups().items():
-            groups[group].add(name)
-    return dict(sorted(groups.items()))
+        for name, group in sorted(suites[item.label].groups().items(), key=lambda one: one[1]):
+            groups.setdefault(group, set()).add(name)
+    return {name: ids for name, ids in groups.items() if ids}
 
 
 def _read_fid_set(config: EvalConfig, judges: Judges | PieBenchJudges) -> FidSet | None:

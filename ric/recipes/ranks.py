@@ -1,4 +1,4 @@
-"""The processes of one training: this one alone, or all that a launcher started.
+"""The processes of one command: this one alone, or all that a launcher started.
 
 Started as `torchrun --nproc_per_node N -m ric_cli …` (or by `accelerate launch` on GPUs), N
 processes do one command's work together. The first, which leads, opens the run and alone writes
@@ -31,7 +31,7 @@ PATIENCE = timedelta(days=1)
 
 
 class Ranks:
-    """This process among those that train together.
+    """This process among those that work together.
 
     Attributes:
         count: How many there are.

@@ -61,9 +61,9 @@ def score(tiny, data, outputs, tmp_path) -> Callable[..., Path]:
         (
             "region-size",
             {
+                "region up to 5 %": [0, 3],
                 "region of 5 to 20 %": [1, 4],
                 "region over 20 %": [2, 5],
-                "region up to 5 %": [0, 3],
             },
         ),
     ],

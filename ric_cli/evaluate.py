@@ -148,21 +148,35 @@ def read_scores(run: Path) -> list[Scores]:
     Raises:
         RicError: its scores.json is missing or is none.
     """
-    from ric.metrics.scores import Scores
+    return _read(run / "scores.json", _read_rows)
 
-    def read(told: dict[str, Any]) -> list[Scores]:
-        return [
-            Scores(
-                row["label"],
-                tuple(_read_score(name, about) for name, about in row["scores"].items()),
-                row["role"],
-                row.get("samples", 0),
-                row.get("samples_shared"),
-            )
-            for row in told["editors"]
-        ]
+
+def read_groups(run: Path) -> dict[str, list[Scores]]:
+    """Read the tables of `--group-by`, by the groups' names.
+
+    Raises:
+        RicError: its scores.json is missing or is none.
+    """
+
+    def read(told: dict[str, Any]) -> dict[str, list[Scores]]:
+        return {name: _read_rows(group) for name, group in told.get("groups", {}).items()}
 
     return _read(run / "scores.json", read)
+
+
+def _read_rows(told: dict[str, Any]) -> list[Scores]:
+    from ric.metrics.scores import Scores
+
+    return [
+        Scores(
+            row["label"],
+            tuple(_read_score(name, about) for name, about in row["scores"].items()),
+            row["role"],
+            row.get("samples", 0),
+            row.get("samples_shared"),
+        )
+        for row in told["editors"]
+    ]
 
 
 def read_differences(run: Path) -> list[Difference]:
@@ -209,45 +223,31 @@ def _read_score(name: str, about: dict[str, Any]) -> Score:
 def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) -> None:
     """Print the six metrics and KID, the best editor in bold, then what each one means.
 
-    Scenes' own come first; below stands what later editors score above the first one.
+    Scenes' own come first; below stands what later editors score above the first one, and the
+    tables of groups.
 
     Args:
         rows: The scores; None to read them from the run.
         run: The eval run.
-        quiet: Print the table alone.
+        quiet: Print the tables alone.
     """
-    from rich.table import Table
-    from rich.text import Text
-
-    from ric.metrics.score_table import best, column_names, laid_out, which_samples
+    from ric.metrics.score_table import column_names, which_samples
     from ric.metrics.scores import OF_SCENES, SHOWN_FIRST
 
     # the recipe itself says which samples a row stands on
     again = rows is None
     rows = read_scores(run.path) if rows is None else rows
-    layout = run.record["config"].get("layout", "table-1")
-    winners = best(rows, layout)
+    config = run.record["config"]
     of_scenes = [name for name in column_names(rows) if rows[0][name].key in OF_SCENES]
-    # a protocol has few scores, and all of them count
-    whole = run.record["config"].get("protocol", "none") != "none"
+    # these two have few scores, and all of them count
+    whole = config.get("protocol") in ("magicbrush", "pie-bench")
     names = [name for name in column_names(rows) if whole or rows[0][name].key in SHOWN_FIRST]
-    # what happens inside the masks comes first: on whole pictures, doing nothing scores well
-    for columns in filter(None, (of_scenes, names)):
-        # as Text: "[scene-net]" would be taken for markup
-        grid = [[Text(""), *(Text(rows[0][name].heading) for name in columns)]]
-        for row in rows:
-            cells = [Text(row.marked_label)]
-            for name in columns:
-                style = "bold" if row.label in winners.get(name, ()) else ""
-                cells.append(Text(row[name].number or "not available", style=style))
-            grid.append(cells)
-        table = Table(title=f"{run.record['data']['name']}, split {run.record['config']['split']}")
-        first, *others = laid_out(grid, layout)
-        for place, heading in enumerate(first):
-            table.add_column(heading, justify="right" if place else "left")
-        for cells in others:
-            table.add_row(*cells)
-        print_table(table)
+    title = f"{run.record['data']['name']}, split {config['split']}"
+    tables = {title: rows, **(read_groups(run.path) if config.get("group_by") else {})}
+    for heading, some in tables.items():
+        # what happens inside the masks comes first: on whole pictures, doing nothing scores well
+        for columns in filter(None, (of_scenes, names)):
+            _show_table(some, columns, heading, config.get("layout", "table-1"))
     if sum(row.role == "editor" for row in rows) > 1:
         _show_differences(read_differences(run.path))
     if quiet:
@@ -260,6 +260,30 @@ def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) 
     for line in which_samples(rows) if again else ():
         say(line)
     say(f"All scores with their intervals: {run.path / 'table.md'}")
+
+
+def _show_table(rows: list[Scores], columns: list[str], title: str, layout: Layout) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from ric.metrics.score_table import best, laid_out
+
+    winners = best(rows, layout)
+    # as Text: "[scene-net]" would be taken for markup
+    grid = [[Text(""), *(Text(rows[0][name].heading) for name in columns)]]
+    for row in rows:
+        cells = [Text(row.marked_label)]
+        for name in columns:
+            style = "bold" if row.label in winners.get(name, ()) else ""
+            cells.append(Text(row[name].number or "not available", style=style))
+        grid.append(cells)
+    table = Table(title=title)
+    first, *others = laid_out(grid, layout)
+    for place, heading in enumerate(first):
+        table.add_column(heading, justify="right" if place else "left")
+    for cells in others:
+        table.add_row(*cells)
+    print_table(table)
 
 
 def _show_differences(differences: list[Difference]) -> None:

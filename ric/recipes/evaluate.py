@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from contextlib import closing
 from dataclasses import replace
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
 
 Suite = MetricSuite | PieBenchSuite
 NEEDED = (*THE_SIX, *PIE_BENCH)  # without any of them an evaluation has failed
+MOST_DECODERS = 16
 IDENTITY, GROUND_TRUTH = "Identity (source)", "Ground truth"
 
 
@@ -188,7 +190,7 @@ def _score_all(
     with (
         stop_between_steps() as stop,
         progress.stage("scoring", done=len(known), unit="samples") as stage,
-        closing(decoded_ahead(mine, decode, usable_cores())) as decoded,
+        closing(decoded_ahead(mine, decode, _decoders())) as decoded,
     ):
         while batch := list(islice(decoded, config.batch_size)):
             _score(batch, suites, len(edited))
@@ -199,6 +201,15 @@ def _score_all(
             stored.write(ids, {label: suite.take() for label, suite in suites.items()}, failures)
             stage.advance(len(batch))
             stop.raise_if_set()
+
+
+def _decoders() -> int:
+    """Count the threads that decode: this process's share of the machine's cores, some at most.
+
+    Each holds pictures of full size, two of them ahead of the networks.
+    """
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, min(usable_cores() // here, MOST_DECODERS))
 
 
 def _score(batch: Sequence[Decoded], suites: dict[str, Suite], editors: int) -> None:
@@ -325,10 +336,20 @@ def _write(run: RunDir, table: Table, groups: Mapping[str, Table]) -> None:
         tables.append(f"## {name}\n\n{to_markdown(group.rows, group.differences, layout)}")
     write_atomically(run.path / "per_sample.jsonl", "\n".join(lines) + "\n")
     write_atomically(run.path / "scores.json", json.dumps(scores, indent=2) + "\n")
-    write_atomically(run.path / "table.md", "\n".join(tables))
+    write_atomically(run.path / "table.md", "\n".join(tables) + _weights_in_words(run))
     in_csv = {"": table.rows, **{name: group.rows for name, group in groups.items()}}
     write_atomically(run.path / "table.csv", to_csv(in_csv))
     write_atomically(run.path / "table.tex", to_latex(table.rows, layout))
+
+
+def _weights_in_words(run: RunDir) -> str:
+    """List the networks' weights, each with its revision, as the last lines of table.md."""
+    lines = [
+        f"- weights of {name}: {weight['id']}"
+        + (f", revision {weight['revision']}" if weight["revision"] else "")
+        for name, weight in run.record.get("weights", {}).items()
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _in_json(table: Table) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from ric.metrics.fid import fid_from_features
 from ric.metrics.scene_net import SceneNet
 from ric.recipes.evaluate import evaluate
 from ric.run_dir import open_run
+from ric_cli.evaluate import read_groups
 
 COUNT = 6
 TYPES = ["Add", "Remove", "Add", None, "Remove", "Add"]
@@ -91,6 +92,12 @@ def test_each_group_is_scored_as_if_its_samples_were_all(by, groups, score, data
         assert float(line["value"]) == pytest.approx(mine["l1"]["value"])
         assert f"## {name}\n" in (run / "table.md").read_text()
     assert {row["n"] for row in lines if (row["group"], row["metric"]) == ("", "l1")} == {"6"}
+    shown = read_groups(run)
+    assert list(shown) == list(groups)
+    assert [row["l1"].n for rows in shown.values() for row in rows[:1]] == [
+        len(places) for places in groups.values()
+    ]
+    assert (run / "table.md").read_text().endswith("- weights of scene_classifier: tiny\n")
 
 
 def test_without_groups_no_group_is_told(score):

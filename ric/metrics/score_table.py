@@ -199,7 +199,10 @@ def _meanings(rows: Sequence[Scores], names: Sequence[str]) -> list[str]:
         held = [score for row in rows if (score := _find(row, name)) and score.value is not None]
         if held:
             counts = "/".join(dict.fromkeys(str(score.n) for score in held))
-            notes = dict.fromkeys(score.note for score in held if score.note)
+            noted = {row.label: score.note for row in rows if (score := _find(row, name))}
+            notes = [note for note in dict.fromkeys(noted.values()) if note]
+            if len(notes) > 1:  # each row has its own
+                notes = [f"{label}: {note}" for label, note in noted.items() if note]
             tail = "".join(f" {note}" for note in notes)
             lines.append(f"{name} (N = {counts}): {held[0].definition}.{tail}")
     lines.append("[low, high]: 95 % interval; of means by bootstrap over the samples.")

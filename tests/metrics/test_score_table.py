@@ -82,6 +82,16 @@ def test_markdown_says_what_each_score_means(rows):
     assert "- fid (N = 5): two sets. Only 5 pictures." in text
 
 
+def test_notes_that_differ_name_their_rows(rows):
+    own = Score(key="kid", value=0.1, n=5, definition="two sets", note="Pairs add 0.1.")
+    other = replace(own, note="Pairs add 0.2.")
+    pair = [
+        replace(row, scores=(*row.scores, kid))
+        for row, kid in zip(rows, (own, other), strict=False)
+    ]
+    assert "two sets. ours: Pairs add 0.1. theirs: Pairs add 0.2." in to_markdown(pair)
+
+
 def test_a_row_over_other_samples_carries_a_dagger_and_is_never_best(rows):
     rows = [
         replace(rows[0], samples=5, shared=5),

@@ -7,6 +7,7 @@ there; the others follow it.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 from datetime import timedelta
@@ -112,6 +113,7 @@ def open_together(open_run: Callable[[], RunDir], runs_dir: Path, device: torch.
         RicError: the run cannot be opened; raised in every process.
     """
     ranks = Ranks(device)
+    atexit.register(_leave)
     if ranks.leads:
         try:
             run = open_run()
@@ -124,3 +126,9 @@ def open_together(open_run: Callable[[], RunDir], runs_dir: Path, device: torch.
     if "error" in said:
         raise RicError(*said["error"])
     return FollowedRun(Path(said["run"]), runs_dir=runs_dir)
+
+
+def _leave() -> None:
+    """Leave the process group: its threads must not be running when the interpreter ends."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -121,6 +121,18 @@ def fid_from_features(features_a: ArrayLike, features_b: ArrayLike) -> Frechet:
     return Frechet(value, len(a), len(b))
 
 
+def paired_features(edited: ArrayLike, target: ArrayLike) -> tuple[Array, Array]:
+    """Return two sets of features (N, W) of the same samples in float64.
+
+    Raises:
+        ValueError: the sets differ in size.
+    """
+    a, b = np.asarray(edited, np.float64), np.asarray(target, np.float64)
+    if a.shape != b.shape:
+        raise ValueError(f"features of {a.shape} and {b.shape}: samples must come in pairs")
+    return a, b
+
+
 def jackknife_fid(edited: ArrayLike, target: ArrayLike, *, seed: int = 0) -> Jackknife:
     """Return the Frechet distance of two sets of paired features, also without each tenth.
 
@@ -133,9 +145,7 @@ def jackknife_fid(edited: ArrayLike, target: ArrayLike, *, seed: int = 0) -> Jac
         RicError: there are fewer than 2 samples.
         ValueError: the sets differ in size.
     """
-    a, b = np.asarray(edited, np.float64), np.asarray(target, np.float64)
-    if a.shape != b.shape:
-        raise ValueError(f"features of {a.shape} and {b.shape}: samples must come in pairs")
+    a, b = paired_features(edited, target)
     value, count, _ = fid_from_features(a, b)
     order = np.random.default_rng(seed).permutation(count)
     groups = np.array_split(order, min(GROUPS, count)) if count > 2 else []

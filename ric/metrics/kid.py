@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ric.errors import RicError
+from ric.metrics.fid import paired_features
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -75,9 +76,7 @@ def kid_from_features(
         RicError: there are fewer than 2 pictures.
         ValueError: the sets differ in size.
     """
-    a, b = np.asarray(edited, np.float64), np.asarray(target, np.float64)
-    if a.shape != b.shape:
-        raise ValueError(f"features of {a.shape} and {b.shape}: samples must come in pairs")
+    a, b = paired_features(edited, target)
     count = len(a)
     if count < 2:
         raise RicError(f"KID needs 2 pictures or more on each side, and has {count}.")

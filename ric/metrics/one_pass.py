@@ -169,7 +169,7 @@ class MetricSuite(KeptSamples):
         if reference is not None:
             row["l1"], row["l2"] = l1(pair.edited, reference), l2(pair.edited, reference)
         if raw.mask is not None:
-            edited = fit_to(raw.edited, raw.source.size)
+            edited = _at_source_size(raw, pair)
             row["psnr_outside"] = psnr_outside(edited, raw.source, raw.mask)
             row["ssim_outside"] = ssim_outside(edited, raw.source, raw.mask)
 
@@ -229,7 +229,7 @@ class MetricSuite(KeptSamples):
                 encodings.compare_later(asked)
             # psnr is None where the mask leaves nothing outside
             if not isinstance(outside, Unavailable) and row["psnr_outside"] is not None:
-                edited = fit_to(raw.edited, raw.source.size)
+                edited = _at_source_size(raw, pair)
                 asked = Comparison(row, "lpips_outside", outside, edited, raw.source, raw.mask)
                 encodings.compare_later(asked)
 
@@ -248,6 +248,13 @@ def refuse_wrong(pairs: Sequence[Pair], known: Container[str], label: str) -> No
         if pair.mask is not None and pair.mask.size != pair.source.size:
             reason = f"it is {pair.mask.size} pixels and its source {pair.source.size}."
             raise SampleError(pair.id, "mask", reason)
+
+
+def _at_source_size(raw: Pair, fitted: Pair) -> Image.Image:
+    """Return the output at its source's size, which is mostly the reference's too."""
+    if fitted.edited.size == raw.source.size:
+        return fitted.edited
+    return fit_to(raw.edited, raw.source.size)
 
 
 def _picture(pair: Pair, which: Reference) -> Image.Image | None:

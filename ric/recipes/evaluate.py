@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ric.config import EvalConfig
+    from ric.errors import SampleError
     from ric.metrics.scores import Difference, Scores
     from ric.run_dir import RunDir
 
@@ -229,15 +230,18 @@ def _score(batch: Sequence[Decoded], suites: dict[str, Suite], editors: int) -> 
 
 def _gather(stored: ScoredBatches, suites: dict[str, Suite], run: RunDir) -> int:
     """Put what all processes have stored into the suites; return how many samples it was."""
-    read, done = set[str](), stored.done()
+    read, done = set[str](), set[str]()
+    failures: list[SampleError] = []
     for batch in stored.read():
         read.update(batch.ids)
+        done |= batch.done
+        failures += batch.failures
         for label, kept in batch.kept.items():
             suites[label].put(kept)
-        for error in batch.failures:
-            # one that was mended since has been scored in a later batch
-            if error.sample_id not in done:
-                run.fail(error)
+    for error in failures:
+        # one that was mended since has been scored in a later batch
+        if error.sample_id not in done:
+            run.fail(error)
     return len(read)
 
 

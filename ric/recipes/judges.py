@@ -58,9 +58,11 @@ def compare_with_fits(config: TrainUnetConfig, run: RunDir, progress: Progress) 
     Raises:
         RicError: a judge was fitted on other texts of the same DATA.
     """
-    for kind, name in (("region", region_judge_of(config)), ("scene", scene_judge_of(config))):
-        fit = None if name in (None, "tiny") else _fit_of(str(name), run)
-        if fit is None:
+    named = {"region": region_judge_of(config), "scene": scene_judge_of(config)}
+    fits = {kind: _fit_of(name, run) for kind, name in named.items() if name != "tiny"}
+    shown = samples_of(config) if any(fits.values()) else None
+    for kind, fit in fits.items():
+        if fit is None or shown is None:
             continue
         record = read_record(fit)
         fitted = record["config"]
@@ -69,7 +71,7 @@ def compare_with_fits(config: TrainUnetConfig, run: RunDir, progress: Progress) 
                 f"the {kind} judge was fitted on pictures of {fitted['image_size']} px and looks"
                 f" at {config.image_size} px here"
             )
-        if record["data"]["fingerprint"] != samples_of(config).fingerprint:
+        if record["data"]["fingerprint"] != shown.fingerprint:
             progress.note(f"the {kind} judge was fitted on {fitted['data']}")
         elif kind == "region":
             _refuse_other_region_text(fit, fitted, config, run)
@@ -77,8 +79,10 @@ def compare_with_fits(config: TrainUnetConfig, run: RunDir, progress: Progress) 
             _refuse_other_paragraphs(fit, record, config, run)
 
 
-def _fit_of(name: str, run: RunDir) -> Path | None:
+def _fit_of(name: str | None, run: RunDir) -> Path | None:
     """Find the run that a judge is of, also where its artifact's folder is named; None without."""
+    if name is None:
+        return None
     found = run.resolve(name)
     if found is None and (Path(name).parent / "run.json").is_file():
         return Path(name).parent

@@ -41,6 +41,11 @@ class ScoredBatch:
     kept: dict[str, dict[str, Kept]]
     failures: list[SampleError]
 
+    @property
+    def done(self) -> set[str]:
+        """Its samples without a failure."""
+        return set(self.ids) - {error.sample_id for error in self.failures}
+
 
 class ScoredBatches:
     """The batches of a run, written by one of its processes and read by all.

@@ -135,14 +135,14 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
         _train(config, run, progress, pipeline, objective, data, checkpoint, ranks)
     if ranks.leads:
         draw_curves(run, CURVES)
+        card = pipeline_card(run, config.base)
         if config.lora_rank:
             with artifact_folder(run, "lora") as folder:
                 export_lora(pipeline.unet, folder)
-                card = pipeline_card(run, config.base)
                 (folder / "README.md").write_text(card, encoding="utf-8")
         with artifact_folder(run, "pipeline") as folder:
             pipeline.save_pretrained(folder)
-            (folder / "README.md").write_text(pipeline_card(run, config.base), encoding="utf-8")
+            (folder / "README.md").write_text(card, encoding="utf-8")
         if config.push_to_hub:
             pushed = run.path / ("lora" if config.lora_rank else "pipeline")
             _upload(pushed, config.push_to_hub, run, progress)

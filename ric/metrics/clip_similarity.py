@@ -57,12 +57,18 @@ class ClipSimilarity:
             f"cosine in {encoder or Path(path).name}; PIL bicubic to {self.image_size}, centre crop"
         )
 
-    @exact_inference()
     def image_embeddings(self, images: Sequence[Image.Image]) -> Tensor:
         """Return (N, P) unit vectors of N pictures of any sizes, on the CPU."""
-        size = self.image_size
-        pixels_BCHW = torch.stack([resize_and_crop(image, size, size) for image in images])
-        pixels_BCHW = normalise(pixels_BCHW, MEAN, STD).to(self.device)
+        return self.embed([self.prepare(image) for image in images])
+
+    def prepare(self, image: Image.Image) -> Tensor:
+        """Return a picture as the tower sees it, 8-bit levels (3, S, S)."""
+        return resize_and_crop(image, self.image_size, self.image_size)
+
+    @exact_inference()
+    def embed(self, prepared: Sequence[Tensor]) -> Tensor:
+        """Return (N, P) unit vectors of N prepared pictures, on the CPU."""
+        pixels_BCHW = normalise(torch.stack(list(prepared)).to(self.device) / 255, MEAN, STD)
         return normalize(self.model.get_image_features(pixels_BCHW).pooler_output, dim=-1).cpu()
 
     @exact_inference()

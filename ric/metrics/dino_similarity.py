@@ -58,9 +58,16 @@ class DinoSimilarity:
             f"PIL bicubic to {self.short_side}, centre crop {self.crop}"
         )
 
-    @exact_inference()
     def image_embeddings(self, images: Sequence[Image.Image]) -> Tensor:
         """Return (N, P) unit vectors of N pictures of any sizes, on the CPU."""
-        cropped = [resize_and_crop(image, self.short_side, self.crop) for image in images]
-        pixels_BCHW = normalise(torch.stack(cropped), MEAN, STD).to(self.device)
+        return self.embed([self.prepare(image) for image in images])
+
+    def prepare(self, image: Image.Image) -> Tensor:
+        """Return a picture as the transformer sees it, 8-bit levels (3, S, S)."""
+        return resize_and_crop(image, self.short_side, self.crop)
+
+    @exact_inference()
+    def embed(self, prepared: Sequence[Tensor]) -> Tensor:
+        """Return (N, P) unit vectors of N prepared pictures, on the CPU."""
+        pixels_BCHW = normalise(torch.stack(list(prepared)).to(self.device) / 255, MEAN, STD)
         return normalize(self.model(pixels_BCHW).last_hidden_state[:, 0], dim=-1).cpu()

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, Future
 from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
 
 from PIL import Image
 from torch import Tensor
 
-from ric.metrics.networks import Judges, PairDistance, SetEncoder, Unavailable
+from ric.metrics.networks import (
+    Judges,
+    PairDistance,
+    PictureReader,
+    SetEncoder,
+    TextImageEncoder,
+    Unavailable,
+)
 from ric.metrics.pairs import Pair
 from ric.metrics.pixel import black_inside
 
@@ -58,20 +66,37 @@ class Encodings:
     Several suites that score the same batch share one, so that source and target are encoded for
     all of them together. It keeps the pictures: let it go with the batch.
 
-    Distances are asked for by all suites first and measured at the end, by `compare`: what LPIPS
+    Distances are asked for by all suites first and measured at the end, by `complete`: what LPIPS
     makes of a picture is too large to be kept for a whole batch.
+
+    Args:
+        pool: Prepares pictures and computes on pixels while the networks run; None: all in turn.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pool: Executor | None = None) -> None:
         """Start with nothing encoded."""
+        self._pool = pool
+        self._prepared: dict[tuple[int, int], Future[Tensor]] = {}
         self._known: dict[tuple[int, str], dict[int, Any]] = {}
+        self._texts: dict[tuple[int, str], Tensor] = {}
         self._kept: list[object] = []  # an `id` is used again once its object is gone
+        self._computed: list[Future[None]] = []
         self._waiting: list[Comparison] = []
+
+    def prepare(self, network: PictureReader, images: Iterable[Image.Image | None]) -> None:
+        """Begin to prepare pictures that `of` will ask for."""
+        if self._pool is None:
+            return
+        for image in images:
+            key = id(network), id(image)
+            if image is not None and key not in self._prepared:
+                self._kept += [network, image]
+                self._prepared[key] = self._pool.submit(network.prepare, image)
 
     def of(
         self,
-        network: object,
-        encode: Callable[[Sequence[Image.Image]], Iterable[Encoded]],
+        network: PictureReader,
+        encode: Callable[[Sequence[Tensor]], Iterable[Encoded]],
         images: Iterable[Image.Image | None],
         what: str,
     ) -> dict[int, Encoded]:
@@ -79,7 +104,7 @@ class Encodings:
 
         Args:
             network: Whose encodings these are.
-            encode: Runs it.
+            encode: Runs it on prepared pictures.
             images: May hold an object several times, and None.
             what: What comes out, for a network that is asked for several things.
         """
@@ -87,18 +112,43 @@ class Encodings:
         new = {id(image): image for image in images if image is not None and id(image) not in known}
         if new:
             self._kept += [network, *new.values()]
-            known.update(zip(new, encode(list(new.values())), strict=True))
+            prepared = [self._prepare(network, image) for image in new.values()]
+            known.update(zip(new, encode(prepared), strict=True))
         return known
 
+    def of_texts(self, network: TextImageEncoder, texts: Sequence[str]) -> list[Tensor]:
+        """Return a text's embedding for each of `texts`; every text is encoded once."""
+        known = self._texts
+        new = [text for text in dict.fromkeys(texts) if (id(network), text) not in known]
+        if new:
+            self._kept.append(network)
+            keys = [(id(network), text) for text in new]
+            known.update(zip(keys, network.text_embeddings(new), strict=True))
+        return [known[id(network), text] for text in texts]
+
+    def _prepare(self, network: PictureReader, image: Image.Image) -> Tensor:
+        begun = self._prepared.get((id(network), id(image)))
+        return begun.result() if begun else network.prepare(image)
+
+    def compute_later(self, compute: Callable[..., None], *arguments: object) -> None:
+        """Compute on pixels beside the networks; done after `complete`."""
+        if self._pool is None:
+            compute(*arguments)
+        else:
+            self._computed.append(self._pool.submit(compute, *arguments))
+
     def compare_later(self, comparison: Comparison) -> None:
-        """Ask for a distance, which `compare` fills in; to itself a picture has none, at once."""
+        """Ask for a distance, which `complete` fills in; to itself a picture has none, at once."""
         if comparison.edited is comparison.reference:
             comparison.row[comparison.column] = 0.0
         else:
             self._waiting.append(comparison)
 
-    def compare(self) -> None:
-        """Fill in what was asked for, all that is held against one reference in a row."""
+    def complete(self) -> None:
+        """Fill in what was asked for; distances of all that has one reference in a row."""
+        for computed in self._computed:
+            computed.result()
+        self._computed.clear()
         black: dict[tuple[int, int], Image.Image] = {}
 
         def shown(image: Image.Image, mask: Image.Image | None) -> Image.Image:
@@ -143,7 +193,7 @@ def _set_features(
     if isinstance(network, Unavailable):
         return {}
 
-    def encode(distinct: Sequence[Image.Image]) -> Iterable[tuple[Tensor, Tensor]]:
-        return zip(*network.set_features(distinct), strict=True)
+    def encode(prepared: Sequence[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:
+        return zip(*network.features_of(prepared), strict=True)
 
     return encodings.of(network, encode, images, "features and logits")

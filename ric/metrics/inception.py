@@ -73,10 +73,18 @@ class InceptionFeatures:
         """The network and the rule in one line."""
         return f"Inception v3 (2015-12-05), {RULE[self.kind]}"
 
-    @exact_inference()
     def set_features(self, images: Sequence[Image.Image]) -> SetFeatures:
         """Return features (N, 2048) and logits (N, 1008) of N pictures of any sizes."""
-        pixels_BCHW = torch.stack([RESIZE[self.kind](image) for image in images]).to(self.device)
+        return self.features_of([self.prepare(image) for image in images])
+
+    def prepare(self, image: Image.Image) -> Tensor:
+        """Return a picture's levels by the resize rule, float32 (3, 299, 299)."""
+        return RESIZE[self.kind](image)
+
+    @exact_inference()
+    def features_of(self, prepared: Sequence[Tensor]) -> SetFeatures:
+        """Return features (N, 2048) and logits (N, 1008) of N prepared pictures."""
+        pixels_BCHW = torch.stack(list(prepared)).to(self.device)
         # pytorch-fid maps 255 to 1, the other two 256
         scaled = (
             pixels_BCHW / 255 * 2 - 1 if self.kind == "pytorch-fid" else (pixels_BCHW - 128) / 128

@@ -59,11 +59,18 @@ class Network(Protocol):
         """See the class."""
 
 
-class ImageEncoder(Network, Protocol):
+class PictureReader(Protocol):
+    """A network that looks at pictures one by one."""
+
+    def prepare(self, image: Image.Image) -> Tensor:
+        """Return what it sees of a picture of any size, on the CPU; called in any thread."""
+
+
+class ImageEncoder(PictureReader, Network, Protocol):
     """A network with one vector a picture (DINO)."""
 
-    def image_embeddings(self, images: Sequence[Image.Image]) -> Tensor:
-        """Return (N, P) vectors of length 1, on the CPU."""
+    def embed(self, prepared: Sequence[Tensor]) -> Tensor:
+        """Return (N, P) vectors of length 1 of N prepared pictures, on the CPU."""
 
 
 class TextImageEncoder(ImageEncoder, Protocol):
@@ -83,7 +90,7 @@ class PairDistance(Network, Protocol):
         """Return (N,) distances, 0 for the same picture, on the CPU."""
 
 
-class SetEncoder(Protocol):
+class SetEncoder(PictureReader, Protocol):
     """A network whose activations are compared set against set (FID, IS).
 
     Attributes:
@@ -99,8 +106,8 @@ class SetEncoder(Protocol):
     def definition(self) -> str:
         """See the class."""
 
-    def set_features(self, images: Sequence[Image.Image]) -> SetFeatures:
-        """Return features and logits of `images`, on the CPU."""
+    def features_of(self, prepared: Sequence[Tensor]) -> SetFeatures:
+        """Return features and logits of prepared pictures, on the CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -19,7 +18,7 @@ from ric.metrics.encode_once import Comparison, Encodings, SetRow, encode_sets
 from ric.metrics.kept_samples import KeptSamples
 from ric.metrics.networks import ImageEncoder, Judges, Unavailable
 from ric.metrics.pairs import Pair, fit_to
-from ric.metrics.pixel import l1, l2, psnr_outside, ssim_outside
+from ric.metrics.pixel import l1, l2, leaves_something, psnr_outside, ssim_outside
 from ric.metrics.scores import OF_SCENES, Role, Scores
 from ric.metrics.set_distances import FidSet, SetDistances, set_distances
 from ric.metrics.summary import summarise
@@ -95,7 +94,7 @@ class MetricSuite(KeptSamples):
             pairs: The batch.
             encodings: Shared with the suites of other editors that score the same samples, so that
                 source and target are encoded once for all of them, whose rows are whole after its
-                `compare`; None: this suite's own.
+                `complete`; None: this suite's own.
 
         Raises:
             SampleError: a mask is not of its source's size; nothing of the batch is kept.
@@ -108,17 +107,18 @@ class MetricSuite(KeptSamples):
         encodings = encodings or own
         fitted = [self._fit(pair) for pair in pairs]
         rows = [self._open_row(pair) for pair in pairs]
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(self._add_pixels, rows, pairs, fitted))
+        encoded = fitted if self.encode_fitted else pairs
+        self._prepare(encoded, fitted, encodings)
+        for row, raw, pair in zip(rows, pairs, fitted, strict=True):
+            encodings.compute_later(self._add_pixels, row, raw, pair)
         for row, raw in zip(rows, pairs, strict=True):
             if self.checker is not None and raw.edit is not None and raw.target is not None:
                 row |= scene_columns(raw, self.checker)
-        encoded = fitted if self.encode_fitted else pairs
         self._add_clip(rows, encoded, encodings)
         self._add_dino(rows, encoded, encodings)
         self._add_lpips(rows, pairs, fitted, encodings)
-        own.compare()
         set_rows = encode_sets(fitted, self.judges, encodings)
+        own.complete()
         self._set_rows.update({pair.id: row for pair, row in zip(pairs, set_rows, strict=True)})
         self._rows.update({row["id"]: row for row in rows})
 
@@ -150,6 +150,22 @@ class MetricSuite(KeptSamples):
         )
         of_editor = Scores(self.label, tuple(scores), self.role, samples=len(rows))
         return Scored(of_editor, rows, set_rows, distances)
+
+    def _prepare(
+        self, encoded: Sequence[Pair], fitted: Sequence[Pair], encodings: Encodings
+    ) -> None:
+        """Begin to prepare what the networks will ask for, in the order in which they do."""
+        all_three = [image for pair in encoded for image in _three(pair)]
+        edited = [pair.edited for pair in fitted]
+        judges = self.judges
+        for judge, images in (
+            (judges.clip, all_three),
+            (judges.dino, all_three),
+            (judges.fid, [*edited, *(pair.target for pair in fitted)]),
+            (judges.inception_score, edited),
+        ):
+            if not isinstance(judge, Unavailable):
+                encodings.prepare(judge, images)
 
     def _fit(self, pair: Pair) -> Pair:
         reference = _picture(pair, self.reference) or pair.source
@@ -184,7 +200,7 @@ class MetricSuite(KeptSamples):
             (row, pair, pair.text) for row, pair in zip(rows, pairs, strict=True) if pair.text
         ]
         if worded:
-            texts = clip.text_embeddings([text for *_, text in worded])
+            texts = encodings.of_texts(clip, [text for *_, text in worded])
             for row, _, words in worded:
                 row["text_cut"] = clip.is_cut(words)
             for (row, pair, _), text in zip(worded, texts, strict=True):
@@ -205,8 +221,8 @@ class MetricSuite(KeptSamples):
         encodings: Encodings,
     ) -> dict[int, Tensor]:
         """Fill `key` and `key`_other; return every picture's vector by the picture's identity."""
-        images = [image for pair in pairs for image in (pair.edited, pair.source, pair.target)]
-        vectors = encodings.of(encoder, encoder.image_embeddings, images, "embedding")
+        images = [image for pair in pairs for image in _three(pair)]
+        vectors = encodings.of(encoder, encoder.embed, images, "embedding")
         for row, pair in zip(rows, pairs, strict=True):
             for column, which in ((key, self.reference), (f"{key}_{self.other}", self.other)):
                 picture = _picture(pair, which)
@@ -227,8 +243,8 @@ class MetricSuite(KeptSamples):
             if not isinstance(lpips, Unavailable) and reference is not None:
                 asked = Comparison(row, "lpips", lpips, pair.edited, reference)
                 encodings.compare_later(asked)
-            # psnr is None where the mask leaves nothing outside
-            if not isinstance(outside, Unavailable) and row["psnr_outside"] is not None:
+            left = raw.mask is not None and leaves_something(raw.mask)
+            if left and not isinstance(outside, Unavailable):
                 edited = _at_source_size(raw, pair)
                 asked = Comparison(row, "lpips_outside", outside, edited, raw.source, raw.mask)
                 encodings.compare_later(asked)
@@ -255,6 +271,10 @@ def _at_source_size(raw: Pair, fitted: Pair) -> Image.Image:
     if fitted.edited.size == raw.source.size:
         return fitted.edited
     return fit_to(raw.edited, raw.source.size)
+
+
+def _three(pair: Pair) -> tuple[Image.Image, Image.Image, Image.Image | None]:
+    return pair.edited, pair.source, pair.target
 
 
 def _picture(pair: Pair, which: Reference) -> Image.Image | None:

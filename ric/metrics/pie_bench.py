@@ -23,7 +23,7 @@ from ric.metrics.kept_samples import KeptSamples
 from ric.metrics.networks import Network, PairDistance, TextImageEncoder, Unavailable
 from ric.metrics.one_pass import Scored, refuse_wrong
 from ric.metrics.pairs import Pair, as_rgb, fit_to
-from ric.metrics.pixel import PSNR_CEILING, black_inside, l2, ssim_map
+from ric.metrics.pixel import PSNR_CEILING, black_inside, l2, leaves_something, ssim_map
 from ric.metrics.scores import PIE_BENCH, Role, Score, Scores
 from ric.metrics.structure_distance import StructureDistance, structure_distance
 
@@ -104,7 +104,7 @@ class PieBenchSuite(KeptSamples):
 
     def _unedited(self, pair: Pair, mask: Image.Image) -> dict[str, float]:
         """Return the scores of what the mask leaves out; nothing where it leaves nothing."""
-        if not (np.asarray(mask) < 128).any():
+        if not leaves_something(mask):
             return {}
         ours, theirs = (black_inside(image, mask) for image in (pair.edited, pair.source))
         error = l2(ours, theirs)
@@ -138,9 +138,9 @@ class PieBenchSuite(KeptSamples):
             }
             for key, (image, text) in asked.items():
                 if image is not None and text:
-                    known = encodings.of(clip, clip.image_embeddings, [image], "embedding")
+                    known = encodings.of(clip, clip.embed, [image], "embedding")
                     plain = text.replace("[", "").replace("]", "")
-                    words = clip.text_embeddings([plain])[0]
+                    (words,) = encodings.of_texts(clip, [plain])
                     self._rows[pair.id][key] = _clip_score(known[id(image)], words)
                     self._rows[pair.id]["texts_cut"] += clip.is_cut(plain)
 

@@ -6,12 +6,14 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
-from scipy.ndimage import gaussian_filter
+from PIL import Image, ImageChops
+from scipy.ndimage import gaussian_filter1d
 
 from ric.metrics.pairs import as_rgb
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 PSNR_CEILING = 100.0  # dB; equal pixels would give infinity, which no mean and no JSON can hold
@@ -19,12 +21,12 @@ PSNR_CEILING = 100.0  # dB; equal pixels would give infinity, which no mean and 
 
 def l1(edited: Image.Image, reference: Image.Image) -> float:
     """Return the mean absolute difference in [0, 1] over pixels and channels (MagicBrush)."""
-    return float(np.abs(_difference(edited, reference)).mean())
+    return _mean_power(_difference(edited, reference).histogram(), 1)
 
 
 def l2(edited: Image.Image, reference: Image.Image) -> float:
     """Return the mean squared difference in [0, 1] over pixels and channels (MagicBrush)."""
-    return float(np.square(_difference(edited, reference)).mean())
+    return _mean_power(_difference(edited, reference).histogram(), 2)
 
 
 def psnr_outside(edited: Image.Image, source: Image.Image, mask: Image.Image) -> float | None:
@@ -42,9 +44,10 @@ def psnr_outside(edited: Image.Image, source: Image.Image, mask: Image.Image) ->
         ValueError: the sizes differ.
     """
     outside_HW = _outside(mask, source)
-    if not outside_HW.any():
+    if not leaves_something(mask):
         return None
-    error = float(np.square(_difference(edited, source)[outside_HW]).mean())
+    counted = _difference(edited, source).histogram(Image.fromarray(outside_HW))
+    error = _mean_power(counted, 2)
     return PSNR_CEILING if error == 0 else min(PSNR_CEILING, -10 * math.log10(error))
 
 
@@ -56,7 +59,7 @@ def ssim_outside(edited: Image.Image, source: Image.Image, mask: Image.Image) ->
     Args, errors and None as `psnr_outside`.
     """
     outside_HW = _outside(mask, source)
-    if not outside_HW.any():
+    if not leaves_something(mask):
         return None
     ours = theirs = black_inside(source, mask)
     if edited is not source:
@@ -72,20 +75,28 @@ def ssim_map(a: Image.Image, b: Image.Image) -> NDArray[np.float64]:
     """
 
     def blur(picture_HWC: NDArray[np.float64]) -> NDArray[np.float64]:
-        # 3.5 standard deviations are 5 pixels to each side
-        return gaussian_filter(picture_HWC, 1.5, truncate=3.5, mode="mirror", axes=(0, 1))
+        """Blur it; both passes are along rows, four times as fast as along columns."""
+        for _ in range(2):
+            # 3.5 standard deviations are 5 pixels to each side
+            picture_HWC = gaussian_filter1d(picture_HWC, 1.5, axis=1, truncate=3.5, mode="mirror")
+            picture_HWC = np.ascontiguousarray(picture_HWC.swapaxes(0, 1))
+        return picture_HWC
 
     _refuse_other_size(a, b)
     if a is b:
         return np.ones((a.height, a.width, 3))
     ours, theirs = (np.asarray(as_rgb(image), np.float64) / 255 for image in (a, b))
     mean_a, mean_b = blur(ours), blur(theirs)
-    squares = mean_a**2 + mean_b**2
+    squares, product = mean_a**2 + mean_b**2, mean_a * mean_b
     variances = (blur(ours**2 + theirs**2) - squares).clip(0)
-    covariance = blur(ours * theirs) - mean_a * mean_b
+    covariance = blur(ours * theirs) - product
     c1, c2 = 0.01**2, 0.03**2
-    similar = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-    return similar / ((squares + c1) * (variances + c2))
+    return (2 * product + c1) * (2 * covariance + c2) / ((squares + c1) * (variances + c2))
+
+
+def leaves_something(mask: Image.Image) -> bool:
+    """Tell whether a mask, white (128 and above) where the edit belongs, leaves a pixel outside."""
+    return any(mask.convert("L").histogram()[:128])
 
 
 def black_inside(image: Image.Image, mask: Image.Image) -> Image.Image:
@@ -105,7 +116,13 @@ def _refuse_other_size(a: Image.Image, b: Image.Image) -> None:
         raise ValueError(f"pictures of {a.size} and {b.size} cannot be compared pixel by pixel")
 
 
-def _difference(a: Image.Image, b: Image.Image) -> NDArray[np.float64]:
+def _difference(a: Image.Image, b: Image.Image) -> Image.Image:
+    """Return the absolute difference of levels, in 8 bits."""
     _refuse_other_size(a, b)
-    ours, theirs = (np.asarray(as_rgb(image), np.float64) / 255 for image in (a, b))
-    return ours - theirs
+    return ImageChops.difference(as_rgb(a), as_rgb(b))
+
+
+def _mean_power(counted: Sequence[int], power: int) -> float:
+    """Return the mean of levels in [0, 1] to a power, from how often each of 256 is counted."""
+    counts_L = np.reshape(counted, (-1, 256)).sum(axis=0)
+    return float(counts_L @ np.arange(256) ** power / counts_L.sum() / 255**power)

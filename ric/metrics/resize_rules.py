@@ -6,40 +6,49 @@ is one library's own, named after it and tested against it.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
-from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import center_crop, resize
 
 from ric.metrics.pairs import as_rgb
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 INCEPTION_SIZE = 299  # pixels; what the 2015-12-05 graph was trained on
+
+
+def eight_bit(image: Image.Image) -> Tensor:
+    """Return the picture's levels (3, H, W) as they are."""
+    # np.array copies: torch warns about memory that PIL says is read-only
+    return torch.from_numpy(np.array(as_rgb(image))).permute(2, 0, 1)
 
 
 def levels(image: Image.Image) -> Tensor:
     """Return the picture's 8-bit levels as float32 (3, H, W) in 0..255."""
-    # np.array copies: torch warns about memory that PIL says is read-only
-    return torch.from_numpy(np.array(as_rgb(image))).permute(2, 0, 1).float()
+    return eight_bit(image).float()
 
 
 def resize_and_crop(image: Image.Image, short_side: int, crop: int) -> Tensor:
-    """Return float32 (3, crop, crop) in [0, 1]: OpenAI's and DINO's rule.
+    """Return 8-bit levels (3, crop, crop): OpenAI's and DINO's rule.
 
     PIL's bicubic on 8-bit pixels brings the short side to `short_side`, then the centre is cut.
     Both steps are torchvision's, which both papers' code calls: for odd sizes it rounds the crop's
     corner as no other library does.
     """
     resized = resize(as_rgb(image), short_side, interpolation=InterpolationMode.BICUBIC)
-    return levels(center_crop(resized, crop)) / 255
+    return eight_bit(center_crop(resized, crop))
 
 
 def normalise(pixels_BCHW: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Return (pixels - mean) / std, channel by channel."""
-    mean_C11, std_C11 = (torch.tensor(value).view(-1, 1, 1) for value in (mean, std))
+    mean_C11, std_C11 = (pixels_BCHW.new_tensor(value).view(-1, 1, 1) for value in (mean, std))
     return (pixels_BCHW - mean_C11) / std_C11
 
 
@@ -51,9 +60,10 @@ def clean_resize(image: Image.Image) -> Tensor:
     """
     channels = [
         Image.fromarray(channel).resize((INCEPTION_SIZE,) * 2, Image.Resampling.BICUBIC)
-        for channel in levels(image).numpy()
+        for channel in np.asarray(as_rgb(image), np.float32).transpose(2, 0, 1)
     ]
-    return torch.from_numpy(np.stack([np.asarray(channel) for channel in channels])).clamp(0, 255)
+    resized_CHW = np.stack([np.asarray(channel) for channel in channels])
+    return torch.from_numpy(resized_CHW.clip(0, 255))
 
 
 def pytorch_fid_resize(image: Image.Image) -> Tensor:
@@ -70,9 +80,24 @@ def pytorch_fid_resize(image: Image.Image) -> Tensor:
 def torch_fidelity_resize(image: Image.Image) -> Tensor:
     """Return float32 (3, 299, 299) in 0..255: TensorFlow 1's bilinear, as torch-fidelity has it.
 
-    It aliases too, and its grid starts at the corner of the first pixel instead of its centre.
+    It aliases too, and its grid starts at the corner of the first pixel instead of its centre. The
+    same to the bit: columns are mixed first, as there, but of the rows that are needed alone.
     """
-    size = (INCEPTION_SIZE, INCEPTION_SIZE)
-    return interpolate_bilinear_2d_like_tensorflow1x(
-        levels(image)[None], size=size, align_corners=False
-    ).squeeze(0)
+
+    def grid(length: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """Give where every pixel lies between which two, and how far from the first."""
+        place = np.arange(INCEPTION_SIZE, dtype=np.float32) * np.float32(length / INCEPTION_SIZE)
+        first = place.astype(np.int64)
+        return first, np.minimum(first + 1, length - 1), place - first.astype(np.float32)
+
+    def mix_columns(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        picked_HWC = pixels_HWC[rows]
+        a, b = (picked_HWC[:, columns].astype(np.float32) for columns in (left, right))
+        return a + (b - a) * across[:, None]
+
+    pixels_HWC = np.asarray(as_rgb(image))
+    top, bottom, down = grid(image.height)
+    left, right, across = grid(image.width)
+    above, below = mix_columns(top), mix_columns(bottom)
+    mixed_HWC = above + (below - above) * down[:, None, None]
+    return torch.from_numpy(np.ascontiguousarray(mixed_HWC.transpose(2, 0, 1)))

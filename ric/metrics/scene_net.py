@@ -17,7 +17,7 @@ from transformers import ResNetForImageClassification
 
 from ric.metrics.networks import SetFeatures, exact_inference, load_folder
 from ric.metrics.pairs import as_rgb
-from ric.metrics.resize_rules import levels
+from ric.metrics.resize_rules import eight_bit
 from ric.metrics.scene_labels import group_ranges
 
 if TYPE_CHECKING:
@@ -50,18 +50,31 @@ class SceneNet:
         # IS asks for one set of exclusive labels: of whole pictures, the place
         self._of_sets = group_ranges(self.labels).get("place", slice(None))
 
-    @exact_inference()
     def set_features(self, images: Sequence[Image.Image]) -> SetFeatures:
         """Return features (N, W) and logits (N, C) of N pictures of any sizes."""
-        pixels_BCHW = self._pixels(images)
+        return self.features_of([self.prepare(image) for image in images])
+
+    def image_embeddings(self, images: Sequence[Image.Image]) -> Tensor:
+        """Return (N, W) pooled features of length 1, in DINO's place, on the CPU."""
+        return self.embed([self.prepare(image) for image in images])
+
+    def prepare(self, image: Image.Image) -> Tensor:
+        """Return a picture as the network sees it, 8-bit levels (3, S, S)."""
+        size = (INPUT_SIZE, INPUT_SIZE)
+        return eight_bit(as_rgb(image).resize(size, Image.Resampling.BICUBIC))
+
+    @exact_inference()
+    def features_of(self, prepared: Sequence[Tensor]) -> SetFeatures:
+        """Return features (N, W) and logits (N, C) of N prepared pictures."""
+        pixels_BCHW = self._pixels(prepared)
         features = self.model.resnet(pixels_BCHW).pooler_output.flatten(1)
         logits = self.model.classifier(features)[:, self._of_sets]
         return SetFeatures(features.cpu(), logits.cpu())
 
     @exact_inference()
-    def image_embeddings(self, images: Sequence[Image.Image]) -> Tensor:
-        """Return (N, W) pooled features of length 1, in DINO's place, on the CPU."""
-        features = self.model.resnet(self._pixels(images)).pooler_output.flatten(1)
+    def embed(self, prepared: Sequence[Tensor]) -> Tensor:
+        """Return (N, W) pooled features of length 1 of N prepared pictures, on the CPU."""
+        features = self.model.resnet(self._pixels(prepared)).pooler_output.flatten(1)
         return normalize(features, dim=-1).cpu()
 
     @exact_inference()
@@ -87,13 +100,13 @@ class SceneNet:
     @exact_inference()
     def logits(self, images: Sequence[Image.Image]) -> Tensor:
         """Return all outputs (N, L) for N pictures of any sizes, on the CPU."""
-        return self.model(self._pixels(images)).logits.cpu()
+        prepared = [self.prepare(image) for image in images]
+        return self.model(self._pixels(prepared)).logits.cpu()
 
     def _stages(self, images: Sequence[Image.Image]) -> list[Tensor]:
-        outputs = self.model.resnet(self._pixels(images), output_hidden_states=True)
+        prepared = [self.prepare(image) for image in images]
+        outputs = self.model.resnet(self._pixels(prepared), output_hidden_states=True)
         return [normalize(stage_BCHW, dim=1) for stage_BCHW in outputs.hidden_states]
 
-    def _pixels(self, images: Sequence[Image.Image]) -> Tensor:
-        size = (INPUT_SIZE, INPUT_SIZE)
-        resized = [as_rgb(image).resize(size, Image.Resampling.BICUBIC) for image in images]
-        return (torch.stack([levels(image) for image in resized]) / 127.5 - 1).to(self.device)
+    def _pixels(self, prepared: Sequence[Tensor]) -> Tensor:
+        return torch.stack(list(prepared)).to(self.device) / 127.5 - 1

@@ -55,15 +55,18 @@ class StructureDistance:
         keys = [layer for name, layer in self.model.named_modules() if name.endswith("k_proj")]
         self._last_keys: nn.Module = keys[-1]
 
-    def self_similarities(self, images: Sequence[Image.Image]) -> Iterable[Tensor]:
-        """Return of each picture the cosines (T, T) of its T tokens' keys, on the CPU."""
+    def prepare(self, image: Image.Image) -> Tensor:
+        """Return a picture's levels, float32 (3, H, W) of the size that the transformer sees."""
+        return resize(levels(image), [SHORT_SIDE], max_size=LONG_SIDE, antialias=True)
+
+    def self_similarities(self, prepared: Sequence[Tensor]) -> Iterable[Tensor]:
+        """Return of each prepared picture the cosines (T, T) of its T tokens' keys, on the CPU."""
         # one at a time: pictures differ in shape, and so in tokens
-        return [self._self_similarity(image) for image in images]
+        return [self._self_similarity(pixels_CHW) for pixels_CHW in prepared]
 
     @exact_inference()
-    def _self_similarity(self, image: Image.Image) -> Tensor:
-        pixels_CHW = resize(levels(image), [SHORT_SIDE], max_size=LONG_SIDE, antialias=True)
-        pixels_BCHW = by_channel(pixels_CHW, MEAN, STD)[None].to(self.device)
+    def _self_similarity(self, pixels_CHW: Tensor) -> Tensor:
+        pixels_BCHW = by_channel(pixels_CHW[None].to(self.device), MEAN, STD)
         held: list[Tensor] = []
         hook = self._last_keys.register_forward_hook(lambda *passed: held.append(passed[2]))
         try:

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
 
 Suite = MetricSuite | PieBenchSuite
 NEEDED = (*THE_SIX, *PIE_BENCH)  # without any of them an evaluation has failed
-MOST_DECODERS = 16
+MOST_THREADS = 16
 IDENTITY, GROUND_TRUTH = "Identity (source)", "Ground truth"
 
 
@@ -191,10 +192,11 @@ def _score_all(
     with (
         stop_between_steps() as stop,
         progress.stage("scoring", done=len(known), unit="samples") as stage,
-        closing(decoded_ahead(mine, decode, _decoders())) as decoded,
+        ThreadPoolExecutor(_threads()) as pool,
+        closing(decoded_ahead(mine, decode, _threads())) as decoded,
     ):
         while batch := list(islice(decoded, config.batch_size)):
-            _score(batch, suites, len(edited))
+            _score(batch, suites, len(edited), pool)
             failures = [error for one in batch for error in one.failures]
             for error in failures:
                 run.fail(error)
@@ -204,17 +206,20 @@ def _score_all(
             stop.raise_if_set()
 
 
-def _decoders() -> int:
+def _threads() -> int:
     """Count the threads that decode: this process's share of the machine's cores, some at most.
 
-    Each holds pictures of full size, two of them ahead of the networks.
+    Each holds pictures of full size, two of them ahead of the networks. As many prepare pictures
+    for the networks and compute on their pixels.
     """
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return max(1, min(usable_cores() // here, MOST_DECODERS))
+    return max(1, min(usable_cores() // here, MOST_THREADS))
 
 
-def _score(batch: Sequence[Decoded], suites: dict[str, Suite], editors: int) -> None:
-    encodings = Encodings()
+def _score(
+    batch: Sequence[Decoded], suites: dict[str, Suite], editors: int, pool: Executor
+) -> None:
+    encodings = Encodings(pool)
     read = [(one.pair, one.outputs) for one in batch if one.pair]
     shared = [pair for pair, made in read if len(made) == editors]
     for label, suite in suites.items():
@@ -225,7 +230,7 @@ def _score(batch: Sequence[Decoded], suites: dict[str, Suite], editors: int) -> 
         else:
             pairs = [replace(pair, edited=made[label]) for pair, made in read if label in made]
         suite.add(pairs, encodings)
-    encodings.compare()
+    encodings.complete()
 
 
 def _gather(stored: ScoredBatches, suites: dict[str, Suite], run: RunDir) -> int:
@@ -317,7 +322,8 @@ def _read_fid_set(config: EvalConfig, judges: Judges | PieBenchJudges) -> FidSet
     features = []
     while some := list(islice(files, config.batch_size)):
         pictures = [open_image(file, max_pixels=config.max_pixels) for file in some]
-        features.append(judges.fid.set_features(pictures)[0])
+        prepared = [judges.fid.prepare(picture) for picture in pictures]
+        features.append(judges.fid.features_of(prepared).features)
     return FidSet(config.fid_set, torch.cat(features))
 
 

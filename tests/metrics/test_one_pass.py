@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import groupby
 
@@ -272,10 +273,12 @@ class Counting:
         self.kind = kind
         self.seen = 0
 
-    def set_features(self, images) -> SetFeatures:
-        self.seen += len(images)
-        pixels = [np.asarray(image.resize((2, 2)), np.float32).reshape(-1) for image in images]
-        features = torch.from_numpy(np.stack(pixels))
+    def prepare(self, image) -> torch.Tensor:
+        return torch.from_numpy(np.asarray(image.resize((2, 2)), np.float32).reshape(-1))
+
+    def features_of(self, prepared) -> SetFeatures:
+        self.seen += len(prepared)
+        features = torch.stack(prepared)
         return SetFeatures(features, features[:, :5] / 255)
 
 
@@ -330,7 +333,7 @@ def test_suites_that_share_their_encodings_compare_with_each_reference_in_a_row(
     for name, suite in suites.items():
         suite.add(made[name], shared)
     assert network.calls == []
-    shared.compare()
+    shared.complete()
     assert {name: suite.finish().rows for name, suite in suites.items()} == apart
     assert all(row["lpips"] == 0 for row in apart["target"])
     assert all(row["lpips_outside"] == 0 for row in apart["source"])
@@ -378,3 +381,25 @@ def test_a_second_inception_score_comes_from_fids_own_pass(pairs):
 def test_scores_and_rows_are_json(scored):
     assert json.loads(json.dumps(scored.scores.as_dict()))["scores"]["fid[scene-net]"]["n"] == 10
     assert json.loads(json.dumps(scored.rows))[0]["id"] == "0000"
+
+
+def test_threads_that_prepare_pictures_change_no_number(judges, pairs):
+    alone = score(judges, pairs)
+    with ThreadPoolExecutor(3) as pool:
+        suite, encodings = MetricSuite(judges), Encodings(pool)
+        suite.add(pairs, encodings)
+        encodings.complete()
+    assert suite.finish().rows == alone.rows
+    assert suite.finish().scores == replace(alone.scores, label=suite.label)
+
+
+def test_every_text_is_encoded_once_for_all_suites(judges, pairs, monkeypatch):
+    seen = []
+    embed = judges.clip.text_embeddings
+    monkeypatch.setattr(
+        judges.clip, "text_embeddings", lambda texts: (seen.extend(texts), embed(texts))[1]
+    )
+    shared = Encodings()
+    for name in "ab":
+        MetricSuite(judges, label=name).add(pairs, shared)
+    assert sorted(seen) == sorted({pair.text for pair in pairs if pair.text})

@@ -263,13 +263,13 @@ def test_clip_t_names_its_text_and_how_many_fell_back_to_the_instruction(
 
 
 def test_source_and_target_are_encoded_once_for_all_editors(score, outputs, monkeypatch):
-    seen, original = [], ClipSimilarity.image_embeddings
+    seen, original = [], ClipSimilarity.embed
 
-    def embed(self: ClipSimilarity, images: list[Image.Image]) -> torch.Tensor:
-        seen.extend(images)
-        return original(self, images)
+    def embed(self: ClipSimilarity, prepared: list[torch.Tensor]) -> torch.Tensor:
+        seen.extend(prepared)
+        return original(self, prepared)
 
-    monkeypatch.setattr(ClipSimilarity, "image_embeddings", embed)
+    monkeypatch.setattr(ClipSimilarity, "embed", embed)
     score(f"A={outputs()}", f"B={outputs()}")
     assert len(seen) == 3 * (2 + 2)  # source, target, and what A and B made
 

@@ -63,6 +63,9 @@ class LpipsDistance:
         load_backbone(model, weights)
         self.model = model.requires_grad_(False).to(device)
         self.device = torch.device(device)
+        if self.device.type == "cpu":
+            # SqueezeNet takes less than half the time, AlexNet 85 %
+            self.model.to(memory_format=torch.channels_last)
         self.marker = "" if net == published else net
         self.definition = f"lpips 0.1.4, {net}, v0.1, input in [-1, 1] at the reference's size"
 

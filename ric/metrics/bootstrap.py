@@ -34,8 +34,8 @@ def bootstrap_interval(
     counts = None if weights is None else np.asarray(weights, np.float64)
     generator = np.random.default_rng(seed)
     means: list[float] = []
-    # about a million draws at a time: all at once would take a gigabyte at 100,000 samples
-    at_once = max(1, 1_000_000 // len(drawn))
+    # half a million draws at a time: all at once would take a gigabyte at 100,000 samples
+    at_once = max(1, 500_000 // len(drawn))
     for start in range(0, resamples, at_once):
         count = min(at_once, resamples - start)
         picks = generator.integers(len(drawn), size=(count, len(drawn)))

@@ -59,18 +59,18 @@ class Kid(NamedTuple):
 
 
 def kid_from_features(
-    edited: ArrayLike, target: ArrayLike, *, seed: int = 0, rows_at_once: int = 512
+    edited: ArrayLike, target: ArrayLike, *, seed: int = 0, block: int = 2**18
 ) -> Kid:
     """Return the unbiased KID of two sets of as many pictures.
 
     The kernel is computed a block of rows at a time, once for the whole and for all subsets:
-    6 N^2 W operations, and memory for `rows_at_once` times N numbers.
+    6 N^2 W operations, and memory for `block` numbers, however many pictures there are.
 
     Args:
         edited: (N, W), one row a picture.
         target: (N, W), of the same samples in the same order.
         seed: Of the subsets.
-        rows_at_once: Rows of a block.
+        block: Numbers of a block; a row at the least.
 
     Raises:
         RicError: there are fewer than 2 pictures.
@@ -80,6 +80,7 @@ def kid_from_features(
     count = len(a)
     if count < 2:
         raise RicError(f"KID needs 2 pictures or more on each side, and has {count}.")
+    rows_at_once = max(1, block // count)
     members_SN = np.vstack([np.ones(count), _halves(count, seed)])
     within = _kernel_sums(a, a, members_SN, rows_at_once)
     within += _kernel_sums(b, b, members_SN, rows_at_once)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import torch
+import numpy as np
 
 from ric.metrics.fid import Jackknife, jackknife_fid
 from ric.metrics.kid import Kid, kid_from_features
@@ -15,7 +15,7 @@ from ric.metrics.kid import Kid, kid_from_features
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor
+    from numpy.typing import NDArray
 
     from ric.metrics.encode_once import SetRow
 
@@ -24,7 +24,7 @@ class FidSet(NamedTuple):
     """Features (M, W) of pictures that are no sample's target, and what they are called."""
 
     name: str
-    features: Tensor
+    features: NDArray[np.float32]
 
 
 class SetDistances(NamedTuple):
@@ -56,6 +56,6 @@ def set_distances(set_rows: Sequence[SetRow], *, seed: int = 0) -> SetDistances 
     ]
     if not both:
         return None
-    edited, targets = (torch.stack(side).numpy() for side in zip(*both, strict=True))
+    edited, targets = (np.stack(side) for side in zip(*both, strict=True))
     fid = jackknife_fid(edited, targets, seed=seed)
     return SetDistances(fid, kid_from_features(edited, targets, seed=seed))

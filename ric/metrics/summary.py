@@ -11,7 +11,7 @@ import torch
 from ric.errors import RicError
 from ric.metrics.bootstrap import bootstrap_interval
 from ric.metrics.context_error import STICKER_ABOVE
-from ric.metrics.encode_once import SetRow
+from ric.metrics.encode_once import SetRow, Vector
 from ric.metrics.fid import fid_from_features
 from ric.metrics.inception_score import SPLITS, inception_score
 from ric.metrics.kid import SUBSETS
@@ -20,8 +20,6 @@ from ric.metrics.scores import OF_SCENES, Score
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from torch import Tensor
 
     from ric.config import Reference
     from ric.metrics.set_distances import FidSet, SetDistances
@@ -230,8 +228,8 @@ def fid_to_set(
     marker = "" if judge.kind == FID_RULE else judge.kind
     held = [row.features for row in set_rows if row.features is not None]
     try:
-        edited = torch.stack(held).numpy() if held else np.zeros((0, fid_set.features.shape[1]))
-        distance = fid_from_features(edited, fid_set.features.numpy())
+        edited = np.stack(held) if held else np.zeros((0, fid_set.features.shape[1]))
+        distance = fid_from_features(edited, fid_set.features)
     except RicError as error:
         return [Score(key="fid", marker=marker, unavailable=error.message), unpaired]
     few = (
@@ -252,7 +250,7 @@ def fid_to_set(
     ]
 
 
-def is_score(logits: Sequence[Tensor | None], judge: SetEncoder | Unavailable) -> Score:
+def is_score(logits: Sequence[Vector | None], judge: SetEncoder | Unavailable) -> Score:
     """Return the Inception score of the edited set; `logits` in the order of sorted ids."""
     if isinstance(judge, Unavailable):
         return Score(key="is", unavailable=judge.reason)
@@ -260,7 +258,7 @@ def is_score(logits: Sequence[Tensor | None], judge: SetEncoder | Unavailable) -
     held = [row for row in logits if row is not None]
     if not held:
         return Score(key="is", marker=marker, unavailable="no sample was scored")
-    score = inception_score(torch.stack(held))
+    score = inception_score(torch.from_numpy(np.stack(held)))
     splits = min(SPLITS, score.n)
     return Score(
         key="is",

@@ -21,7 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
+import numpy as np
 
 from ric.data.images import open_image
 from ric.device import pick_device, usable_cores
@@ -323,8 +323,8 @@ def _read_fid_set(config: EvalConfig, judges: Judges | PieBenchJudges) -> FidSet
     while some := list(islice(files, config.batch_size)):
         pictures = [open_image(file, max_pixels=config.max_pixels) for file in some]
         prepared = [judges.fid.prepare(picture) for picture in pictures]
-        features.append(judges.fid.features_of(prepared).features)
-    return FidSet(config.fid_set, torch.cat(features))
+        features.append(judges.fid.features_of(prepared).features.numpy())
+    return FidSet(config.fid_set, np.concatenate(features))
 
 
 def _write(run: RunDir, table: Table, groups: Mapping[str, Table]) -> None:

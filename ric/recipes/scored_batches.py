@@ -13,7 +13,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from safetensors.torch import load_file, save_file
+import numpy as np
+from safetensors.numpy import load_file, save_file
 
 from ric.errors import SampleError
 from ric.metrics.encode_once import SetRow
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from torch import Tensor
+    from ric.metrics.encode_once import Vector
 
 
 @dataclass(frozen=True)
@@ -76,16 +77,16 @@ class ScoredBatches:
         failures: Sequence[SampleError] = (),
     ) -> None:
         """Write a batch: whole, or not at all."""
-        tensors: dict[str, Tensor] = {}
+        vectors: dict[str, Vector] = {}
         names: dict[int, str] = {}
 
-        def name_of(tensor: Tensor | None) -> str | None:
-            if tensor is None:
+        def name_of(vector: Vector | None) -> str | None:
+            if vector is None:
                 return None
-            if id(tensor) not in names:
-                names[id(tensor)] = str(len(names))
-                tensors[names[id(tensor)]] = tensor.contiguous().clone()
-            return names[id(tensor)]
+            if id(vector) not in names:
+                names[id(vector)] = str(len(names))
+                vectors[names[id(vector)]] = np.ascontiguousarray(vector)
+            return names[id(vector)]
 
         batch = {
             "ids": list(ids),
@@ -98,17 +99,19 @@ class ScoredBatches:
         stem = f"{self.writer:03d}-{self._next:06d}"
         self._next += 1
         aside = self.folder / f".{stem}.{os.getpid()}"
-        save_file(tensors, aside)
+        save_file(vectors, aside)
         aside.rename(self.folder / f"{stem}.safetensors")
         write_atomically(self.folder / f"{stem}.json", json.dumps(batch))
 
     def read(self) -> Iterator[ScoredBatch]:
         """Give every batch back, of all processes."""
         for file, batch in self._whole():
-            tensors: Mapping[str | None, Tensor] = load_file(file.with_suffix(".safetensors"))
+            loaded = load_file(file.with_suffix(".safetensors"))
+            # as copies: each loaded one drags three more objects along
+            vectors: Mapping[str | None, Vector] = {name: loaded[name].copy() for name in loaded}
             kept = {
                 label: {
-                    row["id"]: Kept(row, SetRow(*(tensors.get(name) for name in names)))
+                    row["id"]: Kept(row, SetRow(*(vectors.get(name) for name in names)))
                     for row, names in held
                 }
                 for label, held in batch["kept"].items()

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from scipy.stats import bootstrap
 
 from ric.metrics.differences import difference
@@ -27,8 +26,8 @@ def editor(label: str, gain: float, numbers: range, seed: int) -> Scored:
     rng = np.random.default_rng(seed)
     noise, moved = rng.normal(0, 0.01, 40), rng.normal(0, 0.4, (40, 6)) + gain
     rows = [{"id": f"{n:02}", "clip_i": HARD[n] + gain + noise[n], "lpips": None} for n in numbers]
-    features = torch.from_numpy(TARGETS + moved)
-    set_rows = [SetRow(features[n], None, torch.from_numpy(TARGETS[n]), None) for n in numbers]
+    features = TARGETS + moved
+    set_rows = [SetRow(features[n], None, TARGETS[n], None) for n in numbers]
     distances = set_distances(set_rows, seed=7)
     scores = (
         Score(key="clip_i", value=0.5, n=len(numbers), definition="a cosine", marker="tiny"),
@@ -79,8 +78,7 @@ def test_only_samples_that_both_have_count(first):
     apart = of(some, shared) - of(first, shared)
     assert found(told, "clip_i").value == pytest.approx(apart.mean())
     features = [
-        np.stack([row.features.numpy() for row in rows])
-        for rows in (some.set_rows, first.set_rows[10:35])
+        np.stack([row.features for row in rows]) for rows in (some.set_rows, first.set_rows[10:35])
     ]
     ours, theirs = (jackknife_fid(side, TARGETS[10:35], seed=7) for side in features)
     assert found(told, "fid").value == pytest.approx(ours.value - theirs.value)
@@ -90,7 +88,7 @@ def test_only_samples_that_both_have_count(first):
 
 def test_fid_and_kid_differ_with_their_own_spread(later, first):
     told = difference(later, first, seed=7)
-    features = [np.stack([row.features.numpy() for row in s.set_rows]) for s in (later, first)]
+    features = [np.stack([row.features for row in s.set_rows]) for s in (later, first)]
     for key, distance in (("fid", jackknife_fid), ("kid", kid_from_features)):
         ours, theirs = (distance(side, TARGETS, seed=7) for side in features)
         score = found(told, key)

@@ -61,7 +61,7 @@ def test_every_subset_is_the_kid_of_half_of_the_samples():
 
 def test_blocks_of_rows_change_nothing():
     a, b = features(4), features(5)
-    whole, blocks = (kid_from_features(a, b, rows_at_once=rows) for rows in (512, 7))
+    whole, blocks = (kid_from_features(a, b, block=block) for block in (2**18, 7 * len(a)))
     assert blocks.value == pytest.approx(whole.value, rel=1e-10)
     np.testing.assert_allclose(blocks.subsets, whole.subsets, rtol=1e-9)
 

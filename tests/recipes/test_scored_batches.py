@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from ric.config import EvalConfig, as_dict
@@ -81,13 +81,13 @@ def assert_same(ours: tuple, theirs: tuple) -> None:
 
 
 def test_a_batch_comes_back_to_the_bit_and_a_picture_s_features_lie_there_once(tmp_path):
-    draw = torch.Generator().manual_seed(0)
-    target = torch.randn(900, generator=draw)
+    draw = np.random.default_rng(0)
+    target = draw.random(900, np.float32)
     kept = {
         label: {
             "x": Kept(
                 {"id": "x", "clip_i": 0.1 + 0.2, "dino": None, "text_cut": True},
-                SetRow(torch.randn(900, generator=draw), None, target, None),
+                SetRow(draw.random(900, np.float32), None, target, None),
             )
         }
         for label in "ABCDEF"
@@ -102,8 +102,8 @@ def test_a_batch_comes_back_to_the_bit_and_a_picture_s_features_lie_there_once(t
     for label, held in kept.items():
         back = batch.kept[label]["x"]
         assert back.row == held["x"].row
-        assert torch.equal(back.set_row.features, held["x"].set_row.features)
-        assert torch.equal(back.set_row.target_features, target)
+        np.testing.assert_array_equal(back.set_row.features, held["x"].set_row.features)
+        np.testing.assert_array_equal(back.set_row.target_features, target)
         assert (back.set_row.logits, back.set_row.is_logits) == (None, None)
     (file,) = (tmp_path / "scored").glob("*.safetensors")
     assert file.stat().st_size < (6 + 1) * 900 * 4 + 1000

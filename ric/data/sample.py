@@ -90,7 +90,15 @@ class Samples:
             SampleError: A row is no sample, and there is no `on_failure` to tell.
             RicError: The data as a whole cannot be read.
         """
-        return islice(self._all_of_split(), self._limit)
+        return islice(self._all_of_split(self._on_failure), self._limit)
+
+    def glance(self) -> Iterator[EditSample]:
+        """Yield the same samples for a look ahead: rows that are none are passed over in silence.
+
+        Raises:
+            RicError: The data as a whole cannot be read.
+        """
+        return islice(self._all_of_split(lambda error: None), self._limit)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -102,7 +110,9 @@ class Samples:
         """How many rows there are in all splits, where that is known without reading pictures."""
         return self._count()
 
-    def _all_of_split(self) -> Iterator[EditSample]:
+    def _all_of_split(
+        self, on_failure: Callable[[SampleError], None] | None
+    ) -> Iterator[EditSample]:
         seen = SeenIds()
         for position, item in enumerate(self._rows()):
             try:
@@ -119,9 +129,9 @@ class Samples:
                     item, position
                 )
             except SampleError as error:
-                if self._on_failure is None:
+                if on_failure is None:
                     raise
-                self._on_failure(error)
+                on_failure(error)
                 continue
             if wanted:
                 yield item

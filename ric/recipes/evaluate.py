@@ -39,7 +39,7 @@ from ric.metrics.score_table import to_csv, to_latex, to_markdown, which_samples
 from ric.metrics.scores import PIE_BENCH, THE_SIX
 from ric.metrics.set_distances import FidSet
 from ric.progress import Progress, Silent
-from ric.recipes.examples import read_samples
+from ric.recipes.examples import open_samples
 from ric.recipes.matched_outputs import (
     REGION_SIZES,
     Decoded,
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ric.config import EvalConfig
+    from ric.data.sample import Samples
     from ric.errors import SampleError
     from ric.metrics.scores import Difference, Scores
     from ric.run_dir import RunDir
@@ -85,7 +86,9 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
         if item.run is not None:
             run.add_parent(item.run)
     _refuse_same_labels(edited)
-    if not match_outputs(config, edited, run, progress) and config.reference == "target":
+    samples = open_samples(config, run, need_instruction=False)
+    any_target = match_outputs(config, samples, edited, run, progress)
+    if not any_target and config.reference == "target":
         config = replace(config, reference="source")
         progress.note(f"{config.data} has no targets: outputs are held against the sources")
     if not config.allow_overlap:
@@ -117,7 +120,7 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
     suites[IDENTITY] = new_suite(label=IDENTITY, role="identity")
     suites[GROUND_TRUTH] = new_suite(label=GROUND_TRUTH, role="ground-truth")
     stored = ScoredBatches(run.path / "scored" / _key(judges, edited), ranks.number)
-    _score_all(config, run, edited, suites, stored, ranks, progress)
+    _score_all(config, run, samples, edited, suites, stored, ranks, progress)
     ranks.wait_for_all()
     if not ranks.leads:
         return []
@@ -174,6 +177,7 @@ def _refuse_trained_on(config: EvalConfig, edited: Sequence[Outputs]) -> None:
 def _score_all(
     config: EvalConfig,
     run: RunDir,
+    samples: Samples,
     edited: Sequence[Outputs],
     suites: dict[str, Suite],
     stored: ScoredBatches,
@@ -185,7 +189,7 @@ def _score_all(
     of_scenes = is_scenes(config.data)
     mine = (
         sample
-        for place, sample in enumerate(read_samples(config, run, need_instruction=False))
+        for place, sample in enumerate(samples)
         if place % ranks.count == ranks.number and sample.id not in known
     )
     decode = partial(decode_outputs, edited=edited, config=config, of_scenes=of_scenes)

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ric.data.sample import EditSample, samples_of
+from ric.data.sample import EditSample, Samples, samples_of
 from ric.errors import RicError, SampleError
 from ric.recipes.square_cache import UNLOCALISED, Squaring, decode_squares
 from ric.rows import read_rows
 from ric.run_record import read_record, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
@@ -49,14 +49,14 @@ class Example:
     scene_text: str | None
 
 
-def read_samples(
+def open_samples(
     config: CommandConfig,
     run: RunDir,
     *,
     split: SplitName | None = None,
     need_instruction: bool = True,
-) -> Iterator[EditSample]:
-    """Stream DATA as the config says; rows that cannot be read become failures of the run.
+) -> Samples:
+    """Open DATA as the config says; rows that cannot be read become failures of the run.
 
     Raises:
         RicError: a resumed run began with other data.
@@ -69,19 +69,25 @@ def read_samples(
         on_failure=run.fail,
     )
     run.note_data(samples.name, samples.fingerprint)
-    yield from samples
+    return samples
+
+
+def read_samples(
+    config: CommandConfig,
+    run: RunDir,
+    *,
+    split: SplitName | None = None,
+    need_instruction: bool = True,
+) -> Iterator[EditSample]:
+    """Stream DATA once; see `open_samples`."""
+    yield from open_samples(config, run, split=split, need_instruction=need_instruction)
 
 
 def glance_at_samples(
     config: CommandConfig, *, need_instruction: bool = False
-) -> Iterable[EditSample]:
+) -> Iterator[EditSample]:
     """Stream DATA beside the recipe, which itself lists what cannot be read."""
-    return samples_of(
-        config,
-        limit=config.limit,
-        need_instruction=need_instruction,
-        on_failure=lambda error: None,
-    )
+    return samples_of(config, limit=config.limit, need_instruction=need_instruction).glance()
 
 
 @dataclass(frozen=True)

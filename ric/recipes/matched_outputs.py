@@ -16,7 +16,6 @@ from ric.data.masks import signature_box
 from ric.data.sample import loose_folders
 from ric.errors import RicError, SampleError
 from ric.metrics.pairs import Pair, fit_shape, fit_to, has_shape_of
-from ric.recipes.examples import glance_at_samples
 from ric.rows import write_atomically
 from ric.scenes.dataset import edit_of_sample
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
 
     from ric.config import EvalConfig
-    from ric.data.sample import EditSample
+    from ric.data.sample import EditSample, Samples
     from ric.progress import Progress
     from ric.recipes.outputs import Outputs
     from ric.run_dir import RunDir
@@ -36,7 +35,11 @@ ENOUGH = 0.95  # of the samples an editor must have pictures of, unless --partia
 
 
 def match_outputs(
-    config: EvalConfig, edited: Sequence[Outputs], run: RunDir, progress: Progress
+    config: EvalConfig,
+    samples: Samples,
+    edited: Sequence[Outputs],
+    run: RunDir,
+    progress: Progress,
 ) -> bool:
     """Match outputs with samples by their names, before any network is loaded.
 
@@ -53,7 +56,7 @@ def match_outputs(
     lacking: dict[str, list[str]] = {item.label: [] for item in edited}
     named: dict[str, dict[str, str]] = {item.label: {} for item in edited}
     count = targets = 0
-    for sample in glance_at_samples(config):
+    for sample in samples.glance():
         count += 1
         targets += sample.has_target
         for item in edited:

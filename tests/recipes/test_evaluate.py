@@ -20,6 +20,7 @@ from noting import Noting
 from PIL import Image
 
 from ric.config import EvalConfig, as_dict
+from ric.data import edit_sample
 from ric.data.masks import signature_box
 from ric.data.sample import load_samples
 from ric.errors import RicError
@@ -554,3 +555,23 @@ def test_without_a_network_all_looking_up_takes_as_long_as_one(
     assert elapsed < sum(waited)
     assert "cannot be reached: no answer in" in rows["Mine"]["dino"].unavailable
     assert rows["Mine"]["clip_i"].value is not None
+
+
+def test_a_split_that_only_the_pixels_tell_costs_each_source_one_more_decoding(
+    make_edits, score, outputs, monkeypatch
+):
+    data = make_edits(3, {number: {"split": None} for number in range(3)})
+    read: list[str] = []
+    opened = edit_sample.open_image
+
+    def count(picture: Any, **limits: Any) -> Image.Image:
+        read.append(Path(picture).parent.name)
+        return opened(picture, **limits)
+
+    monkeypatch.setattr(edit_sample, "open_image", count)
+    of_split = [sample.id for sample in load_samples(data, split="train")]
+    assert of_split
+    assert read == ["source"] * 3
+    read.clear()
+    score(f"Mine={outputs()}", on=data, split="train")
+    assert read.count("source") == 3 + len(of_split)

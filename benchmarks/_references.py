@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from lpips import LPIPS
     from torch import Tensor
 
     from ric.metrics.clip_similarity import ClipSimilarity
     from ric.metrics.dino_similarity import DinoSimilarity
     from ric.metrics.inception import InceptionFeatures
-    from ric.metrics.lpips_distance import LpipsDistance
 
 DINO_RULE = Compose(
     [
@@ -94,7 +94,7 @@ def fidelity_is(network: InceptionFeatures) -> Callable[..., None]:
     return run
 
 
-def lpips_loop(network: LpipsDistance) -> Callable[..., None]:
+def lpips_loop(network: LPIPS, device: torch.device) -> Callable[..., None]:
     """Lpips of the edited pictures and of the targets, against the sources."""
 
     def levels(image: Image.Image) -> Tensor:
@@ -109,7 +109,7 @@ def lpips_loop(network: LpipsDistance) -> Callable[..., None]:
         )  # fmt: skip
         for side in (edited, target):
             for ours, theirs in zip(side, source, strict=True):
-                network.model(ours.to(network.device), theirs.to(network.device)).cpu()
+                network(ours.to(device), theirs.to(device)).cpu()
 
     return run
 

@@ -40,6 +40,7 @@ import torch
 from _metric_networks import ALEXNET, CLIP, DINO, INCEPTION, write_metric_networks
 from _references import clean_fid, clip_loop, dino_loop, fidelity_is, lpips_loop
 from _results import append_result, measured_here
+from lpips import LPIPS
 from PIL import Image
 from torch import nn
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
@@ -50,7 +51,7 @@ from ric.metrics.clip_similarity import ClipSimilarity
 from ric.metrics.dino_similarity import DinoSimilarity
 from ric.metrics.fid import fid_from_features
 from ric.metrics.inception import InceptionFeatures
-from ric.metrics.lpips_distance import LpipsDistance
+from ric.metrics.lpips_distance import load_backbone
 from ric.progress import Silent
 from ric.recipes import evaluate
 from ric.recipes.matched_outputs import Decoded
@@ -214,8 +215,13 @@ def noted_calls() -> Iterator[list[Callable[[], object]]]:
 
 
 @torch.inference_mode()
-def seconds_of(calls: Sequence[Callable[[], object]], device: torch.device) -> float:
-    """Time calls made again."""
+def networks_alone(config: EvalConfig, folder: Path, device: torch.device) -> float:
+    """Give the seconds that the networks of an evaluation take when their calls are made again.
+
+    The noted tensors are gone with the return: held, they would slow what is measured next.
+    """
+    with noted_calls() as calls:
+        score(config, folder, device)
     began = now(device)
     for call in calls:
         call()
@@ -228,10 +234,12 @@ def seconds_of(calls: Sequence[Callable[[], object]], device: torch.device) -> f
 def libraries(weights: Path, device: torch.device) -> dict[str, Callable[..., None]]:
     """Load what is run one after the other."""
     inception = InceptionFeatures(weights / INCEPTION, device)
+    alexnet = LPIPS(net="alex", pnet_rand=True, verbose=False)
+    load_backbone(alexnet, weights / ALEXNET)
     return {
         "clean-fid": clean_fid(inception),
         "torch-fidelity's IS": fidelity_is(inception),
-        "lpips": lpips_loop(LpipsDistance("alex", weights / ALEXNET, device)),
+        "lpips": lpips_loop(alexnet.to(device), device),
         "CLIP loop": clip_loop(ClipSimilarity(weights / CLIP, device)),
         "DINO loop": dino_loop(DinoSimilarity(weights / DINO, device)),
     }
@@ -262,13 +270,10 @@ def speed(asked: argparse.Namespace, folder: Path, device: torch.device) -> dict
     batch = min(asked.batch_size, asked.pairs)
     settings = {"data": str(data), "edits": (f"Mine={data / 'edited'}",), "split": "all",
                 "weights": str(weights), "device": asked.device}  # fmt: skip
-    config = EvalConfig(**settings, batch_size=asked.batch_size)
-    with noted_calls() as calls:
-        score(EvalConfig(**settings, batch_size=batch, limit=batch), folder, device)
-    alone = [seconds_of(calls, device) / batch]
-    ours = score(config, folder, device)
-    alone.append(seconds_of(calls, device) / batch)
-    calls.clear()
+    of_a_batch = EvalConfig(**settings, batch_size=batch, limit=batch)
+    alone = [networks_alone(of_a_batch, folder, device) / batch]
+    ours = score(EvalConfig(**settings, batch_size=asked.batch_size), folder, device)
+    alone.append(networks_alone(of_a_batch, folder, device) / batch)
     theirs: dict[str, dict[str, Any]] = {}
     for name, run in libraries(weights, device).items():
         size, workers = best_way(name, run, data, asked.pairs, device)

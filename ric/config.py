@@ -346,6 +346,13 @@ PROTOCOLS: dict[EvalProtocol, dict[str, str]] = {
 }  # fmt: skip
 
 
+# what says nothing in a protocol, which has no such score or no choice of its network
+NOT_IN_PROTOCOL: dict[EvalProtocol, tuple[str, ...]] = {
+    "magicbrush": ("fid", "fid_set", "lpips_net"),
+    "pie-bench": ("fid", "fid_set", "lpips_net"),
+}
+
+
 def resolve_config(
     kind: type[ConfigT],
     flags: dict[str, Any],
@@ -395,6 +402,12 @@ def _of_loose_pictures(values: dict[str, Any], flags: dict[str, Any]) -> dict[st
         raise RicError("--data and --source are both given.", "Score on one of them.")
     source = typed if data else values.get("source")
     if source:
+        if flags.get("split", "all") != "all" or flags.get("columns"):
+            flag = "--columns" if flags.get("columns") else "--split"
+            raise RicError(
+                f"{flag} does not go with --source: loose pictures have no splits and no columns.",
+                f"Leave {flag} out, or describe the pictures in a folder with metadata.jsonl.",
+            )
         return {"data": source, "split": "all"}
     also = [name for name in ("target", "mask", "texts") if flags.get(name)]
     if also:
@@ -417,6 +430,12 @@ def _fixed_by_protocol(values: dict[str, Any], flags: dict[str, Any]) -> dict[st
         for key, value in PROTOCOLS[values["protocol"]].items()
         if key not in own_networks
     }
+    for key in NOT_IN_PROTOCOL.get(values["protocol"], ()):
+        if key in flags:
+            flag = "--" + key.replace("_", "-")
+            raise RicError(
+                f"--protocol {values['protocol']} has no use for {flag}.", f"Leave {flag} out."
+            )
     for key, value in fixed.items():
         if flags.get(key, value) != value:
             flag = "--" + key.replace("_", "-")

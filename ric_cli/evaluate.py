@@ -94,7 +94,9 @@ def evaluate(
     ] = EvalConfig.group_by,
     fid_set: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="DIR", help="Pictures that FID compares with, in place of targets."),
+        typer.Option(
+            metavar="DIR", help="Pictures that FID and KID compare with, in place of targets."
+        ),
     ] = EvalConfig.fid_set,
     layout: Annotated[
         Layout,
@@ -107,7 +109,8 @@ def evaluate(
         bool, typer.Option("--partial", help="Score though over 5 % of the outputs are missing.")
     ] = EvalConfig.partial,
     protocol: Annotated[
-        EvalProtocol, typer.Option(help="Whose definitions; it fixes the options below.")
+        EvalProtocol,
+        typer.Option(help="Whose definitions; it fixes --reference, --text, --clip and more."),
     ] = EvalConfig.protocol,
     reference: Annotated[
         Reference, typer.Option(help="What the outputs are held against.")

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ric.metrics.one_pass import Scored
-    from ric.metrics.set_distances import SetDistances
+    from ric.metrics.set_distances import FidSet, SetDistances
 
 
-def difference(later: Scored, first: Scored, *, seed: int = 0) -> Difference:
+def difference(
+    later: Scored, first: Scored, *, fid_set: FidSet | None = None, seed: int = 0
+) -> Difference:
     """Return `later` less `first`, over the samples that both have.
 
     Means come with a paired bootstrap interval, FID with the jackknife's and KID with that of its
@@ -34,7 +36,7 @@ def difference(later: Scored, first: Scored, *, seed: int = 0) -> Difference:
     theirs = {row["id"]: row for row in first.rows}
     common = sorted(ours.keys() & theirs.keys())
     pairs = [(ours[name], theirs[name]) for name in common]
-    sets = _between_sets(later, first, common, seed)
+    sets = _between_sets(later, first, common, fid_set, seed)
     scores = []
     for score in later.scores.scores:
         if sets is not None and score.key in ("fid", "kid"):
@@ -84,12 +86,9 @@ def _of_sets(score: Score, sets: SetDistances) -> Score:
 
 
 def _between_sets(
-    later: Scored, first: Scored, common: Sequence[str], seed: int
+    later: Scored, first: Scored, common: Sequence[str], fid_set: FidSet | None, seed: int
 ) -> SetDistances | None:
-    """Return the difference of two editors' set distances, or None where one has none.
-
-    One whose FID is to another set than the targets has none: its pictures make no pairs.
-    """
+    """Return the difference of two editors' set distances, or None where one has none."""
     if later.distances is None or first.distances is None:
         return None
 
@@ -99,7 +98,8 @@ def _between_sets(
         names = set(common)
         rows = zip(scored.rows, scored.set_rows, strict=True)
         try:
-            return set_distances([kept for row, kept in rows if row["id"] in names], seed=seed)
+            shared = [kept for row, kept in rows if row["id"] in names]
+            return set_distances(shared, fid_set, seed=seed)
         except RicError:  # one sample in common has no spread
             return None
 

@@ -40,7 +40,7 @@ GROUPS = 10  # of the jackknife
 
 
 class Jackknife(NamedTuple):
-    """A distance of paired sets, and what it is without each tenth of the samples.
+    """A distance of two sets, and what it is without each tenth of the samples.
 
     The spread is that of sets of this size. It says nothing of the bias of small sets, which all
     the tenths share.
@@ -48,7 +48,7 @@ class Jackknife(NamedTuple):
     Attributes:
         value: Over all samples.
         left_out: (10,), each without one group; (N,) below 10 samples, empty below 3.
-        n: How many samples.
+        n: How many samples the first set has.
     """
 
     value: float
@@ -116,44 +116,66 @@ def fid_from_features(features_a: ArrayLike, features_b: ArrayLike) -> Frechet:
         return Frechet(value, len(a), len(b))
     centred_a = (a - mu_a) / np.sqrt(len(a) - 1)
     centred_b = (b - mu_b) / np.sqrt(len(b) - 1)
-    root_trace = np.linalg.svd(centred_a @ centred_b.T, compute_uv=False).sum()
+    rows_a, rows_b = (_no_longer_than_wide(centred) for centred in (centred_a, centred_b))
+    root_trace = np.linalg.svd(rows_a @ rows_b.T, compute_uv=False).sum()
     value = _distance(mu_a, (centred_a**2).sum(), mu_b, (centred_b**2).sum(), root_trace)
     return Frechet(value, len(a), len(b))
 
 
-def paired_features(edited: ArrayLike, target: ArrayLike) -> tuple[Array, Array]:
-    """Return two sets of features (N, W) of the same samples in float64.
+def two_sets(edited: ArrayLike, target: ArrayLike, *, paired: bool) -> tuple[Array, Array]:
+    """Return two sets of features (N, W) and (M, W) in float64.
 
     Raises:
-        ValueError: the sets differ in size.
+        ValueError: they are `paired`, of the same samples, and differ in size.
     """
     a, b = np.asarray(edited, np.float64), np.asarray(target, np.float64)
-    if a.shape != b.shape:
+    if paired and a.shape != b.shape:
         raise ValueError(f"features of {a.shape} and {b.shape}: samples must come in pairs")
     return a, b
 
 
-def jackknife_fid(edited: ArrayLike, target: ArrayLike, *, seed: int = 0) -> Jackknife:
-    """Return the Frechet distance of two sets of paired features, also without each tenth.
+def jackknife_fid(
+    edited: ArrayLike, target: ArrayLike, *, seed: int = 0, paired: bool = True
+) -> Jackknife:
+    """Return the Frechet distance of two sets of features, also without each tenth.
 
     Args:
         edited: (N, W), one row a sample.
-        target: (N, W), of the same samples in the same order.
+        target: (N, W), of the same samples in the same order; or any (M, W), unless `paired`.
         seed: Of how the samples fall into groups.
+        paired: Whether both pictures of a sample are left out together; else each set has groups
+            of its own.
 
     Raises:
-        RicError: there are fewer than 2 samples.
-        ValueError: the sets differ in size.
+        RicError: a set has fewer than 2 pictures.
+        ValueError: paired sets differ in size.
     """
-    a, b = paired_features(edited, target)
+    a, b = two_sets(edited, target, paired=paired)
     value, count, _ = fid_from_features(a, b)
-    order = np.random.default_rng(seed).permutation(count)
-    groups = np.array_split(order, min(GROUPS, count)) if count > 2 else []
+    generator = np.random.default_rng(seed)
+    parts = min(GROUPS, count, len(b)) if min(count, len(b)) > 2 else 0
+    of_a = _groups(count, parts, generator)
+    of_b = of_a if paired else _groups(len(b), parts, generator)
     left_out = [
-        fid_from_features(np.delete(a, group, axis=0), np.delete(b, group, axis=0)).value
-        for group in groups
+        fid_from_features(np.delete(a, some, axis=0), np.delete(b, others, axis=0)).value
+        for some, others in zip(of_a, of_b, strict=True)
     ]
     return Jackknife(value, np.array(left_out), count)
+
+
+def _groups(count: int, parts: int, generator: np.random.Generator) -> list[NDArray[np.int64]]:
+    """Draw which rows are left out together: `parts` groups, as large as each other."""
+    order = generator.permutation(count)
+    return np.array_split(order, parts) if parts else []
+
+
+def _no_longer_than_wide(centred: Array) -> Array:
+    """Return rows (M, W), M at most W, that have the same covariance."""
+    rows, width = centred.shape
+    if rows <= width:
+        return centred
+    _, triangle = np.linalg.qr(centred)
+    return triangle
 
 
 def _distance(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ric.errors import RicError
-from ric.metrics.fid import paired_features
+from ric.metrics.fid import two_sets
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -59,35 +59,44 @@ class Kid(NamedTuple):
 
 
 def kid_from_features(
-    edited: ArrayLike, target: ArrayLike, *, seed: int = 0, block: int = 2**18
+    edited: ArrayLike,
+    target: ArrayLike,
+    *,
+    seed: int = 0,
+    paired: bool = True,
+    block: int = 2**18,
 ) -> Kid:
-    """Return the unbiased KID of two sets of as many pictures.
+    """Return the unbiased KID of two sets of pictures.
 
     The kernel is computed a block of rows at a time, once for the whole and for all subsets:
     6 N^2 W operations, and memory for `block` numbers, however many pictures there are.
 
     Args:
         edited: (N, W), one row a picture.
-        target: (N, W), of the same samples in the same order.
+        target: (N, W), of the same samples in the same order; or any (M, W), unless `paired`.
         seed: Of the subsets.
+        paired: Whether a subset has both pictures of a sample; else halves of each set are drawn
+            by themselves.
         block: Numbers of a block; a row at the least.
 
     Raises:
-        RicError: there are fewer than 2 pictures.
-        ValueError: the sets differ in size.
+        RicError: a set has fewer than 2 pictures.
+        ValueError: paired sets differ in size.
     """
-    a, b = paired_features(edited, target)
+    a, b = two_sets(edited, target, paired=paired)
     count = len(a)
-    if count < 2:
-        raise RicError(f"KID needs 2 pictures or more on each side, and has {count}.")
-    rows_at_once = max(1, block // count)
-    members_SN = np.vstack([np.ones(count), _halves(count, seed)])
-    within = _kernel_sums(a, a, members_SN, rows_at_once)
-    within += _kernel_sums(b, b, members_SN, rows_at_once)
-    across = _kernel_sums(a, b, members_SN, rows_at_once)
-    on_diagonal = members_SN @ (_kernel((a * a).sum(axis=1), a) + _kernel((b * b).sum(axis=1), b))
-    sizes = members_SN.sum(axis=1)
-    values = (within - on_diagonal) / (sizes * (sizes - 1)) - 2 * across / sizes**2
+    if min(count, len(b)) < 2:
+        counts = f"{count}" if paired else f"{count} and {len(b)}"
+        raise RicError(f"KID needs 2 pictures or more on each side, and has {counts}.")
+    generator = np.random.default_rng(seed)
+    subsets = SUBSETS if min(count, len(b)) >= 4 else 0
+    of_a = np.vstack([np.ones(count), _halves(count, subsets, generator)])
+    of_b = of_a if paired else np.vstack([np.ones(len(b)), _halves(len(b), subsets, generator)])
+    across = _kernel_sums(a, b, of_a, of_b, block)
+    values = _mean_within(a, of_a, block) + _mean_within(b, of_b, block)
+    values -= 2 * across / (of_a.sum(axis=1) * of_b.sum(axis=1))
+    if not paired:
+        return Kid(float(values[0]), values[1:], count)
     of_pairs = float(_kernel((a * b).sum(axis=1), a).sum())
     strangers = (across[0] - of_pairs) / (count * (count - 1))
     pair_bias = 2 * (strangers - of_pairs / count) / count
@@ -104,10 +113,9 @@ def subset_interval(value: float, subsets: Array, count: int) -> tuple[float, fl
     return float(value - Z_95 * spread), float(value + Z_95 * spread)
 
 
-def _halves(count: int, seed: int) -> Array:
-    """Draw the subsets: (100, N) of 1 for what a subset has; (0, N) with fewer than 4 samples."""
-    members_SN = np.zeros((SUBSETS if count >= 4 else 0, count))
-    generator = np.random.default_rng(seed)
+def _halves(count: int, subsets: int, generator: np.random.Generator) -> Array:
+    """Draw the subsets: (S, N) of 1 for what a subset has."""
+    members_SN = np.zeros((subsets, count))
     for row_N in members_SN:
         row_N[generator.choice(count, count // 2, replace=False)] = 1
     return members_SN
@@ -117,11 +125,20 @@ def _kernel(products: Array, features: Array) -> Array:
     return (products / features.shape[1] + 1) ** 3
 
 
-def _kernel_sums(a: Array, b: Array, members_SN: Array, rows_at_once: int) -> Array:
+def _mean_within(features: Array, members_SN: Array, block: int) -> Array:
+    """Return (S,): of each subset, the mean of the kernel over its pairs of different rows."""
+    sums = _kernel_sums(features, features, members_SN, members_SN, block)
+    on_diagonal = members_SN @ _kernel((features * features).sum(axis=1), features)
+    sizes = members_SN.sum(axis=1)
+    return (sums - on_diagonal) / (sizes * (sizes - 1))
+
+
+def _kernel_sums(a: Array, b: Array, of_a_SN: Array, of_b_SM: Array, block: int) -> Array:
     """Return (S,): of each subset, the sum of the kernel over all its pairs of rows."""
-    sums_S = np.zeros(len(members_SN))
-    for start in range(0, len(a), rows_at_once):
-        kernel_RN = _kernel(a[start : start + rows_at_once] @ b.T, a)
-        of_block_SN = members_SN[:, start : start + rows_at_once] @ kernel_RN
-        sums_S += (of_block_SN * members_SN).sum(axis=1)
+    rows = max(1, block // len(b))
+    sums_S = np.zeros(len(of_a_SN))
+    for start in range(0, len(a), rows):
+        kernel_RM = _kernel(a[start : start + rows] @ b.T, a)
+        of_block_SM = of_a_SN[:, start : start + rows] @ kernel_RM
+        sums_S += (of_block_SM * of_b_SM).sum(axis=1)
     return sums_S

@@ -127,12 +127,12 @@ class MetricSuite(KeptSamples):
 
         Args:
             only: The ids of the samples to be scored; None: all.
-            fid_set: What FID compares with in place of the targets.
+            fid_set: What FID and KID compare with in place of the targets.
         """
         rows, set_rows = self._in_order(only)
         distances, reason = None, None
         try:
-            distances = None if fid_set else set_distances(set_rows, seed=self.seed)
+            distances = set_distances(set_rows, fid_set, seed=self.seed)
         except RicError as error:
             reason = error.message
         scores = summarise(

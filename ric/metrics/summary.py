@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ric.errors import RicError
 from ric.metrics.bootstrap import bootstrap_interval
 from ric.metrics.context_error import STICKER_ABOVE
 from ric.metrics.encode_once import SetRow, Vector
-from ric.metrics.fid import fid_from_features
 from ric.metrics.inception_score import SPLITS, inception_score
 from ric.metrics.kid import SUBSETS
 from ric.metrics.networks import Judges, Network, SetEncoder, Unavailable
@@ -71,7 +69,7 @@ def summarise(
         judges: The networks that made them.
         distances: FID and KID of `set_rows`; what stands in their way; or None where no sample has
             both pictures.
-        fid_set: What FID compares with in place of the targets.
+        fid_set: What FID and KID compare with in place of the targets.
         reference: Which picture `clip_i`, `dino`, `lpips`, `l1` and `l2` compare with.
         text: Which text CLIP-T was asked to compare with.
         text_kinds: How many samples' texts are of which kind; None: all are what was asked for.
@@ -96,11 +94,7 @@ def summarise(
         mean("dino", judges.dino, reference),
         clip_t,
         mean("lpips", judges.lpips, reference),
-        *(
-            fid_to_set(set_rows, judges.fid, fid_set)
-            if fid_set
-            else fid_and_kid(distances, judges.fid, samples=len(set_rows))
-        ),
+        *fid_and_kid(distances, judges.fid, samples=len(set_rows), fid_set=fid_set),
         is_score([row.is_logits for row in set_rows], judges.inception_score),
     ]
     if not isinstance(judges.fid, Unavailable) and judges.fid is not judges.inception_score:
@@ -174,9 +168,13 @@ def mean_score(
 
 
 def fid_and_kid(
-    distances: SetDistances | str | None, judge: SetEncoder | Unavailable, *, samples: int
+    distances: SetDistances | str | None,
+    judge: SetEncoder | Unavailable,
+    *,
+    samples: int,
+    fid_set: FidSet | None = None,
 ) -> list[Score]:
-    """Return FID and KID of the edited set and the target set, or why there are none."""
+    """Return FID and KID of the edited set and the other one, or why there are none."""
     if isinstance(judge, Unavailable):
         return [Score(key=key, unavailable=judge.reason) for key in ("fid", "kid")]
     marker = "" if judge.kind == FID_RULE else judge.kind
@@ -184,12 +182,17 @@ def fid_and_kid(
         distances = "no sample has a target" if samples else "no sample was scored"
     if isinstance(distances, str):
         return [Score(key=key, marker=marker, unavailable=distances) for key in ("fid", "kid")]
-    count, bias = distances.fid.n, distances.kid.pair_bias
+    count, others = distances.fid.n, len(fid_set.features) if fid_set else distances.fid.n
     few = (
-        f"Below {FID_SPEAKS_FROM:,} pictures FID is mostly small-sample bias: N = {count}, and it"
-        " compares only with FIDs at this N."
+        f"Below {FID_SPEAKS_FROM:,} pictures FID is mostly small-sample bias: N = {count}"
+        + (f" edits and {others} pictures" if fid_set else "")
+        + ", and it compares only with FIDs at this N."
     )
-    about = f"edited set and target set: {judge.definition}"
+    of_pairs = (
+        f"Edited and target pictures come in pairs, which adds {distances.kid.pair_bias:.4f}."
+    )
+    held_against = f"the {others} pictures of {fid_set.name}" if fid_set else "target set"
+    about = f"edited set and {held_against}: {judge.definition}"
     return [
         Score(
             key="fid",
@@ -198,7 +201,7 @@ def fid_and_kid(
             n=count,
             std=distances.fid.error,
             definition=f"{about}; ± by the delete-a-tenth jackknife",
-            note=few if count < FID_SPEAKS_FROM else None,
+            note=few if min(count, others) < FID_SPEAKS_FROM else None,
         ),
         Score(
             key="kid",
@@ -208,45 +211,8 @@ def fid_and_kid(
             interval=distances.kid.interval,
             definition=f"{about}; unbiased, kernel (x.y / W + 1)^3, interval by {SUBSETS} halves"
             " without replacement",
-            note=f"Edited and target pictures come in pairs, which adds {bias:.4f}.",
+            note=None if fid_set else of_pairs,
         ),
-    ]
-
-
-def fid_to_set(
-    set_rows: Sequence[SetRow], judge: SetEncoder | Unavailable, fid_set: FidSet
-) -> list[Score]:
-    """Return the FID of the edited set and a set that makes no pairs with it, or why there is none.
-
-    There is no KID: its intervals draw pairs.
-    """
-    unpaired = Score(
-        key="kid", unavailable="the pictures of --fid-set make no pairs with the edits"
-    )
-    if isinstance(judge, Unavailable):
-        return [Score(key="fid", unavailable=judge.reason), unpaired]
-    marker = "" if judge.kind == FID_RULE else judge.kind
-    held = [row.features for row in set_rows if row.features is not None]
-    try:
-        edited = np.stack(held) if held else np.zeros((0, fid_set.features.shape[1]))
-        distance = fid_from_features(edited, fid_set.features)
-    except RicError as error:
-        return [Score(key="fid", marker=marker, unavailable=error.message), unpaired]
-    few = (
-        f"Below {FID_SPEAKS_FROM:,} pictures FID is mostly small-sample bias: {distance.n_a} edits"
-        f" and {distance.n_b} pictures."
-    )
-    return [
-        Score(
-            key="fid",
-            marker=marker,
-            value=distance.value,
-            n=distance.n_a,
-            definition=f"edited set and the {distance.n_b} pictures of {fid_set.name}:"
-            f" {judge.definition}",
-            note=few if min(distance.n_a, distance.n_b) < FID_SPEAKS_FROM else None,
-        ),
-        unpaired,
     ]
 
 

@@ -18,12 +18,8 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
-from ric.data.images import open_image
 from ric.device import pick_device, usable_cores
 from ric.errors import RicError
 from ric.interrupt import stop_between_steps
@@ -37,9 +33,9 @@ from ric.metrics.protocols import by_protocol
 from ric.metrics.scene_net import SceneNet
 from ric.metrics.score_table import to_csv, to_latex, to_markdown, which_samples
 from ric.metrics.scores import PIE_BENCH, THE_SIX
-from ric.metrics.set_distances import FidSet
 from ric.progress import Progress, Silent
 from ric.recipes.examples import open_samples
+from ric.recipes.fid_set import read_fid_set
 from ric.recipes.matched_outputs import (
     REGION_SIZES,
     Decoded,
@@ -48,7 +44,7 @@ from ric.recipes.matched_outputs import (
     match_outputs,
 )
 from ric.recipes.metric_networks import load_judges, load_pie_bench_judges, load_scene_net
-from ric.recipes.outputs import Outputs, find_outputs, pictures_in
+from ric.recipes.outputs import Outputs, find_outputs
 from ric.recipes.overlap import groups_of, refuse_overlap, trained_groups
 from ric.recipes.ranks import Ranks
 from ric.recipes.scored_batches import ScoredBatches
@@ -62,6 +58,7 @@ if TYPE_CHECKING:
     from ric.data.sample import Samples
     from ric.errors import SampleError
     from ric.metrics.scores import Difference, Scores
+    from ric.metrics.set_distances import FidSet
     from ric.run_dir import RunDir
 
 Suite = MetricSuite | PieBenchSuite
@@ -119,6 +116,11 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
     suites: dict[str, Suite] = {item.label: new_suite(label=item.label) for item in edited}
     suites[IDENTITY] = new_suite(label=IDENTITY, role="identity")
     suites[GROUND_TRUTH] = new_suite(label=GROUND_TRUTH, role="ground-truth")
+    fid_set = None
+    network = judges.fid if isinstance(judges, Judges) else Unavailable("not in this protocol")
+    if config.fid_set and ranks.leads and not isinstance(network, Unavailable):
+        threads = _threads()
+        fid_set = read_fid_set(config.fid_set, network, config, run, progress, threads=threads)
     stored = ScoredBatches(run.path / "scored" / _key(judges, edited), ranks.number)
     _score_all(config, run, samples, edited, suites, stored, ranks, progress)
     ranks.wait_for_all()
@@ -130,7 +132,6 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
             f"No sample of {config.data} (split {config.split}) could be scored.",
             "See failures.jsonl in the run, or choose another split: --split all",
         )
-    fid_set = _read_fid_set(config, judges)
     table = _finish(config, suites, fid_set=fid_set)
     groups = {
         name: _finish(config, suites, fid_set=fid_set, only=ids)
@@ -297,7 +298,7 @@ def _finish(
             replace(one.scores, shared=shared) if one.scores.role == "editor" else one.scores
             for one in shown
         ],
-        [difference(later, editors[0], seed=config.seed) for later in editors[1:]],
+        [difference(later, editors[0], fid_set=fid_set, seed=config.seed) for later in editors[1:]],
         {scored.scores.label: scored.rows for scored in shown},
     )
 
@@ -310,25 +311,6 @@ def _groups(suites: dict[str, Suite], edited: Sequence[Outputs]) -> dict[str, se
         for name, group in sorted(suites[item.label].groups().items(), key=lambda one: one[1]):
             groups.setdefault(group, set()).add(name)
     return {name: ids for name, ids in groups.items() if ids}
-
-
-def _read_fid_set(config: EvalConfig, judges: Judges | PieBenchJudges) -> FidSet | None:
-    """Run FID's network on the pictures of `--fid-set`.
-
-    Raises:
-        RicError: there is no such folder, or none of its pictures can be read.
-    """
-    if config.fid_set is None or not isinstance(judges, Judges):
-        return None
-    if isinstance(judges.fid, Unavailable):
-        return None
-    files = iter(pictures_in(Path(config.fid_set)))
-    features = []
-    while some := list(islice(files, config.batch_size)):
-        pictures = [open_image(file, max_pixels=config.max_pixels) for file in some]
-        prepared = [judges.fid.prepare(picture) for picture in pictures]
-        features.append(judges.fid.features_of(prepared).features.numpy())
-    return FidSet(config.fid_set, np.concatenate(features))
 
 
 def _write(run: RunDir, table: Table, groups: Mapping[str, Table]) -> None:

@@ -6,7 +6,7 @@ import json
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from PIL import Image
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from ric.recipes.outputs import Outputs
     from ric.run_dir import RunDir
 
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 # of a region, by its mask's share of the picture: name and largest share
 REGION_SIZES = {"region up to 5 %": 0.05, "region of 5 to 20 %": 0.2, "region over 20 %": 1.0}
 AHEAD = 2  # samples a thread decodes ahead
@@ -149,15 +151,15 @@ class Decoded(NamedTuple):
 
 
 def decoded_ahead(
-    samples: Iterable[EditSample], decode: Callable[[EditSample], Decoded], workers: int
-) -> Generator[Decoded]:
+    samples: Iterable[Given], decode: Callable[[Given], Made], workers: int
+) -> Generator[Made]:
     """Decode samples in threads, a few ahead of who asks for them, and give them in order.
 
     Pillow lets go of the interpreter while it decodes, so that threads serve as well as processes
     and hand over pictures without a copy.
     """
     with ThreadPoolExecutor(workers) as pool:
-        ahead: deque[Future[Decoded]] = deque()
+        ahead: deque[Future[Made]] = deque()
         for sample in samples:
             ahead.append(pool.submit(decode, sample))
             if len(ahead) > AHEAD * workers:

@@ -123,6 +123,24 @@ def test_the_jackknife_s_interval_covers_the_expected_fid_at_this_n():
     assert 0.91 <= covered <= 0.98
 
 
+def test_sets_that_make_no_pairs_leave_out_a_tenth_each_and_cover_too():
+    def two(generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        return drawn(generator)[0], generator.normal(size=(200, 4))
+
+    generator = np.random.default_rng(1)
+    expected = np.mean([fid_from_features(*two(generator)).value for _ in range(1000)])
+    found = [jackknife_fid(*two(generator), seed=trial, paired=False) for trial in range(300)]
+    assert {len(one.left_out) for one in found} == {10}
+    covered = np.mean([one.interval[0] <= expected <= one.interval[1] for one in found])
+    assert 0.91 <= covered <= 0.98
+
+
+def test_a_set_longer_than_wide_gives_the_same_fid_by_its_triangle():
+    few, many = features(14, 20, 32), features(15, 300, 32)
+    assert fid_from_features(few, many).value == pytest.approx(by_scipy(few, many), rel=1e-8)
+    assert fid_from_features(many, few).value == pytest.approx(by_scipy(few, many), rel=1e-8)
+
+
 def test_a_bootstrap_of_fid_would_lie_above_the_fid_itself():
     # why there is none: doubled pictures make a narrower set
     a, b = np.split(features(13, 120), 2)

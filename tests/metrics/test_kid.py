@@ -48,6 +48,27 @@ def test_kid_is_the_formula_written_out_and_both_libraries():
     assert ours == pytest.approx(library["kernel_inception_distance_mean"], rel=1e-10)
 
 
+def test_kid_of_sets_that_make_no_pairs_is_clean_fids_and_its_interval_covers():
+    a, b = features(0, 30), features(1, 47)
+    kid = kid_from_features(a, b, paired=False)
+    kernels = [(x @ y.T / 32 + 1) ** 3 for x, y in ((a, a), (b, b), (a, b))]
+    within = [
+        (kernel.sum() - np.trace(kernel)) / (n * (n - 1))
+        for kernel, n in zip(kernels, (30, 47), strict=False)
+    ]
+    assert kid.value == pytest.approx(sum(within) - 2 * kernels[2].mean(), rel=1e-10)
+    assert kid.pair_bias == 0
+    draw = np.random.default_rng(2)
+    truth, trials = [], []
+    for trial in range(300):
+        ours, theirs = draw.normal(size=(60, 4)) + 0.5, draw.normal(size=(150, 4))
+        found = kid_from_features(ours, theirs, seed=trial, paired=False)
+        truth.append(found.value)
+        trials.append(found.interval)
+    mean = np.mean(truth)  # without bias
+    assert 0.91 <= np.mean([low <= mean <= high for low, high in trials]) <= 0.98
+
+
 def test_every_subset_is_the_kid_of_half_of_the_samples():
     a, b = features(2, 12), features(3, 12)
     kid = kid_from_features(a, b, seed=5)

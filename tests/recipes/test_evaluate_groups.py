@@ -14,7 +14,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from ric.config import EvalConfig, as_dict
-from ric.metrics.fid import fid_from_features
+from ric.metrics.fid import jackknife_fid
+from ric.metrics.kid import kid_from_features
 from ric.metrics.scene_net import SceneNet
 from ric.recipes.evaluate import evaluate
 from ric.run_dir import open_run
@@ -106,25 +107,35 @@ def test_without_groups_no_group_is_told(score):
     assert "##" not in (run / "table.md").read_text()
 
 
-def test_fid_is_taken_to_the_pictures_of_another_folder(score, outputs, tiny_family, tmp_path):
+def test_fid_and_kid_are_taken_to_the_pictures_of_another_folder(
+    score, outputs, tiny_family, tmp_path
+):
     others = tmp_path / "others"
     others.mkdir()
     draw = np.random.default_rng(0)
     for number in range(9):
         noise = draw.integers(0, 256, (70, 90, 3), dtype=np.uint8)
         Image.fromarray(noise).save(others / f"{number}.png")
-    run = score(fid_set=str(others))
+    (others / "broken.png").write_bytes(b"no picture")
+    run = score(fid_set=str(others), batch_size=4)
+    (others / "broken.png").unlink()
     net = SceneNet(tiny_family / "scene_classifier", torch.device("cpu"))
     ours, theirs = (
         net.set_features([Image.open(file).convert("RGB") for file in sorted(folder.iterdir())])[0]
         for folder in (outputs, others)
     )
-    expected = fid_from_features(ours.numpy(), theirs.numpy()).value
+    fid = jackknife_fid(ours.numpy(), theirs.numpy(), paired=False)
+    kid = kid_from_features(ours.numpy(), theirs.numpy(), paired=False)
     scores = json.loads((run / "scores.json").read_text())["editors"][0]["scores"]
-    assert scores["fid[scene-net]"]["value"] == pytest.approx(expected, rel=1e-4)
+    assert scores["fid[scene-net]"]["value"] == pytest.approx(fid.value, rel=1e-4)
+    assert scores["fid[scene-net]"]["std"] == pytest.approx(fid.error, rel=1e-3)
+    assert scores["kid[scene-net]"]["value"] == pytest.approx(kid.value, rel=1e-4)
+    assert scores["kid[scene-net]"]["low"] == pytest.approx(kid.interval[0], rel=1e-3)
     assert f"edited set and the 9 pictures of {others}" in scores["fid[scene-net]"]["definition"]
     assert "6 edits and 9 pictures" in scores["fid[scene-net]"]["note"]
-    assert "make no pairs" in scores["kid"]["unavailable"]
+    assert "in pairs" not in scores["kid[scene-net]"].get("note", "")
+    (failed,) = [json.loads(line) for line in (run / "failures.jsonl").open()]
+    assert (failed["id"], failed["stage"]) == ("broken.png", "fid-set")
 
 
 def test_a_group_that_an_editor_lacks_a_sample_of_has_its_own_dagger_and_no_best(
@@ -148,7 +159,7 @@ def test_a_group_that_an_editor_lacks_a_sample_of_has_its_own_dagger_and_no_best
     }  # fmt: skip
 
 
-def test_editors_without_each_other_s_samples_have_no_difference_to_another_set(
+def test_editors_differ_in_fid_to_another_set_on_the_samples_that_both_have(
     outputs, tiny, data, tmp_path
 ):
     edits = []
@@ -166,4 +177,8 @@ def test_editors_without_each_other_s_samples_have_no_difference_to_another_set(
     (apart,) = json.loads((run.path / "scores.json").read_text())["differences"]
     assert apart["samples"] == COUNT - 2
     assert "l1" in apart["scores"]
-    assert not [name for name in apart["scores"] if name.startswith(("fid", "kid"))]
+    sets = {name: score for name, score in apart["scores"].items() if name[:3] in ("fid", "kid")}
+    assert list(sets) == ["fid[scene-net]", "kid[scene-net]"]
+    # both editors made the same of what both have
+    assert all(score["value"] == pytest.approx(0, abs=1e-9) for score in sets.values())
+    assert {score["n"] for score in sets.values()} == {COUNT - 2}

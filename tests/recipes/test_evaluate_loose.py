@@ -177,6 +177,8 @@ def test_an_output_of_another_shape_is_squashed_cropped_or_padded_where_asked(
         ({"target": "x", "data": "y"}, "--target goes with --source"),
         ({"source": "x", "data": "y"}, "--data and --source are both given."),
         ({"source": "no/such"}, "'no/such' cannot be read"),
+        ({"source": "x", "split": "test"}, "--split does not go with --source"),
+        ({"source": "x", "columns": "source=a"}, "--columns does not go with --source"),
         ({}, "No DATA is given."),
     ],
 )

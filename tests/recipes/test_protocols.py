@@ -200,6 +200,15 @@ def test_asking_for_something_else_is_an_error():
     assert "none, magicbrush, pie-bench, paper" in caught.value.hint
 
 
+def test_a_flag_that_a_protocol_has_no_use_for_is_an_error():
+    for flags in ({"fid_set": "photos"}, {"fid": "clean"}, {"lpips_net": "vgg"}):
+        (flag,) = flags
+        with pytest.raises(RicError) as caught:
+            resolve_config(EvalConfig, {"data": "d", "protocol": "magicbrush"} | flags)
+        named = "--" + flag.replace("_", "-")
+        assert caught.value.message == f"--protocol magicbrush has no use for {named}."
+
+
 def test_the_tiny_preset_keeps_its_own_networks():
     flags = {"data": "d", "protocol": "magicbrush", "preset": "tiny"}
     config = resolve_config(EvalConfig, flags)

@@ -234,7 +234,7 @@ def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) 
         run: The eval run.
         quiet: Print the tables alone.
     """
-    from ric.metrics.score_table import column_names, which_samples
+    from ric.metrics.score_table import column_names, meaning, which_samples
     from ric.metrics.scores import OF_SCENES, SHOWN_FIRST
 
     # the recipe itself says which samples a row stands on
@@ -256,10 +256,7 @@ def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) 
     if quiet:
         return
     for name in [*of_scenes, *names]:
-        score = rows[0][name]
-        note = f" {score.note}" if score.note else ""
-        meaning = (score.unavailable or score.definition).rstrip(".")
-        say(f"{name}: N = {score.n}; {meaning}.{note}")
+        say(meaning(rows, name))
     for line in which_samples(rows) if again else ():
         say(line)
     say(f"All scores with their intervals: {run.path / 'table.md'}")

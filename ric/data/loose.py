@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ric.data.columns import TEXTS
-from ric.errors import RicError
+from ric.errors import RicError, SampleError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,12 +26,27 @@ MASK_ENDING = "_mask"
 
 @dataclass(frozen=True)
 class Loose:
-    """One photo and what goes with it."""
+    """One photo and what goes with it.
+
+    Attributes:
+        doubles: Pictures of one folder that share its name, so that nobody knows which is meant.
+    """
 
     name: str
     source: Path
     target: Path | None = None
     mask: Path | None = None
+    doubles: tuple[Path, ...] = ()
+
+    def refuse_doubles(self) -> None:
+        """Raise SampleError where several pictures share the name."""
+        if self.doubles:
+            named = " and ".join(f"'{path}'" for path in self.doubles)
+            raise SampleError(
+                self.name,
+                "source",
+                f"{named} have one name, by which pictures are paired: rename one.",
+            )
 
 
 def pair_loose(
@@ -52,18 +67,19 @@ def pair_loose(
         The photos by name, and every file that goes with none of them.
 
     Raises:
-        RicError: A folder is missing, holds no picture, or two pictures of it share a name.
+        RicError: A folder is missing, or holds no picture.
     """
-    photos, unmatched = _by_name(source)
+    doubles: dict[str, tuple[Path, ...]] = {}
+    photos, unmatched = _by_name(source, doubles)
     beside = {
         name: path
         for name, path in photos.items()
         if name.endswith(MASK_ENDING) and name.removesuffix(MASK_ENDING) in photos
     }
     photos = {name: path for name, path in photos.items() if name not in beside}
-    targets, rest = _by_name(target) if target else ({}, [])
+    targets, rest = _by_name(target, doubles) if target else ({}, [])
     unmatched += rest
-    masks, rest = _by_name(mask) if mask else ({}, [])
+    masks, rest = _by_name(mask, doubles) if mask else ({}, [])
     unmatched += rest
     pairs = []
     for name, path in photos.items():
@@ -71,7 +87,8 @@ def pair_loose(
         own = beside.pop(name + MASK_ENDING, None)
         chosen = next((found for found in (*known, own) if found is not None), None)
         unmatched += [found for found in (*known, own) if found not in (None, chosen)]
-        pairs.append(Loose(name, path, targets.pop(name, None), chosen))
+        doubled = (*doubles.get(name, ()), *doubles.get(name + MASK_ENDING, ()))
+        pairs.append(Loose(name, path, targets.pop(name, None), chosen, doubled))
     return pairs, sorted([*unmatched, *targets.values(), *masks.values()])
 
 
@@ -111,8 +128,13 @@ def read_texts(path: Path, note: Callable[[str], None]) -> dict[str, dict[str, s
     }
 
 
-def _by_name(folder: Path) -> tuple[dict[str, Path], list[Path]]:
-    """Sort a folder's files into pictures by name and the rest; hidden files are passed over."""
+def _by_name(
+    folder: Path, doubles: dict[str, tuple[Path, ...]]
+) -> tuple[dict[str, Path], list[Path]]:
+    """Sort a folder's files into pictures by name and the rest; hidden files are passed over.
+
+    Pictures that share a name are added to `doubles`; the first of them stands for all.
+    """
     pictures: dict[str, Path] = {}
     rest: list[Path] = []
     try:
@@ -123,10 +145,9 @@ def _by_name(folder: Path) -> tuple[dict[str, Path], list[Path]]:
         if path.suffix.lower() not in PICTURE_SUFFIXES:
             rest.append(path)
         elif path.stem in pictures:
-            raise RicError(
-                f"'{path}' and '{pictures[path.stem].name}' have the same name.",
-                "Pictures are paired by name: rename one of them.",
-            )
+            known = doubles.get(path.stem, ())
+            first = pictures[path.stem]
+            doubles[path.stem] = (*known, path) if first in known else (*known, first, path)
         else:
             pictures[path.stem] = path
     if not pictures:

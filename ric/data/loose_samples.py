@@ -72,6 +72,7 @@ class LooseFolders:
         for pair in self.pairs:
             try:
                 refuse_unsafe(pair.name)
+                pair.refuse_doubles()
             except SampleError as error:
                 yield error
                 continue

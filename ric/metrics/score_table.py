@@ -193,20 +193,24 @@ def _cell(score: Score | None, *, bold: bool) -> str:
 
 
 def _meanings(rows: Sequence[Scores], names: Sequence[str]) -> list[str]:
-    """Return a line a score: N of each editor (once where all agree), definition, notes."""
-    lines = []
-    for name in names:
-        held = [score for row in rows if (score := _find(row, name)) and score.value is not None]
-        if held:
-            counts = "/".join(dict.fromkeys(str(score.n) for score in held))
-            noted = {row.label: score.note for row in rows if (score := _find(row, name))}
-            notes = [note for note in dict.fromkeys(noted.values()) if note]
-            if len(notes) > 1:  # each row has its own
-                notes = [f"{label}: {note}" for label, note in noted.items() if note]
-            tail = "".join(f" {note}" for note in notes)
-            lines.append(f"{name} (N = {counts}): {held[0].definition}.{tail}")
+    """Return a line for each score that any row has, and what holds for all of them."""
+    held = [name for name in names if any(_value(row, name) is not None for row in rows)]
+    lines = [meaning(rows, name) for name in held]
     lines.append("[low, high]: 95 % interval; of means by bootstrap over the samples.")
     return lines + which_samples(rows)
+
+
+def meaning(rows: Sequence[Scores], name: str) -> str:
+    """Say in a line what a score is: N of each row (once where all agree), definition, notes."""
+    scores = {row.label: score for row in rows if (score := _find(row, name))}
+    held = [score for score in scores.values() if score.value is not None]
+    if not held:
+        return f"{name}: {_first(rows, name).unavailable}"
+    counts = "/".join(dict.fromkeys(str(score.n) for score in held))
+    notes = [note for note in dict.fromkeys(score.note for score in scores.values()) if note]
+    if len(notes) > 1:  # each row has its own
+        notes = [f"{label}: {score.note}" for label, score in scores.items() if score.note]
+    return " ".join([f"{name} (N = {counts}): {held[0].definition.rstrip('.')}.", *notes])
 
 
 def which_samples(rows: Sequence[Scores]) -> list[str]:
@@ -234,6 +238,11 @@ def _is_shown_first(rows: Sequence[Scores], name: str) -> bool:
 
 def _first(rows: Sequence[Scores], name: str) -> Score:
     return next(score for row in rows if (score := _find(row, name)))
+
+
+def _value(row: Scores, name: str) -> float | None:
+    score = _find(row, name)
+    return score.value if score else None
 
 
 def _find(row: Scores, name: str) -> Score | None:

@@ -91,6 +91,7 @@ def make_folder(
 
     def make_row(pair: Loose) -> Row:
         refuse_unsafe(pair.name)
+        pair.refuse_doubles()
         if target and pair.target is None:
             raise SampleError(pair.name, "target", f"No picture of that name in '{target}'.")
         pictures: dict[str, PictureSource | None] = {

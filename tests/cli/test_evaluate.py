@@ -49,7 +49,7 @@ def test_a_finished_run_shows_its_table_again(ric, typed):
     said = ric(*typed)
     assert "mine is finished already; nothing was left to do." in said.err
     assert said.out == first.out
-    meanings = [line for line in first.err.splitlines() if "; " in line and "N = " in line]
+    meanings = [line for line in first.err.splitlines() if "(N = " in line]
     assert meanings
     assert [line for line in said.err.splitlines() if line in meanings] == meanings
 
@@ -118,6 +118,6 @@ def test_a_meaning_ends_in_one_full_stop(capsys):
     scores[0] = Score(key="clip_i", n=1, value=0.5, definition="of a and b")
     show_scores([Scores(label="A", scores=tuple(scores), samples=1)], Run())
     told = capsys.readouterr().err.splitlines()
-    assert told[0] == "clip_i: N = 1; of a and b."
-    assert told[1].endswith("; It needs two samples and has 1.")
+    assert told[0] == "clip_i (N = 1): of a and b."
+    assert told[1] == "dino: It needs two samples and has 1."
     assert not [line for line in told if ".." in line]

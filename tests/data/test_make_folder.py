@@ -194,11 +194,20 @@ def test_rows_without_an_instruction_are_counted_and_said(tmp_path, loose):
     assert notes.notes[0].startswith("2 rows have no instruction: add it in")
 
 
-def test_two_photos_of_one_name_are_an_error(tmp_path, noise):
-    noise().save(tmp_path / "a.png")
-    noise().save(tmp_path / "a.jpg")
-    with pytest.raises(RicError, match=r"'a.jpg' have the same name"):
-        pair_loose(tmp_path)
+def test_two_pictures_of_one_name_are_that_photo_s_failure(tmp_path, noise):
+    for folder in ("photos", "targets"):
+        (tmp_path / folder).mkdir()
+        for name in ("a.png", "a.jpg", "a.webp", "b.png"):
+            noise().save(tmp_path / folder / name)
+    photos, targets = tmp_path / "photos", tmp_path / "targets"
+    report = make_folder(tmp_path / "out", source=photos, target=targets)
+    assert report.rows == 1
+    (failed,) = report.failures
+    places = [tmp_path / folder / f"a.{end}" for folder in ("photos", "targets")
+              for end in ("jpg", "png", "webp")]  # fmt: skip
+    named = " and ".join(f"'{place}'" for place in places)
+    assert (failed.sample_id, failed.stage) == ("a", "source")
+    assert failed.reason.startswith(f"{named} have one name")
 
 
 def test_an_empty_or_missing_folder_is_an_error(tmp_path):

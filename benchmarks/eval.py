@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 
 PARTS = ("speed", "memory", "root")
 BATCHES = (1, 4, 16, 64)  # tried for each library, up to the number of pairs
-SWEPT = 4  # pairs of the sweep on a CPU
+SWEPT = 16  # pairs of the sweep on a CPU
 WORKERS = {"torch-fidelity's IS": (0, 4)}  # it has no other choice: its save_cpu_ram
 FOLDERS = ("edited", "target", "source")
 TEXT = "a red ball that lies in the grass to the left of a wooden house"

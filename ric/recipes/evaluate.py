@@ -10,7 +10,6 @@ every editor has one: a row of another N than theirs stands on other samples, an
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -18,50 +17,47 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from ric.device import pick_device, usable_cores
 from ric.errors import RicError
 from ric.interrupt import stop_between_steps
-from ric.metrics.differences import difference
 from ric.metrics.edit_success import EditChecker
 from ric.metrics.encode_once import Encodings
 from ric.metrics.networks import Judges, Unavailable
 from ric.metrics.one_pass import MetricSuite
 from ric.metrics.pie_bench import PieBenchJudges, PieBenchSuite
-from ric.metrics.protocols import by_protocol
 from ric.metrics.scene_net import SceneNet
-from ric.metrics.score_table import to_csv, to_latex, to_markdown, which_samples
+from ric.metrics.score_table import which_samples
 from ric.metrics.scores import PIE_BENCH, THE_SIX
 from ric.progress import Progress, Silent
+from ric.recipes.eval_tables import Suite, make_tables, write_tables
 from ric.recipes.examples import open_samples
 from ric.recipes.fid_set import read_fid_set
 from ric.recipes.matched_outputs import (
-    REGION_SIZES,
     Decoded,
     decode_outputs,
     decoded_ahead,
     match_outputs,
 )
-from ric.recipes.metric_networks import load_judges, load_pie_bench_judges, load_scene_net
+from ric.recipes.metric_networks import load_judges, load_scene_net
 from ric.recipes.outputs import Outputs, find_outputs
 from ric.recipes.overlap import groups_of, refuse_overlap, trained_groups
 from ric.recipes.ranks import Ranks
 from ric.recipes.scored_batches import ScoredBatches
-from ric.rows import write_atomically
 from ric.scenes.dataset import is_scenes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    import torch
 
     from ric.config import EvalConfig
     from ric.data.sample import Samples
     from ric.errors import SampleError
-    from ric.metrics.scores import Difference, Scores
-    from ric.metrics.set_distances import FidSet
+    from ric.metrics.scores import Scores
     from ric.run_dir import RunDir
 
-Suite = MetricSuite | PieBenchSuite
 NEEDED = (*THE_SIX, *PIE_BENCH)  # without any of them an evaluation has failed
 MOST_THREADS = 16
 IDENTITY, GROUND_TRUTH = "Identity (source)", "Ground truth"
@@ -92,30 +88,10 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
         _refuse_trained_on(config, edited)
     device = pick_device(config.device)
     ranks = Ranks(device)
-    judges: Judges | PieBenchJudges
-    if config.protocol == "pie-bench":
-        judges = load_pie_bench_judges(config, run, device)
-        new_suite: Callable[..., Suite] = partial(PieBenchSuite, judges, seed=config.seed)
-    else:
-        judges = load_judges(config, run, device)
-        new_suite = partial(
-            MetricSuite,
-            judges,
-            reference=config.reference,
-            seed=config.seed,
-            text=config.text,
-            encode_fitted=config.protocol != "magicbrush",
-        )
+    judges = load_judges(config, run, device)
     lacking = [name for name, judge in vars(judges).items() if isinstance(judge, Unavailable)]
     run.note(unavailable=lacking, processes=ranks.count)
-    of_scenes = is_scenes(config.data)
-    if of_scenes and isinstance(judges, Judges):
-        # under --preset tiny the judges hold the same network
-        net = judges.fid if isinstance(judges.fid, SceneNet) else load_scene_net(run, device)
-        new_suite = partial(new_suite, checker=EditChecker(net))
-    suites: dict[str, Suite] = {item.label: new_suite(label=item.label) for item in edited}
-    suites[IDENTITY] = new_suite(label=IDENTITY, role="identity")
-    suites[GROUND_TRUTH] = new_suite(label=GROUND_TRUTH, role="ground-truth")
+    suites = _open_suites(config, run, judges, edited, device)
     fid_set = None
     network = judges.fid if isinstance(judges, Judges) else Unavailable("not in this protocol")
     if config.fid_set and ranks.leads and not isinstance(network, Unavailable):
@@ -132,15 +108,11 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
             f"No sample of {config.data} (split {config.split}) could be scored.",
             "See failures.jsonl in the run, or choose another split: --split all",
         )
-    table = _finish(config, suites, fid_set=fid_set)
-    groups = {
-        name: _finish(config, suites, fid_set=fid_set, only=ids)
-        for name, ids in _groups(suites, edited).items()
-    }
-    rows = table.rows
+    tables = make_tables(config, suites, edited, fid_set)
+    rows = tables.whole.rows
     for line in which_samples(rows):
         progress.note(line)
-    _write(run, table, groups)
+    write_tables(run, tables)
     shutil.rmtree(stored.folder.parent)
     if all(score.value is None for row in rows for score in row.scores if score.key in NEEDED):
         raise RicError(
@@ -173,6 +145,37 @@ def _refuse_trained_on(config: EvalConfig, edited: Sequence[Outputs]) -> None:
     for item in edited:
         if item.run is not None:
             refuse_overlap(trained_groups(item.run), asked, f"the model that made {item.label!r}")
+
+
+def _open_suites(
+    config: EvalConfig,
+    run: RunDir,
+    judges: Judges | PieBenchJudges,
+    edited: Sequence[Outputs],
+    device: torch.device,
+) -> dict[str, Suite]:
+    """Make a suite for each editor, the source and the ground truth, by their labels."""
+    if isinstance(judges, PieBenchJudges):
+        new_suite: Callable[..., Suite] = partial(PieBenchSuite, judges, seed=config.seed)
+    else:
+        checker = None
+        if is_scenes(config.data):
+            # under --preset tiny the judges hold the same network
+            net = judges.fid if isinstance(judges.fid, SceneNet) else load_scene_net(run, device)
+            checker = EditChecker(net)
+        new_suite = partial(
+            MetricSuite,
+            judges,
+            reference=config.reference,
+            seed=config.seed,
+            text=config.text,
+            checker=checker,
+            encode_fitted=config.protocol != "magicbrush",
+        )
+    suites: dict[str, Suite] = {item.label: new_suite(label=item.label) for item in edited}
+    suites[IDENTITY] = new_suite(label=IDENTITY, role="identity")
+    suites[GROUND_TRUTH] = new_suite(label=GROUND_TRUTH, role="ground-truth")
+    return suites
 
 
 def _score_all(
@@ -267,92 +270,6 @@ def _key(judges: Judges | PieBenchJudges, edited: Sequence[Outputs]) -> str:
             stamp = (item.label, name, str(file), known.st_size, known.st_mtime_ns)
             digest.update(repr(stamp).encode())
     return digest.hexdigest()[:16]
-
-
-class Table(NamedTuple):
-    """All rows of a table, what later editors score above the first, and every sample's numbers."""
-
-    rows: list[Scores]
-    differences: list[Difference]
-    per_sample: dict[str, list[dict[str, Any]]]
-
-
-def _finish(
-    config: EvalConfig,
-    suites: dict[str, Suite],
-    *,
-    fid_set: FidSet | None,
-    only: set[str] | None = None,
-) -> Table:
-    finished = [suite.finish(only, fid_set) for suite in suites.values()]
-    finished = [
-        scored._replace(scores=by_protocol(scored.scores, config.protocol)) for scored in finished
-    ]
-    # data without targets has no ground truth to show
-    shown = [scored for scored in finished if scored.rows or scored.scores.role == "editor"]
-    editors = [scored for scored in finished if scored.scores.role == "editor"]
-    held = [{row["id"] for row in scored.rows} for scored in editors]
-    shared = len(set.intersection(*held))
-    return Table(
-        [
-            replace(one.scores, shared=shared) if one.scores.role == "editor" else one.scores
-            for one in shown
-        ],
-        [difference(later, editors[0], fid_set=fid_set, seed=config.seed) for later in editors[1:]],
-        {scored.scores.label: scored.rows for scored in shown},
-    )
-
-
-def _groups(suites: dict[str, Suite], edited: Sequence[Outputs]) -> dict[str, set[str]]:
-    """List the ids of each group that `--group-by` tells apart, by its name."""
-    # sizes from small to large, types as they come in the alphabet
-    groups: dict[str, set[str]] = {name: set() for name in REGION_SIZES}
-    for item in edited:
-        for name, group in sorted(suites[item.label].groups().items(), key=lambda one: one[1]):
-            groups.setdefault(group, set()).add(name)
-    return {name: ids for name, ids in groups.items() if ids}
-
-
-def _write(run: RunDir, table: Table, groups: Mapping[str, Table]) -> None:
-    lines = [
-        json.dumps({"label": label, **row})
-        for label, part in table.per_sample.items()
-        for row in part
-    ]
-    scores = {
-        "data": run.record["data"],
-        "protocol": run.record["config"]["protocol"],
-        "weights": run.record.get("weights", {}),
-        **_in_json(table),
-        "groups": {name: _in_json(group) for name, group in groups.items()},
-    }
-    layout = run.record["config"]["layout"]
-    tables = [to_markdown(table.rows, table.differences, layout)]
-    for name, group in groups.items():
-        tables.append(f"## {name}\n\n{to_markdown(group.rows, group.differences, layout)}")
-    write_atomically(run.path / "per_sample.jsonl", "\n".join(lines) + "\n")
-    write_atomically(run.path / "scores.json", json.dumps(scores, indent=2) + "\n")
-    write_atomically(run.path / "table.md", "\n".join(tables) + _weights_in_words(run))
-    in_csv = {"": table.rows, **{name: group.rows for name, group in groups.items()}}
-    write_atomically(run.path / "table.csv", to_csv(in_csv))
-    write_atomically(run.path / "table.tex", to_latex(table.rows, layout))
-
-
-def _weights_in_words(run: RunDir) -> str:
-    """List the networks' weights, each with its revision, as the last lines of table.md."""
-    lines = [
-        f"- weights of {name}: {weight['id']}"
-        + (f", revision {weight['revision']}" if weight["revision"] else "")
-        for name, weight in run.record.get("weights", {}).items()
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _in_json(table: Table) -> dict[str, Any]:
-    return {
-        "editors": [row.as_dict() for row in table.rows],
-        "differences": [row.as_dict() for row in table.differences],
-    }
 
 
 def _reasons(rows: Sequence[Scores]) -> str:

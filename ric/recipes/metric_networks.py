@@ -29,8 +29,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judges:
+def load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judges | PieBenchJudges:
     """Load the networks; one that cannot be had is unavailable, and the table says why."""
+    load = _load_pie_bench_judges if config.protocol == "pie-bench" else _load_judges
+    return load(config, run, device)
+
+
+def _load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judges:
     locate = _finder(config, run)
     clip = either(lambda: ClipSimilarity(locate(config.clip, "clip"), device, encoder=config.clip))
     net: SceneNet | None = None
@@ -67,8 +72,7 @@ def load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judges
     )
 
 
-def load_pie_bench_judges(config: EvalConfig, run: RunDir, device: torch.device) -> PieBenchJudges:
-    """Load the three networks of PIE-Bench; one that cannot be had is unavailable."""
+def _load_pie_bench_judges(config: EvalConfig, run: RunDir, device: torch.device) -> PieBenchJudges:
     find = _finder(config, run)
     clip = either(lambda: ClipSimilarity(find(config.clip, "clip"), device, encoder=config.clip))
     if config.preset == "tiny":

@@ -1,0 +1,134 @@
+"""What `ric eval` writes: every editor's scores in tables, of all samples and of groups of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ric.metrics.differences import difference
+from ric.metrics.one_pass import MetricSuite
+from ric.metrics.pie_bench import PieBenchSuite
+from ric.metrics.protocols import by_protocol
+from ric.metrics.score_table import to_csv, to_latex, to_markdown
+from ric.recipes.matched_outputs import REGION_SIZES
+from ric.rows import write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ric.config import EvalConfig
+    from ric.metrics.scores import Difference, Scores
+    from ric.metrics.set_distances import FidSet
+    from ric.recipes.outputs import Outputs
+    from ric.run_dir import RunDir
+
+Suite = MetricSuite | PieBenchSuite
+
+
+class Table(NamedTuple):
+    """All rows of a table, what later editors score above the first, and every sample's numbers."""
+
+    rows: list[Scores]
+    differences: list[Difference]
+    per_sample: dict[str, list[dict[str, Any]]]
+
+
+class Tables(NamedTuple):
+    """The table of all samples, and that of each group that `--group-by` tells apart."""
+
+    whole: Table
+    groups: dict[str, Table]
+
+
+def make_tables(
+    config: EvalConfig,
+    suites: Mapping[str, Suite],
+    edited: Sequence[Outputs],
+    fid_set: FidSet | None,
+) -> Tables:
+    """Finish every suite, over all samples and over each group."""
+    groups = _groups(suites, edited)
+    return Tables(
+        _finish(config, suites, fid_set),
+        {name: _finish(config, suites, fid_set, ids) for name, ids in groups.items()},
+    )
+
+
+def _finish(
+    config: EvalConfig,
+    suites: Mapping[str, Suite],
+    fid_set: FidSet | None,
+    only: set[str] | None = None,
+) -> Table:
+    finished = [suite.finish(only, fid_set) for suite in suites.values()]
+    finished = [
+        scored._replace(scores=by_protocol(scored.scores, config.protocol)) for scored in finished
+    ]
+    # data without targets has no ground truth to show
+    shown = [scored for scored in finished if scored.rows or scored.scores.role == "editor"]
+    editors = [scored for scored in finished if scored.scores.role == "editor"]
+    held = [{row["id"] for row in scored.rows} for scored in editors]
+    shared = len(set.intersection(*held))
+    return Table(
+        [
+            replace(one.scores, shared=shared) if one.scores.role == "editor" else one.scores
+            for one in shown
+        ],
+        [difference(later, editors[0], fid_set=fid_set, seed=config.seed) for later in editors[1:]],
+        {scored.scores.label: scored.rows for scored in shown},
+    )
+
+
+def _groups(suites: Mapping[str, Suite], edited: Sequence[Outputs]) -> dict[str, set[str]]:
+    """List the ids of each group that `--group-by` tells apart, by its name."""
+    # sizes from small to large, types as they come in the alphabet
+    groups: dict[str, set[str]] = {name: set() for name in REGION_SIZES}
+    for item in edited:
+        for name, group in sorted(suites[item.label].groups().items(), key=lambda one: one[1]):
+            groups.setdefault(group, set()).add(name)
+    return {name: ids for name, ids in groups.items() if ids}
+
+
+def write_tables(run: RunDir, made: Tables) -> None:
+    """Write scores.json, per_sample.jsonl, table.md, table.csv and table.tex."""
+    table, groups = made
+    lines = [
+        json.dumps({"label": label, **row})
+        for label, part in table.per_sample.items()
+        for row in part
+    ]
+    scores = {
+        "data": run.record["data"],
+        "protocol": run.record["config"]["protocol"],
+        "weights": run.record.get("weights", {}),
+        **_in_json(table),
+        "groups": {name: _in_json(group) for name, group in groups.items()},
+    }
+    layout = run.record["config"]["layout"]
+    tables = [to_markdown(table.rows, table.differences, layout)]
+    for name, group in groups.items():
+        tables.append(f"## {name}\n\n{to_markdown(group.rows, group.differences, layout)}")
+    write_atomically(run.path / "per_sample.jsonl", "\n".join(lines) + "\n")
+    write_atomically(run.path / "scores.json", json.dumps(scores, indent=2) + "\n")
+    write_atomically(run.path / "table.md", "\n".join(tables) + _weights_in_words(run))
+    in_csv = {"": table.rows, **{name: group.rows for name, group in groups.items()}}
+    write_atomically(run.path / "table.csv", to_csv(in_csv))
+    write_atomically(run.path / "table.tex", to_latex(table.rows, layout))
+
+
+def _weights_in_words(run: RunDir) -> str:
+    """List the networks' weights, each with its revision, as the last lines of table.md."""
+    lines = [
+        f"- weights of {name}: {weight['id']}"
+        + (f", revision {weight['revision']}" if weight["revision"] else "")
+        for name, weight in run.record.get("weights", {}).items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _in_json(table: Table) -> dict[str, Any]:
+    return {
+        "editors": [row.as_dict() for row in table.rows],
+        "differences": [row.as_dict() for row in table.differences],
+    }

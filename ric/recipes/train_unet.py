@@ -94,6 +94,30 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
     ranks = Ranks(device)
     refuse_batch(config.batch_size, ranks.count)
     config = within_memory(config, run, progress, ranks)
+    with _in_one_line(config, run, ranks):
+        pipeline, objective, data = _prepare(config, run, progress, device, ranks)
+        with tracked(config.track if ranks.leads else None, run):
+            _train(config, run, progress, pipeline, objective, data, checkpoint, ranks)
+    if ranks.leads:
+        draw_curves(run, CURVES)
+        card = pipeline_card(run, config.base)
+        if config.lora_rank:
+            with artifact_folder(run, "lora") as folder:
+                export_lora(pipeline.unet, folder)
+                (folder / "README.md").write_text(card, encoding="utf-8")
+        with artifact_folder(run, "pipeline") as folder:
+            pipeline.save_pretrained(folder)
+            (folder / "README.md").write_text(card, encoding="utf-8")
+        if config.push_to_hub:
+            pushed = run.path / ("lora" if config.lora_rank else "pipeline")
+            _upload(pushed, config.push_to_hub, run, progress)
+    return run.path / "pipeline"
+
+
+def _prepare(
+    config: TrainUnetConfig, run: RunDir, progress: Progress, device: torch.device, ranks: Ranks
+) -> tuple[StableDiffusionInstructPix2PixPipeline, RegionInContextObjective, TrainingSet]:
+    """Load the base and the judges, and encode the data (Raises RicError, as `train_unet`)."""
     base = locate_model(
         config.base,
         run,
@@ -131,22 +155,7 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
             network.enable_gradient_checkpointing()
     if config.lora_rank:
         add_lora(pipeline.unet, config.lora_rank, config.seed)
-    with tracked(config.track if ranks.leads else None, run), _in_one_line(config, run, ranks):
-        _train(config, run, progress, pipeline, objective, data, checkpoint, ranks)
-    if ranks.leads:
-        draw_curves(run, CURVES)
-        card = pipeline_card(run, config.base)
-        if config.lora_rank:
-            with artifact_folder(run, "lora") as folder:
-                export_lora(pipeline.unet, folder)
-                (folder / "README.md").write_text(card, encoding="utf-8")
-        with artifact_folder(run, "pipeline") as folder:
-            pipeline.save_pretrained(folder)
-            (folder / "README.md").write_text(card, encoding="utf-8")
-        if config.push_to_hub:
-            pushed = run.path / ("lora" if config.lora_rank else "pipeline")
-            _upload(pushed, config.push_to_hub, run, progress)
-    return run.path / "pipeline"
+    return pipeline, objective, data
 
 
 def _upload(folder: Path, repo_id: str, run: RunDir, progress: Progress) -> None:

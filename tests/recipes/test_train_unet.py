@@ -393,11 +393,14 @@ def test_with_memory_given_the_plan_is_told_kept_and_followed(
     assert metrics_of(run)[0]["loss"] == pytest.approx(plain["loss"], rel=1e-2)  # bf16's rounding
 
 
-def test_a_gpu_without_memory_left_names_the_next_plan(config, follow, tmp_path, monkeypatch):
+@pytest.mark.parametrize("where", ["load_pipeline", "_training_set", "_train"])
+def test_a_gpu_without_memory_left_names_the_next_plan(
+    where, config, follow, tmp_path, monkeypatch
+):
     def full(*given: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
 
-    monkeypatch.setattr(module, "_train", full)
+    monkeypatch.setattr(module, where, full)
     with pytest.raises(RicError, match="The GPU ran out of memory") as error:
         follow(train_unet, config(batch_size=8), tmp_path / "run")
     assert "The next plan takes about 0." in error.value.hint

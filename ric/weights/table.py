@@ -163,7 +163,7 @@ WEIGHTS: tuple[Weight, ...] = (
     Weight(
         id="openai/clip-vit-large-patch14",
         kind="hub",
-        revision="main",
+        revision="32bd64288804d66eefd0ccbe215aa642df71cc41",
         size_bytes=1_710_000_000,
         size_is_about=True,
         licence="MIT (of the CLIP code)",

@@ -13,9 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ric.config import TrainUnetConfig, resolve_config
+from ric.config import TrainUnetConfig
 from ric.errors import RicError
 from ric.recipes.memory_plan import Step, count_step, plan_as_set, plan_memory
+from ric.settings import resolve_config
 
 if TYPE_CHECKING:
     from ric.recipes.memory_plan import MemoryPlan

@@ -48,7 +48,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers.utils.logging import disable_progress_bar
 
-from ric.config import TrainUnetConfig, resolve_config
+from ric.config import TrainUnetConfig
 from ric.device import matmul_rate, pick_device, pick_dtype
 from ric.editors.pipeline import load_pipeline, load_small_decoder
 from ric.method.objective import RegionInContextObjective
@@ -64,6 +64,7 @@ from ric.recipes.ranks import Ranks
 from ric.recipes.training_batches import Batch, TrainingSet, draw_batch
 from ric.recipes.unet_step import accumulate_gradients
 from ric.run_dir import open_run
+from ric.settings import resolve_config
 from ric.tiny_family import tiny_family
 
 if TYPE_CHECKING:

@@ -9,14 +9,8 @@ their defaults from it while `ric --help` must stay fast.
 from __future__ import annotations
 
 import dataclasses
-import math
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
-
-from ric.errors import RicError
+from typing import Any, Literal
 
 Preset = Literal["paper", "tiny"]
 SplitName = Literal["train", "val", "test", "all"]
@@ -316,8 +310,6 @@ TINY: dict[type[CommandConfig], dict[str, Any]] = {
     TinyPriorConfig: {}, TinyScoreConfig: {},
 }  # fmt: skip
 
-ConfigT = TypeVar("ConfigT", bound=CommandConfig)
-
 
 # What a protocol of `ric eval` fixes; with the tiny preset its own networks stay.
 PROTOCOLS: dict[EvalProtocol, dict[str, str]] = {
@@ -346,222 +338,9 @@ PROTOCOLS: dict[EvalProtocol, dict[str, str]] = {
 }  # fmt: skip
 
 
-# what says nothing in a protocol, which has no such score or no choice of its network
-NOT_IN_PROTOCOL: dict[EvalProtocol, tuple[str, ...]] = {
-    "magicbrush": ("fid", "fid_set", "lpips_net"),
-    "pie-bench": ("fid", "fid_set", "lpips_net"),
-}
-
-
-def resolve_config(
-    kind: type[ConfigT],
-    flags: dict[str, Any],
-    *,
-    from_file: dict[str, Any] | None = None,
-) -> ConfigT:
-    """Lay a preset, a config file and flags over the paper's numbers; the later one wins.
-
-    Args:
-        kind: The command's dataclass.
-        flags: Values the user typed; keys are field names.
-        from_file: Values of `--config`, keys as in the dataclass.
-
-    Raises:
-        RicError: `from_file` holds a key the command does not have, or a value is of a wrong
-            type or out of its range.
-    """
-    from_file = dict(from_file or {})
-    fields = {field.name for field in dataclasses.fields(kind)}
-    for key in from_file:
-        if key not in fields:
-            raise RicError(
-                f"The config file sets {key!r}, which {kind.__name__} does not have.",
-                f"It has: {', '.join(sorted(fields))}.",
-            )
-    preset = flags.get("preset", from_file.get("preset", kind.preset))
-    _typed(kind, "preset", preset)
-    values = {**(TINY[kind] if preset == "tiny" else {}), **from_file, **flags}
-    if kind is EvalConfig:
-        values |= _of_loose_pictures(values, flags)
-    if values.get("protocol", "none") != "none":
-        _typed(kind, "protocol", values["protocol"])
-        values |= _fixed_by_protocol(values, flags)
-    return kind(**{key: _typed(kind, key, value) for key, value in values.items()})
-
-
-def _of_loose_pictures(values: dict[str, Any], flags: dict[str, Any]) -> dict[str, str | None]:
-    """Give what follows from `--source`: its pictures are the data, and they have no splits.
-
-    What was typed goes before a config file: of its data, or of its source.
-
-    Raises:
-        RicError: both are typed, or what goes with a source and no source.
-    """
-    data, typed = flags.get("data"), flags.get("source")
-    if data and typed and data != typed:
-        raise RicError("--data and --source are both given.", "Score on one of them.")
-    source = typed if data else values.get("source")
-    if source:
-        if flags.get("split", "all") != "all" or flags.get("columns"):
-            flag = "--columns" if flags.get("columns") else "--split"
-            raise RicError(
-                f"{flag} does not go with --source: loose pictures have no splits and no columns.",
-                f"Leave {flag} out, or describe the pictures in a folder with metadata.jsonl.",
-            )
-        return {"data": source, "split": "all"}
-    also = [name for name in ("target", "mask", "texts") if flags.get(name)]
-    if also:
-        raise RicError(
-            f"--{also[0]} goes with --source, the folder of the photos before the edit.",
-            "Or describe the pictures in a folder with metadata.jsonl: --data DATA",
-        )
-    return dict.fromkeys(("source", "target", "mask", "texts"))
-
-
-def _fixed_by_protocol(values: dict[str, Any], flags: dict[str, Any]) -> dict[str, str]:
-    """Return what the protocol sets, also over what a config file says.
-
-    Raises:
-        RicError: the user asked for something else.
-    """
-    own_networks = ("clip", "dino") if values.get("preset") == "tiny" else ()
-    fixed = {
-        key: value
-        for key, value in PROTOCOLS[values["protocol"]].items()
-        if key not in own_networks
-    }
-    for key in NOT_IN_PROTOCOL.get(values["protocol"], ()):
-        if key in flags:
-            flag = "--" + key.replace("_", "-")
-            raise RicError(
-                f"--protocol {values['protocol']} has no use for {flag}.", f"Leave {flag} out."
-            )
-    for key, value in fixed.items():
-        if flags.get(key, value) != value:
-            flag = "--" + key.replace("_", "-")
-            raise RicError(
-                f"--protocol {values['protocol']} fixes {flag} as {value!r}, not {flags[key]!r}.",
-                f"Leave {flag} out, or --protocol.",
-            )
-    return fixed
-
-
-def _typed(kind: type[CommandConfig], key: str, value: Any) -> Any:
-    """Check `value` against the field's annotation; numbers in words and lists are converted.
-
-    Raises:
-        RicError: it is of another type, no choice of the field, or out of its range.
-    """
-    hint = get_type_hints(kind)[key]
-    if get_origin(hint) in (UnionType, Union):  # the latter: of a Literal and None
-        hint = get_args(hint)[0]
-        # an empty text, as of `ric edit DATA ""`, is none given
-        if value is None or (hint is str and isinstance(value, str) and not value.strip()):
-            return None
-    if get_origin(hint) is Literal:
-        if value not in get_args(hint):
-            choices = ", ".join(map(str, get_args(hint)))
-            raise RicError(f"{key} is {value!r}.", f"Choose one of: {choices}.")
-        return value
-    if get_origin(hint) is tuple:
-        if not isinstance(value, (list, tuple)) or not all(isinstance(v, str) for v in value):
-            raise RicError(f"{key} is {value!r}, which is no list of texts.")
-        return tuple(value)
-    if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
-        # YAML reads 1e-4 as a text
-        with suppress(ValueError, OverflowError):
-            value = float(value)
-    if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
-        raise RicError(f"{key} is {value!r}, which is no {IN_WORDS[hint]}.")
-    bounds = OF_ONE_KIND.get(kind, {}).get(key) or BOUNDS.get(key, Bounds())
-    if hint in (int, float) and not bounds.hold(value):
-        raise RicError(f"{key} is {value}; it is {bounds.in_words(value)}.")
-    return value
-
-
-class Bounds(NamedTuple):
-    """Which numbers a setting may have; all are finite."""
-
-    least: float = -math.inf
-    most: float = math.inf
-    but_least: bool = False  # the least itself is one too little
-    but_most: bool = False  # the most itself is one too much
-
-    def hold(self, value: float) -> bool:
-        """Tell whether `value` is within."""
-        above = value > self.least if self.but_least else value >= self.least
-        below = value < self.most if self.but_most else value <= self.most
-        return _is_finite(value) and above and below
-
-    def in_words(self, value: float) -> str:
-        """Say what `value` should have been: `at least 0 and less than 1`, `finite`."""
-        words = [] if _is_finite(value) else ["finite"]
-        if self.least > -math.inf:
-            words.append(f"{'more than' if self.but_least else 'at least'} {self.least:.4g}")
-        if self.most < math.inf:
-            words.append(f"{'less than' if self.but_most else 'at most'} {self.most:.4g}")
-        return " and ".join(words)
-
-
-def _is_finite(value: float) -> bool:
-    # a whole number may be larger than any float
-    return isinstance(value, int) or math.isfinite(value)
-
-
-IN_WORDS = {int: "whole number", float: "number", bool: "yes or no (true, false)", str: "text"}
-POSITIVE, NOT_NEGATIVE = Bounds(0, but_least=True), Bounds(0)
-# What flags and config files must keep to; a number that is not here is only finite.
-BOUNDS: dict[str, Bounds] = {
-    "accumulate": Bounds(1), "adam_beta1": Bounds(0, 1, but_most=True),
-    "adam_beta2": Bounds(0, 1, but_most=True), "align_below": NOT_NEGATIVE, "batch_size": Bounds(1),
-    "checkpoint_every": Bounds(1), "colour_noise": Bounds(0, 1),
-    "conditioning_dropout": Bounds(0, 1 / 3),
-    "edit_weight": NOT_NEGATIVE, "ema_decay": Bounds(0, 1), "epochs": Bounds(1),
-    "fusion_epochs": NOT_NEGATIVE,
-    "fusion_lr": POSITIVE, "global_weight": NOT_NEGATIVE, "image_size": Bounds(8),
-    "joint_epochs": NOT_NEGATIVE, "joint_lr": POSITIVE, "keep_checkpoints": Bounds(1),
-    "limit": Bounds(1), "log_every": Bounds(1), "lora_rank": Bounds(1), "lr": POSITIVE,
-    "max_grad_norm": POSITIVE, "max_noise_weight": POSITIVE,
-    "max_new_tokens": Bounds(1), "max_pixels": Bounds(1), "max_text_tokens": Bounds(3),
-    "memory": POSITIVE,
-    "noise_weight": NOT_NEGATIVE, "num_heads": Bounds(1), "region_weight": NOT_NEGATIVE,
-    "seed": NOT_NEGATIVE, "show_every": NOT_NEGATIVE, "steps": Bounds(1), "temperature": POSITIVE,
-    "weight_decay": NOT_NEGATIVE,
-}  # fmt: skip
-# a contrastive batch needs a second sample to tell the first one from
-OF_ONE_KIND: dict[type[CommandConfig], dict[str, Bounds]] = {
-    FitClipConfig: {"batch_size": Bounds(2)},
-    FitBlipConfig: {"batch_size": Bounds(2)},
-}
-
-
 def as_dict(config: CommandConfig) -> dict[str, Any]:
     """Give the config as JSON-ready values, in the order of the dataclass."""
     return {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in dataclasses.asdict(config).items()
     }
-
-
-def load_config_file(path: Path) -> dict[str, Any]:
-    """Read `--config`: a YAML file of fields, or a run.json (its `config` is taken).
-
-    Raises:
-        RicError: the file is missing, cannot be parsed, or holds no mapping.
-    """
-    import yaml
-
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RicError(f"Cannot read the config file {path}: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise RicError(f"The config file {path} is neither YAML nor JSON: it is no text.") from None
-    except yaml.YAMLError as error:
-        line = str(error).splitlines()[0]
-        raise RicError(f"The config file {path} is neither YAML nor JSON: {line}.") from None
-    if isinstance(loaded, dict) and "schema" in loaded and isinstance(loaded.get("config"), dict):
-        loaded = loaded["config"]
-    if not isinstance(loaded, dict):
-        raise RicError(f"The config file {path} holds no mapping of fields to values.")
-    return loaded

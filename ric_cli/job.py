@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Generic
 
 import typer
 
-from ric.config import ConfigT, as_dict
+from ric.config import as_dict
 from ric.interrupt import Interrupted
+from ric.settings import ConfigT
 from ric_cli.console import make_progress, print_json, print_line, say
 from ric_cli.next_step import next_step
 from ric_cli.options import config_from_flags, was_typed

@@ -9,17 +9,8 @@ from typing import Annotated, Any, Optional, get_type_hints
 
 import typer
 
-from ric.config import (
-    CommandConfig,
-    ConfigT,
-    Dtype,
-    Fit,
-    Keep,
-    Preset,
-    SplitName,
-    load_config_file,
-    resolve_config,
-)
+from ric.config import CommandConfig, Dtype, Fit, Keep, Preset, SplitName
+from ric.settings import ConfigT, load_config_file, resolve_config
 
 COMMON = "Common options"
 

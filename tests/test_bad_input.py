@@ -17,12 +17,13 @@ from PIL import Image, ImageCms
 from safetensors.torch import load_file, save_file
 
 from ric.checkpoints import complete_checkpoints
-from ric.config import TrainUnetConfig, as_dict, resolve_config
+from ric.config import TrainUnetConfig, as_dict
 from ric.data.images import open_image
 from ric.errors import RicError
 from ric.recipes.train_unet import train_unet
 from ric.run_dir import open_run
 from ric.run_record import read_record
+from ric.settings import resolve_config
 from ric_cli.main import main
 
 

@@ -10,8 +10,6 @@ import sys
 import pytest
 
 from ric.config import (
-    BOUNDS,
-    OF_ONE_KIND,
     TINY,
     EditConfig,
     EvalConfig,
@@ -19,10 +17,9 @@ from ric.config import (
     FitClipConfig,
     TrainUnetConfig,
     as_dict,
-    load_config_file,
-    resolve_config,
 )
 from ric.errors import RicError
+from ric.settings import BOUNDS, OF_ONE_KIND, load_config_file, resolve_config
 
 ALL = list(TINY)
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from ball_photos import ball_rows
 
-from ric.config import FitClipConfig, as_dict, resolve_config
+from ric.config import FitClipConfig, as_dict
 from ric.recipes.fit_clip import fit_clip
 from ric.run_dir import open_run
+from ric.settings import resolve_config
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

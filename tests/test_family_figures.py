@@ -6,11 +6,12 @@ import json
 
 import pytest
 
-from ric.config import EditConfig, EvalConfig, TinyScoreConfig, as_dict, resolve_config
+from ric.config import EditConfig, EvalConfig, TinyScoreConfig, as_dict
 from ric.recipes.edit import edit
 from ric.recipes.evaluate import evaluate
 from ric.recipes.tiny.score import score_family
 from ric.run_dir import open_run
+from ric.settings import resolve_config
 from ric.tiny_family import SHIPPED
 
 pytestmark = pytest.mark.slow

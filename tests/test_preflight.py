@@ -22,11 +22,11 @@ from ric.config import (
     FitBlipConfig,
     FitClipConfig,
     TrainUnetConfig,
-    resolve_config,
 )
 from ric.errors import RicError
 from ric.preflight import check, find_problems, plan
 from ric.run_dir import open_run
+from ric.settings import resolve_config
 
 CLIP = "openai/clip-vit-base-patch16"
 

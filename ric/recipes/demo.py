@@ -19,7 +19,6 @@ from ric.config import (
     FitClipConfig,
     TrainUnetConfig,
     as_dict,
-    resolve_config,
 )
 from ric.progress import Progress, Silent
 from ric.recipes.describe import describe
@@ -32,6 +31,7 @@ from ric.recipes.scenes import make_scenes
 from ric.recipes.train_unet import train_unet
 from ric.run_dir import open_run
 from ric.scenes.dataset import SceneStream
+from ric.settings import resolve_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,13 +11,14 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from ric.config import EditConfig, resolve_config
+from ric.config import EditConfig
 from ric.editors.editor import EditRequest
 from ric.editors.instruct_pix2pix import InstructPix2Pix
 from ric.errors import SampleError, first_line
 from ric.recipes.edit_sheet import SHEET, before_after_target
 from ric.recipes.examples import glance_at_samples
 from ric.rows import save_png
+from ric.settings import resolve_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,9 +18,9 @@ from ric.config import (
     FitClipConfig,
     TrainUnetConfig,
     as_dict,
-    resolve_config,
 )
 from ric.run_dir import RunDir, open_run
+from ric.settings import resolve_config
 from ric_cli.next_step import COMMANDS, next_step
 
 Next = Callable[..., "str | None"]

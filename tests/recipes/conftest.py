@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
-from ric.config import CommandConfig, as_dict, resolve_config
+from ric.config import CommandConfig, as_dict
 from ric.progress import Silent
 from ric.run_dir import RunDir, open_run
+from ric.settings import resolve_config
 
 SIZE = (96, 80)  # not square: squashing to 64 x 64 must show
 COLOURS = {"red": "#c81e1e", "green": "#1e963c", "blue": "#284dd2", "yellow": "#e6d220"}

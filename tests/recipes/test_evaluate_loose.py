@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
-from ric.config import EvalConfig, as_dict, resolve_config
+from ric.config import EvalConfig, as_dict
 from ric.errors import RicError
 from ric.metrics.scores import Scores
 from ric.preflight import check
 from ric.recipes.data import make_folder
 from ric.recipes.evaluate import evaluate
 from ric.run_dir import open_run
+from ric.settings import resolve_config
 
 COUNT = 4
 TRUTH = "Ground truth"

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ric.config import EvalConfig, as_dict, resolve_config
+from ric.config import EvalConfig, as_dict
 from ric.metrics.context_error import l1_inside
 from ric.metrics.scores import OF_SCENES, Scores
 from ric.recipes.evaluate import evaluate
 from ric.run_dir import open_run
 from ric.scenes.dataset import parse_scenes
+from ric.settings import resolve_config
 from ric.tiny_family import SHIPPED
 
 DATA = "scenes:400#11"  # about 40 of test

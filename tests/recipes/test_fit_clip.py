@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.nn.functional import cosine_similarity
 
-from ric.config import FitClipConfig, resolve_config
+from ric.config import FitClipConfig
 from ric.data.batches import to_unit
 from ric.errors import RicError
 from ric.method.region_encoder import RegionEncoder
@@ -19,6 +19,7 @@ from ric.recipes.contrastive_pairs import Pairs
 from ric.recipes.examples import load_examples
 from ric.recipes.fit_clip import fit_clip, start_judge
 from ric.run_dir import open_run
+from ric.settings import resolve_config
 
 
 def start_weights(tiny_family: Path) -> dict[str, torch.Tensor]:

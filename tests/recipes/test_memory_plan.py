@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ric.config import TrainUnetConfig, resolve_config
+from ric.config import TrainUnetConfig
 from ric.editors.pipeline import load_pipeline
 from ric.errors import RicError
 from ric.method.denoising import predict_noise
@@ -41,6 +41,7 @@ from ric.recipes.memory_plan import (
 from ric.recipes.ranks import Ranks
 from ric.recipes.step_networks import StepNetworks, pipeline_shapes
 from ric.run_dir import open_run
+from ric.settings import resolve_config
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,12 +15,13 @@ from torch.nn.functional import cosine_similarity
 from torchvision.transforms import ToTensor
 from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
-from ric.config import PROTOCOLS, EvalConfig, as_dict, resolve_config
+from ric.config import PROTOCOLS, EvalConfig, as_dict
 from ric.data.sample import load_samples
 from ric.errors import RicError
 from ric.metrics.scores import PIE_BENCH, Scores
 from ric.recipes.evaluate import evaluate
 from ric.run_dir import open_run
+from ric.settings import resolve_config
 
 IDENTITY, TRUTH = "Identity (source)", "Ground truth"
 CAPTIONS = ["a red ball on grass", "a green ball near a tree", "water and sky"]

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, mse_loss
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
-from ric.config import EditConfig, TrainUnetConfig, resolve_config
+from ric.config import EditConfig, TrainUnetConfig
 from ric.editors.editor import EditRequest
 from ric.editors.instruct_pix2pix import InstructPix2Pix
 from ric.editors.pipeline import load_pipeline
@@ -31,6 +31,7 @@ from ric.recipes.scenes import make_scenes
 from ric.recipes.train_unet import train_unet
 from ric.recipes.training_batches import TrainingSet, draw_batch
 from ric.scenes.dataset import SceneStream
+from ric.settings import resolve_config
 from ric.tiny_family import SHIPPED
 
 CPU = torch.device("cpu")

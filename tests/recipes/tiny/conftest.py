@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from ric.config import CommandConfig, as_dict, resolve_config
+from ric.config import CommandConfig, as_dict
 from ric.run_dir import open_run
+from ric.settings import resolve_config
 
 DATA = "scenes:40#5"
 

@@ -236,7 +236,7 @@ def test_a_config_file_that_is_not_there_is_named(tmp_path):
         load_config_file(tmp_path / "x.yaml")
 
 
-def test_the_config_imports_nothing_heavy():
-    script = "import sys, ric.config; print(*{'torch', 'yaml', 'numpy'} & set(sys.modules))"
+def test_config_and_settings_import_nothing_heavy():
+    script = "import sys, ric.settings; print(*{'torch', 'yaml', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout == "\n"

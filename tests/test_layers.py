@@ -76,7 +76,12 @@ def test_only_recipes_and_the_command_line_import_recipes(folder):
         assert not any(package(name, 2) == "ric.recipes" for name in imports(path)), path
 
 
-LIGHT = [ROOT / "ric/config.py", ROOT / "ric/errors.py", *files("ric_cli")]
+LIGHT = [
+    ROOT / "ric/config.py",
+    ROOT / "ric/settings.py",
+    ROOT / "ric/errors.py",
+    *files("ric_cli"),
+]
 HEAVY = {"torch", "torchvision", "transformers", "diffusers", "datasets", "accelerate", "numpy"}
 
 

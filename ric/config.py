@@ -322,7 +322,6 @@ PROTOCOLS: dict[EvalProtocol, dict[str, str]] = {
     },
     "pie-bench": {                      # PnPInversion's evaluation/matrics_calculator.py
         "reference": "source",
-        "fit": "squash",                # a strip of pictures ends in the edit
         "text": "target_text",
         "clip": "openai/clip-vit-large-patch14",
         "dino": "facebook/dino-vitb8",

@@ -25,10 +25,11 @@ from ric.errors import RicError
 
 ConfigT = TypeVar("ConfigT", bound=CommandConfig)
 
-# what says nothing in a protocol, which has no such score or no choice of its network
+# what a protocol leaves no room for: it has no such score, or no choice of what it is taken by
 NOT_IN_PROTOCOL: dict[EvalProtocol, tuple[str, ...]] = {
     "magicbrush": ("fid", "fid_set", "lpips_net"),
     "pie-bench": ("fid", "fid_set", "lpips_net"),
+    "paper": ("fid_set",),
 }
 
 

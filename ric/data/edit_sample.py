@@ -96,14 +96,17 @@ class EditSample:
             return "file"
         return "derived" if self.has_target else None
 
-    def load_source(self) -> Image.Image:
+    def load_source(self, *, own_size: bool = False) -> Image.Image:
         """Decode the source as RGB, resized to the target's size where there is a target.
+
+        Args:
+            own_size: Leave it as it is.
 
         Raises:
             SampleError: It cannot be read, or the target's size cannot.
         """
         source = self._decode("source", self.pictures.source)
-        if not self.has_target:
+        if own_size or not self.has_target:
             return source
         size = self._size()
         return source if source.size == size else source.resize(size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,7 +70,7 @@ def pair_loose(
     Raises:
         RicError: A folder is missing, or holds no picture.
     """
-    doubles: dict[str, tuple[Path, ...]] = {}
+    doubles: dict[Path, tuple[Path, ...]] = {}
     photos, unmatched = _by_name(source, doubles)
     beside = {
         name: path
@@ -87,9 +88,11 @@ def pair_loose(
         own = beside.pop(name + MASK_ENDING, None)
         chosen = next((found for found in (*known, own) if found is not None), None)
         unmatched += [found for found in (*known, own) if found not in (None, chosen)]
-        doubled = (*doubles.get(name, ()), *doubles.get(name + MASK_ENDING, ()))
-        pairs.append(Loose(name, path, targets.pop(name, None), chosen, doubled))
-    return pairs, sorted([*unmatched, *targets.values(), *masks.values()])
+        after = targets.pop(name, None)
+        doubled = (file for one in (path, after, chosen) if one for file in doubles.get(one, ()))
+        pairs.append(Loose(name, path, after, chosen, tuple(doubled)))
+    left = [*unmatched, *targets.values(), *masks.values()]
+    return pairs, sorted(file for one in left for file in doubles.get(one, (one,)))
 
 
 def read_texts(path: Path, note: Callable[[str], None]) -> dict[str, dict[str, str]]:
@@ -100,7 +103,7 @@ def read_texts(path: Path, note: Callable[[str], None]) -> dict[str, dict[str, s
         note: Told in a line which columns are passed over.
 
     Raises:
-        RicError: It cannot be read, or lacks those columns.
+        RicError: It cannot be read, lacks those columns, or has two rows of one photo.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
@@ -121,6 +124,9 @@ def read_texts(path: Path, note: Callable[[str], None]) -> dict[str, dict[str, s
         note(f"Columns of '{path}' that are not used: {', '.join(passed_over)}.")
     # a name may hold dots, so only a file's own extension is dropped
     names = [row[key] if key == "id" else Path(row[key] or "").stem for row in rows]
+    twice = next((name for name, count in Counter(filter(None, names)).items() if count > 1), None)
+    if twice is not None:
+        raise RicError(f"The texts '{path}' have two rows of {twice!r}.", "Leave one of them.")
     return {
         name: {column: row[column] for column in known if row[column]}
         for name, row in zip(names, rows, strict=True)
@@ -129,11 +135,11 @@ def read_texts(path: Path, note: Callable[[str], None]) -> dict[str, dict[str, s
 
 
 def _by_name(
-    folder: Path, doubles: dict[str, tuple[Path, ...]]
+    folder: Path, doubles: dict[Path, tuple[Path, ...]]
 ) -> tuple[dict[str, Path], list[Path]]:
     """Sort a folder's files into pictures by name and the rest; hidden files are passed over.
 
-    Pictures that share a name are added to `doubles`; the first of them stands for all.
+    Of pictures that share a name the first stands for all, under which `doubles` gets them.
     """
     pictures: dict[str, Path] = {}
     rest: list[Path] = []
@@ -145,9 +151,8 @@ def _by_name(
         if path.suffix.lower() not in PICTURE_SUFFIXES:
             rest.append(path)
         elif path.stem in pictures:
-            known = doubles.get(path.stem, ())
             first = pictures[path.stem]
-            doubles[path.stem] = (*known, path) if first in known else (*known, first, path)
+            doubles[first] = (*doubles.get(first, (first,)), path)
         else:
             pictures[path.stem] = path
     if not pictures:

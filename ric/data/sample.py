@@ -92,13 +92,18 @@ class Samples:
         """
         return islice(self._all_of_split(self._on_failure), self._limit)
 
-    def glance(self) -> Iterator[EditSample]:
-        """Yield the same samples for a look ahead: rows that are none are passed over in silence.
+    def glance(
+        self, on_failure: Callable[[SampleError], None] = lambda error: None
+    ) -> Iterator[EditSample]:
+        """Yield the same samples for a look ahead, before they are gone through.
+
+        Args:
+            on_failure: Told about each row that is no sample, in place of who is told otherwise.
 
         Raises:
             RicError: The data as a whole cannot be read.
         """
-        return islice(self._all_of_split(lambda error: None), self._limit)
+        return islice(self._all_of_split(on_failure), self._limit)
 
     @cached_property
     def fingerprint(self) -> str:

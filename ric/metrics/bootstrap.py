@@ -18,8 +18,8 @@ def bootstrap_interval(
     weights: Sequence[float] | None = None,
     seed: int = 0,
     resamples: int = RESAMPLES,
-) -> tuple[float, float]:
-    """Return the 95 % percentile interval of the mean of `values` (Efron 1979).
+) -> tuple[float, float] | None:
+    """Return the 95 % percentile interval of the mean of `values` (Efron 1979); of one, None.
 
     Samples are drawn with replacement, as many as there are. Never use it on FID: a set with
     doubled pictures is a narrower set, and its FID is another number.
@@ -30,6 +30,8 @@ def bootstrap_interval(
         seed: The same values and seed give the same interval.
         resamples: How many times the mean is drawn.
     """
+    if len(values) < 2:
+        return None  # a single sample does not tell how samples scatter
     drawn = np.asarray(values, np.float64)
     counts = None if weights is None else np.asarray(weights, np.float64)
     generator = np.random.default_rng(seed)

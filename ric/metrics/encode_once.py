@@ -143,7 +143,12 @@ class Encodings:
             self._computed.append(self._pool.submit(compute, *arguments))
 
     def compare_later(self, comparison: Comparison) -> None:
-        """Ask for a distance, which `complete` fills in; to itself a picture has none, at once."""
+        """Ask for a distance, which `complete` fills in; to itself a picture has none, at once.
+
+        What is too small for the network stays without.
+        """
+        if min(comparison.edited.size) < comparison.network.smallest:
+            return
         if comparison.edited is comparison.reference:
             comparison.row[comparison.column] = 0.0
         else:

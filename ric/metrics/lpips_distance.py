@@ -30,6 +30,9 @@ BACKBONE_FILE = {
 }
 
 
+SMALLEST = {"alex": 31, "vgg": 16, "squeeze": 17}  # pixels; below, a layer has none left
+
+
 class LpipsDistance:
     """The lpips package's distance, with its backbone read from a local file.
 
@@ -67,6 +70,7 @@ class LpipsDistance:
             # SqueezeNet takes less than half the time, AlexNet 85 %
             self.model.to(memory_format=torch.channels_last)
         self.marker = "" if net == published else net
+        self.smallest = SMALLEST[net]
         self.definition = f"lpips 0.1.4, {net}, v0.1, input in [-1, 1] at the reference's size"
 
     @exact_inference()

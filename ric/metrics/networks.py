@@ -29,6 +29,9 @@ class Unavailable:
     reason: str
 
 
+NOT_ASKED = Unavailable("the protocol does not have it")
+
+
 class SetFeatures(NamedTuple):
     """What FID and IS are made of.
 
@@ -84,7 +87,15 @@ class TextImageEncoder(ImageEncoder, Protocol):
 
 
 class PairDistance(Network, Protocol):
-    """A network that compares two pictures of one size (LPIPS)."""
+    """A network that compares two pictures of one size (LPIPS).
+
+    Attributes:
+        smallest: Pixels of the shortest side that it can look at.
+    """
+
+    @property
+    def smallest(self) -> int:
+        """See the class."""
 
     def distances(self, edited: Sequence[Image.Image], reference: Sequence[Image.Image]) -> Tensor:
         """Return (N,) distances, 0 for the same picture, on the CPU."""
@@ -184,5 +195,10 @@ def load_tensors(file: Path, hint: str) -> Any:
 @contextmanager
 def exact_inference() -> Iterator[None]:
     """Run without gradients and without TensorFloat-32; usable as a decorator."""
-    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        yield
+    products = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(products)

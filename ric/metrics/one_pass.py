@@ -177,7 +177,8 @@ class MetricSuite(KeptSamples):
         columns += ["lpips", "l1", "l2", "psnr_outside", "ssim_outside", "lpips_outside"]
         columns += OF_SCENES if self.checker is not None else ()
         kind = pair.text_kind if pair.text else None
-        about = {"group": pair.group, "text_kind": kind, "text_cut": None}
+        about: dict[str, Any] = {"group": pair.group, "text_kind": kind, "text_cut": None}
+        about["mask_derived"] = pair.mask_is_derived if pair.mask else None
         return {"id": pair.id, **about, **dict.fromkeys(columns)}
 
     def _add_pixels(self, row: dict[str, Any], raw: Pair, pair: Pair) -> None:

@@ -28,6 +28,7 @@ class Pair:
         edit: What was asked of a drawn scene; None for all other data.
         source_text: What the source shows, or None.
         group: Which of the groups that are told apart it belongs to, or None.
+        mask_is_derived: Whether the mask is no given one but where source and target differ.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Pair:
     edit: Edit | None = None
     source_text: str | None = None
     group: str | None = None
+    mask_is_derived: bool = False
 
 
 def as_rgb(image: Image.Image) -> Image.Image:

@@ -22,7 +22,7 @@ from ric.metrics.encode_once import Encodings
 from ric.metrics.kept_samples import KeptSamples
 from ric.metrics.networks import Network, PairDistance, TextImageEncoder, Unavailable
 from ric.metrics.one_pass import Scored, refuse_wrong
-from ric.metrics.pairs import Pair, as_rgb, fit_to
+from ric.metrics.pairs import Pair, fit_to, has_shape_of
 from ric.metrics.pixel import PSNR_CEILING, black_inside, l2, leaves_something, ssim_map
 from ric.metrics.scores import PIE_BENCH, Role, Score, Scores
 from ric.metrics.structure_distance import StructureDistance, structure_distance
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from ric.metrics.set_distances import FidSet
 
-PANEL = 512  # pixels; the size of the benchmark's pictures
 
 UNEDITED = "edited and source, black inside the mask, over the whole picture"
 PIXEL_DEFINITION = {
@@ -82,13 +81,11 @@ class PieBenchSuite(KeptSamples):
         """Score a batch; arguments and errors as `MetricSuite.add`."""
         refuse_wrong(pairs, self._rows, self.label)
         encodings = encodings or Encodings()
-        fitted = [
-            replace(pair, edited=fit_to(last_panel(pair.edited, pair.source), pair.source.size))
-            for pair in pairs
-        ]
+        fitted = [replace(pair, edited=fit_to(pair.edited, pair.source.size)) for pair in pairs]
         masks = [None if pair.mask is None else with_borders(pair.mask) for pair in pairs]
         for pair, mask in zip(fitted, masks, strict=True):
-            row = {"id": pair.id, "group": pair.group, "texts_cut": 0, **dict.fromkeys(PIE_BENCH)}
+            row: dict[str, Any] = {"id": pair.id, "group": pair.group, "texts_cut": []}
+            row |= dict.fromkeys(PIE_BENCH)
             if mask is not None:
                 row |= self._unedited(pair, mask)
             row["structure_distance"] = self._structure(pair, encodings)
@@ -111,8 +108,9 @@ class PieBenchSuite(KeptSamples):
         psnr = PSNR_CEILING if error == 0 else min(PSNR_CEILING, -10 * math.log10(error))
         similarity = float(ssim_map(ours, theirs).mean())
         row = {"psnr_unedited": psnr, "mse_unedited": error, "ssim_unedited": similarity}
-        if not isinstance(self.judges.lpips, Unavailable):
-            row["lpips_unedited"] = float(self.judges.lpips.distances([ours], [theirs])[0])
+        judge = self.judges.lpips
+        if not isinstance(judge, Unavailable) and min(ours.size) >= judge.smallest:
+            row["lpips_unedited"] = float(judge.distances([ours], [theirs])[0])
         return row
 
     def _structure(self, pair: Pair, encodings: Encodings) -> float | None:
@@ -142,7 +140,8 @@ class PieBenchSuite(KeptSamples):
                     plain = text.replace("[", "").replace("]", "")
                     (words,) = encodings.of_texts(clip, [plain])
                     self._rows[pair.id][key] = _clip_score(known[id(image)], words)
-                    self._rows[pair.id]["texts_cut"] += clip.is_cut(plain)
+                    if clip.is_cut(plain):
+                        self._rows[pair.id]["texts_cut"].append(key)
 
     def _mean(self, rows: Sequence[dict[str, Any]], key: str) -> Score:
         judge, definition = self._judge_of(key)
@@ -157,8 +156,8 @@ class PieBenchSuite(KeptSamples):
             return Score(key=key, marker=marker, unavailable=reason)
         missing = len(rows) - len(values)
         notes = [f"Samples without it: {missing} of {len(rows)}."] if missing else []
-        cut_texts = sum(row["texts_cut"] for row in rows)
-        if key in CLIP_PAIRS and cut_texts:
+        cut_texts = sum(key in row["texts_cut"] for row in rows)
+        if cut_texts:
             notes.append(f"Texts cut to the length the network reads: {cut_texts}.")
         return Score(
             key=key,
@@ -191,16 +190,20 @@ def with_borders(mask: Image.Image) -> Image.Image:
     return Image.fromarray(pixels_HW)
 
 
-def last_panel(edited: Image.Image, source: Image.Image) -> Image.Image:
-    """Return the last 512 pixels of a strip of pictures, whose last one is the edit.
+def last_panel(edited: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Return the last picture of a strip, which is the edit; what is no strip as it is.
 
-    The scripts cut whatever is not square. Here a picture of the source's shape is no strip.
+    The scripts cut the last 512 pixels of whatever is not square, black where there are none. Here
+    a strip is two and more pictures of one height side by side, each of the source's shape.
+
+    Args:
+        edited: The output.
+        size: Of the source (width, height).
     """
-    edited = as_rgb(edited)
-    width, height = edited.size
-    if width == height or width * source.height == height * source.width:
+    panels = round(edited.width * size[1] / (edited.height * size[0]))
+    if panels < 2 or not has_shape_of((edited.width, panels * edited.height), size):
         return edited
-    return edited.crop((width - PANEL, height - PANEL, width, height))
+    return edited.crop((edited.width - edited.width // panels, 0, edited.width, edited.height))
 
 
 def _clip_score(image: Tensor, text: Tensor) -> float:

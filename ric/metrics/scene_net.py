@@ -39,6 +39,7 @@ class SceneNet:
     """
 
     kind = marker = "scene-net"
+    smallest = 1  # pixel: it sees every picture at its own size
     definition = f"scene classifier, PIL bicubic to {INPUT_SIZE}, input in [-1, 1]"
 
     def __init__(self, path: Path, device: torch.device | str = "cpu") -> None:

@@ -46,7 +46,7 @@ def _best_of(editors: Sequence[Scores], name: str) -> set[str]:
     first = next(iter(values.values()))
     pick = max if first.direction == "up" else min
     top = pick(values.values(), key=lambda score: score.value or 0.0).value
-    shown = f"{top:.{METRICS[first.key].digits}f}"
+    shown = f"{top:z.{METRICS[first.key].digits}f}"
     return {label for label, score in values.items() if score.number.split(" ")[0] == shown}
 
 
@@ -115,12 +115,15 @@ def to_latex(rows: Sequence[Scores], layout: Layout = "table-1") -> str:
             score = _find(row, name)
             number = (_escape(score.number) if score else "") or "--"
             cells.append(f"\\textbf{{{number}}}" if row.label in winners.get(name, ()) else number)
-        grid.append([_escape(row.marked_label), *cells])
+        label = _escape(row.marked_label)
+        # behind the end of a line LaTeX would read these as its own
+        grid.append(["{}" + label if label.startswith(("[", "*")) else label, *cells])
     turned = laid_out(grid, layout)
     first, *others = map(_latex_line, turned)
     columns = "l" + "c" * (len(turned[0]) - 1)
     begin = [f"\\begin{{tabular}}{{{columns}}}", "\\toprule", first, "\\midrule"]
-    return "\n".join([*begin, *others, "\\bottomrule", "\\end{tabular}"]) + "\n"
+    told = [f"% {line}" for line in which_samples(rows)]
+    return "\n".join([*begin, *others, "\\bottomrule", "\\end{tabular}", *told]) + "\n"
 
 
 def _markdown_table(rows: Sequence[Scores], names: Sequence[str], layout: Layout) -> str:
@@ -221,7 +224,8 @@ def which_samples(rows: Sequence[Scores]) -> list[str]:
     counts = ", ".join(f"{row.label} on {row.samples}" for row in apart)
     return [
         f"† on other samples than the rest: {counts}; {apart[0].shared} have a picture of every"
-        " editor, and the source and the ground truth stand on those. Do not compare across it."
+        " editor that could be scored, and the source stands on those, the ground truth on those"
+        " with a target. Do not compare across it."
     ]
 
 

@@ -114,7 +114,7 @@ class Score:
             return ""
         digits = METRICS[self.key].digits
         spread = "" if self.std is None else f" ± {self.std:.{digits}f}"
-        return f"{self.value:.{digits}f}{spread}"
+        return f"{self.value:z.{digits}f}{spread}"
 
     @property
     def _bracket(self) -> str:

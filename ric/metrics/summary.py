@@ -89,6 +89,15 @@ def summarise(
     if cut_texts:
         notes.append(f"Texts cut to the length the network reads: {cut_texts}.")
     clip_t = replace(clip_t, note=" ".join(notes) or None)
+    outside = [
+        mean("psnr_outside", None, "mask"),
+        mean("ssim_outside", None, "mask"),
+        mean("lpips_outside", judges.lpips_outside, "mask"),
+    ]
+    derived = sum(bool(row["mask_derived"]) for row in rows)
+    if derived:
+        about = f"Masks derived from where source and target differ: {derived} of {len(rows)}."
+        outside = [replace(s, note=" ".join(filter(None, (s.note, about)))) for s in outside]
     scores = [
         mean("clip_i", judges.clip, reference),
         mean("dino", judges.dino, reference),
@@ -106,9 +115,7 @@ def summarise(
         mean(f"dino_{other}", judges.dino, other),
         mean("l1", None, reference),
         mean("l2", None, reference),
-        mean("psnr_outside", None, "mask"),
-        mean("ssim_outside", None, "mask"),
-        mean("lpips_outside", judges.lpips_outside, "mask"),
+        *outside,
         *(scene_score(rows, key, seed=seed) for key in (OF_SCENES if of_scenes else ())),
     ]
 
@@ -151,8 +158,10 @@ def mean_score(
         return Score(key=key, unavailable=judge.reason)
     marker = judge.marker if judge else ""
     values = [row[key] for row in rows if row[key] is not None]
+    least = getattr(judge, "smallest", 1)
+    small = f" of {least} pixels or more" if least > 1 else ""
     if not values:
-        reason = f"no sample has a {needs}" if rows else "no sample was scored"
+        reason = f"no sample has a {needs}{small}" if rows else "no sample was scored"
         return Score(key=key, marker=marker, unavailable=reason)
     against = "source, outside the mask" if needs == "mask" else needs
     missing = len(rows) - len(values)
@@ -163,7 +172,7 @@ def mean_score(
         n=len(values),
         interval=bootstrap_interval(values, seed=seed),
         definition=f"edited and {against}: {judge.definition if judge else PIXEL_DEFINITION[key]}",
-        note=f"Samples without a {needs}: {missing} of {len(rows)}." if missing else None,
+        note=f"Samples without a {needs}{small}: {missing} of {len(rows)}." if missing else None,
     )
 
 

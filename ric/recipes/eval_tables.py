@@ -61,21 +61,21 @@ def _finish(
     fid_set: FidSet | None,
     only: set[str] | None = None,
 ) -> Table:
-    finished = [suite.finish(only, fid_set) for suite in suites.values()]
-    finished = [
-        scored._replace(scores=by_protocol(scored.scores, config.protocol)) for scored in finished
-    ]
+    of_editors = [set(suite.ids) for suite in suites.values() if suite.role == "editor"]
+    held = [ids if only is None else ids & only for ids in of_editors]
+    # an editor without any picture that could be scored takes nothing from the others
+    shared = set.intersection(*filter(None, held))
+    finished = []
+    for suite in suites.values():
+        scored = suite.finish(only if suite.role == "editor" else shared, fid_set)
+        scores = replace(by_protocol(scored.scores, config.protocol), shared=len(shared))
+        finished.append(scored._replace(scores=scores))
     # data without targets has no ground truth to show
     shown = [scored for scored in finished if scored.rows or scored.scores.role == "editor"]
-    editors = [scored for scored in finished if scored.scores.role == "editor"]
-    held = [{row["id"] for row in scored.rows} for scored in editors]
-    shared = len(set.intersection(*held))
+    first, *others = [one for one in finished if one.rows and one.scores.role == "editor"]
     return Table(
-        [
-            replace(one.scores, shared=shared) if one.scores.role == "editor" else one.scores
-            for one in shown
-        ],
-        [difference(later, editors[0], fid_set=fid_set, seed=config.seed) for later in editors[1:]],
+        [one.scores for one in shown],
+        [difference(later, first, fid_set=fid_set, seed=config.seed) for later in others],
         {scored.scores.label: scored.rows for scored in shown},
     )
 
@@ -93,6 +93,7 @@ def _groups(suites: Mapping[str, Suite], edited: Sequence[Outputs]) -> dict[str,
 def write_tables(run: RunDir, made: Tables) -> None:
     """Write scores.json, per_sample.jsonl, table.md, table.csv and table.tex."""
     table, groups = made
+    config = run.record["config"]
     lines = [
         json.dumps({"label": label, **row})
         for label, part in table.per_sample.items()
@@ -100,12 +101,13 @@ def write_tables(run: RunDir, made: Tables) -> None:
     ]
     scores = {
         "data": run.record["data"],
-        "protocol": run.record["config"]["protocol"],
+        "protocol": config["protocol"],
+        "outputs": _fitting_in_words(config),
         "weights": run.record.get("weights", {}),
         **_in_json(table),
         "groups": {name: _in_json(group) for name, group in groups.items()},
     }
-    layout = run.record["config"]["layout"]
+    layout = config["layout"]
     tables = [to_markdown(table.rows, table.differences, layout)]
     for name, group in groups.items():
         tables.append(f"## {name}\n\n{to_markdown(group.rows, group.differences, layout)}")
@@ -117,9 +119,21 @@ def write_tables(run: RunDir, made: Tables) -> None:
     write_atomically(run.path / "table.tex", to_latex(table.rows, layout))
 
 
+def _fitting_in_words(config: Mapping[str, Any]) -> str:
+    """Say how outputs are brought to the size at which they are scored."""
+    size = "the source's" if config["protocol"] == "pie-bench" else "the reference's"
+    words = f"outputs are brought to {size} size by PIL's bicubic on 8-bit pixels"
+    if config["protocol"] == "magicbrush":
+        words += ", but for CLIP and DINO, which see them at their own"
+    others = {"squash": "squashed", "crop": "cropped", "pad": "padded with black"}
+    fit = others.get(config["fit"], "failures")
+    return f"{words}; those of another shape are {fit}"
+
+
 def _weights_in_words(run: RunDir) -> str:
-    """List the networks' weights, each with its revision, as the last lines of table.md."""
-    lines = [
+    """Say how outputs are fitted and list the weights with their revisions: table.md's end."""
+    lines = [f"- {_fitting_in_words(run.record['config'])}"]
+    lines += [
         f"- weights of {name}: {weight['id']}"
         + (f", revision {weight['revision']}" if weight["revision"] else "")
         for name, weight in run.record.get("weights", {}).items()

@@ -24,12 +24,12 @@ from ric.errors import RicError
 from ric.interrupt import stop_between_steps
 from ric.metrics.edit_success import EditChecker
 from ric.metrics.encode_once import Encodings
-from ric.metrics.networks import Judges, Unavailable
+from ric.metrics.networks import NOT_ASKED, Judges, Unavailable
 from ric.metrics.one_pass import MetricSuite
 from ric.metrics.pie_bench import PieBenchJudges, PieBenchSuite
 from ric.metrics.scene_net import SceneNet
 from ric.metrics.score_table import which_samples
-from ric.metrics.scores import PIE_BENCH, THE_SIX
+from ric.metrics.scores import THE_SIX
 from ric.progress import Progress, Silent
 from ric.recipes.eval_tables import Suite, make_tables, write_tables
 from ric.recipes.examples import open_samples
@@ -40,11 +40,11 @@ from ric.recipes.matched_outputs import (
     decoded_ahead,
     match_outputs,
 )
-from ric.recipes.metric_networks import load_judges, load_scene_net
+from ric.recipes.metric_networks import load_judges, load_scene_net, networks_stamp
 from ric.recipes.outputs import Outputs, find_outputs
 from ric.recipes.overlap import groups_of, refuse_overlap, trained_groups
 from ric.recipes.ranks import Ranks
-from ric.recipes.scored_batches import ScoredBatches
+from ric.recipes.scored_batches import ScoredBatches, stamp
 from ric.scenes.dataset import is_scenes
 
 if TYPE_CHECKING:
@@ -58,7 +58,6 @@ if TYPE_CHECKING:
     from ric.metrics.scores import Scores
     from ric.run_dir import RunDir
 
-NEEDED = (*THE_SIX, *PIE_BENCH)  # without any of them an evaluation has failed
 MOST_THREADS = 16
 IDENTITY, GROUND_TRUTH = "Identity (source)", "Ground truth"
 
@@ -79,17 +78,21 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
         if item.run is not None:
             run.add_parent(item.run)
     _refuse_same_labels(edited)
+    device = pick_device(config.device)
+    ranks = Ranks(device)
     samples = open_samples(config, run, need_instruction=False)
-    any_target = match_outputs(config, samples, edited, run, progress)
-    if not any_target and config.reference == "target":
+    matched = match_outputs(config, samples, edited, run, progress, leads=ranks.leads)
+    if not matched.any_target and config.reference == "target":
         config = replace(config, reference="source")
         progress.note(f"{config.data} has no targets: outputs are held against the sources")
     if not config.allow_overlap:
         _refuse_trained_on(config, edited)
-    device = pick_device(config.device)
-    ranks = Ranks(device)
     judges = load_judges(config, run, device)
-    lacking = [name for name, judge in vars(judges).items() if isinstance(judge, Unavailable)]
+    lacking = [
+        name
+        for name, judge in vars(judges).items()
+        if isinstance(judge, Unavailable) and judge is not NOT_ASKED
+    ]
     run.note(unavailable=lacking, processes=ranks.count)
     suites = _open_suites(config, run, judges, edited, device)
     fid_set = None
@@ -97,16 +100,17 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
     if config.fid_set and ranks.leads and not isinstance(network, Unavailable):
         threads = _threads()
         fid_set = read_fid_set(config.fid_set, network, config, run, progress, threads=threads)
-    stored = ScoredBatches(run.path / "scored" / _key(judges, edited), ranks.number)
+    key = _key(config, matched.content, edited)
+    stored = ScoredBatches(run.path / "scored" / key, ranks.number)
     _score_all(config, run, samples, edited, suites, stored, ranks, progress)
     ranks.wait_for_all()
     if not ranks.leads:
         return []
-    seen = _gather(stored, suites, run)
-    if seen == 0:
+    _gather(stored, suites, run)
+    if not any(suites[item.label].ids for item in edited):
         raise RicError(
-            f"No sample of {config.data} (split {config.split}) could be scored.",
-            "See failures.jsonl in the run, or choose another split: --split all",
+            f"Nothing of {config.data} (split {config.split}) could be scored.{_failures_of(run)}",
+            "Mend these, or choose another split: --split all",
         )
     tables = make_tables(config, suites, edited, fid_set)
     rows = tables.whole.rows
@@ -114,7 +118,10 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
         progress.note(line)
     write_tables(run, tables)
     shutil.rmtree(stored.folder.parent)
-    if all(score.value is None for row in rows for score in row.scores if score.key in NEEDED):
+    # a protocol without scores of whole sets has few, and all of them count
+    few = config.protocol in ("magicbrush", "pie-bench")
+    needed = [score for row in rows for score in row.scores if few or score.key in THE_SIX]
+    if all(score.value is None for score in needed):
         raise RicError(
             "No metric could be computed: " + _reasons(rows),
             "Get the weights with ric weights get --for eval, or use --preset tiny.",
@@ -204,10 +211,8 @@ def _score_all(
         closing(decoded_ahead(mine, decode, _threads())) as decoded,
     ):
         while batch := list(islice(decoded, config.batch_size)):
-            _score(batch, suites, len(edited), pool)
+            _score(batch, suites, pool)
             failures = [error for one in batch for error in one.failures]
-            for error in failures:
-                run.fail(error)
             ids = [one.pair.id for one in batch if one.pair]
             stored.write(ids, {label: suite.take() for label, suite in suites.items()}, failures)
             stage.advance(len(batch))
@@ -224,29 +229,27 @@ def _threads() -> int:
     return max(1, min(usable_cores() // here, MOST_THREADS))
 
 
-def _score(
-    batch: Sequence[Decoded], suites: dict[str, Suite], editors: int, pool: Executor
-) -> None:
+def _score(batch: Sequence[Decoded], suites: dict[str, Suite], pool: Executor) -> None:
     encodings = Encodings(pool)
     read = [(one.pair, one.outputs) for one in batch if one.pair]
-    shared = [pair for pair, made in read if len(made) == editors]
+    # those that not every editor has are left out in the end: one may turn out to have none
+    shown = [pair for pair, made in read if made]
     for label, suite in suites.items():
         if label == IDENTITY:
-            pairs = shared
+            pairs = shown
         elif label == GROUND_TRUTH:
-            pairs = [replace(pair, edited=pair.target) for pair in shared if pair.target]
+            pairs = [replace(pair, edited=pair.target) for pair in shown if pair.target]
         else:
             pairs = [replace(pair, edited=made[label]) for pair, made in read if label in made]
         suite.add(pairs, encodings)
     encodings.complete()
 
 
-def _gather(stored: ScoredBatches, suites: dict[str, Suite], run: RunDir) -> int:
-    """Put what all processes have stored into the suites; return how many samples it was."""
-    read, done = set[str](), set[str]()
+def _gather(stored: ScoredBatches, suites: dict[str, Suite], run: RunDir) -> None:
+    """Put what all processes have stored into the suites, and list what failed in the run."""
+    done = set[str]()
     failures: list[SampleError] = []
     for batch in stored.read():
-        read.update(batch.ids)
         done |= batch.done
         failures += batch.failures
         for label, kept in batch.kept.items():
@@ -255,20 +258,20 @@ def _gather(stored: ScoredBatches, suites: dict[str, Suite], run: RunDir) -> int
         # one that was mended since has been scored in a later batch
         if error.sample_id not in done:
             run.fail(error)
-    return len(read)
 
 
-def _key(judges: Judges | PieBenchJudges, edited: Sequence[Outputs]) -> str:
-    """Name what is scored by what, so that a resumed run never mixes two: outputs and networks."""
-    digest = hashlib.sha256()
-    for name, judge in vars(judges).items():
-        about = judge.reason if isinstance(judge, Unavailable) else judge.definition
-        digest.update(repr((name, about)).encode())
+def _failures_of(run: RunDir) -> str:
+    """Name the first failures of a run in a sentence; nothing where there is none."""
+    told = [f"{row['id']}: {row['reason']}" for row in run.rows("failures")]
+    return f" {len(told)} failed: {'; '.join(told[:3])}" if told else ""
+
+
+def _key(config: EvalConfig, content: str, edited: Sequence[Outputs]) -> str:
+    """Name what is scored by what: outputs, samples' pictures and networks, each file's state."""
+    digest = hashlib.sha256(f"{content}{networks_stamp(config)}".encode())
     for item in edited:
         for name, file in item.files.items():
-            known = file.stat()
-            stamp = (item.label, name, str(file), known.st_size, known.st_mtime_ns)
-            digest.update(repr(stamp).encode())
+            digest.update(repr((item.label, name, stamp(file))).encode())
     return digest.hexdigest()[:16]
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from PIL import Image
@@ -16,6 +18,8 @@ from ric.data.masks import signature_box
 from ric.data.sample import loose_folders
 from ric.errors import RicError, SampleError
 from ric.metrics.pairs import Pair, fit_shape, fit_to, has_shape_of
+from ric.metrics.pie_bench import last_panel
+from ric.recipes.scored_batches import stamp
 from ric.rows import write_atomically
 from ric.scenes.dataset import edit_of_sample
 
@@ -36,30 +40,44 @@ AHEAD = 2  # samples a thread decodes ahead
 ENOUGH = 0.95  # of the samples an editor must have pictures of, unless --partial
 
 
+class Matched(NamedTuple):
+    """What is known of the samples once all were looked at.
+
+    Attributes:
+        any_target: Whether any of them has a target; true where there is none at all.
+        content: Changes with their pictures' files.
+    """
+
+    any_target: bool
+    content: str
+
+
 def match_outputs(
     config: EvalConfig,
     samples: Samples,
     edited: Sequence[Outputs],
     run: RunDir,
     progress: Progress,
-) -> bool:
+    *,
+    leads: bool = True,
+) -> Matched:
     """Match outputs with samples by their names, before any network is loaded.
 
     What goes with nothing is listed in `unmatched.jsonl`: an editor's file without a sample, or a
     sample without a file.
 
-    Returns:
-        Whether any sample has a target.
-
     Raises:
         RicError: an editor has pictures of too few samples.
     """
-    strangers = {item.label: set(item.files) for item in edited}
+    strangers = {item.label: {*item.files, *item.doubles} for item in edited}
     lacking: dict[str, list[str]] = {item.label: [] for item in edited}
     named: dict[str, dict[str, str]] = {item.label: {} for item in edited}
     count = targets = 0
-    for sample in samples.glance():
+    content = hashlib.sha256()
+    refused: set[str] = set()
+    for sample in samples.glance(lambda error: refused.add(error.sample_id)):
         count += 1
+        content.update(_stamp_of_pictures(sample).encode())
         targets += sample.has_target
         for item in edited:
             name = item.name_of(sample)
@@ -68,21 +86,32 @@ def match_outputs(
             if name not in item.files and name not in item.doubles:
                 lacking[item.label].append(sample.id)
     loose = loose_folders(config)
+    for names in strangers.values():
+        names -= refused  # such a sample is a failure: its output is none's mistake
     rows = [
-        *({"label": item.label, "file": item.files[name].name}
-          for item in edited for name in sorted(strangers[item.label])),
+        *({"label": item.label, "file": file.name}
+          for item in edited for name in sorted(strangers[item.label])
+          for file in item.doubles.get(name) or [item.files[name]]),
         *({"label": label, "sample": name} for label, names in lacking.items() for name in names),
         *({"file": name} for name in (loose.unmatched() if loose else ())),
     ]  # fmt: skip
-    (run.path / "unmatched.jsonl").unlink(missing_ok=True)  # of an earlier attempt
-    if rows:
-        lines = "".join(json.dumps(row) + "\n" for row in rows)
-        write_atomically(run.path / "unmatched.jsonl", lines)
+    if leads:
+        (run.path / "unmatched.jsonl").unlink(missing_ok=True)  # of an earlier attempt
+        if rows:
+            lines = "".join(json.dumps(row) + "\n" for row in rows)
+            write_atomically(run.path / "unmatched.jsonl", lines)
     for item in edited:
         _tell_of_strangers(item, strangers[item.label], config, progress)
         _refuse_unmatched(config, item, count, len(lacking[item.label]))
     _refuse_without_reference(config, count, targets)
-    return targets > 0 or not count
+    return Matched(targets > 0 or not count, content.hexdigest())
+
+
+def _stamp_of_pictures(sample: EditSample) -> str:
+    """Tell one state of a sample's files from another; those inside a table are the table's."""
+    about = sample.pictures
+    pictures = (about.source, about.target, about.mask, about.context_mask)
+    return repr([stamp(one) for one in pictures if isinstance(one, (str, Path))])
 
 
 def _refuse_shared_name(item: Outputs, name: str, first: str, sample: EditSample) -> None:
@@ -112,8 +141,8 @@ def _refuse_unmatched(config: EvalConfig, item: Outputs, count: int, lacking: in
     if count and not matched:
         raise RicError(
             f"No picture of {item.label!r} ({item.folder}) belongs to {where}.",
-            "Files are matched to samples by their name without its ending, which is the id; or"
-            " say otherwise: --match file, --match stem",
+            "Files are matched to samples by their name without its ending, which is the id, unless"
+            " --match file or --match stem says otherwise.",
         )
     if matched < ENOUGH * count and not config.partial:
         raise RicError(
@@ -129,10 +158,11 @@ def _tell_of_strangers(
 ) -> None:
     """Say in one line which pictures of a folder nobody asked for."""
     if names:
-        first = ", ".join(item.files[name].name for name in sorted(names)[:3])
+        files = [(item.doubles.get(name) or [item.files[name]])[0] for name in sorted(names)]
+        first = ", ".join(file.name for file in files[:3])
         progress.note(
-            f"{len(names)} pictures in {item.folder} belong to no sample of {config.data} "
-            f"(split {config.split}): {first}{', …' if len(names) > 3 else ''}"
+            f"{len(names)} pictures in {item.folder} belong to no sample that is scored of "
+            f"{config.data} (split {config.split}): {first}{', …' if len(names) > 3 else ''}"
         )
 
 
@@ -181,8 +211,10 @@ def decode_outputs(
 def _decode_outputs(
     sample: EditSample, edited: Sequence[Outputs], config: EvalConfig, *, of_scenes: bool
 ) -> Decoded:
-    source = sample.load_source()
+    # what outputs are held against has its own size
+    source = sample.load_source(own_size=config.reference == "source")
     target = sample.load_target() if sample.has_target else None
+    reference = target if target and config.reference == "target" else source
     failures = []
     mask = None
     try:
@@ -193,14 +225,16 @@ def _decode_outputs(
     outputs, lacking = {}, []
     for item in edited:
         try:
-            outputs[item.label] = _open_output(item, sample, (target or source).size, config)
+            outputs[item.label] = _open_output(item, sample, reference.size, config)
         except ImageError as error:
             lacking.append(error.message)
-    failures += [SampleError(sample.id, "edited", "; ".join(lacking))] if lacking else []
+    if lacking:  # a run lists one failure of a sample
+        known = [(error.stage, error.reason) for error in failures]
+        stages, reasons = zip(*known, ("edited", "; ".join(lacking)), strict=True)
+        failures = [SampleError(sample.id, ", ".join(stages), "; ".join(reasons))]
     if config.ignore_signature:
-        reference = (target or source).size
         outputs = {
-            label: _cover_signature(fit_to(picture, reference), source)
+            label: _cover_signature(fit_to(picture, reference.size), source)
             for label, picture in outputs.items()
         }
         target = target and _cover_signature(target, source)
@@ -217,6 +251,7 @@ def _decode_outputs(
         kind,
         source_text=sample.source_text,
         group=_group_of(sample, mask, config),
+        mask_is_derived=sample.mask_origin == "derived",
     )
     if of_scenes:
         context = sample.load_context_mask()
@@ -238,8 +273,12 @@ def _load_mask(
     if config.protocol == "pie-bench":
         array = sample.load_given_mask()
     else:
-        array = sample.load_mask(pair=(source, target) if target else None)
-    return None if array is None else Image.fromarray(array).convert("L")
+        pair = (source, target) if target and target.size == source.size else None
+        array = sample.load_mask(pair=pair)
+    if array is None:
+        return None
+    mask = Image.fromarray(array).convert("L")
+    return mask if mask.size == source.size else mask.resize(source.size, Image.Resampling.NEAREST)
 
 
 def _group_of(sample: EditSample, mask: Image.Image | None, config: EvalConfig) -> str | None:
@@ -269,6 +308,8 @@ def _open_output(
     if name not in item.files:
         raise ImageError(f"{item.label!r} has no picture of it in {item.folder}")
     picture = open_image(item.files[name], max_pixels=config.max_pixels)
+    if config.protocol == "pie-bench":
+        picture = last_panel(picture, size)
     if config.fit == "squash" or has_shape_of(picture.size, size):
         return picture  # where a score needs it at its reference's size, it is squashed to it
     if config.fit is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,12 +12,15 @@ from ric.metrics.clip_similarity import ClipSimilarity
 from ric.metrics.dino_similarity import DinoSimilarity
 from ric.metrics.inception import InceptionFeatures
 from ric.metrics.lpips_distance import LpipsDistance
-from ric.metrics.networks import Judges, Unavailable
+from ric.metrics.networks import NOT_ASKED, Judges, Unavailable
 from ric.metrics.pie_bench import PieBenchJudges
 from ric.metrics.scene_net import SceneNet
 from ric.metrics.structure_distance import StructureDistance
 from ric.models import locate_model
-from ric.weights import resolve_weights
+from ric.recipes.scored_batches import stamp
+from ric.tiny_family import tiny_family
+from ric.weights import find_weight, is_present, resolve_weights
+from ric.weights.resolve import unlisted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +50,9 @@ def _load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judge
         if net and config.dino == "tiny"
         else either(lambda: DinoSimilarity(locate(config.dino), device, encoder=config.dino))
     )
+    if config.protocol == "magicbrush":
+        return Judges(clip=clip, dino=dino, lpips=NOT_ASKED, fid=NOT_ASKED,
+                      inception_score=NOT_ASKED, lpips_outside=NOT_ASKED)  # fmt: skip
     if net and config.preset == "tiny":
         return Judges(
             clip=clip, dino=dino, lpips=net, fid=net, inception_score=net, lpips_outside=net
@@ -111,16 +118,34 @@ def load_scene_net(run: RunDir, device: torch.device) -> SceneNet:
     return SceneNet(locate_model("tiny", run, tiny="scene_classifier"), device)
 
 
+def networks_stamp(config: EvalConfig) -> str:
+    """Tell one state of all networks' files from another."""
+    places: list[Path | None] = [tiny_family()]
+    for name in sorted(_names(config)):
+        if Path(name).exists():
+            places.append(Path(name))
+            continue
+        with suppress(RicError):  # neither a folder nor an id: its score is not available
+            places.append(is_present(find_weight(name) or unlisted(name), config.weights))
+    return repr([place and stamp(place) for place in places])
+
+
+def _names(config: EvalConfig) -> set[str]:
+    """List the networks that are not of the embedded family."""
+    names = {config.clip, config.dino} - {"tiny"}
+    if config.preset != "tiny" and config.protocol != "magicbrush":
+        names |= {"lpips-squeeze"}
+        if config.protocol != "pie-bench":
+            names |= {"inception-2015-12-05", f"lpips-{config.lpips_net}"}
+    return names
+
+
 def _look_up(config: EvalConfig) -> dict[str, RicError]:
     """Find or fetch all weights at once; return why those that are missing are.
 
     One after the other, each would wait three seconds for a network that is not there.
     """
-    names = {config.clip, config.dino} - {"tiny"}
-    if config.preset != "tiny":
-        names |= {"lpips-squeeze"}
-        if config.protocol != "pie-bench":
-            names |= {"inception-2015-12-05", f"lpips-{config.lpips_net}"}
+    names = _names(config)
 
     def look_up(name: str) -> RicError | None:
         try:

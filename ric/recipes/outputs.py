@@ -101,9 +101,19 @@ def find_outputs(
 
 
 def _split_label(text: str) -> tuple[str, str]:
-    if Path(text).exists():  # a path may hold a "=" of its own
+    """Split `Label=PLACE` at the first "=" behind which there is a place; a path may hold "=" too.
+
+    Raises:
+        RicError: there is a label and no place.
+    """
+    if Path(text).exists():
         return "", text
-    label, _, place = text.rpartition("=")
+    cuts = [at for at, letter in enumerate(text) if letter == "="]
+    there = (at for at in cuts if text[at + 1 :] and Path(text[at + 1 :]).exists())
+    cut = next(there, cuts[-1] if cuts else -1)
+    label, place = " ".join(text[: max(cut, 0)].split()), text[cut + 1 :]
+    if not place.strip():
+        raise RicError(f"Nothing stands behind the label in {text!r}.", 'So: "Mine=out/"')
     return label, place
 
 

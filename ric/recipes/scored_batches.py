@@ -2,15 +2,18 @@
 
 `scored/KEY` in the run holds, of each batch, a JSON of rows and failures and a safetensors of
 features, each picture's once however many editors were held against it. The JSON is written last: a
-batch counts only when both are there. The key names outputs and networks, so that a resumed run
-never mixes two of them. Samples with a failure are tried again. Numbers come back to the bit.
+batch counts only when both are there. The key is of all files that are read, outputs, samples and
+networks, so that a resumed run never mixes two states of them. Samples with a failure are tried
+again. Numbers come back to the bit.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,9 +26,23 @@ from ric.rows import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from ric.metrics.encode_once import Vector
+
+
+def stamp(file: Path | str) -> str:
+    """Tell one state of a file from another: its place, size and time; of a folder, all its files.
+
+    One that cannot be read has a stamp too.
+    """
+    place = Path(file)
+    parts = sorted(place.rglob("*")) if place.is_dir() else [place]
+    told: list[tuple[object, ...]] = []
+    for part in parts:
+        with suppress(OSError):
+            known = part.stat()
+            told.append((part.name, known.st_size, known.st_mtime_ns))
+    return repr((str(place), told))
 
 
 @dataclass(frozen=True)

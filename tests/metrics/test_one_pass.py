@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from ric.errors import RicError, SampleError
+from ric.metrics import one_pass
 from ric.metrics.clip_similarity import ClipSimilarity
 from ric.metrics.dino_similarity import DinoSimilarity
 from ric.metrics.encode_once import Encodings
@@ -97,6 +98,7 @@ def test_a_row_is_every_metric_called_by_itself(judges, pairs, scored):
     }
     assert row.pop("id") == "0003"
     assert (row.pop("group"), row.pop("text_kind"), row.pop("text_cut")) == (None, "text", False)
+    assert row.pop("mask_derived") is False
     assert row == {key: pytest.approx(float(value), abs=1e-5) for key, value in expected.items()}
     row["id"] = "0003"
 
@@ -307,7 +309,7 @@ def test_suites_that_share_their_encodings_encode_source_and_target_once(pairs):
 class CountingDistance:
     """A distance that notes the pictures it is shown."""
 
-    definition, marker = "counting", ""
+    definition, marker, smallest = "counting", "", 1
 
     def __init__(self) -> None:
         self.calls: list[tuple[list, list]] = []
@@ -403,3 +405,42 @@ def test_every_text_is_encoded_once_for_all_suites(judges, pairs, monkeypatch):
     for name in "ab":
         MetricSuite(judges, label=name).add(pairs, shared)
     assert sorted(seen) == sorted({pair.text for pair in pairs if pair.text})
+
+
+def test_a_picture_too_small_for_lpips_has_none_and_is_counted(pairs, judges):
+    network = CountingDistance()
+    network.smallest = 81  # the pictures are 96 x 80
+    others = replace(judges, lpips=network, lpips_outside=network)
+    scored = score(others, pairs)
+    assert network.calls == []
+    assert all(row["lpips"] is None and row["lpips_outside"] is None for row in scored.rows)
+    assert scored.scores["lpips"].unavailable == "no sample has a target of 81 pixels or more"
+    small = [replace(pairs[0], edited=pairs[0].target, target=pairs[0].target), *pairs[1:]]
+    large = [replace(p, target=p.target.resize((200, 200))) for p in small[1:]]
+    note = score(others, [small[0], *large]).scores["lpips"].note
+    assert note == f"Samples without a target of 81 pixels or more: 1 of {len(pairs)}."
+
+
+def test_masks_that_were_derived_are_told(judges, pairs):
+    derived = [replace(pair, mask_is_derived=True) for pair in pairs[:4]]
+    scores = score(judges, [*derived, *pairs[4:]]).scores
+    for key in OUTSIDE:
+        told = f"Masks derived from where source and target differ: 4 of {len(pairs)}."
+        assert scores[key].note == told
+    assert score(judges, pairs).scores["psnr_outside"].note is None
+
+
+def test_an_error_in_a_thread_reaches_who_asks(judges, pairs, monkeypatch):
+    def fail(*given) -> None:
+        raise ZeroDivisionError
+
+    with ThreadPoolExecutor(2) as pool:
+        monkeypatch.setattr(one_pass, "l1", fail)
+        encodings = Encodings(pool)
+        MetricSuite(judges).add(pairs, encodings)
+        with pytest.raises(ZeroDivisionError):
+            encodings.complete()
+        monkeypatch.undo()
+        monkeypatch.setattr(judges.clip, "prepare", fail)
+        with pytest.raises(ZeroDivisionError):
+            MetricSuite(judges).add(pairs, Encodings(pool))

@@ -236,13 +236,15 @@ def test_borders_belong_to_the_edit():
     assert pixels.tolist() == [[255] * 5, [255, 0, 0, 0, 255], [255, 0, 0, 0, 255], [255] * 5]
 
 
-def test_of_a_strip_the_last_512_pixels_are_the_edit(draw):
-    strip, source = draw(0, 2048, 512), draw(1, 512, 512)
-    cut = last_panel(strip, source)
+def test_of_a_strip_the_last_512_pixels_are_the_edit_and_what_is_no_strip_stays(draw):
+    strip = draw(0, 2048, 512)
+    cut = last_panel(strip, (512, 512))
     assert np.array_equal(np.array(cut), np.array(strip)[:, 1536:])
-    assert last_panel(source, source) is source
-    wide = draw(2, 96, 80)
-    assert last_panel(wide, draw(3, 192, 160)) is wide
+    for size, source in (((512, 512), (512, 512)), ((96, 80), (192, 160)), ((400, 300), (512, 512)),
+                         ((1024, 768), (512, 512)), ((200, 100), (400, 200))):  # fmt: skip
+        picture = draw(2, *size)
+        assert last_panel(picture, source) is picture
+    assert last_panel(draw(3, 400, 100), (400, 200)).size == (200, 100)
 
 
 def test_a_mask_of_another_size_is_that_samples_failure(judges, pairs):

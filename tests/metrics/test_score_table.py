@@ -177,7 +177,7 @@ def test_the_interval_is_scipys_percentile_bootstrap():
 def test_the_interval_is_the_same_for_the_same_seed():
     values = [0.1, 0.5, 0.3]
     assert bootstrap_interval(values) == bootstrap_interval(values)
-    assert bootstrap_interval([0.4]) == pytest.approx((0.4, 0.4))
+    assert bootstrap_interval([0.4]) is None
 
 
 # --- the layouts of the paper's tables -----------------------------------------------------------
@@ -228,3 +228,16 @@ def test_table_1_has_a_row_an_editor(pairs):
 
 def test_an_editor_without_a_second_is_no_best_of_table_2(pairs):
     assert "MB (without)" not in best(pairs[:3], "table-2")["lpips"]
+
+
+def test_a_label_that_latex_would_read_is_kept_from_it():
+    rows = [scores("[red]", 0.7, 0.5), scores("*star", 0.7, 0.5)]
+    lines = to_latex(rows).splitlines()
+    assert lines[4].startswith("{}[red] & ")
+    assert lines[5].startswith("{}*star & ")
+
+
+def test_a_number_that_rounds_to_zero_has_no_sign_and_ties_with_zero():
+    above, below = scores("A", 0.00001, 0.5), scores("B", -0.00001, 0.5)
+    assert [row["clip_i"].number for row in (above, below)] == ["0.0000", "0.0000"]
+    assert best([above, below])["clip_i[tiny]"] == {"A", "B"}

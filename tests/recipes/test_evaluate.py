@@ -25,9 +25,11 @@ from ric.data.masks import signature_box
 from ric.data.sample import load_samples
 from ric.errors import RicError
 from ric.metrics.clip_similarity import ClipSimilarity
+from ric.metrics.networks import NOT_ASKED
 from ric.metrics.scores import THE_SIX, Scores
 from ric.recipes import evaluate as module
 from ric.recipes.evaluate import evaluate
+from ric.recipes.metric_networks import load_judges
 from ric.run_dir import open_run
 from ric_cli.main import main
 
@@ -217,8 +219,9 @@ def test_source_and_ground_truth_stand_on_the_samples_of_every_editor_and_others
     first, _, others, _ = markdown.split("\n\n")
     assert "**" not in first + others  # over other samples nobody is the best
     line = (
-        "† on other samples than the rest: Every on 6; 2 have a picture of every editor, and the "
-        "source and the ground truth stand on those. Do not compare across it."
+        "† on other samples than the rest: Every on 6; 2 have a picture of every editor that could "
+        "be scored, and the source stands on those, the ground truth on those with a target. Do "
+        "not compare across it."
     )
     assert f"- {line}" in markdown
     assert progress.lines == [line]
@@ -243,7 +246,7 @@ def test_pictures_that_belong_to_no_sample_are_counted_and_the_first_are_named(
     made, progress = outputs({f"{name}.png": grey(100) for name in names}), Noting()
     score(f"Mine={made}", progress=progress)
     assert progress.lines == [
-        f"4 pictures in {made} belong to no sample of {data} (split all): "
+        f"4 pictures in {made} belong to no sample that is scored of {data} (split all): "
         "cat.png, dog.png, eel.png, …"
     ]
 
@@ -330,7 +333,7 @@ def test_without_targets_the_source_is_the_reference_and_there_is_no_fid_or_grou
 
 
 def test_a_split_without_samples_is_an_error(score, outputs):
-    with pytest.raises(RicError, match=r"No sample of .* \(split val\) could be scored") as caught:
+    with pytest.raises(RicError, match=r"Nothing of .* \(split val\) could be scored") as caught:
         score(f"Mine={outputs()}", split="val")
     assert "--split all" in caught.value.hint
 
@@ -575,3 +578,97 @@ def test_a_split_that_only_the_pixels_tell_costs_each_source_one_more_decoding(
     read.clear()
     score(f"Mine={outputs()}", on=data, split="train")
     assert read.count("source") == 3 + len(of_split)
+
+
+def test_an_editor_without_any_picture_that_can_be_read_takes_nothing_from_the_others(
+    score, outputs
+):
+    broken = outputs({f"0{number}.png": b"broken" for number in range(3)})
+    rows, run = score(f"Broken={broken}", f"Mine={outputs()}")
+    assert list(rows) == ["Broken", "Mine", IDENTITY, TRUTH]
+    assert rows[IDENTITY]["l1"].n == rows[TRUTH]["l1"].n == rows["Mine"]["l1"].n == 3
+    assert rows["Broken"]["l1"].unavailable == "no sample was scored"
+    assert rows["Broken"].is_apart
+    assert not rows["Mine"].is_apart
+    assert json.loads((run / "scores.json").read_text())["differences"] == []
+
+
+def test_nothing_that_can_be_read_names_what_failed(score, outputs):
+    broken = outputs({f"0{number}.png": b"broken" for number in range(3)})
+    with pytest.raises(RicError, match=r"could be scored\. 3 failed: 00: .*") as caught:
+        score(f"Broken={broken}")
+    assert "weights" not in (caught.value.hint or "")
+
+
+def test_a_ground_truth_on_fewer_samples_is_marked(make_edits, score, outputs):
+    rows, _ = score(f"Mine={outputs()}", on=make_edits(3, {1: {"target_file_name": None}}))
+    assert (rows[TRUTH].samples, rows[TRUTH].is_apart) == (2, True)
+    assert not rows["Mine"].is_apart
+    assert not rows[IDENTITY].is_apart
+
+
+def test_against_the_source_outputs_are_held_at_the_source_s_own_size(make_edits, score, outputs):
+    data = make_edits(3)
+    for file in (data / "target").iterdir():
+        with Image.open(file) as picture:
+            picture.resize((96, 96)).save(file)
+    rows, run = score(f"Mine={outputs()}", on=data, reference="source")
+    assert rows["Mine"].samples == 3
+    assert not failures(run)
+    sources = [Image.open(data / f"source/{number:02d}.png") for number in range(3)]
+    apart = [np.abs(np.asarray(source, float) - 100).mean() / 255 for source in sources]
+    assert rows["Mine"]["l1"].value == pytest.approx(np.mean(apart))
+    assert rows["Mine"]["psnr_outside"].n == 3  # the mask comes along
+    with pytest.raises(RicError, match="which is not the shape of 96x96"):
+        score(f"Mine={outputs()}", on=data, name="target")
+
+
+def test_two_things_wrong_with_one_sample_are_both_told(make_edits, score, outputs):
+    data = make_edits(3)
+    (data / "mask/01.png").write_bytes(b"broken")
+    made = {f"0{n}.png": grey(100) for n in (0, 2)} | {"01.png": b"broken"}
+    _, run = score(f"Mine={outputs(made)}", on=data)
+    stage, reason = failures(run)["01"]
+    assert stage == "mask, edited"
+    assert "mask/01.png" in reason
+    assert "outputs" in reason
+
+
+def test_a_dangling_link_is_the_failure_of_its_sample_alone(score, outputs):
+    made = outputs({"00.png": grey(100), "01.png": grey(100)})
+    for name in ("02.png", "thumbnail.png"):
+        (made / name).symlink_to("/nowhere")
+    rows, run = score(f"Mine={made}")
+    assert rows["Mine"].samples == 2
+    assert list(failures(run)) == ["02"]
+
+
+def test_how_outputs_are_fitted_is_written_beside_the_scores(score, outputs):
+    _, run = score(f"Mine={outputs()}", fit="pad")
+    told = json.loads((run / "scores.json").read_text())["outputs"]
+    assert told.endswith("those of another shape are padded with black")
+    assert f"- {told}\n" in (run / "table.md").read_text()
+
+
+def test_magicbrush_loads_what_it_shows_and_nothing_else(tiny, data, outputs, tmp_path):
+    config = tiny(EvalConfig, data, edits=(f"Mine={outputs()}",), split="all",
+                  protocol="magicbrush", text="target_text")  # fmt: skip
+    with open_run("eval", as_dict(config), runs_dir=tmp_path, run=tmp_path / "run") as run:
+        judges = load_judges(config, run, torch.device("cpu"))
+        (mine, *_) = evaluate(config, run)
+    assert {judges.lpips, judges.lpips_outside, judges.fid, judges.inception_score} == {NOT_ASKED}
+    assert [score.key for score in mine.scores] == ["clip_i", "dino", "clip_t", "l1", "l2"]
+    assert run.record["unavailable"] == []  # which would be exit code 3
+
+
+@pytest.mark.parametrize("text", ["Mine=", "=", "Mine= "])
+def test_a_label_without_a_place_is_an_error(score, text):
+    with pytest.raises(RicError, match="Nothing stands behind the label"):
+        score(text)
+
+
+def test_a_labelled_folder_may_have_an_equals_sign_of_its_own(score, outputs):
+    made = outputs()
+    named = made.rename(made.with_name("lr=1e-4"))
+    rows, _ = score(f"Mine={named}")
+    assert rows["Mine"].samples == 3

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file, save_file
 
 from ric.config import EvalConfig, as_dict
 from ric.errors import SampleError
@@ -154,6 +155,24 @@ def test_outputs_that_changed_meanwhile_are_scored_anew(config, outputs, tmp_pat
         score(changing, tmp_path / "run", stop_after("scoring", 2))
     for file in (tmp_path / "A").iterdir():
         Image.new("RGB", (96, 80), "white").save(file)
+    mended = told(score(changing, tmp_path / "run"))
+    assert_same(mended, told(score(changing, tmp_path / "whole")))
+
+
+def test_targets_and_networks_that_changed_meanwhile_are_scored_anew(
+    config, data, tiny_family, tmp_path, stop_after
+):
+    changing = replace(config, data=str(shutil.copytree(data, tmp_path / "data")))
+    changing = replace(changing, clip=str(shutil.copytree(tiny_family / "clip", tmp_path / "clip")))
+    with pytest.raises(Interrupted):
+        score(changing, tmp_path / "run", stop_after("scoring", 2))
+    Image.new("RGB", (96, 80), "red").save(tmp_path / "data/target/00.png")
+    with pytest.raises(Interrupted):
+        score(changing, tmp_path / "run", stop_after("scoring", 2))
+    weights = tmp_path / "clip/model.safetensors"
+    tensors = load_file(weights)
+    tensors["visual_projection.weight"] += 1
+    save_file(tensors, weights)
     mended = told(score(changing, tmp_path / "run"))
     assert_same(mended, told(score(changing, tmp_path / "whole")))
 

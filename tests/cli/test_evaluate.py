@@ -121,3 +121,29 @@ def test_a_meaning_ends_in_one_full_stop(capsys):
     assert told[0] == "clip_i (N = 1): of a and b."
     assert told[1] == "dino: It needs two samples and has 1."
     assert not [line for line in told if ".." in line]
+
+
+def test_on_a_terminal_arrows_say_which_way_is_better_and_the_best_is_bold(
+    capsys, monkeypatch, tmp_path
+):
+    class Run:
+        record = {"data": {"name": "d"}, "config": {"split": "test"}}  # noqa: RUF012
+        path = tmp_path
+
+    (tmp_path / "scores.json").write_text('{"editors": []}')
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+    def row(label: str, clip_i: float, lpips: float) -> Scores:
+        values = {"clip_i": clip_i, "lpips": lpips}
+        scores = tuple(Score(key=key, value=value, n=3) for key, value in values.items())
+        return Scores(label=label, scores=scores, samples=3)
+
+    show_scores([row("A", 0.5, 0.3), row("B", 0.75, 0.4)], Run(), quiet=True)
+    told = capsys.readouterr().out
+    assert "CLIP-I ↑" in told
+    assert "LPIPS ↓" in told
+    assert [line for line in told.splitlines() if "\x1b[1m0.3000" in line and " A " in line]
+    assert [line for line in told.splitlines() if "\x1b[1m0.7500" in line and " B " in line]
+    assert "\x1b[1m0.5000" not in told
+    assert "\x1b[1m0.4000" not in told

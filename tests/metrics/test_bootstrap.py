@@ -52,3 +52,9 @@ def test_the_interval_of_a_paired_difference_covers_it_too_and_is_the_narrower_o
 
 def test_with_ten_samples_it_is_too_narrow_as_is_known():
     assert 0.85 <= covered(lambda generator: generator.normal(0, 1, 10), 0.0) <= 0.94
+
+
+def test_unless_told_otherwise_the_mean_is_drawn_a_thousand_times():
+    values = np.random.default_rng(3).normal(size=40)
+    assert bootstrap_interval(values) == bootstrap_interval(values, resamples=1000)
+    assert bootstrap_interval(values) != bootstrap_interval(values, resamples=999)

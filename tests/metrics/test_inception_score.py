@@ -43,3 +43,9 @@ def test_pictures_of_one_class_score_one():
 def test_no_picture_has_no_score():
     with pytest.raises(RicError, match="1 picture or more, and has 0"):
         inception_score(torch.zeros(0, 8))
+
+
+def test_unless_told_otherwise_there_are_ten_splits_as_in_torch_fidelity():
+    theirs = isc_features_to_metric(logits(50))
+    assert inception_score(logits(50)).mean == pytest.approx(theirs["inception_score_mean"])
+    assert inception_score(logits(50)).std == pytest.approx(theirs["inception_score_std"])

@@ -38,7 +38,7 @@ def pairs(tmp_path_factory) -> Path:
     if not SHARED.is_dir():
         pytest.skip("../shared is absent")
     folder = tmp_path_factory.mktemp("pairs")
-    for name in ("source", "edited"):
+    for name in ("source", "edited", "mask"):
         (folder / name).mkdir()
     lines = []
     for line in (SHARED / "metadata.jsonl").read_text().splitlines():
@@ -47,7 +47,11 @@ def pairs(tmp_path_factory) -> Path:
         shutil.copy(SHARED / row["source_file_name"], folder / "source" / made)
         shutil.copy(SHARED / row["target_file_name"], folder / "edited" / made)
         both = dict.fromkeys(("source_file_name", "target_file_name"), f"source/{made}")
-        lines.append(json.dumps({**row, **both}))
+        with Image.open(folder / "source" / made) as source:
+            mask = Image.new("L", source.size)
+        mask.paste(255, (60, 40, 160, 200))
+        mask.save(folder / "mask" / made)
+        lines.append(json.dumps({**row, **both, "mask_file_name": f"mask/{made}"}))
     (folder / "metadata.jsonl").write_text("\n".join(lines))
     return folder
 
@@ -145,6 +149,22 @@ def test_lpips_is_the_packages(ours, both, alexnet_weights, monkeypatch):
     library = lpips.LPIPS(net="alex", verbose=False)
     fed = [torch.stack([ToTensor()(image) for image in side]) * 2 - 1 for side in both]
     assert ours["lpips"].value == pytest.approx(library(*fed).mean().item(), abs=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore:.*weight:UserWarning")
+def test_outside_the_mask_lpips_is_the_package_s_squeezenet(
+    ours, both, squeezenet_weights, monkeypatch
+):
+    state = torch.load(squeezenet_weights, weights_only=True)
+    downloads = torchvision.models._api.WeightsEnum
+    monkeypatch.setattr(downloads, "get_state_dict", lambda *_, **__: state)
+    library = lpips.LPIPS(net="squeeze", verbose=False)
+    fed = [torch.stack([ToTensor()(image) for image in side]) for side in both]
+    for side in fed:
+        side[:, :, 40:200, 60:160] = 0
+    expected = library(*(side * 2 - 1 for side in fed)).mean().item()
+    assert ours["lpips_outside"].value == pytest.approx(expected, abs=1e-6)
 
 
 def test_l1_and_l2_are_magicbrushs(ours, both):

@@ -28,6 +28,7 @@ from ric.metrics.clip_similarity import ClipSimilarity
 from ric.metrics.networks import NOT_ASKED
 from ric.metrics.scores import THE_SIX, Scores
 from ric.recipes import evaluate as module
+from ric.recipes import matched_outputs
 from ric.recipes.evaluate import evaluate
 from ric.recipes.metric_networks import load_judges
 from ric.run_dir import open_run
@@ -672,3 +673,48 @@ def test_a_labelled_folder_may_have_an_equals_sign_of_its_own(score, outputs):
     named = made.rename(made.with_name("lr=1e-4"))
     rows, _ = score(f"Mine={named}")
     assert rows["Mine"].samples == 3
+
+
+def test_every_picture_is_decoded_once(make_edits, score, outputs, monkeypatch):
+    data, read = make_edits(3), []
+
+    def count(module: Any) -> None:
+        opened = module.open_image
+
+        def watched(picture: Any, **limits: Any) -> Image.Image:
+            read.append(Path(picture))
+            return opened(picture, **limits)
+
+        monkeypatch.setattr(module, "open_image", watched)
+
+    count(edit_sample)
+    count(matched_outputs)
+    one, other = outputs(), outputs()
+    score(f"A={one}", f"B={other}", on=data)
+    folders = (data / "source", data / "target", one, other)
+    assert sorted(read) == sorted(file for folder in folders for file in folder.iterdir())
+
+
+def test_under_95_percent_of_the_outputs_is_an_error_and_95_is_none(make_edits, score, outputs):
+    data = make_edits(20)
+    names = [f"{number:02d}.png" for number in range(20)]
+    enough = outputs({name: grey(100) for name in names[1:]})
+    rows, _ = score(f"Mine={enough}", on=data)
+    assert rows["Mine"].samples == 19
+    (enough / names[1]).unlink()
+    with pytest.raises(RicError, match="has pictures of 18 of 20 samples"):
+        score(f"Mine={enough}", on=data, name="other")
+
+
+def test_the_commit_of_weights_from_the_hub_stands_in_both_tables(
+    score, outputs, tiny_family, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    commit = "a" * 40
+    repository = tmp_path / "hub/hub/models--facebook--dino-vits16/snapshots" / commit
+    shutil.copytree(tiny_family / "dino", repository)
+    _, run = score(f"Mine={outputs()}", dino="facebook/dino-vits16")
+    weights = json.loads((run / "scores.json").read_text())["weights"]
+    assert weights["facebook/dino-vits16"] == {"id": "facebook/dino-vits16", "revision": commit}
+    line = f"- weights of facebook/dino-vits16: facebook/dino-vits16, revision {commit}\n"
+    assert line in (run / "table.md").read_text()

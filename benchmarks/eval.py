@@ -52,6 +52,7 @@ from ric.metrics.dino_similarity import DinoSimilarity
 from ric.metrics.fid import fid_from_features
 from ric.metrics.inception import InceptionFeatures
 from ric.metrics.lpips_distance import load_backbone
+from ric.metrics.networks import exact_inference
 from ric.progress import Silent
 from ric.recipes import evaluate
 from ric.recipes.matched_outputs import Decoded
@@ -214,7 +215,7 @@ def noted_calls() -> Iterator[list[Callable[[], object]]]:
         nn.Module.__call__ = plain  # type: ignore[method-assign]
 
 
-@torch.inference_mode()
+@exact_inference()
 def networks_alone(config: EvalConfig, folder: Path, device: torch.device) -> float:
     """Give the seconds that the networks of an evaluation take when their calls are made again.
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from ric.metrics.set_distances import FidSet, SetDistances
 
 
+WEIGHTED = ("region_error", "context_error")  # no plain means
+
+
 def difference(
     later: Scored, first: Scored, *, fid_set: FidSet | None = None, seed: int = 0
 ) -> Difference:
@@ -44,9 +47,6 @@ def difference(
         elif score.value is not None and score.key not in ("fid", "kid", "is", *WEIGHTED):
             scores += _of_means(score, pairs, seed)
     return Difference(later.scores.label, first.scores.label, tuple(scores), len(common))
-
-
-WEIGHTED = ("region_error", "context_error")
 
 
 def _of_means(

@@ -283,5 +283,5 @@ def _picture(pair: Pair, which: Reference) -> Image.Image | None:
 
 
 def _cosine(a: Tensor, b: Tensor) -> float:
-    """Return the cosine of two unit vectors."""
-    return float(a.double() @ b.double())
+    """Return the cosine of two vectors whose length is 1 but for rounding."""
+    return max(-1.0, min(1.0, float(a.double() @ b.double())))

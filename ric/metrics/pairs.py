@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from ric.scenes.edit import Edit
 
 
+MOST_OFF = 0.01  # of an output's aspect ratio to its reference's, relative
+
+
 @dataclass(frozen=True)
 class Pair:
     """One edited picture and what it is judged against.
@@ -59,9 +62,6 @@ def fit_to(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """
     image = as_rgb(image)
     return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
-
-
-MOST_OFF = 0.01  # of an output's aspect ratio to its reference's, relative
 
 
 def has_shape_of(size: tuple[int, int], reference: tuple[int, int]) -> bool:

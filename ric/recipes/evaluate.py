@@ -279,4 +279,4 @@ def _reasons(rows: Sequence[Scores]) -> str:
     reasons = dict.fromkeys(
         score.unavailable for row in rows for score in row.scores if score.unavailable
     )
-    return " ".join(str(reason) for reason in reasons)
+    return "; ".join(str(reason).rstrip(".") for reason in reasons) + "."

@@ -100,6 +100,8 @@ def match_outputs(
         if rows:
             lines = "".join(json.dumps(row) + "\n" for row in rows)
             write_atomically(run.path / "unmatched.jsonl", lines)
+    if loose and (left := loose.unmatched()):
+        progress.note(f"{len(left)} files or texts go with no photo: see unmatched.jsonl")
     for item in edited:
         _tell_of_strangers(item, strangers[item.label], config, progress)
         _refuse_unmatched(config, item, count, len(lacking[item.label]))
@@ -217,11 +219,13 @@ def _decode_outputs(
     reference = target if target and config.reference == "target" else source
     failures = []
     mask = None
-    try:
-        mask = _load_mask(sample, source, target, config)
-    except SampleError as error:
-        # what needs a mask says for how many samples it speaks
-        failures += [error] if sample.has_mask else []
+    # MagicBrush's scores look at none
+    if config.protocol != "magicbrush" or config.group_by == "region-size":
+        try:
+            mask = _load_mask(sample, source, target, config)
+        except SampleError as error:
+            # what needs a mask says for how many samples it speaks
+            failures += [error] if sample.has_mask else []
     outputs, lacking = {}, []
     for item in edited:
         try:

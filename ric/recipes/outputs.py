@@ -141,5 +141,6 @@ def pictures_in(folder: Path) -> list[Path]:
         if not file.name.startswith(".") and file.suffix.lower() in PICTURE_SUFFIXES
     ]
     if not files:
-        raise RicError(f"There are no images in {folder}.")
+        reason = f"There are no images in {folder}." if folder.is_dir() else f"No folder {folder}."
+        raise RicError(reason, "Name a folder of pictures, such as .png, .jpg or .webp.")
     return files

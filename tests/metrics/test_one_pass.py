@@ -444,3 +444,14 @@ def test_an_error_in_a_thread_reaches_who_asks(judges, pairs, monkeypatch):
         monkeypatch.setattr(judges.clip, "prepare", fail)
         with pytest.raises(ZeroDivisionError):
             MetricSuite(judges).add(pairs, Encodings(pool))
+
+
+def test_as_magicbrush_has_it_clip_and_dino_see_an_output_at_its_own_size(judges, pairs):
+    suite = MetricSuite(judges, encode_fitted=False)
+    suite.add(pairs[:2])
+    rows, fitted = suite.finish().rows, score(judges, pairs[:2]).rows
+    for key, encoder in (("clip_i", judges.clip), ("dino", judges.dino)):
+        for pair, row, other in zip(pairs, rows, fitted, strict=False):
+            ours, target = encoder.image_embeddings([pair.edited, pair.target])
+            assert row[key] == pytest.approx(float(ours @ target), abs=1e-5)
+            assert row[key] != pytest.approx(other[key], abs=1e-5)

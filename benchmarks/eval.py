@@ -48,6 +48,7 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from ric.config import EvalConfig, as_dict
 from ric.device import pick_device, usable_cores
+from ric.metrics import lpips_distance
 from ric.metrics.clip_similarity import ClipSimilarity
 from ric.metrics.dino_similarity import DinoSimilarity
 from ric.metrics.fid import fid_from_features
@@ -204,27 +205,38 @@ class OutermostCalls:
 
 @contextmanager
 def outermost_calls(*, keep: bool = False) -> Iterator[OutermostCalls]:
-    """Watch every call of a network that is not made by another one."""
-    calls, plain, inside = OutermostCalls(keep=keep), nn.Module.__call__, False
+    """Watch every call of a network that is not made by another one.
 
-    def call(module: nn.Module, *args: Any, **named: Any) -> Any:
-        nonlocal inside
-        if inside:
-            return plain(module, *args, **named)
-        inside, began = True, time.thread_time()
-        try:
-            if calls.keep:
-                calls.again.append(lambda: plain(module, *args, **named))
-            return plain(module, *args, **named)
-        finally:
-            inside = False
-            calls.seconds += time.thread_time() - began
+    The two functions of the lpips package between its layers count as its network.
+    """
+    calls, inside = OutermostCalls(keep=keep), False
 
-    nn.Module.__call__ = call  # type: ignore[method-assign]
+    def watched(plain: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **named: Any) -> Any:
+            nonlocal inside
+            if inside:
+                return plain(*args, **named)
+            inside, began = True, time.thread_time()
+            try:
+                if calls.keep:
+                    calls.again.append(lambda: plain(*args, **named))
+                return plain(*args, **named)
+            finally:
+                inside = False
+                calls.seconds += time.thread_time() - began
+
+        return call
+
+    places = ((nn.Module, "__call__"), (lpips_distance, "normalize_tensor"),
+              (lpips_distance, "spatial_average"))  # fmt: skip
+    plain = [getattr(owner, name) for owner, name in places]
+    for owner, name in places:
+        setattr(owner, name, watched(getattr(owner, name)))
     try:
         yield calls
     finally:
-        nn.Module.__call__ = plain  # type: ignore[method-assign]
+        for (owner, name), function in zip(places, plain, strict=True):
+            setattr(owner, name, function)
 
 
 @exact_inference()

@@ -53,7 +53,7 @@ from ric.metrics.clip_similarity import ClipSimilarity
 from ric.metrics.dino_similarity import DinoSimilarity
 from ric.metrics.fid import fid_from_features
 from ric.metrics.inception import InceptionFeatures
-from ric.metrics.lpips_distance import load_backbone
+from ric.metrics.lpips_distance import LpipsDistance, load_backbone
 from ric.metrics.networks import exact_inference
 from ric.progress import Silent
 from ric.recipes import evaluate
@@ -207,7 +207,7 @@ class OutermostCalls:
 def outermost_calls(*, keep: bool = False) -> Iterator[OutermostCalls]:
     """Watch every call of a network that is not made by another one.
 
-    The two functions of the lpips package between its layers count as its network.
+    What the lpips package does between and behind its layers counts as its network.
     """
     calls, inside = OutermostCalls(keep=keep), False
 
@@ -228,7 +228,7 @@ def outermost_calls(*, keep: bool = False) -> Iterator[OutermostCalls]:
         return call
 
     places = ((nn.Module, "__call__"), (lpips_distance, "normalize_tensor"),
-              (lpips_distance, "spatial_average"))  # fmt: skip
+              (LpipsDistance, "between"))  # fmt: skip
     plain = [getattr(owner, name) for owner, name in places]
     for owner, name in places:
         setattr(owner, name, watched(getattr(owner, name)))

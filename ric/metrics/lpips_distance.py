@@ -91,9 +91,14 @@ class LpipsDistance:
                 raise ValueError(f"LPIPS of {ours.size} and {theirs.size}: sizes must be equal")
             if theirs is not last:
                 of_last, last = self._activations(theirs), theirs
-            layers = zip(self.model.lins, self._activations(ours), of_last, strict=True)
-            found.append(sum(spatial_average(lin((a - b) ** 2)) for lin, a, b in layers))
+            found.append(self.between(self._activations(ours), of_last))
         return torch.cat(found).flatten().cpu()
+
+    def between(self, ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Tensor:
+        """Return the distance (1, 1, 1, 1) of two pictures' activations."""
+        layers = zip(self.model.lins, ours, theirs, strict=True)
+        terms = [spatial_average(lin((a - b) ** 2)) for lin, a, b in layers]
+        return torch.stack(terms).sum(dim=0)
 
     def _activations(self, image: Image.Image) -> list[Tensor]:
         """Return every layer's activations (1, C, H, W) of a picture, each place of length 1."""

@@ -92,7 +92,7 @@ def exact_tensor(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(image) / 255).permute(2, 0, 1)[None]
 
 
-@pytest.mark.parametrize("size", [(96, 80), (299, 299), (7, 9)])
+@pytest.mark.parametrize("size", [(96, 80), (299, 299), (7, 9), (12, 65), (12, 128)])
 def test_the_map_of_similarity_is_torchmetrics(draw, size):
     a, b = draw(0, *size), draw(1, *size)
     ours, theirs = (exact_tensor(image) for image in (a, b))
@@ -132,6 +132,5 @@ def test_black_inside_keeps_what_the_mask_leaves_out(draw):
 
 def test_one_object_with_itself_is_as_similar_as_with_its_copy(draw):
     picture = draw(0)
-    by_formula = ssim_map(picture, picture.copy())
-    assert np.abs(ssim_map(picture, picture) - by_formula).max() < 1e-12
     assert ssim_outside(picture, picture, half_mask()) == 1
+    assert ssim_outside(picture, picture.copy(), half_mask()) == pytest.approx(1, abs=1e-12)

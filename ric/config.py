@@ -311,6 +311,8 @@ TINY: dict[type[CommandConfig], dict[str, Any]] = {
 }  # fmt: skip
 
 
+# Protocols of few scores, none of them of whole sets: all of them count, and all are shown.
+OF_FEW_SCORES: tuple[EvalProtocol, ...] = ("magicbrush", "pie-bench")
 # What a protocol of `ric eval` fixes; with the tiny preset its own networks stay.
 PROTOCOLS: dict[EvalProtocol, dict[str, str]] = {
     "magicbrush": {                     # its evaluation/image_eval.py

@@ -10,6 +10,7 @@ from ric.tiny_family import tiny_family
 from ric.weights import find_weight, is_present, resolve_weights, revision_of
 
 if TYPE_CHECKING:
+    from ric.config import EvalConfig
     from ric.run_dir import RunDir
 
 
@@ -49,6 +50,18 @@ def locate_model(
     weights = run.record.get("weights", {})
     run.note(weights={**weights, tiny: {"id": name, "revision": revision_of(path)}})
     return path
+
+
+def eval_networks(config: EvalConfig) -> list[str]:
+    """Name the networks that `ric eval` loads, CLIP first; `tiny` is the scene classifier."""
+    names = [config.clip, config.dino]
+    if config.preset == "tiny":
+        return [*names, "tiny"]
+    if config.protocol == "pie-bench":
+        return [*names, "lpips-squeeze"]
+    if config.protocol == "magicbrush":
+        return names
+    return [*names, "inception-2015-12-05", f"lpips-{config.lpips_net}", "lpips-squeeze"]
 
 
 def find_model(

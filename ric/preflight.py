@@ -27,7 +27,7 @@ from ric.config import (
     as_dict,
 )
 from ric.errors import RicError
-from ric.models import find_model
+from ric.models import eval_networks, find_model
 from ric.run_record import find_artifact
 from ric.weights import (
     check_weights,
@@ -207,16 +207,9 @@ def plan(config: CommandConfig, runs_dir: Path) -> dict[str, Any]:
 def _networks(config: CommandConfig) -> Iterator[Network]:
     """List the networks that a command loads with these settings."""
     if isinstance(config, EvalConfig):
-        yield Network(config.clip, member="clip")
-        yield Network(config.dino, member="scene_classifier")
-        if config.preset == "tiny":
-            yield Network("tiny", member="scene_classifier")
-        elif config.protocol == "pie-bench":
-            yield Network("lpips-squeeze")
-        else:
-            yield Network("inception-2015-12-05")
-            yield Network(f"lpips-{config.lpips_net}")
-            yield Network("lpips-squeeze")
+        clip, *others = eval_networks(config)
+        yield Network(clip, member="clip")
+        yield from (Network(name, member="scene_classifier") for name in others)
     for setting, network in NETWORKS.get(type(config), {}).items():
         name = getattr(config, setting)
         used = {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, TypeVar
 import typer
 
 from ric.config import (
+    OF_FEW_SCORES,
     EvalConfig,
     EvalProtocol,
     EvalText,
@@ -242,8 +243,7 @@ def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) 
     rows = read_scores(run.path) if rows is None else rows
     config = run.record["config"]
     of_scenes = [name for name in column_names(rows) if rows[0][name].key in OF_SCENES]
-    # these two have few scores, and all of them count
-    whole = config.get("protocol") in ("magicbrush", "pie-bench")
+    whole = config.get("protocol") in OF_FEW_SCORES
     names = [name for name in column_names(rows) if whole or rows[0][name].key in SHOWN_FIRST]
     title = f"{run.record['data']['name']}, split {config['split']}"
     tables = {title: rows, **(read_groups(run.path) if config.get("group_by") else {})}

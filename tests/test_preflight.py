@@ -286,6 +286,8 @@ def test_a_plan_of_scoring_lists_its_networks_as_present_or_missing(data, runs, 
     assert list(told["models"]) == [
         "openai/clip-vit-large-patch14", "facebook/dino-vitb8", "lpips-squeeze"
     ]  # fmt: skip
+    told = plan(resolve_config(EvalConfig, flags | {"protocol": "magicbrush"}), runs)
+    assert list(told["models"]) == ["openai/clip-vit-base-patch32", "facebook/dino-vits16"]
 
 
 def test_a_plan_of_editing_needs_at_least_the_memory_of_all_the_pipelines_weights(

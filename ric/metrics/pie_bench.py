@@ -10,7 +10,6 @@ The scripts stop where two sizes differ; here an output is brought to the source
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from ric.metrics.kept_samples import KeptSamples
 from ric.metrics.networks import Network, PairDistance, TextImageEncoder, Unavailable
 from ric.metrics.one_pass import Scored, refuse_wrong
 from ric.metrics.pairs import Pair, fit_to, has_shape_of
-from ric.metrics.pixel import PSNR_CEILING, black_inside, l2, leaves_something, ssim_map
+from ric.metrics.pixel import black_inside, l2, leaves_something, psnr, ssim_map
 from ric.metrics.scores import PIE_BENCH, Role, Score, Scores
 from ric.metrics.structure_distance import StructureDistance, structure_distance
 
@@ -105,9 +104,8 @@ class PieBenchSuite(KeptSamples):
             return {}
         ours, theirs = (black_inside(image, mask) for image in (pair.edited, pair.source))
         error = l2(ours, theirs)
-        psnr = PSNR_CEILING if error == 0 else min(PSNR_CEILING, -10 * math.log10(error))
         similarity = float(ssim_map(ours, theirs).mean())
-        row = {"psnr_unedited": psnr, "mse_unedited": error, "ssim_unedited": similarity}
+        row = {"psnr_unedited": psnr(error), "mse_unedited": error, "ssim_unedited": similarity}
         judge = self.judges.lpips
         if not isinstance(judge, Unavailable) and min(ours.size) >= judge.smallest:
             row["lpips_unedited"] = float(judge.distances([ours], [theirs])[0])

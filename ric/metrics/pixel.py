@@ -48,7 +48,11 @@ def psnr_outside(edited: Image.Image, source: Image.Image, mask: Image.Image) ->
     if not leaves_something(mask):
         return None
     counted = _difference(edited, source).histogram(Image.fromarray(outside_HW))
-    error = _mean_power(counted, 2)
+    return psnr(_mean_power(counted, 2))
+
+
+def psnr(error: float) -> float:
+    """Return the ratio in dB, at most `PSNR_CEILING`, of a mean squared error in [0, 1]."""
     return PSNR_CEILING if error == 0 else min(PSNR_CEILING, -10 * math.log10(error))
 
 

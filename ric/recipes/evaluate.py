@@ -19,6 +19,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from ric.config import OF_FEW_SCORES
 from ric.device import pick_device, usable_cores
 from ric.errors import RicError
 from ric.interrupt import stop_between_steps
@@ -118,8 +119,7 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
         progress.note(line)
     write_tables(run, tables)
     shutil.rmtree(stored.folder.parent)
-    # a protocol without scores of whole sets has few, and all of them count
-    few = config.protocol in ("magicbrush", "pie-bench")
+    few = config.protocol in OF_FEW_SCORES
     needed = [score for row in rows for score in row.scores if few or score.key in THE_SIX]
     if all(score.value is None for score in needed):
         raise RicError(

@@ -86,6 +86,7 @@ def match_outputs(
             if name not in item.files and name not in item.doubles:
                 lacking[item.label].append(sample.id)
     loose = loose_folders(config)
+    without_photo = loose.unmatched() if loose else []
     for names in strangers.values():
         names -= refused  # such a sample is a failure: its output is none's mistake
     rows = [
@@ -93,15 +94,15 @@ def match_outputs(
           for item in edited for name in sorted(strangers[item.label])
           for file in item.doubles.get(name) or [item.files[name]]),
         *({"label": label, "sample": name} for label, names in lacking.items() for name in names),
-        *({"file": name} for name in (loose.unmatched() if loose else ())),
+        *({"file": name} for name in without_photo),
     ]  # fmt: skip
     if leads:
         (run.path / "unmatched.jsonl").unlink(missing_ok=True)  # of an earlier attempt
         if rows:
             lines = "".join(json.dumps(row) + "\n" for row in rows)
             write_atomically(run.path / "unmatched.jsonl", lines)
-    if loose and (left := loose.unmatched()):
-        progress.note(f"{len(left)} files or texts go with no photo: see unmatched.jsonl")
+    if without_photo:
+        progress.note(f"{len(without_photo)} files or texts go with no photo: see unmatched.jsonl")
     for item in edited:
         _tell_of_strangers(item, strangers[item.label], config, progress)
         _refuse_unmatched(config, item, count, len(lacking[item.label]))

@@ -16,7 +16,7 @@ from ric.metrics.networks import NOT_ASKED, Judges, Unavailable
 from ric.metrics.pie_bench import PieBenchJudges
 from ric.metrics.scene_net import SceneNet
 from ric.metrics.structure_distance import StructureDistance
-from ric.models import locate_model
+from ric.models import eval_networks, locate_model
 from ric.recipes.scored_batches import stamp
 from ric.tiny_family import tiny_family
 from ric.weights import find_weight, is_present, resolve_weights
@@ -132,12 +132,7 @@ def networks_stamp(config: EvalConfig) -> str:
 
 def _names(config: EvalConfig) -> set[str]:
     """List the networks that are not of the embedded family."""
-    names = {config.clip, config.dino} - {"tiny"}
-    if config.preset != "tiny" and config.protocol != "magicbrush":
-        names |= {"lpips-squeeze"}
-        if config.protocol != "pie-bench":
-            names |= {"inception-2015-12-05", f"lpips-{config.lpips_net}"}
-    return names
+    return set(eval_networks(config)) - {"tiny"}
 
 
 def _look_up(config: EvalConfig) -> dict[str, RicError]:

@@ -221,9 +221,12 @@ class TinyConfig(CommandConfig):
     steps: int = 4000
     batch_size: int = 32
     lr: float = 1e-3
+    optimizer: Literal["adamw", "muon"] = "adamw"
     warmup_steps: int = 100
+    constant_share: float = 0.0         # of the steps, before the rate falls along a cosine
     weight_decay: float = 1e-2
     ema_decay: float = 0.999
+    averages: int = 1                   # each four times as long as the last; the best is kept
     checkpoint_every: int = 250
     keep_checkpoints: int = 2
     measure_every: int = 500
@@ -267,8 +270,11 @@ class TinyPriorConfig(TinyConfig):
     vae: str | None = None              # a tiny-vae run; None: the base's own
     conditioning_dropout: float = 0.05  # choice 6
     text_to_image: bool = False         # forget the source channels of an editor's UNet
-    max_noise_weight: float = 1.0       # the loss counts min(1 / alpha_bar_t, this) times
-    edit_weight: float = 0.0            # added to a place's 1 in the noise loss where pixels change
+    edit_weight: float = 0.0            # added to a place's 1 in the loss where pixels change
+    context_weight: float = 0.0         # added where they change beside the edited thing
+    noise_power: float = 1.0            # t is 1000 u^this in the first half of the steps
+    block: int = 0                      # fresh scenes, so many at a time; 0: all of DATA at once
+    passes: int = 8                     # over each block
 
 
 @dataclass(frozen=True, kw_only=True)

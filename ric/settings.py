@@ -192,7 +192,10 @@ IN_WORDS = {int: "whole number", float: "number", bool: "yes or no (true, false)
 POSITIVE, NOT_NEGATIVE = Bounds(0, but_least=True), Bounds(0)
 # What flags and config files must keep to; a number that is not here is only finite.
 BOUNDS: dict[str, Bounds] = {
-    "accumulate": Bounds(1), "adam_beta1": Bounds(0, 1, but_most=True),
+    "accumulate": Bounds(1), "averages": Bounds(1), "block": NOT_NEGATIVE,
+    "constant_share": Bounds(0, 1), "context_weight": NOT_NEGATIVE, "noise_power": POSITIVE,
+    "passes": Bounds(1),
+    "adam_beta1": Bounds(0, 1, but_most=True),
     "adam_beta2": Bounds(0, 1, but_most=True), "align_below": NOT_NEGATIVE, "batch_size": Bounds(1),
     "checkpoint_every": Bounds(1), "colour_noise": Bounds(0, 1),
     "conditioning_dropout": Bounds(0, 1 / 3),
@@ -201,7 +204,7 @@ BOUNDS: dict[str, Bounds] = {
     "fusion_lr": POSITIVE, "global_weight": NOT_NEGATIVE, "image_size": Bounds(8),
     "joint_epochs": NOT_NEGATIVE, "joint_lr": POSITIVE, "keep_checkpoints": Bounds(1),
     "limit": Bounds(1), "log_every": Bounds(1), "lora_rank": Bounds(1), "lr": POSITIVE,
-    "max_grad_norm": POSITIVE, "max_noise_weight": POSITIVE,
+    "max_grad_norm": POSITIVE,
     "max_new_tokens": Bounds(1), "max_pixels": Bounds(1), "max_text_tokens": Bounds(3),
     "memory": POSITIVE,
     "noise_weight": NOT_NEGATIVE, "num_heads": Bounds(1), "region_weight": NOT_NEGATIVE,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Literal, Optional
 
 import typer
 
@@ -28,6 +28,13 @@ Base = Annotated[
 Steps = Annotated[int, typer.Option(min=1, help="Steps; the rate falls along a cosine over them.")]
 BatchSize = Annotated[int, typer.Option(min=1)]
 Rate = Annotated[float, typer.Option(help="The highest learning rate.")]
+Optimizer = Annotated[
+    Literal["adamw", "muon"], typer.Option(help="Muon takes matrices and convolutions.")
+]
+ConstantShare = Annotated[float, typer.Option(help="Of the steps, before the rate begins to fall.")]
+Averages = Annotated[
+    int, typer.Option(help="Of the weights, each four times as long; the best is kept.")
+]
 MeasureEvery = Annotated[int, typer.Option(min=1, help="Steps between figures on val.")]
 
 
@@ -52,6 +59,7 @@ def vae(
     steps: Steps = TinyVaeConfig.steps,
     batch_size: BatchSize = TinyVaeConfig.batch_size,
     lr: Rate = TinyVaeConfig.lr,
+    optimizer: Optimizer = TinyVaeConfig.optimizer,
     kl_weight: Annotated[
         float, typer.Option(help="Of the divergence per latent number.")
     ] = TinyVaeConfig.kl_weight,
@@ -152,15 +160,27 @@ def prior(
         bool,
         typer.Option("--text-to-image", help="Forget the source; draw from captions alone."),
     ] = TinyPriorConfig.text_to_image,
-    max_noise_weight: Annotated[
-        float, typer.Option(help="The noise loss counts min(1 / alpha_bar_t, this) times.")
-    ] = TinyPriorConfig.max_noise_weight,
     edit_weight: Annotated[
-        float, typer.Option(help="Added to a place's 1 in the noise loss where pixels change.")
+        float, typer.Option(help="Added to a place's 1 in the loss where pixels change.")
     ] = TinyPriorConfig.edit_weight,
+    context_weight: Annotated[
+        float, typer.Option(help="Added where they change beside the edited thing.")
+    ] = TinyPriorConfig.context_weight,
+    noise_power: Annotated[
+        float, typer.Option(help="t is 1000 u^this: below 1, more steps of high noise.")
+    ] = TinyPriorConfig.noise_power,
+    block: Annotated[
+        int, typer.Option(help="Draw fresh scenes, so many at a time; 0: all of DATA at once.")
+    ] = TinyPriorConfig.block,
+    passes: Annotated[int, typer.Option(help="Over each block of fresh scenes.")] = (
+        TinyPriorConfig.passes
+    ),
     steps: Steps = TinyPriorConfig.steps,
     batch_size: BatchSize = TinyPriorConfig.batch_size,
     lr: Rate = TinyPriorConfig.lr,
+    optimizer: Optimizer = TinyPriorConfig.optimizer,
+    constant_share: ConstantShare = TinyPriorConfig.constant_share,
+    averages: Averages = TinyPriorConfig.averages,
     measure_every: MeasureEvery = TinyPriorConfig.measure_every,
     checkpoint_every: CheckpointEvery = TinyPriorConfig.checkpoint_every,
 ) -> None:

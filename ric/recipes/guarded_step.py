@@ -62,6 +62,11 @@ class GuardedAdamW:
         # skipped in a row until now, the most in a row, all of them
         self._counts = torch.zeros(3, device=self.parameters[0].device)
 
+    def set_rate(self, lr: float) -> None:
+        """Use another learning rate from the next step on."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+
     def step(self, loss: torch.Tensor) -> torch.Tensor:
         """Update from the gradients that are there and clear them.
 

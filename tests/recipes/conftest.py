@@ -116,8 +116,9 @@ class StopAfter(Silent):
     def stage(
         self, name: str, total: int | None = None, done: int = 0, unit: str = "steps"
     ) -> Iterator[StopAfter]:
-        self.now = name
+        outer, self.now = self.now, name
         yield self
+        self.now = outer
 
     def advance(self, count: int = 1, **values: float) -> None:
         if count and self.now == self.wanted:

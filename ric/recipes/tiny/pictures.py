@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ric.data.batches import to_square
+from ric.data.masks import shrink_mask
 from ric.errors import RicError, SampleError
 from ric.recipes.examples import read_samples
 from ric.recipes.overlap import list_trained_on
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ric.config import SplitName, TinyConfig
+    from ric.data.edit_sample import EditSample
+    from ric.data.masks import Mask
     from ric.progress import Progress
     from ric.run_dir import RunDir
 
@@ -32,12 +35,16 @@ class DrawnSample:
         group: What tells whether two samples show the same picture.
         source: uint8 (3, S, S).
         target: uint8 (3, S, S).
+        mask: bool (S, S), where the edited thing is.
+        context: bool (S, S), where else the picture changes; apart from the mask.
     """
 
     id: str
     group: str
     source: Tensor
     target: Tensor
+    mask: Tensor
+    context: Tensor
     instruction: str
     region_text: str
     scene_text: str
@@ -55,14 +62,19 @@ def load_drawn(
     """
     trained = _load(config, run, progress, config.split)
     list_trained_on(trained, run)
-    few = replace(config, limit=min(config.limit or HELD_OUT, HELD_OUT))
-    held_out = _load(few, run, progress, "val")
+    held_out = load_held_out(config, run, progress)
     if not trained or not held_out:
         raise RicError(
             f"{config.data} has no usable sample to train on, or none in val.",
             "Use drawn scenes, such as scenes:10000, and more of them.",
         )
     return trained, held_out
+
+
+def load_held_out(config: TinyConfig, run: RunDir, progress: Progress) -> list[DrawnSample]:
+    """Decode the first samples of val."""
+    few = replace(config, limit=min(config.limit or HELD_OUT, HELD_OUT))
+    return _load(few, run, progress, "val")
 
 
 def _load(
@@ -72,20 +84,41 @@ def _load(
     with progress.stage(f"decoding {split}", unit="samples") as stage:
         for sample in read_samples(config, run, split=split):
             try:
-                square = to_square(sample, config.image_size, need_mask=False)
-                assert square.target is not None  # to_square raises where there is none
-                texts = {name: getattr(sample, name) for name in TEXTS}
-                if missing := [name for name, text in texts.items() if not text]:
-                    raise SampleError(sample.id, "texts", f"it has no {', '.join(missing)}")
-                drawn = DrawnSample(
-                    sample.id, sample.group(), square.source, square.target, **texts
-                )
+                samples.append(decode(sample, config.image_size))
             except SampleError as error:
                 run.fail(error)
                 continue
-            samples.append(drawn)
             stage.advance()
     return samples
+
+
+def decode(sample: EditSample, size: int) -> DrawnSample:
+    """Decode a sample's pictures and masks to size x size.
+
+    Raises:
+        SampleError: a picture cannot be read, or a text is missing.
+    """
+    square = to_square(sample, size, need_mask=False)
+    assert square.target is not None  # to_square raises where there is none
+    texts = {name: getattr(sample, name) for name in TEXTS}
+    if missing := [name for name, text in texts.items() if not text]:
+        raise SampleError(sample.id, "texts", f"it has no {', '.join(missing)}")
+    return DrawnSample(
+        sample.id,
+        sample.group(),
+        square.source,
+        square.target,
+        _square_mask(sample.load_given_mask(), size),
+        _square_mask(sample.load_context_mask(), size),
+        **texts,
+    )
+
+
+def _square_mask(mask: Mask | None, size: int) -> Tensor:
+    """Bring a mask to size x size; nowhere where there is none."""
+    if mask is None:
+        return torch.zeros(size, size, dtype=torch.bool)
+    return torch.from_numpy(shrink_mask(mask, size))
 
 
 TEXTS = ("instruction", "region_text", "scene_text", "source_text", "target_text")

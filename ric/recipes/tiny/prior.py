@@ -2,15 +2,17 @@
 
 An 8-channel UNet learns to edit (InstructPix2Pix, Brooks et al. 2023), a 4-channel one to draw
 from a caption (Stable Diffusion); `--text-to-image` makes the second of the first. Both learn by
-the noise loss alone, UNet and text encoder together: no text encoder of the world's knows these
+the diffusion loss alone, UNet and text encoder together: no text encoder of the world's knows these
 words yet. `ric train-unet` then keeps the text encoder as it is.
 
-Most of a picture stays as it is, and a UNet soon learns to copy. `--edit-weight W` counts the
-places whose pixels change 1 + W times in the loss of an editor, so that it learns what to do there.
+Both predict v (Salimans & Ho 2022), as their scheduler's config says. A UNet that predicts the
+noise leaves the picture to a division by sqrt(alpha_bar_t): at t = 999 its error is magnified 14.6
+times, just where an edit's structure is decided. `--noise-power P` below 1 shows it more of those
+steps.
 
-At high noise, where a picture's structure is decided, a small error in the noise is a large one in
-the picture. `--max-noise-weight W` counts a step min(1 / alpha_bar_t, W) times, which up to W is
-what a UNet that predicts v would minimise (Salimans & Ho 2022).
+Most of a picture stays as it is, and a UNet soon learns to copy. `--edit-weight W` counts the
+places whose pixels change 1 + W times in an editor's loss, `--context-weight W` adds W where they
+change beside the edited thing: a shadow, a mirror image.
 
 For the study of context, the editing prior is trained on scenes *without* shadows and mirror
 images: it can edit a thing, and knows nothing of what should follow.
@@ -23,29 +25,31 @@ from typing import TYPE_CHECKING
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline
 from diffusers.models.attention_processor import AttnProcessor
-from torch.nn.functional import adaptive_max_pool2d
 
-from ric.data.batches import to_unit
-from ric.device import autocast, pick_device, pick_dtype
+from ric.device import pick_device
 from ric.editors.pipeline import forget_source_channels, load_pipeline
-from ric.method.denoising import add_noise, predict_noise
+from ric.errors import RicError
+from ric.method.denoising import add_noise, clean_from_prediction, predict_noise, training_target
 from ric.models import locate_model
 from ric.progress import Progress, Silent
 from ric.recipes.artifacts import artifact_folder
-from ric.recipes.tiny.pictures import load_drawn
+from ric.recipes.tiny.encoded import EncodedSamples, FreshScenes
+from ric.recipes.tiny.pictures import load_drawn, load_held_out
 from ric.recipes.tiny.steps import batch_of_step, train_steps
-from ric.recipes.training_batches import draw_sample
+from ric.recipes.training_batches import Draw, draw_sample
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from diffusers import StableDiffusionInstructPix2PixPipeline
     from torch import Tensor
 
     from ric.config import TinyPriorConfig
-    from ric.recipes.tiny.pictures import DrawnSample
     from ric.run_dir import RunDir
+
+LOOKED_AT = (999, 500, 150)  # the t at which each part of the picture is measured
+LOOKED_AT_FIRST = 128  # held-out samples that are
 
 
 def train_prior(config: TinyPriorConfig, run: RunDir, progress: Progress | None = None) -> Path:
@@ -71,59 +75,82 @@ def train_prior(config: TinyPriorConfig, run: RunDir, progress: Progress | None 
         # the backward pass of torch's fused attention takes longer there than these products do
         unet.set_attn_processor(AttnProcessor())
     edits = unet.config.in_channels == 2 * unet.config.out_channels
-    trained, held_out = load_drawn(config, run, progress)
-    learnt = EncodedSamples(trained, pipeline, config, progress, edits=edits)
-    known = EncodedSamples(held_out, pipeline, config, progress, edits=edits)
     schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
+    alpha_bar, kind = schedule.alphas_cumprod.to(device), schedule.config.prediction_type
+    scale = pipeline.vae.config.scaling_factor
+    known, seen_at = _load(pipeline, config, run, progress, edits=edits)
 
-    noise_weights = (1 / schedule.alphas_cumprod.to(device)).clamp(max=config.max_noise_weight)
-
-    def noise_loss(data: EncodedSamples, which: Sequence[int], step: int, dropout: float) -> Tensor:
-        draws = [
-            draw_sample(
-                config.seed, step, k,
-                shape=data.means.shape[1:], num_timesteps=len(schedule), dropout=dropout,
-            )
-            for k in range(len(which))
-        ]  # fmt: skip
+    def predict(
+        data: EncodedSamples, which: Sequence[int], draws: Sequence[Draw], steps: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the prediction, x_t, x_0 and epsilon, each (B, C, h, w)."""
         spread, noise = (
             torch.stack([getattr(draw, name) for draw in draws]).to(device)
             for name in ("spread", "noise")
         )
         clean = data.means[which].float().to(device) + data.stds[which].float().to(device) * spread
-        clean = clean * pipeline.vae.config.scaling_factor
-        timesteps = torch.tensor([draw.timestep for draw in draws], device=device)
-        noisy = add_noise(clean, noise, schedule.alphas_cumprod.to(device)[timesteps])
+        clean = clean * scale
+        noisy = add_noise(clean, noise, alpha_bar[steps])
         ids = data.ids[which]
         ids[torch.tensor([draw.drop_text for draw in draws])] = data.null_ids
         prompts = text_encoder(ids.to(device)).last_hidden_state
         if edits:
             source = data.sources[which].float().to(device)
             source[torch.tensor([draw.drop_source for draw in draws], device=device)] = 0
-            prediction = predict_noise(unet, noisy, timesteps, prompts, source)
+            prediction = predict_noise(unet, noisy, steps, prompts, source)
         else:
-            prediction = unet(noisy, timesteps, encoder_hidden_states=prompts).sample
-        when = noise_weights[timesteps] / noise_weights.mean()
-        where = 1 + config.edit_weight * data.changed[which].to(device)
-        return weighted_error(prediction.float(), noise, when, where)
+            prediction = unet(noisy, steps, encoder_hidden_states=prompts).sample
+        return prediction.float(), noisy, clean, noise
+
+    def drawn(data: EncodedSamples, count: int, step: int, dropout: float) -> list[Draw]:
+        shape = data.means.shape[1:]
+        return [
+            draw_sample(
+                config.seed, step, k, shape=shape, num_timesteps=len(schedule), dropout=dropout
+            )
+            for k in range(count)
+        ]
+
+    def diffusion_loss(
+        data: EncodedSamples, which: Sequence[int], draws: Sequence[Draw], power: float
+    ) -> Tensor:
+        at = torch.tensor([draw.timestep for draw in draws], device=device)
+        steps = lean_to_noise(at, power, len(schedule))
+        prediction, _, clean, noise = predict(data, which, draws, steps)
+        target = training_target(clean, noise, alpha_bar[steps], kind)
+        where = torch.ones_like(clean[:, :1])
+        if edits:
+            where += config.edit_weight * data.changed[which].to(device)
+            where += config.context_weight * data.context[which].to(device)
+        return weighted_error(prediction, target, where)
 
     def loss_of(step: int) -> dict[str, Tensor]:
-        which = batch_of_step(len(learnt), config, step)
-        return {"loss": noise_loss(learnt, which, step, config.conditioning_dropout)}
+        data, which = seen_at(step)
+        draws = drawn(data, len(which), step, config.conditioning_dropout)
+        return {"loss": diffusion_loss(data, which, draws, config.noise_power)}
 
     def measure() -> dict[str, float]:
         # the same noise at the same timesteps each time
-        places = range(len(known))
-        parts = [list(places[start : start + 64]) for start in range(0, len(places), 64)]
-        losses = [
-            noise_loss(known, which, -1 - n, 0.0).item() * len(which)
-            for n, which in enumerate(parts)
-        ]
-        return {"val_loss_noise": sum(losses) / len(places)}
+        losses, errors = 0.0, {t: PartErrors() for t in LOOKED_AT if edits}
+        for number, start in enumerate(range(0, len(known), 64)):
+            which = list(range(start, min(start + 64, len(known))))
+            draws = drawn(known, len(which), -1 - number, 0.0)
+            losses += diffusion_loss(known, which, draws, 1.0).item() * len(which)
+            for t, error in errors.items() if start < LOOKED_AT_FIRST else ():
+                steps = torch.full((len(which),), t, device=device)
+                prediction, noisy, clean, _ = predict(known, which, draws, steps)
+                answer = clean_from_prediction(prediction, noisy, alpha_bar[steps], kind)
+                source = known.sources[which].float().to(device) * scale
+                error.add(answer, clean, source, known, which)
+        figures = {"val_loss_noise": losses / len(known)}
+        for t, error in errors.items():
+            figures |= {f"val_{name}_at_{t}": value for name, value in error.figures().items()}
+        return figures
 
     train_steps(
         {"unet": unet, "text_encoder": text_encoder},
-        config, run, progress, loss_of=loss_of, measure=measure,
+        config, run, progress,
+        loss_of=loss_of, measure=measure, worth=lambda figures: -figures["val_loss_noise"],
     )  # fmt: skip
     with artifact_folder(run, "pipeline") as folder:
         if not edits:
@@ -135,80 +162,84 @@ def train_prior(config: TinyPriorConfig, run: RunDir, progress: Progress | None 
     return run.path / "pipeline"
 
 
-def weighted_error(prediction: Tensor, noise: Tensor, when: Tensor, where: Tensor) -> Tensor:
-    """Give the squared error, weighted by step and by place.
+def _load(
+    pipeline: StableDiffusionInstructPix2PixPipeline,
+    config: TinyPriorConfig,
+    run: RunDir,
+    progress: Progress,
+    *,
+    edits: bool,
+) -> tuple[EncodedSamples, Callable[[int], tuple[EncodedSamples, list[int]]]]:
+    """Encode what is held out; tell, for any step, what is learnt from and which samples of it."""
+    if config.block:
+        held_out = load_held_out(config, run, progress)
+        if not held_out:
+            raise RicError(f"{config.data} has no usable sample in val.", "Name a longer stream.")
+        known = EncodedSamples(held_out, pipeline, config, progress, edits=edits)
+        return known, FreshScenes(pipeline, config, run, progress, edits=edits).at
+    trained, held_out = load_drawn(config, run, progress)
+    learnt = EncodedSamples(trained, pipeline, config, progress, edits=edits)
+    known = EncodedSamples(held_out, pipeline, config, progress, edits=edits)
+    return known, lambda step: (learnt, batch_of_step(len(learnt), config, step))
+
+
+def lean_to_noise(timesteps: Tensor, power: float, count: int) -> Tensor:
+    """Turn uniform t (B,) into floor(count u^power), where u is t's place in [0, 1)."""
+    if power == 1:
+        return timesteps
+    return (count * ((timesteps + 0.5) / count) ** power).long()
+
+
+def weighted_error(prediction: Tensor, target: Tensor, where: Tensor) -> Tensor:
+    """Give the squared error, weighted by place.
 
     Args:
         prediction: (B, C, h, w).
-        noise: Epsilon (B, C, h, w).
-        when: (B,), of mean 1 over all steps.
+        target: (B, C, h, w).
         where: (B, 1, h, w); the mean is over these weights.
 
     Returns:
         A scalar; the plain mean where all weights are 1.
     """
-    error = (prediction - noise).square() * when.reshape(-1, 1, 1, 1)
-    return (error * where).mean() / where.mean()
+    return ((prediction - target).square() * where).mean() / where.mean()
 
 
-class EncodedSamples:
-    """Samples as latents and token ids; half precision, for there are many.
+class PartErrors:
+    """The squared error of clean latents by part of the picture, over batches.
 
-    Attributes:
-        sources: Posterior modes (N, C, h, w), not scaled; empty where only texts are read.
-        means: Of the targets' posteriors.
-        stds: Their deviations.
-        changed: 1.0 where a latent place holds a pixel that the edit changes (N, 1, h, w); zero
-            everywhere where only texts are read.
-        ids: Token ids (N, L).
-        null_ids: Of the empty text (L,).
+    Outside both masks it is absolute; in the mask and in the context mask it is a share of what
+    doing nothing would leave there.
     """
 
-    @torch.no_grad()
-    def __init__(
-        self,
-        samples: Sequence[DrawnSample],
-        pipeline: StableDiffusionInstructPix2PixPipeline,
-        config: TinyPriorConfig,
-        progress: Progress,
-        *,
-        edits: bool,
-    ) -> None:
-        """Encode all samples."""
-        device = pipeline.device
-        sources, means, stds, changed = [], [], [], []
-        with (
-            progress.stage("encoding", total=len(samples), unit="samples") as stage,
-            autocast(device, pick_dtype(config.dtype, device)),
-        ):
-            for start in range(0, len(samples), 32):
-                some = samples[start : start + 32]
-                target = to_unit(torch.stack([item.target for item in some]).to(device))
-                posterior = pipeline.vae.encode(target).latent_dist
-                means.append(posterior.mean.half().cpu())
-                stds.append(posterior.std.half().cpu())
-                side = posterior.mean.shape[-1]
-                if edits:
-                    differs = torch.stack([(i.source != i.target).any(0) for i in some])
-                    changed.append(adaptive_max_pool2d(differs[:, None].float(), side))
-                    source = to_unit(torch.stack([item.source for item in some]).to(device))
-                    mode = pipeline.vae.encode(source).latent_dist.mode()
-                    sources.append(mode.half().cpu())
-                stage.advance(len(some))
-        self.means, self.stds = torch.cat(means), torch.cat(stds)
-        self.sources = torch.cat(sources) if edits else torch.empty(0)
-        shape = (len(samples), 1, *self.means.shape[2:])
-        self.changed = torch.cat(changed) if edits else torch.zeros(shape)
-        texts = [item.instruction if edits else item.target_text for item in samples]
-        encoded = pipeline.tokenizer(
-            ["", *texts],
-            padding="max_length",
-            max_length=pipeline.tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
-        self.null_ids, self.ids = encoded[0], encoded[1:]
+    def __init__(self) -> None:
+        """Start with nothing added."""
+        self._sums = dict.fromkeys(("outside", "count", "mask", "context"), 0.0)
+        self._undone = dict.fromkeys(("mask", "context"), 0.0)
 
-    def __len__(self) -> int:
-        """Count the samples."""
-        return len(self.means)
+    def add(
+        self,
+        answer: Tensor,
+        clean: Tensor,
+        source: Tensor,
+        data: EncodedSamples,
+        which: Sequence[int],
+    ) -> None:
+        """Add a batch of answers (B, C, h, w), what is right, and the source; all scaled alike."""
+        error = (answer - clean).square().mean(1, keepdim=True).cpu()
+        undone = (source - clean).square().mean(1, keepdim=True).cpu()
+        mask, context = data.edited[which], data.context[which]
+        outside = ~(mask | context)
+        self._sums["outside"] += float(error[outside].sum())
+        self._sums["count"] += float(outside.sum())
+        for name, part in (("mask", mask), ("context", context)):
+            self._sums[name] += float(error[part].sum())
+            self._undone[name] += float(undone[part].sum())
+
+    def figures(self) -> Mapping[str, float]:
+        """Give the three errors; NaN where no picture has such a part."""
+        shares = {
+            name: self._sums[name] / undone if undone else float("nan")
+            for name, undone in self._undone.items()
+        }
+        count = self._sums["count"]
+        return {"outside": self._sums["outside"] / count if count else float("nan"), **shares}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from ric.config import (
 )
 from ric.editors.pipeline import forget_source_channels, load_pipeline
 from ric.errors import RicError
+from ric.interrupt import Interrupted
 from ric.metrics.scene_labels import GROUPS, LABELS, NOTHING, group_ranges
 from ric.progress import Silent
 from ric.recipes.overlap import trained_groups
@@ -33,12 +35,9 @@ from ric.recipes.tiny.captioner import (
 )
 from ric.recipes.tiny.classifier import labelled, train_classifier
 from ric.recipes.tiny.clip import train_clip
+from ric.recipes.tiny.encoded import EncodedSamples
 from ric.recipes.tiny.pictures import DrawnSample
-from ric.recipes.tiny.prior import (
-    EncodedSamples,
-    train_prior,
-    weighted_error,
-)
+from ric.recipes.tiny.prior import PartErrors, lean_to_noise, train_prior, weighted_error
 from ric.recipes.tiny.retrieval import retrieval_among
 from ric.recipes.tiny.vae import reconstruction_psnr, scaling_factor, train_vae
 from ric.scenes.dataset import SceneStream, edit_of_sample
@@ -263,19 +262,19 @@ def test_an_editor_that_forgets_its_source_answers_as_where_the_source_was_dropp
     assert unet.conv_in.in_channels == 4
 
 
-def test_places_that_change_and_steps_of_high_noise_count_as_asked():
+def test_places_that_change_count_as_asked():
     generator = torch.Generator().manual_seed(0)
     prediction, noise = torch.randn(2, 3, 4, 5, 5, generator=generator)
-    when, where = torch.tensor([0.5, 2.0, 0.5]), torch.ones(3, 1, 5, 5)
+    where = torch.ones(3, 1, 5, 5)
     where[0, 0, 2:4, 1] = 5.0
     total = weights = 0.0
     for b, c, y, x in np.ndindex(3, 4, 5, 5):
         error = float(prediction[b, c, y, x] - noise[b, c, y, x]) ** 2
-        total += error * float(when[b]) * float(where[b, 0, y, x])
+        total += error * float(where[b, 0, y, x])
         weights += float(where[b, 0, y, x])
-    found = weighted_error(prediction, noise, when, where).item()
+    found = weighted_error(prediction, noise, where).item()
     assert found == pytest.approx(total / weights, rel=1e-5)
-    ones = weighted_error(prediction, noise, torch.ones(3), torch.ones(3, 1, 5, 5))
+    ones = weighted_error(prediction, noise, torch.ones(3, 1, 5, 5))
     assert ones.item() == pytest.approx((prediction - noise).square().mean().item(), rel=1e-6)
 
 
@@ -284,9 +283,75 @@ def test_what_changes_is_marked_on_the_latents_places(settings, tiny_family):
     pipeline = load_pipeline(tiny_family / "pipeline", torch.device("cpu"))
     data = EncodedSamples([sample], pipeline, settings(TinyPriorConfig), Silent(), edits=True)
     differs = (sample.source != sample.target).any(0).numpy()
+    assert sample.mask.any()
+    assert sample.context.any()
     for y, x in np.ndindex(16, 16):
-        block = differs[4 * y : 4 * y + 4, 4 * x : 4 * x + 4]
-        assert bool(data.changed[0, 0, y, x]) == block.any()
+        block = slice(4 * y, 4 * y + 4), slice(4 * x, 4 * x + 4)
+        edited, beside = sample.mask[block].any(), sample.context[block].any()
+        assert bool(data.changed[0, 0, y, x]) == differs[block].any()
+        assert bool(data.edited[0, 0, y, x]) == bool(edited)
+        assert bool(data.context[0, 0, y, x]) == bool(beside and not edited)
+
+
+def test_errors_are_told_by_part_of_the_picture(settings, tiny_family):
+    pipeline = load_pipeline(tiny_family / "pipeline", torch.device("cpu"))
+    config = settings(TinyPriorConfig)
+    data = EncodedSamples([drawn(0), drawn(1)], pipeline, config, Silent(), edits=True)
+    source, clean = data.sources.float(), data.means.float()
+    idle, exact, off = PartErrors(), PartErrors(), PartErrors()
+    for which in ([0], [1]):
+        idle.add(source[which], clean[which], source[which], data, which)
+        exact.add(clean[which], clean[which], source[which], data, which)
+        off.add(clean[which] + 0.5, clean[which], source[which], data, which)
+    assert idle.figures()["mask"] == idle.figures()["context"] == pytest.approx(1)
+    assert exact.figures() == {"outside": 0, "mask": 0, "context": 0}
+    assert off.figures()["outside"] == pytest.approx(0.25)
+    undone = (source - clean).square().mean(1, keepdim=True)[data.context].sum()
+    share = 0.25 * data.context.sum() / undone
+    assert off.figures()["context"] == pytest.approx(float(share), rel=1e-5)
+
+
+def test_steps_lean_to_high_noise_as_a_power_of_a_uniform_draw():
+    steps = lean_to_noise(torch.arange(1000), 0.5, 1000)
+    assert (int(steps.min()), int(steps.max())) == (22, 999)
+    # u^0.5 < 0.5 where u < 0.25
+    assert float((steps < 500).float().mean()) == pytest.approx(0.25)
+    assert torch.equal(lean_to_noise(torch.arange(1000), 1.0, 1000), torch.arange(1000))
+
+
+def test_fresh_scenes_are_the_streams_train_samples_a_block_at_a_time(settings, train, tmp_path):
+    config = settings(
+        TinyPriorConfig, data="scenes:200#5", steps=5, batch_size=4, block=8, passes=2
+    )
+    run = train(train_prior, config, tmp_path / "run")
+    stream = SceneStream(count=200, seed=5)
+    # 2 passes over 8 scenes are 4 steps; the fifth is of the second block
+    first = [sample.id for sample in islice(stream.of_split("train"), 16)]
+    assert sorted(trained_groups(run)) == sorted(first)
+
+
+def test_a_stream_that_ends_too_early_is_refused(settings, train, tmp_path):
+    config = settings(
+        TinyPriorConfig, data="scenes:40#5", batch_size=4, block=16, passes=1, steps=9
+    )
+    with pytest.raises(RicError, match=r"scenes:40#5 ends before step 12"):
+        train(train_prior, config, tmp_path / "run")
+
+
+def test_a_prior_on_fresh_scenes_that_was_stopped_ends_as_the_whole_one_to_the_bit(
+    settings, train, stop_after, metrics_of, tmp_path
+):
+    config = settings(
+        TinyPriorConfig, data="scenes:200#5", steps=6, block=8, passes=2,
+        optimizer="muon", averages=2, edit_weight=4.0, context_weight=3.0, noise_power=0.6,
+    )  # fmt: skip
+    whole = train(train_prior, config, tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        train(train_prior, config, tmp_path / "parts", stop_after("training", 3))
+    parts = train(train_prior, config, tmp_path / "parts")
+    name = "pipeline/unet/diffusion_pytorch_model.safetensors"
+    assert same(parts / name, whole / name)
+    assert metrics_of(parts) == metrics_of(whole)
 
 
 def test_the_noise_loss_falls(settings, train, metrics_of, tmp_path):
@@ -330,4 +395,5 @@ def drawn(index: int) -> DrawnSample:
         name: getattr(sample, name)
         for name in ("instruction", "region_text", "scene_text", "source_text", "target_text")
     }
-    return DrawnSample(sample.id, sample.group(), source, target, **texts)
+    masks = (torch.from_numpy(mask.copy()) for mask in (pair.mask, pair.context_mask))
+    return DrawnSample(sample.id, sample.group(), source, target, *masks, **texts)

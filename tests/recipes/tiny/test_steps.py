@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from ric.config import TinyConfig, TinyVaeConfig
+from ric.checkpoints import load_checkpoint
+from ric.config import TinyConfig, TinyVaeConfig, as_dict
 from ric.interrupt import Interrupted
-from ric.recipes.tiny.steps import batch_of_step, learning_rate
+from ric.progress import Silent
+from ric.recipes.tiny.steps import batch_of_step, learning_rate, train_steps
 from ric.recipes.tiny.vae import train_vae
+from ric.run_dir import open_run
 
 
 def test_the_rate_rises_in_a_line_and_falls_along_half_a_cosine_to_a_hundredth():
@@ -22,6 +26,15 @@ def test_the_rate_rises_in_a_line_and_falls_along_half_a_cosine_to_a_hundredth()
         cosine = 0.5 * (1 + math.cos(math.pi * step / 1000))
         assert learning_rate(step, config) == pytest.approx(2.0 * (0.01 + 0.99 * cosine))
     assert learning_rate(1000, config) == pytest.approx(0.02)
+
+
+def test_the_rate_stays_for_the_share_that_is_asked_for_and_falls_in_the_rest():
+    config = TinyConfig(steps=1000, lr=2.0, warmup_steps=100, constant_share=0.6)
+    assert [learning_rate(step, config) for step in (100, 350, 600)] == [2.0] * 3
+    cosine = 0.5 * (1 + math.cos(math.pi / 4))
+    assert learning_rate(700, config) == pytest.approx(2.0 * (0.01 + 0.99 * cosine))
+    assert learning_rate(1000, config) == pytest.approx(0.02)
+    assert learning_rate(999, replace(config, constant_share=1.0)) == 2.0
 
 
 def test_each_epoch_sees_every_item_once_in_an_order_of_its_own():
@@ -55,6 +68,40 @@ def test_the_average_is_what_is_kept(settings, train, tmp_path):
     name = "decoder.conv_out.weight"
     assert torch.equal(kept[name], average[f"vae.{name}"])
     assert not torch.equal(kept[name], model[f"vae.{name}"])
+
+
+def test_of_several_averages_the_one_that_is_worth_most_is_kept(settings, tmp_path):
+    # the loss draws the weight from 0 towards 10; the shorter an average, the nearer to it
+    config = settings(TinyVaeConfig, steps=40, lr=0.02, averages=3, ema_decay=0.0, weight_decay=0.0)
+
+    def kept(worth) -> tuple[float, list[float]]:
+        layer = torch.nn.Linear(1, 1, bias=False)
+        torch.nn.init.zeros_(layer.weight)
+        folder = tmp_path / worth.__name__
+        with open_run("tiny-vae", as_dict(config), runs_dir=tmp_path, run=folder) as run:
+            train_steps(
+                {"layer": layer}, config, run, Silent(),
+                loss_of=lambda step: {"loss": (layer.weight - 10).square().sum()},
+                measure=lambda: {"val_weight": layer.weight.item()},
+                worth=worth,
+            )  # fmt: skip
+        groups, _ = load_checkpoint(folder / "checkpoints" / "step-000040")
+        names = ("average", "average-1", "average-2")
+        averages = [groups[name]["layer.weight"].item() for name in names]
+        return layer.weight.item(), averages
+
+    def highest(figures):
+        return figures["val_weight"]
+
+    def lowest(figures):
+        return -figures["val_weight"]
+
+    weight, averages = kept(highest)
+    assert averages == sorted(averages, reverse=True)
+    assert len(set(averages)) == 3
+    assert weight == averages[0]
+    weight, averages = kept(lowest)
+    assert weight == averages[2]
 
 
 def test_figures_stand_at_the_start_and_the_end(settings, train, metrics_of, tmp_path):

@@ -1,0 +1,163 @@
+"""What the embedded UNets learn from: drawn scenes as latents and token ids.
+
+Either all of DATA, encoded once, or fresh scenes all the time: a stream of `scenes:COUNT` is gone
+through a block at a time, and each block is seen a few times before the next is drawn.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.functional import adaptive_max_pool2d
+
+from ric.data.batches import to_unit
+from ric.device import autocast, pick_dtype
+from ric.errors import RicError
+from ric.recipes.overlap import list_trained_on
+from ric.recipes.tiny.pictures import decode
+from ric.recipes.tiny.steps import batch_of_step
+from ric.scenes.dataset import parse_scenes
+from ric.scenes.held_out import split_of_sample
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from diffusers import StableDiffusionInstructPix2PixPipeline
+
+    from ric.config import TinyPriorConfig
+    from ric.progress import Progress
+    from ric.recipes.tiny.pictures import DrawnSample
+    from ric.run_dir import RunDir
+
+
+class EncodedSamples:
+    """Samples as latents and token ids; half precision, for there are many.
+
+    Attributes:
+        sources: Posterior modes (N, C, h, w), not scaled; empty where only texts are read.
+        means: Of the targets' posteriors.
+        stds: Their deviations.
+        changed: Which latent places hold a pixel that the edit changes, bool (N, 1, h, w).
+        edited: Which hold one of the edited thing.
+        context: Which hold one that changes beside it, and none of the thing itself.
+        ids: Token ids (N, L).
+        null_ids: Of the empty text (L,).
+    """
+
+    @torch.no_grad()
+    def __init__(
+        self,
+        samples: Sequence[DrawnSample],
+        pipeline: StableDiffusionInstructPix2PixPipeline,
+        config: TinyPriorConfig,
+        progress: Progress,
+        *,
+        edits: bool,
+    ) -> None:
+        """Encode all samples."""
+        device = pipeline.device
+        sources, means, stds, places = [], [], [], []
+        with (
+            progress.stage("encoding", total=len(samples), unit="samples") as stage,
+            autocast(device, pick_dtype(config.dtype, device)),
+        ):
+            for start in range(0, len(samples), 32):
+                some = samples[start : start + 32]
+                target = to_unit(torch.stack([item.target for item in some]).to(device))
+                posterior = pipeline.vae.encode(target).latent_dist
+                means.append(posterior.mean.half().cpu())
+                stds.append(posterior.std.half().cpu())
+                side = posterior.mean.shape[-1]
+                pixels = torch.stack(
+                    [torch.stack([(i.source != i.target).any(0), i.mask, i.context]) for i in some]
+                )
+                places.append(adaptive_max_pool2d(pixels.float(), side).bool())
+                if edits:
+                    source = to_unit(torch.stack([item.source for item in some]).to(device))
+                    mode = pipeline.vae.encode(source).latent_dist.mode()
+                    sources.append(mode.half().cpu())
+                stage.advance(len(some))
+        self.means, self.stds = torch.cat(means), torch.cat(stds)
+        self.sources = torch.cat(sources) if edits else torch.empty(0)
+        self.changed, self.edited, context = torch.cat(places).split(1, dim=1)
+        self.context = context & ~self.edited
+        texts = [item.instruction if edits else item.target_text for item in samples]
+        encoded = pipeline.tokenizer(
+            ["", *texts],
+            padding="max_length",
+            max_length=pipeline.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
+        self.null_ids, self.ids = encoded[0], encoded[1:]
+
+    def __len__(self) -> int:
+        """Count the samples."""
+        return len(self.means)
+
+
+class FreshScenes:
+    """Blocks of a stream's train samples, encoded when a step first asks for one.
+
+    Which samples step n sees is a function of the settings and n, so a resumed run sees what it
+    would have seen.
+    """
+
+    def __init__(
+        self,
+        pipeline: StableDiffusionInstructPix2PixPipeline,
+        config: TinyPriorConfig,
+        run: RunDir,
+        progress: Progress,
+        *,
+        edits: bool,
+    ) -> None:
+        """Draw nothing yet.
+
+        Raises:
+            RicError: DATA is no stream of scenes.
+        """
+        self._make = (pipeline, config, progress)
+        self._edits = edits
+        self._stream, self._run = parse_scenes(config.data), run
+        self._steps = config.block * config.passes // config.batch_size  # of a block
+        if not self._steps:
+            raise RicError(f"A block of {config.block} scenes is less than one batch.")
+        self._number = -1
+        self._block: EncodedSamples | None = None
+
+    def at(self, step: int) -> tuple[EncodedSamples, list[int]]:
+        """Give the block that step `step` learns from, and which of its samples."""
+        pipeline, config, progress = self._make
+        number, within = divmod(step, self._steps)
+        if number != self._number or self._block is None:
+            samples = self._drawn(number)
+            with torch.autocast(pipeline.device.type, enabled=False):  # the loop's is not for this
+                self._block = EncodedSamples(samples, pipeline, config, progress, edits=self._edits)
+            self._number = number
+        return self._block, batch_of_step(len(self._block), config, within)
+
+    def _drawn(self, number: int) -> list[DrawnSample]:
+        """Draw block `number`, and list in the run what was not listed yet.
+
+        Raises:
+            RicError: the stream ends before the block does.
+        """
+        _, config, progress = self._make
+        seed, size = self._stream.seed, config.block
+        train = (i for i in range(self._stream.count) if split_of_sample(seed, i) == "train")
+        indices = list(islice(train, number * size, (number + 1) * size))
+        if len(indices) < size:
+            raise RicError(
+                f"{config.data} ends before step {(number + 1) * self._steps}.",
+                "Name a longer stream, or fewer --steps; scenes are drawn as they are needed.",
+            )
+        with progress.stage("drawing scenes", total=size, unit="samples") as stage:
+            samples = []
+            for index in indices:
+                samples.append(decode(self._stream.sample(index), config.image_size))
+                stage.advance()
+        list_trained_on(samples, self._run)
+        return samples

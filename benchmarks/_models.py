@@ -33,7 +33,7 @@ from transformers import (
     CLIPTextModel,
 )
 
-from ric.tiny_family import tiny_family
+from ric.weights.tiny_family import tiny_family
 
 if TYPE_CHECKING:
     from pathlib import Path

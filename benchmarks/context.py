@@ -28,16 +28,16 @@ import torch
 from _results import append_result, measured_here
 
 from ric.config import FitClipConfig
+from ric.data.drawn_scenes import edit_of_sample
+from ric.inputs.examples import Example, load_examples
 from ric.method.losses import same_text_mask
 from ric.method.region_encoder import RegionEncoder
 from ric.metrics.bootstrap import bootstrap_interval
 from ric.metrics.retrieval import rank_of_right
 from ric.progress import Silent
-from ric.recipes.examples import Example, load_examples
 from ric.recipes.fit_clip import embed_with
-from ric.run_dir import open_run
-from ric.scenes.dataset import edit_of_sample
-from ric.tiny_family import tiny_family
+from ric.runs.run import open_run
+from ric.weights.tiny_family import tiny_family
 
 SEEDS = (0, 1, 2)
 SEES = ("both", "crop")

@@ -57,8 +57,8 @@ from ric.metrics.lpips_distance import LpipsDistance, load_backbone
 from ric.metrics.networks import exact_inference
 from ric.progress import Silent
 from ric.recipes import evaluate
-from ric.recipes.matched_outputs import Decoded
-from ric.run_dir import open_run
+from ric.runs.run import open_run
+from ric.scoring.matching import Decoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence

@@ -35,17 +35,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ric.config import FitClipConfig
 from ric.device import matmul_rate, pick_device
+from ric.distributed import Ranks
+from ric.inputs import squares
+from ric.inputs.clip_tokens import cache_tokens
+from ric.inputs.examples import Example
+from ric.inputs.squares import Squaring, decode_squares
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
 from ric.progress import Silent
-from ric.recipes import fit_blip, fit_clip, square_cache
-from ric.recipes.contrastive_pairs import Pairs
-from ric.recipes.examples import Example
-from ric.recipes.guarded_step import GuardedAdamW
-from ric.recipes.ranks import Ranks
-from ric.recipes.square_cache import Squaring, decode_squares
-from ric.recipes.token_cache import cache_tokens
-from ric.tiny_family import tiny_family
+from ric.recipes import fit_blip, fit_clip
+from ric.training.contrastive_pairs import Pairs
+from ric.training.optimizer import GuardedAdamW
+from ric.weights.tiny_family import tiny_family
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -225,7 +226,7 @@ def filling(count: int) -> dict[str, float]:
         rates = {}
         for label, few in (("one process", count + 1), ("all cores", 1)):
             os.environ["RIC_CACHE_DIR"] = str(folder / label)
-            square_cache.FEW = few
+            squares.FEW = few
             began = time.perf_counter()
             decode_squares(FitClipConfig(data=str(folder)), "train", how, Silent())
             rates[label] = count / (time.perf_counter() - began)

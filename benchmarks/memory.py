@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from ric.config import TrainUnetConfig
 from ric.errors import RicError
-from ric.recipes.memory_plan import Step, count_step, plan_as_set, plan_memory
+from ric.memory.plan import Step, count_step, plan_as_set, plan_memory
 from ric.settings import resolve_config
 
 if TYPE_CHECKING:
-    from ric.recipes.memory_plan import MemoryPlan
+    from ric.memory.plan import MemoryPlan
 
 CARDS = (12.0, 24.0, 48.0, 80.0)  # GB
 SAMPLES = 4888  # 85 % of HumanEdit's 5,751

@@ -15,7 +15,7 @@ import time
 
 from _results import append_result, measured_here
 
-from ric.scenes.dataset import SceneStream
+from ric.data.drawn_scenes import SceneStream
 from ric.scenes.words import texts_of
 
 ROUNDS = 7

@@ -50,22 +50,22 @@ from transformers.utils.logging import disable_progress_bar
 
 from ric.config import TrainUnetConfig
 from ric.device import matmul_rate, pick_device, pick_dtype
-from ric.editors.pipeline import load_pipeline, load_small_decoder
+from ric.distributed import Ranks
+from ric.inputs.batches import Batch, TrainingSet, draw_batch
+from ric.inputs.encodings import Encoder, OnDemand, encode_once
+from ric.inputs.examples import Example, load_examples
+from ric.launch import start_accelerator
 from ric.method.objective import RegionInContextObjective
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
+from ric.models.pipeline import load_pipeline, load_small_decoder
 from ric.progress import Silent
-from ric.recipes.encodings import Encoder, OnDemand, encode_once
-from ric.recipes.examples import Example, load_examples
-from ric.recipes.guarded_step import GuardedAdamW
-from ric.recipes.launch import start_accelerator
-from ric.recipes.moving_average import start_average, update_average
-from ric.recipes.ranks import Ranks
-from ric.recipes.training_batches import Batch, TrainingSet, draw_batch
-from ric.recipes.unet_step import accumulate_gradients
-from ric.run_dir import open_run
+from ric.runs.run import open_run
 from ric.settings import resolve_config
-from ric.tiny_family import tiny_family
+from ric.training.ema import start_average, update_average
+from ric.training.optimizer import GuardedAdamW
+from ric.training.unet_step import accumulate_gradients
+from ric.weights.tiny_family import tiny_family
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

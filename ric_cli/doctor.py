@@ -17,7 +17,7 @@ def doctor(
     from rich.table import Table
 
     from ric.device import attention_backends, pick_device
-    from ric.environment import environment_report
+    from ric.runs.provenance import environment_report
     from ric.weights import size_in_words
 
     device = pick_device("auto")

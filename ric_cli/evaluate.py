@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ric.metrics.scores import Difference, Score, Scores
-    from ric.run_dir import RunDir
+    from ric.runs.run import RunDir
+    from ric.scoring.scores import Difference, Score, Scores
 
 LOOSE = "Any pictures at all"
 T = TypeVar("T")
@@ -169,7 +169,7 @@ def read_groups(run: Path) -> dict[str, list[Scores]]:
 
 
 def _read_rows(told: dict[str, Any]) -> list[Scores]:
-    from ric.metrics.scores import Scores
+    from ric.scoring.scores import Scores
 
     return [
         Scores(
@@ -189,7 +189,7 @@ def read_differences(run: Path) -> list[Difference]:
     Raises:
         RicError: its scores.json is missing or is none.
     """
-    from ric.metrics.scores import Difference
+    from ric.scoring.scores import Difference
 
     def read(told: dict[str, Any]) -> list[Difference]:
         return [
@@ -215,7 +215,7 @@ def _read(file: Path, read: Callable[[dict[str, Any]], T]) -> T:
 
 
 def _read_score(name: str, about: dict[str, Any]) -> Score:
-    from ric.metrics.scores import Score
+    from ric.scoring.scores import Score
 
     key, _, marker = name.partition("[")
     fields = ("definition", "value", "n", "std", "note", "unavailable")
@@ -235,8 +235,8 @@ def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) 
         run: The eval run.
         quiet: Print the tables alone.
     """
-    from ric.metrics.score_table import column_names, meaning, which_samples
-    from ric.metrics.scores import OF_SCENES, SHOWN_FIRST
+    from ric.scoring.score_table import column_names, meaning, which_samples
+    from ric.scoring.scores import OF_SCENES, SHOWN_FIRST
 
     # the recipe itself says which samples a row stands on
     again = rows is None
@@ -266,7 +266,7 @@ def _show_table(rows: list[Scores], columns: list[str], title: str, layout: Layo
     from rich.table import Table
     from rich.text import Text
 
-    from ric.metrics.score_table import best, laid_out
+    from ric.scoring.score_table import best, laid_out
 
     winners = best(rows, layout)
     # as Text: "[scene-net]" would be taken for markup
@@ -291,8 +291,8 @@ def _show_differences(differences: list[Difference]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from ric.metrics.score_table import difference_rows
-    from ric.metrics.scores import SHOWN_FIRST
+    from ric.scoring.score_table import difference_rows
+    from ric.scoring.scores import SHOWN_FIRST
 
     if not any(row.scores for row in differences):
         return

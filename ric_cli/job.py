@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ric.progress import Progress
-    from ric.run_dir import RunDir
+    from ric.runs.run import RunDir
 
 DRAWN_ONLY = "The embedded family (tiny) has only seen drawn scenes of 64 pixels."
 SOME_FAILED = 3  # exit code: done, but some samples failed and are listed
@@ -63,7 +63,7 @@ class Job(Generic[ConfigT]):
             RicError: DATA, a model or an editor's pictures are not there.
             typer.Exit: 1 when a dry run has found such problems.
         """
-        from ric.preflight import check, find_problems, plan
+        from ric.preflight.checks import check, find_problems, plan
 
         if not self.dry_run:
             check(self.config, self.runs_dir)
@@ -97,7 +97,7 @@ class Job(Generic[ConfigT]):
             typer.Exit: 3 when some samples failed or some metrics' weights are missing.
         """
         # its imports take 20 ms, which `ric --help` need not pay
-        from ric.run_dir import FollowedRun, open_run
+        from ric.runs.run import FollowedRun, open_run
 
         opening = partial(
             open_run,
@@ -109,7 +109,7 @@ class Job(Generic[ConfigT]):
         )
         if self.command in TOGETHER and int(os.environ.get("WORLD_SIZE", "1")) > 1:
             from ric.device import pick_device
-            from ric.recipes.ranks import open_together
+            from ric.distributed import open_together
 
             run = open_together(opening, self.runs_dir, pick_device(self.config.device))
         else:

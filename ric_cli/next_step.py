@@ -18,7 +18,7 @@ from ric.config import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ric.run_dir import RunDir
+    from ric.runs.run import RunDir
 
 COMMANDS: dict[type[CommandConfig], str] = {
     FitClipConfig: "fit-clip",
@@ -75,7 +75,7 @@ def _after_a_judge(
 
 def _latest(command: str, config: CommandConfig, runs_dir: Path) -> Path | None:
     """Find the latest finished run of `command` with this data and preset."""
-    from ric.run_record import list_runs
+    from ric.runs.record import list_runs
 
     def is_alike(record: dict[str, Any]) -> bool:
         same = all(record["config"].get(key) == getattr(config, key) for key in ("data", "preset"))

@@ -21,7 +21,7 @@ def ls(runs_dir: RunsDir = Path("runs"), json: AsJson = False) -> None:
     # imports of 20 ms that `ric --help` need not pay, here and below
     from rich.table import Table
 
-    from ric.run_record import list_runs
+    from ric.runs.record import list_runs
 
     rows = [_row(path, record) for path, record in list_runs(runs_dir)]
     if json:
@@ -48,7 +48,7 @@ def show(
     """Show one run: settings, parents, versions, status."""
     from rich.table import Table
 
-    from ric.run_record import find_run, read_record, status_of
+    from ric.runs.record import find_run, read_record, status_of
 
     path = find_run(run, runs_dir)
     if path is None:
@@ -70,7 +70,7 @@ def show(
 
 
 def _row(path: Path, record: dict[str, Any]) -> dict[str, Any]:
-    from ric.run_record import parents_of, status_of
+    from ric.runs.record import parents_of, status_of
 
     return {
         "run": str(path),

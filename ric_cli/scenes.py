@@ -35,8 +35,8 @@ def scenes(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Draw scenes whose right answer is known, as a folder that every command reads."""
+    from ric.data.drawn_scenes import SceneStream
     from ric.recipes.scenes import make_scenes
-    from ric.scenes.dataset import SceneStream
 
     stream = SceneStream(
         count=count, size=size, seed=seed, shadows=shadows, photos=backgrounds == "photos"

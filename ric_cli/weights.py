@@ -98,7 +98,7 @@ def convert(
     json: AsJson = False,
 ) -> None:
     """Keep only the tensors of a pickle checkpoint; nothing in it is run."""
-    from ric.convert import convert_to_safetensors
+    from ric.weights.convert import convert_to_safetensors
 
     report = convert_to_safetensors(file, out)
     dropped = len(report.dropped_globals) + len(report.dropped_values)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["metric_fixtures", "run_fixtures"]
+
 ALLOWED_SKIPS = Path(__file__).parent / "allowed_skips.txt"
 
 

@@ -8,13 +8,13 @@ import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline
 
 from ric.config import TrainUnetConfig
+from ric.inputs.batches import TrainingSet
+from ric.inputs.encodings import Encoder
+from ric.inputs.examples import Example, load_examples
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
 from ric.progress import Silent
-from ric.recipes.encodings import Encoder
-from ric.recipes.examples import Example, load_examples
-from ric.recipes.training_batches import TrainingSet
-from ric.run_dir import open_run
+from ric.runs.run import open_run
 
 
 def prepared_samples(

@@ -16,13 +16,13 @@ import torch
 from PIL import Image, ImageCms
 from safetensors.torch import load_file, save_file
 
-from ric.checkpoints import complete_checkpoints
 from ric.config import TrainUnetConfig, as_dict
 from ric.data.images import open_image
 from ric.errors import RicError
 from ric.recipes.train_unet import train_unet
-from ric.run_dir import open_run
-from ric.run_record import read_record
+from ric.runs.checkpoints import complete_checkpoints
+from ric.runs.record import read_record
+from ric.runs.run import open_run
 from ric.settings import resolve_config
 from ric_cli.main import main
 
@@ -285,9 +285,9 @@ def test_a_full_disk_leaves_the_last_complete_checkpoint_and_no_half_file(
     tmp_path, monkeypatch, tiny_family
 ):
     config = tiny_training(dataset(tmp_path / "data", [{}, {}]))
-    import ric.checkpoints
+    import ric.runs.checkpoints
 
-    real, written = ric.checkpoints.write_tensors, []
+    real, written = ric.runs.checkpoints.write_tensors, []
 
     def save_until_full(tensors: dict, path: Path) -> None:
         written.append(path)
@@ -296,7 +296,7 @@ def test_a_full_disk_leaves_the_last_complete_checkpoint_and_no_half_file(
             raise OSError(28, "No space left on device")
         real(tensors, path)
 
-    monkeypatch.setattr(ric.checkpoints, "write_tensors", save_until_full)
+    monkeypatch.setattr(ric.runs.checkpoints, "write_tensors", save_until_full)
     with (
         pytest.raises(RicError, match="the disk is full") as raised,
         open_run("train-unet", as_dict(config), runs_dir=tmp_path / "runs") as run,

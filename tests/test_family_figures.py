@@ -10,9 +10,9 @@ from ric.config import EditConfig, EvalConfig, TinyScoreConfig, as_dict
 from ric.recipes.edit import edit
 from ric.recipes.evaluate import evaluate
 from ric.recipes.tiny.score import score_family
-from ric.run_dir import open_run
+from ric.runs.run import open_run
 from ric.settings import resolve_config
-from ric.tiny_family import SHIPPED
+from ric.weights.tiny_family import SHIPPED
 
 pytestmark = pytest.mark.slow
 FLAGS = {"data": "scenes:4000@64#3", "preset": "tiny", "limit": 300, "device": "cpu"}

@@ -17,7 +17,8 @@ TESTS = Path(__file__).parent
     [("../shared is absent", 0, ""), ("no reason at all", 1, "NOT in tests/allowed_skips.txt")],
 )
 def test_an_unknown_reason_fails_and_a_known_one_is_listed(tmp_path, reason, code, mark):
-    for name in ("conftest.py", "allowed_skips.txt"):
+    names = ("conftest.py", "metric_fixtures.py", "run_fixtures.py", "allowed_skips.txt")
+    for name in names:
         shutil.copy(TESTS / name, tmp_path / name)
     (tmp_path / "test_one.py").write_text(
         f"import pytest\n\ndef test_it():\n    pytest.skip({reason!r})\n"

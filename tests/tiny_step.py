@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ric.editors.pipeline import load_pipeline
-from ric.method.region_encoder import RegionEncoder
-from ric.method.scene_encoder import SceneEncoder
-from ric.recipes.step_networks import (
+from ric.memory.meta_networks import (
     StepNetworks,
     pipeline_shapes,
     region_judge_shape,
     scene_judge_shape,
 )
+from ric.method.region_encoder import RegionEncoder
+from ric.method.scene_encoder import SceneEncoder
+from ric.models.pipeline import load_pipeline
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ from typing import Any
 
 from ric.data.edit_sample import EditSample, MaskKind, Pictures
 from ric.data.images import MAX_PIXELS
-from ric.data.splits import own_split
 from ric.errors import RicError, SampleError
+from ric.splits import own_split
 
 Row = dict[str, Any]
 # A fresh rule is made for every pass over the rows, so it may count.

@@ -31,8 +31,8 @@ from ric.data.parquet_rows import (
     tables_hash,
 )
 from ric.data.seen_ids import SeenIds
-from ric.data.splits import Split, split_of
 from ric.errors import RicError, SampleError
+from ric.splits import Split, split_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -298,7 +298,7 @@ def _open(name: str, mapping: dict[str, str] | None, options: ReadOptions, split
 
 
 def _open_scenes(name: str, split: str) -> _Opened:
-    from ric.scenes.dataset import parse_scenes  # only for drawn scenes
+    from ric.data.drawn_scenes import parse_scenes  # only for drawn scenes
 
     stream = parse_scenes(name)
     # a scene's split is known before it is drawn

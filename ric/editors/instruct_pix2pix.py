@@ -24,9 +24,9 @@ from torchvision.transforms.functional import pil_to_tensor
 from ric.data.batches import to_unit
 from ric.device import autocast, draw_generator, pick_dtype
 from ric.editors.editor import never_stop
-from ric.editors.pipeline import encode_prompts, encode_source, load_pipeline, size_multiple
 from ric.errors import RicError
 from ric.method.denoising import unet_input
+from ric.models.pipeline import encode_prompts, encode_source, load_pipeline, size_multiple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

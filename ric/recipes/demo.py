@@ -20,25 +20,25 @@ from ric.config import (
     TrainUnetConfig,
     as_dict,
 )
+from ric.data.drawn_scenes import SceneStream
 from ric.progress import Progress, Silent
 from ric.recipes.describe import describe
 from ric.recipes.edit import edit
-from ric.recipes.edit_sheet import SHEET
 from ric.recipes.evaluate import evaluate
 from ric.recipes.fit_blip import fit_blip
 from ric.recipes.fit_clip import fit_clip
 from ric.recipes.scenes import make_scenes
 from ric.recipes.train_unet import train_unet
-from ric.run_dir import open_run
-from ric.scenes.dataset import SceneStream
+from ric.report.edit_sheet import SHEET
+from ric.runs.run import open_run
 from ric.settings import resolve_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ric.config import CommandConfig
-    from ric.metrics.scores import Scores
-    from ric.run_dir import RunDir
+    from ric.runs.run import RunDir
+    from ric.scoring.scores import Scores
 
 SEED = 2024  # of the scenes; the family was trained on others
 SCENES, TESTED, TRAINED = 640, 60, 32  # drawn in all, edited of test, trained on of train

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 from ric.describers.describer import load_describer
 from ric.device import pick_device
 from ric.errors import RicError, SampleError
+from ric.inputs.examples import read_samples
 from ric.interrupt import stop_between_steps
-from ric.models import locate_model
+from ric.models.locate import locate_model
 from ric.progress import Progress, Silent
-from ric.recipes.examples import read_samples
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ric.config import DescribeConfig
-    from ric.run_dir import RunDir
+    from ric.runs.run import RunDir
 
 
 def describe(config: DescribeConfig, run: RunDir, progress: Progress | None = None) -> Path:

@@ -6,26 +6,26 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from ric.data.images import ImageError, open_image
+from ric.data.photos import find_photos
 from ric.device import pick_device
 from ric.editors.editor import EditRequest, load_editor
 from ric.errors import RicError, SampleError
+from ric.inputs.examples import read_samples
 from ric.interrupt import stop_between_steps
-from ric.models import locate_model
+from ric.models.locate import locate_model
 from ric.progress import Progress, Silent
-from ric.recipes.edit_sheet import SHEET, write_sheet
-from ric.recipes.examples import read_samples
-from ric.recipes.overlap import groups_of, refuse_overlap, trained_groups
-from ric.recipes.photos import find_photos
-from ric.rows import save_png
-from ric.run_record import parents_of
+from ric.report.edit_sheet import SHEET, write_sheet
+from ric.runs.record import parents_of
+from ric.runs.rows import save_png
+from ric.runs.trained_on import groups_of, refuse_overlap, trained_groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from ric.config import EditConfig
-    from ric.recipes.photos import Photo
-    from ric.run_dir import RunDir
+    from ric.data.photos import Photo
+    from ric.runs.run import RunDir
 
 NOT_FINITE = "The model's numbers are not finite: there is no picture (--dtype fp32 may help)."
 

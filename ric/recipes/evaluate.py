@@ -20,33 +20,33 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from ric.config import OF_FEW_SCORES
+from ric.data.drawn_scenes import is_scenes
 from ric.device import pick_device, usable_cores
+from ric.distributed import Ranks
 from ric.errors import RicError
+from ric.inputs.examples import open_samples
 from ric.interrupt import stop_between_steps
 from ric.metrics.edit_success import EditChecker
-from ric.metrics.encode_once import Encodings
 from ric.metrics.networks import NOT_ASKED, Judges, Unavailable
-from ric.metrics.one_pass import MetricSuite
-from ric.metrics.pie_bench import PieBenchJudges, PieBenchSuite
 from ric.metrics.scene_net import SceneNet
-from ric.metrics.score_table import which_samples
-from ric.metrics.scores import THE_SIX
 from ric.progress import Progress, Silent
-from ric.recipes.eval_tables import Suite, make_tables, write_tables
-from ric.recipes.examples import open_samples
-from ric.recipes.fid_set import read_fid_set
-from ric.recipes.matched_outputs import (
+from ric.runs.trained_on import groups_of, refuse_overlap, trained_groups
+from ric.scoring.encode_once import Encodings
+from ric.scoring.fid_set import read_fid_set
+from ric.scoring.load_networks import load_judges, load_scene_net, networks_stamp
+from ric.scoring.matching import (
     Decoded,
     decode_outputs,
     decoded_ahead,
     match_outputs,
 )
-from ric.recipes.metric_networks import load_judges, load_scene_net, networks_stamp
-from ric.recipes.outputs import Outputs, find_outputs
-from ric.recipes.overlap import groups_of, refuse_overlap, trained_groups
-from ric.recipes.ranks import Ranks
-from ric.recipes.scored_batches import ScoredBatches, stamp
-from ric.scenes.dataset import is_scenes
+from ric.scoring.outputs import Outputs, find_outputs
+from ric.scoring.pie_bench import PieBenchJudges, PieBenchSuite
+from ric.scoring.score_table import which_samples
+from ric.scoring.scored_batches import ScoredBatches, stamp
+from ric.scoring.scores import THE_SIX
+from ric.scoring.suite import MetricSuite
+from ric.scoring.write_tables import Suite, make_tables, write_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -56,8 +56,8 @@ if TYPE_CHECKING:
     from ric.config import EvalConfig
     from ric.data.sample import Samples
     from ric.errors import SampleError
-    from ric.metrics.scores import Scores
-    from ric.run_dir import RunDir
+    from ric.runs.run import RunDir
+    from ric.scoring.scores import Scores
 
 MOST_THREADS = 16
 IDENTITY, GROUND_TRUTH = "Identity (source)", "Ground truth"

@@ -9,22 +9,22 @@ import torch
 
 from ric.data.batches import to_unit
 from ric.device import pick_device, pick_dtype
-from ric.method.scene_encoder import NAME, SceneEncoder
-from ric.models import locate_model
-from ric.progress import Progress, Silent
-from ric.recipes.artifacts import write_judge
-from ric.recipes.contrastive_epochs import Phase, contrastive_epochs, measure_kept
-from ric.recipes.contrastive_pairs import Pairs
-from ric.recipes.examples import (
+from ric.distributed import Ranks
+from ric.inputs.examples import (
     Descriptions,
     Example,
     enough,
     load_examples,
     read_descriptions,
 )
-from ric.recipes.overlap import list_trained_on
-from ric.recipes.ranks import Ranks
-from ric.recipes.tracking import tracked
+from ric.method.scene_encoder import NAME, SceneEncoder
+from ric.models.locate import locate_model
+from ric.progress import Progress, Silent
+from ric.runs.artifacts import write_judge
+from ric.runs.trained_on import list_trained_on
+from ric.training.contrastive import Phase, contrastive_epochs, measure_kept
+from ric.training.contrastive_pairs import Pairs
+from ric.training.tracking import tracked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ric.config import FitBlipConfig, SplitName
-    from ric.recipes.contrastive_pairs import Embed
-    from ric.run_dir import RunDir
+    from ric.runs.run import RunDir
+    from ric.training.contrastive_pairs import Embed
 
 
 def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = None) -> Path:

@@ -14,18 +14,18 @@ import torch
 
 from ric.data.batches import to_unit
 from ric.device import pick_device, pick_dtype
+from ric.distributed import Ranks
+from ric.inputs.clip_tokens import TokenCache, cache_tokens
+from ric.inputs.examples import Example, enough, load_examples
 from ric.method.region_encoder import NAME, RegionEncoder
-from ric.models import locate_model
+from ric.models.locate import locate_model
 from ric.progress import Progress, Silent
-from ric.recipes.artifacts import write_judge
-from ric.recipes.contrastive_epochs import Phase, contrastive_epochs, measure_kept
-from ric.recipes.contrastive_pairs import Pairs
-from ric.recipes.examples import Example, enough, load_examples
-from ric.recipes.fusion_controls import asks_for_controls, fit_controls
-from ric.recipes.overlap import list_trained_on
-from ric.recipes.ranks import Ranks
-from ric.recipes.token_cache import TokenCache, cache_tokens
-from ric.recipes.tracking import tracked
+from ric.runs.artifacts import write_judge
+from ric.runs.trained_on import list_trained_on
+from ric.training.contrastive import Phase, contrastive_epochs, measure_kept
+from ric.training.contrastive_pairs import Pairs
+from ric.training.fusion_controls import asks_for_controls, fit_controls
+from ric.training.tracking import tracked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ric.config import FitClipConfig, SplitName
-    from ric.recipes.contrastive_pairs import Embed
-    from ric.run_dir import RunDir
+    from ric.runs.run import RunDir
+    from ric.training.contrastive_pairs import Embed
 
 
 def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = None) -> Path:

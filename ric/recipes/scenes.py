@@ -14,14 +14,14 @@ from functools import partial
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
+from ric.data.drawn_scenes import MARK, SceneStream, as_png
 from ric.data.folder import picture_path, write_folder
 from ric.errors import RicError
 from ric.progress import Silent
-from ric.scenes.dataset import MARK, SceneStream, as_png
+from ric.report.scene_sheet import contact_sheet
 from ric.scenes.edits import TYPES, edit_of
 from ric.scenes.held_out import sample_id
 from ric.scenes.render import render_pair
-from ric.scenes.sheets import contact_sheet
 from ric.scenes.words import texts_of
 
 if TYPE_CHECKING:

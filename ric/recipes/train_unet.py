@@ -23,39 +23,39 @@ from diffusers import DDPMScheduler
 from torch._dynamo.exc import BackendCompilerFailed
 from torch._inductor.exc import InductorError
 
-from ric.checkpoints import load_checkpoint, restore_tensors, save_checkpoint
 from ric.device import pick_device, pick_dtype
-from ric.editors.pipeline import (
+from ric.distributed import Ranks
+from ric.errors import RicError, first_line
+from ric.inputs.batches import TrainingSet
+from ric.inputs.encodings import Encoder, OnDemand, encode_once
+from ric.inputs.examples import Example, enough, load_examples, read_descriptions
+from ric.interrupt import stop_between_steps
+from ric.launch import start_accelerator
+from ric.memory.plan import out_of_memory, within_memory
+from ric.method.objective import RegionInContextObjective
+from ric.method.region_encoder import RegionEncoder
+from ric.method.scene_encoder import SceneEncoder
+from ric.models.locate import locate_model
+from ric.models.pipeline import (
     load_pipeline,
     load_small_decoder,
     read_source_channels,
     size_multiple,
 )
-from ric.errors import RicError, first_line
-from ric.interrupt import stop_between_steps
-from ric.method.objective import RegionInContextObjective
-from ric.method.region_encoder import RegionEncoder
-from ric.method.scene_encoder import SceneEncoder
-from ric.models import locate_model
 from ric.progress import Progress, Silent
-from ric.recipes.artifacts import artifact_folder, pipeline_card
-from ric.recipes.curves import Panel, draw_curves
-from ric.recipes.encodings import Encoder, OnDemand, encode_once
-from ric.recipes.examples import Example, enough, load_examples, read_descriptions
-from ric.recipes.guarded_step import GuardedAdamW, finite_or_none
-from ric.recipes.judges import compare_with_fits, region_judge_of, scene_judge_of
-from ric.recipes.launch import start_accelerator
-from ric.recipes.lora import add_lora, export_lora
-from ric.recipes.memory_plan import out_of_memory, within_memory
-from ric.recipes.moving_average import start_average, update_average
-from ric.recipes.overlap import list_trained_on
-from ric.recipes.push import push_to_hub
-from ric.recipes.ranks import Ranks
-from ric.recipes.resume import last_checkpoint
-from ric.recipes.tracking import tracked
-from ric.recipes.training_batches import TrainingSet
-from ric.recipes.unet_step import accumulate_gradients
-from ric.recipes.val_edits import ValEdits
+from ric.report.curves import Panel, draw_curves
+from ric.runs.artifacts import artifact_folder, pipeline_card
+from ric.runs.checkpoints import load_checkpoint, restore_tensors, save_checkpoint
+from ric.runs.push_to_hub import push_to_hub
+from ric.runs.resume import last_checkpoint
+from ric.runs.trained_on import list_trained_on
+from ric.training.ema import start_average, update_average
+from ric.training.judges import compare_with_fits, region_judge_of, scene_judge_of
+from ric.training.lora import add_lora, export_lora
+from ric.training.optimizer import GuardedAdamW, finite_or_none
+from ric.training.tracking import tracked
+from ric.training.unet_step import accumulate_gradients
+from ric.training.val_edits import ValEdits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     )
 
     from ric.config import TrainUnetConfig
-    from ric.run_dir import RunDir
+    from ric.runs.run import RunDir
 
 
 CURVES = (

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from ric.scenes.held_out import hidden_relations
 
 if TYPE_CHECKING:
-    from ric.data.splits import Split
     from ric.scenes.naming import Phrase
     from ric.scenes.scene import Scene
+    from ric.splits import Split
 
 
 @dataclass(frozen=True)

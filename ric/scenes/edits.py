@@ -36,8 +36,8 @@ from ric.scenes.things import COLOURS, STATES, Thing
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ric.data.splits import Split
     from ric.scenes.scene import Scene
+    from ric.splits import Split
 
 TYPES = ("Action", "Add", "Counting", "Relation", "Remove", "Replace")
 ACTIVE_KINDS = tuple(STATES)

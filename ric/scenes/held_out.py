@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ric.data.splits import Split, split_of
+from ric.splits import Split, split_of
 
 if TYPE_CHECKING:
     from ric.scenes.scene import Scene

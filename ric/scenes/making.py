@@ -15,8 +15,8 @@ from ric.scenes.things import COLOURS, MATERIALS, SIZES, STATES, Thing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ric.data.splits import Split
     from ric.scenes.draws import Draws
+    from ric.splits import Split
 
 MOST_THINGS = 5
 _RARE_SHARE = 0.5  # of val and test edits are about a held-out look, where the place allows one

@@ -7,9 +7,9 @@ machine without a network hears within seconds what is missing.
 """
 
 from ric.weights.check import check_weights
+from ric.weights.connection import require_network
 from ric.weights.fetch import get_weights
 from ric.weights.find import is_present, revision_of
-from ric.weights.network import require_network
 from ric.weights.resolve import resolve_weights
 from ric.weights.table import WEIGHTS, Weight, find_weight, size_in_words, weights_for
 

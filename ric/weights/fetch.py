@@ -1,7 +1,7 @@
 """Bringing a weight here: a repository's files from the hub, or one published file.
 
 A repository of the table that holds pickles alone is converted into `converted_home()`;
-`ric.convert` runs nothing that is in them.
+`ric.weights.convert` runs nothing that is in them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ric.errors import RicError
 from ric.progress import Silent
 from ric.weights.check import wrong_hash
+from ric.weights.connection import require_network
 from ric.weights.find import (
     converted_home,
     hub_cache,
@@ -24,7 +25,6 @@ from ric.weights.find import (
     torch_cache,
 )
 from ric.weights.loadable import NEVER_LOADED, accept, is_loadable, pickles_in, safetensors_name
-from ric.weights.network import require_network
 from ric.weights.table import WEIGHTS, Weight, size_in_words
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def _fetch_file(weight: Weight, progress: Progress) -> Path:
 
 def _convert(weight: Weight, snapshot: Path, progress: Progress) -> Path:
     """Turn a repository's pickles into safetensors, beside copies of its small files."""
-    from ric.convert import convert_folder
+    from ric.weights.convert import convert_folder
 
     target = converted_home() / weight.id.replace("/", "--")
     progress.note(f"Converting {weight.id} into {target}: its tensors alone, nothing is run.")

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import ric.recipes.demo
-from ric.metrics.scores import THE_SIX, Score, Scores
 from ric.recipes.demo import Demo
-from ric.run_dir import open_run
+from ric.runs.run import open_run
+from ric.scoring.scores import THE_SIX, Score, Scores
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ric.errors import RicError
-from ric.metrics.scores import THE_SIX, Difference, Score, Scores
+from ric.scoring.scores import THE_SIX, Difference, Score, Scores
 from ric_cli.evaluate import read_differences, read_scores, show_scores
 
 Typed = tuple[object, ...]

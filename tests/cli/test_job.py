@@ -9,7 +9,7 @@ import pytest
 
 import ric.describers.from_dataset
 from ric.interrupt import Interrupted
-from ric.run_record import read_record
+from ric.runs.record import read_record
 
 DESCRIBE = ("describe", "my edits", "--preset", "tiny")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")

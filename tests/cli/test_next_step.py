@@ -19,7 +19,7 @@ from ric.config import (
     TrainUnetConfig,
     as_dict,
 )
-from ric.run_dir import RunDir, open_run
+from ric.runs.run import RunDir, open_run
 from ric.settings import resolve_config
 from ric_cli.next_step import COMMANDS, next_step
 

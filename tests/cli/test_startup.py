@@ -10,7 +10,7 @@ import pytest
 
 HEAVY = (
     "torch", "transformers", "diffusers", "numpy", "PIL", "datasets", "huggingface_hub", "yaml",
-    "rich.progress", "ric.run_dir", "ric.weights", "ric.environment", "ric.data",
+    "rich.progress", "ric.runs.run", "ric.weights", "ric.runs.provenance", "ric.data",
 )  # fmt: skip
 SCRIPT = """
 import json, sys

@@ -12,10 +12,10 @@ from PIL import Image
 from ric.data.images import pixel_hash
 from ric.data.loose import pair_loose
 from ric.data.sample import load_samples
-from ric.data.splits import split_of
 from ric.errors import RicError
 from ric.progress import Silent
 from ric.recipes.data import from_data, make_folder
+from ric.splits import split_of
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared is absent")

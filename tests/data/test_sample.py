@@ -15,8 +15,8 @@ from PIL import Image
 
 from ric.data.images import pixel_hash
 from ric.data.sample import EditSample, Pictures, load_samples
-from ric.data.splits import split_of
 from ric.errors import RicError, SampleError
+from ric.splits import split_of
 
 
 def only(folder, **options) -> EditSample:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ric.data.drawn_scenes import SceneStream, edit_of_sample
 from ric.metrics.edit_success import (
     EditChecker,
     allowed_places,
@@ -16,12 +17,11 @@ from ric.metrics.edit_success import (
     overlap,
 )
 from ric.metrics.scene_net import SceneNet
-from ric.scenes.dataset import SceneStream, edit_of_sample
 from ric.scenes.edit import Edit
 from ric.scenes.layout import outline
 from ric.scenes.relations import might
 from ric.scenes.render import Pair, render
-from ric.tiny_family import SHIPPED
+from ric.weights.tiny_family import SHIPPED
 
 COUNT = 600  # about 60 of test
 Drawn = tuple[Edit, Pair]

@@ -25,7 +25,7 @@ from ric.editors.instruct_pix2pix import InstructPix2Pix
 from ric.errors import RicError
 from ric.interrupt import Interrupted
 from ric.recipes.edit import edit
-from ric.run_dir import RunDir, open_run
+from ric.runs.run import RunDir, open_run
 
 
 @pytest.fixture
@@ -377,7 +377,7 @@ import sys, time
 from pathlib import Path
 import ric.recipes.edit as recipe
 from ric.config import EditConfig, as_dict
-from ric.run_dir import open_run
+from ric.runs.run import open_run
 
 data, folder, me = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 
@@ -430,7 +430,7 @@ def test_two_processes_that_share_a_run_edit_each_sample_once(make_edits, record
 def neighbour() -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
     """Start a living process that claims sample 01 of a run and does not get on with it."""
     claim = (
-        "import sys; from pathlib import Path; from ric.claims import Claims;"
+        "import sys; from pathlib import Path; from ric.runs.claims import Claims;"
         "assert Claims(Path(sys.argv[1])).take('01'); print('taken', flush=True);"
         "sys.stdin.read()"
     )

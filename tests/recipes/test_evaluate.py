@@ -26,12 +26,12 @@ from ric.data.sample import load_samples
 from ric.errors import RicError
 from ric.metrics.clip_similarity import ClipSimilarity
 from ric.metrics.networks import NOT_ASKED
-from ric.metrics.scores import THE_SIX, Scores
 from ric.recipes import evaluate as module
-from ric.recipes import matched_outputs
 from ric.recipes.evaluate import evaluate
-from ric.recipes.metric_networks import load_judges
-from ric.run_dir import open_run
+from ric.runs.run import open_run
+from ric.scoring import matching
+from ric.scoring.load_networks import load_judges
+from ric.scoring.scores import THE_SIX, Scores
 from ric_cli.main import main
 
 IDENTITY, TRUTH = "Identity (source)", "Ground truth"
@@ -688,7 +688,7 @@ def test_every_picture_is_decoded_once(make_edits, score, outputs, monkeypatch):
         monkeypatch.setattr(module, "open_image", watched)
 
     count(edit_sample)
-    count(matched_outputs)
+    count(matching)
     one, other = outputs(), outputs()
     score(f"A={one}", f"B={other}", on=data)
     folders = (data / "source", data / "target", one, other)

@@ -13,11 +13,11 @@ from PIL import Image, ImageDraw
 
 from ric.config import EvalConfig, as_dict
 from ric.errors import RicError
-from ric.metrics.scores import Scores
-from ric.preflight import check
+from ric.preflight.checks import check
 from ric.recipes.data import make_folder
 from ric.recipes.evaluate import evaluate
-from ric.run_dir import open_run
+from ric.runs.run import open_run
+from ric.scoring.scores import Scores
 from ric.settings import resolve_config
 
 COUNT = 4

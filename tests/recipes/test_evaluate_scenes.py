@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 from ric.config import EvalConfig, as_dict
+from ric.data.drawn_scenes import parse_scenes
 from ric.metrics.context_error import l1_inside
-from ric.metrics.scores import OF_SCENES, Scores
 from ric.recipes.evaluate import evaluate
-from ric.run_dir import open_run
-from ric.scenes.dataset import parse_scenes
+from ric.runs.run import open_run
+from ric.scoring.scores import OF_SCENES, Scores
 from ric.settings import resolve_config
-from ric.tiny_family import SHIPPED
+from ric.weights.tiny_family import SHIPPED
 
 DATA = "scenes:400#11"  # about 40 of test
 EDITORS = ("Exact", "Sticker", "Nothing", "Repaint")

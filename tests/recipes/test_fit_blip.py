@@ -14,16 +14,16 @@ from torch.nn.functional import cosine_similarity
 from ric.config import FitBlipConfig
 from ric.data.batches import to_square, to_unit
 from ric.data.sample import load_samples
+from ric.distributed import Ranks
 from ric.errors import RicError
+from ric.inputs.examples import load_examples
 from ric.interrupt import Interrupted
 from ric.method.scene_encoder import SceneEncoder
 from ric.progress import Silent
-from ric.recipes.contrastive_pairs import Pairs
-from ric.recipes.examples import load_examples
 from ric.recipes.fit_blip import embed_with, fit_blip, start_judge
-from ric.recipes.ranks import Ranks
-from ric.rows import append_row
-from ric.run_dir import open_run
+from ric.runs.rows import append_row
+from ric.runs.run import open_run
+from ric.training.contrastive_pairs import Pairs
 
 PARAGRAPHS = (
     "a red ball on the grass",

@@ -12,14 +12,14 @@ from torch.nn.functional import cosine_similarity
 from ric.config import FitClipConfig
 from ric.data.batches import to_unit
 from ric.errors import RicError
+from ric.inputs.examples import load_examples
 from ric.method.region_encoder import RegionEncoder
 from ric.progress import Silent
-from ric.recipes.artifacts import licence_of
-from ric.recipes.contrastive_pairs import Pairs
-from ric.recipes.examples import load_examples
 from ric.recipes.fit_clip import fit_clip, start_judge
-from ric.run_dir import open_run
+from ric.runs.artifacts import licence_of
+from ric.runs.run import open_run
 from ric.settings import resolve_config
+from ric.training.contrastive_pairs import Pairs
 
 
 def start_weights(tiny_family: Path) -> dict[str, torch.Tensor]:

@@ -11,20 +11,20 @@ from torch.nn.functional import cosine_similarity
 
 from ric.config import FitBlipConfig, FitClipConfig
 from ric.data.batches import to_unit
+from ric.data.drawn_scenes import SceneStream
+from ric.inputs.examples import load_examples
 from ric.method.region_box import grow_box, tightest_box
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
 from ric.metrics.bootstrap import bootstrap_interval
 from ric.progress import Silent
 from ric.recipes import fit_blip, fit_clip
-from ric.recipes.examples import load_examples
 from ric.recipes.tiny.beginnings import write_beginnings
-from ric.run_dir import open_run
-from ric.scenes.dataset import SceneStream
+from ric.runs.run import open_run
 from ric.scenes.render import render
 from ric.scenes.things import COLOURS
 from ric.scenes.words import texts_of
-from ric.tiny_family import SHIPPED
+from ric.weights.tiny_family import SHIPPED
 
 SEED, COUNT = 3, 1500
 CPU = torch.device("cpu")

@@ -30,20 +30,20 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from ric.config import TrainUnetConfig
 from ric.data.batches import to_unit
 from ric.device import draw_generator, pick_device
-from ric.editors.pipeline import load_pipeline, read_source_channels
 from ric.errors import RicError
+from ric.inputs.batches import Batch, TrainingSet, draw_batch, draw_sample
+from ric.inputs.encodings import Encoder
+from ric.inputs.examples import Example, load_examples
 from ric.interrupt import Interrupted
+from ric.memory.plan import count_step, plan_memory
 from ric.method.region_encoder import RegionEncoder
+from ric.models.pipeline import load_pipeline, read_source_channels
 from ric.progress import Silent
 from ric.recipes import train_unet as module
-from ric.recipes import unet_step
-from ric.recipes.encodings import Encoder
-from ric.recipes.examples import Example, load_examples
-from ric.recipes.memory_plan import count_step, plan_memory
 from ric.recipes.train_unet import refuse_batch, refuse_size, train_unet
-from ric.recipes.training_batches import Batch, TrainingSet, draw_batch, draw_sample
-from ric.recipes.unet_step import micro_batches
-from ric.run_dir import open_run
+from ric.runs.run import open_run
+from ric.training import unet_step
+from ric.training.unet_step import micro_batches
 
 NO_JUDGES = {"region_loss": False, "global_loss": False}
 LATENT = (4, 16, 16)

@@ -14,7 +14,7 @@ from train_unet_child import Child
 
 from ric.config import TrainUnetConfig
 from ric.recipes.train_unet import train_unet
-from ric.run_record import status_of
+from ric.runs.record import status_of
 
 STEPS = 60
 SETTINGS = {"batch_size": 2, "steps": STEPS, "checkpoint_every": 1}

@@ -20,19 +20,19 @@ from torch.nn.functional import cosine_similarity, mse_loss
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from ric.config import EditConfig, TrainUnetConfig
+from ric.data.drawn_scenes import SceneStream
 from ric.editors.editor import EditRequest
 from ric.editors.instruct_pix2pix import InstructPix2Pix
-from ric.editors.pipeline import load_pipeline
+from ric.inputs.batches import TrainingSet, draw_batch
+from ric.inputs.examples import Example
 from ric.method import objective as module
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
-from ric.recipes.examples import Example
+from ric.models.pipeline import load_pipeline
 from ric.recipes.scenes import make_scenes
 from ric.recipes.train_unet import train_unet
-from ric.recipes.training_batches import TrainingSet, draw_batch
-from ric.scenes.dataset import SceneStream
 from ric.settings import resolve_config
-from ric.tiny_family import SHIPPED
+from ric.weights.tiny_family import SHIPPED
 
 CPU = torch.device("cpu")
 UNET = Path("unet") / "diffusion_pytorch_model.safetensors"

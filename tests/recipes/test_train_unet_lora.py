@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ric.config import TrainUnetConfig
-from ric.editors.pipeline import forget_source_channels, load_pipeline
 from ric.errors import RicError
 from ric.interrupt import Interrupted
-from ric.preflight import check
+from ric.models.pipeline import forget_source_channels, load_pipeline
+from ric.preflight.checks import check
 from ric.recipes.train_unet import train_unet
 
 RANK = 3

@@ -15,12 +15,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ric.checkpoints import complete_checkpoints
 from ric.config import TrainUnetConfig
 from ric.interrupt import Interrupted
 from ric.recipes import train_unet as module
 from ric.recipes.train_unet import train_unet
-from ric.run_record import status_of
+from ric.runs.checkpoints import complete_checkpoints
+from ric.runs.record import status_of
 
 STEPS = 12
 SETTINGS = {"batch_size": 2, "steps": STEPS, "checkpoint_every": 3}

@@ -18,15 +18,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ric.config import TrainUnetConfig
-from ric.editors.pipeline import load_pipeline
+from ric.inputs.batches import draw_batch
 from ric.method.objective import RegionInContextObjective
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
+from ric.models.pipeline import load_pipeline
 from ric.recipes import train_unet as module
-from ric.recipes import unet_step
 from ric.recipes.train_unet import train_unet
-from ric.recipes.training_batches import draw_batch
-from ric.recipes.unet_step import judge_batch
+from ric.training import unet_step
+from ric.training.unet_step import judge_batch
 
 aten = torch.ops.aten
 # what gives the host a number, or makes a tensor whose size depends on one

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ric.scenes.dataset import SceneStream
+from ric.data.drawn_scenes import SceneStream
 from ric.scenes.words import texts_of
 
 SCENES = Path(__file__).parents[2] / "ric/scenes"

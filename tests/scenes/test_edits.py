@@ -7,7 +7,6 @@ from collections import Counter
 
 import pytest
 
-from ric.data.splits import split_of
 from ric.scenes.edit import Edit
 from ric.scenes.edits import TYPES, edit_of, scene_of
 from ric.scenes.held_out import HELD_OUT_COUNTS, HELD_OUT_LOOKS, sample_id
@@ -16,6 +15,7 @@ from ric.scenes.relations import PHRASES, holds
 from ric.scenes.settings import SETTINGS
 from ric.scenes.things import COLOURS, KINDS
 from ric.scenes.words import texts_of
+from ric.splits import split_of
 
 SEED, COUNT = 21, 700
 EDITS = [edit_of(SEED, index) for index in range(COUNT)]

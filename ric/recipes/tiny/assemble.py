@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ric.errors import RicError
-from ric.recipes.artifacts import renamed_when_whole
-from ric.rows import read_lines, read_rows
-from ric.run_record import artifact_of, parents_of, read_record
+from ric.runs.artifacts import renamed_when_whole
+from ric.runs.record import artifact_of, parents_of, read_record
+from ric.runs.rows import read_lines, read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -36,8 +36,8 @@ from transformers import (
     ResNetForImageClassification,
 )
 
+from ric.data.drawn_scenes import SceneStream
 from ric.metrics.scene_labels import LABELS
-from ric.scenes.dataset import SceneStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,16 +19,16 @@ import torch
 from transformers import BlipForConditionalGeneration, BlipProcessor
 
 from ric.data.batches import to_unit
+from ric.data.drawn_scenes import edit_of_sample
 from ric.device import draw_generator, pick_device
 from ric.method.judge_files import load_pixel_numbers
 from ric.method.judge_pixels import as_input
 from ric.method.scene_encoder import SceneEncoder
-from ric.models import locate_model
+from ric.models.locate import locate_model
 from ric.progress import Progress, Silent
-from ric.recipes.artifacts import artifact_folder
 from ric.recipes.tiny.pictures import load_drawn
 from ric.recipes.tiny.steps import batch_of_step, train_steps
-from ric.scenes.dataset import edit_of_sample
+from ric.runs.artifacts import artifact_folder
 from ric.scenes.things import COLOURS
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from ric.config import TinyCaptionerConfig
-    from ric.run_dir import RunDir
+    from ric.runs.run import RunDir
 
 ASKED = 64  # held-out pictures that are described at each measurement
 LONGEST = 256  # tokens

@@ -17,15 +17,15 @@ from torch.nn.functional import cross_entropy, interpolate
 from transformers import ResNetForImageClassification
 
 from ric.data.batches import to_unit
+from ric.data.drawn_scenes import edit_of_sample
 from ric.device import draw_generator, pick_device
 from ric.metrics.edit_success import crop_of_thing, overlap
 from ric.metrics.scene_labels import GROUPS, NOTHING, group_ranges
-from ric.models import locate_model
+from ric.models.locate import locate_model
 from ric.progress import Progress, Silent
-from ric.recipes.artifacts import artifact_folder
 from ric.recipes.tiny.pictures import load_drawn
 from ric.recipes.tiny.steps import batch_of_step, train_steps
-from ric.scenes.dataset import edit_of_sample
+from ric.runs.artifacts import artifact_folder
 from ric.scenes.layout import Outline, outline
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from ric.config import TinyClassifierConfig
     from ric.recipes.tiny.pictures import DrawnSample
-    from ric.run_dir import RunDir
+    from ric.runs.run import RunDir
     from ric.scenes.scene import Scene
     from ric.scenes.things import Thing
 

@@ -15,12 +15,12 @@ from ric.device import pick_device
 from ric.method.judge_files import save_tower
 from ric.method.losses import same_text_mask, symmetric_contrastive_loss
 from ric.method.region_encoder import RegionEncoder
-from ric.models import locate_model
+from ric.models.locate import locate_model
 from ric.progress import Progress, Silent
-from ric.recipes.artifacts import artifact_folder
 from ric.recipes.tiny.pictures import load_drawn
 from ric.recipes.tiny.retrieval import retrieval_among
 from ric.recipes.tiny.steps import batch_of_step, train_steps
+from ric.runs.artifacts import artifact_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from ric.config import TinyClipConfig
     from ric.recipes.tiny.pictures import DrawnSample
-    from ric.run_dir import RunDir
+    from ric.runs.run import RunDir
 
 
 def train_clip(config: TinyClipConfig, run: RunDir, progress: Progress | None = None) -> Path:

@@ -13,12 +13,12 @@ import torch
 from torch.nn.functional import adaptive_max_pool2d
 
 from ric.data.batches import to_unit
+from ric.data.drawn_scenes import parse_scenes
 from ric.device import autocast, pick_dtype
 from ric.errors import RicError
-from ric.recipes.overlap import list_trained_on
 from ric.recipes.tiny.pictures import decode
 from ric.recipes.tiny.steps import batch_of_step
-from ric.scenes.dataset import parse_scenes
+from ric.runs.trained_on import list_trained_on
 from ric.scenes.held_out import split_of_sample
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ric.config import TinyPriorConfig
     from ric.progress import Progress
     from ric.recipes.tiny.pictures import DrawnSample
-    from ric.run_dir import RunDir
+    from ric.runs.run import RunDir
 
 
 class EncodedSamples:

@@ -10,8 +10,8 @@ import torch
 from ric.data.batches import to_square
 from ric.data.masks import shrink_mask
 from ric.errors import RicError, SampleError
-from ric.recipes.examples import read_samples
-from ric.recipes.overlap import list_trained_on
+from ric.inputs.examples import read_samples
+from ric.runs.trained_on import list_trained_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ric.data.edit_sample import EditSample
     from ric.data.masks import Mask
     from ric.progress import Progress
-    from ric.run_dir import RunDir
+    from ric.runs.run import RunDir
 
 HELD_OUT = 512  # samples of val that are looked at on the way
 

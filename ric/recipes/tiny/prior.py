@@ -27,16 +27,16 @@ from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline
 from diffusers.models.attention_processor import AttnProcessor
 
 from ric.device import pick_device
-from ric.editors.pipeline import forget_source_channels, load_pipeline
 from ric.errors import RicError
+from ric.inputs.batches import Draw, draw_sample
 from ric.method.denoising import add_noise, clean_from_prediction, predict_noise, training_target
-from ric.models import locate_model
+from ric.models.locate import locate_model
+from ric.models.pipeline import forget_source_channels, load_pipeline
 from ric.progress import Progress, Silent
-from ric.recipes.artifacts import artifact_folder
 from ric.recipes.tiny.encoded import EncodedSamples, FreshScenes
 from ric.recipes.tiny.pictures import load_drawn, load_held_out
 from ric.recipes.tiny.steps import batch_of_step, train_steps
-from ric.recipes.training_batches import Draw, draw_sample
+from ric.runs.artifacts import artifact_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ric.config import TinyPriorConfig
-    from ric.run_dir import RunDir
+    from ric.runs.run import RunDir
 
 LOOKED_AT = (999, 500, 150)  # the t at which each part of the picture is measured
 LOOKED_AT_FIRST = 128  # held-out samples that are

@@ -12,21 +12,21 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
+from ric.data.drawn_scenes import edit_of_sample
 from ric.describers.chat_vlm import ChatVlm
 from ric.device import pick_device
+from ric.inputs.examples import load_examples, read_samples
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
 from ric.metrics.edit_success import EditChecker
 from ric.metrics.scene_net import SceneNet
-from ric.models import locate_model
+from ric.models.locate import locate_model
 from ric.progress import Progress, Silent
 from ric.recipes import fit_blip, fit_clip
-from ric.recipes.examples import load_examples, read_samples
 from ric.recipes.tiny.captioner import names_edited
 from ric.recipes.tiny.retrieval import retrieval_among
 from ric.recipes.tiny.vae import reconstruction_psnr
-from ric.rows import write_atomically
-from ric.scenes.dataset import edit_of_sample
+from ric.runs.rows import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     from ric.config import TinyScoreConfig
     from ric.data.edit_sample import EditSample
-    from ric.recipes.examples import Example
-    from ric.run_dir import RunDir
+    from ric.inputs.examples import Example
+    from ric.runs.run import RunDir
 
 Figures = dict[str, float]
 

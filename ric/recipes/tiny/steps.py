@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ric.checkpoints import load_checkpoint, restore_tensors, save_checkpoint
 from ric.device import autocast, pick_dtype
+from ric.inputs.batches import index_at
 from ric.interrupt import stop_between_steps
-from ric.recipes.guarded_step import GuardedAdamW, finite_or_none
-from ric.recipes.moving_average import start_average, update_average
-from ric.recipes.resume import last_checkpoint
-from ric.recipes.tiny.muon import GuardedMuon
-from ric.recipes.training_batches import index_at
+from ric.runs.checkpoints import load_checkpoint, restore_tensors, save_checkpoint
+from ric.runs.resume import last_checkpoint
+from ric.training.ema import start_average, update_average
+from ric.training.muon import GuardedMuon
+from ric.training.optimizer import GuardedAdamW, finite_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from ric.config import TinyConfig
     from ric.progress import Progress
-    from ric.run_dir import RunDir
+    from ric.runs.run import RunDir
 
 LAST_SHARE = 0.01  # of the learning rate, at the last step
 LONGER = 4  # times as long as the one before is each further average

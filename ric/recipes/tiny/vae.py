@@ -15,11 +15,11 @@ from diffusers import AutoencoderKL
 
 from ric.data.batches import to_unit
 from ric.device import draw_generator, pick_device
-from ric.models import locate_model
+from ric.models.locate import locate_model
 from ric.progress import Progress, Silent
-from ric.recipes.artifacts import artifact_folder
 from ric.recipes.tiny.pictures import both_pictures, load_drawn
 from ric.recipes.tiny.steps import batch_of_step, train_steps
+from ric.runs.artifacts import artifact_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ric.config import TinyVaeConfig
-    from ric.run_dir import RunDir
+    from ric.runs.run import RunDir
 
 
 def train_vae(config: TinyVaeConfig, run: RunDir, progress: Progress | None = None) -> Path:

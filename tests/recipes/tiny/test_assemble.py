@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ric.config import TinyClassifierConfig, TinyPriorConfig
+from ric.data.drawn_scenes import parse_scenes
 from ric.errors import RicError
 from ric.metrics.scene_net import SceneNet
 from ric.recipes.tiny.assemble import assemble, halve, hours
 from ric.recipes.tiny.classifier import train_classifier
 from ric.recipes.tiny.prior import train_prior
-from ric.scenes.dataset import parse_scenes
 
 DATA = "scenes:40#5"  # as conftest.py has it
 

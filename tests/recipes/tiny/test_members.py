@@ -21,12 +21,12 @@ from ric.config import (
     TinyPriorConfig,
     TinyVaeConfig,
 )
-from ric.editors.pipeline import forget_source_channels, load_pipeline
+from ric.data.drawn_scenes import SceneStream, edit_of_sample
 from ric.errors import RicError
 from ric.interrupt import Interrupted
 from ric.metrics.scene_labels import GROUPS, LABELS, NOTHING, group_ranges
+from ric.models.pipeline import forget_source_channels, load_pipeline
 from ric.progress import Silent
-from ric.recipes.overlap import trained_groups
 from ric.recipes.tiny.captioner import (
     miscoloured,
     names_edited,
@@ -40,7 +40,7 @@ from ric.recipes.tiny.pictures import DrawnSample
 from ric.recipes.tiny.prior import PartErrors, lean_to_noise, train_prior, weighted_error
 from ric.recipes.tiny.retrieval import retrieval_among
 from ric.recipes.tiny.vae import reconstruction_psnr, scaling_factor, train_vae
-from ric.scenes.dataset import SceneStream, edit_of_sample
+from ric.runs.trained_on import trained_groups
 from ric.scenes.held_out import HELD_OUT_LOOKS
 
 

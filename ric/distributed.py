@@ -1,0 +1,134 @@
+"""The processes of one command: this one alone, or all that a launcher started.
+
+Started as `torchrun --nproc_per_node N -m ric_cli …` (or by `accelerate launch` on GPUs), N
+processes do one command's work together. The first, which leads, opens the run and alone writes
+there; the others follow it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
+
+from ric.errors import RicError
+from ric.interrupt import Interrupted
+from ric.runs.run import FollowedRun, RunDir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ric.interrupt import StopRequest
+
+Result = TypeVar("Result")
+PATIENCE = timedelta(days=1)
+
+
+class Ranks:
+    """This process among those that work together.
+
+    Attributes:
+        count: How many there are.
+        number: This one's, from 0.
+        leads: Whether this is the one that writes.
+        fills: Whether this is the first one of its machine, which fills the caches there.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        """Meet the others, if there are any; on GPUs each process takes its own."""
+        # the others wait while one fills a cache, measures or saves
+        patience = {"timeout": PATIENCE} if int(os.environ.get("WORLD_SIZE", "1")) > 1 else {}
+        state = PartialState(cpu=device.type == "cpu", **patience)
+        self.count: int = state.num_processes
+        self.number: int = state.process_index
+        self.leads = self.number == 0
+        self.fills: bool = state.local_process_index == 0
+        self._device = state.device if self.count > 1 else device
+
+    def share(self, count: int) -> slice:
+        """Give this process's part of `count` items: the parts follow one another without gap."""
+        first, end = (count * place // self.count for place in (self.number, self.number + 1))
+        return slice(first, end)
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Add up the processes' tensors of one shape; all must call this."""
+        return reduce(tensor, "sum") if self.count > 1 else tensor
+
+    def asked_of_any(self, stop: StopRequest) -> int | None:
+        """Give the signal by which any process was asked to stop, to all; all must call this."""
+        if self.count == 1:
+            return stop.signal_number
+        asked = torch.zeros(self.count, device=self._device)
+        asked[self.number] = stop.signal_number or 0
+        return int(self.sum(asked).max().item()) or None
+
+    def leave_together(self, asked: int) -> NoReturn:
+        """Raise `Interrupted` when every process has come here; all must call this.
+
+        Who leaves first has the launcher stop the others, amid what they are saving.
+        """
+        self.wait_for_all()
+        raise Interrupted(asked)
+
+    def wait_for_all(self) -> None:
+        """Go on only when every process has come here; all must call this."""
+        self.told_by_the_first()
+
+    def told_by_the_first(self, text: str = "") -> str:
+        """Give every process the text of the first one; all must call this."""
+        if self.count == 1:
+            return text
+        said = torch.tensor(list(text.encode() if self.leads else b""), dtype=torch.int32)
+        length = int(self.sum(torch.tensor(len(said), device=self._device)).item())
+        letters = torch.zeros(length, dtype=torch.int32, device=self._device)
+        letters[: len(said)] = said.to(self._device)
+        return bytes(self.sum(letters).tolist()).decode()
+
+    def once_per_machine(self, make: Callable[[], Result]) -> Result:
+        """Let a process of each machine make what the others there then find made; all call this.
+
+        Machines whose caches lie on one disk make it each; the first whole one stays.
+        """
+        made = make() if self.fills else None
+        self.wait_for_all()
+        return cast("Result", made) if self.fills else make()
+
+
+def open_together(open_run: Callable[[], RunDir], runs_dir: Path, device: torch.device) -> RunDir:
+    """Let the first process open a run, and follow it with the others.
+
+    Args:
+        open_run: Opens or resumes the run; called in the first process alone.
+        runs_dir: Where numbered runs live.
+        device: What the training runs on.
+
+    Raises:
+        RicError: the run cannot be opened; raised in every process.
+    """
+    ranks = Ranks(device)
+    atexit.register(_leave)
+    if ranks.leads:
+        try:
+            run = open_run()
+        except RicError as error:
+            ranks.told_by_the_first(json.dumps({"error": [error.message, error.hint]}))
+            raise
+        ranks.told_by_the_first(json.dumps({"run": str(run.path)}))
+        return run
+    said = json.loads(ranks.told_by_the_first())
+    if "error" in said:
+        raise RicError(*said["error"])
+    return FollowedRun(Path(said["run"]), runs_dir=runs_dir)
+
+
+def _leave() -> None:
+    """Leave the process group: its threads must not be running when the interpreter ends."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -1,0 +1,1 @@
+"""What training reads: samples as squares, and what frozen networks make of them, computed once."""

@@ -1,0 +1,312 @@
+"""What the frozen networks make of a sample: latents of both pictures, embeddings of its texts.
+
+None of it changes while the UNet trains, so it is computed once and kept in `ric`'s cache: shards
+of safetensors beside their checksums, in a folder named by the content (pictures, texts, the
+networks' weights, precision, flips). With `--no-cache` it is computed anew for every batch.
+
+Choice 12: the source's latents are the posterior's mode and not scaled; of the target's posterior
+mean and standard deviation are kept, so that each step still samples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from ric.cache_folders import cache_folder
+from ric.data.batches import to_unit
+from ric.device import autocast
+from ric.inputs.content_key import network_content, tensor_content, tokenizer_content
+from ric.inputs.filling import appearing_whole
+from ric.models.pipeline import encode_prompts, encode_source
+from ric.runs.rows import write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from diffusers import StableDiffusionInstructPix2PixPipeline
+    from torch import Tensor
+
+    from ric.distributed import Ranks
+    from ric.inputs.examples import Example
+    from ric.method.region_box import Box
+    from ric.method.region_encoder import RegionEncoder
+    from ric.method.scene_encoder import SceneEncoder
+    from ric.progress import Progress
+
+# Shape letters: C latent channels, h and w latent height and width, L text tokens, E text width,
+# P and Q the two judges' widths.
+
+LAYOUT = 2  # raised whenever the same key would name other contents
+AT_ONCE = 8  # samples encoded in one pass
+IN_A_SHARD = 256  # samples
+SAYS_A_SIDE = re.compile(r"\b(left|right)", re.IGNORECASE)  # also leftmost and right-hand
+LATENTS = ("source", "target_mean", "target_std")
+TEXTS = ("instruction", "region_text", "scene_text")
+
+
+@dataclass(frozen=True)
+class View:
+    """One way to look at a sample, as it is or flipped: latents and the region's box."""
+
+    source: Tensor  # (C, h, w), posterior mode, unscaled
+    target_mean: Tensor  # (C, h, w)
+    target_std: Tensor  # (C, h, w)
+    box: Box | None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A sample with everything that does not change while the UNet trains."""
+
+    views: tuple[View, ...]  # as it is; flipped too where --flip may
+    instruction: Tensor  # (L, E)
+    region_text: Tensor | None  # e_tr (P,); None without a text, or with no region judge on
+    scene_text: Tensor | None  # e_tf (Q,); None without a text, or with no scene judge on
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """The frozen networks that encode samples.
+
+    Attributes:
+        pipeline: Its VAE and text encoder.
+        region_judge: None where its loss is off.
+        scene_judge: None where its loss is off.
+        dtype: What the networks compute in.
+        flip: Whether samples whose instruction says no side are also seen flipped (choice 11).
+    """
+
+    pipeline: StableDiffusionInstructPix2PixPipeline
+    region_judge: RegionEncoder | None
+    scene_judge: SceneEncoder | None
+    dtype: torch.dtype
+    flip: bool
+
+    @torch.no_grad()
+    def encode(self, items: Sequence[Example]) -> list[Prepared]:
+        """Encode some samples; everything is float32, on the pipeline's device."""
+        with autocast(self.pipeline.device, self.dtype):
+            instructions = encode_prompts(self.pipeline, [item.instruction for item in items])
+            views = [[view] for view in self._views(items, flipped=False)]
+            turned = [place for place, item in enumerate(items) if self.turns(item)]
+            flipped = self._views([items[place] for place in turned], flipped=True)
+            for place, view in zip(turned, flipped, strict=True):
+                views[place].append(view)
+            return [
+                Prepared(
+                    views=tuple(seen),
+                    instruction=instruction,
+                    region_text=_embed(self.region_judge, item.region_text),
+                    scene_text=_embed(self.scene_judge, item.scene_text),
+                )
+                for item, seen, instruction in zip(items, views, instructions.float(), strict=True)
+            ]
+
+    @torch.no_grad()
+    def null_prompt(self) -> Tensor:
+        """Embed the empty instruction: (L, E)."""
+        with autocast(self.pipeline.device, self.dtype):
+            return encode_prompts(self.pipeline, [""])[0].float()
+
+    def turns(self, item: Example) -> bool:
+        """Tell whether a sample is seen flipped too."""
+        return self.flip and not SAYS_A_SIDE.search(item.instruction)
+
+    def _views(self, items: Sequence[Example], *, flipped: bool) -> list[View]:
+        if not items:
+            return []
+        # only the fits do without sources
+        sources = to_unit(torch.stack([item.source for item in items if item.source is not None]))
+        targets = to_unit(torch.stack([item.target for item in items]))
+        if flipped:
+            sources, targets = sources.flip(-1), targets.flip(-1)
+        device = self.pipeline.device
+        modes = encode_source(self.pipeline, sources.to(device)).float()
+        posterior = self.pipeline.vae.encode(targets.to(device)).latent_dist
+        boxes = [_box(item, flipped=flipped) for item in items]
+        rows = zip(modes, posterior.mean.float(), posterior.std.float(), boxes, strict=True)
+        return [View(*row) for row in rows]
+
+
+class OnDemand:
+    """Samples that are encoded each time they are asked for."""
+
+    def __init__(self, encoder: Encoder, examples: Sequence[Example]) -> None:
+        """Keep the pictures."""
+        self.encoder, self.examples = encoder, examples
+
+    def __len__(self) -> int:
+        """Count the samples."""
+        return len(self.examples)
+
+    def take(self, indices: Sequence[int]) -> list[Prepared]:
+        """Encode these samples in one pass."""
+        return self.encoder.encode([self.examples[index] for index in indices])
+
+
+# --- on disk -------------------------------------------------------------------------------------
+
+
+def encode_once(
+    encoder: Encoder, examples: Sequence[Example], ranks: Ranks, progress: Progress
+) -> list[Prepared]:
+    """Find every sample's encodings in the cache, or make them there, once per machine.
+
+    They are kept in the device's memory where a quarter of what is free holds them, else in the
+    host's. Text embeddings are rounded to the encoder's precision.
+
+    Args:
+        encoder: Its networks must not change as long as the result is used.
+        examples: The samples.
+        ranks: The processes that train together.
+        progress: Told about each sample that is encoded, and about a damaged cache.
+    """
+    folder = cache_folder() / "encodings" / _key(encoder, examples)
+
+    def fill() -> None:
+        if _is_whole(folder):
+            return
+        if folder.is_dir():
+            progress.note(f"{folder} is damaged and is made again")
+        with appearing_whole(folder, lambda: _is_whole(folder)) as aside:
+            _write(aside, _passes(encoder, examples, progress), encoder.dtype)
+
+    ranks.once_per_machine(fill)
+    device = encoder.pipeline.device
+    files = [folder / name for name in _checksums(folder)]
+    # texts are kept in the networks' precision and used as float32
+    if not _fits(4 // encoder.dtype.itemsize * sum(file.stat().st_size for file in files), device):
+        device = torch.device("cpu")
+    rows = (row for file in files for row in _read(file))
+    return [_prepared(encoder, *pair, device) for pair in zip(examples, rows, strict=True)]
+
+
+def _passes(
+    encoder: Encoder, examples: Sequence[Example], progress: Progress
+) -> Iterator[list[Prepared]]:
+    with progress.stage("encoding", total=len(examples), unit="samples") as stage:
+        for start in range(0, len(examples), AT_ONCE):
+            some = encoder.encode(examples[start : start + AT_ONCE])
+            yield some
+            stage.advance(len(some))
+
+
+def _write(folder: Path, passes: Iterator[list[Prepared]], dtype: torch.dtype) -> None:
+    checksums: dict[str, str] = {}
+    shard: list[dict[str, Tensor]] = []
+
+    def close() -> None:
+        file = folder / f"{len(checksums):05d}.safetensors"
+        named = {f"{row}.{key}": one[key] for row, one in enumerate(shard) for key in one}
+        save_file(named, file)
+        checksums[file.name] = _sha256(file)
+        shard.clear()
+
+    for some in passes:
+        for one in some:
+            shard.append(_tensors(one, dtype))
+            if len(shard) == IN_A_SHARD:
+                close()
+    if shard:
+        close()
+    write_atomically(folder / "checksums.json", json.dumps(checksums, indent=2) + "\n")
+
+
+def _tensors(one: Prepared, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Name what is kept of a sample: latents in float32, texts in the networks' precision."""
+    named = {
+        f"{key}.{number}": getattr(view, key).cpu().contiguous()
+        for number, view in enumerate(one.views)
+        for key in LATENTS
+    }
+    for key in TEXTS:
+        if (text := getattr(one, key)) is not None:
+            named[key] = text.to("cpu", dtype).contiguous()
+    return named
+
+
+def _read(file: Path) -> Iterator[dict[str, Tensor]]:
+    rows: dict[int, dict[str, Tensor]] = {}
+    for name, value in load_file(file).items():
+        row, _, key = name.partition(".")
+        rows.setdefault(int(row), {})[key] = value
+    return (rows[row] for row in range(len(rows)))
+
+
+def _prepared(
+    encoder: Encoder, item: Example, row: dict[str, Tensor], device: torch.device
+) -> Prepared:
+    kept = {key: value.to(device, torch.float32) for key, value in row.items()}
+    views = tuple(
+        View(**{key: kept[f"{key}.{number}"] for key in LATENTS}, box=_box(item, flipped=flipped))
+        for number, flipped in enumerate([False, True] if encoder.turns(item) else [False])
+    )
+    return Prepared(views, kept["instruction"], kept.get("region_text"), kept.get("scene_text"))
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    return dict(json.loads((folder / "checksums.json").read_text()))
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        return all(_sha256(folder / name) == found for name, found in _checksums(folder).items())
+    except (OSError, ValueError):
+        return False
+
+
+def _fits(size: int, device: torch.device) -> bool:
+    return device.type != "cuda" or 4 * size <= torch.cuda.mem_get_info(device)[0]
+
+
+def _key(encoder: Encoder, examples: Sequence[Example]) -> str:
+    digest = hashlib.sha256(repr([LAYOUT, str(encoder.dtype), encoder.flip]).encode())
+    for part in _contents(encoder, examples):
+        digest.update(part)
+    return digest.hexdigest()[:32]
+
+
+def _contents(encoder: Encoder, examples: Sequence[Example]) -> Iterator[bytes]:
+    pipeline = encoder.pipeline
+    yield from network_content(pipeline.vae)
+    yield from network_content(pipeline.text_encoder)
+    yield tokenizer_content(pipeline.tokenizer)
+    for judge in (encoder.region_judge, encoder.scene_judge):
+        yield b"judge"
+        if judge is not None:
+            yield from network_content(judge.tower, "text")
+            yield tokenizer_content(judge.tokenizer)
+            yield repr(judge.max_text_tokens).encode()
+    for item in examples:
+        texts = (item.instruction, item.region_text, item.scene_text)
+        yield repr((tuple(item.target.shape), *texts)).encode()
+        for picture in (item.source, item.target):
+            if picture is not None:
+                yield tensor_content(picture)
+
+
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _box(item: Example, *, flipped: bool) -> Box | None:
+    if item.box is None or not flipped:
+        return item.box
+    width = item.target.shape[-1]
+    x_min, y_min, x_max, y_max = item.box
+    return (width - x_max, y_min, width - x_min, y_max)
+
+
+def _embed(judge: RegionEncoder | SceneEncoder | None, text: str | None) -> Tensor | None:
+    if judge is None or text is None:
+        return None
+    return judge.encode_text([text])[0].float()

@@ -1,0 +1,254 @@
+"""The samples a recipe works on: checked, squared; what fails is listed and skipped.
+
+Their pictures are 8-bit views into a memory-mapped file (`square_cache`): the loops never decode.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ric.data.sample import EditSample, Samples, samples_of
+from ric.errors import RicError, SampleError
+from ric.inputs.squares import UNLOCALISED, Squaring, decode_squares
+from ric.runs.record import read_record, status_of
+from ric.runs.rows import read_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch import Tensor
+
+    from ric.config import CommandConfig, RegionText, SplitName
+    from ric.method.region_box import Box
+    from ric.progress import Progress
+    from ric.runs.run import RunDir
+
+
+@dataclass(frozen=True)
+class Example:
+    """A sample ready for training.
+
+    Attributes:
+        source: uint8 (3, S, S); None where only the target is looked at.
+        target: uint8 (3, S, S).
+        box: The region in pixels of the square; None when the derived one is unlocalised, or where
+            regions play no part.
+        region_text: t_r, None when the sample has none.
+        scene_text: t_f, None when the sample has none.
+    """
+
+    id: str
+    group: str
+    instruction: str
+    source: Tensor | None
+    target: Tensor
+    box: Box | None
+    region_text: str | None
+    scene_text: str | None
+
+
+def open_samples(
+    config: CommandConfig,
+    run: RunDir,
+    *,
+    split: SplitName | None = None,
+    need_instruction: bool = True,
+) -> Samples:
+    """Open DATA as the config says; rows that cannot be read become failures of the run.
+
+    Raises:
+        RicError: a resumed run began with other data.
+    """
+    samples = samples_of(
+        config,
+        split=split,
+        limit=config.limit,
+        need_instruction=need_instruction,
+        on_failure=run.fail,
+    )
+    run.note_data(samples.name, samples.fingerprint)
+    return samples
+
+
+def read_samples(
+    config: CommandConfig,
+    run: RunDir,
+    *,
+    split: SplitName | None = None,
+    need_instruction: bool = True,
+) -> Iterator[EditSample]:
+    """Stream DATA once; see `open_samples`."""
+    yield from open_samples(config, run, split=split, need_instruction=need_instruction)
+
+
+def glance_at_samples(
+    config: CommandConfig, *, need_instruction: bool = False
+) -> Iterator[EditSample]:
+    """Stream DATA beside the recipe, which itself lists what cannot be read."""
+    return samples_of(config, limit=config.limit, need_instruction=need_instruction).glance()
+
+
+@dataclass(frozen=True)
+class Descriptions:
+    """The paragraphs of a describe run.
+
+    Attributes:
+        run: The run.
+        texts: t_f by sample id.
+    """
+
+    run: Path
+    texts: dict[str, str]
+
+
+def read_descriptions(
+    reference: str | None, config: CommandConfig, run: RunDir
+) -> Descriptions | None:
+    """Read the paragraphs of a describe run about DATA; None when no run is named.
+
+    Raises:
+        RicError: the reference is no run, the run is not finished or has no descriptions, or none
+            of them belongs to DATA.
+    """
+    if reference is None:
+        return None
+    path = run.resolve(reference)
+    if path is None:
+        raise RicError(f"No run at {reference!r}.", "See which there are: ric runs ls")
+    record = read_record(path)
+    if record["status"] != "done":
+        raise RicError(
+            f"{path} is not finished ({status_of(record, path)}): descriptions may be missing.",
+            f"Finish it by repeating its command with --run {path}",
+        )
+    texts = {row["id"]: row["scene_text"] for row in read_rows(path, "descriptions")}
+    if not texts:
+        raise RicError(f"{path} has no descriptions.", "Make them: ric describe DATA")
+    # every split: which one a sample is in could only be told by decoding it
+    everything = samples_of(
+        config, split="all", need_instruction=False, on_failure=lambda error: None
+    )
+    if not any(sample.id in texts for sample in everything):
+        raise RicError(
+            f"{path} describes no sample of {config.data}: none of its {len(texts)} ids is there.",
+            f"Describe these samples: ric describe {config.data}",
+        )
+    run.add_parent(path)
+    return Descriptions(path, texts)
+
+
+def load_examples(
+    config: CommandConfig,
+    run: RunDir,
+    progress: Progress,
+    *,
+    split: SplitName,
+    size: int,
+    fit: str,
+    region_text: RegionText | None = None,
+    descriptions: Descriptions | None = None,
+    require: Sequence[str] = (),
+    keep_source: bool = True,
+) -> list[Example]:
+    """Decode every usable sample of a split into memory.
+
+    Args:
+        config: DATA, its limits and columns.
+        run: Gets a failure row per sample that cannot be used.
+        progress: Told about each sample.
+        split: Which samples.
+        size: S of the squares.
+        fit: `squash` or `crop`.
+        region_text: Which text is t_r; None when region texts and boxes play no part.
+        descriptions: t_f by id, in place of the data's own: a sample without one has no t_f.
+        require: `region_text`, `scene_text`, `box`: a sample without it is a failure.
+        keep_source: Whether the sources stay in memory, once masks are derived from them.
+
+    Raises:
+        RicError: the data as a whole cannot be read, or the signature is to be ignored in crops.
+    """
+    if config.ignore_signature and fit == "crop":
+        raise RicError(
+            "--ignore-signature needs --fit squash: in a crop the signature is at another place.",
+            "Leave one of the two away.",
+        )
+    how = Squaring(
+        size=size,
+        fit=fit,
+        need_mask=region_text is not None,
+        keep_source=keep_source,
+        ignore_signature=config.ignore_signature,
+    )
+    squares, samples = decode_squares(config, split, how, progress)
+    run.note_data(samples.name, samples.fingerprint)
+    for error in squares.failures:
+        run.fail(error)
+    examples = []
+    for place, row in enumerate(squares.rows):
+        example = Example(
+            id=row["id"],
+            group=row["group"],
+            instruction=row["instruction"],
+            source=squares.sources[place] if squares.sources is not None else None,
+            target=squares.targets[place],
+            box=tuple(row["box"]) if row["box"] else None,
+            region_text=row["instruction" if region_text == "instruction" else "region_text"],
+            scene_text=row["scene_text"],
+        )
+        if descriptions is not None:
+            example = replace(example, scene_text=descriptions.texts.get(example.id))
+        try:
+            _refuse_incomplete(example, require, descriptions)
+        except SampleError as error:
+            run.fail(error)
+            continue
+        examples.append(example)
+    return examples
+
+
+def _refuse_incomplete(
+    example: Example, require: Sequence[str], descriptions: Descriptions | None
+) -> None:
+    """Raise SampleError where an example lacks one of the attributes `require` names."""
+    for name in require:
+        if getattr(example, name) is None:
+            if name == "scene_text" and descriptions is not None:
+                reason = f"it has no description in {descriptions.run}"
+                raise SampleError(example.id, "texts", reason)
+            raise SampleError(example.id, *_MISSING[name])
+
+
+# what is missing: the stage and the reason of the failure row
+_MISSING = {
+    "region_text": (
+        "texts",
+        "it has no region_text (use --region-text instruction, or add the column)",
+    ),
+    "scene_text": (
+        "texts",
+        "it has no scene_text (make one with ric describe, or add the column)",
+    ),
+    "box": (
+        "mask",
+        f"its derived mask's box covers over {UNLOCALISED:.0%} of the picture: unlocalised",
+    ),
+}
+
+
+def enough(examples: list[Example], run: RunDir, least: int = 2) -> list[Example]:
+    """Return the examples when there are at least `least`.
+
+    Raises:
+        RicError: there are fewer; says how many were lost and why.
+    """
+    if len(examples) < least:
+        reasons = [f"{row['id']}: {row['reason']}" for row in run.rows("failures")]
+        lost = f" {len(reasons)} were lost: {'; '.join(reasons[:3])}" if reasons else ""
+        raise RicError(
+            f"{len(examples)} usable samples in {run.record['config']['data']} "
+            f"(split {run.record['config']['split']}); at least {least} are needed.{lost}",
+            "See failures.jsonl in the run, or choose another split: --split all",
+        )
+    return examples

@@ -1,0 +1,270 @@
+"""Every picture decoded once, in worker processes, into one memory-mapped file of 8-bit squares.
+
+The folder, in `ric`'s cache, is named by all that decides what is in it; the sizes and times of the
+files that were read stand beside, and where one has changed everything is read again. It appears
+whole or not at all. All processes of a training, and the next command over the same data at the
+same size, map the same file.
+
+Choice 14, signature: with `--ignore-signature` the target shows the source's pixels in the corner
+strip, so that no loss asks for a signature.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import deque
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import chain, islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ric.cache_folders import cache_folder
+from ric.data.batches import to_square
+from ric.data.drawn_scenes import DrawnPictures
+from ric.data.masks import signature_mask
+from ric.data.sample import samples_of
+from ric.errors import SampleError
+from ric.inputs.filling import appearing_whole
+from ric.method.region_box import grow_box, tightest_box
+from ric.runs.rows import read_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from torch import Tensor
+
+    from ric.config import CommandConfig, SplitName
+    from ric.data.sample import EditSample, Samples
+    from ric.method.region_box import Box
+    from ric.progress import Progress
+
+LAYOUT = 1  # raised whenever the same key would name other contents
+# choice 2: a derived box over this share of the picture says nothing about where the edit is
+UNLOCALISED = 0.6
+FEW = 256  # samples that are decoded before processes are worth starting
+AT_ONCE = 8  # samples a worker takes at a time
+AHEAD = 3  # times as many may wait for each worker
+
+
+@dataclass(frozen=True)
+class Squaring:
+    """How samples are brought to squares.
+
+    Attributes:
+        size: S in pixels.
+        fit: `squash` or `crop`.
+        need_mask: Whether the region's box is wanted; a sample without a mask then fails.
+        keep_source: Whether the sources are kept, once masks are derived from them.
+        ignore_signature: Whether the targets' corner strip shows the source.
+    """
+
+    size: int
+    fit: str
+    need_mask: bool
+    keep_source: bool
+    ignore_signature: bool
+
+
+@dataclass(frozen=True)
+class Squares:
+    """The samples of a split at one size.
+
+    Attributes:
+        rows: Of each sample its id, group, instruction, region_text, scene_text and box (None where
+            none was asked for, or the derived one is unlocalised).
+        sources: uint8 (N, 3, S, S), mapped; None where they are not kept.
+        targets: uint8 (N, 3, S, S), mapped.
+        failures: What could not be read.
+    """
+
+    rows: list[dict[str, Any]]
+    sources: Tensor | None
+    targets: Tensor
+    failures: list[SampleError]
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """What a worker gives back of one sample: a row and its pixels, or a failure."""
+
+    row: dict[str, Any]
+    source: bytes = b""
+    target: bytes = b""
+
+
+def decode_squares(
+    config: CommandConfig, split: SplitName, how: Squaring, progress: Progress
+) -> tuple[Squares, Samples]:
+    """Give a split's samples as squares, from the cache where they are there.
+
+    Args:
+        config: DATA, its limits and columns.
+        split: Which samples.
+        how: Size and geometry.
+        progress: Told about each sample.
+
+    Returns:
+        The squares, and the samples that they were made from.
+
+    Raises:
+        RicError: the data as a whole cannot be read.
+    """
+    unreadable: list[SampleError] = []
+    samples = samples_of(config, split=split, limit=config.limit, on_failure=unreadable.append)
+    chosen = [config.limit, config.columns, config.max_pixels, split]
+    key = hashlib.sha256(
+        json.dumps([LAYOUT, samples.name, samples.fingerprint, *chosen, asdict(how)]).encode()
+    ).hexdigest()[:32]
+    folder = cache_folder() / "squares" / key
+    with progress.stage(f"decoding {split}", unit="samples") as stage:
+        found = _read(folder, how)
+        if found is None:
+            _fill(folder, samples, how, unreadable, stage.advance)
+            found = _read(folder, how)
+            assert found is not None  # just written
+        else:
+            stage.advance(len(found.rows))
+    return found, samples
+
+
+def _read(folder: Path, how: Squaring) -> Squares | None:
+    """Map what is cached; None where there is nothing, or a file it was read from has changed."""
+    if not (folder / "rows.jsonl").is_file():
+        return None
+    lines = list(read_lines(folder / "rows.jsonl"))
+    for file, *stamp in (file for line in lines for file in line["files"]):
+        if _stamp(Path(file)) != stamp:
+            return None
+    failures = [SampleError(*line["failure"]) for line in lines if "failure" in line]
+    rows = [line for line in lines if "failure" not in line]
+    mapped = partial(_mapped, folder, len(rows), how.size)
+    return Squares(rows, mapped("source") if how.keep_source else None, mapped("target"), failures)
+
+
+def _mapped(folder: Path, count: int, size: int, name: str) -> Tensor:
+    shape = (count, 3, size, size)
+    if not count:
+        return torch.empty(shape, dtype=torch.uint8)
+    # private: what is written into it stays in this process
+    file = str(folder / f"{name}.u8")
+    numbers = count * 3 * size * size
+    return torch.from_file(file, shared=False, size=numbers, dtype=torch.uint8).reshape(shape)
+
+
+def _fill(
+    folder: Path,
+    samples: Iterable[EditSample],
+    how: Squaring,
+    unreadable: list[SampleError],
+    advance: Callable[[], None],
+) -> None:
+    with (
+        appearing_whole(folder, lambda: _read(folder, how) is not None) as aside,
+        (aside / "source.u8").open("wb") as sources,
+        (aside / "target.u8").open("wb") as targets,
+        (aside / "rows.jsonl").open("w", encoding="utf-8") as rows,
+        _decoded(samples, how) as decoded,
+    ):
+        for one in decoded:
+            sources.write(one.source)
+            targets.write(one.target)
+            rows.write(json.dumps(one.row) + "\n")
+            if "failure" not in one.row:
+                advance()
+        for error in unreadable:
+            rows.write(json.dumps(_failure(error, [])) + "\n")
+
+
+@contextmanager
+def _decoded(samples: Iterable[EditSample], how: Squaring) -> Iterator[Iterator[_Decoded]]:
+    """Decode samples in order, over all cores where there are more than a few."""
+    decode = partial(_decode, how=how)
+    stream = iter(samples)
+    first = list(islice(stream, FEW))
+    workers = os.cpu_count() or 1
+    if len(first) < FEW or workers == 1:
+        yield map(decode, chain(first, stream))
+        return
+    # spawned, not forked: the caller may hold threads
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+
+        def in_order() -> Iterator[_Decoded]:
+            begun: deque[Future[list[_Decoded]]] = deque()
+            todo = chain(first, stream)
+            while some := list(islice(todo, AT_ONCE)):
+                begun.append(pool.submit(_decode_all, some, how))
+                if len(begun) > AHEAD * workers:
+                    yield from begun.popleft().result()
+            while begun:
+                yield from begun.popleft().result()
+
+        try:
+            yield in_order()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _decode_all(samples: Sequence[EditSample], how: Squaring) -> list[_Decoded]:
+    return [_decode(sample, how) for sample in samples]
+
+
+def _decode(sample: EditSample, how: Squaring) -> _Decoded:
+    files = [[str(path), *_stamp(path)] for path in _files(sample)]
+    try:
+        square = to_square(sample, how.size, how.fit, need_mask=how.need_mask)
+        source, target, box = square.source, square.target, None
+        assert target is not None  # to_square raises where there is none
+        if square.mask is not None:
+            box = _box(square.mask, sample, how.size)
+        row = {
+            "id": sample.id,
+            "group": sample.group(),
+            "instruction": sample.instruction,
+            "region_text": sample.region_text,
+            "scene_text": sample.scene_text,
+            "box": box,
+            "files": files,
+        }
+    except SampleError as error:
+        return _Decoded(_failure(error, files))
+    if how.ignore_signature:
+        target = torch.where(torch.from_numpy(signature_mask(how.size)), source, target)
+    kept = source.numpy().tobytes() if how.keep_source else b""
+    return _Decoded(row, kept, target.numpy().tobytes())
+
+
+def _box(mask: Tensor, sample: EditSample, size: int) -> Box | None:
+    box = grow_box(tightest_box(mask[0]), size, size)
+    x_min, y_min, x_max, y_max = box
+    share = (x_max - x_min) * (y_max - y_min) / size**2
+    return None if sample.mask_origin == "derived" and share > UNLOCALISED else box
+
+
+def _failure(error: SampleError, files: list[list[Any]]) -> dict[str, Any]:
+    parts = [error.sample_id, error.stage, error.reason, error.hint]
+    return {"id": error.sample_id, "failure": parts, "files": files}
+
+
+def _files(sample: EditSample) -> list[Path]:
+    """List the local files that a sample's pictures are read from."""
+    if isinstance(sample.pictures, DrawnPictures):
+        return []  # they are drawn when they are asked for
+    given = (sample.pictures.source, sample.pictures.target, sample.pictures.mask)
+    return [Path(one) for one in given if isinstance(one, str | Path) and "://" not in str(one)]
+
+
+def _stamp(path: Path) -> list[int]:
+    """Give a file's size and time of change; nothing where it is not there."""
+    try:
+        about = path.stat()
+    except OSError:
+        return []
+    return [about.st_size, about.st_mtime_ns]

@@ -1,0 +1,335 @@
+"""What a step keeps for its backward pass, counted without weights, pictures or a GPU.
+
+The networks run forward once on PyTorch's fake tensors, which have a shape, a type and a device and
+no numbers, under the autocast rules of the device they pretend to be on; `saved_tensors_hooks` tell
+what autograd keeps, and each storage counts once, weights not at all. Done for one sample and for
+two, what a batch keeps is a straight line: copies of weights in bfloat16 and the like once, the
+rest for every sample.
+
+A block under gradient checkpointing keeps what goes in; what it would keep besides is there while
+it is gone back through, so that only the largest of them counts.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional
+
+from ric.method.denoising import predict_noise
+from ric.method.objective import RegionInContextObjective
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
+
+    from torch import Tensor
+
+    from ric.memory.meta_networks import StepNetworks
+
+TIMESTEPS = 1000
+TOKENS = 77  # of an instruction
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """So many bytes at once, and so many for every sample."""
+
+    fixed: int
+    each: int
+
+    def of(self, samples: int) -> int:
+        """Add up a piece's."""
+        return self.fixed + self.each * samples
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of a piece of a batch.
+
+    Attributes:
+        by_unet: Once the UNet has answered.
+        by_all: Once the losses are there too.
+        largest: The largest tensors: one that is there once, and one that grows with the samples;
+            as the float32 that their gradients may be.
+        blocks: What each checkpointed block keeps while it is gone back through; the UNet's first.
+        of_unet: How many of the blocks are the UNet's.
+    """
+
+    by_unet: Bytes
+    by_all: Bytes
+    largest: tuple[Bytes, Bytes]
+    blocks: tuple[Bytes, ...] = ()
+    of_unet: int = 0
+
+    def largest_tensor(self, samples: int) -> int:
+        """Give the bytes of the largest tensor."""
+        return max(tensor.of(samples) for tensor in self.largest)
+
+    def largest_block(self, samples: int, *, unet_alone: bool = False) -> int:
+        """Give the bytes of the block that keeps most."""
+        blocks = self.blocks[: self.of_unet] if unet_alone else self.blocks
+        return max((block.of(samples) for block in blocks), default=0)
+
+
+@dataclass
+class _Frame:
+    """What is kept within a checkpointed block, or outside of all."""
+
+    storages: dict[int, torch.UntypedStorage] = field(default_factory=dict)
+    inner: int = 0  # of the block within it that keeps most
+
+    def size(self) -> int:
+        return sum(storage.nbytes() for storage in self.storages.values())
+
+
+class Keeper:
+    """Adds up what autograd keeps while it is open: every storage once, and no weight.
+
+    Args:
+        networks: Their parameters and buffers are not counted.
+    """
+
+    def __init__(self, networks: Iterable[torch.nn.Module]) -> None:
+        """See the class."""
+        self._weights = {
+            _address(tensor)
+            for network in networks
+            for tensor in (*network.parameters(), *network.buffers())
+        }
+        self._frames = [_Frame()]
+        self.blocks: list[int] = []
+        self.tensors: set[int] = set()
+
+    def open(self) -> AbstractContextManager[object]:
+        """Look at what is kept from here on."""
+        return saved_tensors_hooks(self._pack, lambda tensor: tensor)
+
+    @property
+    def kept(self) -> int:
+        """The bytes kept until now, outside of checkpointed blocks."""
+        return self._frames[0].size()
+
+    def checkpoint(self, block: Callable[..., Any], *inputs: object) -> Any:
+        """Stand in for `torch.utils.checkpoint`: go through a block, keep its inputs."""
+        for value in inputs:
+            if isinstance(value, torch.Tensor):
+                self._pack(value)
+        self._frames.append(_Frame())
+        output = block(*inputs)
+        frame = self._frames.pop()
+        size = frame.size() + frame.inner
+        self._frames[-1].inner = max(self._frames[-1].inner, size)
+        if len(self._frames) == 1:
+            self.blocks.append(size)
+        return output
+
+    def _pack(self, tensor: Tensor) -> Tensor:
+        address = _address(tensor)
+        known = any(address in frame.storages for frame in self._frames)
+        if address not in self._weights and not known:
+            # held, so that no later one gets its address
+            storage = self._frames[-1].storages[address] = tensor.untyped_storage()
+            self.tensors.add(4 * (storage.nbytes() // tensor.itemsize))
+        return tensor
+
+
+def count_kept(
+    networks: StepNetworks, *, image_size: int, dtype: torch.dtype, device: str = "cuda"
+) -> Callable[[bool], Kept]:
+    """Prepare to count what a step of these networks keeps.
+
+    The UNet's input is laid out as `train_unet` does; every sample is judged by both judges, which
+    some of a real batch are not (choice 6).
+
+    Args:
+        networks: On the meta device; they become fake tensors.
+        image_size: S, in pixels.
+        dtype: What the networks compute in: float32 or bfloat16.
+        device: Whose rules hold: `cuda` (there need not be one) or `cpu`.
+
+    Returns:
+        A function that counts without (False) or with (True) gradient checkpointing.
+    """
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with mode:
+        for network in (networks.unet, *networks.frozen()):
+            network.to_empty(device=device)
+    return partial(_count, mode, networks, image_size, dtype, device)
+
+
+def _count(
+    mode: FakeTensorMode,
+    networks: StepNetworks,
+    image_size: int,
+    dtype: torch.dtype,
+    device: str,
+    checkpointing: bool,
+) -> Kept:
+    one, two = (
+        keep_of_piece(networks, samples, image_size, dtype, device, checkpointing, within=mode)
+        for samples in (1, 2)
+    )
+    return Kept(
+        by_unet=_line(one.by_unet, two.by_unet),
+        by_all=_line(one.by_all, two.by_all),
+        largest=(
+            Bytes(max(one.tensors & two.tensors, default=0), 0),
+            Bytes(0, max(two.tensors - one.tensors) // 2),
+        ),
+        blocks=tuple(_line(*pair) for pair in zip(one.blocks, two.blocks, strict=True)),
+        of_unet=one.of_unet,
+    )
+
+
+def _line(one: int, two: int) -> Bytes:
+    return Bytes(fixed=2 * one - two, each=two - one)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What a piece of so many samples keeps, in bytes; see `Kept`."""
+
+    by_unet: int
+    by_all: int
+    tensors: set[int]
+    blocks: tuple[int, ...]
+    of_unet: int
+
+
+def keep_of_piece(
+    networks: StepNetworks,
+    samples: int,
+    image_size: int,
+    dtype: torch.dtype,
+    device: str,
+    checkpointing: bool,
+    within: AbstractContextManager[object] | None = None,
+) -> Piece:
+    """Go forward over one piece and add up what is kept.
+
+    Args:
+        networks: Real ones, or fake ones with their mode as `within`.
+        samples: B.
+        image_size: S, in pixels.
+        dtype: What the networks compute in.
+        device: Where they are.
+        checkpointing: Whether UNet and decoder are checkpointed.
+        within: A context that everything happens in.
+    """
+    keeper = Keeper([networks.unet, *networks.frozen()])
+    for network in (networks.unet, networks.decoder):
+        network.disable_gradient_checkpointing()
+        if checkpointing:
+            network.enable_gradient_checkpointing(keeper.checkpoint)
+    side = image_size // 2 ** (len(networks.vae.config.block_out_channels) - 1)
+    shape = (samples, networks.unet.config.out_channels, side, side)
+    with within or nullcontext(), _autocast(device, dtype), _fused_attention(device):
+        noisy, source = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
+        with keeper.open():
+            prediction = _ask(networks, noisy, source)
+            by_unet, of_unet = keeper.kept, len(keeper.blocks)
+            _judge(networks, prediction, noisy, image_size)
+    return Piece(by_unet, keeper.kept, keeper.tensors, tuple(keeper.blocks), of_unet)
+
+
+def _ask(networks: StepNetworks, noisy: Tensor, source: Tensor) -> Tensor:
+    timesteps = torch.zeros(len(noisy), dtype=torch.long, device=noisy.device)
+    width = networks.unet.config.cross_attention_dim
+    instructions = torch.zeros(len(noisy), TOKENS, width, device=noisy.device)
+    return predict_noise(networks.unet, noisy, timesteps, instructions, source)
+
+
+def _judge(networks: StepNetworks, prediction: Tensor, noisy: Tensor, image_size: int) -> None:
+    samples, device = len(noisy), noisy.device
+    objective = RegionInContextObjective(
+        networks.decoder,
+        networks.region,
+        networks.scene,
+        prediction_type="epsilon",
+        alphas_cumprod=torch.full((TIMESTEPS,), 0.5, device=device),
+    )
+    e_tr, e_tf = [
+        None if judge is None else torch.ones(samples, judge.width, device=device)
+        for judge in (networks.region, networks.scene)
+    ]
+    with unset_fake_temporarily():
+        judged = torch.ones(samples, dtype=torch.bool)  # read on the host
+    objective(
+        prediction,
+        noisy,
+        clean_latents=noisy,
+        noise=torch.zeros_like(noisy),
+        timesteps=torch.zeros(samples, dtype=torch.long, device=device),
+        boxes=[(0, 0, image_size, image_size)] * samples,
+        region_text_embeddings=e_tr,
+        scene_text_embeddings=e_tf,
+        kept_region=judged,
+        kept_scene=judged,
+        batch_size=samples,
+    )
+
+
+def _address(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+@contextmanager
+def _autocast(device: str, dtype: torch.dtype) -> Iterator[None]:
+    """Do as torch.autocast, which switches itself off where the device is only pretended."""
+    if dtype == torch.float32:
+        yield
+        return
+    before = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
+    torch.set_autocast_enabled(device, True)
+    torch.set_autocast_dtype(device, dtype)
+    torch.autocast_increment_nesting()
+    try:
+        yield
+    finally:
+        if torch.autocast_decrement_nesting() == 0:
+            torch.clear_autocast_cache()
+        torch.set_autocast_enabled(device, before[0])
+        torch.set_autocast_dtype(device, before[1])
+
+
+@contextmanager
+def _fused_attention(device: str) -> Iterator[None]:
+    """Let attention keep what a GPU's fused kernels keep: its inputs, its output, a row of sums.
+
+    Which kernel is taken PyTorch asks of the GPU; where there is none it would spell attention out
+    and keep the whole matrix. On a CPU it is fused as it is.
+    """
+    if device != "cuda":
+        yield
+        return
+    usual = functional.scaled_dot_product_attention
+    functional.scaled_dot_product_attention = _efficient_attention  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        functional.scaled_dot_product_attention = usual
+
+
+def _efficient_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    **_: object,
+) -> Tensor:
+    if torch.is_autocast_enabled("cuda"):
+        dtype = torch.get_autocast_dtype("cuda")
+        query, key, value = (tensor.to(dtype) for tensor in (query, key, value))
+    return torch.ops.aten._scaled_dot_product_efficient_attention(
+        query, key, value, attn_mask, True, dropout_p, is_causal, scale=scale
+    )[0]

@@ -1,0 +1,443 @@
+"""`--memory GB`: how a `train-unet` step fits into a GPU, by arithmetic on what is counted.
+
+Tried in the order of what costs least time, each kept when the next is added: the batch in 2, 4, 8,
+… pieces; gradient checkpointing of UNet and loss decoder; AdamW's moments in 8 bits; the average
+in the host's memory. None of them but the 8 bits changes what is learnt.
+
+What is counted: weights, gradients, moments, average and frozen networks to the byte, the encodings
+that stay on the GPU, and what the backward pass needs (`kept_memory`). A step is fullest at the end
+of its forward pass; gradients are there by then only where the batch comes in pieces, since a
+single piece's appear as what was kept for them goes.
+
+What cannot be counted is `ALLOWANCE`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.util import find_spec
+from math import ceil
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import nn
+
+from ric.errors import RicError
+from ric.memory.activations import TOKENS, count_kept
+from ric.memory.meta_networks import (
+    StepNetworks,
+    pipeline_shapes,
+    region_judge_shape,
+    scene_judge_shape,
+    small_decoder_shape,
+)
+from ric.models.locate import find_model
+from ric.preflight.checks import count_samples
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from ric.config import TrainUnetConfig
+    from ric.distributed import Ranks
+    from ric.memory.activations import Kept
+    from ric.progress import Progress
+    from ric.runs.run import RunDir
+
+GIB = 2**30  # a card sold with 24 GB has 24 of these
+
+
+class Allowance(NamedTuple):
+    """What is not counted: the only guesses here."""
+
+    context: float  # GiB: CUDA's context, the kernels' code, work space of cuBLAS and cuDNN
+    fragments: float  # share of what is counted: gaps in PyTorch's pool of memory
+    passing: int  # tensors of the largest size that come and go in a pass over one layer
+
+
+ALLOWANCE = Allowance(context=0.8, fragments=0.05, passing=3)
+
+# 8-bit AdamW (bitsandbytes): a byte a moment, a float32 for every 256 of them; small tensors are
+# left as they are
+SMALL, IN_A_BLOCK = 4096, 256
+
+PAPER_BASES = ("timbrooks/instruct-pix2pix", "vinesmsuic/magicbrush-jul7")
+STAND_INS = {
+    "base": PAPER_BASES,
+    "loss_decoder": ("madebyollin/taesd",),
+    "region_clip": ("openai/clip-vit-base-patch16", None),  # None: no judge is named yet
+    "scene_blip": ("Salesforce/blip-itm-base-coco", None),
+}
+
+
+class NotHereError(RicError):
+    """A network is not on this machine, and its shape is not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What decides a step's memory, in bytes unless said otherwise.
+
+    Attributes:
+        batch: Samples of the batch that one process takes.
+        weights: The UNet's, LoRA included, float32.
+        gradients: Of what is trained, float32.
+        moments: Both of AdamW's, float32.
+        moments_8bit: The same in 8 bits.
+        average: 0 without one.
+        frozen: VAE, loss decoder, text encoder, both judges, float32.
+        copies: Trained weights in bfloat16, which autocast holds until the forward pass ends.
+        encodings: Of all samples; they stay on the GPU where a quarter of what is free holds them.
+        buckets: DDP's, of the gradients' size; 0 for one process.
+        kept: What is kept for the backward pass, without or with checkpointing.
+    """
+
+    batch: int
+    weights: int
+    gradients: int
+    moments: int
+    moments_8bit: int
+    average: int
+    frozen: int
+    copies: int
+    encodings: int
+    buckets: int
+    kept: Callable[[bool], Kept] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """One way to take the step, and what it takes of a GPU.
+
+    Attributes:
+        accumulate: Pieces a batch is computed in.
+        gradient_checkpointing: Of UNet and loss decoder.
+        eight_bit: AdamW's moments.
+        average_on_cpu: The average is in the host's memory.
+        samples: In the largest piece.
+        gib: GiB by part when the step is fullest.
+    """
+
+    accumulate: int
+    gradient_checkpointing: bool
+    eight_bit: bool
+    average_on_cpu: bool
+    samples: int
+    gib: Mapping[str, float] = field(hash=False)
+
+    @property
+    def total(self) -> float:
+        """GiB when the step is fullest."""
+        return sum(self.gib.values())
+
+    def settings(self) -> dict[str, Any]:
+        """Give the plan as `TrainUnetConfig` has it."""
+        return {
+            "accumulate": self.accumulate,
+            "gradient_checkpointing": self.gradient_checkpointing,
+            "adam_8bit": self.eight_bit,
+            "ema_on_cpu": self.average_on_cpu,
+        }
+
+    def flags(self) -> str:
+        """Give the plan as it is typed."""
+        words = [f"--accumulate {self.accumulate}"]
+        words += ["--gradient-checkpointing"] * self.gradient_checkpointing
+        words += ["--adam-8bit"] * self.eight_bit
+        words += ["--ema-on-cpu"] * self.average_on_cpu
+        return " ".join(words)
+
+    def in_words(self) -> str:
+        """Say what is done and what it takes: one line."""
+        parts = ", ".join(f"{name} {size:.1f}" for name, size in self.gib.items() if size >= 0.05)
+        return f"{self.flags()}: {self.total:.1f} GiB at the fullest moment ({parts})"
+
+
+# --- counting ------------------------------------------------------------------------------------
+
+
+def count_step(
+    config: TrainUnetConfig, runs_dir: Path, *, samples: int | None = None, processes: int = 1
+) -> Step:
+    """Count what a step takes, from the networks' configs alone.
+
+    Args:
+        config: Names the networks and the sizes. Its rules are a GPU's, unless it asks for the CPU.
+        runs_dir: Where its runs lie.
+        samples: Of the data; None: their encodings are left out.
+        processes: That train together, a GPU each.
+
+    Raises:
+        NotHereError: a network is not on this machine, and is none of the paper's.
+        RicError: a network's folder lacks its config.
+    """
+    networks = _networks(config, runs_dir)
+    trained = [weight for weight in networks.unet.parameters() if weight.requires_grad]
+    numbers = sum(weight.numel() for weight in trained)
+    pieces = count_kept(
+        networks,
+        image_size=config.image_size,
+        dtype=torch.float32 if config.dtype == "fp32" else torch.bfloat16,
+        device="cpu" if config.device == "cpu" else "cuda",
+    )
+    return Step(
+        batch=ceil(config.batch_size / processes),
+        weights=_bytes_of([networks.unet]),
+        gradients=4 * numbers,
+        moments=8 * numbers,
+        moments_8bit=sum(2 * _moment_8bit(weight.numel()) for weight in trained),
+        average=4 * numbers if config.ema else 0,
+        frozen=_bytes_of(networks.frozen()),
+        copies=0 if config.dtype == "fp32" else _cast_copies(networks.unet),
+        encodings=(samples or 0) * _encodings_of_one(config, networks) if config.cache else 0,
+        buckets=4 * numbers if processes > 1 else 0,
+        kept=cache(pieces),
+    )
+
+
+def _networks(config: TrainUnetConfig, runs_dir: Path) -> StepNetworks:
+    def place(setting: str, tiny: str, artifact: str = "") -> Path | None:
+        name = getattr(config, setting)
+        found = name and find_model(
+            name, runs_dir, tiny=tiny, artifact=artifact, weights_dir=config.weights
+        )
+        if not found and name not in STAND_INS[setting]:
+            raise NotHereError(
+                f"--memory cannot plan before {name} is on this machine.",
+                f"Get it first: ric weights get {name}",
+            )
+        return found or None
+
+    base = place("base", "pipeline", "pipeline")
+    unet, vae, text_encoder = pipeline_shapes(base, config.lora_rank)
+    decoder = vae
+    if config.loss_decoder != "vae":
+        decoder = small_decoder_shape(place("loss_decoder", "loss_decoder"))
+    region = scene = None
+    if config.region_loss:
+        folder = place("region_clip", "region_encoder", "region_encoder")
+        region = region_judge_shape(folder, gated=config.gated_fusion)
+    if config.global_loss:
+        scene = scene_judge_shape(place("scene_blip", "scene_encoder", "scene_encoder"))
+    return StepNetworks(unet, vae, decoder, text_encoder, region, scene)
+
+
+def _bytes_of(networks: Iterable[nn.Module]) -> int:
+    return sum(
+        tensor.nbytes
+        for network in networks
+        for tensor in (*network.parameters(), *network.buffers())
+    )
+
+
+def _moment_8bit(numbers: int) -> int:
+    return 4 * numbers if numbers < SMALL else numbers + 4 * ceil(numbers / IN_A_BLOCK)
+
+
+def _cast_copies(unet: nn.Module) -> int:
+    """Give the bytes of trained weights that autocast casts to bfloat16: of matrix products."""
+    return 2 * sum(
+        weight.numel()
+        for module in unet.modules()
+        if isinstance(module, (nn.Linear, nn.Conv2d))
+        for weight in module.parameters(recurse=False)
+        if weight.requires_grad
+    )
+
+
+def _encodings_of_one(config: TrainUnetConfig, networks: StepNetworks) -> int:
+    """Give the bytes of one sample's encodings as float32: three latents a view, three texts."""
+    unet, vae = networks.unet.config, networks.vae.config
+    side = config.image_size // 2 ** (len(vae.block_out_channels) - 1)
+    latents = (2 if config.flip else 1) * 3 * vae.latent_channels * side**2
+    judges = sum(judge.width for judge in (networks.region, networks.scene) if judge)
+    return 4 * (latents + TOKENS * unet.cross_attention_dim + judges)
+
+
+# --- planning ------------------------------------------------------------------------------------
+
+
+def plan_memory(step: Step, config: TrainUnetConfig, gigabytes: float) -> MemoryPlan:
+    """Pick the plan that costs least time among those that fit; what `config` sets is kept.
+
+    Args:
+        step: From `count_step`.
+        config: What it has switched on already stays on.
+        gigabytes: Of the GPU, as it is sold: 12, 24, 48, 80.
+
+    Raises:
+        RicError: none fits; says what the least takes, and what else would help.
+    """
+    plans = list(_plans(step, config, gigabytes))
+    for plan in plans:
+        if plan.total <= gigabytes:
+            return plan
+    least = min(plans, key=lambda plan: plan.total)
+    raise RicError(
+        f"--memory {gigabytes:g} holds no step of this training: the least takes "
+        f"{least.total:.1f} GiB, with {least.flags()}.",
+        _what_else(config),
+    )
+
+
+def plan_as_set(step: Step, config: TrainUnetConfig, gigabytes: float | None = None) -> MemoryPlan:
+    """Give the plan that `config` follows as it is; `gigabytes` as for `plan_memory`."""
+    return next(_plans(step, config, gigabytes))
+
+
+def next_plan(
+    step: Step, config: TrainUnetConfig, gigabytes: float | None = None
+) -> MemoryPlan | None:
+    """Give the first plan after `config`'s own that takes less; None where none does."""
+    now, *others = _plans(step, config, gigabytes)
+    return next((plan for plan in others if plan.total < now.total), None)
+
+
+def within_memory(
+    config: TrainUnetConfig, run: RunDir, progress: Progress, ranks: Ranks
+) -> TrainUnetConfig:
+    """Lay the plan that `--memory` asks for over the settings, and tell it.
+
+    A run keeps its first plan: another number of processes, or of packages, would plan otherwise,
+    and moments of one kind are none of the other. The first process plans for all.
+
+    Returns:
+        `config` itself without `--memory`.
+
+    Raises:
+        RicError: no plan fits, or a network is not on this machine.
+    """
+    if config.memory is None:
+        return config
+    settings = {}
+    if ranks.leads:
+        kept = run.record.get("memory_plan")
+        if kept is None:
+            samples, _ = count_samples(config)
+            step = count_step(config, run.runs_dir, samples=samples, processes=ranks.count)
+            plan = plan_memory(step, config, config.memory)
+            progress.note(plan.in_words())
+            kept = {**plan.settings(), "gib": dict(plan.gib)}
+            run.note(memory_plan=kept)
+        settings = {key: value for key, value in kept.items() if key != "gib"}
+    return replace(config, **json.loads(ranks.told_by_the_first(json.dumps(settings))))
+
+
+def out_of_memory(config: TrainUnetConfig, runs_dir: Path, processes: int = 1) -> RicError:
+    """Make the line for a GPU that ran out of memory: it names the next plan that takes less.
+
+    Args:
+        config: What ran out.
+        runs_dir: Where its runs lie.
+        processes: That train together.
+    """
+    message = "The GPU ran out of memory."
+    try:
+        step = count_step(config, runs_dir, processes=processes)
+    except NotHereError as error:
+        return RicError(message, error.message)
+    plan = next_plan(step, config)
+    if plan is None:
+        return RicError(message, f"No plan takes less. {_what_else(config)}")
+    return RicError(
+        message, f"The next plan takes about {plan.total:.1f} GiB: {plan.flags()}. Or: --memory GB"
+    )
+
+
+def _plans(
+    step: Step, config: TrainUnetConfig, gigabytes: float | None = None
+) -> Iterator[MemoryPlan]:
+    """Give all plans, fastest first; the first is `config`'s own.
+
+    Without bitsandbytes none is in 8 bits that is not asked for.
+    """
+    eight_bit = config.adam_8bit
+    smaller = eight_bit or find_spec("bitsandbytes") is not None
+    # without an average there is none to be moved
+    on_cpu = config.ema_on_cpu or not config.ema
+    ways = [
+        (config.gradient_checkpointing, eight_bit, on_cpu),
+        (True, eight_bit, on_cpu),
+        (True, smaller, on_cpu),
+        (True, smaller, True),
+    ]
+    for way in dict.fromkeys(ways):
+        for accumulate in _pieces(config.accumulate, step.batch):
+            yield _plan(step, accumulate, *way, gigabytes=gigabytes, averages=config.ema)
+
+
+def _pieces(least: int, batch: int) -> Iterator[int]:
+    """Double the pieces of a batch until each holds one sample."""
+    pieces = min(least, batch)
+    yield pieces
+    while pieces < batch:
+        pieces = min(2 * pieces, batch)
+        yield pieces
+
+
+def _plan(
+    step: Step,
+    accumulate: int,
+    checkpointing: bool,
+    eight_bit: bool,
+    on_cpu: bool,
+    *,
+    gigabytes: float | None,
+    averages: bool,
+) -> MemoryPlan:
+    samples = ceil(step.batch / accumulate)
+    kept = step.kept(checkpointing)
+    passing = ALLOWANCE.passing * kept.largest_tensor(samples)
+    # a logged step goes back through the judges with all that was kept; before that, at the end of
+    # the forward pass, autocast still holds its copies
+    judged = kept.by_all.of(samples) + passing
+    again = kept.largest_block(samples)
+    if checkpointing:
+        again = max(again, step.copies - passing)
+    gradients = step.gradients if accumulate > 1 else 0
+    # the UNet's share is gone back through when the judges' is gone
+    answered = kept.by_unet.of(samples) + passing
+    again_unet = kept.largest_block(samples, unet_alone=True)
+    if judged + again + gradients < answered + again_unet + step.gradients:
+        judged, again, gradients = answered, again_unet, step.gradients
+        fixed = kept.by_unet.fixed
+    else:
+        fixed = kept.by_all.fixed
+    parts = {
+        "weights": step.weights,
+        "gradients": gradients + step.buckets,
+        "moments": step.moments_8bit if eight_bit else step.moments,
+        "average": 0 if on_cpu else step.average,
+        "frozen networks": step.frozen,
+        "encodings": _encodings_on_gpu(step, gigabytes),
+        "kept once": fixed,
+        f"kept of {samples} sample{'s' if samples > 1 else ''}": judged - fixed - passing,
+        "blocks computed again": again,
+        "passing": passing,
+    }
+    counted = sum(parts.values()) / GIB
+    gib = {name: size / GIB for name, size in parts.items()}
+    gib["allowance"] = ALLOWANCE.context + ALLOWANCE.fragments * counted
+    return MemoryPlan(accumulate, checkpointing, eight_bit, on_cpu and averages, samples, gib)
+
+
+def _encodings_on_gpu(step: Step, gigabytes: float | None) -> int:
+    """Give the encodings' bytes; 0 where a quarter of what is free does not hold them."""
+    if gigabytes is None:
+        return step.encodings
+    free = (gigabytes - ALLOWANCE.context) * GIB - step.weights - step.frozen
+    return step.encodings if 4 * step.encodings <= free else 0
+
+
+def _what_else(config: TrainUnetConfig) -> str:
+    words = []
+    if not config.lora_rank:
+        words.append("--lora-rank 16")
+    if config.loss_decoder == "vae" and (config.region_loss or config.global_loss):
+        words.append("--loss-decoder madebyollin/taesd")
+    if config.ema:
+        words.append("--no-ema")
+    words.append(f"an --image-size below {config.image_size}")
+    return f"Try {' or '.join(words)}."

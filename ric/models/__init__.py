@@ -1,0 +1,1 @@
+"""Where a model lies, and how a pipeline is loaded."""

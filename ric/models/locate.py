@@ -1,0 +1,92 @@
+"""Where the model that a flag names lies: a run's artifact, the tiny family, a folder, the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ric.runs.record import artifact_of, find_artifact
+from ric.weights import find_weight, is_present, resolve_weights, revision_of
+from ric.weights.tiny_family import tiny_family
+
+if TYPE_CHECKING:
+    from ric.config import EvalConfig
+    from ric.runs.run import RunDir
+
+
+def locate_model(
+    name: str,
+    run: RunDir,
+    *,
+    tiny: str,
+    artifact: str | None = None,
+    weights_dir: str | None = None,
+    needs: str = "",
+) -> Path:
+    """Find the folder of a model, and note in `run` what was taken.
+
+    A run that `name` names is remembered: a resumed `run` takes the same one again.
+
+    Args:
+        name: `tiny`, a run (path, number, `@command`), a local folder, or a hub id.
+        run: The run that will use it.
+        tiny: Which member of the tiny family `tiny` means here.
+        artifact: What to take from a run.
+        weights_dir: A folder looked in before the hub's cache.
+        needs: What it is needed for, named in the error when it cannot be had.
+
+    Raises:
+        RicError: it is nowhere, only as a pickle, of a run that is not finished, or of a run that
+            `run` took before and that is gone.
+    """
+    path = None
+    if name == "tiny":
+        path = tiny_family() / tiny
+    elif artifact is not None and (source := run.resolve(name)) is not None:
+        path = artifact_of(source, artifact)
+        run.add_parent(source)
+    if path is None:
+        path = resolve_weights(name, weights_dir=weights_dir, needs=needs)
+    weights = run.record.get("weights", {})
+    run.note(weights={**weights, tiny: {"id": name, "revision": revision_of(path)}})
+    return path
+
+
+def eval_networks(config: EvalConfig) -> list[str]:
+    """Name the networks that `ric eval` loads, CLIP first; `tiny` is the scene classifier."""
+    names = [config.clip, config.dino]
+    if config.preset == "tiny":
+        return [*names, "tiny"]
+    if config.protocol == "pie-bench":
+        return [*names, "lpips-squeeze"]
+    if config.protocol == "magicbrush":
+        return names
+    return [*names, "inception-2015-12-05", f"lpips-{config.lpips_net}", "lpips-squeeze"]
+
+
+def find_model(
+    name: str, runs_dir: Path, *, tiny: str, artifact: str = "", weights_dir: str | None = None
+) -> Path | None:
+    """Find a model that is on this machine already, fetching nothing.
+
+    Args:
+        name: `tiny`, a run, a local folder or file, or an id of the table or the hub.
+        runs_dir: Where runs are looked for.
+        tiny: Which member of the tiny family `tiny` means here.
+        artifact: What to take from a run.
+        weights_dir: A folder looked in before the hub's cache.
+
+    Returns:
+        Its place; None where it is not here.
+
+    Raises:
+        RicError: it is of a run that is not finished, or lacks it.
+    """
+    if name == "tiny":
+        return tiny_family() / tiny
+    if artifact and (found := find_artifact(name, artifact, runs_dir)):
+        return found
+    if Path(name).exists():
+        return Path(name)
+    weight = find_weight(name)
+    return is_present(weight, weights_dir) if weight else None

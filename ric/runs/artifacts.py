@@ -1,0 +1,169 @@
+"""Writing what the next command reads: aside first, then renamed, with a card that says whence."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ric.weights import find_weight
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ric.method.region_encoder import RegionEncoder
+    from ric.method.scene_encoder import SceneEncoder
+    from ric.runs.run import RunDir
+
+
+@contextmanager
+def artifact_folder(run: RunDir, name: str) -> Iterator[Path]:
+    """Yield an empty folder that becomes `<run>/<name>` when the block ends well."""
+    with renamed_when_whole(run.path / name) as aside:
+        yield aside
+
+
+@contextmanager
+def renamed_when_whole(final: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `final` that replaces it when the block ends well."""
+    aside = final.parent / f".{final.name}"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    yield aside
+    if final.exists():
+        shutil.rmtree(final)
+    aside.rename(final)
+
+
+def write_judge(judge: RegionEncoder | SceneEncoder, run: RunDir, name: str, *, base: str) -> Path:
+    """Save a fitted judge with its card and return its folder."""
+    with artifact_folder(run, name) as folder:
+        judge.save_pretrained(folder)
+        (folder / "README.md").write_text(judge_card(run, name, base), encoding="utf-8")
+    return run.path / name
+
+
+def judge_card(run: RunDir, name: str, base: str) -> str:
+    """Write a judge's model card: what it was fitted on, how, and how well it retrieves.
+
+    The run has `retrieval.json`, and `controls.json` where controls were fitted.
+    """
+    data, config = run.record["data"], run.record["config"]
+    found = {"fitted": json.loads((run.path / "retrieval.json").read_text())}
+    controls = run.path / "controls.json"
+    if controls.is_file():
+        found |= json.loads(controls.read_text())
+    lines = [
+        "---",
+        f"base_model: {base}",
+        f"license: {'apache-2.0' if base == 'tiny' else 'other'}",
+        "library_name: ric",
+        "---",
+        f"# {name}",
+        "",
+        f"Fitted by `ric {run.record['command']}` (Region in Context, arXiv 2510.16772, Eq. 11).",
+        "",
+        f"- licence: {licence_of(base)}",
+        f"- data: {data['name']}, fingerprint `{data['fingerprint'][:16]}`,"
+        f" split {config['split']}, {sum(1 for _ in run.rows('samples'))} samples",
+        f"- texts cut because they were too long: {run.record['truncated_texts']}",
+        *(f"- {key}: {config[key]}" for key in config if key not in ("data", "split", "preset")),
+        "",
+        "Of the weights kept, and of phase 1's fusion where it sees one stream alone:",
+        "",
+        *_retrieval_table(found),
+        "",
+        "On the way:",
+        "",
+        "| step | phase | figure | value |",
+        "|---|---|---|---|",
+    ]
+    for row in run.metrics():
+        for key, value in row.items():
+            if any(word in key for word in ("recall", "rank", "above_source")):
+                lines.append(f"| {row['step']} | {row['phase']} | {key} | {value:.3f} |")
+    return "\n".join(lines) + "\n"
+
+
+def _retrieval_table(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
+    """Set out recalls and ranks, by judge and split."""
+    names = next(iter(next(iter(found.values())).values()), {})
+    lines = [
+        "| judge | split | " + " | ".join(name.replace("_", " ") for name in names) + " |",
+        "|---|---|" + "---|" * len(names),
+    ]
+    for judge, splits in found.items():
+        for split, figures in splits.items():
+            cells = " | ".join(
+                f"{value:.0f}" if name == "samples" else f"{value:.3g}"
+                for name, value in figures.items()
+            )
+            lines.append(f"| {judge} | {split} | {cells} |")
+    return lines
+
+
+def licence_of(base: str) -> str:
+    """Name the licence of what was fitted, which holds for the result."""
+    if base == "tiny":
+        return "Apache-2.0, as ric's own"
+    weight = find_weight(base)
+    return weight.licence if weight else f"that of {base} holds"
+
+
+def pipeline_card(run: RunDir, base: str) -> str:
+    """Write a trained pipeline's model card; its head is what the hub reads."""
+    data, config = run.record["data"], run.record["config"]
+    # what --memory has picked
+    config = {**config, **run.record.get("memory_plan", {})}
+    is_lora = config.get("lora_rank") is not None
+    return "\n".join(
+        [
+            "---",
+            *([f"base_model: {base}"] if _is_hub_id(base) else []),
+            "library_name: diffusers",
+            "pipeline_tag: image-to-image",
+            *_licence_lines(base),
+            *(["datasets:", f"- {data['name']}"] if _is_hub_id(data["name"]) else []),
+            "tags: [instruct-pix2pix, image-editing, region-in-context"
+            + (", lora]" if is_lora else "]"),
+            "---",
+            "# InstructPix2Pix, fine-tuned by Region in Context",
+            "",
+            f"Fine-tuned by `ric {run.record['command']}` (arXiv 2510.16772, Eq. 10) from {base};"
+            " the licence of the base holds.",
+            *(
+                ["", "`pipeline.load_lora_weights(folder)` puts the updates onto a pipeline of it."]
+                if is_lora
+                else []
+            ),
+            "",
+            f"- licence: {licence_of(base)}",
+            f"- data: {data['name']}, fingerprint `{data['fingerprint'][:16]}`,"
+            f" split {config['split']}, {sum(1 for _ in run.rows('samples'))} samples",
+            *(f"- {key}: {config[key]}" for key in config if key not in ("data", "split", "gib")),
+            "",
+        ]
+    )
+
+
+def _is_hub_id(name: str) -> bool:
+    """Tell whether a name is one the hub knows, and no run, folder or drawn scenes of this machine.
+
+    The embedded family keeps its name.
+    """
+    looks_so = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name) and not Path(name).exists()
+    return name == "tiny" or bool(looks_so)
+
+
+def _licence_lines(base: str) -> list[str]:
+    """Name the base's licence as the hub does; `other` comes with a name."""
+    if base == "tiny":
+        return ["license: apache-2.0"]
+    weight = find_weight(base)
+    if weight and "CreativeML OpenRAIL-M" in weight.licence:
+        # of Stable Diffusion's parts, whose restrictions pass on
+        return ["license: creativeml-openrail-m"]
+    return ["license: other", "license_name: that-of-the-base"]

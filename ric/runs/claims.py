@@ -1,0 +1,255 @@
+"""Who is at work on a run, and who works on which of its samples.
+
+Every process at work keeps a heartbeat file fresh and removes it when it leaves. A sample is
+claimed by creating a file exclusively, which every POSIX file system (network ones too) does
+atomically; flock is not used. A claim whose owner is gone is taken over: at once when its process
+left or no longer lives on this host, after a minute without a heartbeat when it is another's.
+Containers and boots count as hosts of their own: a pid of one says nothing in another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from ric.runs.rows import create_atomically, writer_name, writer_of, writer_place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+HEARTBEAT_TIMEOUT = 60.0  # seconds
+HEARTBEAT_EVERY = 10.0  # seconds
+# The claim on a run that only one process may work on; no sample has an empty id.
+WHOLE_RUN = ""
+
+
+def process_identity() -> dict[str, Any]:
+    """Describe this process so that others can tell whether it still lives."""
+    return {
+        "host": socket.gethostname(),
+        "place": writer_place(),
+        "pid": os.getpid(),
+        "started": _process_start(os.getpid()),
+    }
+
+
+def is_alive(identity: dict[str, Any], heartbeat_age: float | None = None) -> bool:
+    """Tell whether the process that `identity` describes still works.
+
+    Args:
+        identity: What `process_identity` gave there.
+        heartbeat_age: Seconds since its last sign of life; decides for processes whose pid means
+            nothing here: those of other hosts, containers and boots.
+    """
+    here = (socket.gethostname(), writer_place())
+    if (identity.get("host"), identity.get("place", here[1])) != here:
+        return heartbeat_age is not None and heartbeat_age < HEARTBEAT_TIMEOUT
+    pid = identity.get("pid")
+    if not isinstance(pid, int):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    started = _process_start(pid)
+    # a pid is used again after a while: the start time tells the two apart
+    return started != ENDED and (started is None or identity.get("started") in (None, started))
+
+
+ENDED = -1  # the start of a process that ended and was not waited for: a zombie
+
+
+def _process_start(pid: int) -> int | None:
+    """Clock ticks after boot at which `pid` started, where the system tells (Linux); else None."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
+            fields = stream.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return ENDED if fields[0] in "ZX" else int(fields[19])
+
+
+class Claims:
+    """The claims of one run, as files under `<run>/claims`.
+
+    Args:
+        folder: Where they are.
+        finished_by: Gives the ids of the samples that a writer who is gone has finished; they are
+            not done again.
+    """
+
+    def __init__(
+        self, folder: Path, finished_by: Callable[[str], set[str]] = lambda writer: set()
+    ) -> None:
+        """Write nothing yet: the folder is made with the first claim."""
+        self.folder = folder
+        self._finished_by = finished_by
+        self._gone: dict[str, set[str]] = {}
+        self._beats = False
+
+    def take(self, sample_id: str) -> bool:
+        """Claim a sample for this process; False when another one has it, or finished it."""
+        if not self._beats:
+            self.heartbeat()
+        name = hashlib.sha256(sample_id.encode()).hexdigest()
+        folder = self.folder / name[:2]
+        folder.mkdir(parents=True, exist_ok=True)
+        me = process_identity()
+        text = json.dumps({**me, "id": sample_id})
+        # A dead owner's claim is never removed: whoever takes over creates the next generation,
+        # exclusively again, so that two takers cannot both win.
+        generation = 0
+        while True:
+            path = folder / f"{name}.{generation}"
+            try:
+                with path.open("x", encoding="utf-8") as stream:
+                    stream.write(text)
+                return True
+            except FileExistsError:
+                owner = self._read(path)
+            if _same(owner, me):
+                return True
+            if self._is_at_work(owner, path) or sample_id in self._finished(owner):
+                return False
+            generation += 1
+
+    def owner_of(self, sample_id: str) -> dict[str, Any] | None:
+        """Tell who claimed a sample last; None when nobody did."""
+        name = hashlib.sha256(sample_id.encode()).hexdigest()
+        files = sorted((self.folder / name[:2]).glob(f"{name}.*"), key=_generation)
+        return self._read(files[-1]) if files else None
+
+    def abandoned(self) -> list[str]:
+        """List the samples whose last owner is gone without having finished them."""
+        last: dict[str, Path] = {}
+        for path in sorted(self.folder.glob("??/*"), key=_generation):
+            last[path.stem] = path
+        owners = [(path, self._read(path)) for path in last.values()]
+        self._gone.clear()
+        return sorted(
+            owner.get("id", "(torn claim)")
+            for path, owner in owners
+            if owner.get("id") != WHOLE_RUN
+            and not _same(owner, process_identity())
+            and not self._is_at_work(owner, path)
+            and owner.get("id") not in self._finished(owner)
+        )
+
+    def settle(self, what: str, value: str) -> str:
+        """Fix a value for all processes and attempts of the run: the first one's holds."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"settled-{hashlib.sha256(what.encode()).hexdigest()}"
+        create_atomically(path, value)
+        return path.read_text(encoding="utf-8")
+
+    # --- signs of life ------------------------------------------------------------------------
+
+    def heartbeat(self) -> None:
+        """Show others that this process is at work."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        mine = self._beat_file(writer_name())
+        if not self._beats or not mine.is_file():
+            mine.write_text(json.dumps(process_identity()), encoding="utf-8")
+        mine.touch()
+        self._beats = True
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Keep the heartbeat fresh, however long one sample takes, until the block ends."""
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(HEARTBEAT_EVERY):
+                # a full disk or a folder that went away: the work itself will say so
+                with suppress(OSError):
+                    self.heartbeat()
+
+        self.heartbeat()
+        thread = threading.Thread(target=beat, name="ric-heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def leave(self) -> None:
+        """Show others that this process is gone: what it claimed and did not finish is free."""
+        self._beats = False
+        self._beat_file(writer_name()).unlink(missing_ok=True)
+
+    def at_work(self) -> list[str]:
+        """List the writers that are at work on the run, this process among them."""
+        writers = []
+        for file in sorted(self.folder.glob("heartbeat-*")):
+            if is_alive(self._read(file), self._age(file)):
+                writers.append(file.name.removeprefix("heartbeat-"))
+        return writers
+
+    def clear(self) -> None:
+        """Forget all claims: the run is done."""
+        self._beats = False
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _beat_file(self, writer: str) -> Path:
+        return self.folder / f"heartbeat-{writer}"
+
+    def _is_at_work(self, owner: dict[str, Any], claim: Path) -> bool:
+        if "pid" not in owner:
+            # created and not yet written (its owner is at it), or torn by a crash: age decides
+            return is_alive({"host": ""}, self._age(claim))
+        beat = self._beat_file(_writer(owner))
+        age = self._age(beat)
+        return age is not None and is_alive(owner, age)
+
+    def _finished(self, owner: dict[str, Any]) -> set[str]:
+        """Give the ids that an owner who is gone has finished; they change no more."""
+        if "pid" not in owner:
+            return set()
+        writer = _writer(owner)
+        if writer not in self._gone:
+            self._gone[writer] = self._finished_by(writer)
+        return self._gone[writer]
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        try:
+            owner = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, FileNotFoundError):
+            return {}
+        return owner if isinstance(owner, dict) else {}
+
+    def _age(self, path: Path) -> float | None:
+        """Count the seconds since a file was touched; None where there is no file."""
+        try:
+            then = path.stat().st_mtime
+        except FileNotFoundError:
+            return None
+        # another host's clock may differ from ours, the file server's does not
+        clock = self.folder / "clock"
+        try:
+            clock.touch()
+            return clock.stat().st_mtime - then
+        except OSError:
+            return time.time() - then
+
+
+def _same(owner: dict[str, Any], other: dict[str, Any]) -> bool:
+    return all(owner.get(key) == other[key] for key in ("host", "place", "pid", "started"))
+
+
+def _writer(owner: dict[str, Any]) -> str:
+    return writer_of(owner["host"], owner["pid"], owner.get("place", ""))
+
+
+def _generation(path: Path) -> int:
+    return int(path.suffix[1:])

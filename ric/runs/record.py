@@ -1,0 +1,152 @@
+"""Reading runs that are there: their records, their status, and how a command names one."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ric.errors import RicError
+from ric.runs.claims import Claims, is_alive
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SCHEMA = 1
+
+
+def number_of(path: Path) -> int | None:
+    """Read the number in a run folder's name; None where it has none."""
+    match = re.fullmatch(r"(\d{5,})-[a-z-]+", path.name)
+    return int(match[1]) if match else None
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read a run.json of this or an older schema.
+
+    Raises:
+        RicError: there is none, it cannot be read, or a newer `ric` wrote it.
+    """
+    try:
+        record = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        schema = int(record["schema"])
+        whole = all(key in record for key in ("command", "status", "config", "started"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise RicError(f"{path} is no run: it has no run.json.") from None
+    except (ValueError, KeyError, TypeError):
+        raise RicError(f"{path}/run.json cannot be read: it is no run record.") from None
+    except OSError as error:
+        raise RicError(f"{path}/run.json cannot be read: {error.strerror}.") from None
+    if schema > SCHEMA:
+        raise RicError(
+            f"{path} was written by a newer ric (schema {schema}; this one reads up to {SCHEMA}).",
+            "Upgrade ric.",
+        )
+    if not whole:
+        raise RicError(f"{path}/run.json cannot be read: it is no run record.")
+    return record
+
+
+def list_runs(runs_dir: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """List the runs in `runs_dir` with their records, numbered or named, by their start.
+
+    Of those that started in the same second the lower number comes first, names last. What holds
+    no readable run.json is left out.
+    """
+    found = []
+    for path in runs_dir.iterdir() if runs_dir.is_dir() else ():
+        try:
+            found.append((path, read_record(path)))
+        except RicError:
+            continue
+
+    def age(run: tuple[Path, dict[str, Any]]) -> tuple[str, float, str]:
+        number = number_of(run[0])
+        return str(run[1]["started"]), math.inf if number is None else number, run[0].name
+
+    return sorted(found, key=age)
+
+
+def parents_of(path: Path, record: Mapping[str, Any]) -> list[Path]:
+    """List the runs that the run in `path` was made from."""
+    return [Path(os.path.normpath(path / parent)) for parent in record.get("parents", [])]
+
+
+def status_of(record: Mapping[str, Any], path: Path | None = None) -> str:
+    """Give a run's status; `killed` when it says running and nobody is at work on it.
+
+    Args:
+        record: Its run.json.
+        path: Its folder, whose heartbeats tell of processes on other hosts and of late joiners.
+    """
+    if record["status"] != "running" or is_alive(record.get("process", {})):
+        return record["status"]
+    others = Claims(path / "claims").at_work() if path is not None else []
+    return "running" if others else "killed"
+
+
+def find_run(reference: str, runs_dir: Path) -> Path | None:
+    """Find the run that a path, a number or `@command` names; None when it names none of these.
+
+    `@command` is the one of its finished runs that ended last.
+
+    Raises:
+        RicError: `@command` or a number that no run answers to.
+    """
+    if reference.startswith("@"):
+        command = reference[1:]
+        finished = [
+            (str(record.get("ended", record["started"])), age, path)
+            for age, (path, record) in enumerate(list_runs(runs_dir))
+            if record["command"] == command and record["status"] == "done"
+        ]
+        if finished:
+            return max(finished)[2]
+        raise RicError(
+            f"No finished run of `ric {command}` in {runs_dir}.", "See which there are: ric runs ls"
+        )
+    if reference.isdecimal():
+        for path, _ in list_runs(runs_dir):
+            if number_of(path) == int(reference):
+                return path
+        if not Path(reference).is_dir():
+            raise RicError(f"No run {reference} in {runs_dir}.", "See which there are: ric runs ls")
+    path = Path(reference)
+    return path if (path / "run.json").is_file() else None
+
+
+def find_artifact(reference: str, artifact: str, runs_dir: Path) -> Path | None:
+    """Find an artifact (`pipeline`, `region_encoder`, …) of the run that `reference` names.
+
+    Returns:
+        The artifact's path; None when `reference` names no run.
+
+    Raises:
+        RicError: the run has no such artifact, or is not finished.
+    """
+    path = find_run(reference, runs_dir)
+    return None if path is None else artifact_of(path, artifact)
+
+
+def artifact_of(path: Path, artifact: str) -> Path:
+    """Find an artifact of the run in `path`.
+
+    Raises:
+        RicError: the run has no such artifact, or is not finished: it may still change.
+    """
+    record = read_record(path)
+    status = status_of(record, path)
+    if not (path / artifact).exists():
+        raise RicError(
+            f"{path} has no {artifact}: it is a run of `ric {record['command']}`, {status}.",
+            "Name a finished run of the command that makes it.",
+        )
+    if status != "done":
+        raise RicError(
+            f"{path} is not finished ({status}): {artifact} may still change.",
+            "Wait for it, or repeat its command with --run to finish it.",
+        )
+    return path / artifact

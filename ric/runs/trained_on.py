@@ -1,0 +1,80 @@
+"""Refusing to score a model on pictures it was trained on.
+
+Every run that trains lists its samples; an edit run and a score descend from those runs. Samples
+are compared by their group (an IMAGE_ID, or the source's pixels), so two edits of one photo count.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ric.errors import RicError, SampleError
+from ric.inputs.examples import glance_at_samples
+from ric.runs.record import parents_of, read_record
+from ric.runs.rows import read_rows
+from ric.runs.run import LISTED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from ric.config import CommandConfig
+    from ric.inputs.examples import Example
+    from ric.recipes.tiny.pictures import DrawnSample
+    from ric.runs.run import RunDir
+
+TRAINS = (
+    "fit-clip", "fit-blip", "train-unet",
+    "tiny-vae", "tiny-clip", "tiny-captioner", "tiny-classifier", "tiny-prior",
+)  # fmt: skip
+
+
+def list_trained_on(examples: Iterable[Example | DrawnSample], run: RunDir) -> None:
+    """List in a run what it trains on, as `trained_groups` reads it."""
+    for example in examples:
+        run.append(LISTED, {"id": example.id, "group": example.group})
+
+
+def trained_groups(run: Path) -> set[str]:
+    """Collect the groups that `run` and all its ancestors were trained on."""
+    groups: set[str] = set()
+    todo, seen = [run], set()
+    while todo:
+        path = todo.pop()
+        if path in seen or not (path / "run.json").is_file():
+            continue
+        seen.add(path)
+        record = read_record(path)
+        if record["command"] in TRAINS:
+            groups |= {row["group"] for row in read_rows(path, LISTED)}
+        todo += parents_of(path, record)
+    return groups
+
+
+def groups_of(config: CommandConfig) -> Iterator[str]:
+    """Yield the group of every sample that DATA has; what cannot be read the recipe lists."""
+    for sample in glance_at_samples(config):
+        try:
+            yield sample.group()
+        except SampleError:
+            continue
+
+
+def refuse_overlap(trained: set[str], groups: Callable[[], Iterable[str]], what: str) -> None:
+    """Stop when samples to be edited or scored were trained on.
+
+    Args:
+        trained: The groups that were trained on.
+        groups: Gives the group of each sample; asked only when `trained` holds any, since it may
+            have to decode every source.
+        what: Names the model.
+
+    Raises:
+        RicError: at least one was; says how many.
+    """
+    asked = [group in trained for group in groups()] if trained else []
+    if any(asked):
+        raise RicError(
+            f"{sum(asked)} of {len(asked)} samples were in the training data of {what}.",
+            "Score on --split test, or, knowing that, pass --allow-overlap.",
+        )

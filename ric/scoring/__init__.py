@@ -1,0 +1,1 @@
+"""From edited pictures to tables of scores, every network run once on each picture."""

@@ -1,0 +1,107 @@
+"""What one editor scores above another on the samples that both have, and how sure that is.
+
+Two editors meet the same samples, hard ones and easy ones, so the difference of their means is
+surer than either mean: the bootstrap draws samples, and of each the two rows together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ric.errors import RicError
+from ric.metrics.bootstrap import bootstrap_interval
+from ric.scoring.scores import Difference, Score
+from ric.scoring.set_distances import set_distances
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ric.scoring.set_distances import FidSet, SetDistances
+    from ric.scoring.suite import Scored
+
+
+WEIGHTED = ("region_error", "context_error")  # no plain means
+
+
+def difference(
+    later: Scored, first: Scored, *, fid_set: FidSet | None = None, seed: int = 0
+) -> Difference:
+    """Return `later` less `first`, over the samples that both have.
+
+    Means come with a paired bootstrap interval, FID with the jackknife's and KID with that of its
+    subsets. Left out is what one of them lacks; IS, of which no pairs can be made; and the relative
+    errors of drawn scenes, whose samples count by weights.
+    """
+    ours = {row["id"]: row for row in later.rows}
+    theirs = {row["id"]: row for row in first.rows}
+    common = sorted(ours.keys() & theirs.keys())
+    pairs = [(ours[name], theirs[name]) for name in common]
+    sets = _between_sets(later, first, common, fid_set, seed)
+    scores = []
+    for score in later.scores.scores:
+        if sets is not None and score.key in ("fid", "kid"):
+            scores.append(_of_sets(score, sets))
+        elif score.value is not None and score.key not in ("fid", "kid", "is", *WEIGHTED):
+            scores += _of_means(score, pairs, seed)
+    return Difference(later.scores.label, first.scores.label, tuple(scores), len(common))
+
+
+def _of_means(
+    score: Score, pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]], seed: int
+) -> list[Score]:
+    """Return the mean difference of one column, or nothing where no sample has it twice."""
+    apart = [
+        ours[score.key] - theirs[score.key]
+        for ours, theirs in pairs
+        if ours.get(score.key) is not None and theirs.get(score.key) is not None
+    ]
+    if not apart:
+        return []
+    interval = bootstrap_interval(apart, seed=seed)
+    about = f"difference of pairs; {score.definition}"
+    value = float(np.mean(apart))
+    return [
+        Score(
+            key=score.key, marker=score.marker, value=value, n=len(apart), interval=interval,
+            definition=about,
+        )
+    ]  # fmt: skip
+
+
+def _of_sets(score: Score, sets: SetDistances) -> Score:
+    distance = sets.fid if score.key == "fid" else sets.kid
+    return replace(
+        score,
+        value=distance.value,
+        n=distance.n,
+        interval=distance.interval,
+        std=None,
+        note=None,
+        unavailable=None,
+        definition=f"difference over the same samples; {score.definition}",
+    )
+
+
+def _between_sets(
+    later: Scored, first: Scored, common: Sequence[str], fid_set: FidSet | None, seed: int
+) -> SetDistances | None:
+    """Return the difference of two editors' set distances, or None where one has none."""
+    if later.distances is None or first.distances is None:
+        return None
+
+    def of(scored: Scored) -> SetDistances | None:
+        if len(common) == len(scored.rows):
+            return scored.distances  # the same samples, groups and subsets
+        names = set(common)
+        rows = zip(scored.rows, scored.set_rows, strict=True)
+        try:
+            shared = [kept for row, kept in rows if row["id"] in names]
+            return set_distances(shared, fid_set, seed=seed)
+        except RicError:  # one sample in common has no spread
+            return None
+
+    ours, theirs = of(later), of(first)
+    return None if ours is None or theirs is None else ours.minus(theirs)

@@ -1,0 +1,66 @@
+"""The pictures of `--fid-set`: features of a set that is no sample's, for FID and KID."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ric.data.images import ImageError, open_image
+from ric.errors import RicError, SampleError
+from ric.interrupt import stop_between_steps
+from ric.scoring.matching import decoded_ahead
+from ric.scoring.outputs import pictures_in
+from ric.scoring.set_distances import FidSet
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ric.config import EvalConfig
+    from ric.metrics.networks import SetEncoder
+    from ric.progress import Progress
+    from ric.runs.run import RunDir
+
+
+def read_fid_set(
+    folder: str, network: SetEncoder, config: EvalConfig, run: RunDir, progress: Progress, *,
+    threads: int,
+) -> FidSet:  # fmt: skip
+    """Run FID's network on a folder's pictures; one that cannot be read is a failure of the run.
+
+    Raises:
+        RicError: there is no such folder, or fewer than two of its pictures can be read.
+        Interrupted: asked to stop.
+    """
+    files = pictures_in(Path(folder))
+    features = []
+    prepare = partial(_prepare, network=network, max_pixels=config.max_pixels)
+    with (
+        stop_between_steps() as stop,
+        progress.stage("pictures of --fid-set", total=len(files), unit="pictures") as stage,
+        closing(decoded_ahead(files, prepare, threads)) as prepared,
+    ):
+        while some := list(islice(prepared, config.batch_size)):
+            for failed in (one for one in some if isinstance(one, SampleError)):
+                run.fail(failed)
+            if read := [one for one in some if not isinstance(one, SampleError)]:
+                features.append(network.features_of(read).features.numpy())
+            stage.advance(len(some))
+            stop.raise_if_set()
+    if sum(map(len, features)) < 2:
+        raise RicError(
+            f"FID needs 2 pictures or more, and fewer of {folder} can be read.",
+            "See failures.jsonl in the run, or leave --fid-set out.",
+        )
+    return FidSet(folder, np.concatenate(features))
+
+
+def _prepare(file: Path, *, network: SetEncoder, max_pixels: int) -> Tensor | SampleError:
+    try:
+        return network.prepare(open_image(file, max_pixels=max_pixels))
+    except ImageError as error:
+        return SampleError(file.name, "fid-set", error.message)

@@ -1,0 +1,58 @@
+"""What a suite keeps of each sample once its pictures are gone: a row of numbers, and features."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ric.scoring.encode_once import SetRow
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping
+
+NO_SETS = SetRow(None, None, None, None)
+
+
+class Kept(NamedTuple):
+    """All that is kept of one sample."""
+
+    row: dict[str, Any]
+    set_row: SetRow
+
+
+class KeptSamples:
+    """Samples by their ids; base of the suites."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._set_rows: dict[str, SetRow] = {}
+
+    @property
+    def ids(self) -> list[str]:
+        """The samples that are held."""
+        return list(self._rows)
+
+    def groups(self) -> dict[str, str]:
+        """Name each sample's group, of those that have one."""
+        return {name: row["group"] for name, row in self._rows.items() if row["group"]}
+
+    def take(self) -> dict[str, Kept]:
+        """Give what is held of each sample, by its id, and hold it no longer."""
+        held = {
+            name: Kept(row, self._set_rows.get(name, NO_SETS)) for name, row in self._rows.items()
+        }
+        self._rows.clear()
+        self._set_rows.clear()
+        return held
+
+    def put(self, held: Mapping[str, Kept]) -> None:
+        """Hold again what `take` gave, of this suite or of one in another process."""
+        self._rows.update({name: kept.row for name, kept in held.items()})
+        self._set_rows.update({name: kept.set_row for name, kept in held.items()})
+
+    def _in_order(self, only: Container[str] | None) -> tuple[list[dict[str, Any]], list[SetRow]]:
+        """List rows by sorted ids, so that neither shuffle nor bootstrap sees the reading order."""
+        ids = sorted(name for name in self._rows if only is None or name in only)
+        return [self._rows[name] for name in ids], [
+            self._set_rows.get(name, NO_SETS) for name in ids
+        ]

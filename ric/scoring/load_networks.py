@@ -1,0 +1,154 @@
+"""The networks that `ric eval` judges with: found, loaded, or why one is not available."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from ric.errors import RicError
+from ric.metrics.clip_similarity import ClipSimilarity
+from ric.metrics.dino_similarity import DinoSimilarity
+from ric.metrics.inception import InceptionFeatures
+from ric.metrics.lpips_distance import LpipsDistance
+from ric.metrics.networks import NOT_ASKED, Judges, Unavailable
+from ric.metrics.scene_net import SceneNet
+from ric.metrics.structure_distance import StructureDistance
+from ric.models.locate import eval_networks, locate_model
+from ric.scoring.pie_bench import PieBenchJudges
+from ric.scoring.scored_batches import stamp
+from ric.weights import find_weight, is_present, resolve_weights
+from ric.weights.resolve import unlisted
+from ric.weights.tiny_family import tiny_family
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+
+    from ric.config import EvalConfig
+    from ric.runs.run import RunDir
+
+T = TypeVar("T")
+
+
+def load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judges | PieBenchJudges:
+    """Load the networks; one that cannot be had is unavailable, and the table says why."""
+    load = _load_pie_bench_judges if config.protocol == "pie-bench" else _load_judges
+    return load(config, run, device)
+
+
+def _load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judges:
+    locate = _finder(config, run)
+    clip = either(lambda: ClipSimilarity(locate(config.clip, "clip"), device, encoder=config.clip))
+    net: SceneNet | None = None
+    if "tiny" in (config.preset, config.dino):
+        net = load_scene_net(run, device)
+    dino = (
+        net
+        if net and config.dino == "tiny"
+        else either(lambda: DinoSimilarity(locate(config.dino), device, encoder=config.dino))
+    )
+    if config.protocol == "magicbrush":
+        return Judges(clip=clip, dino=dino, lpips=NOT_ASKED, fid=NOT_ASKED,
+                      inception_score=NOT_ASKED, lpips_outside=NOT_ASKED)  # fmt: skip
+    if net and config.preset == "tiny":
+        return Judges(
+            clip=clip, dino=dino, lpips=net, fid=net, inception_score=net, lpips_outside=net
+        )
+    inception = either(
+        lambda: InceptionFeatures(locate("inception-2015-12-05"), device, kind=config.fid)
+    )
+    lpips = either(
+        lambda: LpipsDistance(config.lpips_net, locate(f"lpips-{config.lpips_net}"), device)
+    )
+    squeeze = either(
+        lambda: LpipsDistance("squeeze", locate("lpips-squeeze"), device, published="squeeze")
+    )
+    is_fed = inception
+    if isinstance(inception, InceptionFeatures):
+        is_fed = inception.fed_as("torch-fidelity")
+    return Judges(
+        clip=clip,
+        dino=dino,
+        lpips=lpips,
+        fid=inception,
+        inception_score=is_fed,
+        lpips_outside=squeeze,
+    )
+
+
+def _load_pie_bench_judges(config: EvalConfig, run: RunDir, device: torch.device) -> PieBenchJudges:
+    find = _finder(config, run)
+    clip = either(lambda: ClipSimilarity(find(config.clip, "clip"), device, encoder=config.clip))
+    if config.preset == "tiny":
+        reason = "the tiny family has no transformer whose keys could be compared"
+        net = load_scene_net(run, device)
+        return PieBenchJudges(clip=clip, lpips=net, structure=Unavailable(reason))
+    squeeze = either(
+        lambda: LpipsDistance("squeeze", find("lpips-squeeze"), device, published="squeeze")
+    )
+    structure = either(lambda: StructureDistance(find(config.dino), device, encoder=config.dino))
+    return PieBenchJudges(clip=clip, lpips=squeeze, structure=structure)
+
+
+def either(load: Callable[[], T]) -> T | Unavailable:
+    """Load a network, or say why it cannot be had."""
+    try:
+        return load()
+    except RicError as error:
+        return Unavailable(" ".join(part for part in (error.message, error.hint) if part))
+
+
+def _finder(config: EvalConfig, run: RunDir) -> Callable[..., Path]:
+    """Return what finds a network's weights by name; those that are missing were looked up."""
+    missing = _look_up(config)
+
+    def locate(name: str, tiny: str = "") -> Path:
+        if name in missing:
+            raise missing[name]
+        return locate_model(name, run, tiny=tiny or name, weights_dir=config.weights, needs="eval")
+
+    return locate
+
+
+def load_scene_net(run: RunDir, device: torch.device) -> SceneNet:
+    """Load the embedded classifier of drawn scenes."""
+    return SceneNet(locate_model("tiny", run, tiny="scene_classifier"), device)
+
+
+def networks_stamp(config: EvalConfig) -> str:
+    """Tell one state of all networks' files from another."""
+    places: list[Path | None] = [tiny_family()]
+    for name in sorted(_names(config)):
+        if Path(name).exists():
+            places.append(Path(name))
+            continue
+        with suppress(RicError):  # neither a folder nor an id: its score is not available
+            places.append(is_present(find_weight(name) or unlisted(name), config.weights))
+    return repr([place and stamp(place) for place in places])
+
+
+def _names(config: EvalConfig) -> set[str]:
+    """List the networks that are not of the embedded family."""
+    return set(eval_networks(config)) - {"tiny"}
+
+
+def _look_up(config: EvalConfig) -> dict[str, RicError]:
+    """Find or fetch all weights at once; return why those that are missing are.
+
+    One after the other, each would wait three seconds for a network that is not there.
+    """
+    names = _names(config)
+
+    def look_up(name: str) -> RicError | None:
+        try:
+            resolve_weights(name, weights_dir=config.weights, needs="eval")
+        except RicError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor() as pool:
+        answers = zip(names, pool.map(look_up, names), strict=True)
+        return {name: error for name, error in answers if error is not None}

@@ -1,0 +1,334 @@
+"""Editors' outputs beside the samples that they were made of: matched by name, then decoded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from PIL import Image
+
+from ric.config import PROTOCOLS
+from ric.data.drawn_scenes import edit_of_sample
+from ric.data.images import ImageError, open_image
+from ric.data.masks import signature_box
+from ric.data.sample import loose_folders
+from ric.errors import RicError, SampleError
+from ric.metrics.pairs import Pair, fit_shape, fit_to, has_shape_of
+from ric.runs.rows import write_atomically
+from ric.scoring.pie_bench import last_panel
+from ric.scoring.scored_batches import stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Sequence
+
+    from ric.config import EvalConfig
+    from ric.data.sample import EditSample, Samples
+    from ric.progress import Progress
+    from ric.runs.run import RunDir
+    from ric.scoring.outputs import Outputs
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+# of a region, by its mask's share of the picture: name and largest share
+REGION_SIZES = {"region up to 5 %": 0.05, "region of 5 to 20 %": 0.2, "region over 20 %": 1.0}
+AHEAD = 2  # samples a thread decodes ahead
+ENOUGH = 0.95  # of the samples an editor must have pictures of, unless --partial
+
+
+class Matched(NamedTuple):
+    """What is known of the samples once all were looked at.
+
+    Attributes:
+        any_target: Whether any of them has a target; true where there is none at all.
+        content: Changes with their pictures' files.
+    """
+
+    any_target: bool
+    content: str
+
+
+def match_outputs(
+    config: EvalConfig,
+    samples: Samples,
+    edited: Sequence[Outputs],
+    run: RunDir,
+    progress: Progress,
+    *,
+    leads: bool = True,
+) -> Matched:
+    """Match outputs with samples by their names, before any network is loaded.
+
+    What goes with nothing is listed in `unmatched.jsonl`: an editor's file without a sample, or a
+    sample without a file.
+
+    Raises:
+        RicError: an editor has pictures of too few samples.
+    """
+    strangers = {item.label: {*item.files, *item.doubles} for item in edited}
+    lacking: dict[str, list[str]] = {item.label: [] for item in edited}
+    named: dict[str, dict[str, str]] = {item.label: {} for item in edited}
+    count = targets = 0
+    content = hashlib.sha256()
+    refused: set[str] = set()
+    for sample in samples.glance(lambda error: refused.add(error.sample_id)):
+        count += 1
+        content.update(_stamp_of_pictures(sample).encode())
+        targets += sample.has_target
+        for item in edited:
+            name = item.name_of(sample)
+            _refuse_shared_name(item, name, named[item.label].setdefault(name, sample.id), sample)
+            strangers[item.label].discard(name)
+            if name not in item.files and name not in item.doubles:
+                lacking[item.label].append(sample.id)
+    loose = loose_folders(config)
+    without_photo = loose.unmatched() if loose else []
+    for names in strangers.values():
+        names -= refused  # such a sample is a failure: its output is none's mistake
+    rows = [
+        *({"label": item.label, "file": file.name}
+          for item in edited for name in sorted(strangers[item.label])
+          for file in item.doubles.get(name) or [item.files[name]]),
+        *({"label": label, "sample": name} for label, names in lacking.items() for name in names),
+        *({"file": name} for name in without_photo),
+    ]  # fmt: skip
+    if leads:
+        (run.path / "unmatched.jsonl").unlink(missing_ok=True)  # of an earlier attempt
+        if rows:
+            lines = "".join(json.dumps(row) + "\n" for row in rows)
+            write_atomically(run.path / "unmatched.jsonl", lines)
+    if without_photo:
+        progress.note(f"{len(without_photo)} files or texts go with no photo: see unmatched.jsonl")
+    for item in edited:
+        _tell_of_strangers(item, strangers[item.label], config, progress)
+        _refuse_unmatched(config, item, count, len(lacking[item.label]))
+    _refuse_without_reference(config, count, targets)
+    return Matched(targets > 0 or not count, content.hexdigest())
+
+
+def _stamp_of_pictures(sample: EditSample) -> str:
+    """Tell one state of a sample's files from another; those inside a table are the table's."""
+    about = sample.pictures
+    pictures = (about.source, about.target, about.mask, about.context_mask)
+    return repr([stamp(one) for one in pictures if isinstance(one, (str, Path))])
+
+
+def _refuse_shared_name(item: Outputs, name: str, first: str, sample: EditSample) -> None:
+    """Stop where two samples' outputs would be one file (Raises RicError)."""
+    if first != sample.id:
+        raise RicError(
+            f"The samples {first!r} and {sample.id!r} have sources of one name: --match"
+            f" {item.match} cannot tell {name!r} of theirs apart.",
+            "Name the outputs by the samples' ids: --match id",
+        )
+
+
+def _refuse_without_reference(config: EvalConfig, count: int, targets: int) -> None:
+    """Stop where a protocol compares with targets and there are none (Raises RicError)."""
+    fixed = PROTOCOLS.get(config.protocol, {}).get("reference")
+    if count and not targets and fixed == "target":
+        raise RicError(
+            f"--protocol {config.protocol} compares with targets, and no sample of {config.data}"
+            " has one.",
+            "Add --target, or leave --protocol out.",
+        )
+
+
+def _refuse_unmatched(config: EvalConfig, item: Outputs, count: int, lacking: int) -> None:
+    matched = count - lacking
+    where = f"{config.data} (split {config.split})"
+    if count and not matched:
+        raise RicError(
+            f"No picture of {item.label!r} ({item.folder}) belongs to {where}.",
+            "Files are matched to samples by their name without its ending, which is the id, unless"
+            " --match file or --match stem says otherwise.",
+        )
+    if matched < ENOUGH * count and not config.partial:
+        raise RicError(
+            f"{item.label!r} has pictures of {matched} of {count} samples of {where}, under"
+            f" {ENOUGH:.0%}.".replace("%", " %"),
+            "All that is lacking is listed in unmatched.jsonl in the run. Score what is there:"
+            " --partial",
+        )
+
+
+def _tell_of_strangers(
+    item: Outputs, names: set[str], config: EvalConfig, progress: Progress
+) -> None:
+    """Say in one line which pictures of a folder nobody asked for."""
+    if names:
+        files = [(item.doubles.get(name) or [item.files[name]])[0] for name in sorted(names)]
+        first = ", ".join(file.name for file in files[:3])
+        progress.note(
+            f"{len(names)} pictures in {item.folder} belong to no sample that is scored of "
+            f"{config.data} (split {config.split}): {first}{', …' if len(names) > 3 else ''}"
+        )
+
+
+class Decoded(NamedTuple):
+    """A sample's pictures.
+
+    Attributes:
+        pair: The sample, its source standing for an output; None where it cannot be read.
+        outputs: What each editor made of it, by label.
+        failures: What could not be read, or is not there.
+    """
+
+    pair: Pair | None
+    outputs: dict[str, Image.Image]
+    failures: list[SampleError]
+
+
+def decoded_ahead(
+    samples: Iterable[Given], decode: Callable[[Given], Made], workers: int
+) -> Generator[Made]:
+    """Decode samples in threads, a few ahead of who asks for them, and give them in order.
+
+    Pillow lets go of the interpreter while it decodes, so that threads serve as well as processes
+    and hand over pictures without a copy.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        ahead: deque[Future[Made]] = deque()
+        for sample in samples:
+            ahead.append(pool.submit(decode, sample))
+            if len(ahead) > AHEAD * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def decode_outputs(
+    sample: EditSample, *, edited: Sequence[Outputs], config: EvalConfig, of_scenes: bool
+) -> Decoded:
+    """Decode a sample and every editor's picture of it."""
+    try:
+        return _decode_outputs(sample, edited, config, of_scenes=of_scenes)
+    except SampleError as error:
+        return Decoded(None, {}, [error])
+
+
+def _decode_outputs(
+    sample: EditSample, edited: Sequence[Outputs], config: EvalConfig, *, of_scenes: bool
+) -> Decoded:
+    # what outputs are held against has its own size
+    source = sample.load_source(own_size=config.reference == "source")
+    target = sample.load_target() if sample.has_target else None
+    reference = target if target and config.reference == "target" else source
+    failures = []
+    mask = None
+    # MagicBrush's scores look at none
+    if config.protocol != "magicbrush" or config.group_by == "region-size":
+        try:
+            mask = _load_mask(sample, source, target, config)
+        except SampleError as error:
+            # what needs a mask says for how many samples it speaks
+            failures += [error] if sample.has_mask else []
+    outputs, lacking = {}, []
+    for item in edited:
+        try:
+            outputs[item.label] = _open_output(item, sample, reference.size, config)
+        except ImageError as error:
+            lacking.append(error.message)
+    if lacking:  # a run lists one failure of a sample
+        known = [(error.stage, error.reason) for error in failures]
+        stages, reasons = zip(*known, ("edited", "; ".join(lacking)), strict=True)
+        failures = [SampleError(sample.id, ", ".join(stages), "; ".join(reasons))]
+    if config.ignore_signature:
+        outputs = {
+            label: _cover_signature(fit_to(picture, reference.size), source)
+            for label, picture in outputs.items()
+        }
+        target = target and _cover_signature(target, source)
+    text, kind = getattr(sample, config.text), config.text
+    if not text and config.text == "region_text":
+        text, kind = sample.instruction, "instruction"
+    pair = Pair(
+        sample.id,
+        source,
+        source,
+        target,
+        text,
+        mask,
+        kind,
+        source_text=sample.source_text,
+        group=_group_of(sample, mask, config),
+        mask_is_derived=sample.mask_origin == "derived",
+    )
+    if of_scenes:
+        context = sample.load_context_mask()
+        if context is not None:
+            edit = edit_of_sample(sample.id)
+            context_mask = Image.fromarray(context).convert("L")
+            pair = replace(pair, context_mask=context_mask, edit=edit)
+    return Decoded(pair, outputs, failures)
+
+
+def _load_mask(
+    sample: EditSample, source: Image.Image, target: Image.Image | None, config: EvalConfig
+) -> Image.Image | None:
+    """Give the mask, white where the edit belongs; PIE-Bench's own may be empty or full.
+
+    Raises:
+        SampleError: it cannot be read, says nothing, or there is none.
+    """
+    if config.protocol == "pie-bench":
+        array = sample.load_given_mask()
+    else:
+        pair = (source, target) if target and target.size == source.size else None
+        array = sample.load_mask(pair=pair)
+    if array is None:
+        return None
+    mask = Image.fromarray(array).convert("L")
+    return mask if mask.size == source.size else mask.resize(source.size, Image.Resampling.NEAREST)
+
+
+def _group_of(sample: EditSample, mask: Image.Image | None, config: EvalConfig) -> str | None:
+    """Name the group of a sample that `--group-by` tells apart; None without it."""
+    if config.group_by is None:
+        return None
+    if config.group_by == "editing-type":
+        return sample.editing_type or "no type"
+    if mask is None:
+        return "no mask"
+    share = mask.histogram()[255] / (mask.width * mask.height)
+    return next(name for name, most in REGION_SIZES.items() if share <= most)
+
+
+def _open_output(
+    item: Outputs, sample: EditSample, size: tuple[int, int], config: EvalConfig
+) -> Image.Image:
+    """Decode an editor's picture of a sample; one of another shape than `size` as `--fit` says.
+
+    Raises:
+        ImageError: there is none, or several, it cannot be read, or has another shape.
+    """
+    name = item.name_of(sample)
+    if name in item.doubles:
+        names = " and ".join(file.name for file in item.doubles[name])
+        raise ImageError(f"{item.label!r} has several pictures of it: {names}")
+    if name not in item.files:
+        raise ImageError(f"{item.label!r} has no picture of it in {item.folder}")
+    picture = open_image(item.files[name], max_pixels=config.max_pixels)
+    if config.protocol == "pie-bench":
+        picture = last_panel(picture, size)
+    if config.fit == "squash" or has_shape_of(picture.size, size):
+        return picture  # where a score needs it at its reference's size, it is squashed to it
+    if config.fit is None:
+        shapes = [f"{width}x{height}" for width, height in (picture.size, size)]
+        raise ImageError(
+            f"{item.label!r} made it {shapes[0]}, which is not the shape of {shapes[1]}: squash,"
+            " crop or pad such pictures with --fit"
+        )
+    return fit_shape(picture, size, config.fit)
+
+
+def _cover_signature(picture: Image.Image, source: Image.Image) -> Image.Image:
+    """Show the source where DALL-E signs (choice 14), so that nobody is judged there."""
+    covered = picture.copy()
+    box = signature_box(*picture.size)
+    covered.paste(source.resize(picture.size).crop(box), box[:2])
+    return covered

@@ -1,0 +1,35 @@
+"""Whose definitions an evaluation follows: what is shown of it, and what must be said with it.
+
+Two of MagicBrush's rules are not ours: its networks see an output at the output's own size, where
+ours see it at the reference's, and a caption over 77 tokens stops its script, where ours is cut and
+counted. The paper pins down its networks' names and what they compare; its CLIP-T of .84 to .93 is
+no cosine of an image and a text in any of them (a MagicBrush ground truth has .29 to .31).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ric.config import EvalProtocol
+    from ric.scoring.scores import Scores
+
+SHOWN: dict[EvalProtocol, tuple[str, ...]] = {
+    "magicbrush": ("clip_i", "dino", "clip_t", "l1", "l2"),
+}
+NOTES: dict[EvalProtocol, dict[str, str]] = {
+    "magicbrush": {"clip_t": "The ground truth's is what the script calls the oracle."},
+    "paper": {"clip_t": "The paper's CLIP-T cannot be reproduced from its text."},
+}
+
+
+def by_protocol(scores: Scores, protocol: EvalProtocol) -> Scores:
+    """Return the scores that a protocol has, each with what must be said of it."""
+    shown, notes = SHOWN.get(protocol), NOTES.get(protocol, {})
+    kept = [score for score in scores.scores if shown is None or score.key in shown]
+    told = [
+        replace(score, note=" ".join(filter(None, (score.note, notes.get(score.key)))) or None)
+        for score in kept
+    ]
+    return replace(scores, scores=tuple(told))

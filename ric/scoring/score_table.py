@@ -1,0 +1,266 @@
+"""Several editors' scores side by side, as the paper's tables set them.
+
+Only rows over the same samples compare. A row over samples that some other editor lacks carries a
+dagger, the notes say how many those are, and it is never the best one.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, TypeVar
+
+from ric.scoring.scores import METRICS, SHOWN_FIRST, THE_SIX, Difference, Score, Scores
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ric.config import Layout
+
+Cell = TypeVar("Cell")
+
+
+def best(rows: Sequence[Scores], layout: Layout = "table-1") -> dict[str, set[str]]:
+    """Return, by the score's name, the labels of the best editors.
+
+    Equal numbers are best together, to the digits printed. With fewer than two editors over the
+    same samples nothing is best; the identity and the ground truth are no editors. In the layout of
+    the paper's Table 2 every two editors, as without and with, have a best one.
+    """
+    editors = [row for row in rows if row.role == "editor"]
+    size = 2 if layout == "table-2" else max(len(editors), 1)
+    among = [editors[start : start + size] for start in range(0, len(editors), size)]
+    winners: dict[str, set[str]] = {}
+    for name in column_names(rows):
+        for all_of_them in among:
+            some = [row for row in all_of_them if not row.is_apart]
+            winners.setdefault(name, set()).update(_best_of(some, name) if len(some) > 1 else ())
+    return {name: labels for name, labels in winners.items() if labels}
+
+
+def _best_of(editors: Sequence[Scores], name: str) -> set[str]:
+    held = {row.label: score for row in editors if (score := _find(row, name))}
+    values = {label: score for label, score in held.items() if score.value is not None}
+    if not values:
+        return set()
+    first = next(iter(values.values()))
+    pick = max if first.direction == "up" else min
+    top = pick(values.values(), key=lambda score: score.value or 0.0).value
+    shown = f"{top:z.{METRICS[first.key].digits}f}"
+    return {label for label, score in values.items() if score.number.split(" ")[0] == shown}
+
+
+def laid_out(grid: list[list[Cell]], layout: Layout) -> list[list[Cell]]:
+    """Turn a table of a row an editor, headings first, into one of a column each (Tables 2, 3)."""
+    return grid if layout == "table-1" else [list(row) for row in zip(*grid, strict=True)]
+
+
+def column_names(rows: Sequence[Scores]) -> list[str]:
+    """Return every score's name once, in the order of `METRICS`."""
+    places = {score.name: score.key for row in rows for score in row.scores}
+    order = list(METRICS)
+    return sorted(places, key=lambda name: order.index(places[name]))
+
+
+def to_csv(tables: Mapping[str, Sequence[Scores]]) -> str:
+    """Return one line a score: group, label, metric, value, interval, N and what it means.
+
+    Args:
+        tables: The rows of each group of samples, by its name; "" names all samples.
+    """
+    columns = ["group", "label", "role", "metric", "value", "low", "high", "std", "n", "direction"]
+    columns += ["definition", "note", "unavailable", "samples", "samples_shared"]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    for group, rows in tables.items():
+        for row in rows:
+            about = row.as_dict()
+            for name, score in about.pop("scores").items():
+                writer.writerow({"group": group, **about, "metric": name, **score})
+    return text.getvalue()
+
+
+def to_markdown(
+    rows: Sequence[Scores],
+    differences: Sequence[Difference] = (),
+    layout: Layout = "table-1",
+) -> str:
+    """Return the six and KID in a table, then differences, other scores and all meanings."""
+    names = column_names(rows)
+    first = [name for name in names if _is_shown_first(rows, name)]
+    others = [name for name in names if name not in first]
+    parts = [_markdown_table(rows, first, layout)]
+    if differences:
+        parts.append(_differences_table(differences))
+    if others:
+        parts.append(_markdown_table(rows, others, layout))
+    meanings = [f"- {line}" for line in _meanings(rows, names)]
+    return "\n\n".join([*parts, "\n".join(meanings)]) + "\n"
+
+
+def to_latex(rows: Sequence[Scores], layout: Layout = "table-1") -> str:
+    """Return the six as a `tabular` with booktabs rules; the best editor is bold.
+
+    A protocol that has no scores of whole sets shows all that it has.
+    """
+    names = [name for name in column_names(rows) if _is_paper_column(rows, name)]
+    if not {"fid", "is"} & {score.key for row in rows for score in row.scores}:
+        names = column_names(rows)
+    winners = best(rows, layout)
+    grid = [["", *(_escape(_first(rows, name).heading) for name in names)]]
+    for row in rows:
+        cells = []
+        for name in names:
+            score = _find(row, name)
+            number = (_escape(score.number) if score else "") or "--"
+            cells.append(f"\\textbf{{{number}}}" if row.label in winners.get(name, ()) else number)
+        label = _escape(row.marked_label)
+        # behind the end of a line LaTeX would read these as its own
+        grid.append(["{}" + label if label.startswith(("[", "*")) else label, *cells])
+    turned = laid_out(grid, layout)
+    first, *others = map(_latex_line, turned)
+    columns = "l" + "c" * (len(turned[0]) - 1)
+    begin = [f"\\begin{{tabular}}{{{columns}}}", "\\toprule", first, "\\midrule"]
+    told = [f"% {line}" for line in which_samples(rows)]
+    return "\n".join([*begin, *others, "\\bottomrule", "\\end{tabular}", *told]) + "\n"
+
+
+def _markdown_table(rows: Sequence[Scores], names: Sequence[str], layout: Layout) -> str:
+    winners = best(rows, layout)
+    grid = [["", *(_first(rows, name).heading for name in names)]]
+    for row in rows:
+        cells = [_cell(_find(row, name), bold=row.label in winners.get(name, ())) for name in names]
+        grid.append([_plain(row.marked_label), *cells])
+    turned = laid_out(grid, layout)
+    first, *others = [f"| {' | '.join(cells)} |".replace("|  |", "| |") for cells in turned]
+    columns = len(turned[0])
+    return "\n".join([first, "|---" * columns + "|", *others])
+
+
+def _differences_table(differences: Sequence[Difference]) -> str:
+    lines = ["| | " + " | ".join(_plain(row.heading) for row in differences) + " |"]
+    lines.append("|---" * (len(differences) + 1) + "|")
+    for heading, cells in difference_rows(differences):
+        shown = [f"**{text}**" if sure else text for text, sure in cells]
+        lines.append("| " + " | ".join([heading, *shown]) + " |")
+    return "\n".join(lines)
+
+
+def difference_rows(
+    differences: Sequence[Difference],
+) -> list[tuple[str, list[tuple[str, bool]]]]:
+    """Return a row a score: its heading, and of each pair the difference with its interval.
+
+    Each cell is a text and whether the interval leaves out 0.
+    """
+    held = {score.name: score for row in differences for score in row.scores}
+    order = list(METRICS)
+    names = sorted(held, key=lambda name: order.index(held[name].key))
+    rows = []
+    for name in names:
+        cells = [
+            _difference_cell(next((score for score in row.scores if score.name == name), None))
+            for row in differences
+        ]
+        rows.append((held[name].heading, cells))
+    return rows
+
+
+def _difference_cell(score: Score | None) -> tuple[str, bool]:
+    if score is None or score.value is None:
+        return "", False
+    digits = METRICS[score.key].digits
+    if score.interval is None:
+        return f"{score.value:+.{digits}f} (N = {score.n})", False
+    low, high = score.interval
+    text = f"{score.value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}] (N = {score.n})"
+    return text, low > 0 or high < 0
+
+
+def _plain(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _cell(score: Score | None, *, bold: bool) -> str:
+    if score is None:
+        return "not available: not scored"
+    if score.value is None:
+        return _plain(f"not available: {score.unavailable}")
+    digits = METRICS[score.key].digits
+    number = f"**{score.number}**" if bold else score.number
+    if score.interval is None:
+        return number
+    low, high = score.interval
+    return f"{number} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _meanings(rows: Sequence[Scores], names: Sequence[str]) -> list[str]:
+    """Return a line for each score that any row has, and what holds for all of them."""
+    held = [name for name in names if any(_value(row, name) is not None for row in rows)]
+    lines = [meaning(rows, name) for name in held]
+    lines.append("[low, high]: 95 % interval; of means by bootstrap over the samples.")
+    return lines + which_samples(rows)
+
+
+def meaning(rows: Sequence[Scores], name: str) -> str:
+    """Say in a line what a score is: N of each row (once where all agree), definition, notes."""
+    scores = {row.label: score for row in rows if (score := _find(row, name))}
+    held = [score for score in scores.values() if score.value is not None]
+    if not held:
+        return f"{name}: {_first(rows, name).unavailable}"
+    counts = "/".join(dict.fromkeys(str(score.n) for score in held))
+    notes = [note for note in dict.fromkeys(score.note for score in scores.values()) if note]
+    if len(notes) > 1:  # each row has its own
+        notes = [f"{label}: {score.note}" for label, score in scores.items() if score.note]
+    return " ".join([f"{name} (N = {counts}): {held[0].definition.rstrip('.')}.", *notes])
+
+
+def which_samples(rows: Sequence[Scores]) -> list[str]:
+    """Say of every row with a dagger on how many samples it stands; nothing where there is none."""
+    apart = [row for row in rows if row.is_apart]
+    if not apart:
+        return []
+    counts = ", ".join(f"{row.label} on {row.samples}" for row in apart)
+    return [
+        f"† on other samples than the rest: {counts}; {apart[0].shared} have a picture of every"
+        " editor that could be scored, and the source stands on those, the ground truth on those"
+        " with a target. Do not compare across it."
+    ]
+
+
+def _is_paper_column(rows: Sequence[Scores], name: str) -> bool:
+    """Tell the six from the rest; of two scores with one key, as two IS, the first is the six's."""
+    return _first(rows, name).key in THE_SIX and _is_shown_first(rows, name)
+
+
+def _is_shown_first(rows: Sequence[Scores], name: str) -> bool:
+    key = _first(rows, name).key
+    firsts = {row[key].name for row in rows if any(score.key == key for score in row.scores)}
+    return key in SHOWN_FIRST and name in firsts
+
+
+def _first(rows: Sequence[Scores], name: str) -> Score:
+    return next(score for row in rows if (score := _find(row, name)))
+
+
+def _value(row: Scores, name: str) -> float | None:
+    score = _find(row, name)
+    return score.value if score else None
+
+
+def _find(row: Scores, name: str) -> Score | None:
+    return next((score for score in row.scores if score.name == name), None)
+
+
+def _latex_line(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + " \\\\"
+
+
+def _escape(text: str) -> str:
+    """Return text that LaTeX prints as it stands."""
+    special = {"\\": "\\textbackslash{}", "↑": "$\\uparrow$", "↓": "$\\downarrow$", "±": "$\\pm$"}
+    special["†"] = "$\\dagger$"
+    special |= {character: f"\\{character}" for character in "&%$#_{}"}
+    special |= {"~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
+    return "".join(special.get(character, character) for character in text)

@@ -1,0 +1,145 @@
+"""What an evaluation has scored, on disk: an interrupted one goes on, and processes share one.
+
+`scored/KEY` in the run holds, of each batch, a JSON of rows and failures and a safetensors of
+features, each picture's once however many editors were held against it. The JSON is written last: a
+batch counts only when both are there. The key is of all files that are read, outputs, samples and
+networks, so that a resumed run never mixes two states of them. Samples with a failure are tried
+again. Numbers come back to the bit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from ric.errors import SampleError
+from ric.runs.rows import write_atomically
+from ric.scoring.encode_once import SetRow
+from ric.scoring.kept_samples import Kept
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ric.scoring.encode_once import Vector
+
+
+def stamp(file: Path | str) -> str:
+    """Tell one state of a file from another: its place, size and time; of a folder, all its files.
+
+    One that cannot be read has a stamp too.
+    """
+    place = Path(file)
+    parts = sorted(place.rglob("*")) if place.is_dir() else [place]
+    told: list[tuple[object, ...]] = []
+    for part in parts:
+        with suppress(OSError):
+            known = part.stat()
+            told.append((part.name, known.st_size, known.st_mtime_ns))
+    return repr((str(place), told))
+
+
+@dataclass(frozen=True)
+class ScoredBatch:
+    """One batch.
+
+    Attributes:
+        ids: Its samples that were read, those that nobody has a picture of included.
+        kept: What each label's suite held of each sample.
+        failures: What could not be read.
+    """
+
+    ids: list[str]
+    kept: dict[str, dict[str, Kept]]
+    failures: list[SampleError]
+
+    @property
+    def done(self) -> set[str]:
+        """Its samples without a failure."""
+        return set(self.ids) - {error.sample_id for error in self.failures}
+
+
+class ScoredBatches:
+    """The batches of a run, written by one of its processes and read by all.
+
+    Args:
+        folder: Where they lie.
+        writer: This process's number among those of the run.
+    """
+
+    def __init__(self, folder: Path, writer: int = 0) -> None:
+        """Go on after what an earlier attempt has written."""
+        self.folder = folder
+        self.writer = writer
+        folder.mkdir(parents=True, exist_ok=True)
+        self._next = 1 + max((int(file.stem[4:]) for file in self._mine()), default=-1)
+
+    def done(self) -> set[str]:
+        """List the samples of all batches that are whole, but those that only failed."""
+        done = set[str]()
+        for _, batch in self._whole():
+            done |= set(batch["ids"]) - {told[0] for told in batch["failures"]}
+        return done
+
+    def write(
+        self,
+        ids: Sequence[str],
+        kept: Mapping[str, Mapping[str, Kept]],
+        failures: Sequence[SampleError] = (),
+    ) -> None:
+        """Write a batch: whole, or not at all."""
+        vectors: dict[str, Vector] = {}
+        names: dict[int, str] = {}
+
+        def name_of(vector: Vector | None) -> str | None:
+            if vector is None:
+                return None
+            if id(vector) not in names:
+                names[id(vector)] = str(len(names))
+                vectors[names[id(vector)]] = np.ascontiguousarray(vector)
+            return names[id(vector)]
+
+        batch = {
+            "ids": list(ids),
+            "failures": [[one.sample_id, one.stage, one.reason] for one in failures],
+            "kept": {
+                label: [[one.row, [name_of(part) for part in one.set_row]] for one in held.values()]
+                for label, held in kept.items()
+            },
+        }
+        stem = f"{self.writer:03d}-{self._next:06d}"
+        self._next += 1
+        aside = self.folder / f".{stem}.{os.getpid()}"
+        save_file(vectors, aside)
+        aside.rename(self.folder / f"{stem}.safetensors")
+        write_atomically(self.folder / f"{stem}.json", json.dumps(batch))
+
+    def read(self) -> Iterator[ScoredBatch]:
+        """Give every batch back, of all processes."""
+        for file, batch in self._whole():
+            loaded = load_file(file.with_suffix(".safetensors"))
+            # as copies: each loaded one drags three more objects along
+            vectors: Mapping[str | None, Vector] = {name: loaded[name].copy() for name in loaded}
+            kept = {
+                label: {
+                    row["id"]: Kept(row, SetRow(*(vectors.get(name) for name in names)))
+                    for row, names in held
+                }
+                for label, held in batch["kept"].items()
+            }
+            failures = [SampleError(*told) for told in batch["failures"]]
+            yield ScoredBatch(batch["ids"], kept, failures)
+
+    def _whole(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+        for file in sorted(self.folder.glob("*.json")):
+            if file.with_suffix(".safetensors").is_file():
+                yield file, json.loads(file.read_text(encoding="utf-8"))
+
+    def _mine(self) -> Iterator[Path]:
+        return self.folder.glob(f"{self.writer:03d}-*")

@@ -1,0 +1,287 @@
+"""Score one editor in one pass: every network runs once on every picture, whoever needs it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from PIL import Image
+from torch import Tensor
+
+from ric.config import Reference
+from ric.errors import RicError, SampleError
+from ric.metrics.context_error import scene_columns
+from ric.metrics.edit_success import EditChecker
+from ric.metrics.networks import ImageEncoder, Judges, Unavailable
+from ric.metrics.pairs import Pair, fit_to
+from ric.metrics.pixel import l1, l2, leaves_something, psnr_outside, ssim_outside
+from ric.scoring.encode_once import Comparison, Encodings, SetRow, encode_sets
+from ric.scoring.kept_samples import KeptSamples
+from ric.scoring.scores import OF_SCENES, Role, Scores
+from ric.scoring.set_distances import FidSet, SetDistances, set_distances
+from ric.scoring.summary import summarise
+
+
+class Scored(NamedTuple):
+    """What `MetricSuite.finish` gives: the means, and one row a sample in the order of ids.
+
+    Attributes:
+        scores: The means, and what is of the whole set.
+        rows: One dict a sample.
+        set_rows: As `rows`, what FID, KID and IS are made of.
+        distances: FID and KID with what their intervals are made of; None where there are none.
+    """
+
+    scores: Scores
+    rows: list[dict[str, Any]]
+    set_rows: list[SetRow]
+    distances: SetDistances | None
+
+
+class MetricSuite(KeptSamples):
+    """Accumulate one editor's pairs, batch by batch, then give its scores.
+
+    CLIP-I, DINO, LPIPS, L1 and L2 compare the edited picture, at the reference's size, with the
+    reference; CLIP-I and DINO also with the other one of source and target. FID and KID compare the
+    edited set with the target set whatever the reference; what lies outside the mask is compared
+    with the source. Only features and rows stay in memory.
+
+    A picture that is one object in several places (the source as its own edit) is encoded once.
+
+    Args:
+        judges: The networks.
+        label: What the table calls this editor.
+        reference: Which picture the outputs are held against.
+        role: Whether this is an editor, the unedited source or the ground truth.
+        seed: Of the bootstrap intervals.
+        text: Which text CLIP-T is asked to compare with; a pair may bring another kind instead.
+        checker: Of drawn scenes: tells whether an edit was carried out. None leaves the scores of
+            scenes out.
+        encode_fitted: Whether CLIP and DINO see the edited picture at the reference's size, as all
+            else does, or at its own.
+    """
+
+    def __init__(
+        self,
+        judges: Judges,
+        *,
+        label: str = "edited",
+        reference: Reference = "target",
+        role: Role = "editor",
+        seed: int = 0,
+        text: str = "text",
+        checker: EditChecker | None = None,
+        encode_fitted: bool = True,
+    ) -> None:
+        """Start empty; see the class."""
+        super().__init__()
+        self.judges = judges
+        self.label = label
+        self.reference = reference
+        self.other: Reference = "source" if reference == "target" else "target"
+        self.role = role
+        self.seed = seed
+        self.text = text
+        self.checker = checker
+        self.encode_fitted = encode_fitted
+
+    def add(self, pairs: Sequence[Pair], encodings: Encodings | None = None) -> None:
+        """Score a batch; how samples fall into batches does not matter.
+
+        Args:
+            pairs: The batch.
+            encodings: Shared with the suites of other editors that score the same samples, so that
+                source and target are encoded once for all of them, whose rows are whole after its
+                `complete`; None: this suite's own.
+
+        Raises:
+            SampleError: a mask is not of its source's size; nothing of the batch is kept.
+            RicError: an id came twice; nothing of the batch is kept.
+        """
+        if not pairs:
+            return
+        refuse_wrong(pairs, self._rows, self.label)
+        own = Encodings()
+        encodings = encodings or own
+        fitted = [self._fit(pair) for pair in pairs]
+        rows = [self._open_row(pair) for pair in pairs]
+        encoded = fitted if self.encode_fitted else pairs
+        self._prepare(encoded, fitted, encodings)
+        for row, raw, pair in zip(rows, pairs, fitted, strict=True):
+            encodings.compute_later(self._add_pixels, row, raw, pair)
+        for row, raw in zip(rows, pairs, strict=True):
+            if self.checker is not None and raw.edit is not None and raw.target is not None:
+                row |= scene_columns(raw, self.checker)
+        self._add_clip(rows, encoded, encodings)
+        self._add_dino(rows, encoded, encodings)
+        self._add_lpips(rows, pairs, fitted, encodings)
+        set_rows = encode_sets(fitted, self.judges, encodings)
+        own.complete()
+        self._set_rows.update({pair.id: row for pair, row in zip(pairs, set_rows, strict=True)})
+        self._rows.update({row["id"]: row for row in rows})
+
+    def finish(self, only: Container[str] | None = None, fid_set: FidSet | None = None) -> Scored:
+        """Return the scores and the rows; more pairs may follow.
+
+        Args:
+            only: The ids of the samples to be scored; None: all.
+            fid_set: What FID and KID compare with in place of the targets.
+        """
+        rows, set_rows = self._in_order(only)
+        distances, reason = None, None
+        try:
+            distances = set_distances(set_rows, fid_set, seed=self.seed)
+        except RicError as error:
+            reason = error.message
+        scores = summarise(
+            rows,
+            set_rows,
+            self.judges,
+            distances=reason or distances,
+            fid_set=fid_set,
+            reference=self.reference,
+            text=self.text,
+            text_kinds=Counter(row["text_kind"] for row in rows if row["text_kind"]),
+            cut_texts=sum(bool(row["text_cut"]) for row in rows),
+            seed=self.seed,
+            of_scenes=self.checker is not None,
+        )
+        of_editor = Scores(self.label, tuple(scores), self.role, samples=len(rows))
+        return Scored(of_editor, rows, set_rows, distances)
+
+    def _prepare(
+        self, encoded: Sequence[Pair], fitted: Sequence[Pair], encodings: Encodings
+    ) -> None:
+        """Begin to prepare what the networks will ask for, in the order in which they do."""
+        all_three = [image for pair in encoded for image in _three(pair)]
+        edited = [pair.edited for pair in fitted]
+        judges = self.judges
+        for judge, images in (
+            (judges.clip, all_three),
+            (judges.dino, all_three),
+            (judges.fid, [*edited, *(pair.target for pair in fitted)]),
+            (judges.inception_score, edited),
+        ):
+            if not isinstance(judge, Unavailable):
+                encodings.prepare(judge, images)
+
+    def _fit(self, pair: Pair) -> Pair:
+        reference = _picture(pair, self.reference) or pair.source
+        return replace(pair, edited=fit_to(pair.edited, reference.size))
+
+    def _open_row(self, pair: Pair) -> dict[str, Any]:
+        """Open a sample's row: every column is there, and stays None where nothing fills it."""
+        columns = ["clip_i", f"clip_i_{self.other}", "dino", f"dino_{self.other}", "clip_t"]
+        columns += ["lpips", "l1", "l2", "psnr_outside", "ssim_outside", "lpips_outside"]
+        columns += OF_SCENES if self.checker is not None else ()
+        kind = pair.text_kind if pair.text else None
+        about: dict[str, Any] = {"group": pair.group, "text_kind": kind, "text_cut": None}
+        about["mask_derived"] = pair.mask_is_derived if pair.mask else None
+        return {"id": pair.id, **about, **dict.fromkeys(columns)}
+
+    def _add_pixels(self, row: dict[str, Any], raw: Pair, pair: Pair) -> None:
+        reference = _picture(pair, self.reference)
+        if reference is not None:
+            row["l1"], row["l2"] = l1(pair.edited, reference), l2(pair.edited, reference)
+        if raw.mask is not None:
+            edited = _at_source_size(raw, pair)
+            row["psnr_outside"] = psnr_outside(edited, raw.source, raw.mask)
+            row["ssim_outside"] = ssim_outside(edited, raw.source, raw.mask)
+
+    def _add_clip(
+        self, rows: list[dict[str, Any]], pairs: Sequence[Pair], encodings: Encodings
+    ) -> None:
+        clip = self.judges.clip
+        if isinstance(clip, Unavailable):
+            return
+        vectors = self._add_cosines(rows, pairs, "clip_i", clip, encodings)
+        worded = [
+            (row, pair, pair.text) for row, pair in zip(rows, pairs, strict=True) if pair.text
+        ]
+        if worded:
+            texts = encodings.of_texts(clip, [text for *_, text in worded])
+            for row, _, words in worded:
+                row["text_cut"] = clip.is_cut(words)
+            for (row, pair, _), text in zip(worded, texts, strict=True):
+                row["clip_t"] = _cosine(vectors[id(pair.edited)], text)
+
+    def _add_dino(
+        self, rows: list[dict[str, Any]], pairs: Sequence[Pair], encodings: Encodings
+    ) -> None:
+        if not isinstance(self.judges.dino, Unavailable):
+            self._add_cosines(rows, pairs, "dino", self.judges.dino, encodings)
+
+    def _add_cosines(
+        self,
+        rows: list[dict[str, Any]],
+        pairs: Sequence[Pair],
+        key: str,
+        encoder: ImageEncoder,
+        encodings: Encodings,
+    ) -> dict[int, Tensor]:
+        """Fill `key` and `key`_other; return every picture's vector by the picture's identity."""
+        images = [image for pair in pairs for image in _three(pair)]
+        vectors = encodings.of(encoder, encoder.embed, images, "embedding")
+        for row, pair in zip(rows, pairs, strict=True):
+            for column, which in ((key, self.reference), (f"{key}_{self.other}", self.other)):
+                picture = _picture(pair, which)
+                if picture is not None:
+                    row[column] = _cosine(vectors[id(pair.edited)], vectors[id(picture)])
+        return vectors
+
+    def _add_lpips(
+        self,
+        rows: list[dict[str, Any]],
+        raws: Sequence[Pair],
+        pairs: Sequence[Pair],
+        encodings: Encodings,
+    ) -> None:
+        lpips, outside = self.judges.lpips, self.judges.lpips_outside
+        for row, raw, pair in zip(rows, raws, pairs, strict=True):
+            reference = _picture(pair, self.reference)
+            if not isinstance(lpips, Unavailable) and reference is not None:
+                asked = Comparison(row, "lpips", lpips, pair.edited, reference)
+                encodings.compare_later(asked)
+            left = raw.mask is not None and leaves_something(raw.mask)
+            if left and not isinstance(outside, Unavailable):
+                edited = _at_source_size(raw, pair)
+                asked = Comparison(row, "lpips_outside", outside, edited, raw.source, raw.mask)
+                encodings.compare_later(asked)
+
+
+def refuse_wrong(pairs: Sequence[Pair], known: Container[str], label: str) -> None:
+    """Refuse a batch that cannot be scored.
+
+    Raises:
+        SampleError: a mask is not of its source's size.
+        RicError: an id came twice.
+    """
+    ids = [pair.id for pair in pairs]
+    for pair in pairs:
+        if pair.id in known or ids.count(pair.id) > 1:
+            raise RicError(f"Sample {pair.id!r} was given twice to {label!r}.")
+        if pair.mask is not None and pair.mask.size != pair.source.size:
+            reason = f"it is {pair.mask.size} pixels and its source {pair.source.size}."
+            raise SampleError(pair.id, "mask", reason)
+
+
+def _at_source_size(raw: Pair, fitted: Pair) -> Image.Image:
+    """Return the output at its source's size, which is mostly the reference's too."""
+    if fitted.edited.size == raw.source.size:
+        return fitted.edited
+    return fit_to(raw.edited, raw.source.size)
+
+
+def _three(pair: Pair) -> tuple[Image.Image, Image.Image, Image.Image | None]:
+    return pair.edited, pair.source, pair.target
+
+
+def _picture(pair: Pair, which: Reference) -> Image.Image | None:
+    return pair.source if which == "source" else pair.target
+
+
+def _cosine(a: Tensor, b: Tensor) -> float:
+    """Return the cosine of two vectors whose length is 1 but for rounding."""
+    return max(-1.0, min(1.0, float(a.double() @ b.double())))

@@ -1,0 +1,148 @@
+"""What `ric eval` writes: every editor's scores in tables, of all samples and of groups of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ric.runs.rows import write_atomically
+from ric.scoring.differences import difference
+from ric.scoring.matching import REGION_SIZES
+from ric.scoring.pie_bench import PieBenchSuite
+from ric.scoring.protocols import by_protocol
+from ric.scoring.score_table import to_csv, to_latex, to_markdown
+from ric.scoring.suite import MetricSuite
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ric.config import EvalConfig
+    from ric.runs.run import RunDir
+    from ric.scoring.outputs import Outputs
+    from ric.scoring.scores import Difference, Scores
+    from ric.scoring.set_distances import FidSet
+
+Suite = MetricSuite | PieBenchSuite
+
+
+class Table(NamedTuple):
+    """All rows of a table, what later editors score above the first, and every sample's numbers."""
+
+    rows: list[Scores]
+    differences: list[Difference]
+    per_sample: dict[str, list[dict[str, Any]]]
+
+
+class Tables(NamedTuple):
+    """The table of all samples, and that of each group that `--group-by` tells apart."""
+
+    whole: Table
+    groups: dict[str, Table]
+
+
+def make_tables(
+    config: EvalConfig,
+    suites: Mapping[str, Suite],
+    edited: Sequence[Outputs],
+    fid_set: FidSet | None,
+) -> Tables:
+    """Finish every suite, over all samples and over each group."""
+    groups = _groups(suites, edited)
+    return Tables(
+        _finish(config, suites, fid_set),
+        {name: _finish(config, suites, fid_set, ids) for name, ids in groups.items()},
+    )
+
+
+def _finish(
+    config: EvalConfig,
+    suites: Mapping[str, Suite],
+    fid_set: FidSet | None,
+    only: set[str] | None = None,
+) -> Table:
+    of_editors = [set(suite.ids) for suite in suites.values() if suite.role == "editor"]
+    held = [ids if only is None else ids & only for ids in of_editors]
+    # an editor without any picture that could be scored takes nothing from the others
+    shared = set.intersection(*filter(None, held))
+    finished = []
+    for suite in suites.values():
+        scored = suite.finish(only if suite.role == "editor" else shared, fid_set)
+        scores = replace(by_protocol(scored.scores, config.protocol), shared=len(shared))
+        finished.append(scored._replace(scores=scores))
+    # data without targets has no ground truth to show
+    shown = [scored for scored in finished if scored.rows or scored.scores.role == "editor"]
+    first, *others = [one for one in finished if one.rows and one.scores.role == "editor"]
+    return Table(
+        [one.scores for one in shown],
+        [difference(later, first, fid_set=fid_set, seed=config.seed) for later in others],
+        {scored.scores.label: scored.rows for scored in shown},
+    )
+
+
+def _groups(suites: Mapping[str, Suite], edited: Sequence[Outputs]) -> dict[str, set[str]]:
+    """List the ids of each group that `--group-by` tells apart, by its name."""
+    # sizes from small to large, types as they come in the alphabet
+    groups: dict[str, set[str]] = {name: set() for name in REGION_SIZES}
+    for item in edited:
+        for name, group in sorted(suites[item.label].groups().items(), key=lambda one: one[1]):
+            groups.setdefault(group, set()).add(name)
+    return {name: ids for name, ids in groups.items() if ids}
+
+
+def write_tables(run: RunDir, made: Tables) -> None:
+    """Write scores.json, per_sample.jsonl, table.md, table.csv and table.tex."""
+    table, groups = made
+    config = run.record["config"]
+    lines = [
+        json.dumps({"label": label, **row})
+        for label, part in table.per_sample.items()
+        for row in part
+    ]
+    scores = {
+        "data": run.record["data"],
+        "protocol": config["protocol"],
+        "outputs": _fitting_in_words(config),
+        "weights": run.record.get("weights", {}),
+        **_in_json(table),
+        "groups": {name: _in_json(group) for name, group in groups.items()},
+    }
+    layout = config["layout"]
+    tables = [to_markdown(table.rows, table.differences, layout)]
+    for name, group in groups.items():
+        tables.append(f"## {name}\n\n{to_markdown(group.rows, group.differences, layout)}")
+    write_atomically(run.path / "per_sample.jsonl", "\n".join(lines) + "\n")
+    write_atomically(run.path / "scores.json", json.dumps(scores, indent=2) + "\n")
+    write_atomically(run.path / "table.md", "\n".join(tables) + _weights_in_words(run))
+    in_csv = {"": table.rows, **{name: group.rows for name, group in groups.items()}}
+    write_atomically(run.path / "table.csv", to_csv(in_csv))
+    write_atomically(run.path / "table.tex", to_latex(table.rows, layout))
+
+
+def _fitting_in_words(config: Mapping[str, Any]) -> str:
+    """Say how outputs are brought to the size at which they are scored."""
+    size = "the source's" if config["protocol"] == "pie-bench" else "the reference's"
+    words = f"outputs are brought to {size} size by PIL's bicubic on 8-bit pixels"
+    if config["protocol"] == "magicbrush":
+        words += ", but for CLIP and DINO, which see them at their own"
+    others = {"squash": "squashed", "crop": "cropped", "pad": "padded with black"}
+    fit = others.get(config["fit"], "failures")
+    return f"{words}; those of another shape are {fit}"
+
+
+def _weights_in_words(run: RunDir) -> str:
+    """Say how outputs are fitted and list the weights with their revisions: table.md's end."""
+    lines = [f"- {_fitting_in_words(run.record['config'])}"]
+    lines += [
+        f"- weights of {name}: {weight['id']}"
+        + (f", revision {weight['revision']}" if weight["revision"] else "")
+        for name, weight in run.record.get("weights", {}).items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _in_json(table: Table) -> dict[str, Any]:
+    return {
+        "editors": [row.as_dict() for row in table.rows],
+        "differences": [row.as_dict() for row in table.differences],
+    }

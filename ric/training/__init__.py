@@ -1,0 +1,1 @@
+"""How weights are fitted: steps, optimizers, averages, and what is watched on the way."""

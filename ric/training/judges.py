@@ -1,0 +1,120 @@
+"""Which judges `train-unet` needs, and whether they were fitted on what it shows them.
+
+Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ric.data.sample import samples_of
+from ric.errors import RicError
+from ric.runs.record import read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from ric.config import TrainUnetConfig
+    from ric.progress import Progress
+    from ric.runs.run import RunDir
+
+
+def region_judge_of(config: TrainUnetConfig) -> str | None:
+    """Name the region judge; None where the region loss is off.
+
+    Raises:
+        RicError: the loss is on and no judge is named.
+    """
+    if config.region_loss and config.region_clip is None:
+        raise RicError(
+            "The region loss needs a fitted judge: --region-clip RUN.",
+            "Fit one with ric fit-clip DATA, or train without that loss: --no-region-loss",
+        )
+    return config.region_clip if config.region_loss else None
+
+
+def scene_judge_of(config: TrainUnetConfig) -> str | None:
+    """Name the scene judge; None where the scene loss is off.
+
+    Raises:
+        RicError: the loss is on and no judge is named.
+    """
+    if config.global_loss and config.scene_blip is None:
+        raise RicError(
+            "The scene loss needs a fitted judge: --scene-blip RUN.",
+            "Fit one with ric fit-blip DATA, or train without that loss: --no-global-loss",
+        )
+    return config.scene_blip if config.global_loss else None
+
+
+def compare_with_fits(config: TrainUnetConfig, run: RunDir, progress: Progress) -> None:
+    """Compare what each judge of a run was fitted on with what it will be shown.
+
+    Another size of pictures or other DATA is told in a line: the paper itself fits at 512 px and
+    trains at 256. Of a judge that is no run nothing is known.
+
+    Raises:
+        RicError: a judge was fitted on other texts of the same DATA.
+    """
+    named = {"region": region_judge_of(config), "scene": scene_judge_of(config)}
+    fits = {kind: _fit_of(name, run) for kind, name in named.items() if name != "tiny"}
+    shown = samples_of(config) if any(fits.values()) else None
+    for kind, fit in fits.items():
+        if fit is None or shown is None:
+            continue
+        record = read_record(fit)
+        fitted = record["config"]
+        if fitted["image_size"] != config.image_size:
+            progress.note(
+                f"the {kind} judge was fitted on pictures of {fitted['image_size']} px and looks"
+                f" at {config.image_size} px here"
+            )
+        if record["data"]["fingerprint"] != shown.fingerprint:
+            progress.note(f"the {kind} judge was fitted on {fitted['data']}")
+        elif kind == "region":
+            _refuse_other_region_text(fit, fitted, config, run)
+        else:
+            _refuse_other_paragraphs(fit, record, config, run)
+
+
+def _fit_of(name: str | None, run: RunDir) -> Path | None:
+    """Find the run that a judge is of, also where its artifact's folder is named; None without."""
+    if name is None:
+        return None
+    found = run.resolve(name)
+    if found is None and (Path(name).parent / "run.json").is_file():
+        return Path(name).parent
+    return found
+
+
+def _refuse_other_region_text(
+    fit: Path, fitted: Mapping[str, Any], config: TrainUnetConfig, run: RunDir
+) -> None:
+    theirs = fitted["region_text"]
+    if theirs != config.region_text:
+        raise RicError(
+            f"The region judge in {fit} was fitted on each sample's {theirs}; {run.path} matches"
+            f" regions with its {config.region_text}.",
+            f"Use --region-text {theirs}, or fit another judge: ric fit-clip {config.data}"
+            f" --region-text {config.region_text}",
+        )
+
+
+def _refuse_other_paragraphs(
+    fit: Path, record: Mapping[str, Any], config: TrainUnetConfig, run: RunDir
+) -> None:
+    """Compare the describe runs; where neither names one, both read the data's own scene_text."""
+    named = record["config"]["descriptions"]
+    theirs = (fit / record["resolved"][named]).resolve() if named else None
+    ours = run.resolve(config.descriptions) if config.descriptions else None
+    if theirs != (ours.resolve() if ours else None):
+        in_words = [str(path) if path else "the data's own scene_text" for path in (theirs, ours)]
+        raise RicError(
+            f"The scene judge in {fit} was fitted on {in_words[0]}; {run.path} would match scenes"
+            f" with {in_words[1]}.",
+            f"Use the same paragraphs for both: --descriptions {theirs}"
+            if theirs
+            else "Leave --descriptions away, or fit another judge with it: ric fit-blip",
+        )

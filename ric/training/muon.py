@@ -1,0 +1,121 @@
+"""Muon for matrices and convolutions, AdamW for the rest: the optimizer of the embedded UNets.
+
+Muon (Jordan et al. 2024) replaces a matrix's momentum by the nearest matrix whose singular values
+are all alike. `torch.optim.Muon` takes two-dimensional weights only, so a convolution's are shown
+to it as (out, in x height x width), a view of the same memory. Its updates are scaled to the size
+of AdamW's, so that both share one learning rate. Embeddings, biases, norms and the first and last
+convolution stay with AdamW, as its authors advise.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from ric.runs.checkpoints import optimizer_tensors, restore_optimizer
+from ric.training.optimizer import GuardedAdamW
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ric.runs.checkpoints import Tensors
+
+BY_ADAMW = ("embedding", "conv_in", "conv_out")  # in the names of weights that are no inner layer
+
+
+class GuardedMuon:
+    """Muon and AdamW with clipping, which together skip a step that is not finite.
+
+    The host decides whether to skip: on a GPU each step waits for it.
+
+    Args:
+        named: What is trained, by name; all on one device, each contiguous or channels_last.
+        lr: Learning rate of both.
+        weight_decay: Decoupled weight decay of both.
+        max_grad_norm: All gradients together are scaled down to this norm.
+    """
+
+    def __init__(
+        self,
+        named: Mapping[str, nn.Parameter],
+        *,
+        lr: float,
+        weight_decay: float,
+        max_grad_norm: float,
+    ) -> None:
+        """Divide the weights between the two; see the class."""
+        self._matrices = {
+            name: weight
+            for name, weight in named.items()
+            if weight.ndim >= 2 and not any(part in name for part in BY_ADAMW)
+        }
+        self._flat = {
+            name: nn.Parameter(flattened(weight.detach()))
+            for name, weight in self._matrices.items()
+        }
+        self._muon = torch.optim.Muon(
+            self._flat.values(),
+            lr=lr,
+            weight_decay=weight_decay,
+            adjust_lr_fn="match_rms_adamw",
+        )
+        others = [weight for name, weight in named.items() if name not in self._matrices]
+        self._adamw = GuardedAdamW(others, lr=lr, weight_decay=weight_decay)
+        self._all = list(named.values())
+        self._max_grad_norm = max_grad_norm
+
+    def set_rate(self, lr: float) -> None:
+        """Use another learning rate from the next step on."""
+        self._adamw.set_rate(lr)
+        for group in self._muon.param_groups:
+            group["lr"] = lr
+
+    def step(self, loss: torch.Tensor) -> torch.Tensor:
+        """Update from the gradients that are there and clear them.
+
+        Returns:
+            The gradients' norm before clipping.
+        """
+        norm = nn.utils.clip_grad_norm_(self._all, self._max_grad_norm)
+        finite = torch.isfinite(norm) & torch.isfinite(loss.detach())
+        if finite:
+            for name, weight in self._matrices.items():
+                self._flat[name].grad = None if weight.grad is None else flattened(weight.grad)
+            self._muon.step()
+        for weight in self._matrices.values():
+            weight.grad = None
+        # AdamW skips, and counts, a step whose loss is not finite
+        self._adamw.step(torch.where(finite, loss.detach(), torch.nan))
+        return norm
+
+    def check(self) -> int:
+        """Return the steps skipped so far.
+
+        Raises:
+            RicError: ten steps in a row had no finite loss.
+        """
+        return self._adamw.check()
+
+    def tensors(self, named: Mapping[str, nn.Parameter]) -> Tensors:
+        """Collect what a checkpoint needs."""
+        return self._adamw.tensors(named) | optimizer_tensors(self._flat.items(), self._muon)
+
+    def restore(self, named: Mapping[str, nn.Parameter], tensors: Tensors) -> None:
+        """Put back what `tensors` gave."""
+        momenta = {key: value for key, value in tensors.items() if key.endswith(":momentum_buffer")}
+        rest = {key: value for key, value in tensors.items() if key not in momenta}
+        others = {name: weight for name, weight in named.items() if name not in self._matrices}
+        self._adamw.restore(others, rest)
+        restore_optimizer(self._flat.items(), self._muon, momenta)
+
+
+def flattened(weight: torch.Tensor) -> torch.Tensor:
+    """Show a weight (out, in, ...) as a matrix (out, the rest), in the order of its memory.
+
+    Muon's answer turns with the order of the columns, so it may be any that is kept.
+    """
+    if weight.ndim == 4 and not weight.is_contiguous():
+        weight = weight.permute(0, 2, 3, 1)  # channels_last
+    return weight.flatten(1)

@@ -1,0 +1,114 @@
+"""One step of `ric train-unet`: its batch noised, asked, judged, gone back through, piece by piece.
+
+Each process goes over its own part of the batch, and DDP joins the gradients.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import torch
+
+from ric.inputs.batches import Batch, TrainingSet, draw_batch
+from ric.method.denoising import add_noise, predict_noise
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from accelerate import Accelerator
+    from torch import Tensor
+
+    from ric.config import TrainUnetConfig
+    from ric.distributed import Ranks
+    from ric.method.objective import Losses, RegionInContextObjective
+
+
+def accumulate_gradients(
+    config: TrainUnetConfig,
+    accelerator: Accelerator,
+    unet: torch.nn.Module,
+    objective: RegionInContextObjective,
+    data: TrainingSet,
+    step: int,
+    ranks: Ranks,
+    *,
+    measured: bool,
+) -> dict[str, Tensor]:
+    """Go forward and back over one batch, piece by piece; return its loss and its parts.
+
+    Each process goes over its own part of the batch; all get the gradients and values of all.
+
+    Where `measured`, also what costs more: `grad_norm_noise`, `grad_norm_region` and
+    `grad_norm_global` (`Losses.gradient_norms`), `cos_region` and `cos_scene`, the mean cosines of
+    what the judges looked at, NaN where that was nothing.
+    """
+    pieces, norms, region, scene = [], [], [], []
+    mine = ranks.share(config.batch_size)
+    todo = micro_batches(range(mine.start, mine.stop), config.accumulate)
+    for which in todo:
+        batch = draw_batch(data, config, step, which)
+        # the processes' gradients meet once, with the last piece; how many there are may differ
+        with nullcontext() if which is todo[-1] else accelerator.no_sync(unet):
+            with accelerator.autocast():
+                losses = judge_batch(unet, objective, batch, config.batch_size)
+            if measured:
+                norms.append(losses.gradient_norms())
+                region.append((losses.region_cosine, losses.region_count))
+                scene.append((losses.scene_cosine, losses.scene_count))
+            # DDP gives the mean over processes; each loss is its share of the whole batch's
+            accelerator.backward(losses.total * ranks.count)
+        pieces.append({"loss": losses.total.detach(), **losses.parts()})
+    values = _summed(pieces, ranks)
+    if measured:
+        # the pieces are parts of one long vector
+        squares = [{key: norm**2 for key, norm in piece.items()} for piece in norms]
+        values |= {key: total.sqrt() for key, total in _summed(squares, ranks).items()}
+        values |= {"cos_region": _mean(region, ranks), "cos_scene": _mean(scene, ranks)}
+    return values
+
+
+def _summed(pieces: Sequence[Mapping[str, Tensor]], ranks: Ranks) -> dict[str, Tensor]:
+    """Add up scalars by name, over pieces and processes."""
+    rows = torch.stack([torch.stack([value.float() for value in one.values()]) for one in pieces])
+    return dict(zip(pieces[0], ranks.sum(rows.sum(dim=0)), strict=True))
+
+
+def _mean(parts: Sequence[tuple[Tensor, int]], ranks: Ranks) -> Tensor:
+    """Join means over so many samples each, of all processes; NaN over none."""
+    device = parts[0][0].device
+    sums = [mean.float() * count for mean, count in parts if count]
+    total = torch.stack(sums).sum() if sums else torch.zeros((), device=device)
+    count = torch.tensor(float(sum(count for _, count in parts)), device=device)
+    total, count = ranks.sum(torch.stack([total, count]))
+    return total / count
+
+
+def micro_batches(whole: range, pieces: int) -> list[range]:
+    """Split a range into at most `pieces` ranges of nearly the same length."""
+    size = -(-len(whole) // pieces)
+    return [whole[start : start + size] for start in range(0, len(whole), size)]
+
+
+def judge_batch(
+    unet: torch.nn.Module, objective: RegionInContextObjective, batch: Batch, batch_size: int
+) -> Losses:
+    """Noise a batch, ask the UNet, and give Eq. 10 as this batch's share of `batch_size`."""
+    device = batch.clean.device
+    timesteps = batch.timesteps.to(device, non_blocking=True)
+    alpha_bar_t = objective.alphas_cumprod.to(device)[timesteps]
+    noisy = add_noise(batch.clean, batch.noise, alpha_bar_t)
+    prediction = predict_noise(unet, noisy, timesteps, batch.instructions, batch.source)
+    return objective(
+        prediction,
+        noisy,
+        batch.clean,
+        batch.noise,
+        batch.timesteps,
+        batch.boxes,
+        batch.region_texts,
+        batch.scene_texts,
+        batch.kept_region,
+        batch.kept_scene,
+        batch_size,
+    )

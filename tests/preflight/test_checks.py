@@ -1,0 +1,356 @@
+"""What is missing is said before anything heavy is loaded; what a command costs is arithmetic."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import ric.device
+import ric.preflight.checks
+import ric.weights.resolve
+from ric.config import (
+    DescribeConfig,
+    EditConfig,
+    EvalConfig,
+    FitBlipConfig,
+    FitClipConfig,
+    TrainUnetConfig,
+)
+from ric.errors import RicError
+from ric.preflight.checks import check, find_problems, plan
+from ric.runs.run import open_run
+from ric.settings import resolve_config
+
+CLIP = "openai/clip-vit-base-patch16"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "edits"
+    folder.mkdir()
+    rows = []
+    for number in range(20):
+        Image.new("RGB", (32, 32), (number, 0, 0)).save(folder / f"{number}.png")
+        names = {"source_file_name": f"{number}.png", "target_file_name": f"{number}.png"}
+        rows.append({"id": str(number), **names, "instruction": "make it red"})
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    return tmp_path / "runs"
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("RIC_CACHE_DIR", str(tmp_path / "cache/ric"))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+
+
+# --- check -----------------------------------------------------------------------------------
+
+
+def test_all_that_the_tiny_preset_needs_is_there(data, runs):
+    for kind in (DescribeConfig, FitClipConfig, FitBlipConfig, TrainUnetConfig, EditConfig):
+        check(resolve_config(kind, {"data": str(data), "preset": "tiny"}), runs)
+
+
+def test_missing_data_is_named(runs):
+    with pytest.raises(RicError, match="nowhere"):
+        check(resolve_config(FitClipConfig, {"data": "./nowhere", "preset": "tiny"}), runs)
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "asks"),
+    [
+        (FitClipConfig, CLIP, "ric fit-clip"),
+        (FitBlipConfig, "Salesforce/blip-itm-base-coco", "ric fit-blip"),
+        (TrainUnetConfig, "timbrooks/instruct-pix2pix", "ric train-unet"),
+        (EditConfig, "timbrooks/instruct-pix2pix", "ric edit"),
+        (DescribeConfig, "deepseek-ai/deepseek-vl2-tiny", "ric describe"),
+    ],
+)
+def test_a_missing_model_is_named_with_who_needs_it_and_how_to_get_it(
+    data, runs, kind, model, asks
+):
+    with pytest.raises(RicError) as raised:
+        check(resolve_config(kind, {"data": str(data)}), runs)
+    assert raised.value.message.startswith(f"{model} (")
+    assert f"which {asks} needs, is not on this machine" in raised.value.message
+    assert f"ric weights get {model}" in raised.value.hint
+    assert "--preset tiny needs no download" in raised.value.hint
+
+
+def test_a_run_serves_as_a_model_when_it_has_the_artifact(data, runs):
+    with open_run("train-unet", {}, runs_dir=runs) as run:
+        pass
+    config = resolve_config(EditConfig, {"data": str(data), "unet": "@train-unet"})
+    with pytest.raises(RicError, match="has no pipeline"):
+        check(config, runs)
+    (run.path / "pipeline").mkdir()
+    check(config, runs)
+
+
+def test_a_photo_needs_an_instruction_and_that_is_said_at_once(data, runs):
+    flags = {"data": str(data / "0.png"), "preset": "tiny"}
+    with pytest.raises(RicError, match=r"0\.png needs an instruction\."):
+        check(resolve_config(EditConfig, flags), runs)
+    check(resolve_config(EditConfig, flags | {"instruction": "make it night"}), runs)
+
+
+def test_descriptions_that_are_no_run_are_named(data, runs):
+    flags = {"data": str(data), "preset": "tiny", "descriptions": "elsewhere"}
+    with pytest.raises(RicError, match=r"No run at 'elsewhere'\."):
+        check(resolve_config(FitBlipConfig, flags), runs)
+
+
+@pytest.mark.parametrize(
+    ("judge", "loss", "command"),
+    [("region_clip", "region", "fit-clip"), ("scene_blip", "scene", "fit-blip")],
+)
+def test_a_loss_without_its_judge_says_both_ways_out(data, runs, judge, loss, command):
+    config = resolve_config(TrainUnetConfig, {"data": str(data), "preset": "tiny", judge: None})
+    flag = judge.replace("_", "-")
+    with pytest.raises(RicError) as raised:
+        check(config, runs)
+    assert raised.value.message == f"The {loss} loss needs a fitted judge: --{flag} RUN."
+    off = {"region": "--no-region-loss", "scene": "--no-global-loss"}[loss]
+    assert raised.value.hint == (
+        f"Fit one with ric {command} DATA, or train without that loss: {off}"
+    )
+
+
+def test_pictures_to_score_that_are_not_there_are_named_at_once(data, runs, tmp_path):
+    flags = {"data": str(data), "preset": "tiny"}
+    with pytest.raises(RicError, match="No run and no folder of images at 'nothing'"):
+        check(resolve_config(EvalConfig, flags | {"edits": ("Mine=nothing",)}), runs)
+    with pytest.raises(RicError, match=r"No finished run of `ric edit`"):
+        check(resolve_config(EvalConfig, flags | {"edits": ("@edit",)}), runs)
+    check(resolve_config(EvalConfig, flags | {"edits": (f"Mine={data}",)}), runs)
+
+
+def test_descriptions_of_a_run_that_made_none_are_named(data, runs):
+    with open_run("fit-clip", {}, runs_dir=runs):
+        pass
+    flags = {"data": str(data), "preset": "tiny", "descriptions": "1"}
+    with pytest.raises(RicError, match=r"has no descriptions\.jsonl"):
+        check(resolve_config(FitBlipConfig, flags), runs)
+
+
+# --- find_problems ---------------------------------------------------------------------------
+
+
+def test_all_problems_are_found_and_not_the_first_alone(runs):
+    flags = {"data": "./nowhere", "region_clip": None, "scene_blip": None, "descriptions": "x"}
+    found = find_problems(resolve_config(TrainUnetConfig, flags), runs)
+    assert [error.message.split(" ")[0] for error in found] == [
+        "No", "timbrooks/instruct-pix2pix", "No", "The", "The",
+    ]  # fmt: skip
+    assert found[0].message.startswith("No data at './nowhere'")
+    assert "is not on this machine, and HF_HUB_OFFLINE is set" in found[1].message
+    assert "ric weights get timbrooks/instruct-pix2pix" in found[1].hint
+
+
+def test_looking_for_problems_fetches_nothing(data, runs, monkeypatch):
+    def fetch(*args: object, **flags: object) -> None:
+        raise AssertionError("fetched")
+
+    monkeypatch.setattr(ric.weights.resolve, "get_weights", fetch)
+    # the network is there
+    monkeypatch.setattr(ric.preflight.checks, "require_network", lambda *args, **flags: None)
+    for name in (CLIP, "someone/other-clip"):
+        config = resolve_config(FitClipConfig, {"data": str(data), "clip": name})
+        assert find_problems(config, runs) == []
+        with pytest.raises(AssertionError, match="fetched"):
+            check(config, runs)
+
+
+def test_a_model_that_no_network_could_bring_is_a_problem(data, runs, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name, words in {
+        str(tmp_path / "empty"): "is incomplete",
+        "model.ckpt": "a pickle would not be loaded",
+        "./nowhere": "no hub id either",
+    }.items():
+        (problem,) = find_problems(
+            resolve_config(FitClipConfig, {"data": str(data), "clip": name}), runs
+        )
+        assert words in problem.message
+
+
+# --- plan ------------------------------------------------------------------------------------
+
+
+def test_a_plan_counts_samples_and_steps(data, runs):
+    flags = {"data": str(data), "preset": "tiny", "batch_size": 4}
+    told = plan(resolve_config(FitClipConfig, flags), runs)
+    # 85 % of 20 rows are for training: 17, in 5 batches, for 4 + 2 epochs
+    assert told["data"] == {"samples": "about 17 (85 % of 20 rows)", "split": "train"}
+    assert told["cost"]["steps"] == 6 * 5
+    told = plan(resolve_config(FitBlipConfig, flags | {"limit": 8, "split": "all"}), runs)
+    assert told["data"]["samples"] == 8
+    assert told["cost"]["steps"] == 4 * 2
+    told = plan(resolve_config(EditConfig, flags | {"limit": 1}), runs)
+    assert told["data"]["samples"] == "about 1 (10 % of 20 rows, at most 1)"
+    told = plan(resolve_config(EditConfig, flags | {"data": "./nowhere"}), runs)
+    assert told["data"]["samples"] == "unknown"
+
+
+def test_a_plan_of_fit_clip_names_its_caches_and_runs_the_backbone_once_in_phase_1(
+    data, runs, monkeypatch
+):
+    monkeypatch.setattr(ric.device, "matmul_rate", lambda dtype, device: 1e12)
+    flags = {"data": str(data), "split": "all", "device": "cpu"}
+    told = plan(resolve_config(FitClipConfig, flags), runs)["cost"]
+    # 20 samples: 20 x 3 x 512 x 512 bytes; 20 x 2 x 196 x 512 numbers of 2 bytes
+    assert told["cache"] == "15.7 MB (8-bit squares), 8.03 MB (CLIP's tokens)"
+    # tokens once 70, three fusions' 50 epochs of 33, 20 epochs of everything 243
+    tflop = 20 * (70 + 3 * 50 * 33 + 20 * 243) / 1e3
+    assert told["arithmetic"] == f"{tflop:,.0f} TFLOP"
+    told = plan(resolve_config(FitClipConfig, flags | {"gated_fusion": False}), runs)["cost"]
+    assert told["cache"] == "15.7 MB (8-bit squares), 20.5 kB (CLIP's tokens)"
+
+
+def test_a_plan_of_train_unet_names_its_caches(data, runs):
+    flags = {"data": str(data), "split": "all", "device": "cpu", "dtype": "bf16"}
+    flags |= {"region_clip": "1", "scene_blip": "2"}
+    told = plan(resolve_config(TrainUnetConfig, flags), runs)["cost"]
+    # 20 samples: two pictures of 3 x 256 x 256 bytes; 3 x 4 x 32 x 32 numbers of 4 bytes and
+    # 77 x 768 + 512 + 256 of 2
+    assert told["cache"] == "7.86 MB (8-bit squares), 3.38 MB (encodings)"
+    told = plan(resolve_config(TrainUnetConfig, flags | {"cache": False}), runs)["cost"]
+    assert told["cache"] == "7.86 MB (8-bit squares)"
+    # another family's sizes are not in the table
+    told = plan(resolve_config(TrainUnetConfig, flags | {"preset": "tiny"}), runs)["cost"]
+    assert "encodings" not in told["cache"]
+
+
+def test_a_plans_time_is_its_arithmetic_over_the_machines_rate(data, runs, monkeypatch):
+    monkeypatch.setattr(ric.device, "matmul_rate", lambda dtype, device: 1e12)
+    flags = {"data": str(data), "split": "all", "steps": 100, "device": "cpu"}
+    flags |= {"region_clip": "1", "scene_blip": "2", "ema": False}
+    told = plan(resolve_config(TrainUnetConfig, flags), runs)
+    # 100 steps of 8 pictures: UNet 537, decoder 1247, CLIP 2 x 72, BLIP 234 GFLOP
+    tflop = 100 * 8 * (537 + 1247 + 144 + 234) / 1e3
+    assert told["cost"]["arithmetic"] == f"{tflop:,.0f} TFLOP"
+    minutes = tflop / 60
+    assert told["cost"]["time"].startswith(f"at least {minutes:.0f} min at this machine's")
+    assert (
+        told["models"]["timbrooks/instruct-pix2pix"] == "about 4.27 GB, missing (ric weights get)"
+    )
+    assert told["models"]["1"].startswith("missing: No run 1 in ")
+
+
+def test_a_plans_memory_is_the_trained_weights_and_their_copies(data, runs, tmp_path):
+    model = tmp_path / "clip"
+    model.mkdir()
+    (model / "model.safetensors").write_bytes(bytes(1000))
+    told = plan(resolve_config(FitClipConfig, {"data": str(data), "clip": str(model)}), runs)
+    assert told["cost"]["memory"] == (
+        "4 kB (weights, gradients, two moments, float32), and activations"
+    )
+    assert told["cost"]["time"] == "not estimated (other models than the paper's)"
+
+
+def test_a_plan_of_scoring_lists_its_networks_as_present_or_missing(data, runs, tmp_path):
+    weights = tmp_path / "weights"
+    dino = weights / "facebook--dino-vits16"
+    dino.mkdir(parents=True)
+    (dino / "config.json").write_text("{}")
+    (dino / "model.safetensors").write_bytes(bytes(1000))
+    flags = {"data": str(data), "edits": (f"A={data}",), "weights": str(weights)}
+    told = plan(resolve_config(EvalConfig, flags), runs)
+    assert told["models"] == {
+        "openai/clip-vit-base-patch32": "609 MB, missing (ric weights get)",
+        "facebook/dino-vits16": f"86.7 MB, in {dino}",
+        "inception-2015-12-05": "about 95.6 MB, missing (ric weights get)",
+        "lpips-alex": "244 MB, missing (ric weights get)",
+        "lpips-squeeze": "4.96 MB, missing (ric weights get)",
+    }
+    # those that are missing by the table, dino by its file
+    assert told["cost"]["memory"] == "at least 954 MB (the weights), and activations"
+    told = plan(resolve_config(EvalConfig, flags | {"preset": "tiny", "weights": None}), runs)
+    assert told["models"] == {"tiny": "of the embedded family"}
+    told = plan(resolve_config(EvalConfig, flags | {"protocol": "pie-bench"}), runs)
+    assert list(told["models"]) == [
+        "openai/clip-vit-large-patch14", "facebook/dino-vitb8", "lpips-squeeze"
+    ]  # fmt: skip
+    told = plan(resolve_config(EvalConfig, flags | {"protocol": "magicbrush"}), runs)
+    assert list(told["models"]) == ["openai/clip-vit-base-patch32", "facebook/dino-vits16"]
+
+
+def test_a_plan_of_editing_needs_at_least_the_memory_of_all_the_pipelines_weights(
+    data, runs, tmp_path
+):
+    for part in ("unet", "vae", "text_encoder"):
+        (tmp_path / "pipeline" / part).mkdir(parents=True)
+        (tmp_path / "pipeline" / part / "model.safetensors").write_bytes(bytes(1000))
+    flags = {"data": str(data), "unet": str(tmp_path / "pipeline")}
+    told = plan(resolve_config(EditConfig, flags), runs)
+    assert told["cost"]["memory"] == "at least 3 kB (the weights), and activations"
+
+
+def test_the_embedded_familys_memory_is_twice_its_files_for_they_are_halves(
+    data, runs, tmp_path, monkeypatch
+):
+    flags = {"data": str(data), "preset": "tiny"}
+    for part in ("pipeline/unet", "pipeline/vae", "region_encoder/clip"):
+        (tmp_path / part).mkdir(parents=True)
+        (tmp_path / part / "model.safetensors").write_bytes(bytes(1000))
+    monkeypatch.setenv("RIC_TINY_FAMILY", str(tmp_path))
+    told = plan(resolve_config(EditConfig, flags), runs)
+    assert told["cost"]["memory"] == "at least 4 kB (the weights), and activations"
+    told = plan(resolve_config(FitClipConfig, flags), runs)
+    assert told["cost"]["memory"].startswith("8 kB (weights, gradients, two moments, float32)")
+    told = plan(resolve_config(TrainUnetConfig, flags), runs)
+    assert told["cost"]["memory"].startswith("10 kB (weights, gradients, two moments, average")
+    assert "memory" not in plan(resolve_config(DescribeConfig, flags), runs)["cost"]
+
+
+# --- no network ------------------------------------------------------------------------------
+
+
+def unshare_works() -> bool:
+    try:
+        return subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["fit-clip", "edits"], 1),
+        (["edit", "edits/0.png", "make it night"], 1),
+        (["describe", "BryanW/HumanEdit"], 1),
+        (["train-unet", "edits"], 1),
+        (["weights", "ls"], 0),
+        (["weights", "get", CLIP], 1),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else None,
+)
+def test_without_a_network_every_command_answers_within_ten_seconds(data, tmp_path, words, code):
+    if not unshare_works():
+        pytest.skip("unshare -rn is not permitted here")
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    began = time.monotonic()
+    done = subprocess.run(
+        ["unshare", "-rn", sys.executable, "-m", "ric_cli", *words],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert time.monotonic() - began < 10
+    assert done.returncode == code
+    if code == 1:
+        assert "is not on this machine, and huggingface.co cannot be reached" in done.stderr
+        assert "--preset tiny needs no download" in done.stderr

@@ -1,0 +1,123 @@
+"""What one editor scores above another: over the samples both have, pair by pair."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import bootstrap
+
+from ric.metrics.fid import jackknife_fid
+from ric.metrics.kid import kid_from_features
+from ric.scoring.differences import difference
+from ric.scoring.encode_once import SetRow
+from ric.scoring.scores import Score, Scores
+from ric.scoring.set_distances import set_distances
+from ric.scoring.suite import Scored
+
+HARD = np.random.default_rng(0).beta(8, 2, 40)
+TARGETS = np.random.default_rng(1).normal(size=(40, 6))
+
+
+def editor(label: str, gain: float, numbers: range, seed: int) -> Scored:
+    """Score like an editor: each sample's hardness, a gain, noise; features beside the target's."""
+    rng = np.random.default_rng(seed)
+    noise, moved = rng.normal(0, 0.01, 40), rng.normal(0, 0.4, (40, 6)) + gain
+    rows = [{"id": f"{n:02}", "clip_i": HARD[n] + gain + noise[n], "lpips": None} for n in numbers]
+    features = TARGETS + moved
+    set_rows = [SetRow(features[n], None, TARGETS[n], None) for n in numbers]
+    distances = set_distances(set_rows, seed=7)
+    scores = (
+        Score(key="clip_i", value=0.5, n=len(numbers), definition="a cosine", marker="tiny"),
+        Score(key="lpips", unavailable="no weights"),
+        Score(key="fid", value=distances.fid.value, n=len(numbers), std=1.0, note="few"),
+        Score(key="kid", value=distances.kid.value, n=len(numbers)),
+        Score(key="is", value=2.0, n=len(numbers)),
+    )
+    return Scored(Scores(label, scores, samples=len(numbers)), rows, set_rows, distances)
+
+
+def of(scored: Scored, numbers: range) -> np.ndarray:
+    held = {row["id"]: row["clip_i"] for row in scored.rows}
+    return np.array([held[f"{n:02}"] for n in numbers])
+
+
+@pytest.fixture(scope="module")
+def first() -> Scored:
+    return editor("A", 0.0, range(40), seed=2)
+
+
+@pytest.fixture(scope="module")
+def later() -> Scored:
+    return editor("B", 0.02, range(40), seed=3)
+
+
+def found(differences, key: str) -> Score | None:
+    return next((score for score in differences.scores if score.key == key), None)
+
+
+def test_a_mean_s_difference_is_paired_and_its_interval_scipys(later, first):
+    told = found(difference(later, first), "clip_i")
+    apart = of(later, range(40)) - of(first, range(40))
+    assert told.value == pytest.approx(apart.mean())
+    theirs = bootstrap((apart,), np.mean, n_resamples=5000, method="percentile", rng=0)
+    assert told.interval == pytest.approx(theirs.confidence_interval, abs=5e-4)
+    # unpaired, the hardness of the samples would hide it
+    assert told.interval[0] > 0
+    assert np.std(of(first, range(40))) / np.sqrt(40) > told.value / 2
+    assert (told.name, told.n) == ("clip_i[tiny]", 40)
+
+
+def test_only_samples_that_both_have_count(first):
+    some = editor("B", 0.02, range(10, 50 - 15), seed=3)
+    told = difference(some, first, seed=7)
+    assert told.samples == 25
+    shared = range(10, 35)
+    apart = of(some, shared) - of(first, shared)
+    assert found(told, "clip_i").value == pytest.approx(apart.mean())
+    features = [
+        np.stack([row.features for row in rows]) for rows in (some.set_rows, first.set_rows[10:35])
+    ]
+    ours, theirs = (jackknife_fid(side, TARGETS[10:35], seed=7) for side in features)
+    assert found(told, "fid").value == pytest.approx(ours.value - theirs.value)
+    assert found(told, "fid").interval == pytest.approx(ours.minus(theirs).interval)
+    assert found(told, "fid").n == 25
+
+
+def test_fid_and_kid_differ_with_their_own_spread(later, first):
+    told = difference(later, first, seed=7)
+    features = [np.stack([row.features for row in s.set_rows]) for s in (later, first)]
+    for key, distance in (("fid", jackknife_fid), ("kid", kid_from_features)):
+        ours, theirs = (distance(side, TARGETS, seed=7) for side in features)
+        score = found(told, key)
+        assert score.value == pytest.approx(ours.value - theirs.value)
+        assert score.interval == pytest.approx(ours.minus(theirs).interval)
+        assert (score.std, score.note) == (None, None)
+
+
+def test_what_has_no_pairs_is_left_out(later, first):
+    told = difference(later, first)
+    assert [score.key for score in told.scores] == ["clip_i", "fid", "kid"]
+
+
+def test_editors_without_a_common_sample_have_no_difference(first):
+    alone = editor("B", 0.0, range(2), seed=4)
+    others = editor("A", 0.0, range(5, 9), seed=4)
+    assert difference(alone, others).scores == ()
+    assert difference(editor("C", 0, range(1, 5), 4), alone).scores[0].n == 1
+
+
+def test_the_other_way_round_it_is_the_negative(later, first):
+    there, back = difference(later, first), difference(first, later)
+    for ours, theirs in zip(there.scores, back.scores, strict=True):
+        assert ours.value == pytest.approx(-theirs.value)
+        assert ours.interval == pytest.approx([-x for x in reversed(theirs.interval)], abs=1e-3)
+
+
+def test_a_difference_is_json(later, first):
+    told = json.loads(json.dumps(difference(later, first).as_dict()))
+    assert (told["label"], told["against"], told["samples"]) == ("B", "A", 40)
+    assert told["scores"]["clip_i[tiny]"]["low"] > 0
+    assert replace(difference(later, first), label="x").heading == "x - A"

@@ -1,0 +1,104 @@
+"""Where `ric eval` finds what editors made: runs by any of their names, or plain folders."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ric.errors import RicError
+from ric.runs.run import open_run
+from ric.scoring.outputs import Outputs, find_outputs
+
+
+def grey(level: int) -> Image.Image:
+    return Image.new("RGB", (96, 80), (level, level, level))
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A folder of pictures, by default those of three samples."""
+
+    def make(made: dict[str, Image.Image] | None = None, name: str = "outputs") -> Path:
+        folder = tmp_path_factory.mktemp(name)
+        for file, picture in (made or {f"0{n}.png": grey(100) for n in range(3)}).items():
+            picture.save(folder / file)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> Callable[[str], Outputs]:
+    with open_run("eval", {}, runs_dir=tmp_path / "runs"):
+        return lambda text: find_outputs(text, tmp_path / "runs")
+
+
+@pytest.fixture
+def edit_run(tmp_path: Path, outputs: Callable[..., Path]) -> Path:
+    with open_run("edit", {}, runs_dir=tmp_path / "runs") as run:
+        shutil.copytree(outputs(), run.path / "images")
+    return run.path
+
+
+def test_a_run_is_found_by_path_number_name_or_its_images(found, edit_run):
+    for place in (str(edit_run), "2", "@edit", str(edit_run / "images")):
+        edited = found(f"Mine={place}")
+        assert (edited.label, edited.run, set(edited.files)) == (
+            "Mine",
+            edit_run,
+            {"00", "01", "02"},
+        )
+        assert found(place).label == edit_run.name == "00002-edit"
+
+
+def test_a_label_and_a_path_may_hold_equals_signs(found, outputs):
+    folder = outputs(name="lr=1")
+    assert found(f"lr=2={outputs()}").label == "lr=2"
+    assert (found(str(folder)).label, found(str(folder)).folder) == (folder.name, folder)
+
+
+def test_the_folder_one_is_in_has_its_own_name(found, outputs, monkeypatch):
+    folder = outputs()
+    monkeypatch.chdir(folder)
+    assert found(".").label == folder.name
+
+
+def test_a_place_with_nothing_is_an_error(found, tmp_path):
+    with pytest.raises(RicError, match="No run and no folder of images at 'nowhere'"):
+        found("Mine=nowhere")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/notes.txt").write_text("")
+    with pytest.raises(RicError, match=f"There are no images in {tmp_path / 'empty'}"):
+        found(f"Mine={tmp_path / 'empty'}")
+
+
+def test_another_commands_run_is_an_error(found, tmp_path):
+    with open_run("describe", {}, runs_dir=tmp_path / "runs") as run:
+        pass
+    with pytest.raises(RicError, match="is a run of `ric describe`; only edits are scored"):
+        found(f"Mine={run.path}")
+
+
+def test_two_pictures_of_one_name_are_neither_taken_for_it(found, outputs):
+    made = outputs({"00.png": grey(1), "00.jpg": grey(2), "01.png": grey(3)})
+    edited = found(f"Mine={made}")
+    assert set(edited.files) == {"01"}
+    assert edited.doubles == {"00": [made / "00.jpg", made / "00.png"]}
+
+
+def test_a_resumed_run_may_say_itself_which_run_a_name_meant(found, edit_run, outputs, tmp_path):
+    with open_run("edit", {}, runs_dir=tmp_path / "runs") as newer:
+        shutil.copytree(outputs(), newer.path / "images")
+    assert found("@edit").run == newer.path
+    assert find_outputs("@edit", tmp_path / "runs", lambda reference: edit_run).run == edit_run
+
+
+def test_outputs_are_found_without_torch():
+    code = "import sys, ric.scoring.outputs; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

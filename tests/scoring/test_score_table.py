@@ -1,0 +1,243 @@
+"""Tables of several editors: columns, marks, notes, and what could not be computed."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import bootstrap
+
+from ric.metrics.bootstrap import bootstrap_interval
+from ric.scoring.score_table import best, to_csv, to_latex, to_markdown, which_samples
+from ric.scoring.scores import Difference, Score, Scores
+
+
+def scores(label: str, clip_i: float, lpips: float | None, role="editor") -> Scores:
+    return Scores(
+        label,
+        (
+            Score(
+                key="clip_i", value=clip_i, n=5, interval=(0.5, 0.75), definition="a cosine",
+                marker="tiny",
+            ),
+            Score(
+                key="lpips", value=lpips, n=5, definition="a distance",
+                unavailable="no weights" if lpips is None else None,
+            ),
+            Score(key="fid", value=12.345, n=5, definition="two sets", note="Only 5 pictures."),
+            Score(key="is", value=2.5, std=0.25, n=5, definition="one set"),
+            Score(key="is", value=2.25, std=0.5, n=5, definition="another", marker="clean"),
+            Score(key="l1", value=0.1, n=5, definition="pixels"),
+        ),
+        role,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def rows() -> list[Scores]:
+    return [
+        scores("ours", 0.9, 0.2),
+        scores("theirs", 0.8, 0.1),
+        scores("source", 1.0, 0.0, role="identity"),
+    ]
+
+
+def test_the_best_editor_is_marked_and_the_identity_never(rows):
+    winners = best(rows)
+    assert winners["clip_i[tiny]"] == {"ours"}
+    assert winners["lpips"] == {"theirs"}
+    assert winners["fid"] == {"ours", "theirs"}
+
+
+def test_numbers_that_print_alike_are_best_together():
+    assert best([scores("a", 0.90001, 0.2), scores("b", 0.90002, 0.2)])["clip_i[tiny]"] == {
+        "a",
+        "b",
+    }
+
+
+def test_one_editor_alone_is_not_best():
+    assert best([scores("ours", 0.9, 0.2)]) == {}
+
+
+def test_markdown_has_the_papers_columns_arrows_intervals_and_marks(rows):
+    lines = to_markdown(rows).splitlines()
+    assert lines[0] == "| | CLIP-I[tiny] ↑ | LPIPS ↓ | FID ↓ | IS ↑ |"
+    assert lines[2].startswith("| ours | **0.9000** [0.5000, 0.7500] | 0.2000 | **12.35** |")
+    assert lines[4].startswith("| source | 1.0000 [")
+
+
+def test_markdown_keeps_other_scores_below_the_six(rows):
+    tables = to_markdown(rows).split("\n\n")
+    assert tables[1].startswith("| | IS[clean] ↑ | L1 ↓ |")
+    assert "2.50 ± 0.25" in tables[0]
+
+
+def test_markdown_says_what_each_score_means(rows):
+    text = to_markdown(rows)
+    assert "- clip_i[tiny] (N = 5): a cosine." in text
+    assert "- fid (N = 5): two sets. Only 5 pictures." in text
+
+
+def test_notes_that_differ_name_their_rows(rows):
+    own = Score(key="kid", value=0.1, n=5, definition="two sets", note="Pairs add 0.1.")
+    other = replace(own, note="Pairs add 0.2.")
+    pair = [
+        replace(row, scores=(*row.scores, kid))
+        for row, kid in zip(rows, (own, other), strict=False)
+    ]
+    assert "two sets. ours: Pairs add 0.1. theirs: Pairs add 0.2." in to_markdown(pair)
+
+
+def test_a_row_over_other_samples_carries_a_dagger_and_is_never_best(rows):
+    rows = [
+        replace(rows[0], samples=5, shared=5),
+        replace(rows[1], samples=5, shared=5),
+        replace(scores("more", 0.99, 0.0), samples=9, shared=5),
+    ]
+    assert best(rows)["clip_i[tiny]"] == {"ours"}
+    assert "| more † | 0.9900" in to_markdown(rows)
+    assert "† on other samples than the rest: more on 9; 5 have a picture" in to_markdown(rows)
+    assert "more $\\dagger$ & 0.9900" in to_latex(rows)
+    lines = list(csv.DictReader(io.StringIO(to_csv({"": rows}))))
+    assert {(row["label"], row["samples"], row["samples_shared"]) for row in lines} == {
+        ("ours", "5", "5"), ("theirs", "5", "5"), ("more", "9", "5")
+    }  # fmt: skip
+    assert which_samples(rows[:2]) == []
+
+
+def test_differences_are_a_row_a_score_and_bold_where_0_is_outside_the_interval(rows):
+    apart = (
+        Score(key="lpips", value=-0.1, n=5, interval=(-0.2, -0.05)),
+        Score(key="clip_i", value=0.01, n=4, interval=(-0.01, 0.03), marker="tiny"),
+        Score(key="fid", value=2.0, n=2),
+    )
+    text = to_markdown(rows, [Difference("ours", "the|irs", apart, 5)])
+    table = text.split("\n\n")[1].splitlines()
+    assert table == [
+        "| | ours - the\\|irs |",
+        "|---|---|",
+        "| CLIP-I[tiny] ↑ | +0.0100 [-0.0100, +0.0300] (N = 4) |",
+        "| LPIPS ↓ | **-0.1000 [-0.2000, -0.0500] (N = 5)** |",
+        "| FID ↓ | +2.00 (N = 2) |",
+    ]
+
+
+def test_kid_stands_beside_fid_but_not_in_the_papers_latex_table(rows):
+    kid = Score(key="kid", value=0.0123, n=5, interval=(0.01, 0.02), definition="two sets")
+    rows = [replace(row, scores=(*row.scores, kid)) for row in rows]
+    assert to_markdown(rows).splitlines()[0].endswith("| FID ↓ | KID ↓ | IS ↑ |")
+    assert "KID" not in to_latex(rows)
+
+
+def test_what_could_not_be_computed_is_shown_with_its_reason():
+    one = [scores("ours", 0.9, None)]
+    assert "not available: no weights" in to_markdown(one)
+    assert "no weights" in to_csv({"": one})
+    assert one[0].as_dict()["scores"]["lpips"]["unavailable"] == "no weights"
+    assert "& --" in to_latex(one)
+
+
+def test_csv_has_a_line_a_score(rows):
+    lines = list(csv.DictReader(io.StringIO(to_csv({"": rows}))))
+    assert len(lines) == 3 * 6
+    first = lines[0]
+    assert (first["label"], first["metric"], first["n"]) == ("ours", "clip_i[tiny]", "5")
+    assert (float(first["low"]), float(first["high"])) == (0.5, 0.75)
+    assert first["direction"] == "up"
+
+
+def test_latex_is_a_booktabs_table_with_escaped_labels():
+    text = to_latex([scores("ours_v2 & co", 0.9, 0.2), scores("theirs", 0.8, 0.1)])
+    assert text.startswith("\\begin{tabular}{lcccc}\n\\toprule\n & CLIP-I[tiny] $\\uparrow$")
+    assert "ours\\_v2 \\& co & \\textbf{0.9000}" in text
+    assert "2.50 $\\pm$ 0.25" in text
+    assert text.endswith("\\bottomrule\n\\end{tabular}\n")
+
+
+def test_a_score_is_found_by_name_and_by_key(rows):
+    assert rows[0]["clip_i"] is rows[0]["clip_i[tiny]"]
+    assert rows[0]["is[clean]"].value == 2.25
+    with pytest.raises(KeyError):
+        rows[0]["kid"]
+
+
+def test_the_interval_is_scipys_percentile_bootstrap():
+    values = np.random.default_rng(0).normal(size=200)
+    low, high = bootstrap_interval(values)
+    theirs = bootstrap(
+        (values,), np.mean, n_resamples=5000, method="percentile"
+    ).confidence_interval
+    assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=0.02)
+
+
+def test_the_interval_is_the_same_for_the_same_seed():
+    values = [0.1, 0.5, 0.3]
+    assert bootstrap_interval(values) == bootstrap_interval(values)
+    assert bootstrap_interval([0.4]) is None
+
+
+# --- the layouts of the paper's tables -----------------------------------------------------------
+
+
+@pytest.fixture
+def pairs() -> list[Scores]:
+    """Two bases without and with the method, the second pair better than the first."""
+    return [
+        scores("IP2P (without)", 0.70, 0.5),
+        scores("IP2P (with)", 0.75, 0.4),
+        scores("MB (without)", 0.90, 0.2),
+        scores("MB (with)", 0.85, 0.1),
+    ]
+
+
+def test_table_2_has_a_column_an_editor_and_the_best_of_each_two_in_bold(pairs):
+    lines = to_markdown(pairs, layout="table-2").splitlines()
+    assert lines[0] == "| | IP2P (without) | IP2P (with) | MB (without) | MB (with) |"
+    assert lines[1] == "|---|---|---|---|---|"
+    assert lines[2] == (
+        "| CLIP-I[tiny] ↑ | 0.7000 [0.5000, 0.7500] | **0.7500** [0.5000, 0.7500]"
+        " | **0.9000** [0.5000, 0.7500] | 0.8500 [0.5000, 0.7500] |"
+    )
+    assert lines[3] == "| LPIPS ↓ | 0.5000 | **0.4000** | 0.2000 | **0.1000** |"
+    latex = to_latex(pairs, "table-2").splitlines()
+    assert latex[:3] == [
+        "\\begin{tabular}{lcccc}", "\\toprule",
+        " & IP2P (without) & IP2P (with) & MB (without) & MB (with) \\\\",
+    ]  # fmt: skip
+    assert (
+        latex[5]
+        == "LPIPS $\\downarrow$ & 0.5000 & \\textbf{0.4000} & 0.2000 & \\textbf{0.1000} \\\\"
+    )
+
+
+def test_table_3_has_a_column_an_editor_and_the_best_of_all_in_bold(pairs):
+    latex = to_latex(pairs, "table-3").splitlines()
+    assert latex[5] == "LPIPS $\\downarrow$ & 0.5000 & 0.4000 & 0.2000 & \\textbf{0.1000} \\\\"
+    assert len(latex) == 4 + 1 + 4 + 1  # rules and headings, the scores held, the end
+
+
+def test_table_1_has_a_row_an_editor(pairs):
+    latex = to_latex(pairs, "table-1").splitlines()
+    assert latex[0] == "\\begin{tabular}{lcccc}"
+    assert latex[4].startswith("IP2P (without) & 0.7000 & 0.5000 & ")
+
+
+def test_an_editor_without_a_second_is_no_best_of_table_2(pairs):
+    assert "MB (without)" not in best(pairs[:3], "table-2")["lpips"]
+
+
+def test_a_label_that_latex_would_read_is_kept_from_it():
+    rows = [scores("[red]", 0.7, 0.5), scores("*star", 0.7, 0.5)]
+    lines = to_latex(rows).splitlines()
+    assert lines[4].startswith("{}[red] & ")
+    assert lines[5].startswith("{}*star & ")
+
+
+def test_a_number_that_rounds_to_zero_has_no_sign_and_ties_with_zero():
+    above, below = scores("A", 0.00001, 0.5), scores("B", -0.00001, 0.5)
+    assert [row["clip_i"].number for row in (above, below)] == ["0.0000", "0.0000"]
+    assert best([above, below])["clip_i[tiny]"] == {"A", "B"}

@@ -1,0 +1,458 @@
+"""The suite: the same numbers as its parts called one by one, however the samples are batched."""
+
+from __future__ import annotations
+
+import json
+import random
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import groupby
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ric.errors import RicError, SampleError
+from ric.metrics.clip_similarity import ClipSimilarity
+from ric.metrics.dino_similarity import DinoSimilarity
+from ric.metrics.fid import fid_from_features, jackknife_fid
+from ric.metrics.inception_score import inception_score
+from ric.metrics.kid import kid_from_features
+from ric.metrics.networks import Judges, SetFeatures, Unavailable
+from ric.metrics.pairs import Pair, fit_to
+from ric.metrics.pixel import black_inside, l1, l2, psnr_outside, ssim_outside
+from ric.metrics.scene_net import SceneNet
+from ric.scoring import suite as module
+from ric.scoring.encode_once import Encodings
+from ric.scoring.suite import MetricSuite
+
+OUTSIDE = ("psnr_outside", "ssim_outside", "lpips_outside")
+
+
+@pytest.fixture(scope="module")
+def judges(tiny_family) -> Judges:
+    scene_net = SceneNet(tiny_family / "scene_classifier")
+    return Judges(
+        clip=ClipSimilarity(tiny_family / "clip", encoder="tiny"),
+        dino=DinoSimilarity(tiny_family / "dino", encoder="tiny"),
+        lpips=scene_net,
+        fid=scene_net,
+        inception_score=scene_net,
+        lpips_outside=scene_net,
+    )
+
+
+@pytest.fixture(scope="module")
+def pairs(draw) -> list[Pair]:
+    mask = Image.new("L", (96, 80))
+    mask.paste(255, (10, 10, 50, 50))
+    return [
+        Pair(
+            id=f"{index:04}",
+            edited=draw(index, 64, 64),
+            source=draw(100 + index),
+            target=draw(200 + index),
+            text=f"a {['red', 'green', 'blue'][index % 3]} ball",
+            mask=mask,
+        )
+        for index in range(10)
+    ]
+
+
+def score(judges, pairs, batch: int = 4, **options):
+    suite = MetricSuite(judges, **options)
+    for start in range(0, len(pairs), batch):
+        suite.add(pairs[start : start + batch])
+    return suite.finish()
+
+
+def numbers(row: dict) -> list[float]:
+    return [value for value in row.values() if isinstance(value, float)]
+
+
+@pytest.fixture(scope="module")
+def scored(judges, pairs):
+    return score(judges, pairs)
+
+
+def test_a_row_is_every_metric_called_by_itself(judges, pairs, scored):
+    pair, row = pairs[3], dict(scored.rows[3])
+    edited = fit_to(pair.edited, pair.target.size)
+    cosine = {}
+    for name, encoder in (("clip_i", judges.clip), ("dino", judges.dino)):
+        ours, target, source = encoder.image_embeddings([edited, pair.target, pair.source])
+        cosine |= {name: ours @ target, f"{name}_source": ours @ source}
+    text = judges.clip.text_embeddings([pair.text])[0]
+    expected = {
+        **cosine,
+        "clip_t": judges.clip.image_embeddings([edited])[0] @ text,
+        "lpips": judges.lpips.distances([edited], [pair.target]).item(),
+        "l1": l1(edited, pair.target),
+        "l2": l2(edited, pair.target),
+        "psnr_outside": psnr_outside(edited, pair.source, pair.mask),
+        "ssim_outside": ssim_outside(edited, pair.source, pair.mask),
+        "lpips_outside": judges.lpips_outside.distances(
+            *([black_inside(image, pair.mask)] for image in (edited, pair.source))
+        ).item(),
+    }
+    assert row.pop("id") == "0003"
+    assert (row.pop("group"), row.pop("text_kind"), row.pop("text_cut")) == (None, "text", False)
+    assert row.pop("mask_derived") is False
+    assert row == {key: pytest.approx(float(value), abs=1e-5) for key, value in expected.items()}
+    row["id"] = "0003"
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64])
+def test_samples_do_not_depend_on_the_batch_size(judges, pairs, scored, batch):
+    again = score(judges, pairs, batch=batch)
+    for ours, theirs in zip(again.rows, scored.rows, strict=True):
+        assert numbers(ours) == pytest.approx(numbers(theirs), abs=1e-5)
+    fid = again.scores["fid"].value
+    assert fid == pytest.approx(scored.scores["fid"].value, rel=1e-4)
+
+
+def test_the_order_of_samples_does_not_matter(judges, pairs, scored):
+    shuffled = random.Random(0).sample(pairs, len(pairs))
+    again = score(judges, shuffled)
+    for ours, theirs in zip(again.scores.scores, scored.scores.scores, strict=True):
+        assert ours.value == pytest.approx(theirs.value, rel=1e-4)
+    assert [row["id"] for row in again.rows] == sorted(pair.id for pair in pairs)
+
+
+def test_means_are_over_the_rows_and_lie_in_their_interval(scored):
+    for name in ("clip_i[tiny]", "dino[tiny]", "clip_t[tiny]", "lpips[scene-net]", "l1"):
+        score = scored.scores[name]
+        values = [row[score.key] for row in scored.rows]
+        assert score.value == pytest.approx(np.mean(values))
+        assert score.interval[0] < score.value < score.interval[1]
+        assert score.n == len(values)
+
+
+def test_fid_and_is_are_of_the_sets(judges, pairs, scored):
+    edited = judges.fid.set_features([fit_to(pair.edited, pair.target.size) for pair in pairs])
+    target = judges.fid.set_features([pair.target for pair in pairs])
+    fid = fid_from_features(edited.features, target.features).value
+    assert scored.scores["fid[scene-net]"].value == pytest.approx(fid, rel=1e-4)
+    inception = inception_score(edited.logits)
+    assert scored.scores["is[scene-net]"].value == pytest.approx(inception.mean, rel=1e-5)
+
+
+def test_fids_spread_and_kid_are_of_the_same_features(judges, pairs, scored):
+    edited = judges.fid.set_features([fit_to(pair.edited, pair.target.size) for pair in pairs])
+    target = judges.fid.set_features([pair.target for pair in pairs])
+    sides = edited.features.numpy(), target.features.numpy()
+    fid, kid = scored.scores["fid[scene-net]"], scored.scores["kid[scene-net]"]
+    assert fid.std == pytest.approx(jackknife_fid(*sides).error, rel=1e-3)
+    assert fid.interval is None
+    by_itself = kid_from_features(*sides)
+    assert kid.value == pytest.approx(by_itself.value, abs=1e-5)
+    assert kid.interval == pytest.approx(by_itself.interval, abs=1e-4)
+    assert kid.interval[0] < kid.value < kid.interval[1]
+    assert kid.n == 10
+    assert f"which adds {by_itself.pair_bias:.4f}" in kid.note
+
+
+def test_one_sample_has_neither_fid_nor_kid(judges, pairs):
+    scores = score(judges, pairs[:1]).scores
+    for key in ("fid", "kid"):
+        assert "FID needs 2 pictures or more" in scores[key].unavailable
+
+
+def test_few_pictures_make_fid_carry_a_note(scored):
+    assert "Below 2,048 pictures" in scored.scores["fid"].note
+    assert "N = 10" in scored.scores["fid"].note
+
+
+def test_the_unedited_source_against_itself_is_perfect(judges, pairs):
+    same = [Pair(id=pair.id, edited=pair.source, source=pair.source) for pair in pairs]
+    scores = score(judges, same, reference="source", role="identity").scores
+    assert scores["clip_i"].value == pytest.approx(1, abs=1e-6)
+    assert scores["dino"].value == pytest.approx(1, abs=1e-6)
+    assert scores["lpips"].value == pytest.approx(0, abs=1e-9)
+    assert scores["l1"].value == 0
+
+
+def test_more_noise_scores_worse_on_everything_that_has_a_reference(judges, pairs):
+    def noisy(pair: Pair, strength: int) -> Pair:
+        generator = np.random.default_rng(int(pair.id))
+        grain = strength * generator.normal(size=(*reversed(pair.target.size), 3))
+        pixels = (np.asarray(pair.target) + grain).round().clip(0, 255).astype(np.uint8)
+        return replace(pair, edited=Image.fromarray(pixels), source=pair.target)
+
+    ladder = [
+        score(judges, [noisy(pair, strength) for pair in pairs]).scores
+        for strength in (0, 8, 24, 72)
+    ]
+    assert ladder[0]["fid"].value == pytest.approx(0, abs=1e-4)
+    for key in ("clip_i", "dino", "lpips", "fid", "kid", "l1", "l2", *OUTSIDE):
+        values = [scores[key].value for scores in ladder]
+        worse_is_lower = ladder[0][key].direction == "up"
+        assert values == sorted(values, reverse=worse_is_lower), key
+        assert len(set(values)) == 4, key
+
+
+def test_the_ground_truth_set_is_at_no_frechet_distance(judges, pairs):
+    truth = [Pair(pair.id, pair.target, pair.source, pair.target) for pair in pairs]
+    scores = score(judges, truth, role="ground-truth").scores
+    assert scores["fid"].value == pytest.approx(0, abs=1e-4)
+
+
+def test_with_the_source_as_reference_the_target_is_the_other_one(judges, pairs, scored):
+    turned = score(judges, pairs[:3], reference="source")
+    for ours, theirs in zip(turned.rows, scored.rows, strict=False):
+        assert ours["clip_i"] == pytest.approx(theirs["clip_i_source"], abs=1e-5)
+        assert ours["clip_i_target"] == pytest.approx(theirs["clip_i"], abs=1e-5)
+
+
+def test_samples_without_a_target_are_left_out_of_what_needs_one(judges, pairs):
+    bare = Pair(id="bare", edited=pairs[0].edited, source=pairs[0].source)
+    scored = score(judges, [bare, *pairs[1:5]])
+    assert scored.scores["clip_i"].n == 4
+    assert scored.scores["clip_i"].note == "Samples without a target: 1 of 5."
+    assert scored.scores["clip_i_source"].n == 5
+    assert scored.scores["fid"].n == 4
+    assert scored.rows[-1]["lpips"] is None
+
+
+def test_data_without_targets_texts_and_masks_says_so(judges, pairs):
+    scores = score(judges, [Pair(pair.id, pair.edited, pair.source) for pair in pairs]).scores
+    assert scores["clip_i"].unavailable == "no sample has a target"
+    assert scores["fid"].unavailable == "no sample has a target"
+    assert scores["clip_t"].unavailable == "no sample has a text"
+    for key in ("psnr_outside", "ssim_outside", "lpips_outside"):
+        assert scores[key].unavailable == "no sample has a mask"
+    assert scores["is"].value is not None
+
+
+def test_missing_networks_are_named_and_the_rest_is_scored(pairs):
+    gone = Unavailable("lpips needs alexnet-owt-7be5be79.pth")
+    judges = Judges(clip=gone, dino=gone, lpips=gone, fid=gone, inception_score=gone)
+    scores = score(judges, pairs).scores
+    for key in ("clip_i", "dino", "clip_t", "lpips", "fid", "kid", "is"):
+        assert scores[key].value is None
+        assert scores[key].unavailable == gone.reason
+    assert scores["l1"].value > 0
+
+
+def test_one_picture_gives_no_fid_but_the_reason(judges, pairs):
+    assert "2 pictures or more" in score(judges, pairs[:1]).scores["fid"].unavailable
+
+
+def test_an_empty_suite_scores_nothing(judges):
+    scored = score(judges, [])
+    assert scored.rows == []
+    assert all(score.unavailable == "no sample was scored" for score in scored.scores.scores)
+
+
+def test_long_texts_are_counted_once_a_suite(judges, pairs):
+    long = [Pair(p.id, p.edited, p.source, p.target, "a red ball " * 60) for p in pairs[:3]]
+    for _ in range(2):
+        note = score(judges, long).scores["clip_t"].note
+        assert note == "Texts cut to the length the network reads: 3."
+
+
+def test_an_id_given_twice_is_refused_and_nothing_is_kept(judges, pairs):
+    suite = MetricSuite(judges, label="ours")
+    suite.add(pairs[:2])
+    with pytest.raises(RicError, match="'0001' was given twice to 'ours'"):
+        suite.add([pairs[2], pairs[1]])
+    assert len(suite.finish().rows) == 2
+
+
+def test_a_mask_of_another_size_is_that_samples_failure(judges, pairs):
+    bad = Pair("bad", pairs[0].edited, pairs[0].source, mask=Image.new("L", (5, 5)))
+    with pytest.raises(SampleError, match=r"Sample 'bad', mask: it is \(5, 5\) pixels"):
+        MetricSuite(judges).add([bad])
+
+
+class Counting:
+    """A set encoder that counts the pictures it is shown."""
+
+    definition = "counting"
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.seen = 0
+
+    def prepare(self, image) -> torch.Tensor:
+        return torch.from_numpy(np.asarray(image.resize((2, 2)), np.float32).reshape(-1))
+
+    def features_of(self, prepared) -> SetFeatures:
+        self.seen += len(prepared)
+        features = torch.stack(prepared)
+        return SetFeatures(features, features[:, :5] / 255)
+
+
+def test_every_picture_is_encoded_once(pairs):
+    gone = Unavailable("not in this test")
+    shared = Counting("scene-net")
+    score(Judges(clip=gone, dino=gone, lpips=gone, fid=shared, inception_score=shared), pairs)
+    assert shared.seen == 2 * len(pairs)
+
+
+def test_suites_that_share_their_encodings_encode_source_and_target_once(pairs):
+    gone = Unavailable("not in this test")
+    network = Counting("scene-net")
+    judges = Judges(clip=gone, dino=gone, lpips=gone, fid=network, inception_score=network)
+    suites, shared = [MetricSuite(judges, label=name) for name in "ab"], Encodings()
+    apart = MetricSuite(judges)
+    for suite in suites:
+        suite.add([replace(pair, edited=pair.edited.copy()) for pair in pairs], shared)
+    assert network.seen == (2 + 1) * len(pairs)
+    apart.add(pairs)
+    for suite in suites:
+        assert suite.finish().scores["fid"].value == apart.finish().scores["fid"].value
+        assert suite.finish().rows == apart.finish().rows
+
+
+class CountingDistance:
+    """A distance that notes the pictures it is shown."""
+
+    definition, marker, smallest = "counting", "", 1
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[list, list]] = []
+
+    def distances(self, edited, reference) -> torch.Tensor:
+        self.calls.append((list(edited), list(reference)))
+        both = zip(edited, reference, strict=True)
+        return torch.tensor([l1(ours, theirs) for ours, theirs in both])
+
+
+def test_suites_that_share_their_encodings_compare_with_each_reference_in_a_row(pairs):
+    gone = Unavailable("not in this test")
+    network, outside = CountingDistance(), CountingDistance()
+    judges = Judges(
+        clip=gone, dino=gone, lpips=network, fid=gone, inception_score=gone, lpips_outside=outside
+    )
+    made = {name: [replace(pair, edited=pair.edited.copy()) for pair in pairs] for name in "ab"}
+    made["source"] = [replace(pair, edited=pair.source) for pair in pairs]
+    made["target"] = [replace(pair, edited=pair.target) for pair in pairs]
+    apart = {name: score(judges, some).rows for name, some in made.items()}
+    network.calls.clear()
+    suites, shared = {name: MetricSuite(judges, label=name) for name in made}, Encodings()
+    for name, suite in suites.items():
+        suite.add(made[name], shared)
+    assert network.calls == []
+    shared.complete()
+    assert {name: suite.finish().rows for name, suite in suites.items()} == apart
+    assert all(row["lpips"] == 0 for row in apart["target"])
+    assert all(row["lpips_outside"] == 0 for row in apart["source"])
+    # one call; the target with itself is not asked for
+    ((_, references),) = network.calls
+    assert [len(list(same)) for _, same in groupby(references, id)] == [3] * len(pairs)
+
+
+def test_clip_t_tells_which_text_each_sample_brought(judges, pairs):
+    asked = [replace(pair, text_kind="region_text") for pair in pairs[:3]]
+    other = [replace(pair, text_kind="instruction") for pair in pairs[3:5]]
+    clip_t = score(judges, [*asked, *other], text="region_text").scores["clip_t"]
+    assert clip_t.definition.startswith("edited and region_text, else instruction: ")
+    assert clip_t.note == "Without a region_text, by the instruction: 2."
+    clip_t = score(judges, asked, text="region_text").scores["clip_t"]
+    assert clip_t.definition.startswith("edited and region_text: ")
+    assert clip_t.note is None
+
+
+def test_each_sample_s_long_text_is_counted_once_and_tells_samples_apart(judges, pairs):
+    long = [
+        " ".join((sentence * 12).split()[:120])
+        for sentence in (
+            "the red ball lies on the grass near a small wooden house ",
+            "a tall white lamp stands behind the table in the large room ",
+        )
+    ]
+    same = [replace(pairs[0], id=name, text=text) for name, text in zip("ab", long, strict=True)]
+    scored = score(judges, [*same, pairs[1], replace(pairs[2], text=None)], batch=3)
+    assert scored.scores["clip_t"].note.endswith("Texts cut to the length the network reads: 2.")
+    one, other = (row["clip_t"] for row in scored.rows if row["id"] in "ab")
+    assert abs(one - other) > 1e-3
+
+
+def test_a_second_inception_score_comes_from_fids_own_pass(pairs):
+    gone = Unavailable("not in this test")
+    clean, tf1 = Counting("clean"), Counting("torch-fidelity")
+    scores = score(
+        Judges(clip=gone, dino=gone, lpips=gone, fid=clean, inception_score=tf1), pairs
+    ).scores
+    assert (clean.seen, tf1.seen) == (2 * len(pairs), len(pairs))
+    assert [s.name for s in scores.scores if s.key in ("fid", "is")] == ["fid", "is", "is[clean]"]
+
+
+def test_scores_and_rows_are_json(scored):
+    assert json.loads(json.dumps(scored.scores.as_dict()))["scores"]["fid[scene-net]"]["n"] == 10
+    assert json.loads(json.dumps(scored.rows))[0]["id"] == "0000"
+
+
+def test_threads_that_prepare_pictures_change_no_number(judges, pairs):
+    # in the same batches: a matrix product of other shape may round its sums otherwise
+    alone = score(judges, pairs, batch=len(pairs))
+    with ThreadPoolExecutor(3) as pool:
+        suite, encodings = MetricSuite(judges), Encodings(pool)
+        suite.add(pairs, encodings)
+        encodings.complete()
+    assert suite.finish().rows == alone.rows
+    assert suite.finish().scores == replace(alone.scores, label=suite.label)
+
+
+def test_every_text_is_encoded_once_for_all_suites(judges, pairs, monkeypatch):
+    seen = []
+    embed = judges.clip.text_embeddings
+    monkeypatch.setattr(
+        judges.clip, "text_embeddings", lambda texts: (seen.extend(texts), embed(texts))[1]
+    )
+    shared = Encodings()
+    for name in "ab":
+        MetricSuite(judges, label=name).add(pairs, shared)
+    assert sorted(seen) == sorted({pair.text for pair in pairs if pair.text})
+
+
+def test_a_picture_too_small_for_lpips_has_none_and_is_counted(pairs, judges):
+    network = CountingDistance()
+    network.smallest = 81  # the pictures are 96 x 80
+    others = replace(judges, lpips=network, lpips_outside=network)
+    scored = score(others, pairs)
+    assert network.calls == []
+    assert all(row["lpips"] is None and row["lpips_outside"] is None for row in scored.rows)
+    assert scored.scores["lpips"].unavailable == "no sample has a target of 81 pixels or more"
+    small = [replace(pairs[0], edited=pairs[0].target, target=pairs[0].target), *pairs[1:]]
+    large = [replace(p, target=p.target.resize((200, 200))) for p in small[1:]]
+    note = score(others, [small[0], *large]).scores["lpips"].note
+    assert note == f"Samples without a target of 81 pixels or more: 1 of {len(pairs)}."
+
+
+def test_masks_that_were_derived_are_told(judges, pairs):
+    derived = [replace(pair, mask_is_derived=True) for pair in pairs[:4]]
+    scores = score(judges, [*derived, *pairs[4:]]).scores
+    for key in OUTSIDE:
+        told = f"Masks derived from where source and target differ: 4 of {len(pairs)}."
+        assert scores[key].note == told
+    assert score(judges, pairs).scores["psnr_outside"].note is None
+
+
+def test_an_error_in_a_thread_reaches_who_asks(judges, pairs, monkeypatch):
+    def fail(*given) -> None:
+        raise ZeroDivisionError
+
+    with ThreadPoolExecutor(2) as pool:
+        monkeypatch.setattr(module, "l1", fail)
+        encodings = Encodings(pool)
+        MetricSuite(judges).add(pairs, encodings)
+        with pytest.raises(ZeroDivisionError):
+            encodings.complete()
+        monkeypatch.undo()
+        monkeypatch.setattr(judges.clip, "prepare", fail)
+        with pytest.raises(ZeroDivisionError):
+            MetricSuite(judges).add(pairs, Encodings(pool))
+
+
+def test_as_magicbrush_has_it_clip_and_dino_see_an_output_at_its_own_size(judges, pairs):
+    suite = MetricSuite(judges, encode_fitted=False)
+    suite.add(pairs[:2])
+    rows, fitted = suite.finish().rows, score(judges, pairs[:2]).rows
+    for key, encoder in (("clip_i", judges.clip), ("dino", judges.dino)):
+        for pair, row, other in zip(pairs, rows, fitted, strict=False):
+            ours, target = encoder.image_embeddings([pair.edited, pair.target])
+            assert row[key] == pytest.approx(float(ours @ target), abs=1e-5)
+            assert row[key] != pytest.approx(other[key], abs=1e-5)

@@ -1,0 +1,289 @@
+"""Two processes that train together, started by torchrun as a user would."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from gradient_distance import first_moments, relative_distances
+from safetensors.torch import load_file
+
+from ric.config import FitClipConfig, TrainUnetConfig, as_dict
+from ric.distributed import Ranks
+from ric.inputs.examples import load_examples
+from ric.interrupt import StopRequest
+from ric.method.region_encoder import RegionEncoder
+from ric.progress import Silent
+from ric.recipes.fit_clip import embed_with, fit_clip
+from ric.recipes.train_unet import train_unet
+from ric.runs.run import open_run
+from ric.training.contrastive_pairs import Pairs
+from ric.weights.tiny_family import tiny_family
+
+CPU = torch.device("cpu")
+# leaves the loss, the gradients and the ids of its own share in a folder
+ONE_BATCH = """
+import json, sys
+from pathlib import Path
+sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent)]
+from test_ranks import gradients_of_a_batch
+from safetensors.torch import save_file
+folder = Path(sys.argv[2])
+loss, gradients, ids, ranks = gradients_of_a_batch(sys.argv[3], folder)
+save_file(gradients, folder / f"{ranks.number}.safetensors")
+(folder / f"{ranks.number}.json").write_text(json.dumps({"loss": loss, "ids": ids}))
+"""
+
+
+SLOW_SAVES = """
+import time
+from ric.recipes import train_unet
+from ric.training import contrastive
+from ric_cli.main import main
+save = train_unet.save_checkpoint
+def slowly(*given, **named):
+    time.sleep(2)
+    save(*given, **named)
+train_unet.save_checkpoint = contrastive.save_checkpoint = slowly
+main()
+"""
+TWO_HERE = ["--nproc-per-node", "2"]
+
+# leaves which samples of which step a process has drawn in a folder
+WATCHED_STEPS = """
+import json, os, sys
+from pathlib import Path
+from ric.training import unet_step
+from ric_cli.main import main
+folder = Path(sys.argv.pop(1))
+draw, drawn = unet_step.draw_batch, []
+def watched(data, config, step, which):
+    drawn.extend([step, k] for k in which)
+    return draw(data, config, step, which)
+unet_step.draw_batch = watched
+try:
+    main()
+finally:
+    (folder / f"{os.environ['RANK']}.json").write_text(json.dumps(drawn))
+"""
+
+
+def torchrun(*words: object, by: list[str] = TWO_HERE, **environment: str) -> subprocess.Popen[str]:
+    start = [sys.executable, "-m", "torch.distributed.run", *by]
+    return subprocess.Popen(
+        [*start, *map(str, words)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def gradients_of_a_batch(data: str, folder: Path):
+    """Embed the region judge's whole batch, as many processes as there are; nothing is updated."""
+    config = FitClipConfig(data=data, preset="tiny", dtype="fp32", split="all")
+    ranks, shown = Ranks(CPU), []
+    with open_run("fit-clip", {}, runs_dir=folder / f"runs-{ranks.number}") as run:
+        examples = load_examples(
+            config, run, Silent(), split="all", size=64, fit="squash", region_text="region_text"
+        )
+    judge = RegionEncoder.from_clip(tiny_family() / "clip")
+    embed = embed_with(judge, CPU)
+
+    def watched(items):
+        shown.extend(item.id for item in items)
+        return embed(items)
+
+    pairs = Pairs(judge, watched, lambda item: item.region_text, CPU, torch.float32, 99, ranks)
+    loss = pairs.backward(examples).item()
+    named = judge.named_parameters()
+    return loss, {name: w.grad for name, w in named if w.grad is not None}, shown, ranks
+
+
+def test_two_processes_with_half_a_batch_each_give_one_s_loss_and_gradients_to_1e_6(
+    make_edits, tmp_path
+):
+    # an odd number: the halves differ in size
+    data = str(make_edits(7))
+    loss, whole, ids, _ = gradients_of_a_batch(data, tmp_path)
+    (tmp_path / "one_batch.py").write_text(ONE_BATCH)
+    started = torchrun(tmp_path / "one_batch.py", Path(__file__).parent, tmp_path, data)
+    _, talk = started.communicate(timeout=200)
+    assert started.returncode == 0, talk
+    told = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert all(rank["ids"] for rank in told)
+    assert not set(told[0]["ids"]) & set(told[1]["ids"])
+    assert told[0]["ids"] + told[1]["ids"] == ids
+    for rank in (0, 1):
+        assert told[rank]["loss"] == pytest.approx(loss, abs=1e-6)
+        halves = load_file(tmp_path / f"{rank}.safetensors")
+        assert max(relative_distances(halves, whole).values()) < 1e-6
+
+
+def fit_by_two(config: FitClipConfig, run: Path, **how: Any) -> subprocess.Popen[str]:
+    settings = run.parent / f"{run.name}.yaml"
+    settings.write_text(json.dumps({k: v for k, v in as_dict(config).items() if v is not None}))
+    # -- : torchrun would take --run for an option of its own
+    return torchrun("-m", "--", "ric_cli", "fit-clip", config.data, "--config", settings,
+                    "--run", run, **how)  # fmt: skip
+
+
+def test_a_fit_by_two_processes_is_one_run_with_the_losses_of_a_fit_by_one(
+    tiny, edits, follow, tmp_path, metrics_of, record_of
+):
+    config = tiny(FitClipConfig, edits, batch_size=4, fusion_epochs=1, joint_epochs=1)
+    started = fit_by_two(config, tmp_path / "two")
+    out, talk = started.communicate(timeout=200)
+    assert started.returncode == 0, talk
+    assert out == f"{tmp_path / 'two' / 'region_encoder'}\n"
+    assert record_of(tmp_path / "two")["processes"] == 2
+    assert record_of(tmp_path / "two")["status"] == "done"
+    alone = metrics_of(follow(fit_clip, config, tmp_path / "one"))
+    together = metrics_of(tmp_path / "two")
+    assert [row["step"] for row in together] == [row["step"] for row in alone]
+    for ours, theirs in zip(together[1:], alone[1:], strict=True):
+        for name in ("loss", "grad_norm", "temperature"):
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-3)
+    assert RegionEncoder.from_pretrained(tmp_path / "two").gated
+
+
+def test_two_processes_train_the_unet_as_one_does_with_the_whole_batch_to_1e_5(
+    tiny, edits, follow, tmp_path, metrics_of, record_of
+):
+    # one process has one sample of a batch in one piece, the other two in two
+    config = tiny(TrainUnetConfig, edits, steps=3, batch_size=3, accumulate=2,
+                  checkpoint_every=1, keep_checkpoints=3)  # fmt: skip
+    (tmp_path / "settings.yaml").write_text(json.dumps(as_dict(config)))
+    (tmp_path / "watched.py").write_text(WATCHED_STEPS)
+    started = torchrun("--", tmp_path / "watched.py", tmp_path, "train-unet", edits, "--config",
+                       tmp_path / "settings.yaml", "--run", tmp_path / "two")  # fmt: skip
+    _, talk = started.communicate(timeout=200)
+    assert started.returncode == 0, talk
+    assert record_of(tmp_path / "two")["processes"] == 2
+    drawn = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert [len(some) for some in drawn] == [3, 6]
+    assert sorted(drawn[0] + drawn[1]) == [[step, k] for step in range(3) for k in range(3)]
+
+    alone = follow(train_unet, config, tmp_path / "one")
+    for ours, theirs in zip(metrics_of(tmp_path / "two"), metrics_of(alone), strict=True):
+        for name in theirs.keys() - {"images_per_second", "step"}:
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-4), name
+    # after one step a moment is a tenth of the clipped gradient
+    apart = relative_distances(*(first_moments(run, step=1) for run in (tmp_path / "two", alone)))
+    assert len(apart) > 100
+    assert max(apart.values()) < 1e-5
+    assert (tmp_path / "two" / "pipeline" / "unet").is_dir()
+
+
+def test_each_of_two_machines_fills_a_cache_of_its_own(tiny, edits, tmp_path, record_of):
+    config = tiny(FitClipConfig, edits, batch_size=4, fusion_epochs=1, joint_epochs=1)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    meet = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1",
+            "--master-port", str(port)]  # fmt: skip
+    caches = [tmp_path / "disk-0", tmp_path / "disk-1"]
+    started = [
+        fit_by_two(config, tmp_path / "run", by=[*meet, "--node-rank", str(place)],
+                   RIC_CACHE_DIR=str(disk))
+        for place, disk in enumerate(caches)
+    ]  # fmt: skip
+    talks = [process.communicate(timeout=200)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0], talks
+    assert record_of(tmp_path / "run")["status"] == "done"
+    for kind in ("squares", "tokens"):
+        fitted = [{folder.name for folder in (disk / kind).iterdir()} for disk in caches]
+        assert fitted[1]
+        assert fitted[1] <= fitted[0]  # the first measures other splits too
+
+
+FITTING = {"fusion_epochs": 9999, "joint_epochs": 0, "controls": False, "batch_size": 4}
+TRAINING = {"steps": 24, "batch_size": 3, "region_loss": False}
+
+
+@pytest.mark.parametrize(
+    ("kind", "command", "settings"),
+    [(FitClipConfig, "fit-clip", FITTING), (TrainUnetConfig, "train-unet", TRAINING)],
+    ids=["fit-clip", "train-unet"],
+)
+def test_a_signal_to_one_of_two_processes_stops_both_after_a_checkpoint_and_both_go_on(
+    kind, command, settings, tiny, edits, follow, tmp_path, metrics_of, record_of
+):
+    config, run = tiny(kind, edits, **settings), tmp_path / "run"
+    (tmp_path / "settings.yaml").write_text(json.dumps(as_dict(config)))
+    # a checkpoint that takes longer than the launcher takes to see that a process has ended
+    (tmp_path / "slow.py").write_text(SLOW_SAVES)
+    words = ["--", tmp_path / "slow.py", command, edits, "--config", tmp_path / "settings.yaml",
+             "--run", run]  # fmt: skip
+    started = torchrun(*words)
+    try:
+        until = time.monotonic() + 150
+        while not (run / "metrics.jsonl").exists() or len(metrics_of(run)) < 4:
+            assert time.monotonic() < until
+            assert started.poll() is None
+            time.sleep(0.05)
+        listed = subprocess.run(
+            ["pgrep", "-P", str(started.pid)], capture_output=True, text=True, check=True
+        ).stdout.split()
+        leader = record_of(run)["process"]["pid"]
+        follower = next(int(pid) for pid in listed if int(pid) != leader)
+        os.kill(follower, signal.SIGTERM)
+        started.communicate(timeout=60)
+    finally:
+        started.kill()
+    assert record_of(run)["status"] == "interrupted"
+    kept = max((run / "checkpoints").iterdir())
+    stopped_at = int(kept.name.removeprefix("step-"))
+    assert stopped_at == metrics_of(run)[-1]["step"]
+    if command == "train-unet":
+        assert stopped_at < 24
+        started = torchrun(*words)
+        _, talk = started.communicate(timeout=200)
+        assert started.returncode == 0, talk
+        assert record_of(run)["status"] == "done"
+        alone = metrics_of(follow(train_unet, config, tmp_path / "one"))
+        ours = metrics_of(run)
+        assert [row["step"] for row in ours] == list(range(1, 25))
+        for row, other in zip(ours, alone, strict=True):
+            assert row["loss_noise"] == pytest.approx(other["loss_noise"], rel=1e-3)
+
+
+def test_shares_follow_one_another_and_differ_by_one_at_most(monkeypatch):
+    ranks = Ranks(CPU)
+    ranks.count = 3
+    for count in (0, 1, 2, 3, 7, 64):
+        shares = []
+        for ranks.number in range(3):
+            shares.append(list(range(count))[ranks.share(count)])
+        assert list(chain(*shares)) == list(range(count))
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_alone_a_process_hears_only_itself():
+    ranks, stop = Ranks(CPU), StopRequest()
+    assert ranks.leads
+    assert ranks.asked_of_any(stop) is None
+    stop.signal_number = signal.SIGTERM
+    assert ranks.asked_of_any(stop) == signal.SIGTERM
+    assert ranks.told_by_the_first("word") == "word"
+
+
+def test_a_signal_that_comes_while_the_others_are_asked_is_not_lost(monkeypatch):
+    ranks, stop = Ranks(CPU), StopRequest()
+    ranks.count = 2
+
+    def sum_while_signalled(tensor):
+        stop.signal_number = signal.SIGINT
+        return tensor
+
+    monkeypatch.setattr(ranks, "sum", sum_while_signalled)
+    assert ranks.asked_of_any(stop) is None  # all agree on what was said before
+    assert ranks.asked_of_any(stop) == signal.SIGINT

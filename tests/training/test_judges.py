@@ -1,0 +1,115 @@
+"""Judges are compared with what they were fitted on before they judge anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from noting import Noting
+
+from ric.config import (
+    DescribeConfig,
+    FitBlipConfig,
+    FitClipConfig,
+    TrainUnetConfig,
+    as_dict,
+)
+from ric.errors import RicError
+from ric.recipes.describe import describe
+from ric.recipes.fit_blip import fit_blip
+from ric.recipes.fit_clip import fit_clip
+from ric.runs.run import open_run
+from ric.training.judges import compare_with_fits
+
+
+@pytest.fixture(scope="module")
+def runs(tiny, edits, follow, tmp_path_factory) -> dict[str, Path]:
+    """Two runs of each fit, on different texts, and two describe runs."""
+    folder = tmp_path_factory.mktemp("fits")
+    clip = tiny(FitClipConfig, edits, fusion_epochs=1, joint_epochs=0, controls=False)
+    blip = tiny(FitBlipConfig, edits, epochs=1)
+    made = {
+        name: follow(describe, tiny(DescribeConfig, edits, split="all"), folder / name)
+        for name in ("words", "other-words")
+    }
+    made["regions"] = follow(fit_clip, clip, folder / "regions")
+    other = replace(clip, region_text="instruction", image_size=72)
+    made["orders"] = follow(fit_clip, other, folder / "orders")
+    made["scenes"] = follow(fit_blip, blip, folder / "scenes")
+    described = replace(blip, descriptions=str(made["words"]))
+    made["described"] = follow(fit_blip, described, folder / "described")
+    return made
+
+
+@pytest.fixture
+def compared(tiny, edits, tmp_path) -> Callable[..., list[str]]:
+    """Compare judges with a training of these settings; give the lines that were said."""
+
+    def compare(**changes: Any) -> list[str]:
+        named = {key: str(value) for key, value in changes.items()}
+        config = tiny(TrainUnetConfig, named.pop("data", edits), **named)
+        progress = Noting()
+        folder = tmp_path / f"{Path(config.region_clip).name}-{Path(config.scene_blip).name}"
+        with open_run("train-unet", as_dict(config), runs_dir=tmp_path, run=folder) as run:
+            compare_with_fits(config, run, progress)
+        return progress.lines
+
+    return compare
+
+
+def test_judges_fitted_on_the_same_texts_are_taken_without_a_word(runs, compared):
+    assert compared(region_clip=runs["regions"], scene_blip=runs["scenes"]) == []
+    words = {"descriptions": runs["words"], "scene_blip": runs["described"]}
+    assert compared(**words, region_clip="tiny") == []
+
+
+def test_a_region_judge_fitted_on_other_texts_names_both_runs(runs, compared, tmp_path):
+    with pytest.raises(RicError) as error:
+        compared(region_clip=runs["orders"], scene_blip="tiny")
+    assert str(runs["orders"]) in error.value.message
+    assert str(tmp_path / "orders-tiny") in error.value.message
+    assert "each sample's instruction" in error.value.message
+    assert "--region-text instruction" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("judge", "words", "said"),
+    [
+        ("scenes", "words", ("the data's own scene_text", "words")),
+        ("described", "other-words", ("words", "other-words")),
+        ("described", None, ("words", "the data's own scene_text")),
+    ],
+)
+def test_a_scene_judge_fitted_on_other_paragraphs_names_both_runs(
+    judge, words, said, runs, compared
+):
+    named = {"descriptions": runs[words]} if words else {}
+    with pytest.raises(RicError) as error:
+        compared(scene_blip=runs[judge], region_clip="tiny", **named)
+    theirs, ours = (str(runs.get(name, name)) for name in said)
+    assert f"was fitted on {theirs}; " in error.value.message
+    assert error.value.message.endswith(f"would match scenes with {ours}.")
+
+
+def test_data_and_judges_are_the_same_by_whatever_name(runs, compared, edits):
+    for judge, data in (
+        (runs["orders"], f"{edits.parent}/./{edits.name}"),
+        (runs["orders"] / "region_encoder", edits),
+    ):
+        with pytest.raises(RicError, match="was fitted on each sample's instruction"):
+            compared(region_clip=judge, scene_blip="tiny", data=data)
+
+
+def test_another_size_of_pictures_is_told_in_a_line_with_both(runs, compared):
+    settings = {"region_clip": runs["orders"], "scene_blip": "tiny", "region_text": "instruction"}
+    assert compared(**settings) == [
+        "the region judge was fitted on pictures of 72 px and looks at 64 px here"
+    ]
+
+
+def test_a_judge_of_other_data_is_told_and_its_texts_are_its_own(runs, compared, make_edits, edits):
+    named = {"scene_blip": runs["described"], "region_clip": "tiny", "data": make_edits(2)}
+    assert compared(**named) == [f"the scene judge was fitted on {edits}"]

@@ -50,11 +50,10 @@ from transformers.utils.logging import disable_progress_bar
 
 from ric.config import TrainUnetConfig
 from ric.device import matmul_rate, pick_device, pick_dtype
-from ric.distributed import Ranks
+from ric.distributed import Ranks, start_accelerator
 from ric.inputs.batches import Batch, TrainingSet, draw_batch
 from ric.inputs.encodings import Encoder, OnDemand, encode_once
 from ric.inputs.examples import Example, load_examples
-from ric.launch import start_accelerator
 from ric.method.objective import RegionInContextObjective
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder

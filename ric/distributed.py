@@ -25,6 +25,8 @@ from ric.runs.run import FollowedRun, RunDir
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from accelerate import Accelerator
+
     from ric.interrupt import StopRequest
 
 Result = TypeVar("Result")
@@ -132,3 +134,21 @@ def _leave() -> None:
     """Leave the process group: its threads must not be running when the interpreter ends."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+def start_accelerator(device: torch.device, dtype: torch.dtype, ranks: Ranks) -> Accelerator:
+    """Start accelerate on `device`, with bf16 autocast where `dtype` asks for it.
+
+    Args:
+        device: What is trained on.
+        dtype: What the networks compute in.
+        ranks: The processes that train together; where there are others, they stay met.
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    # accelerate keeps one state a process; a second recipe in this one may want another precision
+    AcceleratorState._reset_state(reset_partial_state=ranks.count == 1)
+    return Accelerator(
+        mixed_precision="bf16" if dtype == torch.bfloat16 else "no", cpu=device.type == "cpu"
+    )

@@ -63,7 +63,8 @@ class Job(Generic[ConfigT]):
             RicError: DATA, a model or an editor's pictures are not there.
             typer.Exit: 1 when a dry run has found such problems.
         """
-        from ric.preflight.checks import check, find_problems, plan
+        from ric.preflight.checks import check, find_problems
+        from ric.preflight.dry_run import plan
 
         if not self.dry_run:
             check(self.config, self.runs_dir)

@@ -23,7 +23,8 @@ def imports(path: Path, *, everywhere: bool = True) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            found.add(node.module or "")
+            module = node.module or ""
+            found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
         if not everywhere and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
@@ -54,26 +55,92 @@ def test_the_method_imports_only_its_libraries_and_the_errors(path):
         assert ours or package(name) in allowed | STANDARD, f"{path} imports {name}"
 
 
-@pytest.mark.parametrize("path", files("ric/metrics"), ids=str)
-def test_metrics_know_nothing_of_recipes_runs_or_editors(path):
-    for name in imports(path):
-        if package(name) == "ric":
-            allowed = ("ric.metrics", "ric.errors", "ric.config", "ric.data", "ric.scenes")
-            assert package(name, 2) in allowed, name
+# What each room of ric/ may import of the others; a file beside the rooms is a room of its own.
+FOUNDATION = {"errors", "config", "progress", "interrupt"}
+ROOMS: dict[str, set[str]] = {
+    "errors": set(),
+    "config": set(),
+    "progress": set(),
+    "interrupt": set(),
+    "cache_folders": set(),
+    "splits": set(),
+    "extras": {"errors"},
+    "device": {"errors"},
+    "settings": {"errors", "config"},
+    "scenes": {"splits"},
+    "method": {"errors"},
+    "weights": FOUNDATION | {"cache_folders"},
+    "data": FOUNDATION | {"splits", "scenes", "weights"},
+    "runs": FOUNDATION | {"device", "weights", "data"},
+    "distributed": FOUNDATION | {"runs"},
+    "models": FOUNDATION | {"weights", "runs"},
+    "describers": FOUNDATION | {"device"},
+    "editors": FOUNDATION | {"device", "method", "data", "models"},
+    "metrics": FOUNDATION | {"scenes"},
+    "report": FOUNDATION | {"scenes", "data", "runs"},
+    "scoring": FOUNDATION | {"weights", "data", "runs", "models", "metrics"},
+    "inputs": FOUNDATION | {"cache_folders", "device", "method", "data", "runs", "models"},
+    "training": FOUNDATION
+    | {"settings", "extras", "device", "method", "data", "runs", "inputs", "metrics"}
+    | {"editors", "report"},
+    "memory": FOUNDATION | {"extras", "method", "weights", "data", "models", "training"},
+    "preflight": FOUNDATION
+    | {"extras", "device", "weights", "data", "runs", "models", "training", "scoring", "memory"},
+}
+TOP = {"recipes"}  # imports any room, and none imports it
 
 
-@pytest.mark.parametrize("path", files("ric/data"), ids=str)
-def test_data_knows_nothing_of_recipes_runs_or_models(path):
-    for name in imports(path):
-        if package(name) == "ric":
-            allowed = ("ric.data", "ric.errors", "ric.config", "ric.weights", "ric.scenes")
-            assert package(name, 2) in allowed, name
+def room(module: str) -> str:
+    return module.split(".")[1]
 
 
-@pytest.mark.parametrize("folder", ["ric/method", "ric/metrics", "ric/data", "ric/editors"])
-def test_only_recipes_and_the_command_line_import_recipes(folder):
-    for path in files(folder):
-        assert not any(package(name, 2) == "ric.recipes" for name in imports(path)), path
+def rooms_imported(path: Path) -> set[str]:
+    """List which other rooms a file imports, at its top or in a function's body."""
+    return {room(name) for name in imports(path) if name.startswith("ric.")} - {own_room(path)}
+
+
+def own_room(path: Path) -> str:
+    return path.relative_to(ROOT / "ric").with_suffix("").parts[0]
+
+
+@pytest.mark.parametrize("path", [p for p in files("ric") if p.stem != "__init__"], ids=str)
+def test_a_file_imports_only_the_rooms_that_its_own_may(path):
+    own = own_room(path)
+    if own not in TOP:
+        assert rooms_imported(path) <= ROOMS[own], path
+
+
+def test_no_room_is_left_out_of_the_table_and_none_stands_there_for_nothing():
+    there = {own_room(path) for path in files("ric") if path.parent.name != "ric"}
+    beside = {path.stem for path in files("ric") if path.parent.name == "ric"} - {"__init__"}
+    assert ROOMS.keys() | TOP == there | beside
+
+
+def test_imports_go_one_way_between_rooms():
+    """Each room may import only rooms that stand above it in the table."""
+    seen: set[str] = set()
+    for name, allowed in ROOMS.items():
+        assert allowed <= seen, f"{name} may import {allowed - seen}, which come after it"
+        seen.add(name)
+
+
+def test_no_two_files_import_one_another_not_even_from_within_functions():
+    graph = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): imports(path)
+        for path in files("ric")
+    }
+
+    def reached(start: str) -> set[str]:
+        found: set[str] = set()
+        todo = list(graph[start])
+        while todo:
+            name = todo.pop()
+            if name in graph and name not in found:
+                found.add(name)
+                todo += graph[name]
+        return found
+
+    assert [name for name in graph if name in reached(name)] == []
 
 
 LIGHT = [

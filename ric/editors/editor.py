@@ -5,16 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from ric.errors import RicError
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
-    import torch
     from PIL.Image import Image
-
-    from ric.config import EditConfig
 
 
 @dataclass(frozen=True)
@@ -55,25 +49,3 @@ class Editor(Protocol):
 
     def describe(self) -> dict[str, object]:
         """Give the settings to record beside each edit: steps, scales, sizes."""
-
-
-def load_editor(name: str, model: Path, config: EditConfig, device: torch.device) -> Editor:
-    """Load the editor called `name` with the pipeline in `model`.
-
-    Raises:
-        RicError: there is no such editor, or its model cannot be loaded.
-    """
-    if name == "ip2p":
-        from ric.editors.instruct_pix2pix import InstructPix2Pix
-
-        return InstructPix2Pix(
-            model,
-            device=device,
-            dtype=config.dtype,
-            steps=config.steps,
-            guidance=config.guidance,
-            image_guidance=config.image_guidance,
-            image_size=config.image_size,
-            seed=config.seed,
-        )
-    raise RicError(f"There is no editor {name!r}.", "There is: ip2p.")

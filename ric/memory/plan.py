@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import nn
 
+from ric.data.count import count_samples
 from ric.errors import RicError
 from ric.memory.activations import TOKENS, count_kept
 from ric.memory.meta_networks import (
@@ -34,7 +35,6 @@ from ric.memory.meta_networks import (
     small_decoder_shape,
 )
 from ric.models.locate import find_model
-from ric.preflight.checks import count_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

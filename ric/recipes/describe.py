@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from ric.describers.describer import load_describer
 from ric.device import pick_device
 from ric.errors import RicError, SampleError
-from ric.inputs.examples import read_samples
 from ric.interrupt import stop_between_steps
 from ric.models.locate import locate_model
 from ric.progress import Progress, Silent
+from ric.runs.samples import read_samples
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 from ric.data.images import ImageError, open_image
 from ric.data.photos import find_photos
 from ric.device import pick_device
-from ric.editors.editor import EditRequest, load_editor
+from ric.editors.editor import EditRequest
+from ric.editors.load import load_editor
 from ric.errors import RicError, SampleError
-from ric.inputs.examples import read_samples
 from ric.interrupt import stop_between_steps
 from ric.models.locate import locate_model
 from ric.progress import Progress, Silent
 from ric.report.edit_sheet import SHEET, write_sheet
 from ric.runs.record import parents_of
 from ric.runs.rows import save_png
+from ric.runs.samples import read_samples
 from ric.runs.trained_on import groups_of, refuse_overlap, trained_groups
 
 if TYPE_CHECKING:

@@ -24,22 +24,17 @@ from ric.data.drawn_scenes import is_scenes
 from ric.device import pick_device, usable_cores
 from ric.distributed import Ranks
 from ric.errors import RicError
-from ric.inputs.examples import open_samples
 from ric.interrupt import stop_between_steps
 from ric.metrics.edit_success import EditChecker
 from ric.metrics.networks import NOT_ASKED, Judges, Unavailable
 from ric.metrics.scene_net import SceneNet
 from ric.progress import Progress, Silent
+from ric.runs.samples import open_samples
 from ric.runs.trained_on import groups_of, refuse_overlap, trained_groups
 from ric.scoring.encode_once import Encodings
 from ric.scoring.fid_set import read_fid_set
 from ric.scoring.load_networks import load_judges, load_scene_net, networks_stamp
-from ric.scoring.matching import (
-    Decoded,
-    decode_outputs,
-    decoded_ahead,
-    match_outputs,
-)
+from ric.scoring.matching import Decoded, decode_outputs, decoded_ahead, match_outputs
 from ric.scoring.outputs import Outputs, find_outputs
 from ric.scoring.pie_bench import PieBenchJudges, PieBenchSuite
 from ric.scoring.score_table import which_samples

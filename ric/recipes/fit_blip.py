@@ -10,17 +10,12 @@ import torch
 from ric.data.batches import to_unit
 from ric.device import pick_device, pick_dtype
 from ric.distributed import Ranks
-from ric.inputs.examples import (
-    Descriptions,
-    Example,
-    enough,
-    load_examples,
-    read_descriptions,
-)
+from ric.inputs.examples import Example, enough, load_examples
 from ric.method.scene_encoder import NAME, SceneEncoder
 from ric.models.locate import locate_model
 from ric.progress import Progress, Silent
 from ric.runs.artifacts import write_judge
+from ric.runs.samples import Descriptions, read_descriptions
 from ric.runs.trained_on import list_trained_on
 from ric.training.contrastive import Phase, contrastive_epochs, measure_kept
 from ric.training.contrastive_pairs import Pairs

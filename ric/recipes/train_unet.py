@@ -24,13 +24,12 @@ from torch._dynamo.exc import BackendCompilerFailed
 from torch._inductor.exc import InductorError
 
 from ric.device import pick_device, pick_dtype
-from ric.distributed import Ranks
+from ric.distributed import Ranks, start_accelerator
 from ric.errors import RicError, first_line
 from ric.inputs.batches import TrainingSet
 from ric.inputs.encodings import Encoder, OnDemand, encode_once
-from ric.inputs.examples import Example, enough, load_examples, read_descriptions
+from ric.inputs.examples import Example, enough, load_examples
 from ric.interrupt import stop_between_steps
-from ric.launch import start_accelerator
 from ric.memory.plan import out_of_memory, within_memory
 from ric.method.objective import RegionInContextObjective
 from ric.method.region_encoder import RegionEncoder
@@ -45,9 +44,9 @@ from ric.models.pipeline import (
 from ric.progress import Progress, Silent
 from ric.report.curves import Panel, draw_curves
 from ric.runs.artifacts import artifact_folder, pipeline_card
-from ric.runs.checkpoints import load_checkpoint, restore_tensors, save_checkpoint
+from ric.runs.checkpoints import last_checkpoint, load_checkpoint, restore_tensors, save_checkpoint
 from ric.runs.push_to_hub import push_to_hub
-from ric.runs.resume import last_checkpoint
+from ric.runs.samples import read_descriptions
 from ric.runs.trained_on import list_trained_on
 from ric.training.ema import start_average, update_average
 from ric.training.judges import compare_with_fits, region_judge_of, scene_judge_of

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw
 
 from ric.errors import SampleError
-from ric.inputs.examples import glance_at_samples
+from ric.runs.samples import glance_at_samples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

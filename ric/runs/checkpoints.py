@@ -24,6 +24,8 @@ from ric.weights import size_in_words
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from ric.runs.run import RunDir
+
 Tensors = dict[str, torch.Tensor]
 # what a checkpoint holds: weights and moments, 8-bit moments, step counts
 SAFETENSORS_NAMES = {
@@ -227,3 +229,22 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def last_checkpoint(run: RunDir) -> Path | None:
+    """Find the newest complete checkpoint of a run and take over its number of threads.
+
+    Sums are split among threads, so another number gives other last bits. Ask before anything is
+    computed: what is encoded before the first step must come out the same as well.
+
+    Returns:
+        The checkpoint's folder; None where the run starts from the beginning.
+    """
+    folder = run.path / "checkpoints"
+    clear_unfinished(folder)
+    found = complete_checkpoints(folder)
+    if not found:
+        return None
+    state = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
+    torch.set_num_threads(state["threads"])
+    return found[-1]

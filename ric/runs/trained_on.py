@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ric.errors import RicError, SampleError
-from ric.inputs.examples import glance_at_samples
 from ric.runs.record import parents_of, read_record
 from ric.runs.rows import read_rows
 from ric.runs.run import LISTED
+from ric.runs.samples import glance_at_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

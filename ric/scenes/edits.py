@@ -12,22 +12,9 @@ from typing import TYPE_CHECKING
 
 from ric.scenes.draws import Draws
 from ric.scenes.edit import Edit, Wanted
-from ric.scenes.held_out import (
-    COUNTS_OF_OTHERS,
-    hidden_relations,
-    may_be_shown,
-    split_of_sample,
-)
+from ric.scenes.held_out import COUNTS_OF_OTHERS, hidden_relations, may_be_shown, split_of_sample
 from ric.scenes.layout import apart, in_frame, outline, place_somewhere, well_seen
-from ric.scenes.making import (
-    MOST_THINGS,
-    Lot,
-    empty_scene,
-    furnish,
-    like,
-    new_thing,
-    places_for,
-)
+from ric.scenes.making import MOST_THINGS, Lot, empty_scene, furnish, like, new_thing, places_for
 from ric.scenes.naming import Phrase, name_thing
 from ric.scenes.photos import PHOTOS
 from ric.scenes.relations import BESIDE, MOVES, SHADED, holds, might, propose

@@ -20,11 +20,11 @@ from ric.interrupt import stop_between_steps
 from ric.report.curves import Panel, draw_curves
 from ric.runs.checkpoints import (
     complete_checkpoints,
+    last_checkpoint,
     load_checkpoint,
     restore_tensors,
     save_checkpoint,
 )
-from ric.runs.resume import last_checkpoint
 from ric.runs.rows import write_atomically
 from ric.training.optimizer import GuardedAdamW, finite_or_none
 

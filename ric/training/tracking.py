@@ -9,11 +9,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from accelerate.tracking import (
-    LOGGER_TYPE_TO_CLASS,
-    GeneralTracker,
-    get_available_trackers,
-)
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, get_available_trackers
 
 from ric.errors import RicError
 

@@ -15,9 +15,9 @@ from ric.config import EditConfig
 from ric.editors.editor import EditRequest
 from ric.editors.instruct_pix2pix import InstructPix2Pix
 from ric.errors import SampleError, first_line
-from ric.inputs.examples import glance_at_samples
 from ric.report.edit_sheet import SHEET, before_after_target
 from ric.runs.rows import save_png
+from ric.runs.samples import glance_at_samples
 from ric.settings import resolve_config
 
 if TYPE_CHECKING:

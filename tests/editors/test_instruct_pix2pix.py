@@ -21,8 +21,9 @@ from PIL import Image
 from ric.config import EditConfig
 from ric.data.images import open_image
 from ric.device import draw_generator
-from ric.editors.editor import EditRequest, load_editor
+from ric.editors.editor import EditRequest
 from ric.editors.instruct_pix2pix import InstructPix2Pix, guide
+from ric.editors.load import load_editor
 from ric.errors import RicError
 
 CPU = torch.device("cpu")

@@ -10,10 +10,11 @@ from PIL import Image, ImageDraw
 
 from ric.config import FitClipConfig, TrainUnetConfig, as_dict
 from ric.errors import RicError
-from ric.inputs.examples import Descriptions, enough, load_examples, read_descriptions
+from ric.inputs.examples import enough, load_examples
 from ric.progress import Silent
 from ric.runs.rows import append_row
 from ric.runs.run import RunDir, open_run
+from ric.runs.samples import Descriptions, read_descriptions
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ from ric.memory.plan import (
 from ric.method.denoising import predict_noise
 from ric.method.objective import RegionInContextObjective
 from ric.models.pipeline import load_pipeline
-from ric.preflight.checks import plan as dry_run
+from ric.preflight.dry_run import plan as dry_run
 from ric.progress import Silent
 from ric.runs.run import open_run
 from ric.settings import resolve_config

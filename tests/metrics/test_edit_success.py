@@ -10,12 +10,7 @@ import pytest
 from PIL import Image
 
 from ric.data.drawn_scenes import SceneStream, edit_of_sample
-from ric.metrics.edit_success import (
-    EditChecker,
-    allowed_places,
-    crop_of_thing,
-    overlap,
-)
+from ric.metrics.edit_success import EditChecker, allowed_places, crop_of_thing, overlap
 from ric.metrics.scene_net import SceneNet
 from ric.scenes.edit import Edit
 from ric.scenes.layout import outline

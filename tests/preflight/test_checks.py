@@ -24,7 +24,8 @@ from ric.config import (
     TrainUnetConfig,
 )
 from ric.errors import RicError
-from ric.preflight.checks import check, find_problems, plan
+from ric.preflight.checks import check, find_problems
+from ric.preflight.dry_run import plan
 from ric.runs.run import open_run
 from ric.settings import resolve_config
 

@@ -10,13 +10,7 @@ from typing import Any
 import pytest
 from noting import Noting
 
-from ric.config import (
-    DescribeConfig,
-    FitBlipConfig,
-    FitClipConfig,
-    TrainUnetConfig,
-    as_dict,
-)
+from ric.config import DescribeConfig, FitBlipConfig, FitClipConfig, TrainUnetConfig, as_dict
 from ric.errors import RicError
 from ric.recipes.describe import describe
 from ric.recipes.fit_blip import fit_blip

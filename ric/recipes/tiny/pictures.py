@@ -10,7 +10,7 @@ import torch
 from ric.data.batches import to_square
 from ric.data.masks import shrink_mask
 from ric.errors import RicError, SampleError
-from ric.inputs.examples import read_samples
+from ric.runs.samples import read_samples
 from ric.runs.trained_on import list_trained_on
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from PIL import Image
 from ric.data.drawn_scenes import edit_of_sample
 from ric.describers.chat_vlm import ChatVlm
 from ric.device import pick_device
-from ric.inputs.examples import load_examples, read_samples
+from ric.inputs.examples import load_examples
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
 from ric.metrics.edit_success import EditChecker
@@ -27,6 +27,7 @@ from ric.recipes.tiny.captioner import names_edited
 from ric.recipes.tiny.retrieval import retrieval_among
 from ric.recipes.tiny.vae import reconstruction_psnr
 from ric.runs.rows import write_atomically
+from ric.runs.samples import read_samples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,8 +18,7 @@ import torch
 from ric.device import autocast, pick_dtype
 from ric.inputs.batches import index_at
 from ric.interrupt import stop_between_steps
-from ric.runs.checkpoints import load_checkpoint, restore_tensors, save_checkpoint
-from ric.runs.resume import last_checkpoint
+from ric.runs.checkpoints import last_checkpoint, load_checkpoint, restore_tensors, save_checkpoint
 from ric.training.ema import start_average, update_average
 from ric.training.muon import GuardedMuon
 from ric.training.optimizer import GuardedAdamW, finite_or_none

@@ -27,12 +27,7 @@ from ric.interrupt import Interrupted
 from ric.metrics.scene_labels import GROUPS, LABELS, NOTHING, group_ranges
 from ric.models.pipeline import forget_source_channels, load_pipeline
 from ric.progress import Silent
-from ric.recipes.tiny.captioner import (
-    miscoloured,
-    names_edited,
-    seen_of,
-    train_captioner,
-)
+from ric.recipes.tiny.captioner import miscoloured, names_edited, seen_of, train_captioner
 from ric.recipes.tiny.classifier import labelled, train_classifier
 from ric.recipes.tiny.clip import train_clip
 from ric.recipes.tiny.encoded import EncodedSamples

@@ -1,0 +1,36 @@
+"""How many samples DATA holds, without decoding a picture."""
+
+from __future__ import annotations
+
+from ric.config import CommandConfig, EditConfig
+from ric.errors import RicError
+
+SHARES = {"train": 0.85, "val": 0.05, "test": 0.10}  # choice 5
+
+
+def count_samples(config: CommandConfig) -> tuple[int | None, int | str]:
+    """Count samples without decoding a picture, as a number and in words.
+
+    Which split a row is in is not read: a split's usual share of all rows stands for it.
+    """
+    from ric.data.sample import samples_of
+
+    try:
+        if isinstance(config, EditConfig):
+            from ric.data.photos import find_photos
+
+            if photos := find_photos(config):
+                return len(photos), len(photos)
+        rows = samples_of(config, split="all", on_failure=lambda error: None)
+        count = rows.row_count
+    except RicError:
+        return None, "unknown"
+    if count is None:
+        return None, "unknown"
+    limit = count if config.limit is None else config.limit
+    if config.split == "all":
+        return min(count, limit), min(count, limit)
+    share = SHARES[config.split]
+    expected = min(round(count * share), limit)
+    at_most = "" if config.limit is None else f", at most {config.limit}"
+    return expected, f"about {expected} ({share:.0%} of {count} rows{at_most})".replace("%", " %")

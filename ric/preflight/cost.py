@@ -1,0 +1,201 @@
+"""What a command will cost: steps, memory, caches on disk, and arithmetic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ric.config import CommandConfig, EditConfig, FitBlipConfig, FitClipConfig, TrainUnetConfig
+from ric.errors import RicError
+from ric.models.locate import find_model
+from ric.preflight.networks import Network, networks_of
+from ric.weights import find_weight, size_in_words
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+# what phase 1 keeps of a sample: ViT-B/16's patches of crop and image, and their width
+PAPER_CLIP = FitClipConfig.clip
+
+
+TOKENS_OF_CLIP = 2 * 14 * 14
+
+
+WIDTH_OF_CLIP = 512
+
+
+# of an instruction for SD1.5's UNet, and of the judges' two texts
+NUMBERS_OF_TEXTS = 77 * 768 + 512 + 256
+
+
+# GFLOP a picture at the paper's sizes, 2 per multiply-add, counted with torch's FlopCounterMode:
+# CLIP ViT-B/16 forward 35, + input gradient 72, + all gradients 105; BLIP ViT-B/16 at 384 px 111,
+# 234, 333; SD1.5's UNet forward and backward at 256 px 537, forward at 512 px 803; its VAE's
+# decoder with gradient at 256 px 1,247, a small one's 71. The fusion's own arithmetic is 11.
+GFLOP_TOKENS = 2 * 35
+
+
+GFLOP_FUSION_STEP = 33
+
+
+GFLOP_JOINT_STEP = 2 * 105 + 33
+
+
+GFLOP_BLIP = 111
+
+
+GFLOP_BLIP_STEP = 333
+
+
+GFLOP_UNET_STEP = 537
+
+
+GFLOP_DECODE = 1247
+
+
+GFLOP_SMALL_DECODE = 71
+
+
+GFLOP_REGION_LOSS = 2 * 72
+
+
+GFLOP_GLOBAL_LOSS = 234
+
+
+GFLOP_EDIT_STEP = 3 * 803
+
+
+def step_count(config: CommandConfig, samples: int | None) -> int | None:
+    """Count the optimizer's steps; None where nothing trains or the samples are not known."""
+    if isinstance(config, TrainUnetConfig):
+        return config.steps
+    if samples is None:
+        return None
+    if isinstance(config, FitClipConfig):
+        epochs = config.fusion_epochs + config.joint_epochs
+        return epochs * -(-samples // config.batch_size)
+    if isinstance(config, FitBlipConfig):
+        return config.epochs * -(-samples // config.batch_size)
+    return None
+
+
+def cache_sizes(config: CommandConfig, samples: int | None) -> dict[str, str]:
+    """Give the size of what is kept beside the run, in ric's cache: squares, tokens, encodings."""
+    if samples is None or not isinstance(config, (FitClipConfig, FitBlipConfig, TrainUnetConfig)):
+        return {}
+    both = isinstance(config, TrainUnetConfig) or getattr(config, "source_negatives", False)
+    pictures = 2 if both else 1
+    number = 2 if config.dtype == "bf16" else 4  # bytes
+    squares = samples * pictures * 3 * config.image_size**2
+    words = f"{size_in_words(squares)} (8-bit squares)"
+    if isinstance(config, FitClipConfig) and config.fusion_epochs and config.clip == PAPER_CLIP:
+        tokens = TOKENS_OF_CLIP if config.gated_fusion else 1
+        words += f", {size_in_words(samples * tokens * WIDTH_OF_CLIP * number)} (CLIP's tokens)"
+    if isinstance(config, TrainUnetConfig) and config.cache:
+        weight = find_weight(config.base)
+        if weight and weight.kind == "hub":
+            views = 2 if config.flip else 1
+            latents = views * 3 * 4 * (config.image_size // 8) ** 2  # float32
+            each = 4 * latents + number * NUMBERS_OF_TEXTS
+            words += f", {size_in_words(samples * each)} (encodings)"
+    return {"cache": words}
+
+
+def memory_needed(config: CommandConfig, runs_dir: Path, samples: int | None) -> dict[str, str]:
+    """Give what is certain before anything is computed: the weights, and copies of trained ones.
+
+    With `--memory` all of a step is counted, and the plan is given.
+
+    Raises:
+        RicError: no plan fits into `--memory`.
+    """
+    if isinstance(config, TrainUnetConfig) and config.memory is not None:
+        from ric.memory.plan import NotHereError, count_step, plan_memory
+
+        try:
+            step = count_step(config, runs_dir, samples=samples)
+        except NotHereError as error:
+            return {"memory": error.message}
+        return {"memory": plan_memory(step, config, config.memory).in_words()}
+    networks = list(networks_of(config))
+    if not networks:
+        return {}
+    trains = isinstance(config, (FitClipConfig, FitBlipConfig, TrainUnetConfig))
+    if trains:
+        # the judges are not trained
+        networks = networks[:1]
+    sizes = [_weight_bytes(network, runs_dir, config.weights, trains) for network in networks]
+    size = sum(known for known in sizes if known)
+    if not size:
+        return {"memory": "not known before the model is here"}
+    if not trains:
+        return {"memory": f"at least {size_in_words(size)} (the weights), and activations"}
+    if getattr(config, "lora_rank", None):
+        return {"memory": f"{size_in_words(size)} (weights), updates, and activations: --memory GB"}
+    copies = 5 if getattr(config, "ema", False) else 4
+    words = "weights, gradients, two moments" + (", average" if copies == 5 else "")
+    return {"memory": f"{size_in_words(copies * size)} ({words}, float32), and activations"}
+
+
+def _weight_bytes(
+    network: Network, runs_dir: Path, weights: str | None, trained: bool
+) -> int | None:
+    """Sum a network's files; of a pipeline that is trained, the UNet's.
+
+    One that is not here has the size that the table tells, unless it is to be trained: a table
+    tells nothing of the UNet alone.
+    """
+    weight = find_weight(network.name)
+    try:
+        place = find_model(
+            network.name,
+            runs_dir,
+            tiny=network.member,
+            artifact=network.artifact,
+            weights_dir=weights,
+        )
+    except RicError:
+        return None
+    if place is None:
+        return weight.size_bytes if weight and not trained else None
+    if place.is_file():
+        return place.stat().st_size
+    unet = place / "unet"
+    files = (unet if trained and unet.is_dir() else place).rglob("*.safetensors")
+    size = sum(file.stat().st_size for file in files)
+    # the embedded family lies there in half precision and is used as float32
+    return (2 * size if network.name == "tiny" else size) or None
+
+
+def arithmetic(config: CommandConfig, samples: int | None, steps: int | None) -> float | None:
+    """Count the GFLOP of a command with the paper's models; None for others."""
+    paper = {
+        FitClipConfig: PAPER_CLIP,
+        FitBlipConfig: "Salesforce/blip-itm-base-coco",
+    }
+    if config.preset == "tiny" or samples is None:
+        return None
+    if isinstance(config, FitClipConfig) and config.clip == paper[FitClipConfig]:
+        # phase 1 runs the backbone once, and as many fusions as there are controls beside it
+        fusions = 3 if config.controls and config.gated_fusion and config.sees == "both" else 1
+        backbone = GFLOP_TOKENS if config.fusion_epochs else 0
+        again = GFLOP_TOKENS if config.micro_batch else 0
+        return samples * (
+            backbone
+            + config.fusion_epochs * fusions * GFLOP_FUSION_STEP
+            + config.joint_epochs * (GFLOP_JOINT_STEP + again)
+        )
+    if isinstance(config, FitBlipConfig) and config.blip == paper[FitBlipConfig]:
+        again = GFLOP_BLIP if config.micro_batch else 0
+        pictures = samples * (2 if config.source_negatives else 1)
+        return pictures * config.epochs * (GFLOP_BLIP_STEP + again)
+    area = (getattr(config, "image_size", 256) / 256) ** 2
+    if isinstance(config, TrainUnetConfig) and steps is not None:
+        judged = config.region_loss or config.global_loss
+        decode = GFLOP_DECODE if config.loss_decoder == "vae" else GFLOP_SMALL_DECODE
+        one = GFLOP_UNET_STEP * area + judged * decode * area
+        one += config.region_loss * GFLOP_REGION_LOSS + config.global_loss * GFLOP_GLOBAL_LOSS
+        return steps * config.batch_size * one
+    if isinstance(config, EditConfig):
+        return samples * config.steps * GFLOP_EDIT_STEP * area / 4
+    return None

@@ -1,0 +1,109 @@
+"""DATA as a run reads it, and the paragraphs that a describe run wrote about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ric.data.sample import samples_of
+from ric.errors import RicError
+from ric.runs.record import read_record, status_of
+from ric.runs.rows import read_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ric.config import CommandConfig, SplitName
+    from ric.data.sample import EditSample, Samples
+    from ric.runs.run import RunDir
+
+
+def open_samples(
+    config: CommandConfig,
+    run: RunDir,
+    *,
+    split: SplitName | None = None,
+    need_instruction: bool = True,
+) -> Samples:
+    """Open DATA as the config says; rows that cannot be read become failures of the run.
+
+    Raises:
+        RicError: a resumed run began with other data.
+    """
+    samples = samples_of(
+        config,
+        split=split,
+        limit=config.limit,
+        need_instruction=need_instruction,
+        on_failure=run.fail,
+    )
+    run.note_data(samples.name, samples.fingerprint)
+    return samples
+
+
+def read_samples(
+    config: CommandConfig,
+    run: RunDir,
+    *,
+    split: SplitName | None = None,
+    need_instruction: bool = True,
+) -> Iterator[EditSample]:
+    """Stream DATA once; see `open_samples`."""
+    yield from open_samples(config, run, split=split, need_instruction=need_instruction)
+
+
+def glance_at_samples(
+    config: CommandConfig, *, need_instruction: bool = False
+) -> Iterator[EditSample]:
+    """Stream DATA beside the recipe, which itself lists what cannot be read."""
+    return samples_of(config, limit=config.limit, need_instruction=need_instruction).glance()
+
+
+@dataclass(frozen=True)
+class Descriptions:
+    """The paragraphs of a describe run.
+
+    Attributes:
+        run: The run.
+        texts: t_f by sample id.
+    """
+
+    run: Path
+    texts: dict[str, str]
+
+
+def read_descriptions(
+    reference: str | None, config: CommandConfig, run: RunDir
+) -> Descriptions | None:
+    """Read the paragraphs of a describe run about DATA; None when no run is named.
+
+    Raises:
+        RicError: the reference is no run, the run is not finished or has no descriptions, or none
+            of them belongs to DATA.
+    """
+    if reference is None:
+        return None
+    path = run.resolve(reference)
+    if path is None:
+        raise RicError(f"No run at {reference!r}.", "See which there are: ric runs ls")
+    record = read_record(path)
+    if record["status"] != "done":
+        raise RicError(
+            f"{path} is not finished ({status_of(record, path)}): descriptions may be missing.",
+            f"Finish it by repeating its command with --run {path}",
+        )
+    texts = {row["id"]: row["scene_text"] for row in read_rows(path, "descriptions")}
+    if not texts:
+        raise RicError(f"{path} has no descriptions.", "Make them: ric describe DATA")
+    # every split: which one a sample is in could only be told by decoding it
+    everything = samples_of(
+        config, split="all", need_instruction=False, on_failure=lambda error: None
+    )
+    if not any(sample.id in texts for sample in everything):
+        raise RicError(
+            f"{path} describes no sample of {config.data}: none of its {len(texts)} ids is there.",
+            f"Describe these samples: ric describe {config.data}",
+        )
+    run.add_parent(path)
+    return Descriptions(path, texts)

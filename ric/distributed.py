@@ -53,6 +53,11 @@ class Ranks:
         self.leads = self.number == 0
         self.fills: bool = state.local_process_index == 0
         self._device = state.device if self.count > 1 else device
+        self._hosts: torch.distributed.ProcessGroup | None = None
+        if self.count > 1:
+            # what the hosts say to one another must not wait for their GPUs
+            group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
+            self._hosts = cast("torch.distributed.ProcessGroup", group)
 
     def share(self, count: int) -> slice:
         """Give this process's part of `count` items: the parts follow one another without gap."""
@@ -67,9 +72,9 @@ class Ranks:
         """Give the signal by which any process was asked to stop, to all; all must call this."""
         if self.count == 1:
             return stop.signal_number
-        asked = torch.zeros(self.count, device=self._device)
-        asked[self.number] = stop.signal_number or 0
-        return int(self.sum(asked).max().item()) or None
+        asked = torch.tensor(stop.signal_number or 0)
+        torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX, group=self._hosts)
+        return int(asked) or None
 
     def leave_together(self, asked: int) -> NoReturn:
         """Raise `Interrupted` when every process has come here; all must call this.

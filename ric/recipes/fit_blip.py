@@ -12,12 +12,12 @@ from ric.device import pick_device, pick_dtype
 from ric.distributed import Ranks
 from ric.inputs.examples import Example, enough, load_examples
 from ric.method.scene_encoder import NAME, SceneEncoder
-from ric.models.locate import locate_model
+from ric.models.locate import locate
 from ric.progress import Progress, Silent
 from ric.runs.artifacts import write_judge
 from ric.runs.samples import Descriptions, read_descriptions
 from ric.runs.trained_on import list_trained_on
-from ric.training.contrastive import Phase, contrastive_epochs, measure_kept
+from ric.training.contrastive import FitPhase, contrastive_epochs, measure_kept
 from ric.training.contrastive_pairs import Pairs
 from ric.training.tracking import tracked
 
@@ -42,14 +42,7 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
     """
     progress = progress or Silent()
     device = pick_device(config.device)
-    blip = locate_model(
-        config.blip,
-        run,
-        tiny="scene_encoder",
-        artifact="scene_encoder",
-        weights_dir=config.weights,
-        needs="fit-blip",
-    )
+    blip = locate(config, "blip", run)
     ranks = Ranks(device)
     judge = start_judge(blip, config).to(device)
     judge.eval()  # BLIP's dropout is 0; repeating a command repeats its result
@@ -75,7 +68,7 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
         told_from_sources=config.source_negatives,
     )
     trained = [judge.logit_scale, *judge.backbone_parameters()]
-    phases = [Phase("all", config.epochs, config.lr, trained)]
+    phases = [FitPhase("all", config.epochs, config.lr, trained)]
     held_out = splits.get("val", [])
     with tracked(config.track if ranks.leads else None, run):
         contrastive_epochs(pairs, examples, held_out, phases, config, run, progress)

@@ -18,11 +18,11 @@ from ric.distributed import Ranks
 from ric.inputs.clip_tokens import TokenCache, cache_tokens
 from ric.inputs.examples import Example, enough, load_examples
 from ric.method.region_encoder import NAME, RegionEncoder
-from ric.models.locate import locate_model
+from ric.models.locate import locate
 from ric.progress import Progress, Silent
 from ric.runs.artifacts import write_judge
 from ric.runs.trained_on import list_trained_on
-from ric.training.contrastive import Phase, contrastive_epochs, measure_kept
+from ric.training.contrastive import FitPhase, contrastive_epochs, measure_kept
 from ric.training.contrastive_pairs import Pairs
 from ric.training.fusion_controls import asks_for_controls, fit_controls
 from ric.training.tracking import tracked
@@ -48,14 +48,7 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
     """
     progress = progress or Silent()
     device = pick_device(config.device)
-    clip = locate_model(
-        config.clip,
-        run,
-        tiny="region_encoder",
-        artifact="region_encoder",
-        weights_dir=config.weights,
-        needs="fit-clip",
-    )
+    clip = locate(config, "clip", run)
     ranks = Ranks(device)
     judge = start_judge(clip, config).to(device)
     judge.eval()  # CLIP has no dropout; nothing here depends on the mode but libraries' defaults
@@ -102,14 +95,14 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
         )
     fusion, backbone = list(judge.fusion_parameters()), list(judge.backbone_parameters())
     phases = [
-        Phase(
+        FitPhase(
             "fusion",
             config.fusion_epochs,
             config.fusion_lr,
             fusion,
             prepare=lambda: tokens().embed,
         ),
-        Phase("joint", config.joint_epochs, config.joint_lr, [*fusion, *backbone]),
+        FitPhase("joint", config.joint_epochs, config.joint_lr, [*fusion, *backbone]),
     ]
     held_out = splits.get("val", [])
     with tracked(config.track if ranks.leads else None, run):

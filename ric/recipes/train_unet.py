@@ -12,8 +12,6 @@ those of one process. The first one keeps the average and writes the run.
 
 from __future__ import annotations
 
-import math
-import time
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -29,12 +27,11 @@ from ric.errors import RicError, first_line
 from ric.inputs.batches import TrainingSet
 from ric.inputs.encodings import Encoder, OnDemand, encode_once
 from ric.inputs.examples import Example, enough, load_examples
-from ric.interrupt import stop_between_steps
 from ric.memory.plan import out_of_memory, within_memory
 from ric.method.objective import RegionInContextObjective
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
-from ric.models.locate import locate_model
+from ric.models.locate import locate
 from ric.models.pipeline import (
     load_pipeline,
     load_small_decoder,
@@ -44,14 +41,14 @@ from ric.models.pipeline import (
 from ric.progress import Progress, Silent
 from ric.report.curves import Panel, draw_curves
 from ric.runs.artifacts import artifact_folder, pipeline_card
-from ric.runs.checkpoints import last_checkpoint, load_checkpoint, restore_tensors, save_checkpoint
+from ric.runs.checkpoints import last_checkpoint, restore_tensors
 from ric.runs.push_to_hub import push_to_hub
 from ric.runs.samples import read_descriptions
 from ric.runs.trained_on import list_trained_on
-from ric.training.ema import start_average, update_average
 from ric.training.judges import compare_with_fits, region_judge_of, scene_judge_of
+from ric.training.loop import Cadence, Loop, Phase, TrainState, Watch
 from ric.training.lora import add_lora, export_lora
-from ric.training.optimizer import GuardedAdamW, finite_or_none
+from ric.training.optimizer import GuardedAdamW
 from ric.training.tracking import tracked
 from ric.training.unet_step import accumulate_gradients
 from ric.training.val_edits import ValEdits
@@ -117,14 +114,7 @@ def _prepare(
     config: TrainUnetConfig, run: RunDir, progress: Progress, device: torch.device, ranks: Ranks
 ) -> tuple[StableDiffusionInstructPix2PixPipeline, RegionInContextObjective, TrainingSet]:
     """Load the base and the judges, and encode the data (Raises RicError, as `train_unet`)."""
-    base = locate_model(
-        config.base,
-        run,
-        tiny="pipeline",
-        artifact="pipeline",
-        weights_dir=config.weights,
-        needs="train-unet",
-    )
+    base = locate(config, "base", run)
     pipeline = load_pipeline(base, device)
     if config.lora_rank:
         _refuse_unread_source(pipeline.unet)
@@ -186,13 +176,7 @@ def _loss_decoder(
     """Give what decodes for the judges: the pipeline's own VAE, or a small one of its latents."""
     if config.loss_decoder == "vae":
         return pipeline.vae
-    path = locate_model(
-        config.loss_decoder,
-        run,
-        tiny="loss_decoder",
-        weights_dir=config.weights,
-        needs="--loss-decoder",
-    )
+    path = locate(config, "loss_decoder", run)
     return load_small_decoder(path, pipeline)
 
 
@@ -205,16 +189,12 @@ def load_judges(
         RicError: a loss is on and its judge is not named, or is no judge.
     """
     region = scene = None
-    if name := region_judge_of(config):
-        path = locate_model(
-            name, run, tiny="region_encoder", artifact="region_encoder", weights_dir=config.weights
-        )
+    if region_judge_of(config):
+        path = locate(config, "region_clip", run)
         region = RegionEncoder.from_pretrained(path).to(device)
         region.gated = region.gated and config.gated_fusion
-    if name := scene_judge_of(config):
-        path = locate_model(
-            name, run, tiny="scene_encoder", artifact="scene_encoder", weights_dir=config.weights
-        )
+    if scene_judge_of(config):
+        path = locate(config, "scene_blip", run)
         scene = SceneEncoder.from_pretrained(path).to(device)
     return region, scene
 
@@ -398,66 +378,32 @@ def _train(
         max_grad_norm=config.max_grad_norm,
         eight_bit=config.adam_8bit,
     )
-    keeps_average = config.ema and ranks.leads
-    average_device = torch.device("cpu") if config.ema_on_cpu else None
-    average = start_average(named, average_device) if keeps_average else {}
-    done = 0
-    if checkpoint:
-        groups, state = load_checkpoint(checkpoint)
-        restore_tensors(named, groups["model"])
-        if keeps_average:
-            restore_tensors(average, groups.get("average", {}))
-        optimizer.restore(named, groups["moments"])
-        done = state["step"]
-        progress.note(f"resuming after step {done} of {config.steps}")
-    run.forget_metrics_after(done)
+    state = TrainState(named)
+    if config.ema and ranks.leads:
+        state.keep_averages([config.ema_decay], torch.device("cpu") if config.ema_on_cpu else None)
+    state.resume(checkpoint)
+    phase = Phase(
+        steps=config.steps,
+        begin=lambda: optimizer,
+        step=lambda step, logs: accumulate_gradients(
+            config, accelerator, trained, objective, data, step, ranks, measured=logs
+        ),
+        rate=lambda step: config.lr,
+        images=lambda step: config.batch_size,
+    )
     shows = ValEdits(config, run, pipeline) if config.show_every and ranks.leads else None
-    if shows and not done:
-        shows.show(0, progress)
-
-    with (
-        stop_between_steps(second_ends=ranks.count == 1) as stop,
-        progress.stage("training", total=config.steps, done=done) as stage,
-    ):
-        began, counted = time.monotonic(), done
-        for step in range(done, config.steps):
-            last = step + 1 == config.steps
-            logs = (step + 1) % config.log_every == 0 or last
-            values = accumulate_gradients(
-                config, accelerator, trained, objective, data, step, ranks, measured=logs
-            )
-            grad_norm = optimizer.step(values["loss"])
-            if keeps_average:
-                update_average(average, named, step, config.ema_decay)
-            done = step + 1
-            stage.advance()
-            # asking the others waits for the device
-            asked = ranks.asked_of_any(stop) if logs or ranks.count == 1 else None
-            saves = done % config.checkpoint_every == 0 or last or asked is not None
-            if logs:
-                skipped = optimizer.check()
-                row = {key: value.item() for key, value in values.items()}
-                row |= {"grad_norm": grad_norm.item(), "skipped": skipped, "lr": config.lr}
-                images = config.batch_size * (done - counted)
-                row["images_per_second"] = images / (time.monotonic() - began)
-                run.log_metrics({"step": done, **finite_or_none(row)})
-                shown = ("loss", "grad_norm", "cos_region", "cos_scene")
-                stage.advance(0, **{key: row[key] for key in shown if math.isfinite(row[key])})
-            if saves and ranks.leads:
-                groups = {"model": named, "moments": optimizer.tensors(named)}
-                if keeps_average:
-                    groups["average"] = average
-                save_checkpoint(
-                    run.path / "checkpoints", done, groups, {}, keep=config.keep_checkpoints
-                )
-            if asked:
-                ranks.leave_together(asked)
-            due = shows if shows and done % config.show_every == 0 else None
-            if due:
-                due.show(done, progress)
-            if logs or saves or due:
-                began, counted = time.monotonic(), done
-    if keeps_average:
-        restore_tensors(named, average)
+    cadence = Cadence(
+        log=config.log_every,
+        save=config.checkpoint_every,
+        preview=config.show_every if shows else 0,
+        keep=config.keep_checkpoints,
+    )
+    watch = Watch(
+        preview=partial(shows.show, progress=progress) if shows else None,
+        shown="^(loss|grad_norm|cos_region|cos_scene)$",
+    )
+    Loop(run, progress, ranks, cadence, watch).take_steps(state, [phase])
+    if state.averages:
+        restore_tensors(named, state.averages[0])
     # safetensors refuses channels_last
     unet.eval().to(memory_format=torch.contiguous_format)

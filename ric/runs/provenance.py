@@ -37,7 +37,7 @@ def environment_report(folder: str | Path = ".") -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "versions": {name: _version_of(name) for name in PACKAGES},
-        "git": git_state(Path(__file__).resolve().parents[1]),
+        "git": git_state(Path(__file__).resolve().parents[2]),
         "platform": platform.platform(),
         "machine": machine_name(),
         "cpus": usable_cores(),

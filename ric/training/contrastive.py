@@ -7,16 +7,13 @@ batches that are left, and every process of several knows them without asking.
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import torch
 
 from ric.device import draw_generator
 from ric.errors import RicError
-from ric.interrupt import stop_between_steps
 from ric.report.curves import Panel, draw_curves
 from ric.runs.checkpoints import (
     complete_checkpoints,
@@ -26,7 +23,8 @@ from ric.runs.checkpoints import (
     save_checkpoint,
 )
 from ric.runs.rows import write_atomically
-from ric.training.optimizer import GuardedAdamW, finite_or_none
+from ric.training.loop import Cadence, Loop, Phase, TrainState, Watch
+from ric.training.optimizer import GuardedAdamW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -49,7 +47,7 @@ CURVES = (
 
 
 @dataclass(frozen=True)
-class Phase:
+class FitPhase:
     """Some epochs (0: none) with one set of trained parameters and one learning rate.
 
     Attributes:
@@ -74,11 +72,33 @@ def batches_of_epoch(count: int, batch_size: int, seed: int, epoch: int) -> list
     return batches
 
 
+class Epochs:
+    """The batches of a fit, by the step.
+
+    Attributes:
+        steps: Of one epoch.
+    """
+
+    def __init__(self, examples: Sequence[Example], batch_size: int, seed: int) -> None:
+        """Keep what is fitted."""
+        self.examples = examples
+        self._how = (len(examples), batch_size, seed)
+        self._epoch, self._batches = 0, batches_of_epoch(*self._how, 0)
+        self.steps = len(self._batches)
+
+    def batch(self, step: int) -> list[Example]:
+        """Give the examples of a step, counted from 0 over all epochs."""
+        epoch, place = divmod(step, self.steps)
+        if epoch != self._epoch:
+            self._epoch, self._batches = epoch, batches_of_epoch(*self._how, epoch)
+        return [self.examples[index] for index in self._batches[place]]
+
+
 def contrastive_epochs(
     pairs: Pairs,
     examples: Sequence[Example],
     held_out: Sequence[Example],
-    phases: Sequence[Phase],
+    phases: Sequence[FitPhase],
     settings: FitClipConfig | FitBlipConfig,
     run: RunDir,
     progress: Progress,
@@ -114,96 +134,64 @@ def contrastive_epochs(
             f"{settings.data} has {len(held_out)} usable samples of val: too few to choose by.",
             "Keep the last weights: --keep last",
         )
-    checkpoint = last_checkpoint(run)
+    named = dict(judge.named_parameters())
+    state = TrainState(named)
+    state.resume(last_checkpoint(run))
     measured, of_split = (held_out, "val") if len(held_out) > 1 else (examples, settings.split)
+    best = BestSoFar(run, of_split)
 
-    def measure() -> dict[str, float]:
+    def measure(done: int) -> dict[str, float]:
         if not ranks.leads:
             return {}
-        return {f"{of_split}_{name}": value for name, value in pairs.measure(measured).items()}
+        figures = {f"{of_split}_{name}": value for name, value in pairs.measure(measured).items()}
+        if settings.keep == "best" and done:
+            best.offer(done, figures, named)
+        return figures
 
     judge.truncated_texts = 0
     judge.tokenize([pairs.text_of(item) for item in examples])
     run.note(truncated_texts=judge.truncated_texts, processes=ranks.count)
-    named = dict(judge.named_parameters())
-    best = BestSoFar(run, of_split)
-    done, moments = 0, {}
-    if checkpoint:
-        groups, state = load_checkpoint(checkpoint)
-        restore_tensors(named, groups["model"])
-        done, moments = state["step"], groups["moments"]
-    per_epoch = len(batches_of_epoch(len(examples), settings.batch_size, settings.seed, 0))
-    ends = list(accumulate(per_epoch * phase.epochs for phase in phases))
-    if done:
-        progress.note(f"resuming after step {done} of {ends[-1]}")
-        run.forget_metrics_after(done)
-    else:
-        run.forget_metrics_after(-1)  # the row of step 0 is measured again
-        run.log_metrics({"step": 0, "phase": "start", **measure()})
-
-    embeds = {
-        phase.name: phase.prepare()
-        for phase, end in zip(phases, ends, strict=True)
-        if phase.prepare and phase.epochs and done < end
-    }
-    with (
-        stop_between_steps(second_ends=ranks.count == 1) as stop,
-        progress.stage("fitting", total=ends[-1], done=done) as stage,
-    ):
-        for phase, end in zip(phases, ends, strict=True):
-            if done >= end:
-                continue
-            _train_only(judge, phase.trained)
-            embedded = replace(pairs, embed=embeds.get(phase.name, pairs.embed))
-            optimizer = GuardedAdamW(phase.trained, lr=phase.lr, weight_decay=settings.weight_decay)
-            if done > end - per_epoch * phase.epochs:
-                optimizer.restore(named, moments)
-            began, counted = time.monotonic(), 0
-            for step in range(done, end):
-                epoch, place = divmod(step, per_epoch)
-                batches = batches_of_epoch(len(examples), settings.batch_size, settings.seed, epoch)
-                batch = [examples[index] for index in batches[place]]
-                loss = embedded.backward(batch)
-                norm = optimizer.step(loss)
-                done, counted = step + 1, counted + len(batch)
-                stage.advance()
-                asked = ranks.asked_of_any(stop)
-                last = done == end
-                measures = last or done % (per_epoch * settings.measure_every) == 0
-                logs = measures or done % settings.log_every == 0
-                saves = done % settings.checkpoint_every == 0 or last or asked is not None
-                if logs:
-                    row = {
-                        "loss": loss.item(),
-                        "grad_norm": norm.item(),
-                        "skipped": optimizer.check(),
-                        "temperature": judge.temperature.item(),
-                        "lr": phase.lr,
-                        "images_per_second": counted / (time.monotonic() - began),
-                    }
-                    figures = measure() if measures else {}
-                    if settings.keep == "best" and figures:
-                        best.offer(done, figures, named)
-                    run.log_metrics(
-                        {"step": done, "phase": phase.name, **finite_or_none(row), **figures}
-                    )
-                    recalls = {key: figures[key] for key in figures if "i2t_recall_at_1" in key}
-                    stage.advance(0, loss=row["loss"], **recalls)
-                if saves and ranks.leads:
-                    groups = {"model": dict(named), "moments": optimizer.tensors(named)}
-                    save_checkpoint(
-                        run.path / "checkpoints",
-                        done,
-                        groups,
-                        {"phase": phase.name},
-                        keep=settings.keep_checkpoints,
-                    )
-                if asked:
-                    ranks.leave_together(asked)
-                if logs or saves:
-                    began, counted = time.monotonic(), 0
+    epochs = Epochs(examples, settings.batch_size, settings.seed)
+    steps, end = [], 0
+    for phase in phases:
+        end += phase.epochs * epochs.steps
+        # what a phase needs is made before its loop holds back signals
+        ahead = phase.prepare and phase.epochs and state.done < end
+        embed = phase.prepare() if phase.prepare and ahead else pairs.embed
+        steps.append(steps_of(phase, replace(pairs, embed=embed), epochs, settings))
+    cadence = Cadence(
+        log=settings.log_every,
+        save=settings.checkpoint_every,
+        measure=epochs.steps * settings.measure_every,
+        keep=settings.keep_checkpoints,
+    )
+    watch = Watch(
+        measure=measure,
+        also=lambda: {"temperature": judge.temperature.item()},
+        shown="^loss$|i2t_recall_at_1",
+    )
+    Loop(run, progress, ranks, cadence, watch, "fitting").take_steps(state, steps)
     if settings.keep == "best" and ranks.leads:
         run.note(kept_step=best.take_back(named))
+
+
+def steps_of(
+    phase: FitPhase, pairs: Pairs, epochs: Epochs, settings: FitClipConfig | FitBlipConfig
+) -> Phase:
+    """Give the steps of a phase of a fit."""
+
+    def begin() -> GuardedAdamW:
+        _train_only(pairs.judge, phase.trained)
+        return GuardedAdamW(phase.trained, lr=phase.lr, weight_decay=settings.weight_decay)
+
+    return Phase(
+        name=phase.name,
+        steps=phase.epochs * epochs.steps,
+        begin=begin,
+        step=lambda step, logs: {"loss": pairs.backward(epochs.batch(step))},
+        rate=lambda step: phase.lr,
+        images=lambda step: len(epochs.batch(step)),
+    )
 
 
 class BestSoFar:

@@ -10,11 +10,10 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ric.interrupt import stop_between_steps
 from ric.method.region_encoder import RegionEncoder
 from ric.runs.rows import write_atomically
-from ric.training.contrastive import batches_of_epoch
-from ric.training.optimizer import GuardedAdamW
+from ric.training.contrastive import Epochs, FitPhase, steps_of
+from ric.training.loop import Cadence, Loop, TrainState, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,28 +63,17 @@ def fit_controls(
     found = {}
     start = pairs.judge
     assert isinstance(start, RegionEncoder)
-    per_epoch = len(batches_of_epoch(len(examples), config.batch_size, config.seed, 0))
-    steps = per_epoch * config.fusion_epochs
+    epochs = Epochs(examples, config.batch_size, config.seed)
     for sees in CONTROLS:
         judge = start.control(sees)
-        judge.requires_grad_(False)
-        trained = list(judge.fusion_parameters())
-        for parameter in trained:
-            parameter.requires_grad_(True)
         own = replace(pairs, judge=judge, embed=embed_cached(judge))
-        optimizer = GuardedAdamW(trained, lr=config.fusion_lr, weight_decay=config.weight_decay)
-        with (
-            stop_between_steps(second_ends=pairs.ranks.count == 1) as stop,
-            progress.stage(f"fitting the control that sees the {sees}", total=steps) as stage,
-        ):
-            for step in range(steps):
-                epoch, place = divmod(step, per_epoch)
-                batches = batches_of_epoch(len(examples), config.batch_size, config.seed, epoch)
-                optimizer.step(own.backward([examples[index] for index in batches[place]]))
-                stage.advance()
-                if asked := pairs.ranks.asked_of_any(stop):
-                    pairs.ranks.leave_together(asked)
-        optimizer.check()
+        trained = list(judge.fusion_parameters())
+        phase = FitPhase("fusion", config.fusion_epochs, config.fusion_lr, trained)
+        name = f"fitting the control that sees the {sees}"
+        # nothing of it is logged or saved
+        loop = Loop(run, progress, pairs.ranks, Cadence(), Watch(), name)
+        steps = steps_of(phase, own, epochs, config)
+        loop.take_steps(TrainState(dict(judge.named_parameters())), [steps])
         if not pairs.ranks.leads:
             continue
         measured = replace(own, embed=embed_with(judge))

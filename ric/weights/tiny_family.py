@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-SHIPPED = Path(__file__).parent / "assets" / "tiny"
+SHIPPED = Path(__file__).parents[1] / "assets" / "tiny"
 
 
 def tiny_family() -> Path:

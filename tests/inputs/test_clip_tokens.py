@@ -18,7 +18,7 @@ from ric.progress import Silent
 from ric.recipes import fit_clip as module
 from ric.recipes.fit_clip import embed_with, fit_clip
 from ric.runs.run import open_run
-from ric.training.contrastive import Phase
+from ric.training.contrastive import FitPhase
 
 CPU = torch.device("cpu")
 
@@ -113,7 +113,7 @@ def test_cached_and_uncached_fits_have_the_same_losses_to_1e_6_for_50_steps(
     from_cache = metrics_of(follow(fit_clip, config, tmp_path / "cached"))
     assert len(folders()) == 1
     # the same phase, but nothing prepared: the backbone stays in the loop
-    monkeypatch.setattr(module, "Phase", lambda *given, prepare=None: Phase(*given))
+    monkeypatch.setattr(module, "FitPhase", lambda *given, prepare=None: FitPhase(*given))
     in_the_loop = metrics_of(follow(fit_clip, config, tmp_path / "uncached"))
     losses = [[row["loss"] for row in rows[1:]] for rows in (from_cache, in_the_loop)]
     assert len(losses[0]) == 50

@@ -10,18 +10,17 @@ long an average should be is not known beforehand (Karras et al. 2024).
 from __future__ import annotations
 
 import math
-import time
 from typing import TYPE_CHECKING
 
 import torch
 
 from ric.device import autocast, pick_dtype
+from ric.distributed import Ranks
 from ric.inputs.batches import index_at
-from ric.interrupt import stop_between_steps
-from ric.runs.checkpoints import last_checkpoint, load_checkpoint, restore_tensors, save_checkpoint
-from ric.training.ema import start_average, update_average
+from ric.runs.checkpoints import last_checkpoint, restore_tensors
+from ric.training.loop import Cadence, Loop, Phase, TrainState, Watch
 from ric.training.muon import GuardedMuon
-from ric.training.optimizer import GuardedAdamW, finite_or_none
+from ric.training.optimizer import GuardedAdamW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -80,7 +79,6 @@ def train_steps(
         RicError: the loss was not finite ten times in a row, or a checkpoint cannot be written.
         Interrupted: asked to stop; a checkpoint was written first.
     """
-    checkpoint = last_checkpoint(run)
     named = {
         f"{part}.{name}": weight
         for part, module in modules.items()
@@ -95,27 +93,23 @@ def train_steps(
         module.train().requires_grad_(True)
     device = next(iter(named.values())).device
     dtype = pick_dtype(config.dtype, device)
-    optimizer = start_optimizer(named, config)
-    decays = [1 - (1 - config.ema_decay) / LONGER**n for n in range(config.averages)]
-    averages = [start_average(named) for _ in decays]
-    done = best = 0
-    if checkpoint:
-        groups, state = load_checkpoint(checkpoint)
-        restore_tensors({**named, **buffers}, groups["model"])
-        for number, average in enumerate(averages):
-            restore_tensors(average, groups[_group(number)])
-        optimizer.restore(named, groups["moments"])
-        done, best = state["step"], state["best"]
-        progress.note(f"resuming after step {done} of {config.steps}")
-        run.forget_metrics_after(done)
+    state = TrainState(named, buffers, extra={"best": 0})
+    state.keep_averages([1 - (1 - config.ema_decay) / LONGER**n for n in range(config.averages)])
+    state.resume(last_checkpoint(run))
 
-    def measured() -> dict[str, float]:
-        """Measure the average that is worth most, and tell which it is where there are several."""
+    def step(number: int, logs: bool) -> Mapping[str, Tensor]:
+        with autocast(device, dtype):
+            values = loss_of(number)
+        values["loss"].backward()
+        return values
+
+    def measured(done: int) -> dict[str, float]:
+        """Measure the average that is worth most, and note which it is where there are several."""
         weights = {name: weight.detach().clone() for name, weight in named.items()}
         for module in modules.values():
             module.eval()
         found = []
-        for average in averages:
+        for average in state.averages:
             restore_tensors(named, average)
             with torch.no_grad(), autocast(device, dtype):
                 found.append(dict(measure()))
@@ -125,57 +119,25 @@ def train_steps(
         if worth is None:
             return found[0]
         best = max(range(len(found)), key=lambda number: worth(found[number]))
+        state.extra["best"] = best
         return {**found[best], "average": best}
 
-    if not done:
-        run.forget_metrics_after(-1)  # the row of step 0 is measured again
-        run.log_metrics({"step": 0, **finite_or_none(measured())})
-    with (
-        stop_between_steps() as stop,
-        progress.stage("training", total=config.steps, done=done) as stage,
-    ):
-        began, counted = time.monotonic(), done
-        for step in range(done, config.steps):
-            rate = learning_rate(step, config)
-            optimizer.set_rate(rate)
-            with autocast(device, dtype):
-                values = loss_of(step)
-            values["loss"].backward()
-            norm = optimizer.step(values["loss"])
-            for average, decay in zip(averages, decays, strict=True):
-                update_average(average, named, step, decay)
-            done = step + 1
-            stage.advance()
-            last = done == config.steps
-            measures = last or done % config.measure_every == 0
-            logs = measures or done % config.log_every == 0
-            saves = last or bool(stop) or done % config.checkpoint_every == 0
-            if logs:
-                row = {key: value.item() for key, value in values.items()}
-                row |= {"grad_norm": norm.item(), "skipped": optimizer.check(), "lr": rate}
-                images = config.batch_size * (done - counted)
-                row["images_per_second"] = images / (time.monotonic() - began)
-                figures = measured() if measures else {}
-                best = int(figures.get("average", best))
-                run.log_metrics({"step": done, **finite_or_none({**row, **figures})})
-                stage.advance(0, loss=row["loss"], **figures)
-            if saves:
-                groups = {
-                    "model": {**named, **buffers},
-                    "moments": optimizer.tensors(named),
-                    **{_group(number): average for number, average in enumerate(averages)},
-                }
-                save_checkpoint(
-                    run.path / "checkpoints",
-                    done,
-                    groups,
-                    {"best": best},
-                    keep=config.keep_checkpoints,
-                )
-                stop.raise_if_set()
-            if logs or saves:
-                began, counted = time.monotonic(), done
-    restore_tensors(named, averages[best])
+    phase = Phase(
+        steps=config.steps,
+        begin=lambda: start_optimizer(named, config),
+        step=step,
+        rate=lambda number: learning_rate(number, config),
+        images=lambda number: config.batch_size,
+    )
+    cadence = Cadence(
+        log=config.log_every,
+        save=config.checkpoint_every,
+        measure=config.measure_every,
+        keep=config.keep_checkpoints,
+    )
+    watch = Watch(measure=measured, shown=r"^loss$|^val_(?!.*_at_\d)")
+    Loop(run, progress, Ranks(device), cadence, watch).take_steps(state, [phase])
+    restore_tensors(named, state.averages[state.extra["best"]])
     for module in modules.values():
         module.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
 
@@ -189,8 +151,3 @@ def start_optimizer(
     return GuardedAdamW(
         named.values(), lr=config.lr, weight_decay=config.weight_decay, max_grad_norm=1.0
     )
-
-
-def _group(number: int) -> str:
-    """Name an average's file in a checkpoint."""
-    return f"average-{number}" if number else "average"

@@ -34,7 +34,8 @@ from ric.memory.meta_networks import (
     scene_judge_shape,
     small_decoder_shape,
 )
-from ric.models.locate import find_model
+from ric.models.locate import find
+from ric.models.table import NamedModel, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -198,11 +199,9 @@ def count_step(
 
 
 def _networks(config: TrainUnetConfig, runs_dir: Path) -> StepNetworks:
-    def place(setting: str, tiny: str, artifact: str = "") -> Path | None:
+    def place(setting: str) -> Path | None:
         name = getattr(config, setting)
-        found = name and find_model(
-            name, runs_dir, tiny=tiny, artifact=artifact, weights_dir=config.weights
-        )
+        found = name and find(config, NamedModel(name, row_of(config, setting)), runs_dir)
         if not found and name not in STAND_INS[setting]:
             raise NotHereError(
                 f"--memory cannot plan before {name} is on this machine.",
@@ -210,17 +209,17 @@ def _networks(config: TrainUnetConfig, runs_dir: Path) -> StepNetworks:
             )
         return found or None
 
-    base = place("base", "pipeline", "pipeline")
+    base = place("base")
     unet, vae, text_encoder = pipeline_shapes(base, config.lora_rank)
     decoder = vae
     if config.loss_decoder != "vae":
-        decoder = small_decoder_shape(place("loss_decoder", "loss_decoder"))
+        decoder = small_decoder_shape(place("loss_decoder"))
     region = scene = None
     if config.region_loss:
-        folder = place("region_clip", "region_encoder", "region_encoder")
+        folder = place("region_clip")
         region = region_judge_shape(folder, gated=config.gated_fusion)
     if config.global_loss:
-        scene = scene_judge_shape(place("scene_blip", "scene_encoder", "scene_encoder"))
+        scene = scene_judge_shape(place("scene_blip"))
     return StepNetworks(unet, vae, decoder, text_encoder, region, scene)
 
 

@@ -5,13 +5,46 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ric.models.table import NamedModel, command_of, row_of
 from ric.runs.record import artifact_of, find_artifact
 from ric.weights import find_weight, is_present, resolve_weights, revision_of
 from ric.weights.tiny_family import tiny_family
 
 if TYPE_CHECKING:
-    from ric.config import EvalConfig
+    from ric.config import CommandConfig
     from ric.runs.run import RunDir
+
+
+def locate(config: CommandConfig, setting: str, run: RunDir) -> Path:
+    """Find the model that a setting names, as the table says, and note in `run` what was taken.
+
+    Raises:
+        RicError: as `locate_model`.
+    """
+    row = row_of(config, setting)
+    return locate_model(
+        getattr(config, setting),
+        run,
+        tiny=row.tiny,
+        artifact=row.artifact or None,
+        weights_dir=config.weights,
+        needs=command_of(config),
+    )
+
+
+def find(config: CommandConfig, model: NamedModel, runs_dir: Path) -> Path | None:
+    """Find a command's model on this machine, fetching nothing; None where it is not here.
+
+    Raises:
+        RicError: as `find_model`.
+    """
+    return find_model(
+        model.name,
+        runs_dir,
+        tiny=model.row.tiny,
+        artifact=model.row.artifact,
+        weights_dir=config.weights,
+    )
 
 
 def locate_model(
@@ -50,18 +83,6 @@ def locate_model(
     weights = run.record.get("weights", {})
     run.note(weights={**weights, tiny: {"id": name, "revision": revision_of(path)}})
     return path
-
-
-def eval_networks(config: EvalConfig) -> list[str]:
-    """Name the networks that `ric eval` loads, CLIP first; `tiny` is the scene classifier."""
-    names = [config.clip, config.dino]
-    if config.preset == "tiny":
-        return [*names, "tiny"]
-    if config.protocol == "pie-bench":
-        return [*names, "lpips-squeeze"]
-    if config.protocol == "magicbrush":
-        return names
-    return [*names, "inception-2015-12-05", f"lpips-{config.lpips_net}", "lpips-squeeze"]
 
 
 def find_model(

@@ -6,14 +6,13 @@ and not after the ten that the libraries take to load.
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ric.config import CommandConfig, EditConfig, EvalConfig, TrainUnetConfig
 from ric.errors import RicError
-from ric.preflight.networks import Network, networks_of
+from ric.models.table import NamedModel, command_of, models_of
 from ric.runs.record import find_artifact
 from ric.weights import find_weight, is_present, require_network, resolve_weights
 from ric.weights.find import pickled_copy
@@ -58,9 +57,9 @@ def _looks(config: CommandConfig, runs_dir: Path, fetch: bool) -> Iterator[Calla
         for text in config.edits:
             yield partial(find_outputs, text, runs_dir, match=config.match)
         return
-    for network in networks_of(config):
-        if network.name != "tiny":
-            yield partial(_locate, network, config, runs_dir, fetch)
+    for model in models_of(config):
+        if model.name != "tiny":
+            yield partial(_locate, model, config, runs_dir, fetch)
     if track := getattr(config, "track", None):
         from ric.training.tracking import find_tracker
 
@@ -87,14 +86,12 @@ def _find_descriptions(reference: str | None, runs_dir: Path) -> None:
         raise RicError(f"No run at {reference!r}.", "See which there are: ric runs ls")
 
 
-def _locate(network: Network, config: CommandConfig, runs_dir: Path, fetch: bool) -> None:
-    """Find a network; one that is not here is fetched, or could be if `fetch` is off."""
-    name, weights = network.name, config.weights
-    if network.artifact and find_artifact(name, network.artifact, runs_dir):
+def _locate(model: NamedModel, config: CommandConfig, runs_dir: Path, fetch: bool) -> None:
+    """Find a model; one that is not here is fetched, or could be if `fetch` is off."""
+    name, weights = model.name, config.weights
+    if model.row.artifact and find_artifact(name, model.row.artifact, runs_dir):
         return
-    # TrainUnetConfig is of train-unet
-    words = re.findall("[A-Z][a-z]+", type(config).__name__.removesuffix("Config"))
-    needs = f"ric {'-'.join(words).lower()}".replace("tiny-", "tiny ")
+    needs = f"ric {command_of(config)}"
     there = Path(name).exists() or (weights is not None and not Path(weights).is_dir())
     if fetch or there:
         resolve_weights(name, weights_dir=weights, needs=needs)

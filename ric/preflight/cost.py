@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from ric.config import CommandConfig, EditConfig, FitBlipConfig, FitClipConfig, TrainUnetConfig
 from ric.errors import RicError
-from ric.models.locate import find_model
-from ric.preflight.networks import Network, networks_of
+from ric.models.locate import find
+from ric.models.table import NamedModel, models_of
 from ric.weights import find_weight, size_in_words
 
 if TYPE_CHECKING:
@@ -117,14 +117,14 @@ def memory_needed(config: CommandConfig, runs_dir: Path, samples: int | None) ->
         except NotHereError as error:
             return {"memory": error.message}
         return {"memory": plan_memory(step, config, config.memory).in_words()}
-    networks = list(networks_of(config))
-    if not networks:
+    models = list(models_of(config))
+    if not models:
         return {}
     trains = isinstance(config, (FitClipConfig, FitBlipConfig, TrainUnetConfig))
     if trains:
         # the judges are not trained
-        networks = networks[:1]
-    sizes = [_weight_bytes(network, runs_dir, config.weights, trains) for network in networks]
+        models = models[:1]
+    sizes = [_weight_bytes(model, config, runs_dir, trained=trains) for model in models]
     size = sum(known for known in sizes if known)
     if not size:
         return {"memory": "not known before the model is here"}
@@ -138,22 +138,16 @@ def memory_needed(config: CommandConfig, runs_dir: Path, samples: int | None) ->
 
 
 def _weight_bytes(
-    network: Network, runs_dir: Path, weights: str | None, trained: bool
+    model: NamedModel, config: CommandConfig, runs_dir: Path, *, trained: bool
 ) -> int | None:
-    """Sum a network's files; of a pipeline that is trained, the UNet's.
+    """Sum a model's files; of a pipeline that is trained, the UNet's.
 
     One that is not here has the size that the table tells, unless it is to be trained: a table
     tells nothing of the UNet alone.
     """
-    weight = find_weight(network.name)
+    weight = find_weight(model.name)
     try:
-        place = find_model(
-            network.name,
-            runs_dir,
-            tiny=network.member,
-            artifact=network.artifact,
-            weights_dir=weights,
-        )
+        place = find(config, model, runs_dir)
     except RicError:
         return None
     if place is None:
@@ -164,7 +158,7 @@ def _weight_bytes(
     files = (unet if trained and unet.is_dir() else place).rglob("*.safetensors")
     size = sum(file.stat().st_size for file in files)
     # the embedded family lies there in half precision and is used as float32
-    return (2 * size if network.name == "tiny" else size) or None
+    return (2 * size if model.name == "tiny" else size) or None
 
 
 def arithmetic(config: CommandConfig, samples: int | None, steps: int | None) -> float | None:

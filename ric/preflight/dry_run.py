@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ric.config import as_dict
 from ric.data.count import count_samples
 from ric.errors import RicError
+from ric.models.table import NamedModel, models_of
 from ric.preflight.cost import arithmetic, cache_sizes, memory_needed, step_count
-from ric.preflight.networks import Network, networks_of
 from ric.runs.record import find_artifact
 from ric.weights import check_weights, find_weight, is_present
 
@@ -25,9 +25,7 @@ def plan(config: CommandConfig, runs_dir: Path) -> dict[str, Any]:
     What is not there is said to be missing or unknown; `find_problems` tells why.
     """
     samples, samples_in_words = count_samples(config)
-    models = {
-        network.name: _model_in_words(network, runs_dir, config) for network in networks_of(config)
-    }
+    models = {model.name: _model_in_words(model, runs_dir, config) for model in models_of(config)}
     cost: dict[str, Any] = {}
     steps = step_count(config, samples)
     if steps is not None:
@@ -55,13 +53,13 @@ def plan(config: CommandConfig, runs_dir: Path) -> dict[str, Any]:
     }
 
 
-def _model_in_words(network: Network, runs_dir: Path, config: CommandConfig) -> str:
-    name = network.name
+def _model_in_words(model: NamedModel, runs_dir: Path, config: CommandConfig) -> str:
+    name = model.name
     if name == "tiny":
         return "of the embedded family"
     try:
-        if network.artifact and find_artifact(name, network.artifact, runs_dir):
-            return f"{network.artifact} of a run"
+        if model.row.artifact and find_artifact(name, model.row.artifact, runs_dir):
+            return f"{model.row.artifact} of a run"
     except RicError as error:
         return f"missing: {error.message}"
     if Path(name).exists():

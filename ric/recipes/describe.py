@@ -8,7 +8,7 @@ from ric.describers.describer import load_describer
 from ric.device import pick_device
 from ric.errors import RicError, SampleError
 from ric.interrupt import stop_between_steps
-from ric.models.locate import locate_model
+from ric.models.locate import locate
 from ric.progress import Progress, Silent
 from ric.runs.samples import read_samples
 
@@ -31,9 +31,7 @@ def describe(config: DescribeConfig, run: RunDir, progress: Progress | None = No
     progress = progress or Silent()
     model, model_name = None, None
     if config.describer == "chat":
-        model = locate_model(
-            config.model, run, tiny="captioner", weights_dir=config.weights, needs="describe"
-        )
+        model = locate(config, "model", run)
         model_name = config.model
     describer = load_describer(config.describer, model, config, pick_device(config.device))
     done = {row["id"] for row in run.rows("descriptions")}

@@ -12,7 +12,7 @@ from ric.editors.editor import EditRequest
 from ric.editors.load import load_editor
 from ric.errors import RicError, SampleError
 from ric.interrupt import stop_between_steps
-from ric.models.locate import locate_model
+from ric.models.locate import locate
 from ric.progress import Progress, Silent
 from ric.report.edit_sheet import SHEET, write_sheet
 from ric.runs.record import parents_of
@@ -46,14 +46,7 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     progress = progress or Silent()
     device = pick_device(config.device)
     photos = find_photos(config)
-    model = locate_model(
-        config.unet,
-        run,
-        tiny="pipeline",
-        artifact="pipeline",
-        weights_dir=config.weights,
-        needs="edit",
-    )
+    model = locate(config, "unet", run)
     if not photos and not config.allow_overlap:
         refuse_overlap(_ancestors_groups(run), lambda: groups_of(config), "this model")
     editor = load_editor(config.editor, model, config, device)

@@ -15,7 +15,8 @@ from ric.metrics.lpips_distance import LpipsDistance
 from ric.metrics.networks import NOT_ASKED, Judges, Unavailable
 from ric.metrics.scene_net import SceneNet
 from ric.metrics.structure_distance import StructureDistance
-from ric.models.locate import eval_networks, locate_model
+from ric.models.locate import locate_model
+from ric.models.table import eval_networks
 from ric.scoring.pie_bench import PieBenchJudges
 from ric.scoring.scored_batches import stamp
 from ric.weights import find_weight, is_present, resolve_weights

@@ -24,7 +24,7 @@ from ric.device import draw_generator, pick_device
 from ric.method.judge_files import load_pixel_numbers
 from ric.method.judge_pixels import as_input
 from ric.method.scene_encoder import SceneEncoder
-from ric.models.locate import locate_model
+from ric.models.locate import locate
 from ric.progress import Progress, Silent
 from ric.recipes.tiny.pictures import load_drawn
 from ric.recipes.tiny.steps import batch_of_step, train_steps
@@ -56,13 +56,11 @@ def train_captioner(
     """
     progress = progress or Silent()
     device = pick_device(config.device)
-    base = locate_model(
-        config.base, run, tiny="captioner", artifact="captioner", needs="tiny captioner"
-    )
+    base = locate(config, "base", run)
     processor = BlipProcessor.from_pretrained(base)
     captioner = BlipForConditionalGeneration.from_pretrained(base, dtype=torch.float32).to(device)
     if config.vision is not None:
-        judge = locate_model(config.vision, run, tiny="scene_encoder", artifact="scene_encoder")
+        judge = locate(config, "vision", run)
         eyes = SceneEncoder.from_pretrained(judge).tower.vision_model
         captioner.vision_model.load_state_dict(eyes.state_dict())
     numbers = load_pixel_numbers(base, config.image_size)

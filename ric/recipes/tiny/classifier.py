@@ -21,7 +21,7 @@ from ric.data.drawn_scenes import edit_of_sample
 from ric.device import draw_generator, pick_device
 from ric.metrics.edit_success import crop_of_thing, overlap
 from ric.metrics.scene_labels import GROUPS, NOTHING, group_ranges
-from ric.models.locate import locate_model
+from ric.models.locate import locate
 from ric.progress import Progress, Silent
 from ric.recipes.tiny.pictures import load_drawn
 from ric.recipes.tiny.steps import batch_of_step, train_steps
@@ -63,10 +63,7 @@ def train_classifier(
     """
     progress = progress or Silent()
     device = pick_device(config.device)
-    base = locate_model(
-        config.base, run, tiny="scene_classifier", artifact="scene_classifier",
-        needs="tiny classifier",
-    )  # fmt: skip
+    base = locate(config, "base", run)  # fmt: skip
     model = ResNetForImageClassification.from_pretrained(base, dtype=torch.float32).to(device)
     model.to(memory_format=torch.channels_last)
     trained, held_out = load_drawn(config, run, progress)

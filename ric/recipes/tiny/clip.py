@@ -15,7 +15,7 @@ from ric.device import pick_device
 from ric.method.judge_files import save_tower
 from ric.method.losses import same_text_mask, symmetric_contrastive_loss
 from ric.method.region_encoder import RegionEncoder
-from ric.models.locate import locate_model
+from ric.models.locate import locate
 from ric.progress import Progress, Silent
 from ric.recipes.tiny.pictures import load_drawn
 from ric.recipes.tiny.retrieval import retrieval_among
@@ -42,7 +42,7 @@ def train_clip(config: TinyClipConfig, run: RunDir, progress: Progress | None = 
     """
     progress = progress or Silent()
     device = pick_device(config.device)
-    base = locate_model(config.base, run, tiny="clip", artifact="clip", needs="tiny clip")
+    base = locate(config, "base", run)
     # not gated, a region encoder is CLIP itself, with its temperature and its text cut
     judge = RegionEncoder.from_clip(base, gated=False).to(device)
     trained, held_out = load_drawn(config, run, progress)

@@ -30,7 +30,7 @@ from ric.device import pick_device
 from ric.errors import RicError
 from ric.inputs.batches import Draw, draw_sample
 from ric.method.denoising import add_noise, clean_from_prediction, predict_noise, training_target
-from ric.models.locate import locate_model
+from ric.models.locate import locate
 from ric.models.pipeline import forget_source_channels, load_pipeline
 from ric.progress import Progress, Silent
 from ric.recipes.tiny.encoded import EncodedSamples, FreshScenes
@@ -61,10 +61,10 @@ def train_prior(config: TinyPriorConfig, run: RunDir, progress: Progress | None 
     """
     progress = progress or Silent()
     device = pick_device(config.device)
-    base = locate_model(config.base, run, tiny="pipeline", artifact="pipeline", needs="tiny prior")
+    base = locate(config, "base", run)
     pipeline = load_pipeline(base, device)
     if config.vae is not None:
-        path = locate_model(config.vae, run, tiny="pipeline/vae", artifact="vae")
+        path = locate(config, "vae", run)
         vae = AutoencoderKL.from_pretrained(path, torch_dtype=torch.float32)
         pipeline.vae = vae.to(device).eval().requires_grad_(False)
     unet, text_encoder = pipeline.unet, pipeline.text_encoder

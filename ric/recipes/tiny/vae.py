@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL
 
 from ric.data.batches import to_unit
 from ric.device import draw_generator, pick_device
-from ric.models.locate import locate_model
+from ric.models.locate import locate
 from ric.progress import Progress, Silent
 from ric.recipes.tiny.pictures import both_pictures, load_drawn
 from ric.recipes.tiny.steps import batch_of_step, train_steps
@@ -39,7 +39,7 @@ def train_vae(config: TinyVaeConfig, run: RunDir, progress: Progress | None = No
     """
     progress = progress or Silent()
     device = pick_device(config.device)
-    base = locate_model(config.base, run, tiny="pipeline/vae", artifact="vae", needs="tiny vae")
+    base = locate(config, "base", run)
     vae = AutoencoderKL.from_pretrained(base, torch_dtype=torch.float32).to(device)
     vae.to(memory_format=torch.channels_last)
     trained, val = load_drawn(config, run, progress)

@@ -1,0 +1,122 @@
+"""Which models a command loads: a row for each setting that names one.
+
+Preflight, the memory planner, `ric eval`'s networks and every recipe read this table, and no model
+of a command is named anywhere else. It imports no torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ric.config import (
+    CommandConfig,
+    DescribeConfig,
+    EditConfig,
+    EvalConfig,
+    FitBlipConfig,
+    FitClipConfig,
+    TinyCaptionerConfig,
+    TinyClassifierConfig,
+    TinyClipConfig,
+    TinyPriorConfig,
+    TinyVaeConfig,
+    TrainUnetConfig,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class ModelRow(NamedTuple):
+    """A setting that names a model, and what its name may stand for.
+
+    Attributes:
+        setting: Of the command's config; its value is `tiny`, a run, a folder or a hub id.
+        tiny: The member of the embedded family that `tiny` means.
+        artifact: What is taken from a run; "" where a run has no such thing.
+        used: Whether the command loads it with these settings.
+    """
+
+    setting: str
+    tiny: str
+    artifact: str = ""
+    used: Callable[[Any], bool] = lambda config: True
+
+
+MODELS: dict[type[CommandConfig], tuple[ModelRow, ...]] = {
+    DescribeConfig: (
+        ModelRow("model", "captioner", used=lambda config: config.describer == "chat"),
+    ),
+    FitClipConfig: (ModelRow("clip", "region_encoder", "region_encoder"),),
+    FitBlipConfig: (ModelRow("blip", "scene_encoder", "scene_encoder"),),
+    TrainUnetConfig: (
+        ModelRow("base", "pipeline", "pipeline"),
+        ModelRow(
+            "region_clip", "region_encoder", "region_encoder", lambda config: config.region_loss
+        ),
+        ModelRow("scene_blip", "scene_encoder", "scene_encoder", lambda config: config.global_loss),
+        ModelRow("loss_decoder", "loss_decoder", "", lambda config: config.loss_decoder != "vae"),
+    ),
+    EditConfig: (ModelRow("unet", "pipeline", "pipeline"),),
+    TinyVaeConfig: (ModelRow("base", "pipeline/vae", "vae"),),
+    TinyClipConfig: (ModelRow("base", "clip", "clip"),),
+    TinyCaptionerConfig: (
+        ModelRow("base", "captioner", "captioner"),
+        ModelRow("vision", "scene_encoder", "scene_encoder"),
+    ),
+    TinyClassifierConfig: (ModelRow("base", "scene_classifier", "scene_classifier"),),
+    TinyPriorConfig: (
+        ModelRow("base", "pipeline", "pipeline"),
+        ModelRow("vae", "pipeline/vae", "vae"),
+    ),
+}
+
+
+class NamedModel(NamedTuple):
+    """A model that a command loads: what it is called, and what that may stand for."""
+
+    name: str
+    row: ModelRow
+
+
+def rows_of(config: CommandConfig) -> tuple[ModelRow, ...]:
+    """List the rows of a command; none where its settings name no model."""
+    kinds = type(config).__mro__
+    return next((MODELS[kind] for kind in kinds if kind in MODELS), ())
+
+
+def row_of(config: CommandConfig, setting: str) -> ModelRow:
+    """Give the row of a setting."""
+    return next(row for row in rows_of(config) if row.setting == setting)
+
+
+def models_of(config: CommandConfig) -> Iterator[NamedModel]:
+    """List the models that a command loads with these settings."""
+    if isinstance(config, EvalConfig):
+        clip, *others = eval_networks(config)
+        yield NamedModel(clip, ModelRow("clip", "clip"))
+        yield from (NamedModel(name, ModelRow("", "scene_classifier")) for name in others)
+    for row in rows_of(config):
+        name = getattr(config, row.setting)
+        if name is not None and row.used(config):
+            yield NamedModel(name, row)
+
+
+def eval_networks(config: EvalConfig) -> list[str]:
+    """Name the networks that `ric eval` loads, CLIP first; `tiny` is the scene classifier."""
+    names = [config.clip, config.dino]
+    if config.preset == "tiny":
+        return [*names, "tiny"]
+    if config.protocol == "pie-bench":
+        return [*names, "lpips-squeeze"]
+    if config.protocol == "magicbrush":
+        return names
+    return [*names, "inception-2015-12-05", f"lpips-{config.lpips_net}", "lpips-squeeze"]
+
+
+def command_of(config: CommandConfig) -> str:
+    """Give the command of a config as it is typed: `train-unet`, `tiny vae`."""
+    words = re.findall("[A-Z][a-z]+", type(config).__name__.removesuffix("Config"))
+    return "-".join(words).lower().replace("tiny-", "tiny ")

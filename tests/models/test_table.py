@@ -1,0 +1,82 @@
+"""Which models each command loads: one table for preflight, the planner, eval and the recipes."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ric
+from ric.config import (
+    DescribeConfig,
+    EvalConfig,
+    FitClipConfig,
+    TinyVaeConfig,
+    TrainUnetConfig,
+)
+from ric.models.table import MODELS, command_of, models_of
+from ric.settings import resolve_config
+from ric.weights.tiny_family import SHIPPED
+
+CORE = Path(ric.__file__).parent
+
+
+@pytest.mark.parametrize("kind", MODELS, ids=lambda kind: kind.__name__)
+def test_a_row_names_a_setting_of_its_command_and_a_member_of_the_family(kind):
+    for row in MODELS[kind]:
+        assert hasattr(kind(data="photos"), row.setting)
+        # the paper's pipelines have a small decoder of their own; the family needs none
+        assert (SHIPPED / row.tiny).is_dir() or row.tiny == "loss_decoder"
+
+
+def test_a_model_that_the_settings_leave_unused_is_not_listed():
+    def names(**settings) -> list[str]:
+        config = resolve_config(TrainUnetConfig, {"data": "photos", "preset": "tiny", **settings})
+        return [model.row.setting for model in models_of(config)]
+
+    assert names() == ["base", "region_clip", "scene_blip"]
+    assert names(region_loss=False) == ["base", "scene_blip"]
+    assert names(global_loss=False) == ["base", "region_clip"]
+    assert names(loss_decoder="madebyollin/taesd")[-1] == "loss_decoder"
+    describe = resolve_config(DescribeConfig, {"data": "photos", "describer": "dataset"})
+    assert list(models_of(describe)) == []
+
+
+def test_evals_networks_follow_the_protocol():
+    def names(**settings) -> list[str]:
+        return [model.name for model in models_of(EvalConfig(data="photos", **settings))]
+
+    assert names(protocol="magicbrush")[1:] == [EvalConfig.dino]
+    assert names(protocol="pie-bench")[-1] == "lpips-squeeze"
+    assert "lpips-vgg" in names(lpips_net="vgg")
+    assert names(preset="tiny")[-1] == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [(TrainUnetConfig, "train-unet"), (FitClipConfig, "fit-clip"), (TinyVaeConfig, "tiny vae")],
+)
+def test_a_command_is_named_as_it_is_typed(kind, words):
+    assert command_of(kind(data="photos")) == words
+
+
+def test_no_other_file_says_which_member_or_artifact_a_setting_means():
+    """Only scoring's finder and what is not a setting's name a member themselves."""
+    allowed = {"models/locate.py", "scoring/load_networks.py", "recipes/tiny/score.py"}
+    for path in CORE.rglob("*.py"):
+        named = [
+            node.func.id
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in ("locate_model", "find_model")
+        ]
+        assert not named or str(path.relative_to(CORE)) in allowed, path
+
+
+def test_the_table_needs_no_torch():
+    code = "import sys, ric.models.table; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

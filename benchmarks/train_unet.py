@@ -63,7 +63,7 @@ from ric.runs.run import open_run
 from ric.settings import resolve_config
 from ric.training.ema import start_average, update_average
 from ric.training.optimizer import GuardedAdamW
-from ric.training.unet_step import accumulate_gradients
+from ric.training.unet_step import UnetStep
 from ric.weights.tiny_family import tiny_family
 
 if TYPE_CHECKING:
@@ -223,10 +223,10 @@ class Step:
 
     def take(self, number: int) -> None:
         """Take a step that logs nothing."""
-        values = accumulate_gradients(
-            self.config, self.accelerator, self.unet, self.objective, self.data, number, self.ranks,
-            measured=False,
-        )  # fmt: skip
+        step = UnetStep(
+            self.config, self.accelerator, self.unet, self.objective, self.data, self.ranks
+        )
+        values = step(number, measured=False)
         self.optimizer.step(values["loss"])
         update_average(self.average, self.named, number, self.config.ema_decay)
 

@@ -157,3 +157,12 @@ def start_accelerator(device: torch.device, dtype: torch.dtype, ranks: Ranks) ->
     return Accelerator(
         mixed_precision="bf16" if dtype == torch.bfloat16 else "no", cpu=device.type == "cpu"
     )
+
+
+def refuse_batch(batch_size: int, processes: int) -> None:
+    """Stop where a process would have no sample of a batch (Raises RicError)."""
+    if batch_size < processes:
+        raise RicError(
+            f"--batch-size is {batch_size}, fewer than the {processes} processes.",
+            "Give each process at least one sample.",
+        )

@@ -65,6 +65,7 @@ ROOMS: dict[str, set[str]] = {
     "cache_folders": set(),
     "splits": set(),
     "extras": {"errors"},
+    "work": set(),
     "device": {"errors"},
     "settings": {"errors", "config"},
     "scenes": {"splits"},
@@ -81,7 +82,7 @@ ROOMS: dict[str, set[str]] = {
     "scoring": FOUNDATION | {"weights", "data", "runs", "models", "metrics"},
     "inputs": FOUNDATION | {"cache_folders", "device", "method", "data", "runs", "models"},
     "training": FOUNDATION
-    | {"settings", "extras", "device", "method", "data", "runs", "inputs", "metrics"}
+    | {"settings", "extras", "device", "method", "data", "runs", "models", "inputs", "metrics"}
     | {"editors", "report"},
     "memory": FOUNDATION | {"extras", "method", "weights", "data", "models", "training"},
     "preflight": FOUNDATION

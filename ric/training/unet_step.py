@@ -6,6 +6,7 @@ Each process goes over its own part of the batch, and DDP joins the gradients.
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,48 +25,60 @@ if TYPE_CHECKING:
     from ric.method.objective import Losses, RegionInContextObjective
 
 
-def accumulate_gradients(
-    config: TrainUnetConfig,
-    accelerator: Accelerator,
-    unet: torch.nn.Module,
-    objective: RegionInContextObjective,
-    data: TrainingSet,
-    step: int,
-    ranks: Ranks,
-    *,
-    measured: bool,
-) -> dict[str, Tensor]:
-    """Go forward and back over one batch, piece by piece; return its loss and its parts.
+@dataclass(frozen=True)
+class UnetStep:
+    """Goes forward and back over one batch, a micro-batch at a time.
 
     Each process goes over its own part of the batch; all get the gradients and values of all.
 
-    Where `measured`, also what costs more: `grad_norm_noise`, `grad_norm_region` and
-    `grad_norm_global` (`Losses.gradient_norms`), `cos_region` and `cos_scene`, the mean cosines of
-    what the judges looked at, NaN where that was nothing.
+    Attributes:
+        config: Batch size, dropout, micro-batches.
+        accelerator: Runs the backward pass, and joins gradients of several processes.
+        unet: What is trained, as the accelerator prepared it.
+        objective: Eq. 10.
+        data: What batches are drawn of.
+        ranks: The processes that train together.
     """
-    pieces, norms, region, scene = [], [], [], []
-    mine = ranks.share(config.batch_size)
-    todo = micro_batches(range(mine.start, mine.stop), config.accumulate)
-    for which in todo:
-        batch = draw_batch(data, config, step, which)
-        # the processes' gradients meet once, with the last piece; how many there are may differ
-        with nullcontext() if which is todo[-1] else accelerator.no_sync(unet):
-            with accelerator.autocast():
-                losses = judge_batch(unet, objective, batch, config.batch_size)
-            if measured:
-                norms.append(losses.gradient_norms())
-                region.append((losses.region_cosine, losses.region_count))
-                scene.append((losses.scene_cosine, losses.scene_count))
-            # DDP gives the mean over processes; each loss is its share of the whole batch's
-            accelerator.backward(losses.total * ranks.count)
-        pieces.append({"loss": losses.total.detach(), **losses.parts()})
-    values = _summed(pieces, ranks)
-    if measured:
-        # the pieces are parts of one long vector
-        squares = [{key: norm**2 for key, norm in piece.items()} for piece in norms]
-        values |= {key: total.sqrt() for key, total in _summed(squares, ranks).items()}
-        values |= {"cos_region": _mean(region, ranks), "cos_scene": _mean(scene, ranks)}
-    return values
+
+    config: TrainUnetConfig
+    accelerator: Accelerator
+    unet: torch.nn.Module
+    objective: RegionInContextObjective
+    data: TrainingSet
+    ranks: Ranks
+
+    def __call__(self, step: int, measured: bool) -> dict[str, Tensor]:
+        """Accumulate the gradients of a step; return its loss and its parts.
+
+        Where `measured`, also what costs more: `grad_norm_noise`, `grad_norm_region` and
+        `grad_norm_global` (`Losses.gradient_norms`), `cos_region` and `cos_scene`, the mean cosines
+        of what the judges looked at, NaN where that was nothing.
+        """
+        config, ranks = self.config, self.ranks
+        pieces, norms, region, scene = [], [], [], []
+        mine = ranks.share(config.batch_size)
+        todo = micro_batches(range(mine.start, mine.stop), config.accumulate)
+        for which in todo:
+            batch = draw_batch(self.data, config, step, which)
+            # gradients are joined once, with the last micro-batch; how many there are may differ
+            last = which is todo[-1]
+            with nullcontext() if last else self.accelerator.no_sync(self.unet):
+                with self.accelerator.autocast():
+                    losses = judge_batch(self.unet, self.objective, batch, config.batch_size)
+                if measured:
+                    norms.append(losses.gradient_norms())
+                    region.append((losses.region_cosine, losses.region_count))
+                    scene.append((losses.scene_cosine, losses.scene_count))
+                # DDP gives the mean over processes; each loss is its share of the whole batch's
+                self.accelerator.backward(losses.total * ranks.count)
+            pieces.append({"loss": losses.total.detach(), **losses.parts()})
+        values = _summed(pieces, ranks)
+        if measured:
+            # the micro-batches' gradients are parts of one long vector
+            squares = [{key: norm**2 for key, norm in piece.items()} for piece in norms]
+            values |= {key: total.sqrt() for key, total in _summed(squares, ranks).items()}
+            values |= {"cos_region": _mean(region, ranks), "cos_scene": _mean(scene, ranks)}
+        return values
 
 
 def _summed(pieces: Sequence[Mapping[str, Tensor]], ranks: Ranks) -> dict[str, Tensor]:

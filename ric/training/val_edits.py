@@ -8,6 +8,7 @@ sheets differ by nothing but the weights; they are those of the step, not their 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from ric.runs.samples import glance_at_samples
 from ric.settings import resolve_config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from diffusers import StableDiffusionInstructPix2PixPipeline
@@ -31,9 +32,17 @@ if TYPE_CHECKING:
     from ric.data.edit_sample import EditSample
     from ric.progress import Progress
     from ric.runs.run import RunDir
+    from ric.work import Work
 
 SHOWN = 6  # samples
 STEPS = 20  # denoising steps at most
+
+
+def preview_edits(
+    config: TrainUnetConfig, work: Work, pipeline: StableDiffusionInstructPix2PixPipeline
+) -> Callable[[int], None]:
+    """Give what edits the first val samples after so many steps."""
+    return partial(ValEdits(config, work.run, pipeline).show, progress=work.progress)
 
 
 class ValEdits:

@@ -30,7 +30,9 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from ric.config import TrainUnetConfig
 from ric.data.batches import to_unit
 from ric.device import draw_generator, pick_device
+from ric.distributed import refuse_batch
 from ric.errors import RicError
+from ric.inputs import training_set
 from ric.inputs.batches import Batch, TrainingSet, draw_batch, draw_sample
 from ric.inputs.encodings import Encoder
 from ric.inputs.examples import Example, load_examples
@@ -40,9 +42,10 @@ from ric.method.region_encoder import RegionEncoder
 from ric.models.pipeline import load_pipeline, read_source_channels
 from ric.progress import Silent
 from ric.recipes import train_unet as module
-from ric.recipes.train_unet import refuse_batch, refuse_size, train_unet
+from ric.recipes.train_unet import train_unet
 from ric.runs.run import open_run
 from ric.training import unet_step
+from ric.training.unet_networks import refuse_size
 from ric.training.unet_step import micro_batches
 
 NO_JUDGES = {"region_loss": False, "global_loss": False}
@@ -393,7 +396,7 @@ def test_with_memory_given_the_plan_is_told_kept_and_followed(
     assert metrics_of(run)[0]["loss"] == pytest.approx(plain["loss"], rel=1e-2)  # bf16's rounding
 
 
-@pytest.mark.parametrize("where", ["load_pipeline", "_training_set", "_train"])
+@pytest.mark.parametrize("where", ["load_base", "encode_training_set", "_train"])
 def test_a_gpu_without_memory_left_names_the_next_plan(
     where, config, follow, tmp_path, monkeypatch
 ):
@@ -692,7 +695,10 @@ def test_a_judge_for_whom_no_sample_has_a_text_is_an_error(
 def test_an_image_size_that_cannot_be_halved_is_refused_before_anything_is_decoded(
     size, nearest, config, follow, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(module, "load_examples", lambda *given, **named: pytest.fail("decoded"))
+    def decode(*given: Any, **named: Any) -> None:
+        pytest.fail("decoded")
+
+    monkeypatch.setattr(training_set, "load_examples", decode)
     with pytest.raises(RicError, match=f"--image-size is {size}; .* multiple of 8") as error:
         follow(train_unet, config(image_size=size), tmp_path / "run")
     assert error.value.hint == f"Use --image-size {nearest}."
@@ -732,7 +738,7 @@ def test_the_pictures_are_let_go_once_they_are_encoded(config, follow, tmp_path,
         assert not any(reference() is not None for reference in pictures)
         train(*given)
 
-    monkeypatch.setattr(module, "load_examples", load)
+    monkeypatch.setattr(training_set, "load_examples", load)
     monkeypatch.setattr(module, "_train", watched)
     follow(train_unet, config(steps=1, **NO_JUDGES), tmp_path / "run")
 

@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file
 
 from ric.config import TrainUnetConfig
+from ric.inputs import training_set as module
 from ric.interrupt import Interrupted
-from ric.recipes import train_unet as module
 from ric.recipes.train_unet import train_unet
 from ric.runs.checkpoints import complete_checkpoints
 from ric.runs.record import status_of

@@ -153,7 +153,8 @@ def test_steps_that_do_not_log_read_nothing_of_what_is_on_the_device(
 ):
     reads, train, draw = HostReads(), module._train, unet_step.draw_batch
 
-    def watched(config, run, progress, pipeline, objective, data, *rest):
+    def watched(config, work, setup, checkpoint):
+        pipeline, objective, data = setup
         networks = (pipeline.unet, objective.vae, objective.region_encoder, objective.scene_encoder)
         for network in networks:
             reads.hold(list(network.parameters()), list(network.buffers()))
@@ -161,7 +162,7 @@ def test_steps_that_do_not_log_read_nothing_of_what_is_on_the_device(
         for sample in data.samples:
             reads.hold([vars(view) for view in sample.views], vars(sample))
         with reads.watching():
-            train(config, run, progress, pipeline, objective, data, *rest)
+            train(config, work, setup, checkpoint)
 
     def begin(*given):
         reads.of_step.append([])

@@ -1,0 +1,114 @@
+"""What `ric train-unet` is fed: DATA decoded, listed, and encoded by the frozen networks."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ric.device import pick_dtype
+from ric.errors import RicError
+from ric.inputs.batches import TrainingSet
+from ric.inputs.encodings import Encoder, OnDemand, encode_once
+from ric.inputs.examples import Example, enough, load_examples
+from ric.runs.samples import read_descriptions
+from ric.runs.trained_on import list_trained_on
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionInstructPix2PixPipeline
+
+    from ric.config import TrainUnetConfig
+    from ric.method.region_encoder import RegionEncoder
+    from ric.method.scene_encoder import SceneEncoder
+    from ric.work import Work
+
+
+def encode_training_set(
+    config: TrainUnetConfig,
+    work: Work,
+    pipeline: StableDiffusionInstructPix2PixPipeline,
+    region_judge: RegionEncoder | None,
+    scene_judge: SceneEncoder | None,
+) -> TrainingSet:
+    """Encode the samples once, or keep their pictures to encode them in every step.
+
+    Raises:
+        RicError: there is no usable sample, or a judge would have nothing to judge by.
+    """
+    dtype = pick_dtype(config.dtype, pipeline.device)
+    encoder = Encoder(pipeline, region_judge, scene_judge, dtype, config.flip)
+    load = partial(_examples, config, work, region_judge, scene_judge)
+    examples = work.ranks.once_per_machine(load)
+    return TrainingSet(
+        samples=encode_once(encoder, examples, work.ranks, work.progress)
+        if config.cache
+        else OnDemand(encoder, examples),
+        null_prompt=encoder.null_prompt(),
+        scaling_factor=pipeline.vae.config.scaling_factor,
+        num_timesteps=pipeline.scheduler.config.num_train_timesteps,
+    )
+
+
+def _examples(
+    config: TrainUnetConfig,
+    work: Work,
+    region_judge: RegionEncoder | None,
+    scene_judge: SceneEncoder | None,
+) -> list[Example]:
+    """Decode the samples and list them; say which of them a judge's loss leaves out (choice 6)."""
+    run, progress = work.run, work.progress
+    examples = load_examples(
+        config,
+        run,
+        progress,
+        split=config.split,
+        size=config.image_size,
+        fit=config.fit,
+        region_text=config.region_text if region_judge else None,
+        descriptions=read_descriptions(config.descriptions, config, run),
+    )
+    examples = enough(examples, run, least=1)
+    list_trained_on(examples, run)
+    if region_judge:
+        lost = [item.id for item in examples if item.region_text is None]
+        _leave_out("region", lost, len(examples), config, work)
+        if unlocalised := [item.id for item in examples if item.box is None]:
+            run.note(unlocalised=unlocalised)
+            progress.note(f"{len(unlocalised)} samples are unlocalised: the region loss skips them")
+    if scene_judge:
+        lost = [item.id for item in examples if item.scene_text is None]
+        _leave_out("scene", lost, len(examples), config, work)
+    return examples
+
+
+def _leave_out(
+    judge: str, lost: list[str], count: int, config: TrainUnetConfig, work: Work
+) -> None:
+    """Note the samples without a judge's text: its loss skips them, the noise loss does not.
+
+    Raises:
+        RicError: that is all of them, or any where the user did not allow it.
+    """
+    if not lost:
+        return
+    work.run.note(**{f"without_{judge}_text": lost})
+    remedy, without = _REMEDIES[judge]
+    if len(lost) == count:
+        raise RicError(
+            f"No sample has a {judge} text: the {judge} loss would judge nothing.",
+            f"Use {remedy}, or train without that loss: {without}",
+        )
+    if not config.allow_missing_text:
+        shown = ", ".join(lost[:5]) + (", …" if len(lost) > 5 else "")
+        raise RicError(
+            f"{len(lost)} of {count} samples have no {judge} text: {shown}.",
+            f"All are listed in {work.run.path / 'run.json'}. Use {remedy}, or train them by the"
+            " other losses alone: --allow-missing-text",
+        )
+    work.progress.note(f"{len(lost)} samples have no {judge} text: the {judge} loss skips them")
+
+
+# what gives a judge its texts, and what leaves its loss out
+_REMEDIES = {
+    "region": ("--region-text instruction", "--no-region-loss"),
+    "scene": ("--descriptions RUN", "--no-global-loss"),
+}

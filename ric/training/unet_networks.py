@@ -1,0 +1,145 @@
+"""The networks of `ric train-unet`: the base that is trained, and what judges it, frozen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from diffusers import DDPMScheduler
+
+from ric.errors import RicError
+from ric.method.objective import RegionInContextObjective
+from ric.method.region_encoder import RegionEncoder
+from ric.method.scene_encoder import SceneEncoder
+from ric.models.locate import locate
+from ric.models.pipeline import (
+    load_pipeline,
+    load_small_decoder,
+    read_source_channels,
+    size_multiple,
+)
+from ric.training.judges import region_judge_of, scene_judge_of
+
+if TYPE_CHECKING:
+    from diffusers import (
+        AutoencoderKL,
+        AutoencoderTiny,
+        StableDiffusionInstructPix2PixPipeline,
+        UNet2DConditionModel,
+    )
+
+    from ric.config import TrainUnetConfig
+    from ric.runs.run import RunDir
+    from ric.work import Work
+
+
+def load_base(config: TrainUnetConfig, work: Work) -> StableDiffusionInstructPix2PixPipeline:
+    """Load the pipeline whose UNet is trained; it reads a source picture from now on.
+
+    Raises:
+        RicError: it cannot be had, or cannot be trained as the settings say.
+    """
+    pipeline = load_pipeline(locate(config, "base", work.run), work.device)
+    if config.lora_rank:
+        _refuse_unread_source(pipeline.unet)
+    read_source_channels(pipeline.unet)
+    refuse_size(config.image_size, size_multiple(pipeline))
+    if config.attention == "xformers":
+        _use_xformers(pipeline.unet)
+    return pipeline
+
+
+def load_objective(
+    config: TrainUnetConfig, work: Work, pipeline: StableDiffusionInstructPix2PixPipeline
+) -> RegionInContextObjective:
+    """Load what judges the UNet's answers, and weigh it as Eq. 10 does.
+
+    Raises:
+        RicError: a judge or the small decoder cannot be had.
+    """
+    region_judge, scene_judge = load_judges(config, work)
+    schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
+    return RegionInContextObjective(
+        _loss_decoder(config, work.run, pipeline),
+        region_judge,
+        scene_judge,
+        prediction_type=schedule.config.prediction_type,
+        alphas_cumprod=schedule.alphas_cumprod,
+        region_weight=config.region_weight,
+        global_weight=config.global_weight,
+        noise_weight=config.noise_weight,
+        align_below=config.align_below,
+        align_weight=config.align_weight,
+    )
+
+
+def load_judges(
+    config: TrainUnetConfig, work: Work
+) -> tuple[RegionEncoder | None, SceneEncoder | None]:
+    """Load the judges whose losses are on.
+
+    Raises:
+        RicError: a loss is on and its judge is not named, or is no judge.
+    """
+    region = scene = None
+    if region_judge_of(config):
+        path = locate(config, "region_clip", work.run)
+        region = RegionEncoder.from_pretrained(path).to(work.device)
+        region.gated = region.gated and config.gated_fusion
+    if scene_judge_of(config):
+        path = locate(config, "scene_blip", work.run)
+        scene = SceneEncoder.from_pretrained(path).to(work.device)
+    return region, scene
+
+
+def _loss_decoder(
+    config: TrainUnetConfig, run: RunDir, pipeline: StableDiffusionInstructPix2PixPipeline
+) -> AutoencoderKL | AutoencoderTiny:
+    """Give what decodes for the judges: the pipeline's own VAE, or a small one of its latents."""
+    if config.loss_decoder == "vae":
+        return pipeline.vae
+    path = locate(config, "loss_decoder", run)
+    return load_small_decoder(path, pipeline)
+
+
+def _refuse_unread_source(unet: UNet2DConditionModel) -> None:
+    if unet.conv_in.in_channels == unet.config.out_channels:
+        raise RicError(
+            "--lora-rank needs a base that reads a source picture; this one makes pictures from"
+            " text alone.",
+            "Start from an InstructPix2Pix-type pipeline, or train all weights: no --lora-rank.",
+        )
+
+
+def refuse_size(size: int, multiple: int) -> None:
+    """Stop where S cannot be halved as often as VAE and UNet do.
+
+    The decoded picture would be smaller than S, and every box, in pixels of S, off its region.
+
+    Raises:
+        RicError: it cannot; names the two nearest sizes that can.
+    """
+    if size % multiple:
+        below = max(1, size // multiple) * multiple
+        raise RicError(
+            f"--image-size is {size}; this pipeline's VAE and UNet need a multiple of {multiple}.",
+            f"Use --image-size {below} or {below + multiple}.",
+        )
+
+
+def _use_xformers(unet: UNet2DConditionModel) -> None:
+    try:
+        unet.enable_xformers_memory_efficient_attention()
+    except (ImportError, ValueError, RuntimeError, NotImplementedError) as error:
+        raise RicError(
+            f"--attention xformers does not work here: {str(error).splitlines()[0]}",
+            "Install it with: pip install 'ric[xformers]', or use --attention sdpa",
+        ) from None
+
+
+def leave_the_file(unet: UNet2DConditionModel) -> None:
+    """Copy weights, one by one, out of the file that they are a view of on a CPU.
+
+    As long as one of them is a view, all of the file's pages that were read stay in memory.
+    """
+    for weight in unet.parameters():
+        weight.data = weight.data.clone()

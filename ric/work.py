@@ -1,0 +1,30 @@
+"""What the parts of a recipe share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from ric.distributed import Ranks
+    from ric.progress import Progress
+    from ric.runs.run import RunDir
+
+
+@dataclass(frozen=True)
+class Work:
+    """A run at work.
+
+    Attributes:
+        run: What is written to.
+        progress: Who is told.
+        ranks: The processes that work together.
+        device: Where this one computes.
+    """
+
+    run: RunDir
+    progress: Progress
+    ranks: Ranks
+    device: torch.device

@@ -62,7 +62,7 @@ def main() -> None:
         for name, (config, step) in ways.items():
             print(row(gigabytes, name, config, step))
     config, step = ways["the paper's"]
-    print("\n| the paper's preset, as it stands | GiB |\n|---|---|")
+    print("\n| the paper's preset, unchanged | GiB |\n|---|---|")
     plan = plan_as_set(step, config)
     print(parts(plan))
     print(f"| together | {plan.total:.2f} |")

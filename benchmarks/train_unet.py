@@ -61,7 +61,7 @@ from ric.models.pipeline import load_pipeline, load_small_decoder
 from ric.progress import Silent
 from ric.runs.run import open_run
 from ric.settings import resolve_config
-from ric.training.ema import start_average, update_average
+from ric.training.ema import start_ema, update_ema
 from ric.training.optimizer import GuardedAdamW
 from ric.training.unet_step import UnetStep
 from ric.weights.tiny_family import tiny_family
@@ -201,7 +201,7 @@ class Step:
         if row.tricks.channels_last:
             unet.to(memory_format=torch.channels_last)
         self.named = dict(unet.named_parameters())
-        self.average = start_average(self.named)
+        self.average = start_ema(self.named)
         self.optimizer = GuardedAdamW(
             unet.parameters(),
             lr=self.config.lr,
@@ -228,7 +228,7 @@ class Step:
         )
         values = step(number, measured=False)
         self.optimizer.step(values["loss"])
-        update_average(self.average, self.named, number, self.config.ema_decay)
+        update_ema(self.average, self.named, number, self.config.ema_decay)
 
     def wait(self) -> None:
         """Wait for the device."""

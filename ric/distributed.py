@@ -39,8 +39,8 @@ class Ranks:
     Attributes:
         count: How many there are.
         number: This one's, from 0.
-        leads: Whether this is the one that writes.
-        fills: Whether this is the first one of its machine, which fills the caches there.
+        is_main: Whether this is the main process, the one that writes.
+        is_local_main: Whether this is the first one of its machine, which fills the caches there.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -50,8 +50,8 @@ class Ranks:
         state = PartialState(cpu=device.type == "cpu", **patience)
         self.count: int = state.num_processes
         self.number: int = state.process_index
-        self.leads = self.number == 0
-        self.fills: bool = state.local_process_index == 0
+        self.is_main = self.number == 0
+        self.is_local_main: bool = state.local_process_index == 0
         self._device = state.device if self.count > 1 else device
         self._hosts: torch.distributed.ProcessGroup | None = None
         if self.count > 1:
@@ -64,11 +64,11 @@ class Ranks:
         first, end = (count * place // self.count for place in (self.number, self.number + 1))
         return slice(first, end)
 
-    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+    def all_reduce(self, tensor: torch.Tensor) -> torch.Tensor:
         """Add up the processes' tensors of one shape; all must call this."""
         return reduce(tensor, "sum") if self.count > 1 else tensor
 
-    def asked_of_any(self, stop: StopRequest) -> int | None:
+    def any_stop(self, stop: StopRequest) -> int | None:
         """Give the signal by which any process was asked to stop, to all; all must call this."""
         if self.count == 1:
             return stop.signal_number
@@ -81,31 +81,31 @@ class Ranks:
 
         Who leaves first has the launcher stop the others, amid what they are saving.
         """
-        self.wait_for_all()
+        self.barrier()
         raise Interrupted(asked)
 
-    def wait_for_all(self) -> None:
+    def barrier(self) -> None:
         """Go on only when every process has come here; all must call this."""
-        self.told_by_the_first()
+        self.broadcast()
 
-    def told_by_the_first(self, text: str = "") -> str:
+    def broadcast(self, text: str = "") -> str:
         """Give every process the text of the first one; all must call this."""
         if self.count == 1:
             return text
-        said = torch.tensor(list(text.encode() if self.leads else b""), dtype=torch.int32)
-        length = int(self.sum(torch.tensor(len(said), device=self._device)).item())
+        said = torch.tensor(list(text.encode() if self.is_main else b""), dtype=torch.int32)
+        length = int(self.all_reduce(torch.tensor(len(said), device=self._device)).item())
         letters = torch.zeros(length, dtype=torch.int32, device=self._device)
         letters[: len(said)] = said.to(self._device)
-        return bytes(self.sum(letters).tolist()).decode()
+        return bytes(self.all_reduce(letters).tolist()).decode()
 
     def once_per_machine(self, make: Callable[[], Result]) -> Result:
         """Let a process of each machine make what the others there then find made; all call this.
 
         Machines whose caches lie on one disk make it each; the first whole one stays.
         """
-        made = make() if self.fills else None
-        self.wait_for_all()
-        return cast("Result", made) if self.fills else make()
+        made = make() if self.is_local_main else None
+        self.barrier()
+        return cast("Result", made) if self.is_local_main else make()
 
 
 def open_together(open_run: Callable[[], RunDir], runs_dir: Path, device: torch.device) -> RunDir:
@@ -121,15 +121,15 @@ def open_together(open_run: Callable[[], RunDir], runs_dir: Path, device: torch.
     """
     ranks = Ranks(device)
     atexit.register(_leave)
-    if ranks.leads:
+    if ranks.is_main:
         try:
             run = open_run()
         except RicError as error:
-            ranks.told_by_the_first(json.dumps({"error": [error.message, error.hint]}))
+            ranks.broadcast(json.dumps({"error": [error.message, error.hint]}))
             raise
-        ranks.told_by_the_first(json.dumps({"run": str(run.path)}))
+        ranks.broadcast(json.dumps({"run": str(run.path)}))
         return run
-    said = json.loads(ranks.told_by_the_first())
+    said = json.loads(ranks.broadcast())
     if "error" in said:
         raise RicError(*said["error"])
     return FollowedRun(Path(said["run"]), runs_dir=runs_dir)

@@ -106,9 +106,7 @@ def train_unet(
     cache: Annotated[
         bool, typer.Option(help="Encode pictures and texts once. Off: in every step.")
     ] = TrainUnetConfig.cache,
-    ema: Annotated[
-        bool, typer.Option(help="Export the weights' moving average.")
-    ] = TrainUnetConfig.ema,
+    ema: Annotated[bool, typer.Option(help="Export the weights' EMA.")] = TrainUnetConfig.ema,
     memory: Annotated[
         Optional[float],  # noqa: UP045
         typer.Option(

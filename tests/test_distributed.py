@@ -269,11 +269,11 @@ def test_shares_follow_one_another_and_differ_by_one_at_most(monkeypatch):
 
 def test_alone_a_process_hears_only_itself():
     ranks, stop = Ranks(CPU), StopRequest()
-    assert ranks.leads
-    assert ranks.asked_of_any(stop) is None
+    assert ranks.is_main
+    assert ranks.any_stop(stop) is None
     stop.signal_number = signal.SIGTERM
-    assert ranks.asked_of_any(stop) == signal.SIGTERM
-    assert ranks.told_by_the_first("word") == "word"
+    assert ranks.any_stop(stop) == signal.SIGTERM
+    assert ranks.broadcast("word") == "word"
 
 
 def test_a_signal_that_comes_while_the_others_are_asked_is_not_lost(monkeypatch):
@@ -285,5 +285,5 @@ def test_a_signal_that_comes_while_the_others_are_asked_is_not_lost(monkeypatch)
         return tensor
 
     monkeypatch.setattr(ranks, "sum", sum_while_signalled)
-    assert ranks.asked_of_any(stop) is None  # all agree on what was said before
-    assert ranks.asked_of_any(stop) == signal.SIGINT
+    assert ranks.any_stop(stop) is None  # all agree on what was said before
+    assert ranks.any_stop(stop) == signal.SIGINT

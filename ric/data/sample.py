@@ -331,7 +331,7 @@ def _open_folder(metadata: str, mapping: dict[str, str] | None, options: ReadOpt
 def _open_tables(path: Path, mapping: dict[str, str] | None, options: ReadOptions) -> _Opened:
     files = find_tables(path)
     if not files:
-        reason = "has no metadata.jsonl, .csv or .parquet" if path.is_dir() else "is no table"
+        reason = "has no metadata.jsonl, .csv or .parquet" if path.is_dir() else "is not a table"
         raise RicError(f"'{path}' {reason}.", DATA_MAY_BE)
     columns = choose_columns(mapping, table_names(files[0]), f"'{path}'")
     return (

@@ -79,7 +79,7 @@ def load_examples(
     if config.ignore_signature and fit == "crop":
         raise RicError(
             "--ignore-signature needs --fit squash: in a crop the signature is at another place.",
-            "Leave one of the two away.",
+            "Omit one of the two.",
         )
     how = Squaring(
         size=size,

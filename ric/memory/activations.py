@@ -7,7 +7,7 @@ two, what a batch keeps is a straight line: copies of weights in bfloat16 and th
 rest for every sample.
 
 A block under gradient checkpointing keeps what goes in; what it would keep besides is there while
-it is gone back through, so that only the largest of them counts.
+it is backpropagated, so that only the largest of them counts.
 """
 
 from __future__ import annotations
@@ -45,20 +45,20 @@ class Bytes:
     each: int
 
     def of(self, samples: int) -> int:
-        """Add up a piece's."""
+        """Add up a micro-batch's."""
         return self.fixed + self.each * samples
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What is kept of a piece of a batch.
+    """What a micro-batch keeps for its backward pass.
 
     Attributes:
         by_unet: Once the UNet has answered.
         by_all: Once the losses are there too.
         largest: The largest tensors: one that is there once, and one that grows with the samples;
             as the float32 that their gradients may be.
-        blocks: What each checkpointed block keeps while it is gone back through; the UNet's first.
+        blocks: What each checkpointed block keeps while it is backpropagated; the UNet's first.
         of_unet: How many of the blocks are the UNet's.
     """
 
@@ -173,7 +173,9 @@ def _count(
     checkpointing: bool,
 ) -> Kept:
     one, two = (
-        keep_of_piece(networks, samples, image_size, dtype, device, checkpointing, within=mode)
+        keep_of_micro_batch(
+            networks, samples, image_size, dtype, device, checkpointing, within=mode
+        )
         for samples in (1, 2)
     )
     return Kept(
@@ -194,7 +196,7 @@ def _line(one: int, two: int) -> Bytes:
 
 @dataclass(frozen=True)
 class Piece:
-    """What a piece of so many samples keeps, in bytes; see `Kept`."""
+    """What a micro-batch of so many samples keeps, in bytes; see `Kept`."""
 
     by_unet: int
     by_all: int
@@ -203,7 +205,7 @@ class Piece:
     of_unet: int
 
 
-def keep_of_piece(
+def keep_of_micro_batch(
     networks: StepNetworks,
     samples: int,
     image_size: int,
@@ -212,7 +214,7 @@ def keep_of_piece(
     checkpointing: bool,
     within: AbstractContextManager[object] | None = None,
 ) -> Piece:
-    """Go forward over one piece and add up what is kept.
+    """Run forward over one micro-batch and add up what is kept.
 
     Args:
         networks: Real ones, or fake ones with their mode as `within`.

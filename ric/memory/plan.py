@@ -1,13 +1,13 @@
 """`--memory GB`: how a `train-unet` step fits into a GPU, by arithmetic on what is counted.
 
-Tried in the order of what costs least time, each kept when the next is added: the batch in 2, 4, 8,
-… pieces; gradient checkpointing of UNet and loss decoder; AdamW's moments in 8 bits; the average
-in the host's memory. None of them but the 8 bits changes what is learnt.
+Tried in the order of what costs least time, each kept when the next is added: gradient
+accumulation over 2, 4, 8, … micro-batches; gradient checkpointing of UNet and loss decoder; AdamW's
+moments in 8 bits; the EMA in the host's memory. None of them but the 8 bits changes what is learnt.
 
 What is counted: weights, gradients, moments, average and frozen networks to the byte, the encodings
-that stay on the GPU, and what the backward pass needs (`kept_memory`). A step is fullest at the end
-of its forward pass; gradients are there by then only where the batch comes in pieces, since a
-single piece's appear as what was kept for them goes.
+that stay on the GPU, and the activations that the backward pass needs (`activations`). A step is
+fullest at the end of its forward pass; gradients are there by then only where there are several
+micro-batches, since a single one's appear as its activations go.
 
 What cannot be counted is `ALLOWANCE`.
 """
@@ -117,7 +117,7 @@ class MemoryPlan:
         gradient_checkpointing: Of UNet and loss decoder.
         eight_bit: AdamW's moments.
         average_on_cpu: The average is in the host's memory.
-        samples: In the largest piece.
+        samples: In the largest micro-batch.
         gib: GiB by part when the step is fullest.
     """
 
@@ -311,7 +311,7 @@ def within_memory(
     if config.memory is None:
         return config
     settings = {}
-    if ranks.leads:
+    if ranks.is_main:
         kept = run.record.get("memory_plan")
         if kept is None:
             samples, _ = count_samples(config)
@@ -321,7 +321,7 @@ def within_memory(
             kept = {**plan.settings(), "gib": dict(plan.gib)}
             run.note(memory_plan=kept)
         settings = {key: value for key, value in kept.items() if key != "gib"}
-    return replace(config, **json.loads(ranks.told_by_the_first(json.dumps(settings))))
+    return replace(config, **json.loads(ranks.broadcast(json.dumps(settings))))
 
 
 def out_of_memory(config: TrainUnetConfig, runs_dir: Path, processes: int = 1) -> RicError:
@@ -363,12 +363,12 @@ def _plans(
         (True, smaller, True),
     ]
     for way in dict.fromkeys(ways):
-        for accumulate in _pieces(config.accumulate, step.batch):
+        for accumulate in _micro_batch_counts(config.accumulate, step.batch):
             yield _plan(step, accumulate, *way, gigabytes=gigabytes, averages=config.ema)
 
 
-def _pieces(least: int, batch: int) -> Iterator[int]:
-    """Double the pieces of a batch until each holds one sample."""
+def _micro_batch_counts(least: int, batch: int) -> Iterator[int]:
+    """Double the number of micro-batches until each holds one sample."""
     pieces = min(least, batch)
     yield pieces
     while pieces < batch:
@@ -389,14 +389,14 @@ def _plan(
     samples = ceil(step.batch / accumulate)
     kept = step.kept(checkpointing)
     passing = ALLOWANCE.passing * kept.largest_tensor(samples)
-    # a logged step goes back through the judges with all that was kept; before that, at the end of
-    # the forward pass, autocast still holds its copies
+    # a logged step backpropagates through the judges with all that was kept; before that, at the
+    # end of the forward pass, autocast still holds its copies
     judged = kept.by_all.of(samples) + passing
     again = kept.largest_block(samples)
     if checkpointing:
         again = max(again, step.copies - passing)
     gradients = step.gradients if accumulate > 1 else 0
-    # the UNet's share is gone back through when the judges' is gone
+    # the UNet's share is backpropagated when the judges' is gone
     answered = kept.by_unet.of(samples) + passing
     again_unet = kept.largest_block(samples, unet_alone=True)
     if judged + again + gradients < answered + again_unet + step.gradients:
@@ -413,7 +413,7 @@ def _plan(
         "encodings": _encodings_on_gpu(step, gigabytes),
         "kept once": fixed,
         f"kept of {samples} sample{'s' if samples > 1 else ''}": judged - fixed - passing,
-        "blocks computed again": again,
+        "blocks recomputed": again,
         "passing": passing,
     }
     counted = sum(parts.values()) / GIB

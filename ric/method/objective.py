@@ -70,7 +70,8 @@ class Losses:
         """Measure how hard each term pulls at the UNet's output (choice 2).
 
         The norm of d(term)/d(prediction), before the term's weight; 0 where it judged no sample.
-        Each judge is gone back through once more, the UNet is not. Call it before `backward`.
+        It backpropagates once more through each judge, not through the UNet. Call it before
+        `backward`.
 
         Returns:
             `grad_norm_noise`, `grad_norm_region`, `grad_norm_global`: float32 scalars.

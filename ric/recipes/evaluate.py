@@ -77,7 +77,7 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
     device = pick_device(config.device)
     ranks = Ranks(device)
     samples = open_samples(config, run, need_instruction=False)
-    matched = match_outputs(config, samples, edited, run, progress, leads=ranks.leads)
+    matched = match_outputs(config, samples, edited, run, progress, is_main=ranks.is_main)
     if not matched.any_target and config.reference == "target":
         config = replace(config, reference="source")
         progress.note(f"{config.data} has no targets: outputs are held against the sources")
@@ -93,20 +93,20 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
     suites = _open_suites(config, run, judges, edited, device)
     fid_set = None
     network = judges.fid if isinstance(judges, Judges) else Unavailable("not in this protocol")
-    if config.fid_set and ranks.leads and not isinstance(network, Unavailable):
+    if config.fid_set and ranks.is_main and not isinstance(network, Unavailable):
         threads = _threads()
         fid_set = read_fid_set(config.fid_set, network, config, run, progress, threads=threads)
     key = _key(config, matched.content, edited)
     stored = ScoredBatches(run.path / "scored" / key, ranks.number)
     _score_all(config, run, samples, edited, suites, stored, ranks, progress)
-    ranks.wait_for_all()
-    if not ranks.leads:
+    ranks.barrier()
+    if not ranks.is_main:
         return []
     _gather(stored, suites, run)
     if not any(suites[item.label].ids for item in edited):
         raise RicError(
             f"Nothing of {config.data} (split {config.split}) could be scored.{_failures_of(run)}",
-            "Mend these, or choose another split: --split all",
+            "Fix these files, or choose another split: --split all",
         )
     tables = make_tables(config, suites, edited, fid_set)
     rows = tables.whole.rows

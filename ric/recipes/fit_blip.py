@@ -56,7 +56,7 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
     list_trained_on(examples, run)
     splits: dict[str, list[Example]] = {config.split: examples}
     if config.split == "train":  # only the leading process measures
-        splits = {split: examples_of(split) for split in ("val", "test") if ranks.leads}
+        splits = {split: examples_of(split) for split in ("val", "test") if ranks.is_main}
     pairs = Pairs(
         judge,
         embed_with(judge, device, with_sources=config.source_negatives),
@@ -70,9 +70,9 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
     trained = [judge.logit_scale, *judge.backbone_parameters()]
     phases = [FitPhase("all", config.epochs, config.lr, trained)]
     held_out = splits.get("val", [])
-    with tracked(config.track if ranks.leads else None, run):
+    with tracked(config.track if ranks.is_main else None, run):
         contrastive_epochs(pairs, examples, held_out, phases, config, run, progress)
-    if ranks.leads:
+    if ranks.is_main:
         measure_kept(pairs, splits, run)
         write_judge(judge, run, "scene_encoder", base=config.blip)
     return run.path / "scene_encoder"

@@ -60,7 +60,7 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
     list_trained_on(examples, run)
     splits: dict[str, list[Example]] = {config.split: examples}
     if config.split == "train":  # only the leading process measures
-        splits = {split: examples_of(split) for split in ("val", "test") if ranks.leads}
+        splits = {split: examples_of(split) for split in ("val", "test") if ranks.is_main}
     pairs = Pairs(
         judge,
         embed_with(judge, device),
@@ -105,9 +105,9 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
         FitPhase("joint", config.joint_epochs, config.joint_lr, [*fusion, *backbone]),
     ]
     held_out = splits.get("val", [])
-    with tracked(config.track if ranks.leads else None, run):
+    with tracked(config.track if ranks.is_main else None, run):
         contrastive_epochs(pairs, examples, held_out, phases, config, run, progress)
-    if ranks.leads:
+    if ranks.is_main:
         measure_kept(pairs, splits, run)
         write_judge(judge, run, "region_encoder", base=config.clip)
     return run.path / "region_encoder"

@@ -2,8 +2,8 @@
 
 Everything that does not change while the UNet trains is computed once (`encodings`).
 
-Choice 8, average: the weights' moving average, decay min(0.9999, (1+n)/(10+n)) after n steps, is
-exported; `--no-ema` exports the weights themselves and keeps no average.
+Choice 8, EMA: the exponential moving average of the weights, decay min(0.9999, (1+n)/(10+n)) after
+n steps, is exported; `--no-ema` exports the weights themselves and keeps no average.
 
 Started as several processes, each takes its part of every batch, and DDP joins their gradients: as
 what a sample sees is a function of the seed, the step and its place in the batch, the steps are
@@ -78,9 +78,9 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
     config = within_memory(config, run, progress, work.ranks)
     with _in_one_line(config, work):
         setup = _prepare(config, work)
-        with tracked(config.track if work.ranks.leads else None, run):
+        with tracked(config.track if work.ranks.is_main else None, run):
             _train(config, work, setup, checkpoint)
-    if work.ranks.leads:
+    if work.ranks.is_main:
         draw_curves(run, CURVES)
         _export(config, work, setup.pipeline)
     return run.path / "pipeline"
@@ -144,7 +144,7 @@ def _in_one_line(config: TrainUnetConfig, work: Work) -> Iterator[None]:
     except (BackendCompilerFailed, InductorError) as error:
         raise RicError(
             f"--compile does not work here: {first_line(error)}",
-            "It needs a C++ compiler for a CPU and triton for a GPU; or leave --compile away.",
+            "It needs a C++ compiler for a CPU and triton for a GPU; or omit --compile.",
         ) from None
 
 
@@ -175,7 +175,7 @@ def _train(config: TrainUnetConfig, work: Work, setup: Setup, checkpoint: Path |
         eight_bit=config.adam_8bit,
     )
     state = TrainState(named)
-    if config.ema and ranks.leads:
+    if config.ema and ranks.is_main:
         state.keep_averages([config.ema_decay], torch.device("cpu") if config.ema_on_cpu else None)
     state.resume(checkpoint)
     phase = Phase(
@@ -188,7 +188,7 @@ def _train(config: TrainUnetConfig, work: Work, setup: Setup, checkpoint: Path |
     cadence = Cadence(
         log=config.log_every,
         save=config.checkpoint_every,
-        preview=config.show_every if ranks.leads else 0,
+        preview=config.show_every if ranks.is_main else 0,
         keep=config.keep_checkpoints,
     )
     preview = preview_edits(config, work, pipeline) if cadence.preview else None

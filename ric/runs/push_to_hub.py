@@ -32,7 +32,7 @@ def refuse_without_token(repo_id: str) -> None:
         validate_repo_id(repo_id)
     except HFValidationError as error:
         raise RicError(
-            f"--push-to-hub {repo_id!r} is no id of a repository: {first_line(error)}",
+            f"--push-to-hub {repo_id!r} is not a repository id: {first_line(error)}",
             "Give one such as your-name/my-editor.",
         ) from None
     if variable := offline_variable():

@@ -35,9 +35,9 @@ def read_record(path: Path) -> dict[str, Any]:
         schema = int(record["schema"])
         whole = all(key in record for key in ("command", "status", "config", "started"))
     except (FileNotFoundError, NotADirectoryError):
-        raise RicError(f"{path} is no run: it has no run.json.") from None
+        raise RicError(f"{path} is not a run: it has no run.json.") from None
     except (ValueError, KeyError, TypeError):
-        raise RicError(f"{path}/run.json cannot be read: it is no run record.") from None
+        raise RicError(f"{path}/run.json cannot be read: it is not a run record.") from None
     except OSError as error:
         raise RicError(f"{path}/run.json cannot be read: {error.strerror}.") from None
     if schema > SCHEMA:
@@ -46,7 +46,7 @@ def read_record(path: Path) -> dict[str, Any]:
             "Upgrade ric.",
         )
     if not whole:
-        raise RicError(f"{path}/run.json cannot be read: it is no run record.")
+        raise RicError(f"{path}/run.json cannot be read: it is not a run record.")
     return record
 
 

@@ -107,7 +107,7 @@ class RunDir:
                 raise RicError(
                     f"The data {name!r} has changed since this run began: fingerprint "
                     f"{known[:16]} then, {fingerprint[:16]} now.",
-                    "Use a new run (leave --run away), or restore the data.",
+                    "Use a new run (omit --run), or restore the data.",
                 )
         if self.record.get("data") != (data := {"name": name, "fingerprint": known}):
             self.note(data=data)
@@ -141,7 +141,7 @@ class RunDir:
         if not (path / "run.json").is_file():
             raise RicError(
                 f"{path} is gone, which {self.path} took for {reference!r} when it began.",
-                "Put it back, or use a new run (leave --run away).",
+                "Put it back, or use a new run (omit --run).",
             )
         return path
 
@@ -389,8 +389,8 @@ def _create(path: Path, record: Mapping[str, Any]) -> bool:
             if (path / "run.json").is_file():
                 return False
             raise RicError(
-                f"{path} exists and is no run (it has no run.json).",
-                "Name a folder that is empty or not there yet, or leave --run away.",
+                f"{path} exists and is not a run (it has no run.json).",
+                "Name a folder that is empty or not there yet, or omit --run.",
             )
         path.mkdir(parents=True, exist_ok=True)
         return create_atomically(path / "run.json", _as_text(record))
@@ -407,7 +407,7 @@ def _refuse_another(
     if record["command"] != command:
         raise RicError(
             f"{path} is a run of `ric {record['command']}`, not of `ric {command}`.",
-            "Name another folder, or leave --run away.",
+            "Name another folder, or omit --run.",
         )
     before, now = record["config"], dict(config)
     differences = [

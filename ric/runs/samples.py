@@ -79,8 +79,8 @@ def read_descriptions(
     """Read the paragraphs of a describe run about DATA; None when no run is named.
 
     Raises:
-        RicError: the reference is no run, the run is not finished or has no descriptions, or none
-            of them belongs to DATA.
+        RicError: the reference is not a run, the run is not finished or has no descriptions, or
+            none of them belongs to DATA.
     """
     if reference is None:
         return None

@@ -59,7 +59,7 @@ def match_outputs(
     run: RunDir,
     progress: Progress,
     *,
-    leads: bool = True,
+    is_main: bool = True,
 ) -> Matched:
     """Match outputs with samples by their names, before any network is loaded.
 
@@ -96,7 +96,7 @@ def match_outputs(
         *({"label": label, "sample": name} for label, names in lacking.items() for name in names),
         *({"file": name} for name in without_photo),
     ]  # fmt: skip
-    if leads:
+    if is_main:
         (run.path / "unmatched.jsonl").unlink(missing_ok=True)  # of an earlier attempt
         if rows:
             lines = "".join(json.dumps(row) + "\n" for row in rows)

@@ -132,7 +132,7 @@ def pictures_in(folder: Path) -> list[Path]:
     """List a folder's pictures by name.
 
     Raises:
-        RicError: it is no folder, or there are none.
+        RicError: it is not a folder, or it holds none.
     """
     # hidden files are pictures that were being written when an edit was stopped
     files = [

@@ -129,7 +129,7 @@ def contrastive_epochs(
             "Use at least 2; the paper uses 64 and 32.",
         )
     judge, ranks = pairs.judge, pairs.ranks
-    if ranks.leads and settings.keep == "best" and len(held_out) < 2:
+    if ranks.is_main and settings.keep == "best" and len(held_out) < 2:
         raise RicError(
             f"{settings.data} has {len(held_out)} usable samples of val: too few to choose by.",
             "Keep the last weights: --keep last",
@@ -141,7 +141,7 @@ def contrastive_epochs(
     best = BestSoFar(run, of_split)
 
     def measure(done: int) -> dict[str, float]:
-        if not ranks.leads:
+        if not ranks.is_main:
             return {}
         figures = {f"{of_split}_{name}": value for name, value in pairs.measure(measured).items()}
         if settings.keep == "best" and done:
@@ -171,7 +171,7 @@ def contrastive_epochs(
         shown="^loss$|i2t_recall_at_1",
     )
     Loop(run, progress, ranks, cadence, watch, "fitting").take_steps(state, steps)
-    if settings.keep == "best" and ranks.leads:
+    if settings.keep == "best" and ranks.is_main:
         run.note(kept_step=best.take_back(named))
 
 

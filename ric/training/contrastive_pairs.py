@@ -124,7 +124,7 @@ class Pairs:
         rows_ND = torch.zeros(count, self.judge.width, device=self.device)
         if parts:
             rows_ND[mine] = torch.cat([part.detach() for part in parts]).float()
-        return self.ranks.sum(rows_ND).requires_grad_()
+        return self.ranks.all_reduce(rows_ND).requires_grad_()
 
     def _add_up_gradients(self) -> None:
         """Add the processes' gradients; tau's is that of the whole batch in each already."""
@@ -137,11 +137,11 @@ class Pairs:
         ]
         # a process without a share of a short batch has no gradients of its own
         has_one = torch.tensor([float(parameter.grad is not None) for parameter in trained])
-        anywhere = self.ranks.sum(has_one.to(self.device)).tolist()
+        anywhere = self.ranks.all_reduce(has_one.to(self.device)).tolist()
         for parameter, somewhere in zip(trained, anywhere, strict=True):
             if somewhere:
                 own = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                parameter.grad = self.ranks.sum(own)
+                parameter.grad = self.ranks.all_reduce(own)
 
 
 def _split(items: T, size: int) -> Iterator[T]:

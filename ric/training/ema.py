@@ -1,4 +1,4 @@
-"""The moving average of weights in training (choice 8)."""
+"""The exponential moving average (EMA) of the trained weights (choice 8)."""
 
 from __future__ import annotations
 
@@ -12,21 +12,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def start_average(
-    named: Mapping[str, Tensor], device: torch.device | None = None
-) -> dict[str, Tensor]:
+def start_ema(named: Mapping[str, Tensor], device: torch.device | None = None) -> dict[str, Tensor]:
     """Copy weights, by name, to begin an average of them: on their own device, or on another."""
     return {name: weight.detach().to(device, copy=True) for name, weight in named.items()}
 
 
 @torch.no_grad()
-def update_average(
+def update_ema(
     average: Mapping[str, Tensor], named: Mapping[str, Tensor], step: int, limit: float
 ) -> None:
     """Move the average towards the weights, in place: decay * average + (1 - decay) * weights.
 
     Args:
-        average: From `start_average`.
+        average: From `start_ema`.
         named: The weights; where they are on another device than the average, each is copied there.
         step: Which step the weights have just taken, counted from 0.
         limit: The decay's upper limit: it is min(limit, (1 + step) / (10 + step)).

@@ -74,7 +74,7 @@ def fit_controls(
         loop = Loop(run, progress, pairs.ranks, Cadence(), Watch(), name)
         steps = steps_of(phase, own, epochs, config)
         loop.take_steps(TrainState(dict(judge.named_parameters())), [steps])
-        if not pairs.ranks.leads:
+        if not pairs.ranks.is_main:
             continue
         measured = replace(own, embed=embed_with(judge))
         found[f"{sees} only"] = {
@@ -82,5 +82,5 @@ def fit_controls(
             for split, some in splits.items()
             if len(some) > 1
         }
-    if pairs.ranks.leads:
+    if pairs.ranks.is_main:
         write_atomically(run.path / "controls.json", json.dumps(found, indent=2) + "\n")

@@ -53,7 +53,7 @@ def compare_with_fits(config: TrainUnetConfig, run: RunDir, progress: Progress) 
     """Compare what each judge of a run was fitted on with what it will be shown.
 
     Another size of pictures or other DATA is told in a line: the paper itself fits at 512 px and
-    trains at 256. Of a judge that is no run nothing is known.
+    trains at 256. Nothing is known of a judge that is not a run.
 
     Raises:
         RicError: a judge was fitted on other texts of the same DATA.
@@ -116,5 +116,5 @@ def _refuse_other_paragraphs(
             f" with {in_words[1]}.",
             f"Use the same paragraphs for both: --descriptions {theirs}"
             if theirs
-            else "Leave --descriptions away, or fit another judge with it: ric fit-blip",
+            else "Omit --descriptions, or fit another judge with it: ric fit-blip",
         )

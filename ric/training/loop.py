@@ -19,7 +19,7 @@ from ric.runs.checkpoints import (
     restore_tensors,
     save_checkpoint,
 )
-from ric.training.ema import start_average, update_average
+from ric.training.ema import start_ema, update_ema
 from ric.training.optimizer import finite_or_none
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class TrainState:
     def keep_averages(self, decays: Sequence[float], device: torch.device | None = None) -> None:
         """Begin an EMA of the weights for each limit of its decay (choice 8)."""
         self.decays = decays
-        self.averages = [start_average(self.named, device) for _ in decays]
+        self.averages = [start_ema(self.named, device) for _ in decays]
 
     def resume(self, checkpoint: Path | None) -> None:
         """Put back what a checkpoint holds; nothing where there is none."""
@@ -213,10 +213,10 @@ class Loop:
                     values = phase.step(step, logs)
                     norm = optimizer.step(values["loss"])
                     for average, decay in zip(state.averages, state.decays, strict=True):
-                        update_average(average, state.named, step, decay)
+                        update_ema(average, state.named, step, decay)
                     state.done, images = step + 1, images + phase.images(step)
                     stage.advance()
-                    asked = self.ranks.asked_of_any(stop)
+                    asked = self.ranks.any_stop(stop)
                     if logs:
                         row = {
                             **{key: value.item() for key, value in values.items()},
@@ -229,7 +229,7 @@ class Loop:
                         self._log(state.done, phase.name, row, stage, measures=measures)
                     saves = _is_due(cadence.save, state.done, last=last)
                     saves = saves or (asked is not None and cadence.save > 0)
-                    if saves and self.ranks.leads:
+                    if saves and self.ranks.is_main:
                         state.extra |= {"phase": phase.name} if phase.name else {}
                         state.save(self.run, optimizer, cadence.keep)
                     if asked:

@@ -78,7 +78,7 @@ def load_judges(
     """Load the judges whose losses are on.
 
     Raises:
-        RicError: a loss is on and its judge is not named, or is no judge.
+        RicError: a loss is on and its judge is not named, or is not a judge.
     """
     region = scene = None
     if region_judge_of(config):

@@ -1,4 +1,4 @@
-"""One step of `ric train-unet`: its batch noised, asked, judged, gone back through, piece by piece.
+"""One step of `ric train-unet`: forward and backward passes over the micro-batches of one batch.
 
 Each process goes over its own part of the batch, and DDP joins the gradients.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UnetStep:
-    """Goes forward and back over one batch, a micro-batch at a time.
+    """Runs forward and backward over one batch, accumulating gradients over micro-batches.
 
     Each process goes over its own part of the batch; all get the gradients and values of all.
 
@@ -82,9 +82,9 @@ class UnetStep:
 
 
 def _summed(pieces: Sequence[Mapping[str, Tensor]], ranks: Ranks) -> dict[str, Tensor]:
-    """Add up scalars by name, over pieces and processes."""
+    """Add up scalars by name, over micro-batches and processes."""
     rows = torch.stack([torch.stack([value.float() for value in one.values()]) for one in pieces])
-    return dict(zip(pieces[0], ranks.sum(rows.sum(dim=0)), strict=True))
+    return dict(zip(pieces[0], ranks.all_reduce(rows.sum(dim=0)), strict=True))
 
 
 def _mean(parts: Sequence[tuple[Tensor, int]], ranks: Ranks) -> Tensor:
@@ -93,7 +93,7 @@ def _mean(parts: Sequence[tuple[Tensor, int]], ranks: Ranks) -> Tensor:
     sums = [mean.float() * count for mean, count in parts if count]
     total = torch.stack(sums).sum() if sums else torch.zeros((), device=device)
     count = torch.tensor(float(sum(count for _, count in parts)), device=device)
-    total, count = ranks.sum(torch.stack([total, count]))
+    total, count = ranks.all_reduce(torch.stack([total, count]))
     return total / count
 
 

@@ -76,7 +76,7 @@ class ValEdits:
     def show(self, step: int, progress: Progress) -> None:
         """Edit the samples with the UNet as it is after so many steps; nothing without samples.
 
-        A look that fails (a full disk, too little memory) is told and ends nothing.
+        A failed preview (a full disk, too little memory) is logged; training continues.
         """
         unet = self.pipeline.unet
         trains = unet.training

@@ -32,7 +32,7 @@ def resolve_weights(name: str, *, weights_dir: str | Path | None = None, needs: 
     weight = find_weight(name)
     if weight is not None and weight.kind == "embedded":
         raise RicError(
-            f"{name!r} is the embedded family, which is no folder of weights.",
+            f"{name!r} is the embedded family, which is not a folder of weights.",
             "Use --preset tiny, which loads its members.",
         )
     local = Path(name)
@@ -56,7 +56,7 @@ def unlisted(name: str) -> Weight:
     # two parts at most, as the hub allows them; anything else was meant as a path
     if not re.fullmatch(r"[\w][\w.-]*(/[\w][\w.-]*)?", name):
         raise RicError(
-            f"There is no folder {name}, and it is no hub id either.",
+            f"There is no folder {name}, and it is not a hub id either.",
             "Give an existing folder, or a hub id such as timbrooks/instruct-pix2pix.",
         )
     return Weight(

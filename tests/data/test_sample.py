@@ -302,7 +302,7 @@ def test_no_data_at_all_says_so():
 
 def test_a_file_that_is_no_table_says_so(tmp_path):
     (tmp_path / "a.txt").write_text("a")
-    with pytest.raises(RicError, match="is no table"):
+    with pytest.raises(RicError, match="is not a table"):
         load_samples(tmp_path / "a.txt")
 
 

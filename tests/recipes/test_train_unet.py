@@ -428,7 +428,7 @@ def test_compiling_without_a_compiler_says_so_in_one_line(config, follow, tmp_pa
     monkeypatch.setattr(torch._inductor.config, "force_disable_caches", True)
     with pytest.raises(RicError, match="--compile does not work here: ") as error:
         follow(train_unet, config(steps=1, batch_size=1, compile=True), tmp_path / "run")
-    assert "leave --compile away" in error.value.hint
+    assert "omit --compile" in error.value.hint
 
 
 def test_a_run_with_moments_in_8_bits_resumes_to_the_bit(config, follow, stop_after, tmp_path):

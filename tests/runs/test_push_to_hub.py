@@ -214,5 +214,5 @@ def test_offline_nothing_is_asked(hub, pipeline, monkeypatch):
 @pytest.mark.parametrize("name", ["a/b/c", "no spaces/here", ""])
 def test_what_is_no_id_is_told_before_anything_else(name, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
-    with pytest.raises(RicError, match="is no id of a repository"):
+    with pytest.raises(RicError, match="is not a repository id"):
         refuse_without_token(name)

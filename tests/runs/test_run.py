@@ -160,9 +160,9 @@ def test_a_folder_that_another_process_is_just_making_a_run_is_joined(runs, monk
 
 def test_a_folder_that_holds_something_else_is_refused_and_left_alone(runs, tmp_path):
     (tmp_path / "photo.jpg").touch()
-    with pytest.raises(RicError, match=r"exists and is no run \(it has no run\.json\)\."):
+    with pytest.raises(RicError, match=r"exists and is not a run \(it has no run\.json\)\."):
         open_run("edit", CONFIG, runs_dir=runs, run=tmp_path)
-    with pytest.raises(RicError, match=r"photo\.jpg exists and is no run"):
+    with pytest.raises(RicError, match=r"photo\.jpg exists and is not a run"):
         open_run("edit", CONFIG, runs_dir=runs, run=tmp_path / "photo.jpg")
     assert sorted(tmp_path.iterdir()) == [tmp_path / "photo.jpg"]
 
@@ -438,7 +438,7 @@ def test_a_run_that_was_taken_and_is_gone_is_named(runs):
     assert raised.value.message == (
         f"{first} is gone, which {path} took for '@fit-clip' when it began."
     )
-    assert raised.value.hint == "Put it back, or use a new run (leave --run away)."
+    assert raised.value.hint == "Put it back, or use a new run (omit --run)."
 
 
 def test_what_a_run_took_is_found_after_the_whole_runs_folder_was_moved(runs, tmp_path):
@@ -481,7 +481,7 @@ def test_data_that_changed_since_a_run_began_is_refused_when_it_is_resumed(runs)
         "The data 'photos' has changed since this run began: "
         f"fingerprint {'a' * 16} then, {'b' * 16} now."
     )
-    assert raised.value.hint == "Use a new run (leave --run away), or restore the data."
+    assert raised.value.hint == "Use a new run (omit --run), or restore the data."
     assert read_record(run.path)["data"] == {"name": "photos", "fingerprint": "a" * 64}
 
 
@@ -570,10 +570,10 @@ def test_what_open_run_writes_has_the_keys_of_the_kept_fixture(runs):
     ("text", "words"),
     [
         ('{"schema": 99}', "was written by a newer ric (schema 99; this one reads up to 1)."),
-        ('{"schema": 1}', "run.json cannot be read: it is no run record."),
-        ("[1]", "run.json cannot be read: it is no run record."),
-        ('{"schema": "x"}', "run.json cannot be read: it is no run record."),
-        ('{"sche', "run.json cannot be read: it is no run record."),
+        ('{"schema": 1}', "run.json cannot be read: it is not a run record."),
+        ("[1]", "run.json cannot be read: it is not a run record."),
+        ('{"schema": "x"}', "run.json cannot be read: it is not a run record."),
+        ('{"sche', "run.json cannot be read: it is not a run record."),
     ],
 )
 def test_a_run_json_that_cannot_be_read_says_why(runs, text, words):
@@ -588,5 +588,5 @@ def test_a_run_json_that_cannot_be_read_says_why(runs, text, words):
 
 
 def test_a_folder_that_is_no_run_says_so(tmp_path):
-    with pytest.raises(RicError, match=r"is no run: it has no run\.json\."):
+    with pytest.raises(RicError, match=r"is not a run: it has no run\.json\."):
         read_record(tmp_path)

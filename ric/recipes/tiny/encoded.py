@@ -117,7 +117,7 @@ class FreshScenes:
         """Draw nothing yet.
 
         Raises:
-            RicError: DATA is no stream of scenes.
+            RicError: DATA is not a stream of scenes.
         """
         self._make = (pipeline, config, progress)
         self._edits = edits

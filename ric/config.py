@@ -19,8 +19,6 @@ Fit = Literal["squash", "crop"]
 RegionText = Literal["region_text", "instruction"]
 AlignWeight = Literal["none", "snr"]
 Attention = Literal["sdpa", "xformers"]
-DescriberName = Literal["dataset", "chat"]
-EditorName = Literal["ip2p"]
 Reference = Literal["target", "source"]
 FidKind = Literal["clean", "torch-fidelity", "pytorch-fid"]
 LpipsNet = Literal["alex", "vgg"]
@@ -57,7 +55,7 @@ class CommandConfig:
 class DescribeConfig(CommandConfig):
     """`ric describe`: a scene paragraph for every picture (Sec. 3.2.3, Table 4)."""
 
-    describer: DescriberName = "chat"
+    describer: str = "chat"                          # or dataset, or another's (ric.registry)
     model: str = "deepseek-ai/deepseek-vl2-tiny"    # Implementation details: DeepSeek-VL2-Tiny
     max_new_tokens: int = 520                       # Table 4: "maximum 520 tokens"
 
@@ -172,7 +170,7 @@ class EditConfig(CommandConfig):
 
     split: SplitName = "test"
     instruction: str | None = None                  # for a photo or a folder of photos
-    editor: EditorName = "ip2p"
+    editor: str = "ip2p"                            # or another's (ric.registry)
     unet: str = "timbrooks/instruct-pix2pix"        # or a train-unet run
     steps: int = 100                                # choice 13
     guidance: float = 7.5                           # choice 13

@@ -145,14 +145,14 @@ def _typed(kind: type[CommandConfig], key: str, value: Any) -> Any:
         return value
     if get_origin(hint) is tuple:
         if not isinstance(value, (list, tuple)) or not all(isinstance(v, str) for v in value):
-            raise RicError(f"{key} is {value!r}, which is no list of texts.")
+            raise RicError(f"{key} is {value!r}, which is not a list of texts.")
         return tuple(value)
     if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
         # YAML reads 1e-4 as a text
         with suppress(ValueError, OverflowError):
             value = float(value)
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
-        raise RicError(f"{key} is {value!r}, which is no {IN_WORDS[hint]}.")
+        raise RicError(f"{key} is {value!r}, which is not {IN_WORDS[hint]}.")
     bounds = OF_ONE_KIND.get(kind, {}).get(key) or BOUNDS.get(key, Bounds())
     if hint in (int, float) and not bounds.hold(value):
         raise RicError(f"{key} is {value}; it is {bounds.in_words(value)}.")
@@ -188,7 +188,7 @@ def _is_finite(value: float) -> bool:
     return isinstance(value, int) or math.isfinite(value)
 
 
-IN_WORDS = {int: "whole number", float: "number", bool: "yes or no (true, false)", str: "text"}
+IN_WORDS = {int: "a whole number", float: "a number", bool: "yes or no (true, false)", str: "text"}
 POSITIVE, NOT_NEGATIVE = Bounds(0, but_least=True), Bounds(0)
 # What flags and config files must keep to; a number that is not here is only finite.
 BOUNDS: dict[str, Bounds] = {

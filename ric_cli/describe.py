@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ric.config import DescribeConfig, DescriberName
+from ric.config import DescribeConfig
 from ric_cli.job import Job
 from ric_cli.options import Data, with_common_options
 
@@ -16,8 +16,11 @@ def describe(
     ctx: typer.Context,
     data: Data,
     describer: Annotated[
-        DescriberName,
-        typer.Option(help="chat: a vision-language model; dataset: the data's own captions."),
+        str,
+        typer.Option(
+            help="chat: a vision-language model; dataset: the data's own captions; or your own,"
+            " my_file.py:Name."
+        ),
     ] = DescribeConfig.describer,
     model: Annotated[
         str, typer.Option(help="Any image-text-to-text model of transformers.")

@@ -6,7 +6,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from ric.config import EditConfig, EditorName
+from ric.config import EditConfig
+from ric.registry import EDITORS
 from ric_cli.job import Job
 from ric_cli.options import with_common_options
 
@@ -26,7 +27,9 @@ def edit(
         Optional[str],  # noqa: UP045
         typer.Argument(help="What to do; needed for photos, before a dataset's own."),
     ] = EditConfig.instruction,
-    editor: Annotated[EditorName, typer.Option(help="Who edits.")] = EditConfig.editor,
+    editor: Annotated[
+        str, typer.Option(help=f"Who edits: {', '.join(EDITORS)}; or your own, my_file.py:Name.")
+    ] = EditConfig.editor,
     unet: Annotated[
         str, typer.Option(help="A train-unet run, or any InstructPix2Pix pipeline.")
     ] = EditConfig.unet,

@@ -26,13 +26,17 @@ def defined(path: Path) -> set[str]:
             found |= {node.name, *(f"{node.name}.{item.name}" for item in methods)}
         elif isinstance(node, ast.FunctionDef):
             found.add(node.name)
+        elif isinstance(node, ast.Assign):
+            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
         elif isinstance(node, ast.ImportFrom):
             found |= {alias.name for alias in node.names}
     return found
 
 
 def test_every_folder_of_the_core_has_a_row_and_every_row_a_folder():
-    named = {name.strip("/") for row in rows(FOLDERS) for name in re.findall(r"`([\w./]+)`", row[0])}
+    named = {
+        name.strip("/") for row in rows(FOLDERS) for name in re.findall(r"`([\w./]+)`", row[0])
+    }
     there = {path.parent.name for path in (ROOT / "ric").glob("*/__init__.py")}
     assert there <= named
     for name in named:

@@ -153,23 +153,23 @@ def test_an_unknown_key_is_named_with_the_known_ones():
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("steps", "ten", "steps is 'ten', which is no whole number."),
-        ("steps", 1.5, "steps is 1.5, which is no whole number."),
-        ("steps", True, "steps is True, which is no whole number."),
-        ("steps", None, "steps is None, which is no whole number."),
+        ("steps", "ten", "steps is 'ten', which is not a whole number."),
+        ("steps", 1.5, "steps is 1.5, which is not a whole number."),
+        ("steps", True, "steps is True, which is not a whole number."),
+        ("steps", None, "steps is None, which is not a whole number."),
         ("steps", 0, "steps is 0; it is at least 1."),
-        ("limit", "ten", "limit is 'ten', which is no whole number."),
+        ("limit", "ten", "limit is 'ten', which is not a whole number."),
         ("limit", 0, "limit is 0; it is at least 1."),
         ("guidance", "much", "guidance is 'much', which is not a number."),
         ("guidance", True, "guidance is True, which is not a number."),
         ("guidance", [1], "guidance is [1], which is not a number."),
         ("guidance", None, "guidance is None, which is not a number."),
         ("guidance", 10**400, f"guidance is {10**400}, which is not a number."),
-        ("limit", "", "limit is '', which is no whole number."),
-        ("allow_overlap", "yes", "allow_overlap is 'yes', which is no yes or no (true, false)."),
-        ("allow_overlap", 1, "allow_overlap is 1, which is no yes or no (true, false)."),
-        ("unet", 5, "unet is 5, which is no text."),
-        ("columns", ["a"], "columns is ['a'], which is no text."),
+        ("limit", "", "limit is '', which is not a whole number."),
+        ("allow_overlap", "yes", "allow_overlap is 'yes', which is not yes or no (true, false)."),
+        ("allow_overlap", 1, "allow_overlap is 1, which is not yes or no (true, false)."),
+        ("unet", 5, "unet is 5, which is not text."),
+        ("columns", ["a"], "columns is ['a'], which is not text."),
         ("dtype", "fp16", "dtype is 'fp16'."),
         ("dtype", ["bf16"], "dtype is ['bf16']."),
         ("preset", "huge", "preset is 'huge'."),
@@ -189,7 +189,7 @@ def test_a_bad_choice_lists_the_choices():
 
 @pytest.mark.parametrize("value", ["mine", [1], {"a": 1}])
 def test_a_list_of_texts_is_one(value):
-    with pytest.raises(RicError, match="which is no list of texts"):
+    with pytest.raises(RicError, match="which is not a list of texts"):
         resolve_config(EvalConfig, {}, from_file={"edits": value})
 
 

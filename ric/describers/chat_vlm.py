@@ -21,9 +21,10 @@ from ric.errors import RicError, SampleError, first_line
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import torch
     from PIL.Image import Image
 
-    from ric.config import Dtype
+    from ric.config import DescribeConfig, Dtype
     from ric.data.sample import EditSample
 
 
@@ -40,6 +41,11 @@ class ChatVlm:
         RicError: transformers has no such model, it would need code of its own to run, its weights
             are pickles, or some of them are missing.
     """
+
+    @classmethod
+    def from_config(cls, model: Path, config: DescribeConfig, device: torch.device) -> ChatVlm:
+        """Load the model in `model` with the settings of `ric describe`."""
+        return cls(model, device=device, dtype=config.dtype, max_new_tokens=config.max_new_tokens)
 
     def __init__(
         self, model: Path, *, device: torch.device, dtype: Dtype, max_new_tokens: int

@@ -1,10 +1,10 @@
-"""What a describer is, and how one is loaded by name. A new one is a file and a row here."""
+"""What a describer is, and how one is loaded: a file here and a row of `registry.DESCRIBERS`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
-from ric.errors import RicError
+from ric.registry import load_part
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,22 +28,12 @@ def load_describer(
     """Load the describer called `name`.
 
     Args:
-        name: `dataset` or `chat`.
-        model: The folder of the chat's model; None for a describer that has none.
+        name: As `ric.registry` says.
+        model: The folder of its model; None where it needs none.
         config: The command's settings.
         device: Where the model runs.
 
     Raises:
         RicError: there is no such describer, or its model cannot be loaded.
     """
-    if name == "dataset":
-        from ric.describers.from_dataset import FromDataset
-
-        return FromDataset()
-    if name == "chat" and model is not None:
-        from ric.describers.chat_vlm import ChatVlm
-
-        return ChatVlm(
-            model, device=device, dtype=config.dtype, max_new_tokens=config.max_new_tokens
-        )
-    raise RicError(f"There is no describer {name!r}.", "There are: dataset, chat.")
+    return cast("Describer", load_part("describer", name)(model, config, device))

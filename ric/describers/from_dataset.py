@@ -7,11 +7,23 @@ from typing import TYPE_CHECKING
 from ric.errors import SampleError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
+    from ric.config import DescribeConfig
     from ric.data.sample import EditSample
 
 
 class FromDataset:
     """Take the sample's own scene_text, or its target's caption."""
+
+    @classmethod
+    def from_config(
+        cls, model: Path | None, config: DescribeConfig, device: torch.device
+    ) -> FromDataset:
+        """Make it; there is nothing to load."""
+        return cls()
 
     def describe(self, sample: EditSample) -> str:
         """Return the text (HumanEdit: OUTPUT_CAPTION_BY_LLAMA).

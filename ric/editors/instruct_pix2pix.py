@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from diffusers import StableDiffusionInstructPix2PixPipeline
     from torch import Tensor
 
-    from ric.config import Dtype
+    from ric.config import Dtype, EditConfig
     from ric.editors.editor import EditRequest
 
 # Shape letters: B requests, G guidance rows (3 B), C latent channels, h and w latent height and
@@ -92,6 +92,20 @@ class InstructPix2Pix:
         takes = inspect.signature(self.pipeline.scheduler.step).parameters
         self._scheduler_draws = "generator" in takes
         self._prompt = lru_cache(REMEMBERED_PROMPTS)(self._embed)
+
+    @classmethod
+    def from_config(cls, model: Path, config: EditConfig, device: torch.device) -> InstructPix2Pix:
+        """Load the pipeline in `model` with the settings of `ric edit`."""
+        return cls(
+            model,
+            device=device,
+            dtype=config.dtype,
+            steps=config.steps,
+            guidance=config.guidance,
+            image_guidance=config.image_guidance,
+            image_size=config.image_size,
+            seed=config.seed,
+        )
 
     def describe(self) -> dict[str, object]:
         """Give the settings to record beside each edit."""

@@ -1,10 +1,10 @@
-"""Loading an editor by name. A new one is a file and a row here."""
+"""Loading an editor by name. A new one is a file here and a row of `registry.EDITORS`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from ric.errors import RicError
+from ric.registry import load_part
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,23 +15,16 @@ if TYPE_CHECKING:
     from ric.editors.editor import Editor
 
 
-def load_editor(name: str, model: Path, config: EditConfig, device: torch.device) -> Editor:
-    """Load the editor called `name` with the pipeline in `model`.
+def load_editor(name: str, model: Path | None, config: EditConfig, device: torch.device) -> Editor:
+    """Load the editor called `name`.
+
+    Args:
+        name: As `ric.registry` says.
+        model: The folder of its model; None where it needs none.
+        config: The command's settings.
+        device: Where it runs.
 
     Raises:
         RicError: there is no such editor, or its model cannot be loaded.
     """
-    if name == "ip2p":
-        from ric.editors.instruct_pix2pix import InstructPix2Pix
-
-        return InstructPix2Pix(
-            model,
-            device=device,
-            dtype=config.dtype,
-            steps=config.steps,
-            guidance=config.guidance,
-            image_guidance=config.image_guidance,
-            image_size=config.image_size,
-            seed=config.seed,
-        )
-    raise RicError(f"There is no editor {name!r}.", "There is: ip2p.")
+    return cast("Editor", load_part("editor", name)(model, config, device))

@@ -24,6 +24,7 @@ from ric.config import (
     TinyVaeConfig,
     TrainUnetConfig,
 )
+from ric.registry import needs_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +48,9 @@ class ModelRow(NamedTuple):
 
 MODELS: dict[type[CommandConfig], tuple[ModelRow, ...]] = {
     DescribeConfig: (
-        ModelRow("model", "captioner", used=lambda config: config.describer == "chat"),
+        ModelRow(
+            "model", "captioner", used=lambda config: needs_model("describer", config.describer)
+        ),
     ),
     FitClipConfig: (ModelRow("clip", "region_encoder", "region_encoder"),),
     FitBlipConfig: (ModelRow("blip", "scene_encoder", "scene_encoder"),),
@@ -59,7 +62,11 @@ MODELS: dict[type[CommandConfig], tuple[ModelRow, ...]] = {
         ModelRow("scene_blip", "scene_encoder", "scene_encoder", lambda config: config.global_loss),
         ModelRow("loss_decoder", "loss_decoder", "", lambda config: config.loss_decoder != "vae"),
     ),
-    EditConfig: (ModelRow("unet", "pipeline", "pipeline"),),
+    EditConfig: (
+        ModelRow(
+            "unet", "pipeline", "pipeline", lambda config: needs_model("editor", config.editor)
+        ),
+    ),
     TinyVaeConfig: (ModelRow("base", "pipeline/vae", "vae"),),
     TinyClipConfig: (ModelRow("base", "clip", "clip"),),
     TinyCaptionerConfig: (
@@ -90,6 +97,15 @@ def rows_of(config: CommandConfig) -> tuple[ModelRow, ...]:
 def row_of(config: CommandConfig, setting: str) -> ModelRow:
     """Give the row of a setting."""
     return next(row for row in rows_of(config) if row.setting == setting)
+
+
+def uses(config: CommandConfig, setting: str) -> bool:
+    """Tell whether a command loads the model of a setting.
+
+    Raises:
+        RicError: an editor or a describer is named that is not there.
+    """
+    return row_of(config, setting).used(config)
 
 
 def models_of(config: CommandConfig) -> Iterator[NamedModel]:

@@ -9,6 +9,7 @@ from ric.device import pick_device
 from ric.errors import RicError, SampleError
 from ric.interrupt import stop_between_steps
 from ric.models.locate import locate
+from ric.models.table import uses
 from ric.progress import Progress, Silent
 from ric.runs.samples import read_samples
 
@@ -30,7 +31,7 @@ def describe(config: DescribeConfig, run: RunDir, progress: Progress | None = No
     """
     progress = progress or Silent()
     model, model_name = None, None
-    if config.describer == "chat":
+    if uses(config, "model"):
         model = locate(config, "model", run)
         model_name = config.model
     describer = load_describer(config.describer, model, config, pick_device(config.device))

@@ -13,6 +13,7 @@ from ric.editors.load import load_editor
 from ric.errors import RicError, SampleError
 from ric.interrupt import stop_between_steps
 from ric.models.locate import locate
+from ric.models.table import uses
 from ric.progress import Progress, Silent
 from ric.report.edit_sheet import SHEET, write_sheet
 from ric.runs.record import parents_of
@@ -46,11 +47,12 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     progress = progress or Silent()
     device = pick_device(config.device)
     photos = find_photos(config)
-    model = locate(config, "unet", run)
+    model = locate(config, "unet", run) if uses(config, "unet") else None
     if not photos and not config.allow_overlap:
         refuse_overlap(_ancestors_groups(run), lambda: groups_of(config), "this model")
     editor = load_editor(config.editor, model, config, device)
-    settings = {"editor": config.editor, "model": config.unet, **editor.describe()}
+    named = config.unet if model else None
+    settings = {"editor": config.editor, "model": named, **editor.describe()}
     images = run.path / "images"
     images.mkdir(exist_ok=True)
     done = {row["id"] for row in run.rows("edits")}

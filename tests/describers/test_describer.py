@@ -45,4 +45,4 @@ def test_chat_is_loaded_with_the_settings_of_the_config(tiny_family):
 def test_an_unknown_describer_is_refused_with_those_there_are():
     with pytest.raises(RicError, match="no describer 'oracle'") as caught:
         load_describer("oracle", None, DescribeConfig(), CPU)
-    assert caught.value.hint == "There are: dataset, chat."
+    assert caught.value.hint.startswith("Choose one of: dataset, chat; or name your own")

@@ -1,0 +1,106 @@
+"""Editors and describers by name: those that ric ships, and those that others add.
+
+`--editor` and `--describer` take a name of the tables below, `my_file.py:Name`,
+`package.module:Name`, or a name that an installed package declares in the entry point group
+`ric.editors` or `ric.describers`. What is named is called with the folder of its model (None where
+it needs none), the command's config and the device, and gives the editor or the describer. One from
+outside that wants the model which the command names says so by an attribute `needs_model = True`.
+
+Imports nothing heavy: the command line and preflight read this, too.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from ric.errors import RicError, first_line
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+class Part(NamedTuple):
+    """An editor or a describer.
+
+    Attributes:
+        place: `module:name` of what makes it.
+        needs_model: Whether it loads the model that the command names.
+    """
+
+    place: str
+    needs_model: bool
+
+
+EDITORS = {
+    "ip2p": Part("ric.editors.instruct_pix2pix:InstructPix2Pix.from_config", needs_model=True),
+}
+DESCRIBERS = {
+    "dataset": Part("ric.describers.from_dataset:FromDataset.from_config", needs_model=False),
+    "chat": Part("ric.describers.chat_vlm:ChatVlm.from_config", needs_model=True),
+}
+_SHIPPED: dict[str, Mapping[str, Part]] = {"editor": EDITORS, "describer": DESCRIBERS}
+
+
+def needs_model(kind: str, name: str) -> bool:
+    """Tell whether an editor or a describer loads the model that its command names.
+
+    Raises:
+        RicError: there is none of that name.
+    """
+    shipped = _SHIPPED[kind].get(name)
+    return (
+        shipped.needs_model if shipped else bool(getattr(load_part(kind, name), "needs_model", 0))
+    )
+
+
+def load_part(kind: str, name: str) -> Callable[..., Any]:
+    """Import what makes an `editor` or a `describer`.
+
+    Raises:
+        RicError: there is none of that name, or its code cannot be imported.
+    """
+    shipped = _SHIPPED[kind].get(name)
+    if shipped:
+        return _import(kind, shipped.place)
+    declared = entry_points(group=f"ric.{kind}s", name=name)
+    if declared:
+        return _import(kind, next(iter(declared)).value)
+    if ":" in name:
+        return _import(kind, name)
+    there = ", ".join(_SHIPPED[kind])
+    raise RicError(
+        f"There is no {kind} {name!r}.",
+        f"Choose one of: {there}; or name your own: --{kind} my_file.py:Name",
+    )
+
+
+def _import(kind: str, place: str) -> Callable[..., Any]:
+    where, _, name = place.rpartition(":")
+    try:
+        found: Any = _from_file(Path(where)) if where.endswith(".py") else import_module(where)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except Exception as error:  # whatever another's code raises
+        raise RicError(
+            f"The {kind} {place} cannot be imported: {type(error).__name__}: {first_line(error)}",
+            "It is written FILE.py:NAME or PACKAGE.MODULE:NAME.",
+        ) from error
+    return cast("Callable[..., Any]", found)
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    name = f"ric_part_{path.stem}"
+    spec = spec_from_file_location(name, path)
+    assert spec is not None  # a .py file has a loader
+    assert spec.loader is not None
+    module = sys.modules[name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

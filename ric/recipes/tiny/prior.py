@@ -20,7 +20,7 @@ images: it can edit a thing, and knows nothing of what should follow.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline
@@ -67,99 +67,138 @@ def train_prior(config: TinyPriorConfig, run: RunDir, progress: Progress | None 
         path = locate(config, "vae", run)
         vae = AutoencoderKL.from_pretrained(path, torch_dtype=torch.float32)
         pipeline.vae = vae.to(device).eval().requires_grad_(False)
-    unet, text_encoder = pipeline.unet, pipeline.text_encoder
     if config.text_to_image:
-        forget_source_channels(unet)
-    unet.to(memory_format=torch.channels_last)
+        forget_source_channels(pipeline.unet)
+    pipeline.unet.to(memory_format=torch.channels_last)
     if device.type == "cpu":
         # the backward pass of torch's fused attention takes longer there than these products do
-        unet.set_attn_processor(AttnProcessor())
-    edits = unet.config.in_channels == 2 * unet.config.out_channels
-    schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
-    alpha_bar, kind = schedule.alphas_cumprod.to(device), schedule.config.prediction_type
-    scale = pipeline.vae.config.scaling_factor
-    known, seen_at = _load(pipeline, config, run, progress, edits=edits)
-
-    def predict(
-        data: EncodedSamples, which: Sequence[int], draws: Sequence[Draw], steps: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the prediction, x_t, x_0 and epsilon, each (B, C, h, w)."""
-        spread, noise = (
-            torch.stack([getattr(draw, name) for draw in draws]).to(device)
-            for name in ("spread", "noise")
-        )
-        clean = data.means[which].float().to(device) + data.stds[which].float().to(device) * spread
-        clean = clean * scale
-        noisy = add_noise(clean, noise, alpha_bar[steps])
-        ids = data.ids[which]
-        ids[torch.tensor([draw.drop_text for draw in draws])] = data.null_ids
-        prompts = text_encoder(ids.to(device)).last_hidden_state
-        if edits:
-            source = data.sources[which].float().to(device)
-            source[torch.tensor([draw.drop_source for draw in draws], device=device)] = 0
-            prediction = predict_noise(unet, noisy, steps, prompts, source)
-        else:
-            prediction = unet(noisy, steps, encoder_hidden_states=prompts).sample
-        return prediction.float(), noisy, clean, noise
-
-    def drawn(data: EncodedSamples, count: int, step: int, dropout: float) -> list[Draw]:
-        shape = data.means.shape[1:]
-        return [
-            draw_sample(
-                config.seed, step, k, shape=shape, num_timesteps=len(schedule), dropout=dropout
-            )
-            for k in range(count)
-        ]
-
-    def diffusion_loss(
-        data: EncodedSamples, which: Sequence[int], draws: Sequence[Draw], power: float
-    ) -> Tensor:
-        at = torch.tensor([draw.timestep for draw in draws], device=device)
-        steps = lean_to_noise(at, power, len(schedule))
-        prediction, _, clean, noise = predict(data, which, draws, steps)
-        target = training_target(clean, noise, alpha_bar[steps], kind)
-        where = torch.ones_like(clean[:, :1])
-        if edits:
-            where += config.edit_weight * data.changed[which].to(device)
-            where += config.context_weight * data.context[which].to(device)
-        return weighted_error(prediction, target, where)
+        pipeline.unet.set_attn_processor(AttnProcessor())
+    loss = DiffusionLoss(pipeline, config)
+    known, seen_at = _load(pipeline, config, run, progress, edits=loss.edits)
 
     def loss_of(step: int) -> dict[str, Tensor]:
         data, which = seen_at(step)
-        draws = drawn(data, len(which), step, config.conditioning_dropout)
-        return {"loss": diffusion_loss(data, which, draws, config.noise_power)}
-
-    def measure() -> dict[str, float]:
-        # the same noise at the same timesteps each time
-        losses, errors = 0.0, {t: PartErrors() for t in LOOKED_AT if edits}
-        for number, start in enumerate(range(0, len(known), 64)):
-            which = list(range(start, min(start + 64, len(known))))
-            draws = drawn(known, len(which), -1 - number, 0.0)
-            losses += diffusion_loss(known, which, draws, 1.0).item() * len(which)
-            for t, error in errors.items() if start < LOOKED_AT_FIRST else ():
-                steps = torch.full((len(which),), t, device=device)
-                prediction, noisy, clean, _ = predict(known, which, draws, steps)
-                answer = clean_from_prediction(prediction, noisy, alpha_bar[steps], kind)
-                source = known.sources[which].float().to(device) * scale
-                error.add(answer, clean, source, known, which)
-        figures = {"val_loss_noise": losses / len(known)}
-        for t, error in errors.items():
-            figures |= {f"val_{name}_at_{t}": value for name, value in error.figures().items()}
-        return figures
+        draws = loss.draw(data, len(which), step, config.conditioning_dropout)
+        return {"loss": loss(data, which, draws, config.noise_power)}
 
     train_steps(
-        {"unet": unet, "text_encoder": text_encoder},
+        {"unet": pipeline.unet, "text_encoder": pipeline.text_encoder},
         config, run, progress,
-        loss_of=loss_of, measure=measure, worth=lambda figures: -figures["val_loss_noise"],
+        loss_of=loss_of,
+        measure=lambda: measure(loss, known),
+        worth=lambda figures: -figures["val_loss_noise"],
     )  # fmt: skip
     with artifact_folder(run, "pipeline") as folder:
-        if not edits:
+        if not loss.edits:
             StableDiffusionPipeline(
                 **pipeline.components, requires_safety_checker=False
             ).save_pretrained(folder)
         else:
             pipeline.save_pretrained(folder)
     return run.path / "pipeline"
+
+
+class Answer(NamedTuple):
+    """What a UNet predicted, and what it was shown; each (B, C, h, w)."""
+
+    prediction: Tensor
+    noisy: Tensor
+    clean: Tensor
+    noise: Tensor
+
+
+class DiffusionLoss:
+    """The diffusion loss of a pipeline's UNet and text encoder.
+
+    Attributes:
+        edits: Whether the UNet reads a source picture.
+        alpha_bar: By the step.
+        kind: What the UNet predicts, as its scheduler says.
+        scale: The VAE's scaling factor.
+    """
+
+    def __init__(
+        self, pipeline: StableDiffusionInstructPix2PixPipeline, config: TinyPriorConfig
+    ) -> None:
+        """Keep the networks and how the loss is weighed."""
+        self._unet, self._text_encoder = pipeline.unet, pipeline.text_encoder
+        self._config, self._device = config, pipeline.device
+        self.edits = self._unet.config.in_channels == 2 * self._unet.config.out_channels
+        schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
+        self.alpha_bar = schedule.alphas_cumprod.to(self._device)
+        self.kind: str = schedule.config.prediction_type
+        self.scale: float = pipeline.vae.config.scaling_factor
+
+    def draw(self, data: EncodedSamples, count: int, step: int, dropout: float) -> list[Draw]:
+        """Draw noise, t and what is dropped for the samples of a step."""
+        return [
+            draw_sample(
+                self._config.seed, step, k,
+                shape=data.means.shape[1:], num_timesteps=len(self.alpha_bar), dropout=dropout,
+            )
+            for k in range(count)
+        ]  # fmt: skip
+
+    def answer(
+        self, data: EncodedSamples, which: Sequence[int], draws: Sequence[Draw], steps: Tensor
+    ) -> Answer:
+        """Ask the UNet about samples noised to `steps` (B,)."""
+        device = self._device
+        spread, noise = (
+            torch.stack([getattr(draw, name) for draw in draws]).to(device)
+            for name in ("spread", "noise")
+        )
+        mean, std = (part[which].float().to(device) for part in (data.means, data.stds))
+        clean = (mean + std * spread) * self.scale
+        noisy = add_noise(clean, noise, self.alpha_bar[steps])
+        ids = data.ids[which]
+        ids[torch.tensor([draw.drop_text for draw in draws])] = data.null_ids
+        prompts = self._text_encoder(ids.to(device)).last_hidden_state
+        if self.edits:
+            source = data.sources[which].float().to(device)
+            source[torch.tensor([draw.drop_source for draw in draws], device=device)] = 0
+            prediction = predict_noise(self._unet, noisy, steps, prompts, source)
+        else:
+            prediction = self._unet(noisy, steps, encoder_hidden_states=prompts).sample
+        return Answer(prediction.float(), noisy, clean, noise)
+
+    def __call__(
+        self, data: EncodedSamples, which: Sequence[int], draws: Sequence[Draw], power: float = 1.0
+    ) -> Tensor:
+        """Give the loss of a batch; t leans to high noise where `power` is below 1."""
+        at = torch.tensor([draw.timestep for draw in draws], device=self._device)
+        steps = lean_to_noise(at, power, len(self.alpha_bar))
+        answer = self.answer(data, which, draws, steps)
+        target = training_target(answer.clean, answer.noise, self.alpha_bar[steps], self.kind)
+        where = torch.ones_like(answer.clean[:, :1])
+        if self.edits:
+            where += self._config.edit_weight * data.changed[which].to(self._device)
+            where += self._config.context_weight * data.context[which].to(self._device)
+        return weighted_error(answer.prediction, target, where)
+
+
+def measure(loss: DiffusionLoss, known: EncodedSamples) -> dict[str, float]:
+    """Measure the loss on held-out samples, and an editor's errors by part of the picture.
+
+    The noise and the timesteps are the same each time.
+    """
+    total, errors = 0.0, {t: PartErrors() for t in LOOKED_AT if loss.edits}
+    for number, start in enumerate(range(0, len(known), 64)):
+        which = list(range(start, min(start + 64, len(known))))
+        draws = loss.draw(known, len(which), -1 - number, 0.0)
+        total += loss(known, which, draws).item() * len(which)
+        for t, error in errors.items() if start < LOOKED_AT_FIRST else ():
+            steps = torch.full((len(which),), t, device=loss.alpha_bar.device)
+            answer = loss.answer(known, which, draws, steps)
+            found = clean_from_prediction(
+                answer.prediction, answer.noisy, loss.alpha_bar[steps], loss.kind
+            )
+            source = known.sources[which].float().to(found.device) * loss.scale
+            error.add(found, answer.clean, source, known, which)
+    figures = {"val_loss_noise": total / len(known)}
+    for t, error in errors.items():
+        figures |= {f"val_{name}_at_{t}": value for name, value in error.figures().items()}
+    return figures
 
 
 def _load(

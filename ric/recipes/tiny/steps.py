@@ -23,7 +23,7 @@ from ric.training.muon import GuardedMuon
 from ric.training.optimizer import GuardedAdamW
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from torch import Tensor, nn
 
@@ -104,18 +104,8 @@ def train_steps(
         return values
 
     def measured(done: int) -> dict[str, float]:
-        """Measure the average that is worth most, and note which it is where there are several."""
-        weights = {name: weight.detach().clone() for name, weight in named.items()}
-        for module in modules.values():
-            module.eval()
-        found = []
-        for average in state.averages:
-            restore_tensors(named, average)
-            with torch.no_grad(), autocast(device, dtype):
-                found.append(dict(measure()))
-        for module in modules.values():
-            module.train()
-        restore_tensors(named, weights)
+        with torch.no_grad(), autocast(device, dtype):
+            found = measure_averages(modules.values(), state, measure)
         if worth is None:
             return found[0]
         best = max(range(len(found)), key=lambda number: worth(found[number]))
@@ -140,6 +130,26 @@ def train_steps(
     restore_tensors(named, state.averages[state.extra["best"]])
     for module in modules.values():
         module.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
+
+
+def measure_averages(
+    modules: Iterable[nn.Module],
+    state: TrainState,
+    measure: Callable[[], Mapping[str, float]],
+) -> list[dict[str, float]]:
+    """Give figures of each average, put in place of the trained weights meanwhile."""
+    modules = list(modules)
+    weights = {name: weight.detach().clone() for name, weight in state.named.items()}
+    for module in modules:
+        module.eval()
+    found = []
+    for average in state.averages:
+        restore_tensors(state.named, average)
+        found.append(dict(measure()))
+    for module in modules:
+        module.train()
+    restore_tensors(state.named, weights)
+    return found
 
 
 def start_optimizer(

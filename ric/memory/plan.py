@@ -411,8 +411,8 @@ def _plan(
         "average": 0 if on_cpu else step.average,
         "frozen networks": step.frozen,
         "encodings": _encodings_on_gpu(step, gigabytes),
-        "kept once": fixed,
-        f"kept of {samples} sample{'s' if samples > 1 else ''}": judged - fixed - passing,
+        "activations, fixed": fixed,
+        f"activations of {samples} sample{'s' if samples > 1 else ''}": judged - fixed - passing,
         "blocks recomputed": again,
         "passing": passing,
     }

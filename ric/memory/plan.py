@@ -411,7 +411,7 @@ def _plan(
         "average": 0 if on_cpu else step.average,
         "frozen networks": step.frozen,
         "encodings": _encodings_on_gpu(step, gigabytes),
-        "activations, fixed": fixed,
+        "activations of any batch": fixed,
         f"activations of {samples} sample{'s' if samples > 1 else ''}": judged - fixed - passing,
         "blocks recomputed": again,
         "passing": passing,

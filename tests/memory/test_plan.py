@@ -314,7 +314,7 @@ def watch_step(networks: StepNetworks, samples: int, size: int, pieces: int) -> 
     return live.peak
 
 
-COMES_AND_GOES = ("gradients", "kept", "blocks", "passing")
+COMES_AND_GOES = ("gradients", "activations", "blocks", "passing")
 
 
 def of_step(plan) -> float:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes the embedded family of --preset tiny anew, by ric's own commands. Repeat it to go on where it
-# was stopped. It takes about twelve hours of a CPU core; the model cards say how long each part.
+# was stopped. It takes some thirty hours of a CPU core; the model cards say how long each part, and
+# docs/family.md why the recipe is as it is.
 #
 #   examples/make_tiny.sh [--stage STAGE] [WORK]
 #
@@ -26,7 +27,10 @@ if wants data; then
 fi
 if wants vae; then
     ric tiny vae "$work/scenes" --base "$work/begin/vae" --steps 5000 --limit 20000 \
-        --run "$runs/vae"
+        --run "$runs/vae-1"
+    sharpen() { ric tiny vae "$@" --optimizer muon --batch-size 32 --kl-weight 2e-5; }
+    sharpen scenes:12000@64#1 --base "$runs/vae-1" --steps 900 --lr 1e-3 --run "$runs/vae-2"
+    sharpen scenes:20000@64#12 --base "$runs/vae-2" --steps 3000 --lr 1.5e-3 --run "$runs/vae"
 fi
 if wants clip; then
     ric tiny clip "$work/scenes" --base "$work/begin/clip" --steps 2000 --limit 20000 \
@@ -73,15 +77,22 @@ if wants prior; then
         --lr 8e-4 --limit 20000 --run "$runs/prior"
     sha256sum "$runs/prior/pipeline/unet/diffusion_pytorch_model.safetensors"
 fi
+fresh_scenes() {
+    ric tiny prior "$@" --block 8192 --passes 8 --batch-size 64 --optimizer muon --averages 3 \
+        --edit-weight 4 --context-weight 3 --measure-every 1000
+}
 if wants editor; then
-    ric tiny prior "$work/scenes" --base "$runs/prior" --steps 1800 --lr 8e-4 --edit-weight 4 \
-        --max-noise-weight 20 --limit 20000 --run "$runs/editor-1"
-    ric tiny prior "$work/scenes" --base "$runs/editor-1" --steps 7000 --lr 8e-4 --edit-weight 4 \
-        --max-noise-weight 20 --limit 28000 --run "$runs/editor"
+    # the rate falls in the last run alone, so that runs can be added before it
+    fresh_scenes scenes:90000@64#21 --base "$work/begin/pipeline" --vae "$runs/vae" --steps 4000 \
+        --lr 2e-3 --constant-share 1 --noise-power 0.6 --run "$runs/editor-1"
+    fresh_scenes scenes:90000@64#22 --base "$runs/editor-1" --steps 4000 --lr 2e-3 \
+        --constant-share 1 --run "$runs/editor-2"
+    fresh_scenes scenes:90000@64#23 --base "$runs/editor-2" --steps 4000 --lr 2e-3 \
+        --run "$runs/editor"
 fi
 if wants text-to-image; then
-    ric tiny prior "$work/scenes" --base "$runs/editor" --text-to-image --steps 1800 --lr 8e-4 \
-        --max-noise-weight 20 --limit 12000 --run "$runs/text-to-image"
+    fresh_scenes scenes:90000@64#31 --base "$runs/editor" --text-to-image --steps 2000 --lr 1e-3 \
+        --run "$runs/text-to-image"
 fi
 if wants assemble; then
     members=()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ric.errors import RicError, SampleError
-from ric.inputs.squares import UNLOCALISED, Squaring, decode_squares
+from ric.inputs.squares import UNLOCALISED, Squares, Squaring, decode_squares
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,17 +93,8 @@ def load_examples(
     for error in squares.failures:
         run.fail(error)
     examples = []
-    for place, row in enumerate(squares.rows):
-        example = Example(
-            id=row["id"],
-            group=row["group"],
-            instruction=row["instruction"],
-            source=squares.sources[place] if squares.sources is not None else None,
-            target=squares.targets[place],
-            box=tuple(row["box"]) if row["box"] else None,
-            region_text=row["instruction" if region_text == "instruction" else "region_text"],
-            scene_text=row["scene_text"],
-        )
+    for place in range(len(squares.rows)):
+        example = _example_at(place, squares, region_text)
         if descriptions is not None:
             example = replace(example, scene_text=descriptions.texts.get(example.id))
         try:
@@ -113,6 +104,20 @@ def load_examples(
             continue
         examples.append(example)
     return examples
+
+
+def _example_at(place: int, squares: Squares, region_text: RegionText | None) -> Example:
+    row = squares.rows[place]
+    return Example(
+        id=row["id"],
+        group=row["group"],
+        instruction=row["instruction"],
+        source=squares.sources[place] if squares.sources is not None else None,
+        target=squares.targets[place],
+        box=tuple(row["box"]) if row["box"] else None,
+        region_text=row["instruction" if region_text == "instruction" else "region_text"],
+        scene_text=row["scene_text"],
+    )
 
 
 def _refuse_incomplete(

@@ -28,7 +28,7 @@ from ric.training.fusion_controls import asks_for_controls, fit_controls
 from ric.training.tracking import tracked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -93,17 +93,7 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
             embed_with=lambda control: embed_with(control, device),
             embed_cached=lambda control: replace(tokens(), judge=control).embed,
         )
-    fusion, backbone = list(judge.fusion_parameters()), list(judge.backbone_parameters())
-    phases = [
-        FitPhase(
-            "fusion",
-            config.fusion_epochs,
-            config.fusion_lr,
-            fusion,
-            prepare=lambda: tokens().embed,
-        ),
-        FitPhase("joint", config.joint_epochs, config.joint_lr, [*fusion, *backbone]),
-    ]
+    phases = phases_of(judge, config, prepare=lambda: tokens().embed)
     held_out = splits.get("val", [])
     with tracked(config.track if ranks.is_main else None, run):
         contrastive_epochs(pairs, examples, held_out, phases, config, run, progress)
@@ -111,6 +101,17 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
         measure_kept(pairs, splits, run)
         write_judge(judge, run, "region_encoder", base=config.clip)
     return run.path / "region_encoder"
+
+
+def phases_of(
+    judge: RegionEncoder, config: FitClipConfig, prepare: Callable[[], Embed]
+) -> list[FitPhase]:
+    """Give Sec. 3's two phases: the fusion alone on tokens that `prepare` caches, then all."""
+    fusion, backbone = list(judge.fusion_parameters()), list(judge.backbone_parameters())
+    return [
+        FitPhase("fusion", config.fusion_epochs, config.fusion_lr, fusion, prepare=prepare),
+        FitPhase("joint", config.joint_epochs, config.joint_lr, [*fusion, *backbone]),
+    ]
 
 
 def start_judge(path: Path, config: FitClipConfig) -> RegionEncoder:

@@ -123,17 +123,8 @@ def contrastive_epochs(
             times in a row, or a checkpoint cannot be written.
         Interrupted: asked to stop; a checkpoint was written first.
     """
-    if settings.batch_size < 2:
-        raise RicError(
-            f"--batch-size is {settings.batch_size}: a pair needs others to be told from.",
-            "Use at least 2; the paper uses 64 and 32.",
-        )
     judge, ranks = pairs.judge, pairs.ranks
-    if ranks.is_main and settings.keep == "best" and len(held_out) < 2:
-        raise RicError(
-            f"{settings.data} has {len(held_out)} usable samples of val: too few to choose by.",
-            "Keep the last weights: --keep last",
-        )
+    _refuse_too_few(settings, len(held_out) if ranks.is_main else None)
     named = dict(judge.named_parameters())
     state = TrainState(named)
     state.resume(last_checkpoint(run))
@@ -155,7 +146,7 @@ def contrastive_epochs(
     steps, end = [], 0
     for phase in phases:
         end += phase.epochs * epochs.steps
-        # what a phase needs is made before its loop holds back signals
+        # what a phase needs is made before the loop holds back signals
         ahead = phase.prepare and phase.epochs and state.done < end
         embed = phase.prepare() if phase.prepare and ahead else pairs.embed
         steps.append(steps_of(phase, replace(pairs, embed=embed), epochs, settings))
@@ -173,6 +164,20 @@ def contrastive_epochs(
     Loop(run, progress, ranks, cadence, watch, "fitting").take_steps(state, steps)
     if settings.keep == "best" and ranks.is_main:
         run.note(kept_step=best.take_back(named))
+
+
+def _refuse_too_few(settings: FitClipConfig | FitBlipConfig, held_out: int | None) -> None:
+    """Stop where a batch holds one pair, or val too few to choose by (None: not counted)."""
+    if settings.batch_size < 2:
+        raise RicError(
+            f"--batch-size is {settings.batch_size}: a pair needs others to be told from.",
+            "Use at least 2; the paper uses 64 and 32.",
+        )
+    if held_out is not None and settings.keep == "best" and held_out < 2:
+        raise RicError(
+            f"{settings.data} has {held_out} usable samples of val: too few to choose by.",
+            "Keep the last weights: --keep last",
+        )
 
 
 def steps_of(

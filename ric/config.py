@@ -1,7 +1,7 @@
 """One frozen dataclass per command. Its defaults are `--preset paper`: the paper's own numbers.
 
 Every number the paper states stands here once, with where it says so (arXiv 2510.16772); what the
-paper leaves open is marked "choice" with the number METHOD and the README's table give it.
+paper leaves open is marked "choice" with its number in the README's table.
 `TINY` holds what `--preset tiny` sets otherwise. This file imports nothing heavy: flags read
 their defaults from it while `ric --help` must stay fast.
 """
@@ -154,9 +154,9 @@ class TrainUnetConfig(CommandConfig):
     max_grad_norm: float = 1.0
     gradient_checkpointing: bool = False            # less memory: blocks are computed twice
     memory: float | None = None                     # GB of the GPU: picks what makes a step fit
-    show_every: int = 1000                          # steps between two looks at val edits; 0: never
+    show_every: int = 1000                          # steps between previews of val edits; 0: never
     compile: bool = False                           # torch.compile of UNet and loss decoder
-    attention: Attention = "sdpa"                   # the paper's xFormers is 8 % slower than SDPA
+    attention: Attention = "sdpa"                   # the paper: xFormers
     checkpoint_every: int = 1000
     keep_checkpoints: int = 2
     log_every: int = 10
@@ -182,7 +182,7 @@ class EditConfig(CommandConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class EvalConfig(CommandConfig):
-    """`ric eval`: the six metrics of Sec. 4, defined as METRICS says."""
+    """`ric eval`: the six metrics of Sec. 4, defined as docs/scoring.md says."""
 
     split: SplitName = "test"
     edits: tuple[str, ...] = ()                     # "Label=RUN or DIR", …
@@ -332,7 +332,7 @@ PROTOCOLS: dict[EvalProtocol, dict[str, str]] = {
         "clip": "openai/clip-vit-large-patch14",
         "dino": "facebook/dino-vitb8",
     },
-    "paper": {                          # Sec. 4, and METRICS where it is silent
+    "paper": {                          # Sec. 4, and docs/scoring.md where it is silent
         "reference": "source",
         "text": "region_text",
         "fid": "clean",

@@ -1,4 +1,4 @@
-"""Was the edit carried out? A classifier of drawn scenes reads what was asked for (choice 15).
+"""Was the edit carried out? A classifier of drawn scenes reads what was asked for.
 
 A thing that the edit changes in its place is read where the exact target has it. What was asked for
 must be read there; its kind and colour, where they were not asked for, as they are, or as the

@@ -1,6 +1,6 @@
 """The samples a recipe works on: checked, squared; what fails is listed and skipped.
 
-Their pictures are 8-bit views into a memory-mapped file (`square_cache`): the loops never decode.
+Their pictures are 8-bit views into a memory-mapped file (`squares`): the loops never decode.
 """
 
 from __future__ import annotations

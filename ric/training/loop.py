@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from ric.distributed import Ranks
+    from ric.interrupt import StopRequest
     from ric.progress import Progress, Stage
     from ric.runs.checkpoints import Tensors
     from ric.runs.run import RunDir
@@ -58,7 +59,7 @@ class Optimizer(Protocol):
 
 @dataclass
 class TrainState:
-    """What a training changes, and so what a checkpoint holds, less the optimizer's moments.
+    """What a training changes, and so what a checkpoint holds.
 
     Attributes:
         named: The trained weights by name, all on one device.
@@ -67,6 +68,7 @@ class TrainState:
         decays: The upper limit of each average's decay.
         done: Steps taken.
         moments: The optimizer's, as the checkpoint has them.
+        optimizer: Of the phase that is at work.
         extra: What else the checkpoint's `state.json` says.
     """
 
@@ -77,6 +79,7 @@ class TrainState:
     done: int = 0
     moments: Tensors = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
+    optimizer: Optimizer = field(init=False)
 
     def keep_averages(self, decays: Sequence[float], device: torch.device | None = None) -> None:
         """Begin an EMA of the weights for each limit of its decay (choice 8)."""
@@ -93,11 +96,11 @@ class TrainState:
             restore_tensors(average, groups.get(_group(number), {}))
         self.done, self.moments, self.extra = state["step"], groups["moments"], state
 
-    def save(self, run: RunDir, optimizer: Optimizer, keep: int) -> None:
+    def save(self, run: RunDir, keep: int) -> None:
         """Write a checkpoint of the steps taken so far."""
         groups = {
             "model": dict(self.named) | dict(self.buffers),
-            "moments": optimizer.tensors(self.named),
+            "moments": self.optimizer.tensors(self.named),
             **{_group(number): average for number, average in enumerate(self.averages)},
         }
         save_checkpoint(run.path / "checkpoints", self.done, groups, self.extra, keep=keep)
@@ -190,7 +193,7 @@ class Loop:
             RicError: the loss was not finite ten times in a row, or a checkpoint cannot be written.
             Interrupted: asked to stop; a checkpoint was written first, unless none ever is.
         """
-        cadence, total = self.cadence, sum(phase.steps for phase in phases)
+        total = sum(phase.steps for phase in phases)
         self._start_log(state, total, named=any(phase.name for phase in phases))
         with (
             stop_between_steps(second_ends=self.ranks.count == 1) as stop,
@@ -201,45 +204,58 @@ class Loop:
                 start, end = end, end + phase.steps
                 if state.done >= end:
                     continue
-                optimizer = phase.begin()
+                state.optimizer = phase.begin()
                 if state.done > start:
-                    optimizer.restore(state.named, state.moments)
-                took, images = _Clock(), 0
-                for step in range(state.done, end):
-                    last = step + 1 == end
-                    measures = _is_due(cadence.measure, step + 1, last=last)
-                    logs = measures or _is_due(cadence.log, step + 1, last=last)
-                    optimizer.set_rate(phase.rate(step))
-                    values = phase.step(step, logs)
-                    norm = optimizer.step(values["loss"])
-                    for average, decay in zip(state.averages, state.decays, strict=True):
-                        update_ema(average, state.named, step, decay)
-                    state.done, images = step + 1, images + phase.images(step)
-                    stage.advance()
-                    asked = self.ranks.any_stop(stop)
-                    if logs:
-                        row = {
-                            **{key: value.item() for key, value in values.items()},
-                            **self.watch.also(),
-                            "grad_norm": norm.item(),
-                            "skipped": optimizer.check(),
-                            "lr": phase.rate(step),
-                            "images_per_second": images / took.seconds(),
-                        }
-                        self._log(state.done, phase.name, row, stage, measures=measures)
-                    saves = _is_due(cadence.save, state.done, last=last)
-                    saves = saves or (asked is not None and cadence.save > 0)
-                    if saves and self.ranks.is_main:
-                        state.extra |= {"phase": phase.name} if phase.name else {}
-                        state.save(self.run, optimizer, cadence.keep)
-                    if asked:
-                        self.ranks.leave_together(asked)
-                    shows = _is_due(cadence.preview, state.done, last=False)
-                    if shows and self.watch.preview:
-                        self.watch.preview(state.done)
-                    if logs or saves or shows:
-                        took, images = _Clock(), 0
-                optimizer.check()
+                    state.optimizer.restore(state.named, state.moments)
+                self._take_phase(state, phase, end, stage, stop)
+                state.optimizer.check()
+
+    def _take_phase(
+        self, state: TrainState, phase: Phase, end: int, stage: Stage, stop: StopRequest
+    ) -> None:
+        """Take the steps of one phase that are left; see `take_steps`."""
+        cadence, clock, images = self.cadence, _Clock(), 0
+        for step in range(state.done, end):
+            last = step + 1 == end
+            measures = _is_due(cadence.measure, step + 1, last=last)
+            logs = measures or _is_due(cadence.log, step + 1, last=last)
+            values = self._take_step(state, phase, step, logs=logs)
+            images += phase.images(step)
+            stage.advance()
+            asked = self.ranks.any_stop(stop)
+            if logs:
+                row = {
+                    **{key: value.item() for key, value in values.items()},
+                    **self.watch.also(),
+                    "skipped": state.optimizer.check(),
+                    "lr": phase.rate(step),
+                    "images_per_second": images / clock.seconds(),
+                }
+                self._log(state.done, phase.name, row, stage, measures=measures)
+            saves = _is_due(cadence.save, state.done, last=last)
+            saves = saves or (asked is not None and cadence.save > 0)
+            if saves and self.ranks.is_main:
+                state.extra |= {"phase": phase.name} if phase.name else {}
+                state.save(self.run, cadence.keep)
+            if asked:
+                self.ranks.leave_together(asked)
+            shows = _is_due(cadence.preview, state.done, last=False)
+            if shows and self.watch.preview:
+                self.watch.preview(state.done)
+            if logs or saves or shows:
+                clock, images = _Clock(), 0
+
+    def _take_step(
+        self, state: TrainState, phase: Phase, step: int, *, logs: bool
+    ) -> Mapping[str, Tensor]:
+        """Compute, update, average; return the loss, the gradients' norm and the loss's parts."""
+        state.optimizer.set_rate(phase.rate(step))
+        values = phase.step(step, logs)
+        norm = state.optimizer.step(values["loss"])
+        for average, decay in zip(state.averages, state.decays, strict=True):
+            update_ema(average, state.named, step, decay)
+        state.done = step + 1
+        return {"loss": values["loss"], "grad_norm": norm, **values}
 
     def _start_log(self, state: TrainState, total: int, *, named: bool) -> None:
         """Forget rows of steps that are taken again; measure and show what is there before any."""

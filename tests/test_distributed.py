@@ -36,7 +36,7 @@ ONE_BATCH = """
 import json, sys
 from pathlib import Path
 sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent)]
-from test_ranks import gradients_of_a_batch
+from test_distributed import gradients_of_a_batch
 from safetensors.torch import save_file
 folder = Path(sys.argv[2])
 loss, gradients, ids, ranks = gradients_of_a_batch(sys.argv[3], folder)
@@ -47,14 +47,13 @@ save_file(gradients, folder / f"{ranks.number}.safetensors")
 
 SLOW_SAVES = """
 import time
-from ric.recipes import train_unet
-from ric.training import contrastive
+from ric.training import loop
 from ric_cli.main import main
-save = train_unet.save_checkpoint
+save = loop.save_checkpoint
 def slowly(*given, **named):
     time.sleep(2)
     save(*given, **named)
-train_unet.save_checkpoint = contrastive.save_checkpoint = slowly
+loop.save_checkpoint = slowly
 main()
 """
 TWO_HERE = ["--nproc-per-node", "2"]
@@ -280,10 +279,9 @@ def test_a_signal_that_comes_while_the_others_are_asked_is_not_lost(monkeypatch)
     ranks, stop = Ranks(CPU), StopRequest()
     ranks.count = 2
 
-    def sum_while_signalled(tensor):
+    def reduce_while_signalled(tensor, op, group):
         stop.signal_number = signal.SIGINT
-        return tensor
 
-    monkeypatch.setattr(ranks, "sum", sum_while_signalled)
+    monkeypatch.setattr(torch.distributed, "all_reduce", reduce_while_signalled)
     assert ranks.any_stop(stop) is None  # all agree on what was said before
     assert ranks.any_stop(stop) == signal.SIGINT

@@ -55,7 +55,7 @@ class CommandConfig:
 class DescribeConfig(CommandConfig):
     """`ric describe`: a scene paragraph for every picture (Sec. 3.2.3, Table 4)."""
 
-    describer: str = "chat"                          # or dataset, or another's (ric.registry)
+    describer: str = "chat"                          # or dataset, or your own (see ric.registry)
     model: str = "deepseek-ai/deepseek-vl2-tiny"    # Implementation details: DeepSeek-VL2-Tiny
     max_new_tokens: int = 520                       # Table 4: "maximum 520 tokens"
 
@@ -170,7 +170,7 @@ class EditConfig(CommandConfig):
 
     split: SplitName = "test"
     instruction: str | None = None                  # for a photo or a folder of photos
-    editor: str = "ip2p"                            # or another's (ric.registry)
+    editor: str = "ip2p"                            # or your own (see ric.registry)
     unet: str = "timbrooks/instruct-pix2pix"        # or a train-unet run
     steps: int = 100                                # choice 13
     guidance: float = 7.5                           # choice 13
@@ -270,7 +270,7 @@ class TinyPriorConfig(TinyConfig):
     text_to_image: bool = False         # forget the source channels of an editor's UNet
     edit_weight: float = 0.0            # added to a place's 1 in the loss where pixels change
     context_weight: float = 0.0         # added where they change beside the edited thing
-    noise_power: float = 1.0            # t is 1000 u^this in the first half of the steps
+    noise_power: float = 1.0            # t is 1000 u^this: below 1, more high noise
     block: int = 0                      # fresh scenes, so many at a time; 0: all of DATA at once
     passes: int = 8                     # over each block
 

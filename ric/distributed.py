@@ -1,7 +1,7 @@
 """The processes of one command: this one alone, or all that a launcher started.
 
 Started as `torchrun --nproc_per_node N -m ric_cli …` (or by `accelerate launch` on GPUs), N
-processes do one command's work together. The first, which leads, opens the run and alone writes
+processes do one command's work together. The main one opens the run and alone writes
 there; the others follow it.
 """
 
@@ -11,6 +11,7 @@ import atexit
 import json
 import os
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
 
@@ -53,11 +54,7 @@ class Ranks:
         self.is_main = self.number == 0
         self.is_local_main: bool = state.local_process_index == 0
         self._device = state.device if self.count > 1 else device
-        self._hosts: torch.distributed.ProcessGroup | None = None
-        if self.count > 1:
-            # what the hosts say to one another must not wait for their GPUs
-            group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
-            self._hosts = cast("torch.distributed.ProcessGroup", group)
+        self._hosts = _group_of_hosts() if self.count > 1 else None
 
     def share(self, count: int) -> slice:
         """Give this process's part of `count` items: the parts follow one another without gap."""
@@ -106,6 +103,13 @@ class Ranks:
         made = make() if self.is_local_main else None
         self.barrier()
         return cast("Result", made) if self.is_local_main else make()
+
+
+@cache
+def _group_of_hosts() -> torch.distributed.ProcessGroup:
+    """Let the processes' hosts talk to one another without waiting for their GPUs."""
+    group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
+    return cast("torch.distributed.ProcessGroup", group)
 
 
 def open_together(open_run: Callable[[], RunDir], runs_dir: Path, device: torch.device) -> RunDir:

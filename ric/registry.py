@@ -3,8 +3,8 @@
 `--editor` and `--describer` take a name of the tables below, `my_file.py:Name`,
 `package.module:Name`, or a name that an installed package declares in the entry point group
 `ric.editors` or `ric.describers`. What is named is called with the folder of its model (None where
-it needs none), the command's config and the device, and gives the editor or the describer. One from
-outside that wants the model which the command names says so by an attribute `needs_model = True`.
+it needs none), the command's config and the device, and returns the editor or the describer. Your
+own gets the model that the command names if it has an attribute `needs_model = True`.
 
 Imports nothing heavy: the command line and preflight read this, too.
 """
@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -50,13 +50,24 @@ _SHIPPED: dict[str, Mapping[str, Part]] = {"editor": EDITORS, "describer": DESCR
 def needs_model(kind: str, name: str) -> bool:
     """Tell whether an editor or a describer loads the model that its command names.
 
-    Raises:
-        RicError: there is none of that name.
+    One that is not there loads none; `load_part` says what is wrong with it.
     """
-    shipped = _SHIPPED[kind].get(name)
-    return (
-        shipped.needs_model if shipped else bool(getattr(load_part(kind, name), "needs_model", 0))
-    )
+    if shipped := _SHIPPED[kind].get(name):
+        return shipped.needs_model
+    try:
+        return bool(getattr(load_part(kind, name), "needs_model", False))
+    except RicError:
+        return False
+
+
+def refuse_unknown(kind: str, name: str) -> None:
+    """Stop where there is no such editor or describer; ric's own are not imported for that.
+
+    Raises:
+        RicError: as `load_part`.
+    """
+    if name not in _SHIPPED[kind]:
+        load_part(kind, name)
 
 
 def load_part(kind: str, name: str) -> Callable[..., Any]:
@@ -68,6 +79,9 @@ def load_part(kind: str, name: str) -> Callable[..., Any]:
     shipped = _SHIPPED[kind].get(name)
     if shipped:
         return _import(kind, shipped.place)
+    # 15 ms that `ric --help` need not pay
+    from importlib.metadata import entry_points
+
     declared = entry_points(group=f"ric.{kind}s", name=name)
     if declared:
         return _import(kind, next(iter(declared)).value)
@@ -83,7 +97,7 @@ def load_part(kind: str, name: str) -> Callable[..., Any]:
 def _import(kind: str, place: str) -> Callable[..., Any]:
     where, _, name = place.rpartition(":")
     try:
-        found: Any = _from_file(Path(where)) if where.endswith(".py") else import_module(where)
+        found: Any = _from_file(where) if where.endswith(".py") else import_module(where)
         for part in name.split("."):
             found = getattr(found, part)
     except Exception as error:  # whatever another's code raises
@@ -94,9 +108,16 @@ def _import(kind: str, place: str) -> Callable[..., Any]:
     return cast("Callable[..., Any]", found)
 
 
-def _from_file(path: Path) -> ModuleType:
+def _from_file(place: str) -> ModuleType:
+    path = Path(place)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
+    return _executed(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _executed(path: Path, changed: int) -> ModuleType:
+    """Run a file once, however often it is asked for, unless it has changed since."""
     name = f"ric_part_{path.stem}"
     spec = spec_from_file_location(name, path)
     assert spec is not None  # a .py file has a loader

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Work:
-    """A run at work.
+    """A run and what it works with.
 
     Attributes:
         run: What is written to.
-        progress: Who is told.
+        progress: Who hears of it.
         ranks: The processes that work together.
         device: Where this one computes.
     """

@@ -31,9 +31,12 @@ Rate = Annotated[float, typer.Option(help="The highest learning rate.")]
 Optimizer = Annotated[
     Literal["adamw", "muon"], typer.Option(help="Muon takes matrices and convolutions.")
 ]
-ConstantShare = Annotated[float, typer.Option(help="Of the steps, before the rate begins to fall.")]
+ConstantShare = Annotated[float, typer.Option(help="Share of the steps before the rate falls.")]
 Averages = Annotated[
-    int, typer.Option(help="Of the weights, each four times as long; the best is kept.")
+    int,
+    typer.Option(
+        help="How many EMAs to keep, each four times as long as the last; the best is exported."
+    ),
 ]
 MeasureEvery = Annotated[int, typer.Option(min=1, help="Steps between figures on val.")]
 
@@ -170,7 +173,7 @@ def prior(
         float, typer.Option(help="t is 1000 u^this: below 1, more steps of high noise.")
     ] = TinyPriorConfig.noise_power,
     block: Annotated[
-        int, typer.Option(help="Draw fresh scenes, so many at a time; 0: all of DATA at once.")
+        int, typer.Option(help="Draw fresh scenes in blocks of this many; 0: all of DATA at once.")
     ] = TinyPriorConfig.block,
     passes: Annotated[int, typer.Option(help="Over each block of fresh scenes.")] = (
         TinyPriorConfig.passes

@@ -87,7 +87,8 @@ ROOMS: dict[str, set[str]] = {
     | {"editors", "report"},
     "memory": FOUNDATION | {"extras", "method", "weights", "data", "models", "training"},
     "preflight": FOUNDATION
-    | {"extras", "device", "weights", "data", "runs", "models", "training", "scoring", "memory"},
+    | {"registry", "extras", "device", "weights", "data", "runs", "models"}
+    | {"training", "scoring", "memory"},
 }
 TOP = {"recipes"}  # imports any room, and none imports it
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from ric import registry
 from ric.errors import RicError
 from ric.registry import DESCRIBERS, EDITORS, load_part, needs_model
 from ric_cli.main import main
@@ -106,7 +105,7 @@ def test_one_of_an_installed_module_is_found_by_its_place_and_by_its_entry_point
         value = there.get((group, name))
         return [EntryPoint(name, value, group)] if value else []
 
-    monkeypatch.setattr(registry, "entry_points", declared)
+    monkeypatch.setattr("importlib.metadata.entry_points", declared)
     assert load_part("editor", "turned").__name__ == "Turned"
     with pytest.raises(RicError, match="There is no describer 'turned'"):
         load_part("describer", "turned")

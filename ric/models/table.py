@@ -1,7 +1,7 @@
 """Which models a command loads: a row for each setting that names one.
 
-Preflight, the memory planner, `ric eval`'s networks and every recipe read this table, and no model
-of a command is named anywhere else. It imports no torch.
+Preflight, the memory planner, `ric eval`'s networks and every recipe read this table. It imports no
+torch.
 """
 
 from __future__ import annotations
@@ -100,11 +100,7 @@ def row_of(config: CommandConfig, setting: str) -> ModelRow:
 
 
 def uses(config: CommandConfig, setting: str) -> bool:
-    """Tell whether a command loads the model of a setting.
-
-    Raises:
-        RicError: an editor or a describer is named that is not there.
-    """
+    """Tell whether a command loads the model of a setting."""
     return row_of(config, setting).used(config)
 
 

@@ -1,6 +1,6 @@
 """What can be known before any network is loaded: are DATA and models there, and what will it cost?
 
-Nothing here imports torch until the cost is asked for, so a missing model is named within a second
+Nothing of ric's that is imported here imports torch, so a missing model is named within a second
 and not after the ten that the libraries take to load.
 """
 
@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ric.config import CommandConfig, EditConfig, EvalConfig, TrainUnetConfig
+from ric.config import CommandConfig, DescribeConfig, EditConfig, EvalConfig, TrainUnetConfig
 from ric.errors import RicError
 from ric.models.table import NamedModel, command_of, models_of
+from ric.registry import refuse_unknown
 from ric.runs.record import find_artifact
 from ric.weights import find_weight, is_present, require_network, resolve_weights
 from ric.weights.find import pickled_copy
@@ -57,6 +58,10 @@ def _looks(config: CommandConfig, runs_dir: Path, fetch: bool) -> Iterator[Calla
         for text in config.edits:
             yield partial(find_outputs, text, runs_dir, match=config.match)
         return
+    if isinstance(config, EditConfig):
+        yield partial(refuse_unknown, "editor", config.editor)
+    if isinstance(config, DescribeConfig):
+        yield partial(refuse_unknown, "describer", config.describer)
     for model in models_of(config):
         if model.name != "tiny":
             yield partial(_locate, model, config, runs_dir, fetch)

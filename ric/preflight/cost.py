@@ -13,55 +13,26 @@ from ric.weights import find_weight, size_in_words
 if TYPE_CHECKING:
     from pathlib import Path
 
-
 # what phase 1 keeps of a sample: ViT-B/16's patches of crop and image, and their width
 PAPER_CLIP = FitClipConfig.clip
-
-
 TOKENS_OF_CLIP = 2 * 14 * 14
-
-
 WIDTH_OF_CLIP = 512
-
-
 # of an instruction for SD1.5's UNet, and of the judges' two texts
 NUMBERS_OF_TEXTS = 77 * 768 + 512 + 256
-
-
 # GFLOP a picture at the paper's sizes, 2 per multiply-add, counted with torch's FlopCounterMode:
 # CLIP ViT-B/16 forward 35, + input gradient 72, + all gradients 105; BLIP ViT-B/16 at 384 px 111,
 # 234, 333; SD1.5's UNet forward and backward at 256 px 537, forward at 512 px 803; its VAE's
 # decoder with gradient at 256 px 1,247, a small one's 71. The fusion's own arithmetic is 11.
 GFLOP_TOKENS = 2 * 35
-
-
 GFLOP_FUSION_STEP = 33
-
-
 GFLOP_JOINT_STEP = 2 * 105 + 33
-
-
 GFLOP_BLIP = 111
-
-
 GFLOP_BLIP_STEP = 333
-
-
 GFLOP_UNET_STEP = 537
-
-
 GFLOP_DECODE = 1247
-
-
 GFLOP_SMALL_DECODE = 71
-
-
 GFLOP_REGION_LOSS = 2 * 72
-
-
 GFLOP_GLOBAL_LOSS = 234
-
-
 GFLOP_EDIT_STEP = 3 * 803
 
 

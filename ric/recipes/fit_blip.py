@@ -55,7 +55,7 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
     examples = enough(ranks.once_per_machine(partial(examples_of, config.split)), run)
     list_trained_on(examples, run)
     splits: dict[str, list[Example]] = {config.split: examples}
-    if config.split == "train":  # only the leading process measures
+    if config.split == "train":  # only the main process measures
         splits = {split: examples_of(split) for split in ("val", "test") if ranks.is_main}
     pairs = Pairs(
         judge,

@@ -277,24 +277,24 @@ class RunDir:
 
 
 class FollowedRun(RunDir):
-    """A run that another process of the same command leads: read here, written there."""
+    """A run that the main process of the same command writes and this one only reads."""
 
     def __init__(self, path: Path, *, runs_dir: Path) -> None:
-        """Follow the run that the leading process has opened."""
+        """Follow the run that the main process has opened."""
         super().__init__(path, read_record(path), runs_dir=runs_dir, resumed=True)
 
     def note(self, **values: Any) -> None:
-        """Know facts that the leader notes."""
+        """Know facts that the main process notes."""
         self.record.update(values)
 
     def log_metrics(self, row: Mapping[str, float | int | str | None]) -> None:
-        """Leave metrics.jsonl to the leader."""
+        """Leave metrics.jsonl to the main process."""
 
     def forget_metrics_after(self, step: int) -> None:
-        """Leave metrics.jsonl to the leader."""
+        """Leave metrics.jsonl to the main process."""
 
     def append(self, kind: str, row: Mapping[str, Any]) -> None:
-        """Leave rows to the leader, which sees the same samples or is told of them."""
+        """Leave rows to the main process, which sees the same samples or hears of them."""
 
     def __enter__(self) -> FollowedRun:
         """Claim nothing."""
@@ -306,7 +306,7 @@ class FollowedRun(RunDir):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close nothing: the leader says how the run ended."""
+        """Close nothing: the main process says how the run ended."""
 
 
 def open_run(

@@ -112,7 +112,7 @@ def contrastive_epochs(
     Args:
         pairs: Holds the judge, and all parameters that a phase trains.
         examples: What is fitted.
-        held_out: The val split; may be empty, and is not looked at but in the leading process.
+        held_out: The val split; may be empty, and only the main process looks at it.
         phases: Run one after the other.
         settings: The command's config.
         run: Gets metrics.jsonl, checkpoints, and how many texts are too long for the judge.
@@ -147,8 +147,8 @@ def contrastive_epochs(
     for phase in phases:
         end += phase.epochs * epochs.steps
         # what a phase needs is made before the loop holds back signals
-        ahead = phase.prepare and phase.epochs and state.done < end
-        embed = phase.prepare() if phase.prepare and ahead else pairs.embed
+        needed = phase.prepare if phase.epochs and state.done < end else None
+        embed = needed() if needed else pairs.embed
         steps.append(steps_of(phase, replace(pairs, embed=embed), epochs, settings))
     cadence = Cadence(
         log=settings.log_every,

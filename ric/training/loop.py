@@ -68,7 +68,7 @@ class TrainState:
         decays: The upper limit of each average's decay.
         done: Steps taken.
         moments: The optimizer's, as the checkpoint has them.
-        optimizer: Of the phase that is at work.
+        optimizer: The current phase's.
         extra: What else the checkpoint's `state.json` says.
     """
 
@@ -137,7 +137,7 @@ class Phase:
 class Cadence:
     """How often something happens, in steps; 0 is never.
 
-    A phase's last step is logged, measured and saved in any case, unless that never happens.
+    A phase's last step is logged, measured and saved in any case, unless the interval is 0.
     """
 
     log: int = 0
@@ -154,8 +154,7 @@ class Watch:
     Attributes:
         measure: Gives figures of the weights after so many steps, on held-out data. Called before
             the first step, too; in every process, though only the main one logs them.
-        preview: Shows what the weights do after so many steps; in the main process, before the
-            first step, too.
+        preview: Shows what the weights do after so many steps; before the first step, too.
         also: Gives further figures for each logged row, read after the optimizer's step.
         shown: Matches the names of figures that stand beside the progress.
     """
@@ -176,7 +175,7 @@ class Loop:
         ranks: The processes that train together.
         cadence: How often what happens.
         watch: What is looked at.
-        name: Of the progress.
+        name: What the progress is called.
     """
 
     run: RunDir
@@ -207,6 +206,7 @@ class Loop:
                 state.optimizer = phase.begin()
                 if state.done > start:
                     state.optimizer.restore(state.named, state.moments)
+                state.moments = {}  # they may be mapped from a checkpoint's file
                 self._take_phase(state, phase, end, stage, stop)
                 state.optimizer.check()
 

@@ -1,10 +1,10 @@
-"""Muon for matrices and convolutions, AdamW for the rest: the optimizer of the embedded UNets.
+"""Muon for matrices and convolutions, AdamW for the rest: how the embedded family is trained.
 
 Muon (Jordan et al. 2024) replaces a matrix's momentum by the nearest matrix whose singular values
 are all alike. `torch.optim.Muon` takes two-dimensional weights only, so a convolution's are shown
 to it as (out, in x height x width), a view of the same memory. Its updates are scaled to the size
-of AdamW's, so that both share one learning rate. Embeddings, biases, norms and the first and last
-convolution stay with AdamW, as its authors advise.
+of AdamW's, so that both share one learning rate. Embeddings (that of t, too), biases, norms and the
+first and last convolution stay with AdamW, as its authors advise.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ric.runs.checkpoints import Tensors
 
-BY_ADAMW = ("embedding", "conv_in", "conv_out")  # in the names of weights that are no inner layer
+BY_ADAMW = ("embedding", "conv_in", "conv_out")  # parts of the names of weights that AdamW keeps
 
 
 class GuardedMuon:
@@ -84,8 +84,8 @@ class GuardedMuon:
             for name, weight in self._matrices.items():
                 self._flat[name].grad = None if weight.grad is None else flattened(weight.grad)
             self._muon.step()
-        for weight in self._matrices.values():
-            weight.grad = None
+        for name, weight in self._matrices.items():
+            weight.grad = self._flat[name].grad = None
         # AdamW skips, and counts, a step whose loss is not finite
         self._adamw.step(torch.where(finite, loss.detach(), torch.nan))
         return norm
@@ -114,7 +114,7 @@ class GuardedMuon:
 def flattened(weight: torch.Tensor) -> torch.Tensor:
     """Show a weight (out, in, ...) as a matrix (out, the rest), in the order of its memory.
 
-    Muon's answer turns with the order of the columns, so it may be any that is kept.
+    Muon treats all columns alike, so their order does not matter as long as it stays the same.
     """
     if weight.ndim == 4 and not weight.is_contiguous():
         weight = weight.permute(0, 2, 3, 1)  # channels_last

@@ -182,7 +182,7 @@ def test_a_model_that_no_network_could_bring_is_a_problem(data, runs, tmp_path):
     for name, words in {
         str(tmp_path / "empty"): "is incomplete",
         "model.ckpt": "a pickle would not be loaded",
-        "./nowhere": "no hub id either",
+        "./nowhere": "not a hub id either",
     }.items():
         (problem,) = find_problems(
             resolve_config(FitClipConfig, {"data": str(data), "clip": name}), runs

@@ -1,12 +1,11 @@
 """`ric tiny assemble`: finished runs become the embedded family, in half precision, with cards.
 
 Every member's card says what it was trained on, for how long and on which machine, and what it is
-worth; the editor's names the hash of the prior it came from, which is not shipped.
+worth.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -130,7 +129,12 @@ def card(run: Path, member: Member, scores: Mapping[str, float]) -> list[str]:
     )  # fmt: skip
     lines += [f"- {key}: {config[key]}" for key in kept if key in config]
     lines += lineage(run)
-    last = {key: value for key, value in rows[-1].items() if key.startswith("val_")}
+    # a figure that is not finite was logged as null
+    last = {
+        key: value
+        for key, value in rows[-1].items()
+        if key.startswith("val_") and value is not None
+    }
     figures = {**{f"{key}, on val": value for key, value in last.items()}, **scores}
     if figures:
         lines += ["", "| figure | value |", "|---|---|"]
@@ -150,10 +154,7 @@ def hours(rows: list[dict[str, Any]], config: Mapping[str, Any]) -> float:
 
 
 def lineage(run: Path) -> list[str]:
-    """Tell what a run went on from, and what that went on from, a line for each run.
-
-    Of the prior, where a UNet's training began, the weights' hash is told too.
-    """
+    """List what a run went on from, and what that went on from, a line for each run."""
     lines = []
     for parent in parents_of(run, read_record(run)):
         record = read_record(parent)
@@ -163,21 +164,8 @@ def lineage(run: Path) -> list[str]:
             f" `ric {record['command'].replace('tiny-', 'tiny ')}`,"
             f" batch {record['config']['batch_size']} ({hours(rows, record['config']):.2f} hours)"
         )
-        if record["command"] == "tiny-prior" and not _goes_on_from_a_prior(parent):
-            weights = parent / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors"
-            digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-            line += (
-                ", the prior, on scenes without shadows and mirror images; not shipped, remade by"
-                f" `examples/make_tiny.sh --stage prior`; sha256 of its UNet `{digest}`"
-            )
         lines += [line, *lineage(parent)]
     return lines
-
-
-def _goes_on_from_a_prior(run: Path) -> bool:
-    """Tell whether a run went on from one of `ric tiny prior`."""
-    parents = parents_of(run, read_record(run))
-    return any(read_record(parent)["command"] == "tiny-prior" for parent in parents)
 
 
 def editor_table(scores: Mapping[str, Any]) -> list[str]:

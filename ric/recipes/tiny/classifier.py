@@ -63,7 +63,7 @@ def train_classifier(
     """
     progress = progress or Silent()
     device = pick_device(config.device)
-    base = locate(config, "base", run)  # fmt: skip
+    base = locate(config, "base", run)
     model = ResNetForImageClassification.from_pretrained(base, dtype=torch.float32).to(device)
     model.to(memory_format=torch.channels_last)
     trained, held_out = load_drawn(config, run, progress)

@@ -1,7 +1,7 @@
 """What the embedded UNets learn from: drawn scenes as latents and token ids.
 
-Either all of DATA, encoded once, or fresh scenes all the time: a stream of `scenes:COUNT` is gone
-through a block at a time, and each block is seen a few times before the next is drawn.
+Either all of DATA, encoded once, or fresh scenes: a stream of `scenes:COUNT` is drawn a block at a
+time, and each block is trained on a few times before the next one is drawn.
 """
 
 from __future__ import annotations
@@ -117,14 +117,31 @@ class FreshScenes:
         """Draw nothing yet.
 
         Raises:
-            RicError: DATA is not a stream of scenes.
+            RicError: DATA is not a stream of scenes, or one that is too short, or a setting says
+                to train on a part of it.
         """
         self._make = (pipeline, config, progress)
         self._edits = edits
         self._stream, self._run = parse_scenes(config.data), run
         self._steps = config.block * config.passes // config.batch_size  # of a block
         if not self._steps:
-            raise RicError(f"A block of {config.block} scenes is less than one batch.")
+            raise RicError(
+                f"{config.passes} passes over {config.block} scenes are less than one batch.",
+                "Use a larger --block, or 0 for all of DATA at once.",
+            )
+        if config.limit is not None or config.split != "train":
+            raise RicError(
+                "Fresh scenes are all of the stream's train samples.",
+                "Omit --limit and --split, or use --block 0.",
+            )
+        blocks = -(-config.steps // self._steps)
+        there = sum(_is_train(self._stream.seed, i) for i in range(self._stream.count))
+        if there < blocks * config.block:
+            raise RicError(
+                f"{config.data} has {there} train samples; {config.steps} steps need"
+                f" {blocks * config.block}.",
+                "Name a longer stream, or fewer --steps; scenes are drawn as they are needed.",
+            )
         self._number = -1
         self._block: EncodedSamples | None = None
 
@@ -140,20 +157,11 @@ class FreshScenes:
         return self._block, batch_of_step(len(self._block), config, within)
 
     def _drawn(self, number: int) -> list[DrawnSample]:
-        """Draw block `number`, and list in the run what was not listed yet.
-
-        Raises:
-            RicError: the stream ends before the block does.
-        """
+        """Draw block `number`, and list it in the run."""
         _, config, progress = self._make
         seed, size = self._stream.seed, config.block
-        train = (i for i in range(self._stream.count) if split_of_sample(seed, i) == "train")
+        train = (i for i in range(self._stream.count) if _is_train(seed, i))
         indices = list(islice(train, number * size, (number + 1) * size))
-        if len(indices) < size:
-            raise RicError(
-                f"{config.data} ends before step {(number + 1) * self._steps}.",
-                "Name a longer stream, or fewer --steps; scenes are drawn as they are needed.",
-            )
         with progress.stage("drawing scenes", total=size, unit="samples") as stage:
             samples = []
             for index in indices:
@@ -161,3 +169,7 @@ class FreshScenes:
                 stage.advance()
         list_trained_on(samples, self._run)
         return samples
+
+
+def _is_train(seed: int, index: int) -> bool:
+    return split_of_sample(seed, index) == "train"

@@ -16,6 +16,7 @@ import torch
 
 from ric.device import autocast, pick_dtype
 from ric.distributed import Ranks
+from ric.errors import RicError
 from ric.inputs.batches import index_at
 from ric.runs.checkpoints import last_checkpoint, restore_tensors
 from ric.training.loop import Cadence, Loop, Phase, TrainState, Watch
@@ -36,10 +37,10 @@ LONGER = 4  # times as long as the one before is each further average
 
 
 def learning_rate(step: int, config: TinyConfig) -> float:
-    """Give the rate of step `step`, counted from 0: a rise, a plain, then half a cosine."""
+    """Give the rate of step `step`, counted from 0: a rise, a plateau, then half a cosine."""
     rise = min(1.0, (step + 1) / max(config.warmup_steps, 1))
-    plain = config.constant_share * config.steps
-    fallen = max(step - plain, 0.0) / max(config.steps - plain, 1.0)
+    plateau = config.constant_share * config.steps
+    fallen = max(step - plateau, 0.0) / max(config.steps - plateau, 1.0)
     fall = 0.5 * (1 + math.cos(math.pi * min(fallen, 1.0)))
     return config.lr * rise * (LAST_SHARE + (1 - LAST_SHARE) * fall)
 
@@ -76,7 +77,8 @@ def train_steps(
         worth: Says of such figures how good they are; needed where there are several averages.
 
     Raises:
-        RicError: the loss was not finite ten times in a row, or a checkpoint cannot be written.
+        RicError: the loss was not finite ten times in a row, a checkpoint cannot be written,
+            several processes were started, or several averages are kept and nothing chooses.
         Interrupted: asked to stop; a checkpoint was written first.
     """
     named = {
@@ -93,6 +95,14 @@ def train_steps(
         module.train().requires_grad_(True)
     device = next(iter(named.values())).device
     dtype = pick_dtype(config.dtype, device)
+    ranks = Ranks(device)
+    if ranks.count > 1:
+        raise RicError(f"ric tiny trains in one process; {ranks.count} were started.")
+    if config.averages > 1 and worth is None:
+        raise RicError(
+            f"--averages is {config.averages}, and nothing here chooses among them.",
+            "Only ric tiny prior keeps several: use --averages 1.",
+        )
     state = TrainState(named, buffers, extra={"best": 0})
     state.keep_averages([1 - (1 - config.ema_decay) / LONGER**n for n in range(config.averages)])
     state.resume(last_checkpoint(run))
@@ -125,8 +135,8 @@ def train_steps(
         measure=config.measure_every,
         keep=config.keep_checkpoints,
     )
-    watch = Watch(measure=measured, shown=r"^loss$|^val_(?!.*_at_\d)")
-    Loop(run, progress, Ranks(device), cadence, watch).take_steps(state, [phase])
+    watch = Watch(measure=measured, shown=r"^loss$|^val_(?!.*_at_\d{2})")
+    Loop(run, progress, ranks, cadence, watch).take_steps(state, [phase])
     restore_tensors(named, state.averages[state.extra["best"]])
     for module in modules.values():
         module.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)

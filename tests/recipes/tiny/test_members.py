@@ -329,7 +329,14 @@ def test_a_stream_that_ends_too_early_is_refused(settings, train, tmp_path):
     config = settings(
         TinyPriorConfig, data="scenes:40#5", batch_size=4, block=16, passes=1, steps=9
     )
-    with pytest.raises(RicError, match=r"scenes:40#5 ends before step 12"):
+    with pytest.raises(RicError, match=r"scenes:40#5 has 34 train samples; 9 steps need 48\."):
+        train(train_prior, config, tmp_path / "run")
+
+
+@pytest.mark.parametrize("changes", [{"limit": 5}, {"split": "val"}, {"block": 1, "passes": 1}])
+def test_settings_that_fresh_scenes_cannot_keep_are_refused(changes, settings, train, tmp_path):
+    config = settings(TinyPriorConfig, data="scenes:90#5", **({"block": 8} | changes))
+    with pytest.raises(RicError, match=r"all of the stream's train|less than one batch"):
         train(train_prior, config, tmp_path / "run")
 
 

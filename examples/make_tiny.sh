@@ -20,7 +20,8 @@ mkdir -p "$work"
 wants() { [ "$stage" = all ] || [ "$stage" = "$1" ]; }
 
 if wants data; then
-    # seed 1 with shadows and mirror images, seed 2 without; the figures come from seed 3
+    # seed 1 with shadows and mirror images, seed 2 without; streams of other seeds are drawn where
+    # they are needed, and the figures come from seed 3
     ric scenes "$work/scenes" --count 40000 --seed 1
     ric scenes "$work/plain" --count 40000 --seed 2 --no-shadows
     ric tiny begin "$work/begin"
@@ -73,21 +74,23 @@ if wants classifier; then
         --measure-every 1500 --run "$runs/classifier"
 fi
 if wants prior; then
+    # an editor that knows nothing of shadows and mirror images: where studies of context start
     ric tiny prior "$work/plain" --base "$work/begin/pipeline" --vae "$runs/vae" --steps 2000 \
         --lr 8e-4 --limit 20000 --run "$runs/prior"
     sha256sum "$runs/prior/pipeline/unet/diffusion_pytorch_model.safetensors"
 fi
 fresh_scenes() {
     ric tiny prior "$@" --block 8192 --passes 8 --batch-size 64 --optimizer muon --averages 3 \
-        --edit-weight 4 --context-weight 3 --measure-every 1000
+        --measure-every 1000
 }
+learn_to_edit() { fresh_scenes "$@" --edit-weight 4 --context-weight 3; }
 if wants editor; then
     # the rate falls in the last run alone, so that runs can be added before it
-    fresh_scenes scenes:90000@64#21 --base "$work/begin/pipeline" --vae "$runs/vae" --steps 4000 \
+    learn_to_edit scenes:90000@64#21 --base "$work/begin/pipeline" --vae "$runs/vae" --steps 4000 \
         --lr 2e-3 --constant-share 1 --noise-power 0.6 --run "$runs/editor-1"
-    fresh_scenes scenes:90000@64#22 --base "$runs/editor-1" --steps 4000 --lr 2e-3 \
+    learn_to_edit scenes:90000@64#22 --base "$runs/editor-1" --steps 4000 --lr 2e-3 \
         --constant-share 1 --run "$runs/editor-2"
-    fresh_scenes scenes:90000@64#23 --base "$runs/editor-2" --steps 4000 --lr 2e-3 \
+    learn_to_edit scenes:90000@64#23 --base "$runs/editor-2" --steps 4000 --lr 2e-3 \
         --run "$runs/editor"
 fi
 if wants text-to-image; then

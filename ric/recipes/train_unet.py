@@ -24,7 +24,6 @@ from ric.distributed import Ranks, refuse_batch, start_accelerator
 from ric.errors import RicError, first_line
 from ric.inputs.training_set import encode_training_set
 from ric.memory.plan import out_of_memory, within_memory
-from ric.method.objective import RegionInContextObjective
 from ric.progress import Progress, Silent
 from ric.report.curves import Panel, draw_curves
 from ric.runs.artifacts import artifact_folder, pipeline_card

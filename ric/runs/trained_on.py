@@ -6,7 +6,7 @@ are compared by their group (an IMAGE_ID, or the source's pixels), so two edits 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ric.errors import RicError, SampleError
 from ric.runs.record import parents_of, read_record
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ric.config import CommandConfig
-    from ric.inputs.examples import Example
-    from ric.recipes.tiny.pictures import DrawnSample
     from ric.runs.run import RunDir
 
 TRAINS = (
@@ -29,7 +27,19 @@ TRAINS = (
 )  # fmt: skip
 
 
-def list_trained_on(examples: Iterable[Example | DrawnSample], run: RunDir) -> None:
+class Grouped(Protocol):
+    """A sample that is trained on."""
+
+    @property
+    def id(self) -> str:
+        """Names it."""
+
+    @property
+    def group(self) -> str:
+        """Tells whether two samples show one picture."""
+
+
+def list_trained_on(examples: Iterable[Grouped], run: RunDir) -> None:
     """List in a run what it trains on, as `trained_groups` reads it."""
     for example in examples:
         run.append(LISTED, {"id": example.id, "group": example.group})

@@ -86,7 +86,7 @@ def train_prior(config: TinyPriorConfig, run: RunDir, progress: Progress | None 
         config, run, progress,
         loss_of=loss_of,
         measure=lambda: measure(loss, known),
-        worth=lambda figures: -figures["val_loss_noise"],
+        worth=lambda figures: -figures["val_loss"],
     )  # fmt: skip
     with artifact_folder(run, "pipeline") as folder:
         if not loss.edits:
@@ -195,7 +195,7 @@ def measure(loss: DiffusionLoss, known: EncodedSamples) -> dict[str, float]:
             )
             source = known.sources[which].float().to(found.device) * loss.scale
             error.add(found, answer.clean, source, known, which)
-    figures = {"val_loss_noise": total / len(known)}
+    figures = {"val_loss": total / len(known)}
     for t, error in errors.items():
         figures |= {f"val_{name}_at_{t}": value for name, value in error.figures().items()}
     return figures

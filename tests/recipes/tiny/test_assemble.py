@@ -81,7 +81,7 @@ def test_a_card_lists_all_runs_that_came_before_and_holds_no_path(
     card = (family / "pipeline" / "README.md").read_text()
     lines = [line for line in card.splitlines() if line.startswith("- made from: ")]
     assert [line.count("steps of `ric tiny prior`") for line in lines] == [1, 1]
-    assert "val_loss_noise, on val" in card
+    assert "val_loss, on val" in card
     assert "val_context_at_999" not in card
     for file in (family / "pipeline").rglob("*.json"):
         assert str(tmp_path) not in file.read_text()

@@ -356,10 +356,10 @@ def test_a_prior_on_fresh_scenes_that_was_stopped_ends_as_the_whole_one_to_the_b
     assert metrics_of(parts) == metrics_of(whole)
 
 
-def test_the_noise_loss_falls(settings, train, metrics_of, tmp_path):
+def test_the_diffusion_loss_falls(settings, train, metrics_of, tmp_path):
     config = settings(TinyPriorConfig, steps=40, batch_size=8, lr=2e-3)
     rows = metrics_of(train(train_prior, config, tmp_path / "run"))
-    assert rows[-1]["val_loss_noise"] < rows[0]["val_loss_noise"]
+    assert rows[-1]["val_loss"] < rows[0]["val_loss"]
 
 
 # --- data ----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What an editor is, and how one is loaded by name. A new one is a file and a row here."""
+"""What an editor is. A new one is a file here and a row of `registry.EDITORS`."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ric.config import OF_FEW_SCORES
 from ric.data.drawn_scenes import is_scenes
@@ -42,6 +42,7 @@ from ric.scoring.scored_batches import ScoredBatches, stamp
 from ric.scoring.scores import THE_SIX
 from ric.scoring.suite import MetricSuite
 from ric.scoring.write_tables import Suite, make_tables, write_tables
+from ric.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from ric.errors import SampleError
     from ric.runs.run import RunDir
     from ric.scoring.scores import Scores
+    from ric.scoring.set_distances import FidSet
 
 MOST_THREADS = 16
 IDENTITY, GROUND_TRUTH = "Identity (source)", "Ground truth"
@@ -66,41 +68,24 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
             or the outputs come from a model trained on these samples.
         Interrupted: asked to stop.
     """
-    progress = progress or Silent()
-    edited = [
-        find_outputs(text, run.runs_dir, run.resolve, match=config.match) for text in config.edits
-    ]
-    for item in edited:
-        if item.run is not None:
-            run.add_parent(item.run)
-    _refuse_same_labels(edited)
     device = pick_device(config.device)
-    ranks = Ranks(device)
+    work = Work(run, progress or Silent(), Ranks(device), device)
+    edited = _find_edited(config, run)
     samples = open_samples(config, run, need_instruction=False)
-    matched = match_outputs(config, samples, edited, run, progress, is_main=ranks.is_main)
+    matched = match_outputs(config, samples, edited, work)
     if not matched.any_target and config.reference == "target":
         config = replace(config, reference="source")
-        progress.note(f"{config.data} has no targets: outputs are held against the sources")
+        work.progress.note(f"{config.data} has no targets: outputs are held against the sources")
     if not config.allow_overlap:
         _refuse_trained_on(config, edited)
-    judges = load_judges(config, run, device)
-    lacking = [
-        name
-        for name, judge in vars(judges).items()
-        if isinstance(judge, Unavailable) and judge is not NOT_ASKED
-    ]
-    run.note(unavailable=lacking, processes=ranks.count)
+    judges = _load_noted(config, work)
     suites = _open_suites(config, run, judges, edited, device)
-    fid_set = None
-    network = judges.fid if isinstance(judges, Judges) else Unavailable("not in this protocol")
-    if config.fid_set and ranks.is_main and not isinstance(network, Unavailable):
-        threads = _threads()
-        fid_set = read_fid_set(config.fid_set, network, config, run, progress, threads=threads)
+    fid_set = _fid_set(config, judges, work)
     key = _key(config, matched.content, edited)
-    stored = ScoredBatches(run.path / "scored" / key, ranks.number)
-    _score_all(config, run, samples, edited, suites, stored, ranks, progress)
-    ranks.barrier()
-    if not ranks.is_main:
+    stored = ScoredBatches(run.path / "scored" / key, work.ranks.number)
+    _score_all(config, work, samples, _Scored(edited, suites, stored))
+    work.ranks.barrier()
+    if not work.ranks.is_main:
         return []
     _gather(stored, suites, run)
     if not any(suites[item.label].ids for item in edited):
@@ -111,9 +96,46 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
     tables = make_tables(config, suites, edited, fid_set)
     rows = tables.whole.rows
     for line in which_samples(rows):
-        progress.note(line)
+        work.progress.note(line)
     write_tables(run, tables)
     shutil.rmtree(stored.folder.parent)
+    _refuse_without_metrics(config, rows)
+    return rows
+
+
+def _find_edited(config: EvalConfig, run: RunDir) -> list[Outputs]:
+    """Find what is to be scored, and remember the runs that made it."""
+    edited = [
+        find_outputs(text, run.runs_dir, run.resolve, match=config.match) for text in config.edits
+    ]
+    for item in edited:
+        if item.run is not None:
+            run.add_parent(item.run)
+    _refuse_same_labels(edited)
+    return edited
+
+
+def _load_noted(config: EvalConfig, work: Work) -> Judges | PieBenchJudges:
+    """Load the metric networks, and note in the run which are not available."""
+    judges = load_judges(config, work.run, work.device)
+    lacking = [
+        name
+        for name, judge in vars(judges).items()
+        if isinstance(judge, Unavailable) and judge is not NOT_ASKED
+    ]
+    work.run.note(unavailable=lacking, processes=work.ranks.count)
+    return judges
+
+
+def _fid_set(config: EvalConfig, judges: Judges | PieBenchJudges, work: Work) -> FidSet | None:
+    """Read the pictures of `--fid-set` in the main process; None where none are asked for."""
+    network = judges.fid if isinstance(judges, Judges) else Unavailable("not in this protocol")
+    if not config.fid_set or not work.ranks.is_main or isinstance(network, Unavailable):
+        return None
+    return read_fid_set(config.fid_set, network, config, work, threads=_threads())
+
+
+def _refuse_without_metrics(config: EvalConfig, rows: Sequence[Scores]) -> None:
     few = config.protocol in OF_FEW_SCORES
     needed = [score for row in rows for score in row.scores if few or score.key in THE_SIX]
     if all(score.value is None for score in needed):
@@ -121,7 +143,6 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
             "No metric could be computed: " + _reasons(rows),
             "Get the weights with ric weights get --for eval, or use --preset tiny.",
         )
-    return rows
 
 
 def _refuse_same_labels(edited: Sequence[Outputs]) -> None:
@@ -180,17 +201,17 @@ def _open_suites(
     return suites
 
 
-def _score_all(
-    config: EvalConfig,
-    run: RunDir,
-    samples: Samples,
-    edited: Sequence[Outputs],
-    suites: dict[str, Suite],
-    stored: ScoredBatches,
-    ranks: Ranks,
-    progress: Progress,
-) -> None:
+class _Scored(NamedTuple):
+    """What is scored, by what, and where that is stored."""
+
+    edited: Sequence[Outputs]
+    suites: dict[str, Suite]
+    stored: ScoredBatches
+
+
+def _score_all(config: EvalConfig, work: Work, samples: Samples, scored: _Scored) -> None:
     """Score this process's share of the samples, batch by batch, and store what comes of it."""
+    ranks, (edited, suites, stored) = work.ranks, scored
     known = stored.done()
     of_scenes = is_scenes(config.data)
     mine = (
@@ -201,7 +222,7 @@ def _score_all(
     decode = partial(decode_outputs, edited=edited, config=config, of_scenes=of_scenes)
     with (
         stop_between_steps() as stop,
-        progress.stage("scoring", done=len(known), unit="samples") as stage,
+        work.progress.stage("scoring", done=len(known), unit="samples") as stage,
         ThreadPoolExecutor(_threads()) as pool,
         closing(decoded_ahead(mine, decode, _threads())) as decoded,
     ):

@@ -22,14 +22,12 @@ if TYPE_CHECKING:
 
     from ric.config import EvalConfig
     from ric.metrics.networks import SetEncoder
-    from ric.progress import Progress
-    from ric.runs.run import RunDir
+    from ric.work import Work
 
 
 def read_fid_set(
-    folder: str, network: SetEncoder, config: EvalConfig, run: RunDir, progress: Progress, *,
-    threads: int,
-) -> FidSet:  # fmt: skip
+    folder: str, network: SetEncoder, config: EvalConfig, work: Work, *, threads: int
+) -> FidSet:
     """Run FID's network on a folder's pictures; one that cannot be read is a failure of the run.
 
     Raises:
@@ -41,12 +39,12 @@ def read_fid_set(
     prepare = partial(_prepare, network=network, max_pixels=config.max_pixels)
     with (
         stop_between_steps() as stop,
-        progress.stage("pictures of --fid-set", total=len(files), unit="pictures") as stage,
+        work.progress.stage("pictures of --fid-set", total=len(files), unit="pictures") as stage,
         closing(decoded_ahead(files, prepare, threads)) as prepared,
     ):
         while some := list(islice(prepared, config.batch_size)):
             for failed in (one for one in some if isinstance(one, SampleError)):
-                run.fail(failed)
+                work.run.fail(failed)
             if read := [one for one in some if not isinstance(one, SampleError)]:
                 features.append(network.features_of(read).features.numpy())
             stage.advance(len(some))
@@ -54,7 +52,7 @@ def read_fid_set(
     if sum(map(len, features)) < 2:
         raise RicError(
             f"FID needs 2 pictures or more, and fewer of {folder} can be read.",
-            "See failures.jsonl in the run, or leave --fid-set out.",
+            "See failures.jsonl in the run, or omit --fid-set.",
         )
     return FidSet(folder, np.concatenate(features))
 

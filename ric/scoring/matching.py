@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from ric.config import EvalConfig
     from ric.data.sample import EditSample, Samples
     from ric.progress import Progress
-    from ric.runs.run import RunDir
     from ric.scoring.outputs import Outputs
+    from ric.work import Work
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -56,15 +56,11 @@ def match_outputs(
     config: EvalConfig,
     samples: Samples,
     edited: Sequence[Outputs],
-    run: RunDir,
-    progress: Progress,
-    *,
-    is_main: bool = True,
+    work: Work,
 ) -> Matched:
     """Match outputs with samples by their names, before any network is loaded.
 
-    What goes with nothing is listed in `unmatched.jsonl`: an editor's file without a sample, or a
-    sample without a file.
+    Unmatched files and samples are listed in `unmatched.jsonl`.
 
     Raises:
         RicError: an editor has pictures of too few samples.
@@ -96,15 +92,16 @@ def match_outputs(
         *({"label": label, "sample": name} for label, names in lacking.items() for name in names),
         *({"file": name} for name in without_photo),
     ]  # fmt: skip
-    if is_main:
-        (run.path / "unmatched.jsonl").unlink(missing_ok=True)  # of an earlier attempt
+    if work.ranks.is_main:
+        listed = work.run.path / "unmatched.jsonl"
+        listed.unlink(missing_ok=True)  # of an earlier attempt
         if rows:
-            lines = "".join(json.dumps(row) + "\n" for row in rows)
-            write_atomically(run.path / "unmatched.jsonl", lines)
+            write_atomically(listed, "".join(json.dumps(row) + "\n" for row in rows))
     if without_photo:
-        progress.note(f"{len(without_photo)} files or texts go with no photo: see unmatched.jsonl")
+        lost = f"{len(without_photo)} files or texts belong to no photo"
+        work.progress.note(f"{lost}: see unmatched.jsonl")
     for item in edited:
-        _tell_of_strangers(item, strangers[item.label], config, progress)
+        _tell_of_strangers(item, strangers[item.label], config, work.progress)
         _refuse_unmatched(config, item, count, len(lacking[item.label]))
     _refuse_without_reference(config, count, targets)
     return Matched(targets > 0 or not count, content.hexdigest())

@@ -184,12 +184,7 @@ def _train(config: TrainUnetConfig, work: Work, setup: Setup, checkpoint: Path |
         rate=lambda step: config.lr,
         images=lambda step: config.batch_size,
     )
-    cadence = Cadence(
-        log=config.log_every,
-        save=config.checkpoint_every,
-        preview=config.show_every if ranks.is_main else 0,
-        keep=config.keep_checkpoints,
-    )
+    cadence = Cadence.of(config, preview=config.show_every if ranks.is_main else 0)
     preview = preview_edits(config, work, pipeline) if cadence.preview else None
     watch = Watch(preview=preview, shown="^(loss|grad_norm|cos_region|cos_scene)$")
     Loop(work.run, work.progress, ranks, cadence, watch).take_steps(state, [phase])

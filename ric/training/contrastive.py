@@ -148,14 +148,9 @@ def contrastive_epochs(
         end += phase.epochs * epochs.steps
         # what a phase needs is made before the loop holds back signals
         needed = phase.prepare if phase.epochs and state.done < end else None
-        embed = needed() if needed else pairs.embed
-        steps.append(steps_of(phase, replace(pairs, embed=embed), epochs, settings))
-    cadence = Cadence(
-        log=settings.log_every,
-        save=settings.checkpoint_every,
-        measure=epochs.steps * settings.measure_every,
-        keep=settings.keep_checkpoints,
-    )
+        own = replace(pairs, embed=needed()) if needed else pairs
+        steps.append(steps_of(phase, own, epochs, settings))
+    cadence = Cadence.of(settings, measure=epochs.steps * settings.measure_every)
     watch = Watch(
         measure=measure,
         also=lambda: {"temperature": judge.temperature.item()},

@@ -146,6 +146,17 @@ class Cadence:
     preview: int = 0
     keep: int = 2  # checkpoints
 
+    @classmethod
+    def of(cls, config: Any, *, measure: int = 0, preview: int = 0) -> Cadence:
+        """Take how often to log and to save, and how many checkpoints to keep, from a config."""
+        return cls(
+            log=config.log_every,
+            save=config.checkpoint_every,
+            keep=config.keep_checkpoints,
+            measure=measure,
+            preview=preview,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:

@@ -13,6 +13,7 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from ric.device import autocast, pick_dtype
 from ric.distributed import Ranks
@@ -24,9 +25,9 @@ from ric.training.muon import GuardedMuon
 from ric.training.optimizer import GuardedAdamW
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from ric.config import TinyConfig
     from ric.progress import Progress
@@ -81,21 +82,11 @@ def train_steps(
             several processes were started, or several averages are kept and nothing chooses.
         Interrupted: asked to stop; a checkpoint was written first.
     """
-    named = {
-        f"{part}.{name}": weight
-        for part, module in modules.items()
-        for name, weight in module.named_parameters()
-    }
-    buffers = {
-        f"{part}.{name}": value
-        for part, module in modules.items()
-        for name, value in module.named_buffers()
-    }
-    for module in modules.values():
-        module.train().requires_grad_(True)
+    # one module that holds them all: its weights' names begin with theirs
+    together = nn.ModuleDict(modules).train().requires_grad_(True)
+    named, buffers = dict(together.named_parameters()), dict(together.named_buffers())
     device = next(iter(named.values())).device
-    dtype = pick_dtype(config.dtype, device)
-    ranks = Ranks(device)
+    dtype, ranks = pick_dtype(config.dtype, device), Ranks(device)
     if ranks.count > 1:
         raise RicError(f"ric tiny trains in one process; {ranks.count} were started.")
     if config.averages > 1 and worth is None:
@@ -115,7 +106,7 @@ def train_steps(
 
     def measured(done: int) -> dict[str, float]:
         with torch.no_grad(), autocast(device, dtype):
-            found = measure_averages(modules.values(), state, measure)
+            found = measure_averages(together, state, measure)
         if worth is None:
             return found[0]
         best = max(range(len(found)), key=lambda number: worth(found[number]))
@@ -129,35 +120,24 @@ def train_steps(
         rate=lambda number: learning_rate(number, config),
         images=lambda number: config.batch_size,
     )
-    cadence = Cadence(
-        log=config.log_every,
-        save=config.checkpoint_every,
-        measure=config.measure_every,
-        keep=config.keep_checkpoints,
-    )
+    cadence = Cadence.of(config, measure=config.measure_every)
     watch = Watch(measure=measured, shown=r"^loss$|^val_(?!.*_at_\d{2})")
     Loop(run, progress, ranks, cadence, watch).take_steps(state, [phase])
     restore_tensors(named, state.averages[state.extra["best"]])
-    for module in modules.values():
-        module.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
+    together.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
 
 
 def measure_averages(
-    modules: Iterable[nn.Module],
-    state: TrainState,
-    measure: Callable[[], Mapping[str, float]],
+    module: nn.Module, state: TrainState, measure: Callable[[], Mapping[str, float]]
 ) -> list[dict[str, float]]:
-    """Give figures of each average, put in place of the trained weights meanwhile."""
-    modules = list(modules)
+    """Give figures of each average, put in place of a module's weights meanwhile."""
     weights = {name: weight.detach().clone() for name, weight in state.named.items()}
-    for module in modules:
-        module.eval()
+    module.eval()
     found = []
     for average in state.averages:
         restore_tensors(state.named, average)
         found.append(dict(measure()))
-    for module in modules:
-        module.train()
+    module.train()
     restore_tensors(state.named, weights)
     return found
 

@@ -1,0 +1,101 @@
+"""Runs that version 0.1.0 made are listed, read, taken as parents, and gone on with.
+
+`fixtures/runs-0.1.0` holds what its six commands wrote on `scenes:60@64#5`, by an untrained family
+and without weights, checkpoints and pictures of figures.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from ric.config import DescribeConfig, EditConfig, EvalConfig, as_dict
+from ric.recipes.describe import describe
+from ric.recipes.edit import edit
+from ric.recipes.evaluate import evaluate
+from ric.runs.record import find_run, list_runs, parents_of, read_record
+from ric.runs.rows import read_rows
+from ric.runs.run import open_run
+from ric.runs.trained_on import trained_groups
+from ric.settings import resolve_config
+from ric_cli.main import main
+
+MADE = Path(__file__).parents[1] / "fixtures" / "runs-0.1.0"
+COMMANDS = ["describe", "fit-clip", "fit-blip", "train-unet", "edit", "eval"]
+FEW = {"data": "scenes:60@64#5", "preset": "tiny", "device": "cpu", "limit": 3}
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(MADE, tmp_path / "runs"))
+
+
+def interrupted(run: Path) -> Path:
+    """Put a run back to before it was finished."""
+    record = read_record(run) | {"status": "interrupted"}
+    (run / "run.json").write_text(json.dumps(record))
+    return run
+
+
+def test_all_are_listed_and_shown(runs, monkeypatch, capsys):
+    assert [record["command"] for _, record in list_runs(runs)] == COMMANDS
+    for words in (["ls"], *(["show", str(number)] for number in range(1, 7))):
+        monkeypatch.setattr(sys, "argv", ["ric", "runs", *words, "--runs-dir", str(runs)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code, words
+        assert capsys.readouterr().out
+
+
+def test_parents_and_what_was_trained_on_are_found(runs):
+    trained = runs / "00004-train-unet"
+    parents = parents_of(trained, read_record(trained))
+    assert [path.name for path in parents] == ["00002-fit-clip", "00003-fit-blip"]
+    listed = {row["group"] for row in read_rows(trained, "samples")}
+    assert listed
+    assert listed <= trained_groups(trained)
+    assert find_run("@train-unet", runs) == trained
+
+
+def test_a_description_that_was_left_is_written_and_the_others_stay(runs):
+    run = interrupted(runs / "00001-describe")
+    lines = (run / "descriptions.jsonl").read_text().splitlines()
+    (run / "descriptions.jsonl").write_text("\n".join(lines[:2]) + "\n")
+    config = resolve_config(DescribeConfig, FEW | {"split": "train", "describer": "dataset"})
+    with open_run("describe", as_dict(config), runs_dir=runs, run=run) as opened:
+        describe(config, opened)
+    again = [json.loads(line) for line in (run / "descriptions.jsonl").read_text().splitlines()]
+    assert sorted(again, key=lambda row: row["id"]) == sorted(
+        map(json.loads, lines), key=lambda row: row["id"]
+    )
+    assert read_record(run)["status"] == "done"
+
+
+def test_an_edit_that_was_left_is_made_and_the_others_stay(runs, tiny_family):
+    run = interrupted(runs / "00005-edit")
+    lines = (run / "edits.jsonl").read_text().splitlines()
+    gone = json.loads(lines[-1])["id"]
+    (run / "edits.jsonl").write_text("\n".join(lines[:-1]) + "\n")
+    before = {path.name: path.read_bytes() for path in (run / "images").iterdir()}
+    (run / "images" / f"{gone}.png").unlink()
+    config = resolve_config(EditConfig, FEW | {"steps": 2})
+    with open_run("edit", as_dict(config), runs_dir=runs, run=run) as opened:
+        edit(config, opened)
+    after = {path.name: path.read_bytes() for path in (run / "images").iterdir()}
+    assert after.keys() == before.keys()
+    assert all(after[name] == before[name] for name in before if name != f"{gone}.png")
+    assert len((run / "edits.jsonl").read_text().splitlines()) == len(lines)
+
+
+def test_edits_of_before_are_scored_as_they_were(runs, tiny_family, tmp_path):
+    then = json.loads((runs / "00006-eval" / "scores.json").read_text())["editors"][0]["scores"]
+    config = resolve_config(EvalConfig, FEW | {"edits": ("Ours=@edit",)})
+    with open_run("eval", as_dict(config), runs_dir=runs) as run:
+        now = {row.label: row for row in evaluate(config, run)}["Ours"]
+    # those that need no network: the untrained family's numbers differ from one CPU to another
+    for name in ("l1", "l2", "psnr_outside", "l1_inside", "region_error", "context_error"):
+        assert now[name].value == pytest.approx(then[name]["value"], rel=1e-9), name

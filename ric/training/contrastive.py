@@ -221,6 +221,17 @@ class BestSoFar:
         return int(state["step"])
 
 
+def measure_splits(
+    pairs: Pairs, splits: Mapping[str, Sequence[Example]]
+) -> dict[str, dict[str, float]]:
+    """Measure retrieval on each split of two examples or more."""
+    return {
+        split: {"samples": float(len(examples)), **pairs.measure(examples)}
+        for split, examples in splits.items()
+        if len(examples) > 1
+    }
+
+
 def measure_kept(
     pairs: Pairs, splits: Mapping[str, Sequence[Example]], run: RunDir
 ) -> dict[str, dict[str, float]]:
@@ -228,11 +239,7 @@ def measure_kept(
 
     Written to the run's `retrieval.json`; drawn, with all that was logged, in `curves.png`.
     """
-    figures = {
-        split: {"samples": float(len(examples)), **pairs.measure(examples)}
-        for split, examples in splits.items()
-        if len(examples) > 1
-    }
+    figures = measure_splits(pairs, splits)
     write_atomically(run.path / "retrieval.json", json.dumps(figures, indent=2) + "\n")
     draw_curves(run, CURVES)
     return figures

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ric.method.region_encoder import RegionEncoder
 from ric.runs.rows import write_atomically
-from ric.training.contrastive import Epochs, FitPhase, steps_of
+from ric.training.contrastive import Epochs, FitPhase, measure_splits, steps_of
 from ric.training.loop import Cadence, Loop, TrainState, Watch
 
 if TYPE_CHECKING:
@@ -76,11 +76,6 @@ def fit_controls(
         loop.take_steps(TrainState(dict(judge.named_parameters())), [steps])
         if not pairs.ranks.is_main:
             continue
-        measured = replace(own, embed=embed_with(judge))
-        found[f"{sees} only"] = {
-            split: {"samples": float(len(some)), **measured.measure(some)}
-            for split, some in splits.items()
-            if len(some) > 1
-        }
+        found[f"{sees} only"] = measure_splits(replace(own, embed=embed_with(judge)), splits)
     if pairs.ranks.is_main:
         write_atomically(run.path / "controls.json", json.dumps(found, indent=2) + "\n")

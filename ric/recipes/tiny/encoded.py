@@ -6,7 +6,6 @@ time, and each block is trained on a few times before the next one is drawn.
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -135,10 +134,11 @@ class FreshScenes:
                 "Omit --limit and --split, or use --block 0.",
             )
         blocks = -(-config.steps // self._steps)
-        there = sum(_is_train(self._stream.seed, i) for i in range(self._stream.count))
-        if there < blocks * config.block:
+        seed, count = self._stream.seed, self._stream.count
+        self._train = [index for index in range(count) if split_of_sample(seed, index) == "train"]
+        if len(self._train) < blocks * config.block:
             raise RicError(
-                f"{config.data} has {there} train samples; {config.steps} steps need"
+                f"{config.data} has {len(self._train)} train samples; {config.steps} steps need"
                 f" {blocks * config.block}.",
                 "Name a longer stream, or fewer --steps; scenes are drawn as they are needed.",
             )
@@ -159,9 +159,8 @@ class FreshScenes:
     def _drawn(self, number: int) -> list[DrawnSample]:
         """Draw block `number`, and list it in the run."""
         _, config, progress = self._make
-        seed, size = self._stream.seed, config.block
-        train = (i for i in range(self._stream.count) if _is_train(seed, i))
-        indices = list(islice(train, number * size, (number + 1) * size))
+        size = config.block
+        indices = self._train[number * size : (number + 1) * size]
         with progress.stage("drawing scenes", total=size, unit="samples") as stage:
             samples = []
             for index in indices:
@@ -169,7 +168,3 @@ class FreshScenes:
                 stage.advance()
         list_trained_on(samples, self._run)
         return samples
-
-
-def _is_train(seed: int, index: int) -> bool:
-    return split_of_sample(seed, index) == "train"

@@ -29,15 +29,15 @@ from _results import append_result, measured_here
 
 from ric.config import FitClipConfig
 from ric.data.drawn_scenes import edit_of_sample
-from ric.inputs.examples import Example, load_examples
+from ric.inputs.examples import Example, Needs, load_examples
 from ric.method.losses import same_text_mask
 from ric.method.region_encoder import RegionEncoder
 from ric.metrics.bootstrap import bootstrap_interval
 from ric.metrics.retrieval import rank_of_right
-from ric.progress import Silent
-from ric.recipes.fit_clip import embed_with
+from ric.recipes.fit_clip import embed
 from ric.runs.run import open_run
 from ric.weights.tiny_family import tiny_family
+from ric.work import open_work
 
 SEEDS = (0, 1, 2)
 SEES = ("both", "crop")
@@ -83,11 +83,10 @@ def hits(judge: RegionEncoder, examples: list[Example]) -> np.ndarray:
 
     Among 64 at a time; an identical text counts, and a wrong one that scores as well stands first.
     """
-    embed = embed_with(judge, torch.device("cpu"))
     found = []
     for start in range(0, len(examples), AMONG):
         some = examples[start : start + AMONG]
-        visual, text = embed(some)
+        visual, text = embed(judge, some)
         scores = torch.nn.functional.normalize(visual) @ torch.nn.functional.normalize(text).T
         same = same_text_mask([item.region_text or "" for item in some])
         ranks = [rank_of_right(one, same) for one in (scores, scores.T)]
@@ -120,9 +119,8 @@ def main() -> None:
     config = FitClipConfig(data=SEARCHED, preset="tiny", dtype="fp32", image_size=64)
     with open_run("fit-clip", {}, runs_dir=asked.runs / "searched") as run:
         examples = load_examples(
-            config, run, Silent(),
-            split="test", size=64, fit="squash", region_text="region_text",
-        )  # fmt: skip
+            config, open_work(config, run), "test", Needs(64, region_text="region_text")
+        )
     examples = examples[: len(examples) // AMONG * AMONG]
     found = {
         sees: np.stack([hits(fit(sees, seed, asked), examples) for seed in SEEDS]) for sees in SEES

@@ -47,6 +47,7 @@ from ric.recipes import fit_blip, fit_clip
 from ric.training.contrastive_pairs import Pairs
 from ric.training.optimizer import GuardedAdamW
 from ric.weights.tiny_family import tiny_family
+from ric.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,13 +134,12 @@ def phase_1(region: RegionEncoder, examples: list[Example], device: torch.device
     bench = Bench(region, device)
     fusion = list(region.fusion_parameters())
     began = time.perf_counter()
-    cache = cache_tokens(
-        region, examples, dtype=BF16, at_once=16, ranks=Ranks(device), progress=Silent()
-    )
+    work = Work(None, Silent(), Ranks(device), device, None)  # type: ignore[arg-type]
+    cache = cache_tokens(region, examples, work, dtype=BF16, at_once=16)
     filled = time.perf_counter() - began
     batch = min(64, len(examples))
     cached = bench.pairs(cache.embed, "region_text")
-    in_loop = bench.pairs(fit_clip.embed_with(region, device), "region_text")
+    in_loop = bench.pairs(fit_clip.embed, "region_text")
     region.requires_grad_(False)
     for parameter in fusion:
         parameter.requires_grad_(True)
@@ -184,7 +184,7 @@ def everything(
     recipe, text = (
         (fit_clip, "region_text") if isinstance(judge, RegionEncoder) else (fit_blip, "scene_text")
     )
-    embed = recipe.embed_with(judge, device)  # type: ignore[attr-defined]
+    embed = recipe.embed  # type: ignore[attr-defined]
     pairs = replace(bench.pairs(embed, text), at_once=batch)
     trained = list(judge.backbone_parameters())
     if isinstance(judge, RegionEncoder):

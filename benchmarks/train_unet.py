@@ -53,7 +53,7 @@ from ric.device import matmul_rate, pick_device, pick_dtype
 from ric.distributed import Ranks, start_accelerator
 from ric.inputs.batches import Batch, TrainingSet, draw_batch
 from ric.inputs.encodings import Encoder, OnDemand, encode_once
-from ric.inputs.examples import Example, load_examples
+from ric.inputs.examples import Example, Needs, load_examples
 from ric.method.objective import RegionInContextObjective
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
@@ -65,6 +65,7 @@ from ric.training.ema import start_ema, update_ema
 from ric.training.optimizer import GuardedAdamW
 from ric.training.unet_step import UnetStep
 from ric.weights.tiny_family import tiny_family
+from ric.work import open_work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -317,9 +318,11 @@ def load(config: TrainUnetConfig, folder: Path) -> list[Example]:
     """Draw the scenes and square them."""
     with open_run("train-unet", {}, runs_dir=folder) as run:
         return load_examples(
-            config, run, Silent(),
-            split="train", size=config.image_size, fit="squash", region_text="region_text",
-        )  # fmt: skip
+            config,
+            open_work(config, run),
+            "train",
+            Needs(config.image_size, region_text="region_text"),
+        )
 
 
 def summary(rounds: list[dict[str, Any]], first: list[dict[str, Any]], batch: int) -> dict:

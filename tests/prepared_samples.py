@@ -10,11 +10,11 @@ from diffusers import StableDiffusionInstructPix2PixPipeline
 from ric.config import TrainUnetConfig
 from ric.inputs.batches import TrainingSet
 from ric.inputs.encodings import Encoder
-from ric.inputs.examples import Example, load_examples
+from ric.inputs.examples import Example, Needs, load_examples
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
-from ric.progress import Silent
 from ric.runs.run import open_run
+from ric.work import open_work
 
 
 def prepared_samples(
@@ -27,7 +27,7 @@ def prepared_samples(
     """Load and encode them, in float32; a run is opened in `folder` for what they have to say."""
     with open_run("train-unet", {}, runs_dir=folder) as run:
         examples = load_examples(
-            config, run, Silent(), split="train", size=64, fit="squash", region_text="region_text"
+            config, open_work(config, run), "train", Needs(64, region_text="region_text")
         )
     encoder = Encoder(pipeline, region_judge, scene_judge, torch.float32, False)
     scale = pipeline.vae.config.scaling_factor

@@ -20,15 +20,15 @@ from safetensors.torch import load_file
 
 from ric.config import FitClipConfig, TrainUnetConfig, as_dict
 from ric.distributed import Ranks
-from ric.inputs.examples import load_examples
+from ric.inputs.examples import Needs, load_examples
 from ric.interrupt import StopRequest
 from ric.method.region_encoder import RegionEncoder
-from ric.progress import Silent
-from ric.recipes.fit_clip import embed_with, fit_clip
+from ric.recipes.fit_clip import embed, fit_clip
 from ric.recipes.train_unet import train_unet
 from ric.runs.run import open_run
 from ric.training.contrastive_pairs import Pairs
 from ric.weights.tiny_family import tiny_family
+from ric.work import open_work
 
 CPU = torch.device("cpu")
 # leaves the loss, the gradients and the ids of its own share in a folder
@@ -64,6 +64,7 @@ import json, os, sys
 from pathlib import Path
 from ric.training import unet_step
 from ric_cli.main import main
+from ric.work import open_work
 folder = Path(sys.argv.pop(1))
 draw, drawn = unet_step.draw_batch, []
 def watched(data, config, step, which):
@@ -92,14 +93,13 @@ def gradients_of_a_batch(data: str, folder: Path):
     ranks, shown = Ranks(CPU), []
     with open_run("fit-clip", {}, runs_dir=folder / f"runs-{ranks.number}") as run:
         examples = load_examples(
-            config, run, Silent(), split="all", size=64, fit="squash", region_text="region_text"
+            config, open_work(config, run), "all", Needs(64, region_text="region_text")
         )
     judge = RegionEncoder.from_clip(tiny_family() / "clip")
-    embed = embed_with(judge, CPU)
 
-    def watched(items):
+    def watched(judge, items):
         shown.extend(item.id for item in items)
-        return embed(items)
+        return embed(judge, items)
 
     pairs = Pairs(judge, watched, lambda item: item.region_text, CPU, torch.float32, 99, ranks)
     loss = pairs.backward(examples).item()

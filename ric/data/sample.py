@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property
+from copy import copy
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -34,16 +35,17 @@ from ric.data.seen_ids import SeenIds
 from ric.errors import RicError, SampleError
 from ric.splits import Split, split_of
 
+SplitChoice = Literal["train", "val", "test", "all"]
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ric.config import CommandConfig
 
-    Rows = Callable[[], Iterator[EditSample | SampleError]]
+    Rows = Callable[[SplitChoice], Iterator[EditSample | SampleError]]
 
 __all__ = ["EditSample", "Pictures", "Samples", "load_samples", "samples_of"]
 
-SplitChoice = Literal["train", "val", "test", "all"]
 Kind = Literal["folder", "parquet", "hub", "scenes", "loose"]
 
 DATA_MAY_BE = (
@@ -76,7 +78,7 @@ class Samples:
         self.name = name
         self.kind = kind
         self._rows = rows
-        self._fingerprint = fingerprint
+        self._fingerprint = cache(fingerprint)
         self._count = count
         self._split = split
         self._limit = limit
@@ -105,7 +107,24 @@ class Samples:
         """
         return islice(self._all_of_split(on_failure), self._limit)
 
-    @cached_property
+    def narrowed(
+        self,
+        split: SplitChoice,
+        limit: int | None = None,
+        on_failure: Callable[[SampleError], None] | None = None,
+    ) -> Samples:
+        """Give a split of the same data, without opening it again.
+
+        Args:
+            split: Which samples.
+            limit: At most this many of the split.
+            on_failure: Told about each row that is no sample; without it such a row raises.
+        """
+        other = copy(self)  # which rows are of which split, and the fingerprint, are found out once
+        other._split, other._limit, other._on_failure = split, limit, on_failure
+        return other
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 that changes with the data's rows; read when it is first asked for."""
         return self._fingerprint()
@@ -119,7 +138,7 @@ class Samples:
         self, on_failure: Callable[[SampleError], None] | None
     ) -> Iterator[EditSample]:
         seen = SeenIds()
-        for position, item in enumerate(self._rows()):
+        for position, item in enumerate(self._rows(self._split)):
             try:
                 if isinstance(item, SampleError):
                     raise item
@@ -203,7 +222,7 @@ def samples_of(
     loose.refuse_strangers()
     count = len(loose.pairs)
     return Samples(
-        lambda: loose.read(options),
+        lambda split: loose.read(options),
         name=config.data,
         kind="loose",
         fingerprint=loose.fingerprint,
@@ -264,7 +283,7 @@ def load_samples(
         need_instruction=need_instruction,
         described_in=name,
     )
-    rows, kind, fingerprint, count = _open(name, mapping, options, split)
+    rows, kind, fingerprint, count = _open(name, mapping, options)
     return Samples(
         rows,
         name=name,
@@ -280,9 +299,9 @@ def load_samples(
 _Opened = tuple["Rows", Kind, "Callable[[], str]", "Callable[[], int | None]"]
 
 
-def _open(name: str, mapping: dict[str, str] | None, options: ReadOptions, split: str) -> _Opened:
+def _open(name: str, mapping: dict[str, str] | None, options: ReadOptions) -> _Opened:
     if name.startswith("scenes:"):
-        return _open_scenes(name, split)
+        return _open_scenes(name)
     path = Path(name).expanduser()
     if "://" in name or path.is_dir():
         if metadata := find_metadata(name if "://" in name else path):
@@ -293,17 +312,17 @@ def _open(name: str, mapping: dict[str, str] | None, options: ReadOptions, split
         return _open_tables(path, mapping, options)
     if is_hub_id(name) and _may_be_on_the_hub(name, mapping):
         rows, fingerprint, count = open_hub(name, mapping, options)
-        return rows, "hub", lambda: fingerprint, lambda: count
+        return lambda split: rows(), "hub", lambda: fingerprint, lambda: count
     raise RicError(f"No data at '{name}'.", DATA_MAY_BE)
 
 
-def _open_scenes(name: str, split: str) -> _Opened:
+def _open_scenes(name: str) -> _Opened:
     from ric.data.drawn_scenes import parse_scenes  # only for drawn scenes
 
     stream = parse_scenes(name)
     # a scene's split is known before it is drawn
     return (
-        lambda: stream.of_split(split),
+        stream.of_split,
         "scenes",
         lambda: stream.fingerprint,
         lambda: stream.count,
@@ -321,7 +340,7 @@ def _open_folder(metadata: str, mapping: dict[str, str] | None, options: ReadOpt
         return hashlib.sha256(f"{plain}{mapping}".encode()).hexdigest() if mapping else plain
 
     return (
-        lambda: read_folder(metadata, columns, about),
+        lambda split: read_folder(metadata, columns, about),
         "folder",
         fingerprint,
         lambda: sum(1 for _ in read_folder(metadata, columns, about)),
@@ -335,7 +354,7 @@ def _open_tables(path: Path, mapping: dict[str, str] | None, options: ReadOption
         raise RicError(f"'{path}' {reason}.", DATA_MAY_BE)
     columns = choose_columns(mapping, table_names(files[0]), f"'{path}'")
     return (
-        lambda: read_tables(files, columns, options),
+        lambda split: read_tables(files, columns, options),
         "parquet",
         lambda: tables_hash(files, str(mapping or "")),
         lambda: count_rows(files),

@@ -26,10 +26,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from ric.distributed import Ranks
     from ric.inputs.examples import Example
     from ric.method.region_encoder import RegionEncoder
-    from ric.progress import Progress
+    from ric.work import Work
 
 # Shape letters: N examples, T tokens of a picture, D joint width.
 
@@ -47,39 +46,36 @@ class TokenCache:
         text: e_tr (N, D), mapped.
     """
 
-    judge: RegionEncoder
     places: dict[str, int]
     visual: Tensor
     text: Tensor
 
-    def embed(self, items: Sequence[Example]) -> tuple[Tensor, Tensor]:
-        """Embed examples as `embed_with` does, with nothing but the fusion left to compute."""
+    def embed(self, judge: RegionEncoder, items: Sequence[Example]) -> tuple[Tensor, Tensor]:
+        """Embed examples with nothing but the judge's fusion left to compute: (N, D) each."""
         rows = [self.places[item.id] for item in items]
-        device = self.judge.logit_scale.device
+        device = judge.logit_scale.device
         visual, text = self.visual[rows].to(device), self.text[rows].to(device)
-        if not self.judge.gated:
+        if not judge.gated:
             return visual[:, 0, 0], text
-        return self.judge.fuse(visual[:, 0], visual[:, 1]), text
+        return judge.fuse(visual[:, 0], visual[:, 1]), text
 
 
 def cache_tokens(
     judge: RegionEncoder,
     examples: Sequence[Example],
+    work: Work,
     *,
     dtype: torch.dtype,
     at_once: int,
-    ranks: Ranks,
-    progress: Progress,
 ) -> TokenCache:
     """Compute, or find, what the judge's CLIP makes of the examples, once per machine.
 
     Args:
         judge: Its CLIP must not change as long as the result is used.
         examples: With boxes and region texts.
+        work: The processes that train together, and who is told about each example.
         dtype: What the networks compute in, and what is kept.
         at_once: Examples in one pass.
-        ranks: The processes that train together.
-        progress: Told about each example.
     """
     folder = cache_folder() / "tokens" / _key(judge, examples, dtype)
     tokens = (judge.pixels.size // judge.tower.config.vision_config.patch_size) ** 2
@@ -100,7 +96,7 @@ def cache_tokens(
             return
         with (
             appearing_whole(folder, is_whole) as aside,
-            progress.stage("encoding", total=len(examples), unit="samples") as stage,
+            work.progress.stage("encoding", total=len(examples), unit="samples") as stage,
         ):
             visual, text = (
                 _mapped(aside / name, shape, dtype, writes=True) for name, shape in shapes.items()
@@ -111,9 +107,8 @@ def cache_tokens(
                 visual[rows], text[rows] = _encode(judge, some, dtype)
                 stage.advance(len(some))
 
-    ranks.once_per_machine(fill)
+    work.ranks.once_per_machine(fill)
     return TokenCache(
-        judge,
         {item.id: row for row, item in enumerate(examples)},
         *(_mapped(folder / name, shape, dtype) for name, shape in shapes.items()),
     )

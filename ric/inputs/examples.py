@@ -12,15 +12,13 @@ from ric.errors import RicError, SampleError
 from ric.inputs.squares import UNLOCALISED, Squares, Squaring, decode_squares
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
 
-    from ric.config import CommandConfig, RegionText, SplitName
+    from ric.config import CommandConfig, Fit, RegionText, SplitName
     from ric.method.region_box import Box
-    from ric.progress import Progress
     from ric.runs.run import RunDir
     from ric.runs.samples import Descriptions
+    from ric.work import Work
 
 
 @dataclass(frozen=True)
@@ -46,61 +44,65 @@ class Example:
     scene_text: str | None
 
 
-def load_examples(
-    config: CommandConfig,
-    run: RunDir,
-    progress: Progress,
-    *,
-    split: SplitName,
-    size: int,
-    fit: str,
-    region_text: RegionText | None = None,
-    descriptions: Descriptions | None = None,
-    require: Sequence[str] = (),
-    keep_source: bool = True,
-) -> list[Example]:
-    """Decode every usable sample of a split into memory.
+@dataclass(frozen=True)
+class Needs:
+    """What a recipe wants of its samples.
 
-    Args:
-        config: DATA, its limits and columns.
-        run: Gets a failure row per sample that cannot be used.
-        progress: Told about each sample.
-        split: Which samples.
+    Attributes:
         size: S of the squares.
         fit: `squash` or `crop`.
         region_text: Which text is t_r; None when region texts and boxes play no part.
         descriptions: t_f by id, in place of the data's own: a sample without one has no t_f.
         require: `region_text`, `scene_text`, `box`: a sample without it is a failure.
-        keep_source: Whether the sources stay in memory, once masks are derived from them.
+        sources: Whether the sources are kept, once masks are derived from them.
+    """
+
+    size: int
+    fit: Fit = "squash"
+    region_text: RegionText | None = None
+    descriptions: Descriptions | None = None
+    require: tuple[str, ...] = ()
+    sources: bool = True
+
+
+def load_examples(
+    config: CommandConfig, work: Work, split: SplitName, needs: Needs
+) -> list[Example]:
+    """Decode every usable sample of a split into memory.
+
+    Args:
+        config: DATA's limits and columns.
+        work: DATA; its run gets a failure row per sample that cannot be used.
+        split: Which samples.
+        needs: Their size, texts and boxes.
 
     Raises:
         RicError: the data as a whole cannot be read, or the signature is to be ignored in crops.
     """
-    if config.ignore_signature and fit == "crop":
+    if config.ignore_signature and needs.fit == "crop":
         raise RicError(
             "--ignore-signature needs --fit squash: in a crop the signature is at another place.",
             "Omit one of the two.",
         )
     how = Squaring(
-        size=size,
-        fit=fit,
-        need_mask=region_text is not None,
-        keep_source=keep_source,
+        size=needs.size,
+        fit=needs.fit,
+        need_mask=needs.region_text is not None,
+        keep_source=needs.sources,
         ignore_signature=config.ignore_signature,
     )
-    squares, samples = decode_squares(config, split, how, progress)
-    run.note_data(samples.name, samples.fingerprint)
+    squares = decode_squares(config, work, split, how)
     for error in squares.failures:
-        run.fail(error)
+        work.run.fail(error)
     examples = []
     for place in range(len(squares.rows)):
-        example = _example_at(place, squares, region_text)
-        if descriptions is not None:
-            example = replace(example, scene_text=descriptions.texts.get(example.id))
+        example = _example_at(place, squares, needs.region_text)
+        if needs.descriptions is not None:
+            example = replace(example, scene_text=needs.descriptions.texts.get(example.id))
         try:
-            _refuse_incomplete(example, require, descriptions)
+            _refuse_incomplete(example, needs)
         except SampleError as error:
-            run.fail(error)
+            work.run.fail(error)
             continue
         examples.append(example)
     return examples
@@ -120,14 +122,12 @@ def _example_at(place: int, squares: Squares, region_text: RegionText | None) ->
     )
 
 
-def _refuse_incomplete(
-    example: Example, require: Sequence[str], descriptions: Descriptions | None
-) -> None:
-    """Raise SampleError where an example lacks one of the attributes `require` names."""
-    for name in require:
+def _refuse_incomplete(example: Example, needs: Needs) -> None:
+    """Raise SampleError where an example lacks one of the attributes that are required."""
+    for name in needs.require:
         if getattr(example, name) is None:
-            if name == "scene_text" and descriptions is not None:
-                reason = f"it has no description in {descriptions.run}"
+            if name == "scene_text" and needs.descriptions is not None:
+                reason = f"it has no description in {needs.descriptions.run}"
                 raise SampleError(example.id, "texts", reason)
             raise SampleError(example.id, *_MISSING[name])
 

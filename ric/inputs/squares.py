@@ -30,7 +30,6 @@ from ric.cache_folders import cache_folder
 from ric.data.batches import to_square
 from ric.data.drawn_scenes import DrawnPictures
 from ric.data.masks import signature_mask
-from ric.data.sample import samples_of
 from ric.errors import SampleError
 from ric.inputs.filling import appearing_whole
 from ric.method.region_box import grow_box, tightest_box
@@ -42,9 +41,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ric.config import CommandConfig, SplitName
-    from ric.data.sample import EditSample, Samples
+    from ric.data.sample import EditSample
     from ric.method.region_box import Box
-    from ric.progress import Progress
+    from ric.work import Work
 
 LAYOUT = 1  # raised whenever the same key would name other contents
 # choice 2: a derived box over this share of the picture says nothing about where the edit is
@@ -100,31 +99,26 @@ class _Decoded:
     target: bytes = b""
 
 
-def decode_squares(
-    config: CommandConfig, split: SplitName, how: Squaring, progress: Progress
-) -> tuple[Squares, Samples]:
+def decode_squares(config: CommandConfig, work: Work, split: SplitName, how: Squaring) -> Squares:
     """Give a split's samples as squares, from the cache where they are there.
 
     Args:
-        config: DATA, its limits and columns.
+        config: DATA's limits and columns.
+        work: DATA, and who is told about each sample.
         split: Which samples.
         how: Size and geometry.
-        progress: Told about each sample.
-
-    Returns:
-        The squares, and the samples that they were made from.
 
     Raises:
         RicError: the data as a whole cannot be read.
     """
     unreadable: list[SampleError] = []
-    samples = samples_of(config, split=split, limit=config.limit, on_failure=unreadable.append)
+    samples = work.samples.narrowed(split, config.limit, unreadable.append)
     chosen = [config.limit, config.columns, config.max_pixels, split]
     key = hashlib.sha256(
         json.dumps([LAYOUT, samples.name, samples.fingerprint, *chosen, asdict(how)]).encode()
     ).hexdigest()[:32]
     folder = cache_folder() / "squares" / key
-    with progress.stage(f"decoding {split}", unit="samples") as stage:
+    with work.progress.stage(f"decoding {split}", unit="samples") as stage:
         found = _read(folder, how)
         if found is None:
             _fill(folder, samples, how, unreadable, stage.advance)
@@ -132,7 +126,7 @@ def decode_squares(
             assert found is not None  # just written
         else:
             stage.advance(len(found.rows))
-    return found, samples
+    return found
 
 
 def _read(folder: Path, how: Squaring) -> Squares | None:

@@ -9,7 +9,7 @@ from ric.device import pick_dtype
 from ric.errors import RicError
 from ric.inputs.batches import TrainingSet
 from ric.inputs.encodings import Encoder, OnDemand, encode_once
-from ric.inputs.examples import Example, enough, load_examples
+from ric.inputs.examples import Example, Needs, enough, load_examples
 from ric.runs.samples import read_descriptions
 from ric.runs.trained_on import list_trained_on
 
@@ -56,17 +56,13 @@ def _examples(
 ) -> list[Example]:
     """Decode the samples and list them; say which of them a judge's loss leaves out (choice 6)."""
     run, progress = work.run, work.progress
-    examples = load_examples(
-        config,
-        run,
-        progress,
-        split=config.split,
-        size=config.image_size,
-        fit=config.fit,
+    needs = Needs(
+        config.image_size,
+        config.fit,
         region_text=config.region_text if region_judge else None,
-        descriptions=read_descriptions(config.descriptions, config, run),
+        descriptions=read_descriptions(config.descriptions, work.samples, run),
     )
-    examples = enough(examples, run, least=1)
+    examples = enough(load_examples(config, work, config.split, needs), run, least=1)
     list_trained_on(examples, run)
     if region_judge:
         lost = [item.id for item in examples if item.region_text is None]

@@ -21,15 +21,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ric.config import OF_FEW_SCORES
 from ric.data.drawn_scenes import is_scenes
-from ric.device import pick_device, usable_cores
-from ric.distributed import Ranks
+from ric.device import usable_cores
 from ric.errors import RicError
 from ric.interrupt import stop_between_steps
 from ric.metrics.edit_success import EditChecker
 from ric.metrics.networks import NOT_ASKED, Judges, Unavailable
 from ric.metrics.scene_net import SceneNet
-from ric.progress import Progress, Silent
-from ric.runs.samples import open_samples
 from ric.runs.trained_on import groups_of, refuse_overlap, trained_groups
 from ric.scoring.encode_once import Encodings
 from ric.scoring.fid_set import read_fid_set
@@ -42,7 +39,7 @@ from ric.scoring.scored_batches import ScoredBatches, stamp
 from ric.scoring.scores import THE_SIX
 from ric.scoring.suite import MetricSuite
 from ric.scoring.write_tables import Suite, make_tables, write_tables
-from ric.work import Work
+from ric.work import open_work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -52,9 +49,11 @@ if TYPE_CHECKING:
     from ric.config import EvalConfig
     from ric.data.sample import Samples
     from ric.errors import SampleError
+    from ric.progress import Progress
     from ric.runs.run import RunDir
     from ric.scoring.scores import Scores
     from ric.scoring.set_distances import FidSet
+    from ric.work import Work
 
 MOST_THREADS = 16
 IDENTITY, GROUND_TRUTH = "Identity (source)", "Ground truth"
@@ -68,22 +67,20 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
             or the outputs come from a model trained on these samples.
         Interrupted: asked to stop.
     """
-    device = pick_device(config.device)
-    work = Work(run, progress or Silent(), Ranks(device), device)
     edited = _find_edited(config, run)
-    samples = open_samples(config, run, need_instruction=False)
-    matched = match_outputs(config, samples, edited, work)
+    work = open_work(config, run, progress, need_instruction=False)
+    matched = match_outputs(config, work.samples, edited, work)
     if not matched.any_target and config.reference == "target":
         config = replace(config, reference="source")
         work.progress.note(f"{config.data} has no targets: outputs are held against the sources")
     if not config.allow_overlap:
         _refuse_trained_on(config, edited)
     judges = _load_noted(config, work)
-    suites = _open_suites(config, run, judges, edited, device)
+    suites = _open_suites(config, run, judges, edited, work.device)
     fid_set = _fid_set(config, judges, work)
     key = _key(config, matched.content, edited)
     stored = ScoredBatches(run.path / "scored" / key, work.ranks.number)
-    _score_all(config, work, samples, _Scored(edited, suites, stored))
+    _score_all(config, work, work.samples, _Scored(edited, suites, stored))
     work.ranks.barrier()
     if not work.ranks.is_main:
         return []

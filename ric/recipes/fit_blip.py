@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from ric.data.batches import to_unit
-from ric.device import pick_device, pick_dtype
-from ric.distributed import Ranks
-from ric.inputs.examples import Example, enough, load_examples
+from ric.device import pick_dtype
+from ric.inputs.examples import Example, Needs
+from ric.inputs.fit_set import load_fit_set
 from ric.method.scene_encoder import NAME, SceneEncoder
 from ric.models.locate import locate
-from ric.progress import Progress, Silent
 from ric.runs.artifacts import write_judge
-from ric.runs.samples import Descriptions, read_descriptions
-from ric.runs.trained_on import list_trained_on
+from ric.runs.samples import read_descriptions
 from ric.training.contrastive import FitPhase, contrastive_epochs, measure_kept
 from ric.training.contrastive_pairs import Pairs
 from ric.training.tracking import tracked
+from ric.work import open_work
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,9 +26,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from ric.config import FitBlipConfig, SplitName
+    from ric.config import FitBlipConfig
+    from ric.progress import Progress
     from ric.runs.run import RunDir
-    from ric.training.contrastive_pairs import Embed
 
 
 def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = None) -> Path:
@@ -40,40 +39,33 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
             finite ten times in a row.
         Interrupted: asked to stop; the run resumes from its checkpoint.
     """
-    progress = progress or Silent()
-    device = pick_device(config.device)
-    blip = locate(config, "blip", run)
-    ranks = Ranks(device)
-    judge = start_judge(blip, config).to(device)
+    work = open_work(config, run, progress)
+    judge = start_judge(locate(config, "blip", run), config).to(work.device)
     judge.eval()  # BLIP's dropout is 0; repeating a command repeats its result
-
-    descriptions = read_descriptions(config.descriptions, config, run)
-
-    def examples_of(split: SplitName) -> list[Example]:
-        return _examples(config, run, progress, split, descriptions)
-
-    examples = enough(ranks.once_per_machine(partial(examples_of, config.split)), run)
-    list_trained_on(examples, run)
-    splits: dict[str, list[Example]] = {config.split: examples}
-    if config.split == "train":  # only the main process measures
-        splits = {split: examples_of(split) for split in ("val", "test") if ranks.is_main}
+    needs = Needs(
+        config.image_size,
+        config.fit,
+        descriptions=read_descriptions(config.descriptions, work.samples, run),
+        require=("scene_text",),
+        sources=config.source_negatives,
+    )
+    data = load_fit_set(config, work, needs)
     pairs = Pairs(
         judge,
-        embed_with(judge, device, with_sources=config.source_negatives),
+        partial(embed, with_sources=config.source_negatives),
         text_of=lambda item: item.scene_text or "",
-        device=device,
-        dtype=pick_dtype(config.dtype, device),
+        device=work.device,
+        dtype=pick_dtype(config.dtype, work.device),
         at_once=config.micro_batch or config.batch_size + 1,  # an epoch's last may be one longer
-        ranks=ranks,
+        ranks=work.ranks,
         told_from_sources=config.source_negatives,
     )
     trained = [judge.logit_scale, *judge.backbone_parameters()]
     phases = [FitPhase("all", config.epochs, config.lr, trained)]
-    held_out = splits.get("val", [])
-    with tracked(config.track if ranks.is_main else None, run):
-        contrastive_epochs(pairs, examples, held_out, phases, config, run, progress)
-    if ranks.is_main:
-        measure_kept(pairs, splits, run)
+    with tracked(config.track if work.ranks.is_main else None, run):
+        contrastive_epochs(pairs, data, phases, config, work)
+    if work.ranks.is_main:
+        measure_kept(pairs, data.measured, run)
         write_judge(judge, run, "scene_encoder", base=config.blip)
     return run.path / "scene_encoder"
 
@@ -87,37 +79,17 @@ def start_judge(path: Path, config: FitBlipConfig) -> SceneEncoder:
     )
 
 
-def embed_with(judge: SceneEncoder, device: torch.device, *, with_sources: bool = False) -> Embed:
-    """Give what embeds examples' targets, their paragraphs, and maybe sources: (N, Q) each."""
+def embed(
+    judge: SceneEncoder, items: Sequence[Example], *, with_sources: bool = False
+) -> tuple[Tensor, ...]:
+    """Embed examples' targets, their paragraphs, and maybe their sources: (N, Q) each."""
 
     def images_of(pictures: Iterable[Tensor]) -> Tensor:
-        return judge.encode_image(to_unit(torch.stack(list(pictures)).to(device)))
+        stacked = torch.stack(list(pictures)).to(judge.logit_scale.device)
+        return judge.encode_image(to_unit(stacked))
 
-    def embed(items: Sequence[Example]) -> tuple[Tensor, ...]:
-        targets = images_of(item.target for item in items)
-        texts = judge.encode_text([item.scene_text or "" for item in items])
-        if not with_sources:
-            return targets, texts
-        return targets, texts, images_of(cast("Tensor", item.source) for item in items)
-
-    return embed
-
-
-def _examples(
-    config: FitBlipConfig,
-    run: RunDir,
-    progress: Progress,
-    split: SplitName,
-    descriptions: Descriptions | None,
-) -> list[Example]:
-    return load_examples(
-        config,
-        run,
-        progress,
-        split=split,
-        size=config.image_size,
-        fit=config.fit,
-        descriptions=descriptions,
-        require=("scene_text",),
-        keep_source=config.source_negatives,
-    )
+    targets = images_of(item.target for item in items)
+    texts = judge.encode_text([item.scene_text or "" for item in items])
+    if not with_sources:
+        return targets, texts
+    return targets, texts, images_of(cast("Tensor", item.source) for item in items)

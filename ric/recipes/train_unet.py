@@ -19,12 +19,11 @@ import torch
 from torch._dynamo.exc import BackendCompilerFailed
 from torch._inductor.exc import InductorError
 
-from ric.device import pick_device, pick_dtype
-from ric.distributed import Ranks, refuse_batch, start_accelerator
+from ric.device import pick_dtype
+from ric.distributed import refuse_batch, start_accelerator
 from ric.errors import RicError, first_line
 from ric.inputs.training_set import encode_training_set
 from ric.memory.plan import out_of_memory, within_memory
-from ric.progress import Progress, Silent
 from ric.report.curves import Panel, draw_curves
 from ric.runs.artifacts import artifact_folder, pipeline_card
 from ric.runs.checkpoints import last_checkpoint, restore_tensors
@@ -37,7 +36,7 @@ from ric.training.tracking import tracked
 from ric.training.unet_networks import leave_the_file, load_base, load_objective
 from ric.training.unet_step import UnetStep
 from ric.training.val_edits import preview_edits
-from ric.work import Work
+from ric.work import open_work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,8 +49,9 @@ if TYPE_CHECKING:
     from ric.config import TrainUnetConfig
     from ric.inputs.batches import TrainingSet
     from ric.method.objective import RegionInContextObjective
+    from ric.progress import Progress
     from ric.runs.run import RunDir
-
+    from ric.work import Work
 
 CURVES = (
     Panel("Eq. 10 and its parts", "^loss"),
@@ -69,12 +69,10 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
             missing, or a loss that is not finite ten times in a row.
         Interrupted: asked to stop; the run resumes from its checkpoint.
     """
-    progress = progress or Silent()
     checkpoint = last_checkpoint(run)  # first: it sets the number of threads
-    device = pick_device(config.device)
-    work = Work(run, progress, Ranks(device), device)
+    work = open_work(config, run, progress)
     refuse_batch(config.batch_size, work.ranks.count)
-    config = within_memory(config, run, progress, work.ranks)
+    config = within_memory(config, run, work.progress, work.ranks)
     with _in_one_line(config, work):
         setup = _prepare(config, work)
         with tracked(config.track if work.ranks.is_main else None, run):
@@ -97,7 +95,7 @@ def _prepare(config: TrainUnetConfig, work: Work) -> Setup:
     """Load the base and the judges, and encode the data (Raises RicError, as `train_unet`)."""
     pipeline = load_base(config, work)
     objective = load_objective(config, work, pipeline)
-    compare_with_fits(config, work.run, work.progress)
+    compare_with_fits(config, work)
     data = encode_training_set(
         config, work, pipeline, objective.region_encoder, objective.scene_encoder
     )

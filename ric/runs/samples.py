@@ -73,9 +73,7 @@ class Descriptions:
     texts: dict[str, str]
 
 
-def read_descriptions(
-    reference: str | None, config: CommandConfig, run: RunDir
-) -> Descriptions | None:
+def read_descriptions(reference: str | None, samples: Samples, run: RunDir) -> Descriptions | None:
     """Read the paragraphs of a describe run about DATA; None when no run is named.
 
     Raises:
@@ -97,13 +95,11 @@ def read_descriptions(
     if not texts:
         raise RicError(f"{path} has no descriptions.", "Make them: ric describe DATA")
     # every split: which one a sample is in could only be told by decoding it
-    everything = samples_of(
-        config, split="all", need_instruction=False, on_failure=lambda error: None
-    )
+    everything = samples.narrowed("all", on_failure=lambda error: None)
     if not any(sample.id in texts for sample in everything):
         raise RicError(
-            f"{path} describes no sample of {config.data}: none of its {len(texts)} ids is there.",
-            f"Describe these samples: ric describe {config.data}",
+            f"{path} describes no sample of {samples.name}: none of its {len(texts)} ids is there.",
+            f"Describe these samples: ric describe {samples.name}",
         )
     run.add_parent(path)
     return Descriptions(path, texts)

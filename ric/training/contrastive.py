@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 
     from ric.config import FitBlipConfig, FitClipConfig
     from ric.inputs.examples import Example
-    from ric.progress import Progress
+    from ric.inputs.fit_set import FitSet
     from ric.runs.run import RunDir
     from ric.training.contrastive_pairs import Embed, Pairs
+    from ric.work import Work
 
 
 CURVES = (
@@ -96,12 +97,10 @@ class Epochs:
 
 def contrastive_epochs(
     pairs: Pairs,
-    examples: Sequence[Example],
-    held_out: Sequence[Example],
+    data: FitSet,
     phases: Sequence[FitPhase],
     settings: FitClipConfig | FitBlipConfig,
-    run: RunDir,
-    progress: Progress,
+    work: Work,
 ) -> None:
     """Fit the judge by Eq. 11, phase after phase, logging, measuring and writing checkpoints.
 
@@ -111,24 +110,24 @@ def contrastive_epochs(
 
     Args:
         pairs: Holds the judge, and all parameters that a phase trains.
-        examples: What is fitted.
-        held_out: The val split; may be empty, and only the main process looks at it.
+        data: What is fitted and what is held out.
         phases: Run one after the other.
         settings: The command's config.
-        run: Gets metrics.jsonl, checkpoints, and how many texts are too long for the judge.
-        progress: Told about each step.
+        work: Its run gets metrics.jsonl, checkpoints, and how many texts are too long for the
+            judge; its progress is told about each step.
 
     Raises:
         RicError: a batch of one pair, nothing to choose the best by, the loss was not finite ten
             times in a row, or a checkpoint cannot be written.
         Interrupted: asked to stop; a checkpoint was written first.
     """
-    judge, ranks = pairs.judge, pairs.ranks
-    _refuse_too_few(settings, len(held_out) if ranks.is_main else None)
+    judge, run, ranks = pairs.judge, work.run, work.ranks
+    _refuse_too_few(settings, len(data.held_out) if ranks.is_main else None)
     named = dict(judge.named_parameters())
     state = TrainState(named)
     state.resume(last_checkpoint(run))
-    measured, of_split = (held_out, "val") if len(held_out) > 1 else (examples, settings.split)
+    on_val = len(data.held_out) > 1
+    measured, of_split = (data.held_out, "val") if on_val else (data.fitted, settings.split)
     best = BestSoFar(run, of_split)
 
     def measure(done: int) -> dict[str, float]:
@@ -140,25 +139,39 @@ def contrastive_epochs(
         return figures
 
     judge.truncated_texts = 0
-    judge.tokenize([pairs.text_of(item) for item in examples])
+    judge.tokenize([pairs.text_of(item) for item in data.fitted])
     run.note(truncated_texts=judge.truncated_texts, processes=ranks.count)
-    epochs = Epochs(examples, settings.batch_size, settings.seed)
-    steps, end = [], 0
-    for phase in phases:
-        end += phase.epochs * epochs.steps
-        # what a phase needs is made before the loop holds back signals
-        needed = phase.prepare if phase.epochs and state.done < end else None
-        own = replace(pairs, embed=needed()) if needed else pairs
-        steps.append(steps_of(phase, own, epochs, settings))
+    epochs = Epochs(data.fitted, settings.batch_size, settings.seed)
     cadence = Cadence.of(settings, measure=epochs.steps * settings.measure_every)
     watch = Watch(
         measure=measure,
         also=lambda: {"temperature": judge.temperature.item()},
         shown="^loss$|i2t_recall_at_1",
     )
-    Loop(run, progress, ranks, cadence, watch, "fitting").take_steps(state, steps)
+    loop = Loop(run, work.progress, ranks, cadence, watch, "fitting")
+    loop.take_steps(state, _prepared(phases, pairs, epochs, settings, state.done))
     if settings.keep == "best" and ranks.is_main:
         run.note(kept_step=best.take_back(named))
+
+
+def _prepared(
+    phases: Sequence[FitPhase],
+    pairs: Pairs,
+    epochs: Epochs,
+    settings: FitClipConfig | FitBlipConfig,
+    done: int,
+) -> list[Phase]:
+    """Make what the phases need that are not over after `done` steps, before the loop begins.
+
+    The loop holds signals back, and what is made here may take long.
+    """
+    steps, end = [], 0
+    for phase in phases:
+        end += phase.epochs * epochs.steps
+        needed = phase.prepare if phase.epochs and done < end else None
+        own = replace(pairs, embed=needed()) if needed else pairs
+        steps.append(steps_of(phase, own, epochs, settings))
+    return steps
 
 
 def _refuse_too_few(settings: FitClipConfig | FitBlipConfig, held_out: int | None) -> None:

@@ -13,7 +13,7 @@ targets' texts.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import torch
 
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 # Shape letters: N pairs of the whole batch, D width of the embeddings.
 
 T = TypeVar("T", "Sequence[Example]", "Tensor")
-# gives visual and text embeddings of some examples and, where sources are negatives, theirs:
+# by a judge of some examples: visual and text embeddings and, where sources are negatives, theirs:
 # (N, D) each
-Embed: TypeAlias = "Callable[[Sequence[Example]], tuple[Tensor, ...]]"
+Embed: TypeAlias = "Callable[[Any, Sequence[Example]], tuple[Tensor, ...]]"
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Pairs:
 
     Attributes:
         judge: What embeds them; holds tau.
-        embed: Gives visual and text embeddings of some examples, (N, D) each; a third of their
-            sources, where these are to be told from the targets.
+        embed: Gives the judge's visual and text embeddings of some examples, (N, D) each; also
+            their sources', where these are to be told from the targets.
         text_of: Gives an example's text.
         device: Where the judge is.
         dtype: What its networks compute in.
@@ -117,7 +117,7 @@ class Pairs:
 
     def _embed(self, items: Sequence[Example]) -> tuple[Tensor, ...]:
         with autocast(self.device, self.dtype):
-            return self.embed(items)
+            return self.embed(self.judge, items)
 
     def _gather(self, parts: Sequence[Tensor], mine: slice, count: int) -> Tensor:
         """Collect all N embeddings from all processes: (N, D) that takes a gradient."""

@@ -16,13 +16,10 @@ from ric.training.contrastive import Epochs, FitPhase, measure_splits, steps_of
 from ric.training.loop import Cadence, Loop, TrainState, Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
     from ric.config import FitClipConfig, Sees
-    from ric.inputs.examples import Example
-    from ric.progress import Progress
-    from ric.runs.run import RunDir
+    from ric.inputs.fit_set import FitSet
     from ric.training.contrastive_pairs import Embed, Pairs
+    from ric.work import Work
 
 CONTROLS: tuple[Sees, ...] = ("crop", "image")
 
@@ -34,27 +31,16 @@ def asks_for_controls(config: FitClipConfig) -> bool:
 
 
 def fit_controls(
-    pairs: Pairs,
-    examples: Sequence[Example],
-    splits: Mapping[str, Sequence[Example]],
-    config: FitClipConfig,
-    run: RunDir,
-    progress: Progress,
-    *,
-    embed_with: Callable[[RegionEncoder], Embed],
-    embed_cached: Callable[[RegionEncoder], Embed],
+    pairs: Pairs, data: FitSet, config: FitClipConfig, work: Work, embed_cached: Embed
 ) -> None:
     """Fit the controls of a region judge that nothing has changed yet; write `controls.json`.
 
     Args:
         pairs: Of the judge.
-        examples: What is fitted.
-        splits: What is measured, at the end, by name; those of fewer than two are left out.
+        data: What is fitted, and what is measured at the end: by split, those of two or more.
         config: Phase 1's settings.
-        run: Gets `controls.json`: by control and split, what `retrieval.json` holds.
-        progress: Told about each step.
-        embed_with: Gives what embeds any example with a judge.
-        embed_cached: Gives what embeds the fitted examples from their tokens.
+        work: The run gets `controls.json`: by control and split, what `retrieval.json` holds.
+        embed_cached: Embeds the fitted examples from their tokens.
 
     Raises:
         RicError: a loss was not finite ten times in a row.
@@ -63,19 +49,18 @@ def fit_controls(
     found = {}
     start = pairs.judge
     assert isinstance(start, RegionEncoder)
-    epochs = Epochs(examples, config.batch_size, config.seed)
+    epochs = Epochs(data.fitted, config.batch_size, config.seed)
     for sees in CONTROLS:
         judge = start.control(sees)
-        own = replace(pairs, judge=judge, embed=embed_cached(judge))
+        own = replace(pairs, judge=judge)
         trained = list(judge.fusion_parameters())
         phase = FitPhase("fusion", config.fusion_epochs, config.fusion_lr, trained)
         name = f"fitting the control that sees the {sees}"
         # nothing of it is logged or saved
-        loop = Loop(run, progress, pairs.ranks, Cadence(), Watch(), name)
-        steps = steps_of(phase, own, epochs, config)
+        loop = Loop(work.run, work.progress, work.ranks, Cadence(), Watch(), name)
+        steps = steps_of(phase, replace(own, embed=embed_cached), epochs, config)
         loop.take_steps(TrainState(dict(judge.named_parameters())), [steps])
-        if not pairs.ranks.is_main:
-            continue
-        found[f"{sees} only"] = measure_splits(replace(own, embed=embed_with(judge)), splits)
-    if pairs.ranks.is_main:
-        write_atomically(run.path / "controls.json", json.dumps(found, indent=2) + "\n")
+        if work.ranks.is_main:
+            found[f"{sees} only"] = measure_splits(own, data.measured)
+    if work.ranks.is_main:
+        write_atomically(work.run.path / "controls.json", json.dumps(found, indent=2) + "\n")

@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ric.data.sample import samples_of
 from ric.errors import RicError
 from ric.runs.record import read_record
 
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ric.config import TrainUnetConfig
-    from ric.progress import Progress
     from ric.runs.run import RunDir
+    from ric.work import Work
 
 
 def region_judge_of(config: TrainUnetConfig) -> str | None:
@@ -49,7 +48,7 @@ def scene_judge_of(config: TrainUnetConfig) -> str | None:
     return config.scene_blip if config.global_loss else None
 
 
-def compare_with_fits(config: TrainUnetConfig, run: RunDir, progress: Progress) -> None:
+def compare_with_fits(config: TrainUnetConfig, work: Work) -> None:
     """Compare what each judge of a run was fitted on with what it will be shown.
 
     Another size of pictures or other DATA is told in a line: the paper itself fits at 512 px and
@@ -59,24 +58,23 @@ def compare_with_fits(config: TrainUnetConfig, run: RunDir, progress: Progress) 
         RicError: a judge was fitted on other texts of the same DATA.
     """
     named = {"region": region_judge_of(config), "scene": scene_judge_of(config)}
-    fits = {kind: _fit_of(name, run) for kind, name in named.items() if name != "tiny"}
-    shown = samples_of(config) if any(fits.values()) else None
+    fits = {kind: _fit_of(name, work.run) for kind, name in named.items() if name != "tiny"}
     for kind, fit in fits.items():
-        if fit is None or shown is None:
+        if fit is None:
             continue
         record = read_record(fit)
         fitted = record["config"]
         if fitted["image_size"] != config.image_size:
-            progress.note(
+            work.progress.note(
                 f"the {kind} judge was fitted on pictures of {fitted['image_size']} px and looks"
                 f" at {config.image_size} px here"
             )
-        if record["data"]["fingerprint"] != shown.fingerprint:
-            progress.note(f"the {kind} judge was fitted on {fitted['data']}")
+        if record["data"]["fingerprint"] != work.samples.fingerprint:
+            work.progress.note(f"the {kind} judge was fitted on {fitted['data']}")
         elif kind == "region":
-            _refuse_other_region_text(fit, fitted, config, run)
+            _refuse_other_region_text(fit, fitted, config, work.run)
         else:
-            _refuse_other_paragraphs(fit, record, config, run)
+            _refuse_other_paragraphs(fit, record, config, work.run)
 
 
 def _fit_of(name: str | None, run: RunDir) -> Path | None:

@@ -7,7 +7,6 @@ sheets differ by nothing but the weights; they are those of the step, not their 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -18,7 +17,6 @@ from ric.editors.instruct_pix2pix import InstructPix2Pix
 from ric.errors import SampleError, first_line
 from ric.report.edit_sheet import SHEET, before_after_target
 from ric.runs.rows import save_png
-from ric.runs.samples import glance_at_samples
 from ric.settings import resolve_config
 
 if TYPE_CHECKING:
@@ -30,8 +28,8 @@ if TYPE_CHECKING:
 
     from ric.config import TrainUnetConfig
     from ric.data.edit_sample import EditSample
+    from ric.data.sample import Samples
     from ric.progress import Progress
-    from ric.runs.run import RunDir
     from ric.work import Work
 
 SHOWN = 6  # samples
@@ -42,24 +40,24 @@ def preview_edits(
     config: TrainUnetConfig, work: Work, pipeline: StableDiffusionInstructPix2PixPipeline
 ) -> Callable[[int], None]:
     """Give what edits the first val samples after so many steps."""
-    return partial(ValEdits(config, work.run, pipeline).show, progress=work.progress)
+    return partial(ValEdits(config, work, pipeline).show, progress=work.progress)
 
 
 class ValEdits:
     """The first val samples of DATA, and the pipeline that edits them.
 
     Args:
-        config: DATA, seed and sizes; scales and steps are those `ric edit` takes in its preset.
-        run: Gets the pictures.
+        config: Seed and sizes; scales and steps are those `ric edit` takes in its preset.
+        work: DATA; its run gets the pictures.
         pipeline: Its UNet may be in training.
     """
 
     def __init__(
-        self, config: TrainUnetConfig, run: RunDir, pipeline: StableDiffusionInstructPix2PixPipeline
+        self, config: TrainUnetConfig, work: Work, pipeline: StableDiffusionInstructPix2PixPipeline
     ) -> None:
         """Choose the samples; see the class."""
-        self.folder = run.path / "val"
-        self.shown = list(islice(_readable(config), SHOWN))
+        self.folder = work.run.path / "val"
+        self.shown = list(islice(_readable(work.samples), SHOWN))
         usual = resolve_config(EditConfig, {"data": config.data, "preset": config.preset})
         self.pipeline = pipeline
         self.editor = InstructPix2Pix(
@@ -104,10 +102,9 @@ class ValEdits:
             save_png(before_after_target(finite, folder), folder / SHEET)
 
 
-def _readable(config: TrainUnetConfig) -> Iterator[tuple[EditSample, Image]]:
-    """Give samples with their sources; pass over those whose pictures cannot be read."""
-    every_val = replace(config, split="val", limit=None)
-    for sample in glance_at_samples(every_val, need_instruction=True):
+def _readable(samples: Samples) -> Iterator[tuple[EditSample, Image]]:
+    """Give val's samples with their sources; pass over those whose pictures cannot be read."""
+    for sample in samples.narrowed("val", on_failure=lambda error: None):
         try:
             source = sample.load_source()
             sample.load_target()

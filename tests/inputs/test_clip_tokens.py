@@ -12,13 +12,14 @@ from ric.cache_folders import cache_folder
 from ric.config import FitClipConfig
 from ric.distributed import Ranks
 from ric.inputs.clip_tokens import cache_tokens
-from ric.inputs.examples import load_examples
+from ric.inputs.examples import Needs, load_examples
 from ric.method.region_encoder import RegionEncoder
 from ric.progress import Silent
 from ric.recipes import fit_clip as module
-from ric.recipes.fit_clip import embed_with, fit_clip
+from ric.recipes.fit_clip import embed, fit_clip
 from ric.runs.run import open_run
 from ric.training.contrastive import FitPhase
+from ric.work import Work, open_work
 
 CPU = torch.device("cpu")
 
@@ -33,7 +34,7 @@ def examples(tiny, edits, tmp_path):
     config = tiny(FitClipConfig, edits)
     with open_run("fit-clip", {}, runs_dir=tmp_path / "runs") as run:
         return load_examples(
-            config, run, Silent(), split="train", size=64, fit="squash", region_text="region_text"
+            config, open_work(config, run), "train", Needs(64, region_text="region_text")
         )
 
 
@@ -43,9 +44,8 @@ def judge(tiny_family):
 
 
 def cached(judge, examples, dtype=torch.float32):
-    return cache_tokens(
-        judge, examples, dtype=dtype, at_once=3, ranks=Ranks(CPU), progress=Silent()
-    )
+    work = Work(None, Silent(), Ranks(CPU), CPU, None)
+    return cache_tokens(judge, examples, work, dtype=dtype, at_once=3)
 
 
 def folders() -> set[str]:
@@ -57,8 +57,8 @@ def test_from_the_cache_come_the_embeddings_of_the_whole_judge(gated, judge, exa
     judge.gated = gated
     some = [examples[4], examples[0], examples[6]]
     with torch.no_grad():
-        expected = embed_with(judge, CPU)(some)
-        found = cached(judge, examples).embed(some)
+        expected = embed(judge, some)
+        found = cached(judge, examples).embed(judge, some)
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
 
@@ -70,7 +70,7 @@ def test_the_cache_is_kept_in_the_networks_precision_and_costs_no_backbone(judge
     file = cache_folder() / "tokens" / folders().pop() / "visual"
     assert file.stat().st_size == 8 * 2 * 64 * judge.width * 2
     with FlopCounterMode(display=False) as counted, torch.autocast("cpu", torch.bfloat16):
-        cache.embed(examples)
+        cache.embed(judge, examples)
     with FlopCounterMode(display=False) as fusion:
         judge.fuse(torch.zeros(8, 64, judge.width), torch.zeros(8, 64, judge.width))
     assert counted.get_total_flops() == fusion.get_total_flops()

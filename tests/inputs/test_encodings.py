@@ -16,13 +16,14 @@ from ric.distributed import Ranks
 from ric.inputs import encodings as module
 from ric.inputs import filling
 from ric.inputs.encodings import Encoder, OnDemand, Prepared, encode_once
-from ric.inputs.examples import Example, load_examples
+from ric.inputs.examples import Example, Needs, load_examples
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
 from ric.models.pipeline import load_pipeline
 from ric.progress import Silent
 from ric.recipes.train_unet import train_unet
 from ric.runs.run import open_run
+from ric.work import open_work
 
 CPU = torch.device("cpu")
 
@@ -53,7 +54,7 @@ def examples(tiny, make_edits, tmp_path_factory) -> list[Example]:
     config = tiny(TrainUnetConfig, data)
     with open_run("train-unet", {}, runs_dir=tmp_path_factory.mktemp("runs")) as run:
         return load_examples(
-            config, run, Silent(), split="train", size=64, fit="squash", region_text="region_text"
+            config, open_work(config, run), "train", Needs(64, region_text="region_text")
         )
 
 

@@ -9,12 +9,13 @@ import torch
 from PIL import Image, ImageDraw
 
 from ric.config import FitClipConfig, TrainUnetConfig, as_dict
+from ric.data.sample import load_samples
 from ric.errors import RicError
-from ric.inputs.examples import enough, load_examples
-from ric.progress import Silent
+from ric.inputs.examples import Needs, enough, load_examples
 from ric.runs.rows import append_row
 from ric.runs.run import RunDir, open_run
 from ric.runs.samples import Descriptions, read_descriptions
+from ric.work import open_work
 
 
 @pytest.fixture
@@ -33,15 +34,14 @@ def load(tiny, run_on):
     """`load_examples` with region texts at 64 px; returns the examples and the run."""
 
     def call(data: Path, run: RunDir | None = None, **changes: object):
-        config = {"split": "all"}
+        about = {"split": "all"}
         for key in ("ignore_signature", "split", "limit"):
             if key in changes:
-                config[key] = changes.pop(key)
-        settings = {"split": "all", "size": 64, "fit": "squash", "region_text": "region_text"}
-        settings["split"] = config["split"]
+                about[key] = changes.pop(key)
         run = run or run_on(data)
-        config = tiny(FitClipConfig, data, **config)
-        return load_examples(config, run, Silent(), **settings | changes), run
+        config = tiny(FitClipConfig, data, **about)
+        needs = Needs(**{"size": 64, "region_text": "region_text"} | changes)
+        return load_examples(config, open_work(config, run), config.split, needs), run
 
     return call
 
@@ -155,7 +155,7 @@ def test_where_a_scene_text_is_needed_a_sample_without_a_description_is_a_failur
 
 def test_a_source_is_let_go_where_only_the_target_is_looked_at(load, make_edits):
     data = make_edits(1, {0: {"mask_file_name": None}})
-    kept, let_go = load(data)[0][0], load(data, keep_source=False)[0][0]
+    kept, let_go = load(data)[0][0], load(data, sources=False)[0][0]
     assert kept.source.shape == (3, 64, 64)
     assert let_go.source is None
     assert let_go.box == kept.box is not None  # derived from both pictures
@@ -177,24 +177,24 @@ def described(tmp_path):
 def test_descriptions_are_read_from_a_run_which_becomes_a_parent(
     edits, tiny, run_on, described, tmp_path
 ):
-    run, config = run_on(edits), tiny(FitClipConfig, edits)
+    run, samples = run_on(edits), load_samples(edits)
     path = described({"00": "a ball", "elsewhere": "no sample of this data"})
-    assert read_descriptions(None, config, run) is None
-    read = read_descriptions(str(path), config, run)
+    assert read_descriptions(None, samples, run) is None
+    read = read_descriptions(str(path), samples, run)
     assert read.texts["00"] == "a ball"
     assert read.run.resolve() == path.resolve()
     parent = json.loads((run.path / "run.json").read_text())["parents"]
     assert [(run.path / path).resolve() for path in parent] == [path.resolve()]
     with pytest.raises(RicError, match="No run at 'elsewhere'"):
-        read_descriptions("elsewhere", config, run)
+        read_descriptions("elsewhere", samples, run)
     with pytest.raises(RicError, match="has no descriptions"):
-        read_descriptions(str(described({}, "empty")), config, run)
+        read_descriptions(str(described({}, "empty")), samples, run)
 
 
 def test_descriptions_of_other_data_are_refused(edits, tiny, run_on, described):
     run, path = run_on(edits), described({"a": "a ball", "b": "a dog"})
     with pytest.raises(RicError) as caught:
-        read_descriptions(str(path), tiny(FitClipConfig, edits), run)
+        read_descriptions(str(path), load_samples(edits), run)
     assert caught.value.message == (
         f"{path} describes no sample of {edits}: none of its 2 ids is there."
     )
@@ -206,7 +206,7 @@ def test_descriptions_of_a_run_that_is_not_done_are_refused(edits, tiny, run_on,
     half = open_run("describe", {}, runs_dir=tmp_path, run=tmp_path / "half")
     append_row(half.path / "descriptions.jsonl", {"id": "00", "scene_text": "a ball"})
     with pytest.raises(RicError, match=r"half is not finished \(running\)") as caught:
-        read_descriptions(str(half.path), tiny(FitClipConfig, edits), run_on(edits))
+        read_descriptions(str(half.path), load_samples(edits), run_on(edits))
     assert f"--run {half.path}" in caught.value.hint
 
 

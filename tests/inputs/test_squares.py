@@ -18,8 +18,9 @@ from ric.data.sample import load_samples
 from ric.inputs import squares as module
 from ric.inputs.filling import appearing_whole
 from ric.inputs.squares import Squares, Squaring, decode_squares
-from ric.progress import Silent
 from ric.runs.rows import writer_name
+from ric.runs.run import open_run
+from ric.work import open_work
 
 HOW = Squaring(size=48, fit="squash", need_mask=True, keep_source=True, ignore_signature=False)
 
@@ -30,7 +31,9 @@ def _own_cache(tmp_path, monkeypatch):
 
 
 def decode(data: Path | str, how: Squaring = HOW, split: str = "all", **changes) -> Squares:
-    return decode_squares(FitClipConfig(data=str(data), **changes), split, how, Silent())[0]
+    config = FitClipConfig(data=str(data), device="cpu", **changes)
+    with open_run("fit-clip", {}, runs_dir=cache_folder() / "runs") as run:
+        return decode_squares(config, open_work(config, run), split, how)
 
 
 @pytest.fixture

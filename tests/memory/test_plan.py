@@ -20,7 +20,7 @@ from ric.config import TrainUnetConfig
 from ric.distributed import Ranks
 from ric.errors import RicError
 from ric.inputs.encodings import Encoder
-from ric.inputs.examples import load_examples
+from ric.inputs.examples import Needs, load_examples
 from ric.memory.activations import Bytes, Kept
 from ric.memory.meta_networks import StepNetworks, pipeline_shapes
 from ric.memory.plan import (
@@ -42,6 +42,7 @@ from ric.preflight.dry_run import plan as dry_run
 from ric.progress import Silent
 from ric.runs.run import open_run
 from ric.settings import resolve_config
+from ric.work import open_work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +219,7 @@ def test_encodings_are_as_large_as_they_are(tiny_family, make_edits):
     config = tiny(make_edits(2), device="cpu", dtype="fp32")
     run = open_run("train-unet", {}, runs_dir=tiny_family.parent / "runs-of-plans")
     examples = load_examples(
-        config, run, Silent(), split="train", size=64, fit="squash", region_text="region_text"
+        config, open_work(config, run), "train", Needs(64, region_text="region_text")
     )
     pipeline = load_pipeline(tiny_family / "pipeline", torch.device("cpu"))
     encoder = Encoder(pipeline, networks.region, networks.scene, torch.float32, False)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,14 @@ from ric.data.batches import to_square, to_unit
 from ric.data.sample import load_samples
 from ric.distributed import Ranks
 from ric.errors import RicError
-from ric.inputs.examples import load_examples
+from ric.inputs.examples import Needs, load_examples
 from ric.interrupt import Interrupted
 from ric.method.scene_encoder import SceneEncoder
-from ric.progress import Silent
-from ric.recipes.fit_blip import embed_with, fit_blip, start_judge
+from ric.recipes.fit_blip import embed, fit_blip, start_judge
 from ric.runs.rows import append_row
 from ric.runs.run import open_run
 from ric.training.contrastive_pairs import Pairs
+from ric.work import open_work
 
 PARAGRAPHS = (
     "a red ball on the grass",
@@ -76,14 +77,13 @@ def test_with_sources_too_micro_batches_give_the_whole_batch_s_gradient_to_1e_5(
     at_once, tiny, edits, tmp_path, tiny_family
 ):
     with open_run("fit-blip", {}, runs_dir=tmp_path) as run:
-        examples = load_examples(
-            tiny(FitBlipConfig, edits), run, Silent(), split="train", size=64, fit="squash"
-        )
+        config = tiny(FitBlipConfig, edits)
+        examples = load_examples(config, open_work(config, run), "train", Needs(64))
     judge = SceneEncoder.from_blip(tiny_family / "scene_encoder" / "blip")
 
     def gradients(pairs_at_once: int, *, told: bool = True) -> dict[str, torch.Tensor]:
         cpu = torch.device("cpu")
-        pairs = Pairs(judge, embed_with(judge, cpu, with_sources=told), lambda one: one.scene_text,
+        pairs = Pairs(judge, partial(embed, with_sources=told), lambda one: one.scene_text,
                       cpu, torch.float32, pairs_at_once, Ranks(cpu), told)  # fmt: skip
         judge.zero_grad()
         pairs.backward(examples)

@@ -12,14 +12,14 @@ from torch.nn.functional import cosine_similarity
 from ric.config import FitClipConfig
 from ric.data.batches import to_unit
 from ric.errors import RicError
-from ric.inputs.examples import load_examples
+from ric.inputs.examples import Needs, load_examples
 from ric.method.region_encoder import RegionEncoder
-from ric.progress import Silent
 from ric.recipes.fit_clip import fit_clip, start_judge
 from ric.runs.artifacts import licence_of
 from ric.runs.run import open_run
 from ric.settings import resolve_config
 from ric.training.contrastive_pairs import Pairs
+from ric.work import open_work
 
 
 def start_weights(tiny_family: Path) -> dict[str, torch.Tensor]:
@@ -136,7 +136,7 @@ def test_the_crop_of_the_target_is_what_is_embedded(
     judge = RegionEncoder.from_clip(tiny_family / "clip")
     with open_run("fit-clip", {}, runs_dir=tmp_path) as other:
         examples = load_examples(
-            config, other, Silent(), split="all", size=64, fit="squash", region_text="region_text"
+            config, open_work(config, other), "all", Needs(64, region_text="region_text")
         )
     visual, text = [], []
     with torch.no_grad():

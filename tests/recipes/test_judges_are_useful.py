@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,12 +13,12 @@ from torch.nn.functional import cosine_similarity
 from ric.config import FitBlipConfig, FitClipConfig
 from ric.data.batches import to_unit
 from ric.data.drawn_scenes import SceneStream
-from ric.inputs.examples import load_examples
+from ric.inputs import fit_set
+from ric.inputs.examples import Needs, load_examples
 from ric.method.region_box import grow_box, tightest_box
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
 from ric.metrics.bootstrap import bootstrap_interval
-from ric.progress import Silent
 from ric.recipes import fit_blip, fit_clip
 from ric.recipes.tiny.beginnings import write_beginnings
 from ric.runs.run import open_run
@@ -25,6 +26,7 @@ from ric.scenes.render import render
 from ric.scenes.things import COLOURS
 from ric.scenes.words import texts_of
 from ric.weights.tiny_family import SHIPPED
+from ric.work import open_work
 
 SEED, COUNT = 3, 1500
 CPU = torch.device("cpu")
@@ -124,11 +126,10 @@ def test_recall_among_64_lies_above_that_of_the_same_judge_fitted_on_shuffled_te
     more = {"region_text": "region_text"} if name == "region" else {}
     with open_run("fit", {}, runs_dir=tmp_path / "runs") as run:
         unseen = replace(config, data=f"scenes:{COUNT}@64#{SEED}", limit=2 * AMONG)
-        examples = load_examples(unseen, run, Silent(), split="test", size=64, fit="squash", **more)
-    load = module._examples
+        examples = load_examples(unseen, open_work(unseen, run), "test", Needs(64, **more))
 
     def shuffled(*given):
-        fitted = load(*given)
+        fitted = load_examples(*given)
         texts = [getattr(item, text) for item in fitted]
         order = np.random.default_rng(0).permutation(len(texts))
         return [
@@ -136,10 +137,10 @@ def test_recall_among_64_lies_above_that_of_the_same_judge_fitted_on_shuffled_te
         ]
 
     hits = {}
-    for texts, examples_of in (("own", load), ("shuffled", shuffled)):
-        monkeypatch.setattr(module, "_examples", examples_of)
+    for texts, examples_of in (("own", load_examples), ("shuffled", shuffled)):
+        monkeypatch.setattr(fit_set, "load_examples", examples_of)
         fitted = judge.from_pretrained(follow(recipe, config, tmp_path / texts))
-        hits[texts] = found_first(module.embed_with(fitted, CPU), examples, text)
+        hits[texts] = found_first(partial(module.embed, fitted), examples, text)
     low, _ = bootstrap_interval((hits["own"] - hits["shuffled"]).tolist())
     assert low > 0
     assert hits["shuffled"].mean() < 0.1  # by chance 1/64

@@ -35,18 +35,18 @@ from ric.errors import RicError
 from ric.inputs import training_set
 from ric.inputs.batches import Batch, TrainingSet, draw_batch, draw_sample
 from ric.inputs.encodings import Encoder
-from ric.inputs.examples import Example, load_examples
+from ric.inputs.examples import Example, Needs, load_examples
 from ric.interrupt import Interrupted
 from ric.memory.plan import count_step, plan_memory
 from ric.method.region_encoder import RegionEncoder
 from ric.models.pipeline import load_pipeline, read_source_channels
-from ric.progress import Silent
 from ric.recipes import train_unet as module
 from ric.recipes.train_unet import train_unet
 from ric.runs.run import open_run
 from ric.training import unet_step
 from ric.training.unet_networks import refuse_size
 from ric.training.unet_step import micro_batches
+from ric.work import open_work
 
 NO_JUDGES = {"region_loss": False, "global_loss": False}
 LATENT = (4, 16, 16)
@@ -101,7 +101,7 @@ def unet_calls() -> Iterator[list[tuple[Tensor, ...]]]:
 def examples_of(config: TrainUnetConfig, folder: Path) -> list[Example]:
     with open_run("train-unet", {}, runs_dir=folder) as run:
         return load_examples(
-            config, run, Silent(), split="train", size=64, fit="squash", region_text="region_text"
+            config, open_work(config, run), "train", Needs(64, region_text="region_text")
         )
 
 

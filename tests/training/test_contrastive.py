@@ -13,18 +13,18 @@ from safetensors.torch import load_file
 from ric.config import FitClipConfig
 from ric.distributed import Ranks
 from ric.errors import RicError
-from ric.inputs.examples import load_examples
+from ric.inputs.examples import Needs, load_examples
 from ric.interrupt import Interrupted
 from ric.method.losses import same_text_mask
 from ric.method.region_encoder import RegionEncoder
 from ric.metrics.retrieval import retrieval
-from ric.progress import Silent
-from ric.recipes.fit_clip import embed_with, fit_clip
+from ric.recipes.fit_clip import embed, fit_clip
 from ric.runs.checkpoints import complete_checkpoints
 from ric.runs.run import open_run
 from ric.training.contrastive import batches_of_epoch
 from ric.training.contrastive_pairs import Pairs
 from ric.weights.tiny_family import tiny_family
+from ric.work import open_work
 
 # Eight samples in batches of 3 are 3 batches an epoch: steps 1 to 6 fit the fusion, 7 to 9 all.
 SETTINGS = {"batch_size": 3, "fusion_epochs": 2, "joint_epochs": 1, "checkpoint_every": 4}
@@ -147,7 +147,7 @@ def regions(config, tmp_path_factory):
     judge = RegionEncoder.from_clip(tiny_family() / "clip")
     with open_run("fit-clip", {}, runs_dir=tmp_path_factory.mktemp("runs")) as run:
         examples = load_examples(
-            config, run, Silent(), split="train", size=64, fit="squash", region_text="region_text"
+            config, open_work(config, run), "train", Needs(64, region_text="region_text")
         )
     return judge, examples
 
@@ -155,7 +155,7 @@ def regions(config, tmp_path_factory):
 def gradients(judge, examples, at_once: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     pairs = Pairs(
         judge,
-        embed_with(judge, torch.device("cpu")),
+        embed,
         lambda item: item.region_text,
         torch.device("cpu"),
         torch.float32,
@@ -252,11 +252,11 @@ def test_the_figures_on_test_are_those_of_the_saved_judge(best, tiny, split_edit
     config = tiny(FitClipConfig, split_edits)
     with open_run("fit-clip", {}, runs_dir=tmp_path) as run:
         examples = load_examples(
-            config, run, Silent(), split="test", size=64, fit="squash", region_text="region_text"
+            config, open_work(config, run), "test", Needs(64, region_text="region_text")
         )
     judge = RegionEncoder.from_pretrained(best)
     with torch.no_grad():
-        visual, text = embed_with(judge, torch.device("cpu"))(examples)
+        visual, text = embed(judge, examples)
     same = same_text_mask([item.region_text for item in examples])
     expected = retrieval(visual, text, same)
     final = json.loads((best / "retrieval.json").read_text())["test"]

@@ -17,6 +17,7 @@ from ric.recipes.fit_blip import fit_blip
 from ric.recipes.fit_clip import fit_clip
 from ric.runs.run import open_run
 from ric.training.judges import compare_with_fits
+from ric.work import open_work
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def compared(tiny, edits, tmp_path) -> Callable[..., list[str]]:
         progress = Noting()
         folder = tmp_path / f"{Path(config.region_clip).name}-{Path(config.scene_blip).name}"
         with open_run("train-unet", as_dict(config), runs_dir=tmp_path, run=folder) as run:
-            compare_with_fits(config, run, progress)
+            compare_with_fits(config, open_work(config, run, progress))
         return progress.lines
 
     return compare

@@ -6,6 +6,7 @@ The editor is not among them: `ric edit` and `ric eval` say what it is worth.
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,19 +16,18 @@ from PIL import Image
 from ric.data.drawn_scenes import edit_of_sample
 from ric.describers.chat_vlm import ChatVlm
 from ric.device import pick_device
-from ric.inputs.examples import load_examples
+from ric.inputs.examples import Needs, load_examples
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
 from ric.metrics.edit_success import EditChecker
 from ric.metrics.scene_net import SceneNet
 from ric.models.locate import locate_model
-from ric.progress import Progress, Silent
 from ric.recipes import fit_blip, fit_clip
 from ric.recipes.tiny.captioner import names_edited
 from ric.recipes.tiny.retrieval import retrieval_among
 from ric.recipes.tiny.vae import reconstruction_psnr
 from ric.runs.rows import write_atomically
-from ric.runs.samples import read_samples
+from ric.work import open_work
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ric.config import TinyScoreConfig
     from ric.data.edit_sample import EditSample
     from ric.inputs.examples import Example
+    from ric.progress import Progress
     from ric.runs.run import RunDir
 
 Figures = dict[str, float]
@@ -49,16 +50,14 @@ def score_family(config: TinyScoreConfig, run: RunDir, progress: Progress | None
     Raises:
         RicError: a member is missing, or DATA is no drawn scenes.
     """
-    progress = progress or Silent()
-    device = pick_device(config.device)
+    work = open_work(config, run, progress)
+    device = work.device
 
     def member(name: str) -> Path:
         return locate_model("tiny", run, tiny=name)
 
-    examples = load_examples(
-        config, run, progress,
-        split=config.split, size=config.image_size, fit="squash", region_text="region_text",
-    )  # fmt: skip
+    needs = Needs(config.image_size, region_text="region_text")
+    examples = load_examples(config, work, config.split, needs)
     figures: dict[str, Figures] = {"samples": {config.split: float(len(examples))}}
 
     pictures = torch.stack([one for item in examples for one in _both(item)])
@@ -68,15 +67,15 @@ def score_family(config: TinyScoreConfig, run: RunDir, progress: Progress | None
     region = RegionEncoder.from_pretrained(member("region_encoder")).to(device)
     scene = SceneEncoder.from_pretrained(member("scene_encoder")).to(device)
     figures["region_encoder"] = retrieval_among(
-        examples, fit_clip.embed_with(region, device), lambda item: item.region_text or ""
+        examples, partial(fit_clip.embed, region), lambda item: item.region_text or ""
     )
     figures["scene_encoder"] = retrieval_among(
         examples,
-        fit_blip.embed_with(scene, device, with_sources=True),
+        partial(fit_blip.embed, scene, with_sources=True),
         lambda item: item.scene_text or "",
     )
-    samples = list(read_samples(config, run))
-    figures["captioner"] = _score_captions(member("captioner"), samples, config, progress)
+    samples = list(work.samples)
+    figures["captioner"] = _score_captions(member("captioner"), samples, config, work.progress)
     figures["scene_classifier"] = _score_checker(member("scene_classifier"), samples, config)
     file = run.path / "family_scores.json"
     write_atomically(file, json.dumps(figures, indent=2) + "\n")

@@ -76,7 +76,8 @@ def train_unet(
         typer.Option(help="Region and scene losses only below this t.", rich_help_panel=LOSS),
     ] = TrainUnetConfig.align_below,
     align_weight: Annotated[
-        AlignWeight, typer.Option(help="snr: weigh them by alpha_bar_t.", rich_help_panel=LOSS)
+        AlignWeight,
+        typer.Option(help="alpha-bar: weigh them by alpha_bar_t.", rich_help_panel=LOSS),
     ] = TrainUnetConfig.align_weight,
     loss_decoder: Annotated[
         str,

@@ -23,7 +23,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 
 from ric.method.denoising import predict_noise
-from ric.method.objective import RegionInContextObjective
+from ric.method.objective import NoisedBatch, RegionInContextObjective
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -263,9 +263,8 @@ def _judge(networks: StepNetworks, prediction: Tensor, noisy: Tensor, image_size
     ]
     with unset_fake_temporarily():
         judged = torch.ones(samples, dtype=torch.bool)  # read on the host
-    objective(
-        prediction,
-        noisy,
+    batch = NoisedBatch(
+        noisy=noisy,
         clean_latents=noisy,
         noise=torch.zeros_like(noisy),
         timesteps=torch.zeros(samples, dtype=torch.long, device=device),
@@ -274,8 +273,8 @@ def _judge(networks: StepNetworks, prediction: Tensor, noisy: Tensor, image_size
         scene_text_embeddings=e_tf,
         kept_region=judged,
         kept_scene=judged,
-        batch_size=samples,
     )
+    objective(prediction, batch, batch_size=samples)
 
 
 def _address(tensor: Tensor) -> int:

@@ -10,15 +10,18 @@ whole global batch, so micro-batches add up. Processes that *average* their grad
 multiply the total by their number first.
 
 Choice 7, timesteps: the paper aligns at every t, though x0_hat means little at large ones.
-`align_below` leaves out samples with t at or above it; `align_weight="snr"` weights each sample's
-alignment by alpha_bar_t. Decoding runs in the VAE's own dtype or the caller's autocast, while
-x0_hat and every loss are float32 (float64 stays float64).
+`align_below` leaves out samples with t at or above it. t is uniform, so that share of the batch is
+expected to be aligned, and the alignment is divided by it: the losses are means over the aligned
+samples, not smaller ones. `align_weight="alpha-bar"` weights each alignment by its alpha_bar_t.
+Decoding runs in the VAE's own dtype or the caller's autocast, while x0_hat and every loss are
+float32 (float64 stays float64).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
@@ -34,6 +37,58 @@ from ric.method.scene_encoder import SceneEncoder
 
 # Shape letters: B batch, K kept samples, C latent channels, H and W latent or pixel height and
 # width, P and Q the two judges' widths.
+
+
+@dataclass(frozen=True)
+class NoisedBatch:
+    """What the UNet was asked about, and what its answer is judged by.
+
+    `kept_region` and `kept_scene` (and `timesteps`, with `align_below`) are read on the host: keep
+    them on the CPU, or every step waits for the GPU.
+
+    Attributes:
+        noisy: x_t (B, C, H, W).
+        clean_latents: x_0, the target's scaled latents (B, C, H, W).
+        noise: epsilon (B, C, H, W).
+        timesteps: t (B,), whole numbers.
+        boxes: B boxes (x_min, y_min, x_max, y_max) in pixels of the decoded image, half-open; None
+            where the region is not kept.
+        region_text_embeddings: e_tr (B, P); None without a region encoder.
+        scene_text_embeddings: e_tf (B, Q); None without a scene encoder.
+        kept_region: (B,) bool, the samples the region loss counts (choice 6).
+        kept_scene: (B,) bool, the samples the global loss counts (choice 6).
+    """
+
+    noisy: Tensor
+    clean_latents: Tensor
+    noise: Tensor
+    timesteps: Tensor
+    boxes: Sequence[Box | None]
+    region_text_embeddings: Tensor | None
+    scene_text_embeddings: Tensor | None
+    kept_region: Tensor
+    kept_scene: Tensor
+
+
+class _Alignment(NamedTuple):
+    """One of the two alignment losses: its share of the batch's, and what it looked at."""
+
+    loss: Tensor
+    cosine: Tensor  # the mean, unweighted and detached; NaN without any sample
+    samples: int
+
+
+class _Decoded(NamedTuple):
+    """The samples that some judge looks at."""
+
+    rows: list[int]  # their places in the batch
+    pixels: Tensor  # (K, 3, H, W) in [-1, 1], with gradient
+    alpha_bar: Tensor  # (K,)
+
+    def of(self, rows: list[int]) -> _Decoded:
+        """Give some of them."""
+        places = [self.rows.index(row) for row in rows]
+        return _Decoded(rows, _pick(self.pixels, places), _pick(self.alpha_bar, places))
 
 
 @dataclass(frozen=True)
@@ -128,13 +183,13 @@ class RegionInContextObjective:
             global_weight: Factor of Eq. 9 in Eq. 10.
             noise_weight: Factor of the noise term in Eq. 10.
             align_below: Align only samples with t below it (choice 7); None: every t.
-            align_weight: `none`, or `snr` to weight the alignment by alpha_bar_t (choice 7).
+            align_weight: `none`, or `alpha-bar`: each alignment by its alpha_bar_t (choice 7).
 
         Raises:
             RicError: `align_weight` is neither.
         """
-        if align_weight not in ("none", "snr"):
-            raise RicError(f"align_weight is {align_weight!r}.", "Choose one of: none, snr.")
+        if align_weight not in ("none", "alpha-bar"):
+            raise RicError(f"align_weight is {align_weight!r}.", "Choose one of: none, alpha-bar.")
         for judge in (vae, region_encoder, scene_encoder):
             if judge is not None:
                 freeze(judge)
@@ -149,37 +204,12 @@ class RegionInContextObjective:
         self.align_below = align_below
         self.align_weight = align_weight
 
-    def __call__(
-        self,
-        prediction: Tensor,
-        noisy: Tensor,
-        clean_latents: Tensor,
-        noise: Tensor,
-        timesteps: Tensor,
-        boxes: Sequence[Box | None],
-        region_text_embeddings: Tensor | None,
-        scene_text_embeddings: Tensor | None,
-        kept_region: Tensor,
-        kept_scene: Tensor,
-        batch_size: int,
-    ) -> Losses:
+    def __call__(self, prediction: Tensor, batch: NoisedBatch, batch_size: int) -> Losses:
         """Judge one batch of the UNet's predictions.
-
-        `kept_region` and `kept_scene` (and `timesteps`, with `align_below`) are read on the host:
-        keep them on the CPU, or every step waits for the GPU.
 
         Args:
             prediction: The UNet's output (B, C, H, W).
-            noisy: x_t (B, C, H, W).
-            clean_latents: x_0, the target's scaled latents (B, C, H, W).
-            noise: epsilon (B, C, H, W).
-            timesteps: t (B,), whole numbers.
-            boxes: B boxes (x_min, y_min, x_max, y_max) in pixels of the decoded image, half-open;
-                None where the region is not kept.
-            region_text_embeddings: e_tr (B, P); None without a region encoder.
-            scene_text_embeddings: e_tf (B, Q); None without a scene encoder.
-            kept_region: (B,) bool, the samples the region loss counts (choice 6).
-            kept_scene: (B,) bool, the samples the global loss counts (choice 6).
+            batch: What it was asked about.
             batch_size: The whole global batch these B samples are a part of.
 
         Returns:
@@ -190,48 +220,56 @@ class RegionInContextObjective:
         """
         device = prediction.device
         self.alphas_cumprod = self.alphas_cumprod.to(device)  # moves once
-        alpha_bar_t = self.alphas_cumprod[timesteps.to(device, non_blocking=True)]
-        target = training_target(clean_latents, noise, alpha_bar_t, self.prediction_type)
-        loss_noise = noise_loss(prediction, target, batch_size=batch_size)  # Eq. 10, last term
+        alpha_bar_t = self.alphas_cumprod[batch.timesteps.to(device, non_blocking=True)]
+        target = training_target(
+            batch.clean_latents, batch.noise, alpha_bar_t, self.prediction_type
+        )
+        noise = noise_loss(prediction, target, batch_size=batch_size)  # Eq. 10, last term
 
-        region_rows = self._judged_rows(self.region_encoder, kept_region, timesteps)
-        scene_rows = self._judged_rows(self.scene_encoder, kept_scene, timesteps)
+        region_rows = self._judged_rows(self.region_encoder, batch.kept_region, batch.timesteps)
+        scene_rows = self._judged_rows(self.scene_encoder, batch.kept_scene, batch.timesteps)
         rows = sorted({*region_rows, *scene_rows})
-        loss_region = loss_global = torch.zeros_like(loss_noise)
-        region_cosine = scene_cosine = torch.full_like(loss_noise, torch.nan)
+        region = scene = _Alignment(torch.zeros_like(noise), torch.full_like(noise, torch.nan), 0)
         if rows:
-            judged = (_pick(values, rows) for values in (prediction, noisy, alpha_bar_t))
-            pixels = self._clean_pixels(*judged)  # Eq. 5
-        if self.region_encoder is not None and region_rows:
-            images = _pick(pixels, [rows.index(row) for row in region_rows])
-            f_r = self.region_encoder.encode_region(images, _boxes(boxes, region_rows))  # Eqs. 6, 7
-            e_tr = _embeddings(region_text_embeddings, region_rows, "region")
-            weights = self._weights(_pick(alpha_bar_t, region_rows))
-            loss_region = region_loss(f_r, e_tr, batch_size=batch_size, weights=weights)  # Eq. 8
-            region_cosine = cosine(f_r, e_tr).detach().mean()
-        if self.scene_encoder is not None and scene_rows:
-            images = _pick(pixels, [rows.index(row) for row in scene_rows])
-            e_f = self.scene_encoder.encode_image(images)
-            e_tf = _embeddings(scene_text_embeddings, scene_rows, "scene")
-            weights = self._weights(_pick(alpha_bar_t, scene_rows))
-            loss_global = global_loss(e_f, e_tf, batch_size=batch_size, weights=weights)  # Eq. 9
-            scene_cosine = cosine(e_f, e_tf).detach().mean()
+            shown = (_pick(values, rows) for values in (prediction, batch.noisy, alpha_bar_t))
+            decoded = self._decode(rows, *shown)  # Eq. 5
+        if region_rows:
+            region = self._align_regions(decoded.of(region_rows), batch, batch_size)
+        if scene_rows:
+            scene = self._align_scenes(decoded.of(scene_rows), batch, batch_size)
         total = (
-            self.region_weight * loss_region
-            + self.global_weight * loss_global
-            + self.noise_weight * loss_noise
+            self.region_weight * region.loss
+            + self.global_weight * scene.loss
+            + self.noise_weight * noise
         )  # Eq. 10
         return Losses(
             total=total,
-            noise=loss_noise,
-            region=loss_region,
-            global_=loss_global,
-            region_cosine=region_cosine,
-            scene_cosine=scene_cosine,
-            region_count=len(region_rows),
-            scene_count=len(scene_rows),
+            noise=noise,
+            region=region.loss,
+            global_=scene.loss,
+            region_cosine=region.cosine,
+            scene_cosine=scene.cosine,
+            region_count=region.samples,
+            scene_count=scene.samples,
             prediction=prediction,
         )
+
+    def _align_regions(self, shown: _Decoded, batch: NoisedBatch, batch_size: int) -> _Alignment:
+        assert self.region_encoder is not None  # else no row is judged
+        boxes = _boxes(batch.boxes, shown.rows)
+        f_r = self.region_encoder.encode_region(shown.pixels, boxes)  # Eqs. 6, 7
+        e_tr = _embeddings(batch.region_text_embeddings, shown.rows, "region")
+        weights = self._weights(shown.alpha_bar)
+        loss = region_loss(f_r, e_tr, batch_size=batch_size, weights=weights)  # Eq. 8
+        return _Alignment(loss, cosine(f_r, e_tr).detach().mean(), len(shown.rows))
+
+    def _align_scenes(self, shown: _Decoded, batch: NoisedBatch, batch_size: int) -> _Alignment:
+        assert self.scene_encoder is not None  # else no row is judged
+        e_f = self.scene_encoder.encode_image(shown.pixels)
+        e_tf = _embeddings(batch.scene_text_embeddings, shown.rows, "scene")
+        weights = self._weights(shown.alpha_bar)
+        loss = global_loss(e_f, e_tf, batch_size=batch_size, weights=weights)  # Eq. 9
+        return _Alignment(loss, cosine(e_f, e_tf).detach().mean(), len(shown.rows))
 
     def _judged_rows(
         self, judge: nn.Module | None, kept_B: Tensor, timesteps_B: Tensor
@@ -245,18 +283,25 @@ class RegionInContextObjective:
             rows = [row for row in rows if steps[row] < self.align_below]
         return rows
 
-    def _clean_pixels(self, prediction: Tensor, noisy: Tensor, alpha_bar_t: Tensor) -> Tensor:
-        """Decode x0_hat (K, C, H, W) to pixels in [-1, 1], with gradient (Eq. 5, choice 2)."""
+    def _decode(
+        self, rows: list[int], prediction: Tensor, noisy: Tensor, alpha_bar_t: Tensor
+    ) -> _Decoded:
+        """Decode x0_hat (K, C, H, W) to pixels, with gradient (Eq. 5, choice 2)."""
         clean = clean_from_prediction(
             at_least_float32(prediction), at_least_float32(noisy), alpha_bar_t, self.prediction_type
         )  # Eq. 5
         latents = clean / self.vae.config.scaling_factor
         pixels = self.vae.decode(latents.to(self.vae.dtype)).sample
-        return clamp_straight_through(at_least_float32(pixels))
+        return _Decoded(rows, clamp_straight_through(at_least_float32(pixels)), alpha_bar_t)
 
     def _weights(self, alpha_bar_K: Tensor) -> Tensor | None:
         """Give each sample's alignment weight (choice 7); None for 1."""
-        return alpha_bar_K if self.align_weight == "snr" else None
+        if self.align_weight == "none" and self.align_below is None:
+            return None
+        each = alpha_bar_K if self.align_weight == "alpha-bar" else torch.ones_like(alpha_bar_K)
+        steps = len(self.alphas_cumprod)
+        aligned = steps if self.align_below is None else min(self.align_below, steps)
+        return each * (steps / aligned)
 
 
 def _boxes(boxes: Sequence[Box | None], rows: list[int]) -> list[Box]:

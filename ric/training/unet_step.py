@@ -13,6 +13,7 @@ import torch
 
 from ric.inputs.batches import Batch, TrainingSet, draw_batch
 from ric.method.denoising import add_noise, predict_noise
+from ric.method.objective import NoisedBatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,8 +113,7 @@ def judge_batch(
     alpha_bar_t = objective.alphas_cumprod.to(device)[timesteps]
     noisy = add_noise(batch.clean, batch.noise, alpha_bar_t)
     prediction = predict_noise(unet, noisy, timesteps, batch.instructions, batch.source)
-    return objective(
-        prediction,
+    asked = NoisedBatch(
         noisy,
         batch.clean,
         batch.noise,
@@ -123,5 +123,5 @@ def judge_batch(
         batch.scene_texts,
         batch.kept_region,
         batch.kept_scene,
-        batch_size,
     )
+    return objective(prediction, asked, batch_size)

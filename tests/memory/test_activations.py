@@ -16,7 +16,7 @@ from torch.nn import functional
 from ric.memory.activations import Keeper, Kept, count_kept, keep_of_micro_batch
 from ric.memory.meta_networks import StepNetworks, pipeline_shapes
 from ric.method.denoising import predict_noise
-from ric.method.objective import RegionInContextObjective
+from ric.method.objective import NoisedBatch, RegionInContextObjective
 
 SIZE = 64
 BF16 = torch.bfloat16
@@ -61,10 +61,10 @@ def really_kept(networks: StepNetworks, samples: int, size: int, dtype: torch.dt
     ):
         prediction = predict_noise(networks.unet, noisy, timesteps, texts, source)
         found.append(sum(storage.nbytes() for storage in kept.values()))
-        losses = objective(
-            prediction, noisy, noisy, noisy.clone(), timesteps, [box] * samples, *embeddings,
-            judged, judged, samples,
-        )  # fmt: skip
+        batch = NoisedBatch(
+            noisy, noisy, noisy.clone(), timesteps, [box] * samples, *embeddings, judged, judged
+        )
+        losses = objective(prediction, batch, samples)
         found.append(sum(storage.nbytes() for storage in kept.values()))
     del losses
     return found

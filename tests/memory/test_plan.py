@@ -36,7 +36,7 @@ from ric.memory.plan import (
     within_memory,
 )
 from ric.method.denoising import predict_noise
-from ric.method.objective import RegionInContextObjective
+from ric.method.objective import NoisedBatch, RegionInContextObjective
 from ric.models.pipeline import load_pipeline
 from ric.preflight.dry_run import plan as dry_run
 from ric.progress import Silent
@@ -302,13 +302,14 @@ def watch_step(networks: StepNetworks, samples: int, size: int, pieces: int) -> 
             for _ in range(pieces):
                 with torch.autocast("cpu", torch.bfloat16):
                     prediction = predict_noise(networks.unet, latents, timesteps, texts, latents)
-                    losses = objective(
-                        prediction, latents, latents, latents, timesteps,
+                    batch = NoisedBatch(
+                        latents, latents, latents, timesteps,
                         [(0, 0, size, size)] * samples,
                         torch.ones(samples, networks.region.width),
                         torch.ones(samples, networks.scene.width),
-                        judged, judged, samples,
+                        judged, judged,
                     )  # fmt: skip
+                    losses = objective(prediction, batch, samples)
                 losses.gradient_norms()
                 losses.total.backward()
                 del losses, prediction

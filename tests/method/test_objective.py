@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ric.errors import RicError
 from ric.method.denoising import add_noise, training_target
-from ric.method.objective import Losses, RegionInContextObjective, freeze
+from ric.method.objective import Losses, NoisedBatch, RegionInContextObjective, freeze
 
 LATENT = (4, 4, 8, 8)  # decoded to 32x32 pixels
 BOXES = [(0, 0, 12, 20), (8, 8, 32, 32), (4, 20, 30, 29), (16, 0, 32, 8)]
@@ -34,7 +34,9 @@ class Batch:
     batch_size: int = 4
 
     def of(self, objective: RegionInContextObjective) -> Losses:
-        return objective(**vars(self))
+        asked = dict(vars(self))
+        prediction, batch_size = asked.pop("prediction"), asked.pop("batch_size")
+        return objective(prediction, NoisedBatch(**asked), batch_size)
 
     def rows(self, rows: slice) -> Batch:
         values = {k: v if k == "batch_size" else v[rows] for k, v in vars(self).items()}
@@ -292,19 +294,24 @@ def test_halves_of_a_batch_add_up_to_the_whole(objective, batch):
     torch.testing.assert_close(added, gradient)
 
 
-def test_align_below_leaves_out_late_steps(judges, batch, alphas_cumprod):
+def test_align_below_leaves_out_late_steps_and_divides_by_the_share_that_is_left(
+    judges, batch, alphas_cumprod
+):
     objective = RegionInContextObjective(*judges, "epsilon", alphas_cumprod, align_below=300)
     losses = batch.of(objective)
     with torch.no_grad():
         region, scene = written_out(judges, batch, alphas_cumprod)
     # the steps are 10, 100, 300 and 500
-    assert losses.region.item() == pytest.approx((region[0] + region[1]) / 4)
-    assert losses.global_.item() == pytest.approx((scene[0] + scene[1]) / 4)
+    # of uniform ones, 300 in 1000 lie below 300
+    assert losses.region.item() == pytest.approx((region[0] + region[1]) / (4 * 0.3))
+    assert losses.global_.item() == pytest.approx((scene[0] + scene[1]) / (4 * 0.3))
     assert losses.region_count == 2
 
 
-def test_snr_weights_each_alignment_by_alpha_bar(judges, batch, alphas_cumprod):
-    objective = RegionInContextObjective(*judges, "epsilon", alphas_cumprod, align_weight="snr")
+def test_alpha_bar_weights_each_alignment(judges, batch, alphas_cumprod):
+    objective = RegionInContextObjective(
+        *judges, "epsilon", alphas_cumprod, align_weight="alpha-bar"
+    )
     losses = batch.of(objective)
     with torch.no_grad():
         region, scene = written_out(judges, batch, alphas_cumprod)

@@ -42,10 +42,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ric.config import TrainUnetConfig
-    from ric.distributed import Ranks
     from ric.memory.activations import Kept
-    from ric.progress import Progress
-    from ric.runs.run import RunDir
+    from ric.work import Work
 
 GIB = 2**30  # a card sold with 24 GB has 24 of these
 
@@ -294,9 +292,7 @@ def next_plan(
     return next((plan for plan in others if plan.total < now.total), None)
 
 
-def within_memory(
-    config: TrainUnetConfig, run: RunDir, progress: Progress, ranks: Ranks
-) -> TrainUnetConfig:
+def within_memory(config: TrainUnetConfig, work: Work) -> TrainUnetConfig:
     """Lay the plan that `--memory` asks for over the settings, and tell it.
 
     A run keeps its first plan: another number of processes, or of packages, would plan otherwise,
@@ -310,14 +306,14 @@ def within_memory(
     """
     if config.memory is None:
         return config
-    settings = {}
+    run, ranks, settings = work.run, work.ranks, {}
     if ranks.is_main:
         kept = run.record.get("memory_plan")
         if kept is None:
-            samples, _ = count_samples(config)
+            samples, _ = count_samples(config, work.samples)
             step = count_step(config, run.runs_dir, samples=samples, processes=ranks.count)
             plan = plan_memory(step, config, config.memory)
-            progress.note(plan.in_words())
+            work.progress.note(plan.in_words())
             kept = {**plan.settings(), "gib": dict(plan.gib)}
             run.note(memory_plan=kept)
         settings = {key: value for key, value in kept.items() if key != "gib"}

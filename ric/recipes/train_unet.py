@@ -72,7 +72,7 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
     checkpoint = last_checkpoint(run)  # first: it sets the number of threads
     work = open_work(config, run, progress)
     refuse_batch(config.batch_size, work.ranks.count)
-    config = within_memory(config, run, work.progress, work.ranks)
+    config = within_memory(config, work)
     with _in_one_line(config, work):
         setup = _prepare(config, work)
         with tracked(config.track if work.ranks.is_main else None, run):

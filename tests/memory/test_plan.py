@@ -17,7 +17,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ric.config import TrainUnetConfig
-from ric.distributed import Ranks
 from ric.errors import RicError
 from ric.inputs.encodings import Encoder
 from ric.inputs.examples import Needs, load_examples
@@ -366,19 +365,17 @@ def test_a_run_takes_its_plan_and_keeps_it(tiny_family, make_edits, tmp_path):
     full = plan_as_set(count_step(config, tmp_path, samples=4), config)
     config = replace(config, memory=full.total - 0.01)
     run = open_run("train-unet", {}, runs_dir=tmp_path)
-    alone = Ranks(torch.device("cpu"))
-    planned = within_memory(config, run, Progress(), alone)
+    work = open_work(config, run, Progress())
+    planned = within_memory(config, work)
     assert planned == replace(config, accumulate=planned.accumulate)
     assert planned.accumulate > 1
     assert said[0].startswith(f"--accumulate {planned.accumulate}: ")
     assert run.record["memory_plan"]["accumulate"] == planned.accumulate
     # a later attempt goes on by it, whatever it would plan itself
     more = replace(config, batch_size=8)
-    assert within_memory(more, run, Progress(), alone) == replace(
-        more, accumulate=planned.accumulate
-    )
+    assert within_memory(more, work) == replace(more, accumulate=planned.accumulate)
     assert len(said) == 1
-    assert within_memory(replace(config, memory=None), run, Progress(), alone).accumulate == 1
+    assert within_memory(replace(config, memory=None), work).accumulate == 1
 
 
 def test_without_bitsandbytes_no_plan_is_in_8_bits_that_is_not_asked_for(

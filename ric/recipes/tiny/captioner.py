@@ -27,7 +27,7 @@ from ric.method.scene_encoder import SceneEncoder
 from ric.models.locate import locate
 from ric.progress import Progress, Silent
 from ric.recipes.tiny.pictures import load_drawn
-from ric.recipes.tiny.steps import batch_of_step, train_steps
+from ric.recipes.tiny.steps import Lesson, batch_of_step, train_steps
 from ric.runs.artifacts import artifact_folder
 from ric.scenes.things import COLOURS
 
@@ -65,30 +65,32 @@ def train_captioner(
         captioner.vision_model.load_state_dict(eyes.state_dict())
     numbers = load_pixel_numbers(base, config.image_size)
     mean, std = (torch.tensor(values, device=device) for values in (numbers.mean, numbers.std))
-    trained, held_out = load_drawn(config, run, progress)
-    tokenizer = processor.tokenizer
-    ids = [
-        _caption_ids(tokenizer, text)
-        for sample in trained
-        for text in (sample.source_text, seen_of(sample.scene_text))
-    ]
-    pictures = [picture for sample in trained for picture in (sample.source, sample.target)]
 
     def pixels_of(some: Sequence[Tensor]) -> Tensor:
         images = to_unit(torch.stack(list(some)).to(device))
         return as_input(images, numbers.size, mean, std)
 
+    trained, held_out = load_drawn(config, run, progress)
+    tokenizer = processor.tokenizer
+    shown = [
+        (picture, _caption_ids(tokenizer, text))
+        for sample in trained
+        for picture, text in (
+            (sample.source, sample.source_text),
+            (sample.target, seen_of(sample.scene_text)),
+        )
+    ]
     colours = torch.tensor(tokenizer.convert_tokens_to_ids(list(COLOURS)), device=device)
 
     def loss_of(step: int) -> dict[str, Tensor]:
-        which = batch_of_step(len(pictures), config, step)
+        batch = [shown[index] for index in batch_of_step(len(shown), config, step)]
         padded = torch.nn.utils.rnn.pad_sequence(
-            [ids[index] for index in which], batch_first=True, padding_value=tokenizer.pad_token_id
+            [ids for _, ids in batch], batch_first=True, padding_value=tokenizer.pad_token_id
         ).to(device)
         there = padded != tokenizer.pad_token_id
         draw = draw_generator(config.seed, "colour noise", step)
         loss = captioner(
-            pixel_values=pixels_of([pictures[index] for index in which]),
+            pixel_values=pixels_of([picture for picture, _ in batch]),
             input_ids=miscoloured(padded, colours, config.colour_noise, draw),
             attention_mask=there.long(),
             labels=padded.masked_fill(~there, -100),
@@ -97,20 +99,24 @@ def train_captioner(
 
     def measure() -> dict[str, float]:
         asked = held_out[:ASKED]
-        tokens = captioner.generate(
-            pixel_values=pixels_of([sample.target for sample in asked]),
-            max_new_tokens=LONGEST,
-            do_sample=False,
-            num_beams=1,
-        )
-        texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        texts = _captions(captioner, tokenizer, pixels_of([sample.target for sample in asked]))
         return {"val_names_edited": names_edited([sample.id for sample in asked], texts)}
 
-    train_steps({"captioner": captioner}, config, run, progress, loss_of=loss_of, measure=measure)
+    train_steps(Lesson({"captioner": captioner}, loss_of, measure), config, run, progress)
     with artifact_folder(run, "captioner") as folder:
         captioner.save_pretrained(folder)
         processor.save_pretrained(folder)
     return run.path / "captioner"
+
+
+def _captions(
+    captioner: BlipForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, pixels: Tensor
+) -> list[str]:
+    tokens = captioner.generate(
+        pixel_values=pixels, max_new_tokens=LONGEST, do_sample=False, num_beams=1
+    )
+    texts: list[str] = tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    return texts
 
 
 def miscoloured(ids: Tensor, colours: Tensor, share: float, draw: torch.Generator) -> Tensor:

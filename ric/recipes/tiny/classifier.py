@@ -24,7 +24,7 @@ from ric.metrics.scene_labels import GROUPS, NOTHING, group_ranges
 from ric.models.locate import locate
 from ric.progress import Progress, Silent
 from ric.recipes.tiny.pictures import load_drawn
-from ric.recipes.tiny.steps import batch_of_step, train_steps
+from ric.recipes.tiny.steps import Lesson, batch_of_step, train_steps
 from ric.runs.artifacts import artifact_folder
 from ric.scenes.layout import Outline, outline
 
@@ -98,7 +98,7 @@ def train_classifier(
         ).cpu()
         return {f"val_{key}": value for key, value in accuracies(logits, known).items()}
 
-    train_steps({"classifier": model}, config, run, progress, loss_of=loss_of, measure=measure)
+    train_steps(Lesson({"classifier": model}, loss_of, measure), config, run, progress)
     with artifact_folder(run, "scene_classifier") as folder:
         model.save_pretrained(folder)
     return run.path / "scene_classifier"

@@ -19,7 +19,7 @@ from ric.models.locate import locate
 from ric.progress import Progress, Silent
 from ric.recipes.tiny.pictures import load_drawn
 from ric.recipes.tiny.retrieval import retrieval_among
-from ric.recipes.tiny.steps import batch_of_step, train_steps
+from ric.recipes.tiny.steps import Lesson, batch_of_step, train_steps
 from ric.runs.artifacts import artifact_folder
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def train_clip(config: TinyClipConfig, run: RunDir, progress: Progress | None = 
         found = retrieval_among(held_out, embed, lambda item: item.target_text)
         return {f"val_{key}": value for key, value in found.items()}
 
-    train_steps({"judge": judge}, config, run, progress, loss_of=loss_of, measure=measure)
+    train_steps(Lesson({"judge": judge}, loss_of, measure), config, run, progress)
     with artifact_folder(run, "clip") as folder:
         save_tower(judge.tower, judge.tokenizer, judge.pixels, "CLIPImageProcessor", folder)
     return run.path / "clip"

@@ -35,7 +35,7 @@ from ric.models.pipeline import forget_source_channels, load_pipeline
 from ric.progress import Progress, Silent
 from ric.recipes.tiny.encoded import EncodedSamples, FreshScenes
 from ric.recipes.tiny.pictures import load_drawn, load_held_out
-from ric.recipes.tiny.steps import batch_of_step, train_steps
+from ric.recipes.tiny.steps import Lesson, batch_of_step, train_steps
 from ric.runs.artifacts import artifact_folder
 
 if TYPE_CHECKING:
@@ -81,13 +81,13 @@ def train_prior(config: TinyPriorConfig, run: RunDir, progress: Progress | None 
         draws = loss.draw(data, len(which), step, config.conditioning_dropout)
         return {"loss": loss(data, which, draws, config.noise_power)}
 
-    train_steps(
+    lesson = Lesson(
         {"unet": pipeline.unet, "text_encoder": pipeline.text_encoder},
-        config, run, progress,
-        loss_of=loss_of,
+        loss_of,
         measure=lambda: measure(loss, known),
         worth=lambda figures: -figures["val_loss"],
-    )  # fmt: skip
+    )
+    train_steps(lesson, config, run, progress)
     with artifact_folder(run, "pipeline") as folder:
         if not loss.edits:
             StableDiffusionPipeline(

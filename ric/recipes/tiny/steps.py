@@ -10,6 +10,7 @@ long an average should be is not known beforehand (Karras et al. 2024).
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -55,27 +56,32 @@ def batch_of_step(count: int, config: TinyConfig, step: int) -> list[int]:
     return [index_at(place, count, config.seed) for place in places]
 
 
-def train_steps(
-    modules: Mapping[str, nn.Module],
-    config: TinyConfig,
-    run: RunDir,
-    progress: Progress,
-    *,
-    loss_of: Callable[[int], Mapping[str, Tensor]],
-    measure: Callable[[], Mapping[str, float]],
-    worth: Callable[[Mapping[str, float]], float] | None = None,
-) -> None:
-    """Take `config.steps` steps and leave the best of the averaged weights in the modules.
+@dataclass(frozen=True)
+class Lesson:
+    """What a member of the family learns, and how that is measured.
 
-    Args:
+    Attributes:
         modules: What is trained, by a name for each; all on one device.
-        config: Steps, rate, batch size, decay of the average, how often to log and to save.
-        run: Gets metrics.jsonl and checkpoints.
-        progress: Told about each step.
         loss_of: Gives step n's loss as `loss`, and its parts, each a scalar; called under autocast.
         measure: Gives figures on held-out data; called with the averaged weights in place, before
             the first step, every `measure_every` steps, and after the last.
         worth: Says of such figures how good they are; needed where there are several averages.
+    """
+
+    modules: Mapping[str, nn.Module]
+    loss_of: Callable[[int], Mapping[str, Tensor]]
+    measure: Callable[[], Mapping[str, float]]
+    worth: Callable[[Mapping[str, float]], float] | None = None
+
+
+def train_steps(lesson: Lesson, config: TinyConfig, run: RunDir, progress: Progress) -> None:
+    """Take `config.steps` steps and leave the best of the averaged weights in the modules.
+
+    Args:
+        lesson: What is trained and by which loss.
+        config: Steps, rate, batch size, decay of the average, how often to log and to save.
+        run: Gets metrics.jsonl and checkpoints.
+        progress: Told about each step.
 
     Raises:
         RicError: the loss was not finite ten times in a row, a checkpoint cannot be written,
@@ -83,34 +89,28 @@ def train_steps(
         Interrupted: asked to stop; a checkpoint was written first.
     """
     # one module that holds them all: its weights' names begin with theirs
-    together = nn.ModuleDict(modules).train().requires_grad_(True)
+    together = nn.ModuleDict(lesson.modules).train().requires_grad_(True)
     named, buffers = dict(together.named_parameters()), dict(together.named_buffers())
     device = next(iter(named.values())).device
     dtype, ranks = pick_dtype(config.dtype, device), Ranks(device)
     if ranks.count > 1:
         raise RicError(f"ric tiny trains in one process; {ranks.count} were started.")
-    if config.averages > 1 and worth is None:
-        raise RicError(
-            f"--averages is {config.averages}, and nothing here chooses among them.",
-            "Only ric tiny prior keeps several: use --averages 1.",
-        )
-    state = TrainState(named, buffers, extra={"best": 0})
-    state.keep_averages([1 - (1 - config.ema_decay) / LONGER**n for n in range(config.averages)])
+    state = _start(lesson, config, named, buffers)
     state.resume(last_checkpoint(run))
 
     def step(number: int, logs: bool) -> Mapping[str, Tensor]:
         with autocast(device, dtype):
-            values = loss_of(number)
+            values = lesson.loss_of(number)
         values["loss"].backward()
         return values
 
     def measured(done: int) -> dict[str, float]:
         with torch.no_grad(), autocast(device, dtype):
-            found = measure_averages(together, state, measure)
-        if worth is None:
+            found = measure_averages(together, state, lesson.measure)
+        if lesson.worth is None:
             return found[0]
-        best = max(range(len(found)), key=lambda number: worth(found[number]))
-        state.extra["best"] = best
+        worths = [lesson.worth(figures) for figures in found]
+        best = state.extra["best"] = worths.index(max(worths))
         return {**found[best], "average": best}
 
     phase = Phase(
@@ -125,6 +125,23 @@ def train_steps(
     Loop(run, progress, ranks, cadence, watch).take_steps(state, [phase])
     restore_tensors(named, state.averages[state.extra["best"]])
     together.eval().requires_grad_(False).to(memory_format=torch.contiguous_format)
+
+
+def _start(
+    lesson: Lesson,
+    config: TinyConfig,
+    named: dict[str, nn.Parameter],
+    buffers: dict[str, Tensor],
+) -> TrainState:
+    """Begin with fresh averages, as many as are asked for and chosen among."""
+    if config.averages > 1 and lesson.worth is None:
+        raise RicError(
+            f"--averages is {config.averages}, and nothing here chooses among them.",
+            "Only ric tiny prior keeps several: use --averages 1.",
+        )
+    state = TrainState(named, buffers, extra={"best": 0})
+    state.keep_averages([1 - (1 - config.ema_decay) / LONGER**n for n in range(config.averages)])
+    return state
 
 
 def measure_averages(

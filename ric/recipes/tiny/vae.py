@@ -18,7 +18,7 @@ from ric.device import draw_generator, pick_device
 from ric.models.locate import locate
 from ric.progress import Progress, Silent
 from ric.recipes.tiny.pictures import both_pictures, load_drawn
-from ric.recipes.tiny.steps import batch_of_step, train_steps
+from ric.recipes.tiny.steps import Lesson, batch_of_step, train_steps
 from ric.runs.artifacts import artifact_folder
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def train_vae(config: TinyVaeConfig, run: RunDir, progress: Progress | None = No
     def measure() -> dict[str, float]:
         return {"val_psnr": reconstruction_psnr(vae, held_out[:256])}
 
-    train_steps({"vae": vae}, config, run, progress, loss_of=loss_of, measure=measure)
+    train_steps(Lesson({"vae": vae}, loss_of, measure), config, run, progress)
     vae.register_to_config(scaling_factor=scaling_factor(vae, pictures[:512]))
     with artifact_folder(run, "vae") as folder:
         vae.save_pretrained(folder)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from ric.config import TinyConfig, TinyVaeConfig, as_dict
 from ric.interrupt import Interrupted
 from ric.progress import Silent
-from ric.recipes.tiny.steps import batch_of_step, learning_rate, train_steps
+from ric.recipes.tiny.steps import Lesson, batch_of_step, learning_rate, train_steps
 from ric.recipes.tiny.vae import train_vae
 from ric.runs.checkpoints import load_checkpoint
 from ric.runs.run import open_run
@@ -79,12 +79,13 @@ def test_of_several_averages_the_one_that_is_worth_most_is_kept(settings, tmp_pa
         torch.nn.init.zeros_(layer.weight)
         folder = tmp_path / worth.__name__
         with open_run("tiny-vae", as_dict(config), runs_dir=tmp_path, run=folder) as run:
-            train_steps(
-                {"layer": layer}, config, run, Silent(),
+            lesson = Lesson(
+                {"layer": layer},
                 loss_of=lambda step: {"loss": (layer.weight - 10).square().sum()},
                 measure=lambda: {"val_weight": layer.weight.item()},
                 worth=worth,
-            )  # fmt: skip
+            )
+            train_steps(lesson, config, run, Silent())
         groups, _ = load_checkpoint(folder / "checkpoints" / "step-000040")
         names = ("average", "average-1", "average-2")
         averages = [groups[name]["layer.weight"].item() for name in names]

@@ -135,6 +135,7 @@ class TrainUnetConfig(CommandConfig):
     region_weight: float = 1.0                      # Eq. 10
     global_weight: float = 1.0                      # Eq. 10
     noise_weight: float = 1.0                       # Eq. 10
+    losses: tuple[str, ...] = ()                    # NAME=WEIGHT, further terms (ric.registry)
     region_text: RegionText = "region_text"         # choice 3
     allow_missing_text: bool = False                # a sample without one: noise loss alone
     fit: Fit = "squash"                             # choice 2

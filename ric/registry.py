@@ -1,10 +1,12 @@
-"""Editors and describers by name: those that ric ships, and those that others add.
+"""Editors, describers and loss terms by name: those that ric ships, and those that others add.
 
-`--editor` and `--describer` take a name of the tables below, `my_file.py:Name`,
+`--editor`, `--describer` and `--loss` take a name of the tables below, `my_file.py:Name`,
 `package.module:Name`, or a name that an installed package declares in the entry point group
-`ric.editors` or `ric.describers`. What is named is called with the folder of its model (None where
-it needs none), the command's config and the device, and returns the editor or the describer. Your
-own gets the model that the command names if it has an attribute `needs_model = True`.
+`ric.editors`, `ric.describers` or `ric.losses`. An editor or a describer is called with the folder
+of its model (None where it needs none), the command's config and the device. Your own gets the
+model that the command names if it has an attribute `needs_model = True`. A loss term is called with
+the pipeline in training, the decoder of the losses, and the config, and returns a
+`ric.method.objective.LossTerm`.
 
 Imports nothing heavy: the command line and preflight read this, too.
 """
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Part(NamedTuple):
-    """An editor or a describer.
+    """An editor, a describer or a loss term.
 
     Attributes:
         place: `module:name` of what makes it.
@@ -34,7 +36,7 @@ class Part(NamedTuple):
     """
 
     place: str
-    needs_model: bool
+    needs_model: bool = False
 
 
 EDITORS = {
@@ -44,7 +46,15 @@ DESCRIBERS = {
     "dataset": Part("ric.describers.from_dataset:FromDataset.from_config", needs_model=False),
     "chat": Part("ric.describers.chat_vlm:ChatVlm.from_config", needs_model=True),
 }
-_SHIPPED: dict[str, Mapping[str, Part]] = {"editor": EDITORS, "describer": DESCRIBERS}
+LOSSES = {  # terms beside those of Eq. 10
+    "outside": Part("ric.method.outside:Outside.for_training"),
+}
+_SHIPPED: dict[str, Mapping[str, Part]] = {
+    "editor": EDITORS,
+    "describer": DESCRIBERS,
+    "loss": LOSSES,
+}
+_GROUPS = {"editor": "ric.editors", "describer": "ric.describers", "loss": "ric.losses"}
 
 
 def needs_model(kind: str, name: str) -> bool:
@@ -71,7 +81,7 @@ def refuse_unknown(kind: str, name: str) -> None:
 
 
 def load_part(kind: str, name: str) -> Callable[..., Any]:
-    """Import what makes an `editor` or a `describer`.
+    """Import what makes an `editor`, a `describer` or a `loss` term.
 
     Raises:
         RicError: there is none of that name, or its code cannot be imported.
@@ -82,7 +92,7 @@ def load_part(kind: str, name: str) -> Callable[..., Any]:
     # 15 ms that `ric --help` need not pay
     from importlib.metadata import entry_points
 
-    declared = entry_points(group=f"ric.{kind}s", name=name)
+    declared = entry_points(group=_GROUPS[kind], name=name)
     if declared:
         return _import(kind, next(iter(declared)).value)
     if ":" in name:

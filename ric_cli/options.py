@@ -167,8 +167,7 @@ def config_from_flags(kind: type[ConfigT], ctx: typer.Context) -> ConfigT:
     """
     fields = {field for field in get_type_hints(kind) if field in ctx.params}
     typed = {name: ctx.params[name] for name in fields if was_typed(ctx, name, or_set=True)}
-    if isinstance(edits := typed.get("edits"), list):
-        typed["edits"] = tuple(edits)
+    typed = {name: tuple(one) if isinstance(one, list) else one for name, one in typed.items()}
     file = ctx.params.get("config")
     return resolve_config(kind, typed, from_file=load_config_file(file) if file else None)
 

@@ -79,6 +79,14 @@ def train_unet(
         AlignWeight,
         typer.Option(help="alpha-bar: weigh them by alpha_bar_t.", rich_help_panel=LOSS),
     ] = TrainUnetConfig.align_weight,
+    losses: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--loss",
+            help="Another term, NAME=WEIGHT: outside, or your own, my.py:Name=0.5. Repeatable.",
+            rich_help_panel=LOSS,
+        ),
+    ] = None,
     loss_decoder: Annotated[
         str,
         typer.Option(

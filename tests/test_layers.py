@@ -83,7 +83,8 @@ ROOMS: dict[str, set[str]] = {
     "scoring": FOUNDATION | {"weights", "data", "runs", "models", "metrics"},
     "inputs": FOUNDATION | {"cache_folders", "device", "method", "data", "runs", "models"},
     "training": FOUNDATION
-    | {"settings", "extras", "device", "method", "data", "runs", "models", "inputs", "metrics"}
+    | {"settings", "registry", "extras", "device", "method", "data", "runs", "models"}
+    | {"inputs", "metrics"}
     | {"editors", "report"},
     "memory": FOUNDATION | {"extras", "method", "weights", "data", "models", "training"},
     "preflight": FOUNDATION

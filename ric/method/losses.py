@@ -59,7 +59,7 @@ def region_loss(
         A scalar, float32 or wider.
     """
     distance_B = 1 - cosine(f_r, e_tr)  # Eq. 8
-    return _share_of_batch(distance_B, kept, batch_size, weights)
+    return share_of_batch(distance_B, kept, batch_size, weights)
 
 
 def global_loss(
@@ -83,10 +83,10 @@ def global_loss(
         A scalar, float32 or wider.
     """
     distance_B = 1 - cosine(e_f, e_tf)  # Eq. 9
-    return _share_of_batch(distance_B, kept, batch_size, weights)
+    return share_of_batch(distance_B, kept, batch_size, weights)
 
 
-def _share_of_batch(
+def share_of_batch(
     loss_B: Tensor, kept: Tensor | None, batch_size: int | None, weights: Tensor | None
 ) -> Tensor:
     """Sum what is kept and divide by the whole batch (choice 6)."""

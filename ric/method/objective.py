@@ -19,9 +19,9 @@ float32 (float64 stays float64).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
@@ -30,7 +30,14 @@ from torch import Tensor, nn
 from ric.errors import RicError
 from ric.method.denoising import clean_from_prediction, training_target
 from ric.method.judge_pixels import clamp_straight_through
-from ric.method.losses import at_least_float32, cosine, global_loss, noise_loss, region_loss
+from ric.method.losses import (
+    at_least_float32,
+    cosine,
+    global_loss,
+    noise_loss,
+    region_loss,
+    share_of_batch,
+)
 from ric.method.region_box import Box
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
@@ -69,6 +76,43 @@ class NoisedBatch:
     kept_region: Tensor
     kept_scene: Tensor
 
+    def of(self, rows: list[int]) -> NoisedBatch:
+        """Give some of the samples."""
+        e_tr, e_tf = self.region_text_embeddings, self.scene_text_embeddings
+        return NoisedBatch(
+            noisy=_pick(self.noisy, rows),
+            clean_latents=_pick(self.clean_latents, rows),
+            noise=_pick(self.noise, rows),
+            timesteps=_pick(self.timesteps, rows),
+            boxes=[self.boxes[row] for row in rows],
+            region_text_embeddings=None if e_tr is None else _pick(e_tr, rows),
+            scene_text_embeddings=None if e_tf is None else _pick(e_tf, rows),
+            kept_region=_pick(self.kept_region, rows),
+            kept_scene=_pick(self.kept_scene, rows),
+        )
+
+
+class LossTerm(Protocol):
+    """A further term beside the paper's three, such as `ric.method.outside.Outside`."""
+
+    def __call__(self, pixels: Tensor, batch: NoisedBatch) -> Tensor:
+        """Say how far each sample is from what it should be.
+
+        Args:
+            pixels: x0_hat decoded (B, 3, H, W), in [-1, 1], with gradient.
+            batch: What the UNet was asked about, these B samples.
+
+        Returns:
+            (B,), float32 or wider, with gradient; 0 for a sample that the term leaves out.
+        """
+
+
+class WeightedTerm(NamedTuple):
+    """A further term and its factor in the total."""
+
+    weight: float
+    term: LossTerm
+
 
 class _Alignment(NamedTuple):
     """One of the two alignment losses: its share of the batch's, and what it looked at."""
@@ -105,6 +149,7 @@ class Losses:
         region_count: How many samples the region judge looked at.
         scene_count: How many samples the scene judge looked at.
         prediction: The UNet's output that was judged (B, C, H, W).
+        further: The terms beside the paper's, by name, before their weights.
     """
 
     total: Tensor
@@ -116,9 +161,10 @@ class Losses:
     region_count: int
     scene_count: int
     prediction: Tensor
+    further: Mapping[str, Tensor] = field(default_factory=dict)
 
     def parts(self) -> dict[str, Tensor]:
-        """Give the three terms for a log: detached float32 scalars, still on their device."""
+        """Give the terms for a log: detached float32 scalars, still on their device."""
         return {f"loss_{name}": term.detach().float() for name, term in self._terms().items()}
 
     def gradient_norms(self) -> dict[str, Tensor]:
@@ -129,7 +175,8 @@ class Losses:
         `backward`.
 
         Returns:
-            `grad_norm_noise`, `grad_norm_region`, `grad_norm_global`: float32 scalars.
+            `grad_norm_noise`, `grad_norm_region`, `grad_norm_global` and further terms': float32
+            scalars.
         """
         norms = {}
         for name, term in self._terms().items():
@@ -140,7 +187,8 @@ class Losses:
         return norms
 
     def _terms(self) -> dict[str, Tensor]:
-        return {"noise": self.noise, "region": self.region, "global": self.global_}
+        ours = {"noise": self.noise, "region": self.region, "global": self.global_}
+        return {**ours, **self.further}
 
 
 def freeze(module: nn.Module) -> nn.Module:
@@ -169,8 +217,9 @@ class RegionInContextObjective:
         noise_weight: float = 1,
         align_below: int | None = None,
         align_weight: str = "none",
+        further: Mapping[str, WeightedTerm] | None = None,
     ) -> None:
-        """Freeze the judges and keep the weights of the three terms.
+        """Freeze the judges and keep the weights of the terms.
 
         Args:
             vae: Decodes what the judges look at: the pipeline's own `AutoencoderKL`, or an
@@ -183,6 +232,8 @@ class RegionInContextObjective:
             global_weight: Factor of Eq. 9 in Eq. 10.
             noise_weight: Factor of the noise term in Eq. 10.
             align_below: Align only samples with t below it (choice 7); None: every t.
+            further: Terms beside the paper's three, by name; they judge the samples below
+                `align_below`, with the alignments' weights.
             align_weight: `none`, or `alpha-bar`: each alignment by its alpha_bar_t (choice 7).
 
         Raises:
@@ -203,6 +254,7 @@ class RegionInContextObjective:
         self.noise_weight = noise_weight
         self.align_below = align_below
         self.align_weight = align_weight
+        self.further = dict(further or {})
 
     def __call__(self, prediction: Tensor, batch: NoisedBatch, batch_size: int) -> Losses:
         """Judge one batch of the UNet's predictions.
@@ -228,8 +280,10 @@ class RegionInContextObjective:
 
         region_rows = self._judged_rows(self.region_encoder, batch.kept_region, batch.timesteps)
         scene_rows = self._judged_rows(self.scene_encoder, batch.kept_scene, batch.timesteps)
-        rows = sorted({*region_rows, *scene_rows})
+        further_rows = self._rows_below(batch.timesteps) if self.further else []
+        rows = sorted({*region_rows, *scene_rows, *further_rows})
         region = scene = _Alignment(torch.zeros_like(noise), torch.full_like(noise, torch.nan), 0)
+        further = {name: torch.zeros_like(noise) for name in self.further}
         if rows:
             shown = (_pick(values, rows) for values in (prediction, batch.noisy, alpha_bar_t))
             decoded = self._decode(rows, *shown)  # Eq. 5
@@ -237,11 +291,15 @@ class RegionInContextObjective:
             region = self._align_regions(decoded.of(region_rows), batch, batch_size)
         if scene_rows:
             scene = self._align_scenes(decoded.of(scene_rows), batch, batch_size)
+        if further_rows:
+            further = self._further(decoded.of(further_rows), batch, batch_size)
         total = (
             self.region_weight * region.loss
             + self.global_weight * scene.loss
             + self.noise_weight * noise
         )  # Eq. 10
+        for name, loss in further.items():
+            total = total + self.further[name].weight * loss
         return Losses(
             total=total,
             noise=noise,
@@ -252,6 +310,7 @@ class RegionInContextObjective:
             region_count=region.samples,
             scene_count=scene.samples,
             prediction=prediction,
+            further=further,
         )
 
     def _align_regions(self, shown: _Decoded, batch: NoisedBatch, batch_size: int) -> _Alignment:
@@ -271,17 +330,27 @@ class RegionInContextObjective:
         loss = global_loss(e_f, e_tf, batch_size=batch_size, weights=weights)  # Eq. 9
         return _Alignment(loss, cosine(e_f, e_tf).detach().mean(), len(shown.rows))
 
+    def _further(self, shown: _Decoded, batch: NoisedBatch, batch_size: int) -> dict[str, Tensor]:
+        weights, some = self._weights(shown.alpha_bar), batch.of(shown.rows)
+        return {
+            name: share_of_batch(term(shown.pixels, some), None, batch_size, weights)
+            for name, (_, term) in self.further.items()
+        }
+
     def _judged_rows(
         self, judge: nn.Module | None, kept_B: Tensor, timesteps_B: Tensor
     ) -> list[int]:
         """List the samples a judge looks at: none where it is switched off (choices 6, 7)."""
         if judge is None:
             return []
-        rows = [row for row, kept in enumerate(kept_B.tolist()) if kept]
-        if self.align_below is not None:
-            steps = timesteps_B.tolist()
-            rows = [row for row in rows if steps[row] < self.align_below]
-        return rows
+        kept = kept_B.tolist()
+        return [row for row in self._rows_below(timesteps_B) if kept[row]]
+
+    def _rows_below(self, timesteps_B: Tensor) -> list[int]:
+        """List the samples whose t is low enough to be judged (choice 7)."""
+        if self.align_below is None:
+            return list(range(len(timesteps_B)))
+        return [row for row, t in enumerate(timesteps_B.tolist()) if t < self.align_below]
 
     def _decode(
         self, rows: list[int], prediction: Tensor, noisy: Tensor, alpha_bar_t: Tensor

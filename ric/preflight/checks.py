@@ -73,7 +73,9 @@ def _looks(config: CommandConfig, runs_dir: Path, fetch: bool) -> Iterator[Calla
     if isinstance(config, TrainUnetConfig):
         from ric.extras import require_extra
         from ric.training.judges import region_judge_of, scene_judge_of
+        from ric.training.loss_terms import refuse_unknown_terms
 
+        yield partial(refuse_unknown_terms, config.losses)
         if config.lora_rank:
             yield partial(require_extra, "peft")
         if config.adam_8bit:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from diffusers import DDPMScheduler
 
 from ric.errors import RicError
-from ric.method.objective import RegionInContextObjective
+from ric.method.objective import RegionInContextObjective, WeightedTerm
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
 from ric.models.locate import locate
@@ -17,7 +17,9 @@ from ric.models.pipeline import (
     read_source_channels,
     size_multiple,
 )
+from ric.registry import load_part
 from ric.training.judges import region_judge_of, scene_judge_of
+from ric.training.loss_terms import log_name, weights_of
 
 if TYPE_CHECKING:
     from diffusers import (
@@ -54,12 +56,13 @@ def load_objective(
     """Load what judges the UNet's answers, and weigh it as Eq. 10 does.
 
     Raises:
-        RicError: a judge or the small decoder cannot be had.
+        RicError: a judge, the small decoder or a further term cannot be had.
     """
     region_judge, scene_judge = load_judges(config, work)
     schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
+    decoder = _loss_decoder(config, work.run, pipeline)
     return RegionInContextObjective(
-        _loss_decoder(config, work.run, pipeline),
+        decoder,
         region_judge,
         scene_judge,
         prediction_type=schedule.config.prediction_type,
@@ -69,6 +72,12 @@ def load_objective(
         noise_weight=config.noise_weight,
         align_below=config.align_below,
         align_weight=config.align_weight,
+        further={
+            log_name(place): WeightedTerm(
+                weight, load_part("loss", place)(pipeline, decoder, config)
+            )
+            for place, weight in weights_of(config.losses).items()
+        },
     )
 
 

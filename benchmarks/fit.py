@@ -221,7 +221,7 @@ def filling(count: int) -> dict[str, float]:
                          "split": "train"})  # fmt: skip
         (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         how = Squaring(
-            size=512, fit="squash", need_mask=False, keep_source=False, ignore_signature=False
+            size=512, fit="squash", masks="ignored", keep_source=False, ignore_signature=False
         )
         rates = {}
         for label, few in (("one process", count + 1), ("all cores", 1)):

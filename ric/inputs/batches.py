@@ -5,7 +5,7 @@ and k alone, so nothing random needs saving and a resumed run repeats nothing an
 
 Choice 6, conditioning dropout: 5 % text only, 5 % image only, 5 % both, one uniform draw a sample.
 A judge's loss leaves out what was dropped or lacks that judge's text; the noise loss never does.
-Choice 11, flip: off by default; per sample, and never where an instruction says left or right.
+Choice 11, flip: off by default; per sample, and never where one of its texts names a side.
 Choice 12, latents: the target's are sampled and scaled.
 """
 

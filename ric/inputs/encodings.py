@@ -44,10 +44,11 @@ if TYPE_CHECKING:
 # Shape letters: C latent channels, h and w latent height and width, L text tokens, E text width,
 # P and Q the two judges' widths.
 
-LAYOUT = 2  # raised whenever the same key would name other contents
+LAYOUT = 3  # raised whenever the same key would name other contents
 AT_ONCE = 8  # samples encoded in one pass
 IN_A_SHARD = 256  # samples
-SAYS_A_SIDE = re.compile(r"\b(left|right)", re.IGNORECASE)  # also leftmost and right-hand
+# also leftmost, right-hand and anticlockwise
+SAYS_A_SIDE = re.compile(r"\b(left|right|(anti|counter-?)?clockwise)", re.IGNORECASE)
 LATENTS = ("source", "target_mean", "target_std")
 TEXTS = ("instruction", "region_text", "scene_text")
 
@@ -81,7 +82,7 @@ class Encoder:
         region_judge: None where its loss is off.
         scene_judge: None where its loss is off.
         dtype: What the networks compute in.
-        flip: Whether samples whose instruction says no side are also seen flipped (choice 11).
+        flip: Whether samples whose texts say no side are also seen flipped (choice 11).
     """
 
     pipeline: StableDiffusionInstructPix2PixPipeline
@@ -118,7 +119,7 @@ class Encoder:
 
     def turns(self, item: Example) -> bool:
         """Tell whether a sample is seen flipped too."""
-        return self.flip and not SAYS_A_SIDE.search(item.instruction)
+        return self.flip and not says_a_side(item)
 
     def _views(self, items: Sequence[Example], *, flipped: bool) -> list[View]:
         if not items:
@@ -134,6 +135,15 @@ class Encoder:
         boxes = [_box(item, flipped=flipped) for item in items]
         rows = zip(modes, posterior.mean.float(), posterior.std.float(), boxes, strict=True)
         return [View(*row) for row in rows]
+
+
+def says_a_side(item: Example) -> bool:
+    """Tell whether any of a sample's texts names a side, which a mirror would swap.
+
+    Also those of a judge that is switched off, so that every ablation sees the same flips.
+    """
+    texts = (item.instruction, item.region_text, item.scene_text)
+    return any(SAYS_A_SIDE.search(text) for text in texts if text)
 
 
 class OnDemand:

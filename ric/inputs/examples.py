@@ -28,10 +28,11 @@ class Example:
     Attributes:
         source: uint8 (3, S, S); None where only the target is looked at.
         target: uint8 (3, S, S).
-        box: The region in pixels of the square; None when the derived one is unlocalised, or where
-            regions play no part.
+        box: The region in pixels of the square; None when the derived one is unlocalised, the mask
+            is of no use, or regions play no part.
         region_text: t_r, None when the sample has none.
         scene_text: t_f, None when the sample has none.
+        bad_mask: Why its mask is of no use; None where it is.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Example:
     box: Box | None
     region_text: str | None
     scene_text: str | None
+    bad_mask: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class Needs:
         fit: `squash` or `crop`.
         region_text: Which text is t_r; None when region texts and boxes play no part.
         descriptions: t_f by id, in place of the data's own: a sample without one has no t_f.
-        require: `region_text`, `scene_text`, `box`: a sample without it is a failure.
+        require: `region_text`, `scene_text`, `box`: a sample without it is a failure. Where no box
+            is required, a bad mask costs a sample its box and nothing else.
         sources: Whether the sources are kept, once masks are derived from them.
     """
 
@@ -87,7 +90,11 @@ def load_examples(
     how = Squaring(
         size=needs.size,
         fit=needs.fit,
-        need_mask=needs.region_text is not None,
+        masks="ignored"
+        if needs.region_text is None
+        else "required"
+        if "box" in needs.require
+        else "wanted",
         keep_source=needs.sources,
         ignore_signature=config.ignore_signature,
     )
@@ -119,6 +126,7 @@ def _example_at(place: int, squares: Squares, region_text: RegionText | None) ->
         box=tuple(row["box"]) if row["box"] else None,
         region_text=row["instruction" if region_text == "instruction" else "region_text"],
         scene_text=row["scene_text"],
+        bad_mask=row["bad_mask"],
     )
 
 

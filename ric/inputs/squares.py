@@ -22,12 +22,12 @@ from functools import partial
 from itertools import chain, islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from ric.cache_folders import cache_folder
-from ric.data.batches import to_square
+from ric.data.batches import Square, to_square
 from ric.data.drawn_scenes import DrawnPictures
 from ric.data.masks import signature_mask
 from ric.errors import SampleError
@@ -45,12 +45,15 @@ if TYPE_CHECKING:
     from ric.method.region_box import Box
     from ric.work import Work
 
-LAYOUT = 1  # raised whenever the same key would name other contents
+LAYOUT = 2  # raised whenever the same key would name other contents
 # choice 2: a derived box over this share of the picture says nothing about where the edit is
 UNLOCALISED = 0.6
 FEW = 256  # samples that are decoded before processes are worth starting
 AT_ONCE = 8  # samples a worker takes at a time
 AHEAD = 3  # times as many may wait for each worker
+
+
+Masks = Literal["ignored", "wanted", "required"]
 
 
 @dataclass(frozen=True)
@@ -60,14 +63,15 @@ class Squaring:
     Attributes:
         size: S in pixels.
         fit: `squash` or `crop`.
-        need_mask: Whether the region's box is wanted; a sample without a mask then fails.
+        masks: `ignored`; `wanted`: a sample without a usable mask has no box; or `required`: it
+            fails. Only where they are ignored does the window of a crop not follow them.
         keep_source: Whether the sources are kept, once masks are derived from them.
         ignore_signature: Whether the targets' corner strip shows the source.
     """
 
     size: int
     fit: str
-    need_mask: bool
+    masks: Masks
     keep_source: bool
     ignore_signature: bool
 
@@ -78,7 +82,7 @@ class Squares:
 
     Attributes:
         rows: Of each sample its id, group, instruction, region_text, scene_text and box (None where
-            none was asked for, or the derived one is unlocalised).
+            none was asked for, or the derived one is unlocalised), and why its mask is of no use.
         sources: uint8 (N, 3, S, S), mapped; None where they are not kept.
         targets: uint8 (N, 3, S, S), mapped.
         failures: What could not be read.
@@ -213,7 +217,7 @@ def _decode_all(samples: Sequence[EditSample], how: Squaring) -> list[_Decoded]:
 def _decode(sample: EditSample, how: Squaring) -> _Decoded:
     files = [[str(path), *_stamp(path)] for path in _files(sample)]
     try:
-        square = to_square(sample, how.size, how.fit, need_mask=how.need_mask)
+        square, bad_mask = _square(sample, how)
         source, target, box = square.source, square.target, None
         assert target is not None  # to_square raises where there is none
         if square.mask is not None:
@@ -225,6 +229,7 @@ def _decode(sample: EditSample, how: Squaring) -> _Decoded:
             "region_text": sample.region_text,
             "scene_text": sample.scene_text,
             "box": box,
+            "bad_mask": bad_mask,
             "files": files,
         }
     except SampleError as error:
@@ -233,6 +238,16 @@ def _decode(sample: EditSample, how: Squaring) -> _Decoded:
         target = torch.where(torch.from_numpy(signature_mask(how.size)), source, target)
     kept = source.numpy().tobytes() if how.keep_source else b""
     return _Decoded(row, kept, target.numpy().tobytes())
+
+
+def _square(sample: EditSample, how: Squaring) -> tuple[Square, str | None]:
+    """Bring a sample to a square; also say why its mask is of no use, where none is required."""
+    try:
+        return to_square(sample, how.size, how.fit, need_mask=how.masks != "ignored"), None
+    except SampleError as error:
+        if error.stage != "mask" or how.masks == "required":
+            raise
+        return to_square(sample, how.size, how.fit, need_mask=False), error.reason
 
 
 def _box(mask: Tensor, sample: EditSample, size: int) -> Box | None:

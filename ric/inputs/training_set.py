@@ -10,10 +10,13 @@ from ric.errors import RicError
 from ric.inputs.batches import TrainingSet
 from ric.inputs.encodings import Encoder, OnDemand, encode_once
 from ric.inputs.examples import Example, Needs, enough, load_examples
+from ric.models.pipeline import count_cut
 from ric.runs.samples import read_descriptions
 from ric.runs.trained_on import list_trained_on
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from diffusers import StableDiffusionInstructPix2PixPipeline
 
     from ric.config import TrainUnetConfig
@@ -36,8 +39,9 @@ def encode_training_set(
     """
     dtype = pick_dtype(config.dtype, pipeline.device)
     encoder = Encoder(pipeline, region_judge, scene_judge, dtype, config.flip)
-    load = partial(_examples, config, work, region_judge, scene_judge)
+    load = partial(_examples, config, work, region_judge is not None, scene_judge is not None)
     examples = work.ranks.once_per_machine(load)
+    _note_cut_texts(examples, encoder, work)
     return TrainingSet(
         samples=encode_once(encoder, examples, work.ranks, work.progress)
         if config.cache
@@ -51,29 +55,63 @@ def encode_training_set(
 def _examples(
     config: TrainUnetConfig,
     work: Work,
-    region_judge: RegionEncoder | None,
-    scene_judge: SceneEncoder | None,
+    by_region: bool,
+    by_scene: bool,
 ) -> list[Example]:
-    """Decode the samples and list them; say which of them a judge's loss leaves out (choice 6)."""
-    run, progress = work.run, work.progress
+    """Decode the samples and list them; say which of them a judge's loss leaves out (choice 6).
+
+    Which samples there are does not depend on the judges: trainings with and without one see the
+    same pictures, noise and timesteps.
+    """
+    run = work.run
     needs = Needs(
         config.image_size,
         config.fit,
-        region_text=config.region_text if region_judge else None,
+        region_text=config.region_text,
         descriptions=read_descriptions(config.descriptions, work.samples, run),
     )
     examples = enough(load_examples(config, work, config.split, needs), run, least=1)
     list_trained_on(examples, run)
-    if region_judge:
+    if by_region:
         lost = [item.id for item in examples if item.region_text is None]
         _leave_out("region", lost, len(examples), config, work)
-        if unlocalised := [item.id for item in examples if item.box is None]:
-            run.note(unlocalised=unlocalised)
-            progress.note(f"{len(unlocalised)} samples are unlocalised: the region loss skips them")
-    if scene_judge:
+        _leave_out_without_box(examples, work)
+    if by_scene:
         lost = [item.id for item in examples if item.scene_text is None]
         _leave_out("scene", lost, len(examples), config, work)
     return examples
+
+
+def _note_cut_texts(examples: Sequence[Example], encoder: Encoder, work: Work) -> None:
+    """Note how many texts are longer than the network reads that they are for."""
+    cut = {"instruction": count_cut(encoder.pipeline, [item.instruction for item in examples])}
+    judges = {"region_text": encoder.region_judge, "scene_text": encoder.scene_judge}
+    for kind, judge in judges.items():
+        if judge is not None:
+            before = judge.truncated_texts
+            if texts := [text for item in examples if (text := getattr(item, kind))]:
+                judge.tokenize(texts)
+            cut[kind] = judge.truncated_texts - before
+    work.run.note(truncated_texts=cut)
+    for kind, count in cut.items():
+        if count:
+            words = f"{count} of {len(examples)} samples have a longer {kind} than is read"
+            work.progress.note(f"{words}: the end is cut off")
+
+
+def _leave_out_without_box(examples: Sequence[Example], work: Work) -> None:
+    """Note the samples whose region is not known: the region loss skips them."""
+    bad = {item.id: item.bad_mask for item in examples if item.bad_mask is not None}
+    if bad:
+        work.run.note(bad_masks=bad)
+        shown = "; ".join(f"{name}: {reason}" for name, reason in list(bad.items())[:3])
+        work.progress.note(f"{len(bad)} masks are of no use ({shown}): the region loss skips them")
+    unlocalised = [item.id for item in examples if item.box is None and item.bad_mask is None]
+    if unlocalised:
+        work.run.note(unlocalised=unlocalised)
+        work.progress.note(
+            f"{len(unlocalised)} samples are unlocalised: the region loss skips them"
+        )
 
 
 def _leave_out(

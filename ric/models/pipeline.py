@@ -239,6 +239,13 @@ def encode_prompts(
     return pipeline.text_encoder(ids.to(pipeline.text_encoder.device)).last_hidden_state
 
 
+def count_cut(pipeline: StableDiffusionInstructPix2PixPipeline, texts: Sequence[str]) -> int:
+    """Count the instructions of which `encode_prompts` cuts off the end."""
+    tokenizer = pipeline.tokenizer
+    ids = tokenizer(list(texts), truncation=False, padding=False, verbose=False).input_ids
+    return sum(len(one) > tokenizer.model_max_length for one in ids)
+
+
 @torch.no_grad()
 def encode_source(pipeline: StableDiffusionInstructPix2PixPipeline, images: Tensor) -> Tensor:
     """Encode source pictures (B, 3, H, W) in [-1, 1]: posterior mode, not scaled (choice 12)."""

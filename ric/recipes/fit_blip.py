@@ -17,6 +17,7 @@ from ric.runs.artifacts import write_judge
 from ric.runs.samples import read_descriptions
 from ric.training.contrastive import FitPhase, contrastive_epochs, measure_kept
 from ric.training.contrastive_pairs import Pairs
+from ric.training.judges import refuse_settings_of_its_own
 from ric.training.tracking import tracked
 from ric.work import open_work
 
@@ -71,9 +72,16 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
 
 
 def start_judge(path: Path, config: FitBlipConfig) -> SceneEncoder:
-    """Start from a pretrained BLIP, or go on with a fitted judge and its own tau."""
+    """Start from a pretrained BLIP, or go on with a fitted judge and its own tau.
+
+    Raises:
+        RicError: the folder holds neither, or a fitted judge has what was asked to be otherwise.
+    """
     if (path / f"{NAME}.json").is_file():
-        return SceneEncoder.from_pretrained(path)
+        judge = SceneEncoder.from_pretrained(path)
+        own = {"max_text_tokens": judge.max_text_tokens, "temperature": judge.temperature.item()}
+        refuse_settings_of_its_own(config, "blip", own)
+        return judge
     return SceneEncoder.from_blip(
         path, max_text_tokens=config.max_text_tokens, temperature=config.temperature
     )

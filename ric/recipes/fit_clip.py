@@ -22,6 +22,7 @@ from ric.runs.artifacts import write_judge
 from ric.training.contrastive import FitPhase, contrastive_epochs, measure_kept
 from ric.training.contrastive_pairs import Pairs
 from ric.training.fusion_controls import asks_for_controls, fit_controls
+from ric.training.judges import refuse_settings_of_its_own
 from ric.training.tracking import tracked
 from ric.work import open_work
 
@@ -93,9 +94,15 @@ def phases_of(
 
 
 def start_judge(path: Path, config: FitClipConfig) -> RegionEncoder:
-    """Put a fresh fusion on a CLIP, or go on with a fitted judge and its own fusion and tau."""
+    """Put a fresh fusion on a CLIP, or go on with a fitted judge and its own fusion and tau.
+
+    Raises:
+        RicError: the folder holds neither, or a fitted judge has what was asked to be otherwise.
+    """
     if (path / f"{NAME}.json").is_file():
         judge = RegionEncoder.from_pretrained(path)
+        own = {"num_heads": judge.fusion.num_heads, "temperature": judge.temperature.item()}
+        refuse_settings_of_its_own(config, "clip", own)
         judge.gated = config.gated_fusion
     else:
         judge = RegionEncoder.from_clip(

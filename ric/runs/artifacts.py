@@ -143,10 +143,19 @@ def pipeline_card(run: RunDir, base: str) -> str:
             f"- licence: {licence_of(base)}",
             f"- data: {data['name']}, fingerprint `{data['fingerprint'][:16]}`,"
             f" split {config['split']}, {sum(1 for _ in run.rows('samples'))} samples",
+            *_cut_lines(run.record.get("truncated_texts", {})),
             *(f"- {key}: {config[key]}" for key in config if key not in ("data", "split", "gib")),
             "",
         ]
     )
+
+
+def _cut_lines(cut: Mapping[str, int]) -> list[str]:
+    """Say how many texts of each kind were cut because they were too long."""
+    if not any(cut.values()):
+        return []
+    counts = ", ".join(f"{kind} {count}" for kind, count in cut.items())
+    return [f"- texts cut because they were too long: {counts}"]
 
 
 def _is_hub_id(name: str) -> bool:

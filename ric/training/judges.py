@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from ric.errors import RicError
 from ric.runs.record import read_record
+from ric.settings import resolve_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from ric.config import TrainUnetConfig
+    from ric.config import FitBlipConfig, FitClipConfig, TrainUnetConfig
     from ric.runs.run import RunDir
     from ric.work import Work
 
@@ -46,6 +47,31 @@ def scene_judge_of(config: TrainUnetConfig) -> str | None:
             "Fit one with ric fit-blip DATA, or train without that loss: --no-global-loss",
         )
     return config.scene_blip if config.global_loss else None
+
+
+def refuse_settings_of_its_own(
+    config: FitClipConfig | FitBlipConfig, setting: str, own: Mapping[str, float]
+) -> None:
+    """Stop where a fit goes on with a judge that has of its own what was asked to be otherwise.
+
+    Args:
+        config: Its defaults ask for nothing.
+        setting: What names the judge: `clip` or `blip`.
+        own: By setting, what the judge has.
+
+    Raises:
+        RicError: one of them was asked to be something else.
+    """
+    usual = resolve_config(type(config), {"data": config.data, "preset": config.preset})
+    for name, has in own.items():
+        asked = getattr(config, name)
+        if asked not in (getattr(usual, name), has):
+            flag = "--" + name.replace("_", "-")
+            raise RicError(
+                f"{flag} is {asked:g}, but {getattr(config, setting)} is a fitted judge, which has"
+                f" {has:.4g} of its own.",
+                f"Omit {flag}, or start from a pretrained model: --{setting} ID",
+            )
 
 
 def compare_with_fits(config: TrainUnetConfig, work: Work) -> None:

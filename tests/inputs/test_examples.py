@@ -74,7 +74,7 @@ def test_bad_samples_become_failure_rows_and_the_rest_goes_on(load, make_edits):
     Image.new("L", (96, 80)).save(data / "mask" / "01.png")
     (data / "target" / "02.png").write_bytes((data / "target" / "02.png").read_bytes()[:99])
     (data / "source" / "03.png").write_bytes(b"")
-    examples, run = load(data, require=("region_text", "scene_text"))
+    examples, run = load(data, require=("region_text", "scene_text", "box"))
     assert [item.id for item in examples] == ["05"]
     rows = failures(run)
     assert rows.keys() == {"00", "01", "02", "03", "04"}

@@ -22,7 +22,7 @@ from ric.runs.rows import writer_name
 from ric.runs.run import open_run
 from ric.work import open_work
 
-HOW = Squaring(size=48, fit="squash", need_mask=True, keep_source=True, ignore_signature=False)
+HOW = Squaring(size=48, fit="squash", masks="required", keep_source=True, ignore_signature=False)
 
 
 @pytest.fixture(autouse=True)
@@ -99,9 +99,9 @@ def test_a_broken_picture_that_was_mended_is_read(make_edits):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"limit": 2}, {"split": "val"}, {"how": Squaring(64, "squash", True, True, False)},
-     {"how": Squaring(48, "crop", True, True, False)},
-     {"how": Squaring(48, "squash", True, True, True)}],
+    [{"limit": 2}, {"split": "val"}, {"how": Squaring(64, "squash", "required", True, False)},
+     {"how": Squaring(48, "crop", "required", True, False)},
+     {"how": Squaring(48, "squash", "required", True, True)}],
     ids=["limit", "split", "size", "fit", "signature"],
 )  # fmt: skip
 def test_other_settings_have_a_cache_of_their_own(changes, edits):
@@ -115,7 +115,7 @@ def test_without_sources_and_masks_only_targets_are_kept(make_edits):
     data = make_edits(3)
     for mask in (data / "mask").iterdir():
         Image.new("L", (96, 80)).save(mask)  # empty: an error, were it looked at
-    squares = decode(data, Squaring(48, "squash", False, False, False))
+    squares = decode(data, Squaring(48, "squash", "ignored", False, False))
     assert squares.sources is None
     assert len(squares.targets) == 3
     assert [row["box"] for row in squares.rows] == [None] * 3

@@ -210,9 +210,17 @@ def test_no_paragraph_at_all_says_so(tiny, make_edits, follow, tmp_path):
         follow(fit_blip, tiny(FitBlipConfig, data), tmp_path / "run")
 
 
+@pytest.mark.parametrize("changes", [{"temperature": 0.5}, {"max_text_tokens": 64}])
+def test_what_a_fitted_judge_has_of_its_own_cannot_be_asked_to_be_otherwise(
+    changes, tiny, eight, tiny_family
+):
+    with pytest.raises(RicError, match="but tiny is a fitted judge, which has"):
+        start_judge(tiny_family / "scene_encoder", tiny(FitBlipConfig, eight, **changes))
+
+
 def test_a_fitted_judge_goes_on_where_it_was(tiny, eight, follow, tmp_path):
     first = follow(fit_blip, tiny(FitBlipConfig, eight, epochs=1), tmp_path / "first")
-    config = tiny(FitBlipConfig, eight, blip=str(first), temperature=0.5, epochs=1)
+    config = tiny(FitBlipConfig, eight, blip=str(first), epochs=1)
     before = parameters(first / "scene_encoder")
     judge = dict(start_judge(first / "scene_encoder", config).named_parameters())
     assert all(torch.equal(judge[name], before[name]) for name in before)

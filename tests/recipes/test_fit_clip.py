@@ -202,13 +202,31 @@ def test_a_fitted_judge_goes_on_with_its_own_fusion_and_temperature(tiny, eight,
     first = follow(
         fit_clip, tiny(FitClipConfig, eight, fusion_epochs=2, joint_epochs=0), tmp_path / "first"
     )
-    config = tiny(FitClipConfig, eight, clip=str(first), temperature=0.5)
+    config = tiny(FitClipConfig, eight, clip=str(first))
     judge = start_judge(first / "region_encoder", config)
     before = fitted_weights(first)
     assert not changed(before, judge.state_dict())
     second = follow(fit_clip, config, tmp_path / "second")
     assert changed(before, fitted_weights(second))
     assert json.loads((second / "run.json").read_text())["parents"] == ["../first"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"temperature": 0.5},
+            r"--temperature is 0\.5, but tiny is a fitted judge, which has",
+        ),
+        ({"num_heads": 2}, r"--num-heads is 2, but tiny is a fitted judge, which has 8 of its own"),
+    ],
+)
+def test_what_a_fitted_judge_has_of_its_own_cannot_be_asked_to_be_otherwise(
+    changes, message, tiny, eight, tiny_family
+):
+    with pytest.raises(RicError, match=message):
+        start_judge(tiny_family / "region_encoder", tiny(FitClipConfig, eight, **changes))
+    start_judge(tiny_family / "region_encoder", tiny(FitClipConfig, eight, seed=4))
 
 
 def test_a_plain_clip_gets_the_temperature_that_is_asked_for(tiny, eight, tiny_family):

@@ -169,15 +169,21 @@ def test_prompts_are_the_pipeline_s_own_and_a_dropped_one_is_that_of_an_empty_te
     assert data.scaling_factor == pipeline.vae.config.scaling_factor
 
 
-def test_a_flip_mirrors_what_the_vae_sees_and_the_box_and_spares_left_and_right(
+def test_a_flip_mirrors_what_the_vae_sees_and_the_box_and_spares_texts_that_name_a_side(
     config, make_edits, pipeline, tmp_path
 ):
-    data = make_edits(3, {1: {"instruction": "add a ball left of the tree"}})
+    sides = {
+        1: {"instruction": "add a ball left of the tree"},
+        2: {"region_text": "a clock whose hand turns clockwise"},
+        3: {"scene_text": "The ball lies on the right-hand side."},
+        4: {"scene_text": "It is bright."},
+    }
+    data = make_edits(5, sides)
     settings = config(data, flip=True)
     examples = examples_of(settings, tmp_path)
     prepared = prepare(examples, pipeline, flip=True).samples
-    assert [len(item.views) for item in prepared] == [2, 1, 2]
-    for item, twice in zip(examples[::2], prepared[::2], strict=True):
+    assert [len(item.views) for item in prepared] == [2, 1, 1, 1, 2]
+    for item, twice in zip(examples[::4], prepared[::4], strict=True):
         plain, mirrored = twice.views
         for kind, ours in (("source", mirrored.source), ("target", mirrored.target_mean)):
             picture = to_unit(getattr(item, kind)).flip(-1)[None]
@@ -337,10 +343,18 @@ def crops_distance(judge: RegionEncoder, pixels: Tensor, batch: Batch) -> float:
     return (1 - cosine_similarity(seen, batch.region_texts)).mean().item()
 
 
+@pytest.fixture(scope="module")
+def unfused(tiny_family, tmp_path_factory) -> str:
+    """A region judge without gated fusion."""
+    folder = tmp_path_factory.mktemp("unfused") / "region_encoder"
+    RegionEncoder.from_clip(tiny_family / "clip", gated=False).save_pretrained(folder)
+    return str(folder)
+
+
 def test_without_gated_fusion_clip_s_own_embedding_of_the_crop_is_judged(
-    full, config, follow, pipeline, tiny_family, tmp_path, metrics_of
+    full, unfused, config, follow, pipeline, tiny_family, tmp_path, metrics_of
 ):
-    settings = config(steps=1, gated_fusion=False, conditioning_dropout=0.0)
+    settings = config(steps=1, gated_fusion=False, region_clip=unfused, conditioning_dropout=0.0)
     run = follow(train_unet, settings, tmp_path / "run")
     judge = RegionEncoder.from_clip(tiny_family / "clip")
     data = prepare(examples_of(settings, tmp_path), pipeline, judge)
@@ -351,6 +365,91 @@ def test_without_gated_fusion_clip_s_own_embedding_of_the_crop_is_judged(
     row = metrics_of(run)[0]
     assert row["loss_region"] == pytest.approx(expected, abs=1e-4)
     assert row["loss_region"] != pytest.approx(metrics_of(full)[0]["loss_region"], abs=1e-3)
+
+
+def test_a_judge_is_asked_only_for_what_it_was_fitted_for(config, unfused, follow, tmp_path):
+    with pytest.raises(RicError, match="--no-gated-fusion, but tiny was fitted with gated") as one:
+        follow(train_unet, config(gated_fusion=False), tmp_path / "one")
+    assert one.value.hint.endswith("--no-gated-fusion")
+    with pytest.raises(RicError, match="was fitted without gated fusion") as other:
+        follow(train_unet, config(region_clip=unfused), tmp_path / "other")
+    assert "--no-gated-fusion" in other.value.hint
+
+
+# of Tables 2 and 3
+ARMS: dict[str, dict[str, Any]] = {
+    "all": {},
+    "without region loss": {"region_loss": False},
+    "without scene loss": {"global_loss": False},
+    "without both": NO_JUDGES,
+    "without fusion": {"gated_fusion": False},
+}
+
+
+def test_every_ablation_sees_the_same_samples_noise_and_timesteps_in_the_same_order(
+    config, unfused, make_edits, follow, tmp_path, record_of, monkeypatch
+):
+    missing = {2: {"region_text": None}, 3: {"scene_text": None}}
+    data = make_edits(8, missing)
+    Image.new("L", (96, 80)).save(data / "mask" / "01.png")
+    (data / "target" / "04.png").write_bytes(b"no picture")
+    settings = config(data, steps=4, flip=True, allow_missing_text=True)
+    seen: dict[str, list[Batch]] = {}
+    for arm, changes in ARMS.items():
+        batches = seen[arm] = []
+
+        def watched(*given: Any, batches: list[Batch] = batches) -> Batch:
+            batches.append(draw_batch(*given))
+            return batches[-1]
+
+        monkeypatch.setattr(unet_step, "draw_batch", watched)
+        if "gated_fusion" in changes:
+            changes = {**changes, "region_clip": unfused}
+        run = follow(train_unet, replace(settings, **changes), tmp_path / arm)
+        ids = [json.loads(line)["id"] for line in (run / "samples.jsonl").read_text().splitlines()]
+        assert ids == ["00", "01", "02", "03", "05", "06", "07"]
+        assert [row["id"] for row in map(json.loads, (run / "failures.jsonl").open())] == ["04"]
+        if changes.get("region_loss", True):
+            assert list(record_of(run)["bad_masks"]) == ["01"]
+    for arm in ARMS:
+        for ours, theirs in zip(seen[arm], seen["all"], strict=True):
+            for name in ("source", "clean", "noise", "timesteps", "instructions"):
+                assert torch.equal(getattr(ours, name), getattr(theirs, name)), (arm, name)
+    assert any(box is None for batch in seen["all"] for box in batch.boxes)
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop"])
+def test_a_bad_mask_costs_a_sample_its_region_loss_and_nothing_else(
+    fit, config, make_edits, follow, tmp_path, metrics_of, record_of
+):
+    data = make_edits(2)
+    for name in ("00", "01"):
+        Image.new("L", (96, 80)).save(data / "mask" / f"{name}.png")
+    settings = config(data, steps=1, fit=fit, conditioning_dropout=0.0)
+    run = follow(train_unet, settings, tmp_path / "run")
+    row = metrics_of(run)[0]
+    assert row["loss_region"] == 0
+    assert row["loss_global"] > 0.1
+    assert not (run / "failures.jsonl").exists()
+    assert set(record_of(run)["bad_masks"]) == {"00", "01"}
+
+
+def test_texts_that_are_cut_are_counted_told_and_stand_in_the_card(
+    config, make_edits, follow, tmp_path, record_of
+):
+    long = "a red ball " * 200
+    data = make_edits(3, {0: {"instruction": long}, 1: {"region_text": long, "scene_text": long},
+                          2: {"instruction": long}})  # fmt: skip
+    noting = Noting()
+    run = follow(train_unet, config(data, steps=1), tmp_path / "run", noting)
+    cut = {"instruction": 2, "region_text": 1, "scene_text": 1}
+    assert record_of(run)["truncated_texts"] == cut
+    told = [line for line in noting.lines if line.endswith("the end is cut off")]
+    assert [line.split()[0] for line in told] == ["2", "1", "1"]
+    card = (run / "pipeline" / "README.md").read_text()
+    assert (
+        "texts cut because they were too long: instruction 2, region_text 1, scene_text 1" in card
+    )
 
 
 def test_gradient_checkpointing_computes_unet_and_decoder_again_and_changes_no_gradient(
@@ -461,9 +560,11 @@ def write_small_decoder(folder: Path, blocks: int) -> None:
 
 
 def test_a_small_decoder_decodes_for_the_judges_and_leaves_the_noise_loss_alone(
-    full, small_decoder, config, follow, pipeline, tiny_family, tmp_path, metrics_of, record_of
-):
-    settings = config(steps=2, gated_fusion=False, conditioning_dropout=0.0, global_loss=False)
+    full, unfused, small_decoder, config, follow, pipeline, tiny_family, tmp_path, metrics_of,
+    record_of,
+):  # fmt: skip
+    settings = config(steps=2, gated_fusion=False, region_clip=unfused, conditioning_dropout=0.0,
+                      global_loss=False)  # fmt: skip
     run = follow(train_unet, replace(settings, loss_decoder=str(small_decoder)), tmp_path / "small")
     judge = RegionEncoder.from_clip(tiny_family / "clip")
     data = prepare(examples_of(settings, tmp_path), pipeline, judge)
@@ -632,11 +733,11 @@ def test_the_run_lists_its_samples_and_unlocalised_ones_are_noted_and_only_lose_
 
 def test_bad_samples_are_failures_and_the_run_goes_on(config, make_edits, follow, tmp_path):
     data = make_edits(4)
-    Image.new("L", (96, 80)).save(data / "mask" / "01.png")
+    (data / "source" / "01.png").write_bytes(b"no picture")
     (data / "target" / "02.png").write_bytes(b"no picture")
     run = follow(train_unet, config(data, steps=1), tmp_path / "run")
     rows = [json.loads(line) for line in (run / "failures.jsonl").read_text().splitlines()]
-    assert {row["id"]: row["stage"] for row in rows} == {"01": "mask", "02": "target"}
+    assert {row["id"]: row["stage"] for row in rows} == {"01": "source", "02": "target"}
     assert (run / "pipeline" / "model_index.json").is_file()
 
 

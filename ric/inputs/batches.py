@@ -77,7 +77,7 @@ class Draw:
 
 
 def draw_sample(
-    seed: int, step: int, k: int, *, shape: Sequence[int], num_timesteps: int, dropout: float
+    seed: int, step: int, k: int, *, shape: Sequence[int], num_timesteps: int, dropout: float = 0.0
 ) -> Draw:
     """Draw for sample `k` of step `step`: a function of the arguments and nothing else.
 

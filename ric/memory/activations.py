@@ -15,7 +15,7 @@ from __future__ import annotations
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
@@ -161,21 +161,28 @@ def count_kept(
     with mode:
         for network in (networks.unet, *networks.frozen()):
             network.to_empty(device=device)
-    return partial(_count, mode, networks, image_size, dtype, device)
+    return partial(_count, mode, networks, Setting(image_size, dtype, device))
+
+
+class Setting(NamedTuple):
+    """What a micro-batch is computed in.
+
+    Attributes:
+        image_size: S, in pixels.
+        dtype: What the networks compute in.
+        device: Where they are.
+    """
+
+    image_size: int
+    dtype: torch.dtype
+    device: str
 
 
 def _count(
-    mode: FakeTensorMode,
-    networks: StepNetworks,
-    image_size: int,
-    dtype: torch.dtype,
-    device: str,
-    checkpointing: bool,
+    mode: FakeTensorMode, networks: StepNetworks, setting: Setting, checkpointing: bool
 ) -> Kept:
     one, two = (
-        keep_of_micro_batch(
-            networks, samples, image_size, dtype, device, checkpointing, within=mode
-        )
+        keep_of_micro_batch(networks, samples, setting, checkpointing, within=mode)
         for samples in (1, 2)
     )
     return Kept(
@@ -208,9 +215,7 @@ class Piece:
 def keep_of_micro_batch(
     networks: StepNetworks,
     samples: int,
-    image_size: int,
-    dtype: torch.dtype,
-    device: str,
+    setting: Setting,
     checkpointing: bool,
     within: AbstractContextManager[object] | None = None,
 ) -> Piece:
@@ -219,12 +224,11 @@ def keep_of_micro_batch(
     Args:
         networks: Real ones, or fake ones with their mode as `within`.
         samples: B.
-        image_size: S, in pixels.
-        dtype: What the networks compute in.
-        device: Where they are.
+        setting: Size, precision and device.
         checkpointing: Whether UNet and decoder are checkpointed.
         within: A context that everything happens in.
     """
+    image_size, dtype, device = setting
     keeper = Keeper([networks.unet, *networks.frozen()])
     for network in (networks.unet, networks.decoder):
         network.disable_gradient_checkpointing()

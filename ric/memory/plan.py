@@ -353,14 +353,24 @@ def _plans(
     # without an average there is none to be moved
     on_cpu = config.ema_on_cpu or not config.ema
     ways = [
-        (config.gradient_checkpointing, eight_bit, on_cpu),
-        (True, eight_bit, on_cpu),
-        (True, smaller, on_cpu),
-        (True, smaller, True),
+        Way(config.gradient_checkpointing, eight_bit, on_cpu),
+        Way(True, eight_bit, on_cpu),
+        Way(True, smaller, on_cpu),
+        Way(True, smaller, True),
     ]
     for way in dict.fromkeys(ways):
         for accumulate in _micro_batch_counts(config.accumulate, step.batch):
-            yield _plan(step, accumulate, *way, gigabytes=gigabytes, averages=config.ema)
+            plan = _plan(step, accumulate, way, gigabytes)
+            # without an average none is on the CPU
+            yield plan if config.ema else replace(plan, average_on_cpu=False)
+
+
+class Way(NamedTuple):
+    """What a step does to take less memory, beside accumulating gradients."""
+
+    checkpointing: bool
+    eight_bit: bool
+    on_cpu: bool
 
 
 def _micro_batch_counts(least: int, batch: int) -> Iterator[int]:
@@ -372,16 +382,8 @@ def _micro_batch_counts(least: int, batch: int) -> Iterator[int]:
         yield pieces
 
 
-def _plan(
-    step: Step,
-    accumulate: int,
-    checkpointing: bool,
-    eight_bit: bool,
-    on_cpu: bool,
-    *,
-    gigabytes: float | None,
-    averages: bool,
-) -> MemoryPlan:
+def _plan(step: Step, accumulate: int, way: Way, gigabytes: float | None) -> MemoryPlan:
+    checkpointing, eight_bit, on_cpu = way
     samples = ceil(step.batch / accumulate)
     kept = step.kept(checkpointing)
     passing = ALLOWANCE.passing * kept.largest_tensor(samples)
@@ -415,7 +417,7 @@ def _plan(
     counted = sum(parts.values()) / GIB
     gib = {name: size / GIB for name, size in parts.items()}
     gib["allowance"] = ALLOWANCE.context + ALLOWANCE.fragments * counted
-    return MemoryPlan(accumulate, checkpointing, eight_bit, on_cpu and averages, samples, gib)
+    return MemoryPlan(accumulate, *way, samples, gib)
 
 
 def _encodings_on_gpu(step: Step, gigabytes: float | None) -> int:

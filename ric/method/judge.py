@@ -47,8 +47,8 @@ class Judge(nn.Module):
         pixels: PixelNumbers,
         *,
         max_text_tokens: int,
-        temperature: float,
-        unused: tuple[str, ...],
+        temperature: float = 0.07,
+        unused: tuple[str, ...] = (),
     ) -> None:
         """Keep the parts together.
 

@@ -97,7 +97,7 @@ def _action(lot: Lot) -> Edit | None:
         "facing left": "turn", "facing right": "turn", "leaning left": "tilt",
         "leaning right": "tilt", "lying": "tilt", "open": "open", "closed": "close",
     }.get(changed.state, "straighten")  # fmt: skip
-    return _changed(lot, "Action", manner, "state", source, changed)
+    return _changed(lot, "Action", manner, source, changed)
 
 
 def _replace(lot: Lot) -> Edit | None:
@@ -119,7 +119,7 @@ def _replace(lot: Lot) -> Edit | None:
         changed = replace(thing, colour=draws.choice([c for c in COLOURS if c not in poor]))
     else:
         changed = replace(thing, material="matte" if thing.material == "glossy" else "glossy")
-    return _changed(lot, "Replace", manner, manner, source, changed)
+    return _changed(lot, "Replace", manner, source, changed)
 
 
 def _remove(lot: Lot) -> Edit | None:
@@ -153,7 +153,7 @@ def _add(lot: Lot) -> Edit | None:
         sides = [name for name in (*MOVES, BESIDE) if name not in hidden]
         asked = [(side, anchor) for side in sides for anchor in _unique(source)]
     for relation, anchor in draws.shuffled(asked)[:5]:
-        placed = _place_related(lot, thing, source.things, relation, anchor, source)
+        placed = _place_related(lot, thing, source, source.things, (relation, anchor))
         if placed:
             break
     else:
@@ -185,7 +185,7 @@ def _relation(lot: Lot) -> Edit | None:
         and not might(relation, thing, source.things[anchor], source.light)
     ]
     for relation, anchor in draws.shuffled(asked)[:5]:
-        placed = _place_related(lot, thing, rest, relation, anchor - 1, source)
+        placed = _place_related(lot, thing, source, rest, (relation, anchor - 1))
         if placed and apart(placed, [thing]):
             break
     else:
@@ -257,7 +257,7 @@ def _furnished(
         begun = furnish(lot, scene, [shading])
         if begun is None:
             return None
-        placed = _place_related(lot, first, begun.things, SHADED, 0, begun)
+        placed = _place_related(lot, first, begun, begun.things, (SHADED, 0))
         if placed is None:
             return None
         return furnish(lot, begun.having((placed, *begun.things)), rest, (0,))
@@ -286,10 +286,9 @@ def _unique(scene: Scene) -> list[int]:
     return [number for number, look in enumerate(looks) if looks.count(look) == 1]
 
 
-def _changed(
-    lot: Lot, kind: str, manner: str, attribute: str, source: Scene, changed: Thing
-) -> Edit | None:
+def _changed(lot: Lot, kind: str, manner: str, source: Scene, changed: Thing) -> Edit | None:
     """Put a changed thing in the place of the first."""
+    attribute = "state" if kind == "Action" else manner
     count = len(source.things)
     phrase = _name(lot, source, 0, count)
     if phrase is None or not in_frame(changed) or not apart(changed, source.things[1:]):
@@ -309,9 +308,10 @@ def _name(
 
 
 def _place_related(
-    lot: Lot, thing: Thing, others: Sequence[Thing], relation: str, anchor: int | None, scene: Scene
+    lot: Lot, thing: Thing, scene: Scene, others: Sequence[Thing], asked: tuple[str, int | None]
 ) -> Thing | None:
-    """Find a free spot, in the relation to `others[anchor]` that is asked for."""
+    """Find a free spot, in the relation and to the one of `others` that are asked for."""
+    relation, anchor = asked
     if anchor is None:
         return place_somewhere(lot.draws, thing, others, (len(others),))
     other = others[anchor]

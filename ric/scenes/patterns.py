@@ -62,8 +62,9 @@ def ground_places(u: Floats, v: Floats) -> tuple[Floats, Floats, Floats]:
     return 0.5 * u * near, near, z
 
 
-def clouded_sky(u: Floats, v: Floats, high: RGB, low: RGB, cloud: RGB, at: float) -> Floats:
-    """Draw a sky from `high` to `low`, with a few clouds about `at` across."""
+def clouded_sky(u: Floats, v: Floats, colours: tuple[RGB, RGB, RGB], at: float) -> Floats:
+    """Draw a sky with a few clouds about `at` across; colours: high, low, and the clouds'."""
+    high, low, cloud = colours
     colour = mixed(high, low, ease((v + 1) * (1 / (HORIZON + 1))) + 0 * u)
     puffs: Floats = np.zeros((1, 1), dtype=np.float32)
     for across, down, wide, tall in (

@@ -99,7 +99,7 @@ def _indoors(u: Floats, v: Floats, wall_z: float, wall: Floats, floor: Floats) -
 def _meadow(u: Floats, v: Floats, variant: int) -> View:
     x, z, depth = ground_places(u, v)
     at = (0.1, -0.3, 0.35)[variant]
-    sky = clouded_sky(u, v, (112, 176, 236), (206, 232, 248), (255, 255, 255), at)
+    sky = clouded_sky(u, v, ((112, 176, 236), (206, 232, 248), (255, 255, 255)), at)
     sky = mixed(sky, (128, 176, 150), hill(u, v, 0.5 - at, 0.9, 0.16))
     sky = mixed(sky, (104, 164, 112), hill(u, v, -0.7 + at, 0.8, 0.11))
     grass = mixed((120, 184, 82), (148, 206, 100), mottled(x, z, 0.9))
@@ -110,7 +110,7 @@ def _meadow(u: Floats, v: Floats, variant: int) -> View:
 def _lake(u: Floats, v: Floats, variant: int) -> View:
     x, z, depth = ground_places(u, v)
     at = (0.0, 0.4, -0.4)[variant]
-    sky = clouded_sky(u, v, (126, 186, 232), (226, 238, 242), (255, 255, 255), at)
+    sky = clouded_sky(u, v, ((126, 186, 232), (226, 238, 242), (255, 255, 255)), at)
     sky = mixed(sky, (112, 150, 140), hill(u, v, 0.45 + at, 0.75, 0.15))
     sky = mixed(sky, (84, 132, 110), hill(u, v, -0.6 + at, 1.1, 0.09))
     swell = ease(wave(1.3 * z + 0.12 * x + 0.3 * wave(0.35 * x))) * wave(0.3 * x + 0.8 * z)
@@ -123,7 +123,7 @@ def _lake(u: Floats, v: Floats, variant: int) -> View:
 def _snow(u: Floats, v: Floats, variant: int) -> View:
     x, z, depth = ground_places(u, v)
     at = (0.2, -0.2, 0.5)[variant]
-    sky = clouded_sky(u, v, (150, 186, 222), (226, 234, 244), (246, 248, 252), at)
+    sky = clouded_sky(u, v, ((150, 186, 222), (226, 234, 244), (246, 248, 252)), at)
     for middle, width, height in ((-0.62, 0.62, 0.34), (0.1, 0.55, 0.26), (0.72, 0.6, 0.38)):
         sky = mixed(sky, (142, 160, 190), peak(u, v, middle + at * 0.3, width, height))
         sky = mixed(sky, (240, 244, 250), peak(u, v, middle + at * 0.3, width, height)

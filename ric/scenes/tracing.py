@@ -21,6 +21,8 @@ from ric.scenes.shapes import bodies_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    Triple = tuple[Number, Number, Number]
+
     from numpy.typing import NDArray
 
     from ric.scenes.camera import Point
@@ -128,8 +130,7 @@ def look(rays: Rays, things: Sequence[Thing], light: Light, depth: Floats) -> Se
             ambient, direct, shine = _lit(
                 body,
                 light,
-                start,
-                along,
+                (start, along),
                 crossing,
                 gloss=(lambda: _streak(thing, rays, place)) if glossy else None,  # noqa: B023
             )
@@ -162,12 +163,20 @@ def own_rays(
 def _lit(
     body: Body,
     light: Light,
-    start: tuple[Number, Number, Number],
-    along: tuple[Number, Number, Number],
+    ray: tuple[Triple, Triple],
     crossing: Crossing,
     gloss: Callable[[], Number] | None,
-) -> tuple[Number, Number, Number]:
-    """Give the ambient and direct light and the shine of a body's visible surface."""
+) -> Triple:
+    """Give the ambient and direct light and the shine of a body's visible surface.
+
+    Args:
+        body: What is seen.
+        light: What it is lit by.
+        ray: In its own frame, where each ray starts and which way it goes.
+        crossing: Where rays enter and leave it.
+        gloss: Gives the shine of flat faces; None where the body is matte.
+    """
+    start, along = ray
     towards = light.direction
     ambient: Number = np.float32(AMBIENT)
     direct: Number = np.float32(0)

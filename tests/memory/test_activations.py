@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 
-from ric.memory.activations import Keeper, Kept, count_kept, keep_of_micro_batch
+from ric.memory.activations import Keeper, Kept, Setting, count_kept, keep_of_micro_batch
 from ric.memory.meta_networks import StepNetworks, pipeline_shapes
 from ric.method.denoising import predict_noise
 from ric.method.objective import NoisedBatch, RegionInContextObjective
@@ -112,7 +112,7 @@ def test_checkpointed_blocks_keep_within_what_they_kept_in_all_without(count):
 
 
 def test_the_same_step_is_counted_on_real_networks_too(networks):
-    counted = keep_of_micro_batch(networks, 2, SIZE, BF16, "cpu", checkpointing=False)
+    counted = keep_of_micro_batch(networks, 2, Setting(SIZE, BF16, "cpu"), checkpointing=False)
     assert [counted.by_unet, counted.by_all] == really_kept(networks, 2, SIZE, BF16)
 
 
@@ -208,7 +208,8 @@ def test_a_real_stable_diffusion_unet_keeps_what_is_counted():
 def test_a_real_gpu_keeps_what_is_counted(tiny_family):
     counted = count_kept(shapes_of(tiny_family), image_size=SIZE, dtype=BF16)(False)
     networks = loaded(tiny_family, "cuda")
-    keep_of_micro_batch(networks, 8, SIZE, BF16, "cuda", checkpointing=False)  # libraries load
-    real = keep_of_micro_batch(networks, 8, SIZE, BF16, "cuda", checkpointing=False)
+    setting = Setting(SIZE, BF16, "cuda")
+    keep_of_micro_batch(networks, 8, setting, checkpointing=False)  # libraries load
+    real = keep_of_micro_batch(networks, 8, setting, checkpointing=False)
     assert counted.by_unet.of(8) == pytest.approx(real.by_unet, rel=0.05)
     assert counted.by_all.of(8) == pytest.approx(real.by_all, rel=0.05)

@@ -12,13 +12,16 @@ import pytest
 import ric
 from ric.config import (
     DescribeConfig,
+    EditConfig,
     EvalConfig,
+    FitBlipConfig,
     FitClipConfig,
     TinyVaeConfig,
     TrainUnetConfig,
 )
 from ric.models.table import MODELS, command_of, models_of
 from ric.settings import resolve_config
+from ric.weights import find_weight
 from ric.weights.tiny_family import SHIPPED
 
 CORE = Path(ric.__file__).parent
@@ -30,6 +33,18 @@ def test_a_row_names_a_setting_of_its_command_and_a_member_of_the_family(kind):
         assert hasattr(kind(data="photos"), row.setting)
         # the paper's pipelines have a small decoder of their own; the family needs none
         assert (SHIPPED / row.tiny).is_dir() or row.tiny == "loss_decoder"
+
+
+PAPERS = (DescribeConfig, FitClipConfig, FitBlipConfig, TrainUnetConfig, EditConfig, EvalConfig)
+
+
+@pytest.mark.parametrize("kind", PAPERS, ids=lambda kind: kind.__name__)
+def test_what_weights_and_doctor_say_of_who_needs_a_model_is_what_the_commands_load(kind):
+    config = kind(data="photos", **({"edits": ("a=b",)} if kind is EvalConfig else {}))
+    loaded = {model.name for model in models_of(config) if find_weight(model.name)}
+    assert loaded
+    for name in loaded:
+        assert command_of(config) in find_weight(name).commands
 
 
 def test_a_model_that_the_settings_leave_unused_is_not_listed():

@@ -74,11 +74,8 @@ def train_captioner(
     tokenizer = processor.tokenizer
     shown = [
         (picture, _caption_ids(tokenizer, text))
-        for sample in trained
-        for picture, text in (
-            (sample.source, sample.source_text),
-            (sample.target, seen_of(sample.scene_text)),
-        )
+        for one in trained
+        for picture, text in ((one.source, one.source_text), (one.target, seen_of(one.scene_text)))
     ]
     colours = torch.tensor(tokenizer.convert_tokens_to_ids(list(COLOURS)), device=device)
 

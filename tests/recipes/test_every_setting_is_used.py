@@ -1,0 +1,76 @@
+"""No setting is recorded in a run and then looked at by nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import fields
+
+import pytest
+
+from ric.config import (
+    CommandConfig,
+    DescribeConfig,
+    EditConfig,
+    EvalConfig,
+    FitBlipConfig,
+    FitClipConfig,
+    TrainUnetConfig,
+)
+from ric.recipes.describe import describe
+from ric.recipes.edit import edit
+from ric.recipes.evaluate import evaluate
+from ric.recipes.fit_blip import fit_blip
+from ric.recipes.fit_clip import fit_clip
+from ric.recipes.train_unet import train_unet
+
+FEW = {"batch_size": 4, "log_every": 1, "checkpoint_every": 9, "keep_checkpoints": 1}
+RUNS: dict[type[CommandConfig], tuple[Callable[..., object], dict[str, object]]] = {
+    DescribeConfig: (
+        describe,
+        {"describer": "chat", "model": "tiny", "max_new_tokens": 2, "split": "val"},
+    ),
+    FitClipConfig: (fit_clip, {"fusion_epochs": 1, "joint_epochs": 1, **FEW}),
+    FitBlipConfig: (fit_blip, {"epochs": 1, **FEW}),
+    TrainUnetConfig: (train_unet, {"steps": 1, "show_every": 1, **FEW}),
+    EditConfig: (edit, {"steps": 1, "split": "val"}),
+    EvalConfig: (evaluate, {"split": "val"}),
+}
+# read before a recipe begins: by the command line, or by what lays presets over defaults
+ELSEWHERE = {
+    CommandConfig: {"preset"},
+    TrainUnetConfig: {"push_to_hub"},
+}
+NOT_READING = ("dataclasses", "ric.settings", "ric.runs", __name__)  # copies, compares, records
+
+
+@contextmanager
+def reads_of(kind: type[CommandConfig], seen: set[str]):
+    """Collect the fields of a config that something reads for its own use."""
+    own = {field.name for field in fields(kind)}
+
+    def read(self: CommandConfig, name: str) -> object:
+        caller = sys._getframe(1).f_globals.get("__name__", "")
+        if name in own and not caller.startswith(NOT_READING):
+            seen.add(name)
+        return object.__getattribute__(self, name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kind, "__getattribute__", read, raising=False)
+        yield
+
+
+@pytest.mark.parametrize("kind", RUNS, ids=lambda kind: kind.__name__)
+def test_every_setting_of_a_command_is_read_by_its_recipe(kind, tiny, edits, follow, tmp_path):
+    recipe, settings = RUNS[kind]
+    if kind is EvalConfig:
+        run = follow(edit, tiny(EditConfig, edits, **RUNS[EditConfig][1]), tmp_path / "edited")
+        settings = {**settings, "edits": (f"Mine={run}",)}
+    config = tiny(kind, edits, **settings)
+    seen: set[str] = set()
+    with reads_of(kind, seen):
+        follow(recipe, config, tmp_path / "run")
+    own = {field.name for field in fields(kind)}
+    known = ELSEWHERE[CommandConfig] | ELSEWHERE.get(kind, set())
+    assert own - seen - known == set()

@@ -11,14 +11,15 @@ import hashlib
 import io
 import stat
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
 
 from ric.config import CommandConfig
+from ric.data import png_chunks
 from ric.errors import RicError
 
 if TYPE_CHECKING:
@@ -32,8 +33,18 @@ _FORMATS = (
     "PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000", "PPM", "TGA", "DIB",
 )  # fmt: skip
 _WEB_SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp"}
-_ORIENTATION = 0x0112  # the EXIF tag
-_SIDEWAYS = (5, 6, 7, 8)  # its values that swap width and height
+_ORIENTATION = 0x0112  # the EXIF tag, and how the picture of each of its values is set upright
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = (5, 6, 7, 8)  # these swap width and height
+_SAY_ORIENTATION = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
 _ICC_SPACES = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab "}
 
 # Held while Pillow's own size limit, one global for the whole process, is lifted.
@@ -78,8 +89,9 @@ def open_raw(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
     with _opened(source, max_pixels) as image:
         try:
             image.load()
+            turned = _upright(image)
             # a Pillow picture handed in belongs to the caller: never give back the same object
-            return _upright(image.copy() if image is source else image)
+            return turned.copy() if turned is source else turned
         except Exception as error:  # Pillow's decoders raise whatever their format led them to
             reason = _one_line(error)
             raise ImageError(f"{_label(source)} is broken or truncated: {reason}.") from None
@@ -93,7 +105,10 @@ def picture_size(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> tupl
     """
     with _opened(source, max_pixels) as image:
         width, height = image.size
-        return (height, width) if _orientation(image) in _SIDEWAYS else (width, height)
+        swapped = _orientation(image) in _SIDEWAYS
+        if image.format == "TIFF":  # whose header is swapped already where a tag of its own says so
+            swapped ^= getattr(image, "tag_v2", {}).get(_ORIENTATION) in _SIDEWAYS
+        return (height, width) if swapped else (width, height)
 
 
 def web_suffix(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> str | None:
@@ -143,7 +158,7 @@ def _opened(source: PictureSource, max_pixels: int) -> Iterator[Image.Image]:
         yield source
         return
     if isinstance(source, bytes) or _is_url(source):
-        stream: io.BufferedIOBase = io.BytesIO(read_bytes(source))
+        stream: BinaryIO = io.BytesIO(read_bytes(source))
     else:
         stream = _open_file(Path(source))
     with stream:
@@ -169,17 +184,23 @@ def _open_file(path: Path) -> io.BufferedReader:
         raise ImageError(_unreadable(path, error)) from None
 
 
-def _header(stream: io.BufferedIOBase) -> Image.Image:
+def _header(stream: BinaryIO) -> Image.Image:
     """Let Pillow read the header without its own size warning: ours names the flag."""
     Image.init()
     known = [name for name in _FORMATS if name in Image.OPEN]
+    beside: dict[str, Any] = {}
+    if stream.read(8) == png_chunks.SIGNATURE:
+        stream, beside = png_chunks.readable_png(stream)
+    stream.seek(0)
     with _pillow_limit_lock:
         limit = Image.MAX_IMAGE_PIXELS
         Image.MAX_IMAGE_PIXELS = None
         try:
-            return Image.open(stream, formats=known)  # type: ignore[arg-type]
+            image = Image.open(stream, formats=known)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+    image.info.update(beside)
+    return image
 
 
 def _check(image: Image.Image, source: PictureSource, max_pixels: int) -> None:
@@ -198,18 +219,22 @@ def _check(image: Image.Image, source: PictureSource, max_pixels: int) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
+    """Read the orientation, 1 to 8; 1 where there is none or it is no such number."""
     try:
-        return int(image.getexif().get(_ORIENTATION, 1))
+        value = image.getexif().get(_ORIENTATION)
+        return value if value in _TURNS else 1
     except Exception:  # broken EXIF says nothing about the pixels
         return 1
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    if _orientation(image) == 1:
+    turn = _TURNS.get(_orientation(image))
+    if turn is None or image.format == "TIFF":  # Pillow turns a TIFF as it loads it
         return image
-    with suppress(Exception):  # the orientation is known, the rest of the EXIF may be broken
-        return ImageOps.exif_transpose(image)
-    return image
+    turned = image.transpose(turn)
+    for name in _SAY_ORIENTATION:  # or it would be turned a second time
+        turned.info.pop(name, None)
+    return turned
 
 
 def _as_srgb(image: Image.Image) -> Image.Image:
@@ -236,7 +261,9 @@ def _as_srgb(image: Image.Image) -> Image.Image:
 
 
 def to_8_bit(image: Image.Image) -> Image.Image:
-    """Bring 16-bit grey to mode L (65535 becomes 255); other modes are given back as they are.
+    """Bring 16-bit grey to mode L (65535 becomes 255), or LA where one value is transparent.
+
+    Other modes are given back as they are.
 
     Raises:
         ImageError: Integers over 16 bits or floats: what is white there is not defined.
@@ -246,7 +273,11 @@ def to_8_bit(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     if image.mode == "F" or (values.size and (values.min() < 0 or values.max() > 65535)):
         raise ImageError(f"Mode {image.mode} does not define which value is white.")
-    return Image.fromarray(np.round(values / 257).astype(np.uint8))
+    grey = Image.fromarray(np.round(values / 257).astype(np.uint8))
+    if (transparent := image.info.get("transparency")) is not None:
+        # compared at 16 bits: its neighbours, which look the same at 8, are not transparent
+        grey.putalpha(Image.fromarray((values != transparent).astype(np.uint8) * 255))
+    return grey
 
 
 def _through_profile(image: Image.Image, icc: bytes) -> Image.Image | None:

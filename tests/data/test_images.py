@@ -10,7 +10,7 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin
 
 from ric.data.images import ImageError, open_image, open_raw, picture_size, pixel_hash, web_suffix
 
@@ -49,6 +49,12 @@ def test_sixteen_bit_grey_is_scaled_by_257(encoded):
     values = np.array([[0, 257, 128 * 257, 65535, 1000]], np.uint16)
     opened = pixels(open_image(encoded(Image.fromarray(values))))
     assert opened[0, :, 0].tolist() == [0, 1, 128, 255, round(1000 / 257)]
+
+
+def test_sixteen_bit_grey_keeps_its_transparent_value_and_no_other(encoded):
+    values = np.array([[1000, 1001, 0, 65535]], np.uint16)
+    data = encoded(Image.fromarray(values), transparency=1000)
+    assert pixels(open_image(data))[0, :, 0].tolist() == [255, round(1001 / 257), 0, 255]
 
 
 def test_sixteen_bit_grey_of_a_tiff_is_scaled_too(encoded):
@@ -114,6 +120,59 @@ def test_exif_orientation_is_applied(noise, encoded, orientation):
     assert np.array_equal(pixels(upright), turned(pixels(noise())))
     assert picture_size(data) == upright.size
     assert upright.getexif().get(0x0112) is None
+
+
+FORMATS = ["PNG", "JPEG", "MPO", "WEBP", "TIFF", "AVIF", "JPEG2000", "GIF", "BMP", "PPM", "TGA",
+           "DIB"]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_size_from_the_header_is_that_of_the_opened_picture(noise, encoded, form):
+    for said in (None, *range(10)):
+        exif = Image.Exif()
+        if said is not None:
+            exif[0x0112] = said
+        data = encoded(noise(), form, exif=exif)
+        assert picture_size(data) == open_image(data).size == open_raw(data).size, said
+
+
+def exif_of(*entries: bytes) -> bytes:
+    return b"Exif\0\0MM\0*" + struct.pack(">IH", 8, len(entries)) + b"".join(entries) + b"\0" * 4
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize(
+    ("entries", "size"),
+    [
+        # the number as a text, and as a fraction that lies outside the file
+        ([struct.pack(">HHI4s", 0x0112, 2, 2, b"6")], (16, 12)),
+        ([struct.pack(">HHII", 0x0112, 5, 1, 2**31)], (16, 12)),
+        # the number, and then more that is broken
+        ([struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0), struct.pack(">HHII", 0x8769, 4, 1, 2**31)],
+         (12, 16)),
+    ],
+    ids=["text", "fraction", "broken rest"],
+)  # fmt: skip
+def test_an_odd_orientation_counts_for_size_and_picture_alike(noise, encoded, form, entries, size):
+    data = encoded(noise(), form, exif=exif_of(*entries))
+    assert picture_size(data) == open_image(data).size == open_raw(data).size == size
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("words", ['<x tiff:Orientation="6"/>', "<tiff:Orientation>6</x>"])
+def test_an_orientation_that_only_xmp_says_turns_size_and_picture_alike(
+    noise, encoded, form, words
+):
+    texts = PngImagePlugin.PngInfo()
+    texts.add_itxt("XML:com.adobe.xmp", words)
+    how = {"PNG": {"pnginfo": texts}, "TIFF": {"tiffinfo": {700: words.encode()}}}
+    data = encoded(noise(), form, **how.get(form, {"xmp": words.encode()}))
+    upright = open_image(data)
+    assert picture_size(data) == upright.size == open_raw(data).size == (12, 16)
+    plain = pixels(open_image(encoded(noise(), form)))
+    assert np.array_equal(pixels(upright), np.rot90(plain, -1))
+    assert open_image(open_raw(data)).size == (12, 16)  # not turned a second time
 
 
 def wide_gamut_profile() -> bytes:

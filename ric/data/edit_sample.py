@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
+from ric.data.erased_masks import mask_from_erased, mask_of_unknown_kind
 from ric.data.images import (
     MAX_PIXELS,
     ImageError,
@@ -23,14 +24,7 @@ from ric.data.images import (
     picture_size,
     pixel_hash,
 )
-from ric.data.masks import (
-    derive_mask,
-    mask_from_erased,
-    mask_from_image,
-    mask_of_unknown_kind,
-    resize_mask,
-    without_signature,
-)
+from ric.data.masks import derive_mask, mask_from_image, resize_mask, without_signature
 from ric.errors import SampleError
 
 if TYPE_CHECKING:
@@ -191,13 +185,18 @@ class EditSample:
         return pixel_hash(self._decode("source", self.pictures.source))
 
     def _read_mask(self, given: PictureSource, kind: MaskKind) -> Mask:
+        limit = self.pictures.max_pixels
+
         def read() -> Mask:
-            image = open_raw(given, max_pixels=self.pictures.max_pixels)
+            image = open_raw(given, max_pixels=limit)
             if kind == "image":
                 return mask_from_image(image)
+            # what is erased is told by what the source shows there
+            beside = self.pictures.source
+            source = self._guarded("source", lambda: open_raw(beside, max_pixels=limit))
             if kind == "unknown":
-                return mask_of_unknown_kind(image)
-            return mask_from_erased(image, "black" if kind == "erased-black" else "white")
+                return mask_of_unknown_kind(image, source)
+            return mask_from_erased(image, source, "black" if kind == "erased-black" else "white")
 
         width, height = self._size()
         return resize_mask(self._guarded("mask", read), height, width)

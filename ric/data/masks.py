@@ -1,17 +1,16 @@
-"""Where the edit is: masks read from files, from erased pictures, or from what changed.
+"""Where the edit is: masks read from files that are white on black, or derived from what changed.
 
-Choice 14: the paper says nothing of HumanEdit's traps. Its MASK_IMG is the source with the edit
-region erased (alpha 0, or exact black), so alpha is preferred and otherwise exact black counts once
-specks, which are black things in the photo, are gone. Its targets carry a coloured signature in the
-bottom-right corner, so that strip is left out of every derived mask. A missing mask is derived:
-difference in Lab after a 3 px median, Otsu's threshold but at least 20 levels, opening, components
-of at least 0.5 % of the image, dilated by 1 %. Plain thresholds give boxes of 90 to 100 % of the
-image on real pairs, because their backgrounds are re-encoded.
+Choice 14: the paper says nothing of HumanEdit's traps (its own masks are read in erased_masks.py).
+Its targets carry a coloured signature in the bottom-right corner, so that strip is left out of
+every derived mask. A missing mask is derived: difference in Lab after a 3 px median, Otsu's
+threshold but at least 20 levels, opening, components of at least 0.5 % of the image, dilated by
+1 %. Plain thresholds give boxes of 90 to 100 % of the image on real pairs, because their
+backgrounds are re-encoded.
 
-An ordinary mask is white on black, and a photo is never thresholded into one: of a mask's pixels
-90 % lie within 32 levels of black or white, so smoothed edges and JPEG pass, and 99 % are grey:
-their channels are equal within 16 levels. Data whose columns nobody knows may hold masks of either
-kind; there alpha that holds both 0 and 255 tells an erased picture.
+An ordinary mask is white on black, or black and one other value, as masks of 0 and 1 and indexed
+ones are. A photo is never thresholded into one: of a mask's pixels 90 % lie within 32 levels of
+black or white, so smoothed edges and JPEG pass, and 99 % are grey: their channels are equal within
+16 levels.
 
 Choice 2, masks: they shrink by maximum, so that a thin one survives any training size.
 
@@ -21,7 +20,6 @@ Shapes: a mask is bool (H, W), True where the picture is to be edited.
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +31,6 @@ Mask = NDArray[np.bool_]
 
 SIGNATURE_WIDTH = 0.12  # choice 14: right 12 %, bottom 3.5 %
 SIGNATURE_HEIGHT = 0.035
-SPECK = 0.001  # erased regions are larger than 0.1 % of the image; black dots are not
 COMPONENT = 0.005  # choice 14: 0.5 % of the image
 DILATION = 0.01  # choice 14: 1 % of the longer side
 MIN_LEVELS = 20.0  # choice 14: of 255
@@ -44,93 +41,104 @@ NEAR = 32  # levels from black or white that smoothing and JPEG leave a mask's p
 NEAR_SHARE = 0.9
 GREY = 16  # levels between the channels of a grey pixel
 GREY_SHARE = 0.99
+FEW = 16  # values that an error lists one by one
 WORKING_SIDE = 1024  # HumanEdit's own size; larger pairs are compared at this size
 
 
 def mask_from_image(image: Image.Image) -> Mask:
     """Read an ordinary mask: white (128 and over) on black; transparent pixels are black.
 
+    Where a mask is black but for one other value (0 and 1, a class and its colour), that is edited.
+
     Args:
-        image: Grey, RGB, 1-bit, palette or 16-bit grey, with or without alpha.
+        image: Grey, RGB, 1-bit, palette, 16-bit grey or floats, with or without alpha.
 
     Raises:
-        ImageError: A mode whose white is not defined, or a photo: under 90 % of its pixels are
-            within 32 levels of black or white, or under 99 % are grey.
+        ImageError: It is transparent everywhere; none of its values is white; or it is a photo:
+            under 90 % of its pixels are within 32 levels of black or white, or under 99 % grey.
     """
-    return _white_on_black(image, "a mask is white where to edit and black elsewhere")
+    return white_on_black(image, "a mask is white where to edit and black elsewhere")
 
 
-def mask_of_unknown_kind(image: Image.Image) -> Mask:
-    """Read a mask that is either erased or ordinary, by what its own pixels say.
-
-    Alpha that holds both 0 and 255 makes it a picture whose edit region is erased; anything else
-    has to be white on black.
-
-    Raises:
-        ImageError: As `mask_from_image`; or white paint on transparent, which is an ordinary mask
-            to some programs and a blank picture with an erased region to others.
-    """
-    image = to_8_bit(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        alpha = np.asarray(image.getchannel("A"))
-        if (alpha == 0).any() and (alpha == 255).any():
-            opaque = np.asarray(image)[alpha == 255, :3]
-            if (opaque == 255).all():
-                raise ImageError(
-                    "The mask is plain white and transparent, which does not say which of the two"
-                    " is to be edited: save it as white, where to edit, on black."
-                )
-            return mask_from_erased(image)
-    return _white_on_black(
-        image,
-        "a mask is white where to edit and black elsewhere, or the picture with that region erased"
-        " (alpha 0)",
-    )
-
-
-def _white_on_black(image: Image.Image, wanted: str) -> Mask:
-    image = to_8_bit(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        black = Image.new("RGBA", image.size, "black")
-        image = Image.alpha_composite(black, image)
+def white_on_black(image: Image.Image, wanted: str) -> Mask:
+    """Read an ordinary mask as `mask_from_image` does, `wanted` being the end of its errors."""
+    refuse_transparent(image)
+    is_wide = image.mode in ("I", "F") or image.mode.startswith("I;")
+    values = np.asarray(image) if is_wide else np.asarray(_on_black(image))
+    other = _other_than_black(values)
+    if other is not None:
+        return other
+    image = _on_black(to_8_bit(image))
     levels = np.asarray(image.convert("L"))
     near = float(((levels <= NEAR) | (levels >= 255 - NEAR)).mean())
     grey = 1.0
-    if image.mode not in ("1", "L"):
-        channels = np.asarray(image.convert("RGB"))
+    if image.mode == "RGB":
+        channels = np.asarray(image)
         grey = float((channels.max(-1) - channels.min(-1) <= GREY).mean())
     if near < NEAR_SHARE or grey < GREY_SHARE:
+        held = _held(values)
         raise ImageError(
-            f"The mask looks like a photo: {_percent(near)} of its pixels are near black or white"
-            f" and {_percent(grey)} are grey; {wanted}."
+            f"The mask {f'holds {held}' if held else 'looks like a photo'}: {_percent(near)} of its"
+            f" pixels are near black or white and {_percent(grey)} are grey; {wanted}."
         )
+    if _is_labels(levels, values):
+        raise ImageError(f"The mask holds {_held(values) or 'no white'}; {wanted}.")
     return levels >= 128
+
+
+def refuse_transparent(image: Image.Image) -> None:
+    """Raise ImageError where no pixel has an alpha of 128 or more."""
+    image = to_8_bit(image) if image.mode.startswith("I;") else image
+    if not image.has_transparency_data:
+        return
+    if (np.asarray(image.convert("RGBA").getchannel("A")) < 128).all():
+        raise ImageError("The mask is transparent everywhere: it does not say where to edit.")
+
+
+def _on_black(image: Image.Image) -> Image.Image:
+    """Bring to L or RGB, transparent pixels black."""
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+
+
+def _other_than_black(values: NDArray) -> Mask | None:
+    """Mark the one value or colour that there is beside black; None where that is not so."""
+    coloured: Mask = np.asarray(values.any(-1) if values.ndim == 3 else values != 0)
+    others = values[coloured]
+    if coloured.all() or not len(others) or (others[0] < 0).any() or (others != others[0]).any():
+        return None
+    return coloured
+
+
+def _is_labels(levels: NDArray[np.uint8], values: NDArray) -> bool:
+    """Whether values near black stand for classes: none is white, or few others are."""
+    if (levels < 128).all():
+        return bool(values.any())
+    # beside black and white only small numbers, as JPEG, whose white has levels too, never leaves
+    small = (levels > 0) & (levels <= NEAR)
+    return bool((levels[~small] % 255 == 0).all() and small.sum() > (levels == 255).sum() > 0
+                and (levels == 0).any())  # fmt: skip
+
+
+def _held(values: NDArray) -> str | None:
+    """List the values or colours of a mask; None where they are more than `FEW`."""
+    if values.ndim == 3:
+        values = values.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+        named = [f"#{value:06x}" for value in np.unique(values)]
+        kind = "colour"
+    else:
+        named = [f"{value:g}" for value in np.unique(values)]
+        kind = "value"
+    if len(named) > FEW:
+        return None
+    *first, last = named
+    return f"the {kind}s {', '.join(first)} and {last}" if first else f"the {kind} {last} alone"
 
 
 def _percent(share: float) -> str:
     return f"{math.floor(share * 100 + 1e-9)}%"  # never rounded up to the least that passes
-
-
-def mask_from_erased(image: Image.Image, erased: Literal["black", "white"] = "black") -> Mask:
-    """Read a mask given as the source picture with the edit region erased (choice 14).
-
-    An alpha channel that holds both erased and kept pixels decides. Otherwise exact black (or
-    white) pixels are erased, in components of at least 0.1 % of the image.
-
-    Args:
-        image: HumanEdit's MASK_IMG or MagicBrush's mask_img.
-        erased: The colour of erased pixels where there is no alpha: black in HumanEdit.
-    """
-    image = to_8_bit(image)
-    if image.has_transparency_data:
-        opaque = np.asarray(image.convert("RGBA").getchannel("A")) >= 128
-        if opaque.any() and not opaque.all():
-            return ~opaque
-    level = 0 if erased == "black" else 255
-    exact = (np.asarray(image.convert("RGB")) == level).all(-1)
-    return _without_small(exact, SPECK)
 
 
 def derive_mask(source: Image.Image, target: Image.Image) -> Mask:
@@ -159,7 +167,7 @@ def derive_mask(source: Image.Image, target: Image.Image) -> Mask:
     flat = difference.min() == difference.max()
     threshold = MIN_LEVELS if flat else max(float(threshold_otsu(difference)), MIN_LEVELS)
     changed = without_signature(_opened(difference >= threshold))
-    mask = _dilated(_without_small(changed, COMPONENT))
+    mask = _dilated(without_small(changed, COMPONENT))
     return without_signature(resize_mask(mask, height, width))
 
 
@@ -225,10 +233,12 @@ def _opened(mask: Mask) -> Mask:
     return ndimage.binary_opening(mask, disc)
 
 
-def _without_small(mask: Mask, share: float) -> Mask:
+def without_small(mask: Mask, share: float) -> Mask:
     """Keep the 8-connected components that cover at least `share` of the image."""
     from scipy import ndimage  # 0.2 s that given masks need not pay
 
+    if not mask.any():
+        return mask
     labels, _ = ndimage.label(mask, np.ones((3, 3)))
     keep = np.bincount(labels.ravel()) >= share * mask.size
     keep[0] = False

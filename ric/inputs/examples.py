@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ric.errors import RicError, SampleError
-from ric.inputs.squares import UNLOCALISED, Squares, Squaring, decode_squares
+from ric.inputs.squares import UNLOCALISED, Squares, Squaring, decode_squares, is_unlocalised
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -112,7 +112,20 @@ def load_examples(
             work.run.fail(error)
             continue
         examples.append(example)
+    _note_large(examples, needs.size, work)
     return examples
+
+
+def _note_large(examples: list[Example], size: int, work: Work) -> None:
+    """Note whose given masks are so large that a derived one would be left out (choice 2)."""
+    large = [item.id for item in examples if item.box and is_unlocalised(item.box, size)]
+    if large:
+        known = work.run.record.get("large_masks", ())
+        work.run.note(large_masks=sorted({*known, *large}))
+        work.progress.note(
+            f"{len(large)} samples have a given mask whose box covers over {UNLOCALISED:.0%} of the"
+            " picture: their region is nearly the whole (large_masks in run.json)"
+        )
 
 
 def _example_at(place: int, squares: Squares, region_text: RegionText | None) -> Example:

@@ -45,8 +45,9 @@ if TYPE_CHECKING:
     from ric.method.region_box import Box
     from ric.work import Work
 
-LAYOUT = 2  # raised whenever the same key would name other contents
-# choice 2: a derived box over this share of the picture says nothing about where the edit is
+LAYOUT = 3  # raised whenever the same key would name other contents
+# choice 2: a box over this share of the picture says little about where the edit is; a derived one
+# is left out, a given one noted
 UNLOCALISED = 0.6
 FEW = 256  # samples that are decoded before processes are worth starting
 AT_ONCE = 8  # samples a worker takes at a time
@@ -252,9 +253,13 @@ def _square(sample: EditSample, how: Squaring) -> tuple[Square, str | None]:
 
 def _box(mask: Tensor, sample: EditSample, size: int) -> Box | None:
     box = grow_box(tightest_box(mask[0]), size, size)
+    return None if sample.mask_origin == "derived" and is_unlocalised(box, size) else box
+
+
+def is_unlocalised(box: Box, size: int) -> bool:
+    """Whether a box in pixels covers more of a square of `size` than `UNLOCALISED`."""
     x_min, y_min, x_max, y_max = box
-    share = (x_max - x_min) * (y_max - y_min) / size**2
-    return None if sample.mask_origin == "derived" and share > UNLOCALISED else box
+    return (x_max - x_min) * (y_max - y_min) > UNLOCALISED * size**2
 
 
 def _failure(error: SampleError, files: list[list[Any]]) -> dict[str, Any]:

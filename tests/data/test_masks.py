@@ -6,16 +6,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from ric.data.images import ImageError, open_image, open_raw
 from ric.data.masks import (
     MAX_LEVELS,
     derive_mask,
-    mask_from_erased,
     mask_from_image,
-    mask_of_unknown_kind,
     shrink_mask,
     signature_box,
     signature_mask,
@@ -54,21 +51,19 @@ def test_one_bit_and_sixteen_bit_masks_are_read():
     assert mask_from_image(wide).tolist() == [[True, False]]
 
 
-@pytest.mark.parametrize("read", [mask_from_image, mask_of_unknown_kind])
-def test_smoothed_and_jpeg_masks_are_still_masks(read, encoded):
+def test_smoothed_and_jpeg_masks_are_still_masks(encoded):
     sharp = np.asarray(boxed()) > 0
     smoothed = boxed(512).resize((64, 64))
     jpeg = open_raw(encoded(smoothed.convert("RGB"), "JPEG", quality=40))
     for image in (smoothed, jpeg):
         assert len(np.unique(np.asarray(image))) > 2
-        assert (read(image) != sharp).mean() < 0.01
+        assert (mask_from_image(image) != sharp).mean() < 0.01
 
 
-@pytest.mark.parametrize("read", [mask_from_image, mask_of_unknown_kind])
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA"])
-def test_a_photo_is_refused_as_a_mask(read, mode, noise):
+def test_a_photo_is_refused_as_a_mask(mode, noise):
     with pytest.raises(ImageError, match=r"looks like a photo: \d+% of its pixels are near"):
-        read(noise(64, 64).convert(mode))
+        mask_from_image(noise(64, 64).convert(mode))
 
 
 def test_a_mask_has_nine_tenths_of_its_pixels_within_32_levels_of_black_or_white():
@@ -83,9 +78,10 @@ def test_a_mask_has_nine_tenths_of_its_pixels_within_32_levels_of_black_or_white
 def test_a_mask_is_grey_within_16_levels():
     colours = np.zeros((10, 10, 3), np.uint8)
     colours[5:] = (255, 239, 255)
+    colours[9] = 255
     assert mask_from_image(Image.fromarray(colours)).sum() == 50
-    colours[5:] = (255, 238, 255)
-    with pytest.raises(ImageError, match=r"100% of its pixels are near .* and 50% are grey"):
+    colours[5:9] = (255, 238, 255)
+    with pytest.raises(ImageError, match=r"100% of its pixels are near .* and 60% are grey"):
         mask_from_image(Image.fromarray(colours))
 
 
@@ -95,28 +91,65 @@ def test_a_dark_photo_in_colour_is_refused_too(noise):
         mask_from_image(dark)
 
 
-def test_a_mask_of_unknown_kind_with_telling_alpha_is_an_erased_picture(noise):
-    photo = noise(64, 64).convert("RGBA")
-    photo.paste((255, 255, 255, 0), (8, 8, 24, 24))
-    expected = np.zeros((64, 64), bool)
-    expected[8:24, 8:24] = True
-    assert np.array_equal(mask_of_unknown_kind(photo), expected)
-    with pytest.raises(ImageError, match="looks like a photo"):
-        mask_from_image(photo)  # our own format has white on black alone
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.uint16, np.int32, np.float32])
+@pytest.mark.parametrize("other", [1, 17, 100, 255])
+def test_black_and_one_other_value_is_read_by_value(kind, other):
+    drawn = np.asarray(boxed()) > 0
+    values = drawn if kind is bool else (drawn * other).astype(kind)
+    assert np.array_equal(mask_from_image(Image.fromarray(values)), drawn)
 
 
-def test_a_mask_of_unknown_kind_with_one_alpha_is_white_on_black():
-    opaque = boxed().convert("RGBA")
-    assert np.array_equal(mask_of_unknown_kind(opaque), np.asarray(boxed()) > 0)
-    assert np.array_equal(mask_of_unknown_kind(boxed()), np.asarray(boxed()) > 0)
+@pytest.mark.parametrize("colour", [(0, 0, 0), (128, 0, 0), (224, 224, 192), (1, 1, 1)])
+def test_an_indexed_mask_of_black_and_another_colour_is_read_by_that(colour):
+    drawn = np.asarray(boxed()) > 0
+    indexed = Image.fromarray(drawn.astype(np.uint8), "P")
+    indexed.putpalette([0, 0, 0, *colour])
+    if any(colour):
+        for image in (indexed, indexed.convert("RGB"), indexed.convert("RGBA")):
+            assert np.array_equal(mask_from_image(image), drawn)
+    else:
+        assert not mask_from_image(indexed).any()  # black on black is an empty mask
 
 
-def test_white_paint_on_transparent_is_not_guessed_at():
-    painted = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
-    painted.paste((255, 255, 255, 255), (8, 8, 24, 24))
-    with pytest.raises(ImageError, match="plain white and transparent, which does not say which"):
-        mask_of_unknown_kind(painted)
-    assert mask_from_image(painted).sum() == 256  # our own format says that transparent is black
+def test_an_indexed_mask_whose_colours_are_white_and_black_is_read_by_them():
+    drawn = np.asarray(boxed()) > 0
+    indexed = Image.fromarray((~drawn).astype(np.uint8), "P")
+    indexed.putpalette([255, 255, 255, 0, 0, 0])
+    assert np.array_equal(mask_from_image(indexed), drawn)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([0, 1, 2], "holds the values 0, 1 and 2; a mask is white where"),
+        ([1, 2], "holds the values 1 and 2; a mask is white where"),
+        ([1], "holds the value 1 alone; a mask is white where"),
+        ([100, 200], "holds the values 100 and 200: 0% of its pixels are near"),
+        ([0, 1, 1, 255], "holds the values 0, 1 and 255; a mask"),  # class, and its border ignored
+        (range(20), "holds no white; a mask is white where"),
+    ],
+)
+def test_values_that_do_not_say_what_is_white_are_named(values, words):
+    with pytest.raises(ImageError, match=f"The mask {words}"):
+        mask_from_image(Image.fromarray(np.tile(np.array(values, np.uint8), (10, 1))))
+
+
+def test_sixteen_bit_values_are_named_as_they_stand_in_the_file():
+    with pytest.raises(ImageError, match="The mask holds the values 0, 1 and 255; a mask is white"):
+        mask_from_image(Image.fromarray(np.array([[0, 1, 255]], np.uint16)))
+
+
+def test_colours_that_do_not_say_what_is_white_are_named():
+    indexed = Image.fromarray(np.arange(3, dtype=np.uint8).repeat(30).reshape(9, 10), "P")
+    indexed.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+    with pytest.raises(ImageError, match="holds the colours #000000, #008000 and #800000: 33% of"):
+        mask_from_image(indexed)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
+def test_a_mask_that_is_transparent_everywhere_is_told_as_such(mode):
+    with pytest.raises(ImageError, match="The mask is transparent everywhere"):
+        mask_from_image(Image.new("RGBA", (8, 8), (255, 255, 255, 0)).convert(mode))
 
 
 def test_transparent_parts_of_a_mask_are_not_edited():
@@ -128,51 +161,6 @@ def test_transparent_parts_of_a_mask_are_not_edited():
 def test_a_mask_of_floats_is_refused():
     with pytest.raises(ImageError, match="Mode F does not define which value is white"):
         mask_from_image(Image.fromarray(np.ones((2, 2), np.float32)))
-
-
-def test_an_erased_region_is_where_alpha_is_zero():
-    photo = np.full((20, 30, 4), 255, np.uint8)
-    photo[..., :3] = 0  # a black photo: colour must play no part
-    photo[5:9, 10:20, 3] = 0
-    mask = mask_from_erased(Image.fromarray(photo))
-    expected = np.zeros((20, 30), bool)
-    expected[5:9, 10:20] = True
-    assert np.array_equal(mask, expected)
-
-
-def test_grey_and_palette_pictures_with_alpha_count_too():
-    image = Image.new("LA", (10, 10), (50, 255))
-    image.putpixel((4, 4), (50, 0))
-    assert np.argwhere(mask_from_erased(image)).tolist() == [[4, 4]]
-
-
-@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_without_a_telling_alpha_exact_black_is_erased_and_specks_are_not(mode):
-    photo = np.full((100, 100, 3), 90, np.uint8)
-    photo[20:40, 30:60] = 0  # erased
-    photo[70:72, 70:72] = 0  # 4 pixels: under 0.1 % of 10,000
-    photo[80:90, 10:40] = 1  # dark, but not exactly black
-    mask = mask_from_erased(Image.fromarray(photo).convert(mode))
-    expected = np.zeros((100, 100), bool)
-    expected[20:40, 30:60] = True
-    assert np.array_equal(mask, expected)
-
-
-def test_a_speck_is_less_than_a_thousandth_of_the_image():
-    photo = np.full((100, 100, 3), 90, np.uint8)
-    photo[0:2, 0:5] = 0  # 10 pixels: exactly 0.1 %
-    assert mask_from_erased(Image.fromarray(photo)).sum() == 10
-    photo[1, 4] = 90
-    assert mask_from_erased(Image.fromarray(photo)).sum() == 0
-
-
-def test_exact_white_is_erased_where_the_data_set_says_so():
-    photo = np.full((40, 40, 3), 90, np.uint8)
-    photo[4:20, 4:20] = 255
-    photo[30:, 30:] = 0
-    mask = mask_from_erased(Image.fromarray(photo), "white")
-    assert mask.sum() == 256
-    assert mask[4:20, 4:20].all()
 
 
 # --- derived masks -------------------------------------------------------------------------------
@@ -324,11 +312,3 @@ def test_one_axis_may_grow_while_the_other_shrinks():
     mask[2, 57] = True
     shrunk = shrink_mask(mask, 10)
     assert np.argwhere(shrunk).tolist() == [[5, 5], [6, 5]]
-
-
-def test_touching_corners_are_one_component():
-    photo = np.full((100, 100, 3), 90, np.uint8)
-    for step in range(12):
-        photo[10 + step, 10 + step] = 0
-    assert ndimage.label((photo == 0).all(-1))[1] == 12
-    assert mask_from_erased(Image.fromarray(photo)).sum() == 12

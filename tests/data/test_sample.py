@@ -71,6 +71,23 @@ def test_a_photo_given_as_a_mask_is_refused_with_words(edits, noise):
         assert caught.value.reason.endswith("a mask is white where to edit and black elsewhere.")
 
 
+def test_an_erased_mask_is_read_beside_its_source(noise, encoded):
+    source = noise(40, 30)
+    source.paste("black", (0, 0, 40, 10))
+    mask = source.copy()
+    mask.paste("black", (10, 15, 20, 25))
+    about = {"source": encoded(source), "mask": encoded(mask), "mask_kind": "erased-black"}
+    pictures = Pictures(**about, target=noise(80, 60, seed=1))
+    seen = EditSample(id="a", instruction="", pictures=pictures).load_mask()
+    expected = np.zeros((60, 80), bool)
+    expected[30:50, 20:40] = True
+    assert np.array_equal(seen, expected)
+    pictures = Pictures(**{**about, "source": b"broken"}, target=noise(80, 60, seed=1))
+    with pytest.raises(SampleError, match="not a picture") as caught:
+        EditSample(id="a", instruction="", pictures=pictures).load_mask()
+    assert caught.value.stage == "source"
+
+
 def test_without_a_target_the_source_gives_the_size(edits, noise):
     folder = edits({"target_file_name": ...})
     noise(32, 24).save(folder / "source/0.png")

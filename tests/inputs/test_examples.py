@@ -12,6 +12,7 @@ from ric.config import FitClipConfig, TrainUnetConfig, as_dict
 from ric.data.sample import load_samples
 from ric.errors import RicError
 from ric.inputs.examples import Needs, enough, load_examples
+from ric.progress import Silent
 from ric.runs.rows import append_row
 from ric.runs.run import RunDir, open_run
 from ric.runs.samples import Descriptions, read_descriptions
@@ -40,8 +41,9 @@ def load(tiny, run_on):
                 about[key] = changes.pop(key)
         run = run or run_on(data)
         config = tiny(FitClipConfig, data, **about)
+        work = open_work(config, run, changes.pop("progress", None))
         needs = Needs(**{"size": 64, "region_text": "region_text"} | changes)
-        return load_examples(config, open_work(config, run), config.split, needs), run
+        return load_examples(config, work, config.split, needs), run
 
     return call
 
@@ -128,13 +130,22 @@ def test_where_the_box_is_needed_an_unlocalised_sample_is_a_failure(load, derive
     assert reason == "its derived mask's box covers over 60% of the picture: unlocalised"
 
 
-def test_a_given_mask_as_large_is_taken_at_its_word(load, make_edits):
-    data = make_edits(1)
-    mask = Image.new("L", (96, 80))
-    ImageDraw.Draw(mask).rectangle((2, 2, 92, 72), fill=255)
-    mask.save(data / "mask" / "00.png")
-    examples, _ = load(data)
-    assert examples[0].box is not None
+def test_a_given_mask_as_large_is_taken_at_its_word_and_noted(load, make_edits):
+    data = make_edits(3)
+    for number, right in ((0, 92), (1, 61)):  # boxes of 85 and 56 %
+        mask = Image.new("L", (96, 80))
+        ImageDraw.Draw(mask).rectangle((2, 2, right, 72), fill=255)
+        mask.save(data / "mask" / f"{number:02d}.png")
+    notes: list[str] = []
+    progress = Silent()
+    progress.note = notes.append
+    examples, run = load(data, progress=progress)
+    assert all(item.box is not None for item in examples)
+    assert run.record["large_masks"] == ["00"]
+    assert notes == [
+        "1 samples have a given mask whose box covers over 60% of the picture: their region is"
+        " nearly the whole (large_masks in run.json)"
+    ]
 
 
 def test_a_sample_that_the_describe_run_lacks_has_no_scene_text_whatever_the_data_says(load, edits):

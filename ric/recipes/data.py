@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from ric.data.columns import TEXTS, refuse_unsafe
+from ric.data.edit_sample import EditSample, Pictures
 from ric.data.folder import picture_path, write_folder
 from ric.data.images import (
     MAX_PIXELS,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ric.data.columns import Row
-    from ric.data.sample import EditSample, Samples
+    from ric.data.sample import Samples
     from ric.progress import Progress, Stage
 
 
@@ -97,6 +98,7 @@ def make_folder(
         pictures: dict[str, PictureSource | None] = {
             "source": pair.source, "target": pair.target, "mask": pair.mask,
         }  # fmt: skip
+        _refuse_useless_mask(pair, max_pixels)
         placed = _place_all(out, pair.name, pictures, len(pairs), max_pixels)
         return {"id": pair.name, **placed, **words.pop(pair.name, {})}
 
@@ -128,9 +130,11 @@ def from_data(
 
     def make_row(sample: EditSample) -> Row:
         about = sample.pictures
+        context = sample.load_context_mask()
         pictures: dict[str, PictureSource | None] = {
-            "source": about.source, "target": about.target, "context_mask": about.context_mask,
+            "source": about.source, "target": about.target,
             "mask": Image.fromarray(sample.load_mask()) if sample.has_mask else None,
+            "context_mask": Image.fromarray(context) if context is not None else None,
         }  # fmt: skip
         placed = _place_all(out, sample.id, pictures, count, about.max_pixels)
         return {"id": sample.id, **placed, **{name: getattr(sample, name) for name in TEXTS}}
@@ -171,6 +175,14 @@ def _write(
         without_instruction=written - totals["instruction"],
         failures=tuple(failures),
     )
+
+
+def _refuse_useless_mask(pair: Loose, max_pixels: int) -> None:
+    """Raise SampleError where training would: the mask is empty, or covers nearly everything."""
+    if pair.mask is None:
+        return
+    pictures = Pictures(source=pair.source, mask=pair.mask, max_pixels=max_pixels)
+    EditSample(id=pair.name, instruction="", pictures=pictures).load_mask()
 
 
 def _place_all(

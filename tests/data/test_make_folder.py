@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -128,6 +130,31 @@ def test_a_photo_as_a_mask_is_a_failure(tmp_path, loose, noise):
     assert "The mask looks like a photo" in report.failures[0].reason
 
 
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([0, 0], "The mask is empty: no pixel of it says edit."),
+        ([255, 255], "The mask covers 100.0% of the picture; at most 99% may be."),
+        ([0, 1, 2], "The mask holds the values 0, 1 and 2; a mask is white where to edit"),
+        ([0, 1], None),
+    ],
+)
+def test_a_mask_is_a_failure_here_where_it_would_be_one_in_training(tmp_path, loose, values, words):
+    mask = Image.fromarray(np.array([values], np.uint8)).resize((16, 12), Image.Resampling.NEAREST)
+    mask.save(loose[0] / "dog_mask.png")
+    report = make_folder(tmp_path / "out", source=loose[0])
+    if words:
+        (failed,) = report.failures
+        assert (failed.sample_id, failed.stage) == ("dog", "mask")
+        assert failed.reason.startswith(words)
+        assert list(rows_of(tmp_path / "out")) == ["cat"]
+    else:
+        assert report.failures == ()
+        (sample,) = (s for s in load_samples(tmp_path / "out", need_instruction=False)
+                     if s.has_mask)  # fmt: skip
+        assert sample.load_mask().sum() == 8 * 12
+
+
 def test_a_mask_is_a_photo_when_no_photo_has_its_name(tmp_path, noise):
     noise().save(tmp_path / "gas_mask.png")
     pairs, unmatched = pair_loose(tmp_path)
@@ -245,6 +272,22 @@ def test_any_data_can_be_written_as_our_folder(tmp_path, edits):
         assert pixel_hash(before.load_target()) == pixel_hash(after.load_target())
         assert np.array_equal(before.load_mask(), after.load_mask())
         assert split_of(before.group()) == split_of(after.group())
+
+
+def test_context_masks_of_any_kind_are_written_white_on_black(tmp_path, noise, encoded):
+    source = noise()
+    erased = source.convert("RGBA")
+    erased.paste((0, 0, 0, 0), (2, 3, 8, 9))
+    row = {"before": encoded(source), "prompt": "wink", "around": encoded(erased)}
+    (tmp_path / "data").mkdir()
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "data/edits.parquet")
+    columns = "source=before,instruction=prompt,context_mask=around"
+    report = from_data(tmp_path / "out", load_samples(tmp_path / "data", columns=columns))
+    assert (report.rows, report.failures) == (1, ())
+    (sample,) = load_samples(tmp_path / "out")
+    expected = np.zeros((12, 16), bool)
+    expected[3:9, 2:8] = True
+    assert np.array_equal(sample.load_context_mask(), expected)
 
 
 @needs_shared

@@ -2,7 +2,8 @@
 
 `ric` reads the rows itself, lazily: a broken picture or row must not stop the iteration. A path in
 the metadata that leaves its folder is refused for the whole command, since metadata may come from
-strangers and what it names is opened.
+strangers and what it names is opened. Only the hub's own cache may keep what a folder holds
+elsewhere (`is_blob_of`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from ric.data.blobs import is_blob_of
 from ric.data.columns import Columns, ReadOptions, Row, build_sample
 from ric.data.parquet_rows import table_rows
 from ric.errors import RicError, SampleError
@@ -200,13 +202,16 @@ def _inside(root: str, value: Any, metadata: str) -> str | None:
 
 
 def _link_leaves(root: str, path: str) -> bool:
-    """Whether a path ends outside `root` once symbolic links are followed."""
+    """Whether a path ends outside `root`, and the hub's cache of it, once links are followed."""
     home = _real(root)
     folder, name = os.path.split(path)
     real = _real(folder)
     # one look per picture: its folder is resolved once, and most pictures are no links
     if os.path.islink(path):
-        real = os.path.dirname(os.path.realpath(os.path.join(real, name)))
+        file = os.path.realpath(os.path.join(real, name))
+        if is_blob_of(home, file):
+            return False
+        real = os.path.dirname(file)
     return real != home and not real.startswith(home.rstrip("/") + "/")
 
 

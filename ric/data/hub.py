@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ric.data import humanedit, magicbrush
+from ric.data.folder import find_metadata
 from ric.data.parquet_rows import (
     choose_columns,
     count_rows,
@@ -70,16 +71,21 @@ def open_hub(
     return _stream(hub_id, hub_id, _latest_revision(hub_id), mapping, options)
 
 
+def cached_metadata(hub_id: str) -> str | None:
+    """Name the metadata file where `hf download` left our folder of edits here; else None.
+
+    Raises:
+        RicError: As `find_metadata`.
+    """
+    found = (find_metadata(snapshot) for snapshot in _snapshots(hub_id))
+    return next(filter(None, found), None)
+
+
 def cached_files(hub_id: str) -> tuple[list[Path], str | None]:
     """Find the files that `hf download` or `load_dataset` left here, and their revision."""
     from huggingface_hub import constants  # 0.1 s that local folders need not pay
 
-    repository = Path(constants.HF_HUB_CACHE) / f"datasets--{hub_id.replace('/', '--')}"
-    main = repository / "refs" / "main"
-    snapshots = sorted((repository / "snapshots").glob("*"), key=lambda path: path.stat().st_mtime)
-    if main.is_file():
-        snapshots.append(repository / "snapshots" / main.read_text().strip())
-    for snapshot in reversed(snapshots):
+    for snapshot in _snapshots(hub_id):
         if files := find_tables(snapshot):
             return files, snapshot.name
     organisation, name = hub_id.split("/")
@@ -93,6 +99,18 @@ def cached_files(hub_id: str) -> tuple[list[Path], str | None]:
         if folder.suffix != ".incomplete" and (files := find_tables(folder)):
             return files, folder.name
     return [], None
+
+
+def _snapshots(hub_id: str) -> list[Path]:
+    """List what the hub's cache holds of a data set: first the revision that is `main`."""
+    from huggingface_hub import constants  # 0.1 s that local folders need not pay
+
+    repository = Path(constants.HF_HUB_CACHE) / f"datasets--{hub_id.replace('/', '--')}"
+    snapshots = sorted((repository / "snapshots").glob("*"), key=lambda path: path.stat().st_mtime)
+    main = repository / "refs" / "main"
+    if main.is_file():
+        snapshots.append(repository / "snapshots" / main.read_text().strip())
+    return [snapshot for snapshot in reversed(snapshots) if snapshot.is_dir()]
 
 
 def _refuse_partial(hub_id: str, files: list[Path]) -> None:

@@ -20,7 +20,7 @@ from ric.data.folder import (
     read_folder,
     require_mapped,
 )
-from ric.data.hub import is_hub_id, open_hub
+from ric.data.hub import cached_metadata, is_hub_id, open_hub
 from ric.data.images import MAX_PIXELS
 from ric.data.loose_samples import LooseFolders
 from ric.data.parquet_rows import (
@@ -310,6 +310,8 @@ def _open(name: str, mapping: dict[str, str] | None, options: ReadOptions) -> _O
         return _open_folder(metadata, mapping, options)
     if path.exists():
         return _open_tables(path, mapping, options)
+    if is_hub_id(name) and (metadata := cached_metadata(name)):
+        return _open_folder(metadata, mapping, options)
     if is_hub_id(name) and _may_be_on_the_hub(name, mapping):
         rows, fingerprint, count = open_hub(name, mapping, options)
         return lambda split: rows(), "hub", lambda: fingerprint, lambda: count

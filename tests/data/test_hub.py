@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import hashlib
+import os
 import time
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -79,6 +82,70 @@ def test_columns_on_humanedit_keep_its_erased_masks_and_groups(tmp_path):
     assert [s.id for s in samples] == ["photo", "photo-2"]
     assert {s.group_id for s in samples} == {"photo"}
     assert {s.pictures.mask_kind for s in samples} == {"erased-black"}
+
+
+def move_to_the_cache(folder: Path, hub: Path, *, shared: bool = False) -> Path:
+    """Lay a folder out as huggingface_hub caches it; `shared`: with blobs beside repositories."""
+    repository = hub / "datasets--someone--edits"
+    snapshot = repository / "snapshots" / ("a" * 40)
+    (repository / "blobs").mkdir(parents=True)
+    for file in filter(Path.is_file, sorted(folder.rglob("*"))):
+        name = hashlib.sha256(file.read_bytes()).hexdigest()
+        blob = repository / "blobs" / name
+        if shared:
+            kept = hub / "blobs" / name[:2] / name
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            file.rename(kept)
+            blob.unlink(missing_ok=True)  # two masks are one blob
+            blob.symlink_to(os.path.relpath(kept, blob.parent))
+        else:
+            file.rename(blob)
+        link = snapshot / file.relative_to(folder)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.relpath(blob, link.parent))
+    return snapshot
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_our_folder_is_read_as_the_hubs_cache_keeps_it(tmp_path, edits, shared):
+    snapshot = move_to_the_cache(edits({}, {}), tmp_path / "hub", shared=shared)
+    (tmp_path / "linked").symlink_to(snapshot)
+    for name in (snapshot, snapshot / "metadata.jsonl", tmp_path / "linked", "someone/edits"):
+        samples = list(load_samples(name))
+        assert [sample.id for sample in samples] == ["0000", "0001"]
+        assert samples[1].load_source().size == (16, 12)
+        assert samples[1].load_mask().sum() == 24
+
+
+@pytest.mark.parametrize("leads", ["outside", "other repository", "below blobs", "shared name",
+                                   "blob outside", "blobs outside"])  # fmt: skip
+def test_every_other_link_out_of_a_snapshot_stays_refused(tmp_path, edits, noise, leads):
+    hub = tmp_path / "hub"
+    snapshot = move_to_the_cache(edits({}), hub)
+    repository = snapshot.parents[1]
+    secret = {
+        "outside": tmp_path / "secret.png",
+        "other repository": hub / "datasets--else--edits" / "blobs" / ("b" * 64),
+        "below blobs": repository / "blobs" / "more" / ("b" * 64),
+        "shared name": hub / "blobs" / "cc" / ("b" * 64),
+    }.get(leads, tmp_path / "secrets" / ("b" * 64))
+    secret.parent.mkdir(parents=True, exist_ok=True)
+    noise().save(secret, "PNG")
+    link = snapshot / "source/0.png"
+    blob = link.resolve()
+    if leads == "blob outside":
+        blob.unlink()
+        blob.symlink_to(secret)
+    elif leads == "blobs outside":
+        for file in (repository / "blobs").iterdir():
+            file.rename(secret.parent / file.name)
+        (repository / "blobs").rmdir()
+        (repository / "blobs").symlink_to(secret.parent)
+    else:
+        link.unlink()
+        link.symlink_to(secret)
+    with pytest.raises(RicError, match=r"names 'source/0.png', which is outside its folder"):
+        list(load_samples(snapshot, on_failure=lambda _: None))
 
 
 def test_half_a_download_says_how_to_finish_it(tmp_path, rows):

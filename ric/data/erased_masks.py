@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageChops
 
 from ric.data.images import ImageError, to_8_bit
-from ric.data.masks import refuse_transparent, white_on_black, without_small
+from ric.data.masks import NEAR, on_black, refuse_transparent, white_on_black, without_small
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +31,9 @@ SAME = 16  # levels by which JPEG moves nearly every pixel at most
 ALIKE = 32  # levels by which resizing the source moves most of them at most
 ALIKE_SHARE = 0.8  # of what a mask keeps of its source
 
-_WANTED = "a mask is white where to edit and black elsewhere, or the source with that region erased"
+_WANTED = (
+    "a mask is white where to edit and black elsewhere, or the picture with that region erased"
+)
 
 
 def mask_from_erased(
@@ -138,6 +140,9 @@ class _Pair:
 
 
 def _ordinary(image: Image.Image) -> Mask | None:
+    """Read a mask that is white on black; None where it is not, be it of two other values."""
+    if np.asarray(on_black(to_8_bit(image)).convert("L")).max() < 255 - NEAR:
+        return None
     try:
         return white_on_black(image, _WANTED)
     except ImageError:

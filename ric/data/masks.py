@@ -64,11 +64,11 @@ def white_on_black(image: Image.Image, wanted: str) -> Mask:
     """Read an ordinary mask as `mask_from_image` does, `wanted` being the end of its errors."""
     refuse_transparent(image)
     is_wide = image.mode in ("I", "F") or image.mode.startswith("I;")
-    values = np.asarray(image) if is_wide else np.asarray(_on_black(image))
+    values = np.asarray(image) if is_wide else np.asarray(on_black(image))
     other = _other_than_black(values)
     if other is not None:
         return other
-    image = _on_black(to_8_bit(image))
+    image = on_black(to_8_bit(image))
     levels = np.asarray(image.convert("L"))
     near = float(((levels <= NEAR) | (levels >= 255 - NEAR)).mean())
     grey = 1.0
@@ -95,7 +95,7 @@ def refuse_transparent(image: Image.Image) -> None:
         raise ImageError("The mask is transparent everywhere: it does not say where to edit.")
 
 
-def _on_black(image: Image.Image) -> Image.Image:
+def on_black(image: Image.Image) -> Image.Image:
     """Bring to L or RGB, transparent pixels black."""
     if image.has_transparency_data:
         image = image.convert("RGBA")

@@ -164,8 +164,10 @@ def test_a_photo_as_a_mask_under_unknown_names_says_what_masks_are(
     assert caught.value.reason.endswith("or the picture with that region erased (alpha 0).")
 
 
-def test_a_mapping_is_laid_over_the_columns_of_a_known_table(tmp_path, humanedit_row, encoded):
-    solid = Image.new("RGB", (16, 12), (90, 90, 90))
+def test_a_mapping_is_laid_over_the_columns_of_a_known_table(
+    tmp_path, humanedit_row, encoded, noise
+):
+    solid = noise()
     solid.paste("black", (3, 2, 9, 6))  # erased, and no alpha to tell
     rows = [humanedit_row("a"), humanedit_row("a")]
     for row in rows:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ric.data import humanedit, magicbrush
 from ric.data.columns import Columns, ReadOptions, Row, build_sample, require_columns
+from ric.data.files_below import files_below
 from ric.errors import RicError, SampleError
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ def find_tables(path: Path) -> list[Path]:
     """List the parquet or Arrow files of a folder (its subfolders too), or the one file itself."""
     if path.is_file():
         return [path] if path.suffix in SUFFIXES else []
+    files = list(files_below(path))
     for suffix in SUFFIXES:
-        if found := sorted(path.rglob(f"*{suffix}")):
+        if found := sorted(file for file in files if file.name.endswith(suffix)):
             return found
     return []
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ric.data.files_below import files_below
 from ric.data.folder import METADATA
 from ric.data.loose import MASK_ENDING, PICTURE_SUFFIXES
+from ric.data.parquet_rows import find_tables
 from ric.errors import RicError
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ def find_photos(config: EditConfig) -> list[Photo]:
         stems = {file.stem for file in files}
         files = [file for file in files if not _is_mask(file, stems)]
         if not files:
+            if find_tables(path):
+                return []
             raise _no_pictures(path)
     else:
         return []
@@ -55,9 +59,8 @@ def find_photos(config: EditConfig) -> list[Photo]:
 
 
 def _no_pictures(folder: Path) -> RicError:
-    below = next(
-        (file for file in sorted(folder.rglob("*")) if file.is_file() and _is_picture(file)), None
-    )
+    pictures = (file for file in files_below(folder) if file.is_file() and _is_picture(file))
+    below = next(pictures, None)
     if below is None:
         return RicError(f"There are no pictures and no metadata in {folder}.")
     return RicError(

@@ -80,6 +80,21 @@ def test_a_dataset_is_no_folder_of_photos(folder, metadata):
     assert found(folder, instruction=None) == []
 
 
+def test_a_dataset_behind_a_linked_folder_is_no_folder_of_photos(folder, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "train.parquet").write_text("")
+    (folder / "data").symlink_to(tmp_path / "elsewhere")
+    assert found(folder, instruction=None) == []
+
+
+def test_photos_behind_a_linked_folder_are_told_as_those_in_subfolders(folder, tmp_path):
+    put(tmp_path / "elsewhere", "dog.png")
+    (folder / "more").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RicError, match="subfolders are not read") as caught:
+        found(folder)
+    assert caught.value.hint == f'Name one of them: ric edit {folder}/more "make it night"'
+
+
 @pytest.mark.parametrize("instruction", [None, "", "  "])
 def test_photos_without_an_instruction_are_refused(folder, instruction):
     put(folder, "dog.png")

@@ -1,0 +1,33 @@
+"""The files of a folder and of all below it, those that are only linked there too."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield every file, linked folders last, and no folder twice: links may lead in a circle.
+
+    A folder that may not be listed is passed over.
+    """
+    seen: set[str] = set()
+    folders, linked = [str(folder)], list[str]()
+    while folders or linked:
+        here = folders.pop(0) if folders else linked.pop(0)
+        if (real := os.path.realpath(here)) in seen:
+            continue
+        seen.add(real)
+        try:
+            entries = sorted(os.scandir(here), key=lambda entry: entry.name)
+        except OSError:
+            continue
+        for entry in entries:
+            if entry.is_dir():
+                (linked if entry.is_symlink() else folders).append(entry.path)
+            else:
+                yield Path(entry.path)

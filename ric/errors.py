@@ -25,6 +25,9 @@ class SampleError(RicError):
         stage: What was being done: `source`, `target`, `mask`, `texts`, `metadata`.
         reason: One line that names the thing and the value.
         hint: The next step, where there is one.
+
+    Attributes:
+        row: Where the sample's row stands, such as `metadata.jsonl:7`; None where it has none.
     """
 
     def __init__(self, sample_id: str, stage: str, reason: str, hint: str | None = None) -> None:
@@ -33,6 +36,7 @@ class SampleError(RicError):
         self.sample_id = sample_id
         self.stage = stage
         self.reason = reason
+        self.row: str | None = None
 
 
 def first_line(error: BaseException) -> str:

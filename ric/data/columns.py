@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
 
 from ric.data.edit_sample import EditSample, MaskKind, Pictures
 from ric.data.images import MAX_PIXELS
@@ -52,6 +53,20 @@ class ReadOptions:
     described_in: str = field(default="metadata.jsonl")
 
 
+class RowPlace(NamedTuple):
+    """Where a row stands, and what names its sample where no column does.
+
+    Attributes:
+        label: Such as `metadata.jsonl:7`; it names a row that cannot be a sample and has no id.
+        rule_id: The id by the data set's own rule, which goes before all.
+        number_id: The id where the row has none; None: the name of its source's file.
+    """
+
+    label: str
+    rule_id: str | None = None
+    number_id: str | None = None
+
+
 def parse_columns(text: str) -> dict[str, str]:
     """Read `source=input_image,instruction=edit_prompt` into our field -> their column.
 
@@ -93,8 +108,7 @@ def build_sample(
     options: ReadOptions,
     *,
     locate: Locate,
-    default_id: Callable[[Row], str],
-    sample_id: str | None = None,
+    place: RowPlace,
 ) -> EditSample:
     """Make a sample of one row.
 
@@ -102,15 +116,27 @@ def build_sample(
         row: Their column -> value.
         columns: Which column is what.
         options: What the caller asks of every sample.
-        locate: Turns a picture cell into a path, URL or bytes; None where the cell is empty.
-        default_id: Names a row that has no id.
-        sample_id: The id, where the data set's own rule made one.
+        locate: Turns a picture cell that is not empty into a path, URL or bytes.
+        place: Where it stands.
 
     Raises:
         SampleError: The row has no source, no instruction, or a value that cannot be used.
     """
-    name = sample_id or _text(row, columns, "id", "?") or default_id(row)
-    refuse_unsafe(name)
+    try:
+        return _build(row, columns, options, locate, place)
+    except SampleError as error:
+        error.row = place.label
+        raise
+
+
+def _build(
+    row: Row, columns: Columns, options: ReadOptions, locate: Locate, place: RowPlace
+) -> EditSample:
+    name = _name(row, columns, place)
+    if name is None:
+        reason = f"It has no source picture in {options.described_in}."
+        raise SampleError(place.label, "source", reason)
+    refuse_unsafe(name, place.label)
     texts = {ours: _text(row, columns, ours, name) for ours in TEXTS}
     if options.need_instruction and texts["instruction"] is None:
         column = columns.names.get("instruction", "instruction")
@@ -136,6 +162,7 @@ def build_sample(
         id=name,
         instruction=texts.pop("instruction") or "",
         **texts,
+        row=place.label,
         pictures=Pictures(
             source=source,
             **pictures,
@@ -149,28 +176,44 @@ def build_sample(
     )
 
 
-def refuse_unsafe(name: str) -> None:
+def is_missing(value: Any) -> bool:
+    """Whether a cell is empty: null, a blank text, or NaN, which pandas writes for null."""
+    return value is None or value != value or (isinstance(value, str) and not value.strip())
+
+
+def refuse_unsafe(name: str, label: str) -> None:
     """Refuse an id that cannot be a file name: outputs are written as `images/<id>.png`.
 
     One such id is a failure of its sample alone: the rest of a large data set is worth having.
+
+    Args:
+        name: The id.
+        label: What the failure is listed under, since the id is none.
 
     Raises:
         SampleError: The id is empty, too long, starts with a dot, or holds a separator.
     """
     if not name or name.startswith(".") or re.search(r'[/\\:*?"<>|\x00-\x1f\x7f]', name):
-        raise SampleError(
-            name, "metadata", "Its id cannot be a file name, and results are named by it."
-        )
+        reason = f"Its id cannot be a file name, and results are named by it: {name!r}."
+        raise SampleError(label, "metadata", reason)
     if len(name.encode()) > _LONGEST_ID:
-        raise SampleError(
-            name[:40] + "...", "metadata", f"Its id is longer than {_LONGEST_ID} bytes."
-        )
+        reason = f"Its id is longer than {_LONGEST_ID} bytes: '{name[:40]}...'."
+        raise SampleError(label, "metadata", reason)
+
+
+def _name(row: Row, columns: Columns, place: RowPlace) -> str | None:
+    """Name a row's sample; None where it has neither an id nor a source."""
+    name = place.rule_id or _text(row, columns, "id", place.label) or place.number_id
+    if name is not None:
+        return name
+    source = row.get(columns.names["source"])
+    return None if is_missing(source) else PurePosixPath(str(source)).stem
 
 
 def _text(row: Row, columns: Columns, ours: str, name: str) -> str | None:
-    """Read a text cell; a missing column, null, and an empty string are all None."""
+    """Read a text cell; None where it is missing."""
     value = row.get(columns.names.get(ours, ""))
-    if value is None or (isinstance(value, str) and not value.strip()):
+    if is_missing(value):
         return None
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
@@ -188,7 +231,8 @@ def _text(row: Row, columns: Columns, ours: str, name: str) -> str | None:
 def _picture(
     row: Row, columns: Columns, ours: str, name: str, locate: Locate
 ) -> str | bytes | None:
+    value = row.get(columns.names[ours])
     try:
-        return locate(row.get(columns.names[ours]))
+        return None if is_missing(value) else locate(value)
     except TypeError as error:
         raise SampleError(name, "metadata", f"Its {columns.names[ours]} {error}.") from None

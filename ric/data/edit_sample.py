@@ -71,6 +71,7 @@ class EditSample:
     editing_type: str | None = None
     split: str | None = None  # the dataset's own: train, val or test
     group_id: str | None = None  # samples of one photo share it
+    row: str | None = None  # where it stands in its table, such as metadata.jsonl:7
     pictures: Pictures = field(repr=False)
 
     @property

@@ -16,12 +16,12 @@ import os
 import re
 from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from ric.data.arrow_rows import table_rows
 from ric.data.blobs import is_blob_of
-from ric.data.columns import Columns, ReadOptions, Row, build_sample
-from ric.data.parquet_rows import table_rows
+from ric.data.columns import Columns, ReadOptions, Row, RowPlace, build_sample
 from ric.errors import RicError, SampleError
 
 if TYPE_CHECKING:
@@ -84,8 +84,9 @@ def read_folder(
     """
     root, _, name = metadata.rpartition("/")
     for number, row in _read_rows(metadata):
+        label = f"{name}:{number}"
         if isinstance(row, str):
-            yield SampleError(f"{name}:{number}", "metadata", row)
+            yield SampleError(label, "metadata", row)
             continue
         try:
             yield build_sample(
@@ -93,11 +94,7 @@ def read_folder(
                 columns,
                 options,
                 locate=lambda value: _inside(root, value, name),
-                default_id=lambda row: (
-                    PurePosixPath(
-                        str(row.get(columns.names["source"]) or f"{name}:{number}")  # noqa: B023
-                    ).stem
-                ),
+                place=RowPlace(label),
             )
         except SampleError as error:
             yield error
@@ -178,15 +175,13 @@ def _csv_rows(metadata: str) -> Iterator[tuple[int, Row | str]]:
             raise RicError(f"{metadata}, line {reader.line_num}: {error}.") from None
 
 
-def _inside(root: str, value: Any, metadata: str) -> str | None:
+def _inside(root: str, value: Any, metadata: str) -> str:
     """Join a metadata path to its folder.
 
     Raises:
         RicError: The path leaves the folder, lexically or through a symbolic link.
         TypeError: The value is no text; the message ends a sentence.
     """
-    if value is None or value == "":
-        return None
     if not isinstance(value, str):
         raise TypeError(f"is a {type(value).__name__}, not a path")
     leaves = "://" in value or os.path.isabs(value) or os.path.normpath(value).split("/")[0] == ".."

@@ -13,21 +13,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ric.data import humanedit, magicbrush
+from ric.data.arrow_rows import count_rows, table_names
 from ric.data.folder import find_metadata
 from ric.data.parquet_rows import (
+    NumberedRow,
     choose_columns,
-    count_rows,
     find_tables,
     number_rows,
     read_tables,
-    table_names,
 )
-from ric.errors import RicError
+from ric.errors import RicError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ric.data.columns import Columns, ReadOptions, Row
+    from ric.data.columns import Columns, ReadOptions
     from ric.data.edit_sample import EditSample
     from ric.errors import SampleError
 
@@ -149,11 +149,16 @@ def _stream(
     first = next(iter(opened.values()))
     columns = choose_columns(mapping, list(first.features or next(iter(first))), hub_id)
 
-    def rows() -> Iterator[tuple[Row, str | None]]:
+    def rows() -> Iterator[NumberedRow]:
         for split, table in opened.items():
-            # undecoded: a broken picture must cost its own row, not the whole stream
-            for row in table.decode(False):
-                yield row, str(split) if len(opened) > 1 else None
+            of_several = str(split) if len(opened) > 1 else None
+            try:
+                # undecoded: a broken picture must cost its own row, not the whole stream
+                for number, row in enumerate(table.decode(False), start=1):
+                    yield NumberedRow(f"{split}:{number}", row, of_several)
+            except Exception as error:  # the hub, a proxy and pyarrow each raise their own
+                line = first_line(error)[:200]
+                raise RicError(f"The data set {hub_id} cannot be read on: {line}") from None
 
     return (
         lambda: number_rows(rows(), columns, options),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from ric.data.columns import Columns
+from ric.data.columns import Columns, is_missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,9 +30,9 @@ def number_repeats() -> Callable[[Row], str | None]:
     rows_of: Counter[str] = Counter()
 
     def next_id(row: Row) -> str | None:
-        photo = str(row.get("IMAGE_ID") or "")
-        if not photo:
+        if is_missing(row.get("IMAGE_ID")):
             return None
+        photo = str(row["IMAGE_ID"])
         rows_of[photo] += 1
         return photo if rows_of[photo] == 1 else f"{photo}-{rows_of[photo]}"
 

@@ -71,7 +71,7 @@ class LooseFolders:
         """Yield a sample per photo, named by it, or the error of one that cannot be a sample."""
         for pair in self.pairs:
             try:
-                refuse_unsafe(pair.name)
+                refuse_unsafe(pair.name, pair.source.name)
                 pair.refuse_doubles()
             except SampleError as error:
                 yield error

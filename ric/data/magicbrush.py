@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ric.data.columns import Columns
+from ric.data.columns import Columns, is_missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ def name_turns() -> Callable[[Row], str | None]:
     """Name rows by picture and turn: `<img_id>-<turn_index>`."""
 
     def turn_id(row: Row) -> str | None:
-        if row.get("img_id") is None or row.get("turn_index") is None:
+        if is_missing(row.get("img_id")) or is_missing(row.get("turn_index")):
             return None
         return f"{row['img_id']}-{row['turn_index']}"
 

@@ -1,4 +1,4 @@
-"""Rows of parquet and Arrow files, a few at a time: a row of HumanEdit alone holds 3 MB."""
+"""Parquet and Arrow files as samples: which columns they have, and what a row's cells hold."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import hashlib
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ric.data import humanedit, magicbrush
-from ric.data.columns import Columns, ReadOptions, Row, build_sample, require_columns
+from ric.data.arrow_rows import table_rows
+from ric.data.columns import Columns, ReadOptions, Row, RowPlace, build_sample, require_columns
 from ric.data.files_below import files_below
 from ric.errors import RicError, SampleError
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".parquet", ".arrow")
 
-_ROWS_AT_ONCE = 8
 # `data/train-00003-of-00034.parquet`, `dev.parquet` or `human_edit-train-00000-of-00033.arrow`
 _SPLIT_IN_NAME = re.compile(r"(?:^|[-_])(train|validation|valid|val|dev|test)(?:[-_.]|$)")
 
@@ -77,24 +77,38 @@ def read_tables(
     splits = [_split_in(file) for file in files]
     wanted = [*columns.names.values(), "IMAGE_ID", "img_id", "turn_index"]
     several = len({split for split in splits if split}) > 1
+    # files of several folders may share a name
+    common = os.path.commonpath([file.parent for file in files])
+    labels = [os.path.relpath(file, common) for file in files]
     yield from number_rows(
         (
-            (row, split if several else None)
-            for file, split in zip(files, splits, strict=True)
-            for row in table_rows(file, wanted)
+            NumberedRow(f"{label}:{number}", row, split if several else None)
+            for file, label, split in zip(files, labels, splits, strict=True)
+            for number, row in enumerate(table_rows(file, wanted), start=1)
         ),
         columns,
         options,
     )
 
 
+class NumberedRow(NamedTuple):
+    """A row of a table: where it stands, its values or what is wrong with it, its file's split."""
+
+    label: str
+    row: Row | str
+    split: str | None
+
+
 def number_rows(
-    rows: Iterator[tuple[Row, str | None]], columns: Columns, options: ReadOptions
+    rows: Iterator[NumberedRow], columns: Columns, options: ReadOptions
 ) -> Iterator[EditSample | SampleError]:
-    """Make samples of (row, split of its file); a row without an id is named by its number."""
+    """Make samples of rows; one without an id is named by its number."""
     next_id = columns.id_rule() if columns.id_rule else None
     columns = Columns(names={"split": "split", **columns.names}, mask_kind=columns.mask_kind)
-    for number, (row, split) in enumerate(rows):
+    for number, (label, row, split) in enumerate(rows):
+        if isinstance(row, str):
+            yield SampleError(label, "metadata", row)
+            continue
         if split is not None and not row.get(columns.names["split"]):
             row = {**row, columns.names["split"]: split}
         try:
@@ -103,54 +117,10 @@ def number_rows(
                 columns,
                 options,
                 locate=_picture_cell,
-                default_id=lambda _: f"{number:07d}",  # noqa: B023 - used before the next row
-                sample_id=next_id(row) if next_id else None,
+                place=RowPlace(label, next_id(row) if next_id else None, f"{number:07d}"),
             )
         except SampleError as error:
             yield error
-
-
-def table_names(file: Path) -> list[str]:
-    """Read the column names of a parquet or Arrow file.
-
-    Raises:
-        RicError: The file is neither.
-    """
-    import pyarrow as pa  # 0.3 s that folders of JSON rows need not pay
-    import pyarrow.parquet as pq
-
-    try:
-        if file.suffix == ".arrow":
-            with pa.memory_map(str(file)) as stream:
-                return list(pa.ipc.open_stream(stream).schema.names)
-        return list(pq.read_schema(file).names)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _broken(file, error) from None
-
-
-def table_rows(file: str | Path, wanted: list[str] | None) -> Iterator[Row]:
-    """Yield the rows of one file as column -> value.
-
-    Args:
-        file: A path or fsspec URL.
-        wanted: The columns to read, where they exist; None reads all.
-    """
-    import pyarrow as pa  # 0.3 s that folders of JSON rows need not pay
-    import pyarrow.parquet as pq
-
-    try:
-        if str(file).endswith(".arrow"):
-            with pa.memory_map(str(file)) as stream:
-                for batch in pa.ipc.open_stream(stream):
-                    for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
-                        yield from batch.slice(start, _ROWS_AT_ONCE).to_pylist()
-            return
-        with _binary(file) as stream, pq.ParquetFile(stream, buffer_size=1 << 20) as table:
-            names = [n for n in table.schema_arrow.names if wanted is None or n in wanted]
-            for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE, columns=names):
-                yield from batch.to_pylist()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _broken(file, error) from None
 
 
 def tables_hash(files: list[Path], extra: str = "") -> str:
@@ -164,15 +134,6 @@ def tables_hash(files: list[Path], extra: str = "") -> str:
             stream.seek(max(0, size - (1 << 16)), os.SEEK_SET)
             digest.update(stream.read())
     return digest.hexdigest()
-
-
-def count_rows(files: list[Path]) -> int | None:
-    """Count rows from the footers; None for Arrow files, which have none."""
-    import pyarrow.parquet as pq  # 0.3 s that folders of JSON rows need not pay
-
-    if any(file.suffix != ".parquet" for file in files):
-        return None
-    return sum(pq.read_metadata(file).num_rows for file in files)
 
 
 def _laid_over(mapping: dict[str, str], known: Columns | None) -> Columns:
@@ -207,16 +168,3 @@ def _picture_cell(value: Any) -> str | bytes | None:
 def _split_in(file: Path) -> str | None:
     found = _SPLIT_IN_NAME.search(file.name) or _SPLIT_IN_NAME.fullmatch(file.parent.name)
     return found[1] if found else None
-
-
-def _binary(file: str | Path) -> Any:
-    if "://" not in str(file):
-        return open(file, "rb")
-    import fsspec  # 0.1 s that only remote data should pay
-
-    return fsspec.open(str(file), "rb").open()
-
-
-def _broken(file: str | Path, error: Exception) -> RicError:
-    line = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return RicError(f"'{file}' cannot be read as a table: {line}")

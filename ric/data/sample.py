@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from ric.config import EvalConfig
+from ric.data.arrow_rows import count_rows, table_names
 from ric.data.columns import Columns, ReadOptions, parse_columns
 from ric.data.edit_sample import EditSample, Pictures
 from ric.data.folder import (
@@ -23,14 +24,7 @@ from ric.data.folder import (
 from ric.data.hub import cached_metadata, is_hub_id, open_hub
 from ric.data.images import MAX_PIXELS
 from ric.data.loose_samples import LooseFolders
-from ric.data.parquet_rows import (
-    choose_columns,
-    count_rows,
-    find_tables,
-    read_tables,
-    table_names,
-    tables_hash,
-)
+from ric.data.parquet_rows import choose_columns, find_tables, read_tables, tables_hash
 from ric.data.seen_ids import SeenIds
 from ric.errors import RicError, SampleError
 from ric.splits import Split, split_of
@@ -141,12 +135,12 @@ class Samples:
         for position, item in enumerate(self._rows(self._split)):
             try:
                 if isinstance(item, SampleError):
-                    raise item
+                    raise _under_its_own_id(item, seen)
                 if not seen.add(item.id):
                     raise SampleError(
-                        item.id,
+                        item.row or f"row {position + 1}",
                         "metadata",
-                        f"Its id is used twice in {self.name}: give each its own.",
+                        f"Its id is used twice in {self.name}: {item.id!r}. Give each its own.",
                     )
                 # with every split wanted, no source is decoded to find a sample's own
                 wanted = self._split == "all" or self._split == self._known_splits.of(
@@ -159,6 +153,14 @@ class Samples:
                 continue
             if wanted:
                 yield item
+
+
+def _under_its_own_id(error: SampleError, seen: SeenIds) -> SampleError:
+    """Give the error of a row, by the row's place where another row has its id already."""
+    if seen.add(error.sample_id) or error.row is None:
+        return error
+    reason = f"{error.reason} Its id is used twice: {error.sample_id!r}."
+    return SampleError(error.row, error.stage, reason)
 
 
 class _KnownSplits:

@@ -91,7 +91,7 @@ def make_folder(
     words = read_texts(texts, progress.note) if texts else {}
 
     def make_row(pair: Loose) -> Row:
-        refuse_unsafe(pair.name)
+        refuse_unsafe(pair.name, pair.source.name)
         pair.refuse_doubles()
         if target and pair.target is None:
             raise SampleError(pair.name, "target", f"No picture of that name in '{target}'.")

@@ -285,6 +285,50 @@ def test_a_row_that_is_no_sample_is_listed_and_the_rest_goes_on(edits, row, word
     assert [words in failure.reason for failure in failures] == [True]
 
 
+def test_every_bad_row_stands_under_an_id_of_its_own(edits):
+    """A row's own id where no other row has it, else its line."""
+    rows = [
+        {"id": "a"},
+        {"id": "a"},
+        {"id": "a"},
+        {"id": "b", "instruction": ""},
+        {"id": "b"},
+        {"id": "b", "split": "holdout"},
+        *[{"id": "x/y"}, {"id": 1.5}, {"id": ..., "source_file_name": ...}] * 2,
+        {"id": "z"},
+    ]
+    failures: list[SampleError] = []
+    samples = load_samples(edits(*rows), on_failure=failures.append)
+    assert [s.id for s in samples] == ["a", "z"]
+    lines = [f"metadata.jsonl:{line}" for line in (2, 3)]
+    assert [f.sample_id for f in failures] == [
+        *lines, "b", *(f"metadata.jsonl:{line}" for line in range(5, 13)),
+    ]  # fmt: skip
+    told = {f.sample_id: f.reason for f in failures}
+    assert "Its id is used twice" in told["metadata.jsonl:3"]
+    assert told["metadata.jsonl:6"].startswith("Its split is 'holdout'")
+    assert told["metadata.jsonl:6"].endswith("Its id is used twice: 'b'.")
+    assert "It has no source picture in metadata.jsonl" in told["metadata.jsonl:9"]
+    assert told["metadata.jsonl:10"].endswith("results are named by it: 'x/y'.")
+
+
+NAN = float("nan")
+
+
+def test_nan_is_an_empty_cell_and_costs_no_row(edits):
+    """Where a value is missing, pandas writes NaN."""
+    row = {"region_text": NAN, "split": NAN, "group_id": NAN, "mask_file_name": NAN}
+    sample = only(edits(row))
+    assert (sample.region_text, sample.split, sample.group_id) == (None, None, None)
+    assert sample.mask_origin == "derived"
+    failures: list[SampleError] = []
+    folder = edits({"instruction": NAN}, {"id": NAN}, {"source_file_name": NAN}, name="other")
+    assert [s.id for s in load_samples(folder, on_failure=failures.append)] == ["1"]
+    assert [f.reason.split(".")[0] for f in failures] == [
+        "It has no instruction", "It has no source picture in metadata",
+    ]  # fmt: skip
+
+
 def test_rows_without_an_instruction_may_be_asked_for(edits):
     assert only(edits({"instruction": ...}), need_instruction=False).instruction == ""
 

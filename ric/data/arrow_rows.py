@@ -8,9 +8,11 @@ costs its row alone.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ric.data.open_file import is_url, open_bytes, why_no_file
 from ric.errors import RicError, first_line
+from ric.lfs_pointer import NO_CONTENT, is_lfs_pointer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,10 +82,10 @@ def _batches(file: str | Path, wanted: list[str] | None) -> Iterator[pa.RecordBa
     if str(file).endswith(".arrow"):
         with pa.memory_map(str(file)) as stream:
             for batch in pa.ipc.open_stream(stream):
-                names = enumerate(batch.schema.names)
-                yield batch.select([at for at, name in names if wanted is None or name in wanted])
+                places = enumerate(batch.schema.names)
+                yield batch.select([at for at, name in places if wanted is None or name in wanted])
         return
-    with _binary(file) as stream, pq.ParquetFile(stream, buffer_size=1 << 20) as table:
+    with open_bytes(file) as stream, pq.ParquetFile(stream, buffer_size=1 << 20) as table:
         names = [name for name in table.schema_arrow.names if wanted is None or name in wanted]
         yield from table.iter_batches(batch_size=_ROWS_AT_ONCE, columns=names)
 
@@ -124,16 +126,15 @@ def _rows(batch: pa.RecordBatch) -> Iterator[Row | str]:
 
 @contextmanager
 def _told_as_broken(file: str | Path) -> Iterator[None]:
-    """Turn whatever pyarrow raises into one line."""
+    """Turn whatever pyarrow raises into one line (Raises RicError, also for what is no file)."""
+    reason = None if is_url(file) else why_no_file(file)
+    if reason is None and is_lfs_pointer(file):
+        reason = f"'{file}' {NO_CONTENT}."
+    if reason:
+        raise RicError(reason)
     try:
         yield
+    except RicError:
+        raise
     except Exception as error:  # a damaged file leads pyarrow to errors of every kind
         raise RicError(f"'{file}' cannot be read as a table: {first_line(error)}") from None
-
-
-def _binary(file: str | Path) -> Any:
-    if "://" not in str(file):
-        return open(file, "rb")
-    import fsspec  # 0.1 s that only remote data should pay
-
-    return fsspec.open(str(file), "rb").open()

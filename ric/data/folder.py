@@ -8,20 +8,19 @@ elsewhere (`is_blob_of`).
 
 from __future__ import annotations
 
-import codecs
-import csv
 import hashlib
 import json
 import os
 import re
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any
 
 from ric.data.arrow_rows import table_rows
 from ric.data.blobs import is_blob_of
 from ric.data.columns import Columns, ReadOptions, Row, RowPlace, build_sample
+from ric.data.open_file import exists, is_url, open_bytes
+from ric.data.text_tables import csv_rows, in_words, json_rows
 from ric.errors import RicError, SampleError
 
 if TYPE_CHECKING:
@@ -64,12 +63,12 @@ def find_metadata(folder: str | Path) -> str | None:
     Raises:
         RicError: There are several, or image folders have the names of splits.
     """
-    found = [name for name in METADATA if _exists(_join(folder, name))]
+    found = [name for name in METADATA if exists(_join(folder, name))]
     if len(found) > 1:
         raise RicError(f"'{folder}' holds both {' and '.join(found)}.", "Keep one of them.")
     if not found:
         return None
-    if not _is_url(folder):
+    if not is_url(folder):
         _refuse_split_folders(Path(folder))
     return _join(folder, found[0])
 
@@ -100,17 +99,22 @@ def read_folder(
             yield error
 
 
-def require_mapped(metadata: str, mapping: dict[str, str]) -> None:
-    """Check that the rows have every column that `--columns` names.
+def require_columns_met(metadata: str, columns: Columns, mapping: dict[str, str]) -> None:
+    """Check that the rows have a source, and every column that `--columns` names.
 
     A row of CSV or parquet has all columns. One of JSON leaves out what is empty, so rows are read
     until each column has been met: most often the first, and all only where one is missing.
+
+    Args:
+        metadata: The file.
+        columns: Which column is what.
+        mapping: What `--columns` names.
 
     Raises:
         RicError: No row has such a column; the message lists those there are.
     """
     have: dict[str, None] = {}  # in the order they are met
-    missing = list(mapping.values())
+    missing = [*mapping.values(), columns.names["source"]]
     for _, row in _read_rows(metadata):
         if isinstance(row, str):
             continue
@@ -120,14 +124,14 @@ def require_mapped(metadata: str, mapping: dict[str, str]) -> None:
             break
     if have and missing:
         raise RicError(
-            f"'{metadata}' has no column {missing[0]!r}.", f"Its columns: {', '.join(have)}."
+            f"'{metadata}' has no column {missing[0]!r}.", f"Its columns: {in_words(list(have))}."
         )
 
 
 def metadata_hash(metadata: str) -> str:
     """Give the SHA-256 of the metadata file's bytes."""
     digest = hashlib.sha256()
-    with _binary(metadata) as stream:
+    with open_bytes(metadata) as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
@@ -138,41 +142,9 @@ def _read_rows(metadata: str) -> Iterator[tuple[int, Row | str]]:
     if metadata.endswith(".parquet"):
         yield from enumerate(table_rows(metadata, None), start=1)
     elif metadata.endswith(".csv"):
-        yield from _csv_rows(metadata)
+        yield from csv_rows(metadata)
     else:
-        yield from _json_rows(metadata)
-
-
-def _json_rows(metadata: str) -> Iterator[tuple[int, Row | str]]:
-    with _binary(metadata) as stream:
-        for number, line in enumerate(stream, start=1):
-            if number == 1:
-                line = line.removeprefix(codecs.BOM_UTF8)
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:  # also bytes that are not UTF-8
-                yield number, f"Line {number} is not JSON: {error}."
-                continue
-            if isinstance(row, dict):
-                yield number, row
-            else:
-                yield number, f"Line {number} is no JSON object but a {type(row).__name__}."
-
-
-def _csv_rows(metadata: str) -> Iterator[tuple[int, Row | str]]:
-    with _binary(metadata) as stream:
-        lines = codecs.iterdecode(stream, "utf-8-sig", errors="replace")
-        reader = csv.DictReader(lines)
-        try:
-            for row in reader:
-                if None in row:
-                    yield reader.line_num, f"Line {reader.line_num} has more cells than columns."
-                else:
-                    yield reader.line_num, cast("Row", row)
-        except csv.Error as error:
-            raise RicError(f"{metadata}, line {reader.line_num}: {error}.") from None
+        yield from json_rows(metadata)
 
 
 def _inside(root: str, value: Any, metadata: str) -> str:
@@ -184,9 +156,14 @@ def _inside(root: str, value: Any, metadata: str) -> str:
     """
     if not isinstance(value, str):
         raise TypeError(f"is a {type(value).__name__}, not a path")
-    leaves = "://" in value or os.path.isabs(value) or os.path.normpath(value).split("/")[0] == ".."
+    leaves = (
+        "://" in value
+        or (is_url(root) and "::" in value)
+        or os.path.isabs(value)
+        or os.path.normpath(value).split("/")[0] == ".."
+    )
     path = f"{root}/{value}"
-    if not leaves and not _is_url(root):
+    if not leaves and not is_url(root):
         leaves = _link_leaves(root, path)
     if leaves:
         raise RicError(
@@ -228,38 +205,6 @@ def _refuse_split_folders(folder: Path) -> None:
             " then drops the metadata.",
             "Rename it, correct the paths in the metadata, and name splits in a column 'split'.",
         )
-
-
-@contextmanager
-def _binary(path: str) -> Iterator[BinaryIO]:
-    """Open a local file or an fsspec URL for reading."""
-    try:
-        if _is_url(path):
-            import fsspec  # 0.1 s that only remote data should pay
-
-            stream = fsspec.open(path, "rb").open()
-        else:
-            stream = open(path, "rb")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise RicError(f"'{path}' cannot be read: {error.strerror or error}.") from None
-    with stream:
-        yield stream
-
-
-def _exists(path: str) -> bool:
-    if not _is_url(path):
-        return os.path.isfile(path)
-    import fsspec  # 0.1 s that only remote data should pay
-
-    try:
-        files, inside = fsspec.url_to_fs(path)
-        return bool(files.isfile(inside))
-    except Exception as error:  # every file system has its own errors, also for a missing package
-        raise RicError(f"'{path}' cannot be looked up: {error}.") from None
-
-
-def _is_url(path: str | Path) -> bool:
-    return "://" in str(path)
 
 
 def _join(folder: str | Path, name: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import stat
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from PIL import Image, ImageCms
 
 from ric.config import CommandConfig
 from ric.data import png_chunks
+from ric.data.open_file import fetch, is_url, why_no_file
 from ric.errors import RicError
 
 if TYPE_CHECKING:
@@ -137,11 +137,14 @@ def read_bytes(source: str | bytes | Path) -> bytes:
     """
     if isinstance(source, bytes):
         data = source
-    else:
+    elif is_url(source):
         try:
-            data = _fetch(str(source)) if _is_url(source) else Path(source).read_bytes()
+            data = fetch(str(source))
         except Exception as error:  # each file system behind fsspec has its own errors
             raise ImageError(_unreadable(source, error)) from None
+    else:
+        with _open_file(Path(source)) as stream:
+            data = stream.read()
     if not data:
         raise ImageError(f"{_label(source)} is empty (0 bytes).")
     return data
@@ -157,7 +160,7 @@ def _opened(source: PictureSource, max_pixels: int) -> Iterator[Image.Image]:
         _check(source, source, max_pixels)
         yield source
         return
-    if isinstance(source, bytes) or _is_url(source):
+    if isinstance(source, bytes) or is_url(source):
         stream: BinaryIO = io.BytesIO(read_bytes(source))
     else:
         stream = _open_file(Path(source))
@@ -173,14 +176,13 @@ def _opened(source: PictureSource, max_pixels: int) -> Iterator[Image.Image]:
 
 
 def _open_file(path: Path) -> io.BufferedReader:
+    if reason := why_no_file(path):
+        raise ImageError(reason)
     try:
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode):  # opening a pipe would wait for ever
-            raise ImageError(f"'{path}' is not a file.")
-        if about.st_size == 0:
+        if path.stat().st_size == 0:
             raise ImageError(f"'{path}' is empty (0 bytes).")
         return path.open("rb")
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+    except OSError as error:
         raise ImageError(_unreadable(path, error)) from None
 
 
@@ -293,17 +295,6 @@ def _through_profile(image: Image.Image, icc: bytes) -> Image.Image | None:
 
 
 # --- words ---------------------------------------------------------------------------------------
-
-
-def _is_url(source: str | Path) -> bool:
-    return isinstance(source, str) and "://" in source
-
-
-def _fetch(url: str) -> bytes:
-    import fsspec  # 0.1 s that only remote data should pay
-
-    with fsspec.open(url, "rb") as stream:
-        return stream.read()
 
 
 def _label(source: PictureSource) -> str:

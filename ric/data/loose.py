@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ric.data.columns import TEXTS
+from ric.data.text_tables import csv_columns, csv_rows, in_words
 from ric.errors import RicError, SampleError
 
 if TYPE_CHECKING:
@@ -105,23 +105,22 @@ def read_texts(path: Path, note: Callable[[str], None]) -> dict[str, dict[str, s
     Raises:
         RicError: It cannot be read, lacks those columns, or has two rows of one photo.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            columns = list(reader.fieldnames or ())
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RicError(f"The texts '{path}' cannot be read: {error}.") from None
+    columns = csv_columns(path)
     key = next((column for column in ("id", "file") if column in columns), None)
     known = [column for column in columns if column in TEXTS]
     if key is None or not known:
         raise RicError(
-            f"The texts '{path}' have the columns {', '.join(columns) or 'none'}.",
+            f"The texts '{path}' have the columns {in_words(columns)}.",
             f"They need 'id' or 'file', and one or more of: {', '.join(TEXTS)}.",
         )
     passed_over = [column for column in columns if column not in (*TEXTS, "id", "file")]
     if passed_over:
         note(f"Columns of '{path}' that are not used: {', '.join(passed_over)}.")
+    rows = []
+    for _, row in csv_rows(path):
+        if isinstance(row, str):
+            raise RicError(f"The texts '{path}' cannot be used. {row}")
+        rows.append(row)
     # a name may hold dots, so only a file's own extension is dropped
     names = [row[key] if key == "id" else Path(row[key] or "").stem for row in rows]
     twice = next((name for name, count in Counter(filter(None, names)).items() if count > 1), None)

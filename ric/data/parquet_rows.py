@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ric.data import humanedit, magicbrush
 from ric.data.arrow_rows import table_rows
-from ric.data.columns import Columns, ReadOptions, Row, RowPlace, build_sample, require_columns
+from ric.data.columns import (
+    Columns,
+    ReadOptions,
+    Row,
+    RowPlace,
+    build_sample,
+    is_missing,
+    require_columns,
+)
 from ric.data.files_below import files_below
+from ric.data.open_file import REMOTE, is_remote, is_url, why_no_file
 from ric.errors import RicError, SampleError
 
 if TYPE_CHECKING:
@@ -26,12 +35,18 @@ _SPLIT_IN_NAME = re.compile(r"(?:^|[-_])(train|validation|valid|val|dev|test)(?:
 
 
 def find_tables(path: Path) -> list[Path]:
-    """List the parquet or Arrow files of a folder (its subfolders too), or the one file itself."""
+    """List the parquet or Arrow files of a folder (its subfolders too), or the one file itself.
+
+    Raises:
+        RicError: One is a dead link, a pipe or a device.
+    """
     if path.is_file():
         return [path] if path.suffix in SUFFIXES else []
     files = list(files_below(path))
     for suffix in SUFFIXES:
         if found := sorted(file for file in files if file.name.endswith(suffix)):
+            if reason := next(filter(None, map(why_no_file, found)), None):
+                raise RicError(reason)
             return found
     return []
 
@@ -149,20 +164,30 @@ def _laid_over(mapping: dict[str, str], known: Columns | None) -> Columns:
 
 
 def _picture_cell(value: Any) -> str | bytes | None:
-    """Read a picture cell: {bytes, path} as `datasets` writes it, or the bytes alone.
+    """Read a picture cell: {bytes, path} as `datasets` writes it, bytes, or an address.
 
     Raises:
-        TypeError: It is neither; the message ends a sentence.
+        TypeError: It is none of these, or names what is no server's; the message ends a sentence.
     """
     if isinstance(value, dict):
-        path = value.get("path")
-        # a stream from the hub may name where the bytes are; a local path would not be the data's
-        value = value.get("bytes") or (path if path and "://" in path else None)
-    if value is None or value == b"" or isinstance(value, bytes):
-        return value or None
-    if isinstance(value, str) and "://" in value:
+        # a stream from the hub may name where the bytes are
+        value = value.get("bytes") or value.get("path")
+    if value == b"" or is_missing(value):
+        return None
+    if isinstance(value, bytes):
         return value
-    raise TypeError(f"is a {type(value).__name__}, not a picture")
+    if not isinstance(value, str):
+        raise TypeError(f"is a {type(value).__name__}, not a picture")
+    if is_remote(value):
+        return value
+    if is_url(value):
+        raise TypeError(
+            f"is {value!r}, and a row may only name one address of: {', '.join(REMOTE)}"
+        )
+    raise TypeError(
+        f"is the path {value!r} and no picture: write the table with its pictures, or put a"
+        " metadata.jsonl that names them beside them"
+    )
 
 
 def _split_in(file: Path) -> str | None:

@@ -19,11 +19,12 @@ from ric.data.folder import (
     find_metadata,
     metadata_hash,
     read_folder,
-    require_mapped,
+    require_columns_met,
 )
 from ric.data.hub import cached_metadata, is_hub_id, open_hub
 from ric.data.images import MAX_PIXELS
 from ric.data.loose_samples import LooseFolders
+from ric.data.open_file import as_local, is_url
 from ric.data.parquet_rows import choose_columns, find_tables, read_tables, tables_hash
 from ric.data.seen_ids import SeenIds
 from ric.errors import RicError, SampleError
@@ -304,9 +305,10 @@ _Opened = tuple["Rows", Kind, "Callable[[], str]", "Callable[[], int | None]"]
 def _open(name: str, mapping: dict[str, str] | None, options: ReadOptions) -> _Opened:
     if name.startswith("scenes:"):
         return _open_scenes(name)
+    name = as_local(name)
     path = Path(name).expanduser()
-    if "://" in name or path.is_dir():
-        if metadata := find_metadata(name if "://" in name else path):
+    if is_url(name) or path.is_dir():
+        if metadata := find_metadata(name if is_url(name) else path):
             return _open_folder(metadata, mapping, options)
     elif path.name in METADATA and path.is_file() and (metadata := find_metadata(path.parent)):
         return _open_folder(metadata, mapping, options)
@@ -334,9 +336,8 @@ def _open_scenes(name: str) -> _Opened:
 
 
 def _open_folder(metadata: str, mapping: dict[str, str] | None, options: ReadOptions) -> _Opened:
-    if mapping:
-        require_mapped(metadata, mapping)
     columns = Columns(names={**COLUMNS.names, **mapping}) if mapping else COLUMNS
+    require_columns_met(metadata, columns, mapping or {})
     about = ReadOptions(**{**vars(options), "described_in": metadata.rpartition("/")[2]})
 
     def fingerprint() -> str:

@@ -250,7 +250,7 @@ def test_texts_need_a_key_and_a_text(tmp_path, loose):
     with pytest.raises(RicError, match="have the columns name, words") as caught:
         make_folder(tmp_path / "out", source=loose[0], texts=texts)
     assert "They need 'id' or 'file'" in str(caught.value.hint)
-    with pytest.raises(RicError, match=r"The texts '.*gone.csv' cannot be read"):
+    with pytest.raises(RicError, match=r"gone.csv' does not exist"):
         make_folder(tmp_path / "out", source=loose[0], texts=tmp_path / "gone.csv")
     texts.write_text("id,instruction,mood\ndog,sit,glad\n")
     notes = Notes()

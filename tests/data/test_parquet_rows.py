@@ -205,7 +205,7 @@ def test_unknown_columns_ask_for_a_mapping_and_list_what_there_is(tmp_path):
 def test_a_broken_picture_costs_its_own_row(tmp_path, humanedit_row):
     rows = [humanedit_row("a"), humanedit_row("b"), humanedit_row("c")]
     rows[0]["INPUT_IMG"] = {"bytes": b"broken", "path": None}
-    rows[1]["INPUT_IMG"] = {"bytes": None, "path": "/etc/hostname"}
+    rows[1]["INPUT_IMG"] = {"bytes": None, "path": None}
     write(tmp_path / "rows.parquet", rows)
     failures: list[SampleError] = []
     samples = list(load_samples(tmp_path, on_failure=failures.append))
@@ -213,6 +213,60 @@ def test_a_broken_picture_costs_its_own_row(tmp_path, humanedit_row):
     assert [(f.sample_id, f.stage) for f in failures] == [("b", "source")]
     with pytest.raises(SampleError, match="The picture is not a picture that can be read"):
         samples[0].load_source()
+
+
+@pytest.mark.parametrize("column", ["INPUT_IMG", "MASK_IMG"])
+def test_a_cell_that_holds_a_path_in_place_of_a_picture_says_so(tmp_path, humanedit_row, column):
+    """A table that was saved without its pictures; no mask is not what it says."""
+    row = {**humanedit_row("a"), column: {"bytes": None, "path": "images/a.png"}}
+    write(tmp_path / "rows.parquet", [row])
+    with pytest.raises(SampleError) as caught:
+        list(load_samples(tmp_path))
+    assert caught.value.reason == (
+        f"Its {column} is the path 'images/a.png' and no picture: write the table with its"
+        " pictures, or put a metadata.jsonl that names them beside them."
+    )
+
+
+@pytest.mark.parametrize("as_struct", [True, False])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "file://{}",
+        "local://{}",
+        "{}",
+        "simplecache::file://{}",
+        "simplecache::{}",
+        "zip://a.png::file://{}",
+        "https://127.0.0.1/a.png::file://{}",
+        "/dev/stdin",
+        "FILE://{}",
+    ],
+)
+def test_a_cell_that_names_what_is_on_this_machine_is_never_opened(
+    tmp_path, humanedit_row, noise, form, as_struct
+):
+    noise().save(tmp_path / "private.png")
+    address = form.format(tmp_path / "private.png")
+    row = {
+        **humanedit_row("a"),
+        "TARGET": {"bytes": None, "path": address} if as_struct else address,
+    }
+    write(tmp_path / "data/rows.parquet", [row])
+    failures: list[SampleError] = []
+    samples = load_samples(tmp_path / "data", columns="target=TARGET", on_failure=failures.append)
+    assert list(samples) == []
+    assert [f.sample_id for f in failures] == ["a"]
+    assert failures[0].reason.startswith("Its TARGET is ")
+    assert repr(address) in failures[0].reason
+
+
+def test_a_cell_that_names_a_server_is_read_from_there(tmp_path, humanedit_row):
+    row = {**humanedit_row("a"), "OUTPUT_IMG": {"bytes": None, "path": "https://127.0.0.1:9/a.png"}}
+    write(tmp_path / "rows.parquet", [row])
+    (sample,) = load_samples(tmp_path)
+    with pytest.raises(SampleError, match=r"'https://127\.0\.0\.1:9/a\.png' cannot be read"):
+        sample.load_target()
 
 
 def test_a_table_that_is_broken_says_so(tmp_path):

@@ -1,0 +1,140 @@
+"""Rows of text tables, JSON lines and CSV: UTF-8, or UTF-16 that says so, and nothing else.
+
+A row that holds other bytes is told with its line, and never read as something it may not be.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
+
+from ric.data.open_file import open_bytes
+from ric.errors import RicError
+from ric.lfs_pointer import LFS_POINTER, NO_CONTENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ric.data.columns import Row
+
+AS_UTF8 = "Save it as UTF-8: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW"
+
+# UTF-32's marks begin as UTF-16's do, so they go first
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
+def json_rows(path: str | Path) -> Iterator[tuple[int, Row | str]]:
+    """Yield (line number, row) of JSON lines, or what is wrong with the line in its row's place.
+
+    Raises:
+        RicError: The file cannot be read.
+    """
+    with _text(path, newline="\n") as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            if fault := _not_utf8(line):
+                yield number, f"Line {number} is not UTF-8: {fault}."
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                yield number, f"Line {number} is not JSON: {error}."
+                continue
+            if isinstance(row, dict):
+                yield number, row
+            else:
+                yield number, f"Line {number} is no JSON object but a {type(row).__name__}."
+
+
+def csv_rows(path: str | Path) -> Iterator[tuple[int, Row | str]]:
+    """Yield (line number, row) of a CSV, or what is wrong with the row in its place.
+
+    Raises:
+        RicError: The file cannot be read, or is no CSV.
+    """
+    with _csv(path) as reader:
+        for row in reader:
+            number = reader.line_num
+            faults = (_not_utf8(cell) for cell in row.values() if isinstance(cell, str))
+            if None in row:
+                yield number, f"Line {number} has more cells than columns."
+            elif fault := next(filter(None, faults), None):
+                yield number, f"Line {number} is not UTF-8: {fault}."
+            else:
+                yield number, cast("Row", row)
+
+
+def csv_columns(path: str | Path) -> list[str]:
+    """Read the column names of a CSV.
+
+    Raises:
+        RicError: As `csv_rows`.
+    """
+    with _csv(path) as reader:
+        return list(reader.fieldnames or ())
+
+
+def in_words(columns: list[str]) -> str:
+    """List a table's columns; of a table that is one column, say what may part its cells."""
+    if len(columns) == 1:
+        for mark, name in _SEPARATORS.items():
+            if mark in columns[0]:
+                return f"{columns[0]!r}, one column: part the cells by commas, not by {name}"
+    return ", ".join(columns) or "none"
+
+
+@contextmanager
+def _csv(path: str | Path) -> Iterator[csv.DictReader[str]]:
+    with _text(path, newline="") as stream:
+        reader = csv.DictReader(stream)
+        try:
+            if fault := next(filter(None, map(_not_utf8, reader.fieldnames or ())), None):
+                raise RicError(f"'{path}', line 1, is not UTF-8: {fault}.", AS_UTF8)
+            yield reader
+        except csv.Error as error:
+            raise RicError(f"'{path}', line {reader.line_num}: {error}.") from None
+
+
+@contextmanager
+def _text(path: str | Path, newline: str) -> Iterator[io.TextIOWrapper]:
+    """Open a text in its own encoding; bytes of it that are not UTF-8 become surrogates."""
+    with open_bytes(path) as stream:
+        buffered = io.BufferedReader(stream)  # type: ignore[type-var]
+        head = buffered.peek(len(LFS_POINTER))
+        if head.startswith(LFS_POINTER):
+            raise RicError(f"'{path}' {NO_CONTENT}.")
+        encoding = next((_MARKS[mark] for mark in _MARKS if head.startswith(mark)), "utf-8")
+        if b"\0" in head[:2]:  # no row begins with NUL: half of a UTF-16 letter, without a mark
+            encoding = "utf-16-be" if head[0] == 0 else "utf-16-le"
+        escape = "surrogateescape" if encoding.startswith("utf-8") else "strict"
+        text = io.TextIOWrapper(buffered, encoding, errors=escape, newline=newline)
+        try:
+            yield text
+        except UnicodeDecodeError as error:
+            raise RicError(f"'{path}' is not {encoding.upper()}: {error.reason}.") from None
+
+
+def _not_utf8(text: str) -> str | None:
+    """Say which bytes of a line are not UTF-8; None where all are."""
+    if text.isascii():
+        return None
+    data = text.encode("utf-8", "surrogateescape")
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        near = data[max(0, error.start - 12) : error.start + 12].decode("cp1252", "replace")
+        return f"byte 0x{data[error.start]:02X}, which Windows-1252 reads as in {near!r}"
+    return None

@@ -12,9 +12,9 @@ class RicError(Exception):
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         """Keep the two lines."""
-        super().__init__(message)
+        super().__init__(message := printable(message))
         self.message = message
-        self.hint = hint
+        self.hint = hint if hint is None else printable(hint)
 
 
 class SampleError(RicError):
@@ -33,10 +33,18 @@ class SampleError(RicError):
     def __init__(self, sample_id: str, stage: str, reason: str, hint: str | None = None) -> None:
         """Keep the parts; together they are the message."""
         super().__init__(f"Sample {sample_id!r}, {stage}: {reason}", hint)
-        self.sample_id = sample_id
+        self.sample_id = printable(sample_id)
         self.stage = stage
-        self.reason = reason
+        self.reason = printable(reason)
         self.row: str | None = None
+
+
+def printable(text: str) -> str:
+    r"""Give a text that a file can hold: bytes of a name that are not UTF-8 become `\\xe9`."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a character, of no file's name
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
 def first_line(error: BaseException) -> str:

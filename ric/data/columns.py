@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from ric.data.edit_sample import EditSample, MaskKind, Pictures
 from ric.data.images import MAX_PIXELS
-from ric.errors import RicError, SampleError
+from ric.data.names import nfc
+from ric.errors import RicError, SampleError, printable
 from ric.splits import own_split
 
 Row = dict[str, Any]
@@ -176,6 +177,20 @@ def _build(
     )
 
 
+def refuse_not_utf8(name: str, label: str) -> None:
+    """Refuse a name that no text can hold.
+
+    Args:
+        name: A file's name, or an id made of it.
+        label: What the failure is listed under.
+
+    Raises:
+        SampleError: It is not UTF-8.
+    """
+    if printable(name) != name:
+        raise SampleError(label, "metadata", f"Its name is not UTF-8: {name}. Rename the file.")
+
+
 def is_missing(value: Any) -> bool:
     """Whether a cell is empty: null, a blank text, or NaN, which pandas writes for null."""
     return value is None or value != value or (isinstance(value, str) and not value.strip())
@@ -191,8 +206,10 @@ def refuse_unsafe(name: str, label: str) -> None:
         label: What the failure is listed under, since the id is none.
 
     Raises:
-        SampleError: The id is empty, too long, starts with a dot, or holds a separator.
+        SampleError: The id is empty, too long, starts with a dot, holds a separator, or is not
+            UTF-8.
     """
+    refuse_not_utf8(name, label)
     if not name or name.startswith(".") or re.search(r'[/\\:*?"<>|\x00-\x1f\x7f]', name):
         reason = f"Its id cannot be a file name, and results are named by it: {name!r}."
         raise SampleError(label, "metadata", reason)
@@ -204,10 +221,10 @@ def refuse_unsafe(name: str, label: str) -> None:
 def _name(row: Row, columns: Columns, place: RowPlace) -> str | None:
     """Name a row's sample; None where it has neither an id nor a source."""
     name = place.rule_id or _text(row, columns, "id", place.label) or place.number_id
-    if name is not None:
-        return name
     source = row.get(columns.names["source"])
-    return None if is_missing(source) else PurePosixPath(str(source)).stem
+    if name is None and is_missing(source):
+        return None
+    return nfc(name or PurePosixPath(str(source)).stem)
 
 
 def _text(row: Row, columns: Columns, ours: str, name: str) -> str | None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ric.data.arrow_rows import table_rows
 from ric.data.blobs import is_blob_of
 from ric.data.columns import Columns, ReadOptions, Row, RowPlace, build_sample
+from ric.data.names import as_on_disk
 from ric.data.open_file import exists, is_url, open_bytes
 from ric.data.text_tables import csv_rows, in_words, json_rows
 from ric.errors import RicError, SampleError
@@ -156,13 +157,17 @@ def _inside(root: str, value: Any, metadata: str) -> str:
     """
     if not isinstance(value, str):
         raise TypeError(f"is a {type(value).__name__}, not a path")
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:
+        raise TypeError("holds half a character (a lone surrogate)") from None
     leaves = (
         "://" in value
         or (is_url(root) and "::" in value)
         or os.path.isabs(value)
         or os.path.normpath(value).split("/")[0] == ".."
     )
-    path = f"{root}/{value}"
+    path = f"{root}/{value}" if leaves or is_url(root) else as_on_disk(root, value)
     if not leaves and not is_url(root):
         leaves = _link_leaves(root, path)
     if leaves:

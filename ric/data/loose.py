@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ric.data.columns import TEXTS
+from ric.data.names import nfc, told_apart
 from ric.data.text_tables import csv_columns, csv_rows, in_words
 from ric.errors import RicError, SampleError
 
@@ -42,7 +43,7 @@ class Loose:
     def refuse_doubles(self) -> None:
         """Raise SampleError where several pictures share the name."""
         if self.doubles:
-            named = " and ".join(f"'{path}'" for path in self.doubles)
+            named = " and ".join(told_apart(self.doubles))
             raise SampleError(
                 self.name,
                 "source",
@@ -122,7 +123,8 @@ def read_texts(path: Path, note: Callable[[str], None]) -> dict[str, dict[str, s
             raise RicError(f"The texts '{path}' cannot be used. {row}")
         rows.append(row)
     # a name may hold dots, so only a file's own extension is dropped
-    names = [row[key] if key == "id" else Path(row[key] or "").stem for row in rows]
+    names = [row[key] or "" if key == "id" else Path(row[key] or "").stem for row in rows]
+    names = [nfc(name) for name in names]
     twice = next((name for name, count in Counter(filter(None, names)).items() if count > 1), None)
     if twice is not None:
         raise RicError(f"The texts '{path}' have two rows of {twice!r}.", "Leave one of them.")
@@ -147,13 +149,14 @@ def _by_name(
     except OSError as error:
         raise RicError(f"'{folder}' cannot be read: {error.strerror}.") from None
     for path in (folder / name for name in names if not name.startswith(".")):
+        name = nfc(path.stem)
         if path.suffix.lower() not in PICTURE_SUFFIXES:
             rest.append(path)
-        elif path.stem in pictures:
-            first = pictures[path.stem]
+        elif name in pictures:
+            first = pictures[name]
             doubles[first] = (*doubles.get(first, (first,)), path)
         else:
-            pictures[path.stem] = path
+            pictures[name] = path
     if not pictures:
         raise RicError(f"No picture in '{folder}'.")
     return pictures, rest

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ric.data.columns import refuse_unsafe
 from ric.data.edit_sample import EditSample, Pictures
 from ric.data.loose import Loose, pair_loose, read_texts
-from ric.errors import RicError, SampleError
+from ric.errors import RicError, SampleError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ class LooseFolders:
         """List the files, and the rows of the texts, that go with no photo."""
         photos = {pair.name for pair in self.pairs}
         rows = [f"{self.texts}: {name}" for name in self.words if name not in photos]
-        return [*map(str, self._paired[1]), *rows]
+        return [printable(name) for name in (*map(str, self._paired[1]), *rows)]
 
     def refuse_strangers(self) -> None:
         """Stop where a folder, or the texts, go with no photo at all.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ric.data.files_below import files_below
 from ric.data.folder import METADATA
 from ric.data.loose import MASK_ENDING, PICTURE_SUFFIXES
+from ric.data.names import nfc
 from ric.data.parquet_rows import find_tables
 from ric.errors import RicError
 
@@ -42,7 +43,7 @@ def find_photos(config: EditConfig) -> list[Photo]:
         if any(path.rglob("*.parquet")):
             return []
         files = sorted(file for file in path.iterdir() if file.is_file() and _is_picture(file))
-        stems = {file.stem for file in files}
+        stems = {nfc(file.stem) for file in files}
         files = [file for file in files if not _is_mask(file, stems)]
         if not files:
             if find_tables(path):
@@ -75,15 +76,16 @@ def _is_picture(file: Path) -> bool:
 
 
 def _is_mask(file: Path, stems: set[str]) -> bool:
-    return file.stem.endswith(MASK_ENDING) and file.stem.removesuffix(MASK_ENDING) in stems
+    name = nfc(file.stem)
+    return name.endswith(MASK_ENDING) and name.removesuffix(MASK_ENDING) in stems
 
 
 def _named(files: Sequence[Path]) -> Iterator[Photo]:
     """Name each photo by its stem; where two share one, all but the first by their whole name."""
     taken: set[str] = set()
     for file in files:
-        name = file.stem
+        name = stem = nfc(file.stem)
         while name in taken:
-            name = file.name if name == file.stem else f"{name}_"
+            name = nfc(file.name) if name == stem else f"{name}_"
         taken.add(name)
         yield Photo(name, file)

@@ -28,7 +28,7 @@ from ric.data.images import (
 )
 from ric.data.loose import Loose, pair_loose, read_texts
 from ric.data.masks import mask_from_image
-from ric.errors import RicError, SampleError
+from ric.errors import RicError, SampleError, printable
 from ric.progress import Silent
 
 if TYPE_CHECKING:
@@ -104,7 +104,8 @@ def make_folder(
 
     report = _write(out, iter(pairs), len(pairs), make_row, progress)
     unknown = [f"{texts}: {name}" for name in words]
-    report = replace(report, unmatched=(*map(str, unmatched), *unknown))
+    lost = (printable(name) for name in (*map(str, unmatched), *unknown))
+    report = replace(report, unmatched=tuple(lost))
     if report.without_instruction:
         progress.note(
             f"{report.without_instruction} rows have no instruction: add it in"

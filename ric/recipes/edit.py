@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from ric.data.columns import refuse_not_utf8
 from ric.data.images import ImageError, open_image
 from ric.data.photos import find_photos
 from ric.device import pick_device
@@ -93,10 +94,14 @@ def _photo_requests(
 ) -> Iterator[EditRequest]:
     """Open photos one by one, all with the same instruction; unreadable ones become failures."""
     for photo in photos:
-        if not is_ours(photo.id):
-            continue
         try:
+            refuse_not_utf8(photo.id, photo.path.name)
+            if not is_ours(photo.id):
+                continue
             image = open_image(photo.path, max_pixels=config.max_pixels)
+        except SampleError as error:
+            run.fail(error)
+            continue
         except ImageError as error:
             run.fail(SampleError(photo.id, "source", error.message))
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ric.data.names import nfc
 from ric.data.sample import samples_of
 from ric.errors import RicError
 from ric.runs.record import read_record, status_of
@@ -91,7 +92,7 @@ def read_descriptions(reference: str | None, samples: Samples, run: RunDir) -> D
             f"{path} is not finished ({status_of(record, path)}): descriptions may be missing.",
             f"Finish it by repeating its command with --run {path}",
         )
-    texts = {row["id"]: row["scene_text"] for row in read_rows(path, "descriptions")}
+    texts = {nfc(row["id"]): row["scene_text"] for row in read_rows(path, "descriptions")}
     if not texts:
         raise RicError(f"{path} has no descriptions.", "Make them: ric describe DATA")
     # every split: which one a sample is in could only be told by decoding it

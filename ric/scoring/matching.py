@@ -16,8 +16,9 @@ from ric.config import PROTOCOLS
 from ric.data.drawn_scenes import edit_of_sample
 from ric.data.images import ImageError, open_image
 from ric.data.masks import signature_box
+from ric.data.names import told_apart
 from ric.data.sample import loose_folders
-from ric.errors import RicError, SampleError
+from ric.errors import RicError, SampleError, printable
 from ric.metrics.pairs import Pair, fit_shape, fit_to, has_shape_of
 from ric.runs.rows import write_atomically
 from ric.scoring.pie_bench import last_panel
@@ -86,7 +87,7 @@ def match_outputs(
     for names in strangers.values():
         names -= refused  # such a sample is a failure: its output is none's mistake
     rows = [
-        *({"label": item.label, "file": file.name}
+        *({"label": item.label, "file": printable(file.name)}
           for item in edited for name in sorted(strangers[item.label])
           for file in item.doubles.get(name) or [item.files[name]]),
         *({"label": label, "sample": name} for label, names in lacking.items() for name in names),
@@ -159,7 +160,7 @@ def _tell_of_strangers(
     """Say in one line which pictures of a folder nobody asked for."""
     if names:
         files = [(item.doubles.get(name) or [item.files[name]])[0] for name in sorted(names)]
-        first = ", ".join(file.name for file in files[:3])
+        first = ", ".join(printable(file.name) for file in files[:3])
         progress.note(
             f"{len(names)} pictures in {item.folder} belong to no sample that is scored of "
             f"{config.data} (split {config.split}): {first}{', …' if len(names) > 3 else ''}"
@@ -305,7 +306,7 @@ def _open_output(
     """
     name = item.name_of(sample)
     if name in item.doubles:
-        names = " and ".join(file.name for file in item.doubles[name])
+        names = " and ".join(told_apart([file.name for file in item.doubles[name]]))
         raise ImageError(f"{item.label!r} has several pictures of it: {names}")
     if name not in item.files:
         raise ImageError(f"{item.label!r} has no picture of it in {item.folder}")

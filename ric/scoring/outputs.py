@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ric.data.loose import PICTURE_SUFFIXES
-from ric.errors import RicError
+from ric.data.names import nfc
+from ric.errors import RicError, printable
 from ric.runs.record import find_run, read_record
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Outputs:
                 " table, without names.",
                 "Name the outputs by the samples' ids: --match id",
             )
-        return Path(source).name if self.match == "file" else Path(source).stem
+        return nfc(Path(source).name if self.match == "file" else Path(source).stem)
 
 
 def find_outputs(
@@ -94,7 +95,7 @@ def find_outputs(
         folder = Path(place)
     if not folder.is_dir():
         raise RicError(f"No run and no folder of images at {place!r}.", "See: ric runs ls")
-    label = label or (path or folder).resolve().name
+    label = printable(label or (path or folder).resolve().name)
     match = "id" if path else match
     files, doubles = _pictures_by_name(folder, with_ending=match == "file")
     return Outputs(label, folder, files, path, match, doubles)
@@ -123,7 +124,7 @@ def _pictures_by_name(
     """Find a folder's pictures by their names, and those names that several have."""
     named = defaultdict[str, list[Path]](list)
     for file in pictures_in(folder):
-        named[file.name if with_ending else file.stem].append(file)
+        named[nfc(file.name if with_ending else file.stem)].append(file)
     single = {name: files[0] for name, files in named.items() if len(files) == 1}
     return single, {name: files for name, files in named.items() if len(files) > 1}
 

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import os
+import unicodedata
 
 import fsspec
 import pyarrow as pa
@@ -105,6 +106,44 @@ def test_links_and_dots_that_stay_inside_are_fine(edits):
     folder = edits({"source_file_name": "source/../source/link.png"})
     os.symlink(folder / "source/0.png", folder / "source/link.png")
     assert next(iter(load_samples(folder))).load_source().size == (16, 12)
+
+
+@pytest.mark.parametrize(("named", "stored"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_path_is_found_in_the_normal_form_that_is_on_disk(edits, noise, named, stored):
+    """As when a folder was packed on macOS and its metadata written elsewhere."""
+    name = {form: unicodedata.normalize(form, "é/caña.png") for form in ("NFC", "NFD")}
+    folder = edits({"id": unicodedata.normalize("NFD", "é"), "source_file_name": name[named]})
+    (folder / name[stored]).parent.mkdir()
+    noise(20, 10).save(folder / name[stored])
+    (sample,) = load_samples(folder)
+    assert sample.load_source(own_size=True).size == (20, 10)
+    assert sample.id == unicodedata.normalize("NFC", "é")
+    outside = folder.parent / "outside.png"
+    noise().save(outside)
+    (folder / name[stored]).unlink()
+    os.symlink(outside, folder / name[stored])
+    with pytest.raises(RicError, match="which is outside its folder"):
+        list(load_samples(folder))
+
+
+def test_a_path_that_is_not_utf8_costs_its_row_at_most(edits, noise):
+    """JSON can escape a byte of a file's name as Python holds it, and half a character too."""
+    folder = edits(
+        {"id": ..., "source_file_name": "caf\udce9.png"},
+        {"source_file_name": "caf\udce9.png"},
+        {"source_file_name": "half\ud800/a.png"},
+        {},
+    )
+    noise(20, 10).save(folder / os.fsdecode(b"caf\xe9.png"), "PNG")
+    failures: list[SampleError] = []
+    samples = list(load_samples(folder, on_failure=failures.append))
+    assert [s.id for s in samples] == ["0001", "0003"]
+    assert samples[0].load_source(own_size=True).size == (20, 10)
+    told = [(f.sample_id, f.reason) for f in failures]
+    assert told == [
+        ("metadata.jsonl:1", r"Its name is not UTF-8: caf\xe9. Rename the file."),
+        ("0002", "Its source_file_name holds half a character (a lone surrogate)."),
+    ]
 
 
 @pytest.mark.parametrize("name", ["train", "test", "val", "validation"])

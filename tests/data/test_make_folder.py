@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 from ric.data.images import pixel_hash
 from ric.data.loose import pair_loose
 from ric.data.sample import load_samples
-from ric.errors import RicError
+from ric.errors import RicError, SampleError
 from ric.progress import Silent
 from ric.recipes.data import from_data, make_folder
 from ric.splits import split_of
@@ -235,6 +236,51 @@ def test_two_pictures_of_one_name_are_that_photo_s_failure(tmp_path, noise):
     named = " and ".join(f"'{place}'" for place in places)
     assert (failed.sample_id, failed.stage) == ("a", "source")
     assert failed.reason.startswith(f"{named} have one name")
+
+
+COMPOSED, APART = unicodedata.normalize("NFC", "café"), unicodedata.normalize("NFD", "café")
+
+
+def test_names_are_paired_in_whatever_normal_form_each_folder_has_them(tmp_path, noise):
+    places = {"photos": APART, "targets": COMPOSED, "masks": f"{APART}_mask"}
+    for folder, name in places.items():
+        (tmp_path / folder).mkdir()
+        noise(seed=len(folder)).save(tmp_path / folder / f"{name}.png")
+    Image.new("L", (16, 12), 255).save(tmp_path / "masks" / f"{APART}_mask.png")
+    texts = tmp_path / "texts.csv"
+    texts.write_text(f"file,instruction\n{COMPOSED}.png,drink\n", encoding="utf-8")
+    report = make_folder(
+        tmp_path / "out", source=tmp_path / "photos", target=tmp_path / "targets",
+        mask=tmp_path / "masks", texts=texts,
+    )  # fmt: skip
+    assert (report.failures, report.unmatched) == ((), ())
+    (row,) = rows_of(tmp_path / "out").values()
+    assert (row["id"], row["instruction"]) == (COMPOSED, "drink")
+    assert {"target_file_name", "mask_file_name"} <= row.keys()
+
+
+def test_two_names_that_look_alike_are_told_apart_by_their_letters(tmp_path, noise):
+    for name in (COMPOSED, APART):
+        noise().save(tmp_path / f"{name}.png")
+    (pair,) = pair_loose(tmp_path)[0]
+    with pytest.raises(SampleError, match="have one name") as caught:
+        pair.refuse_doubles()
+    assert r"/cafe\u0301.png' and " in caught.value.reason
+    assert r"/caf\xe9.png' have one name" in caught.value.reason
+
+
+def test_a_name_that_is_not_utf8_is_one_failure_and_the_rest_goes_on(tmp_path, noise):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in (b"caf\xe9.png", b"dog.png"):
+        noise().save(photos / os.fsdecode(name), "PNG")
+    (photos / os.fsdecode(b"not\xe9s.txt")).write_text("notes")
+    report = make_folder(tmp_path / "out", source=photos)
+    assert list(rows_of(tmp_path / "out")) == ["dog"]
+    (failed,) = report.failures
+    assert failed.sample_id == r"caf\xe9.png"
+    assert failed.reason == r"Its name is not UTF-8: caf\xe9. Rename the file."
+    assert [name.rpartition("/")[2] for name in report.unmatched] == [r"not\xe9s.txt"]
 
 
 def test_an_empty_or_missing_folder_is_an_error(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,12 @@ def test_a_mask_beside_its_photo_is_never_a_photo(folder):
 def test_a_photo_of_a_mask_is_a_photo(folder):
     put(folder, "gas_mask.jpg", "dog.png")
     assert found(folder) == [("dog", "dog.png"), ("gas_mask", "gas_mask.jpg")]
+
+
+def test_a_photo_and_its_mask_may_have_their_names_in_two_normal_forms(folder):
+    composed, apart = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    put(folder, f"{apart}.jpg", f"{composed}_mask.png")
+    assert found(folder) == [(composed, f"{apart}.jpg")]
 
 
 def test_hidden_files_are_no_photos(folder):

@@ -144,7 +144,7 @@ def test_a_corrupt_a_missing_a_wrongly_sized_and_a_double_output_are_each_named_
     assert "is not a picture that can be read" in found["00"]
     assert found["01"] == f"'Mine' has no picture of it in {made}"
     assert found["02"].startswith("'Mine' made it 96x96, which is not the shape of 96x80: squash")
-    assert found["03"] == "'Mine' has several pictures of it: 03.jpg and 03.png"
+    assert found["03"] == "'Mine' has several pictures of it: '03.jpg' and '03.png'"
     assert rows["Mine"]["clip_i"].n == 2
     assert rows["Mine"]["l1"].value == 0
 

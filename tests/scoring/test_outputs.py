@@ -5,12 +5,15 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from ric.data.edit_sample import EditSample, Pictures
 from ric.errors import RicError
 from ric.runs.run import open_run
 from ric.scoring.outputs import Outputs, find_outputs
@@ -90,6 +93,16 @@ def test_two_pictures_of_one_name_are_neither_taken_for_it(found, outputs):
     edited = found(f"Mine={made}")
     assert set(edited.files) == {"01"}
     assert edited.doubles == {"00": [made / "00.jpg", made / "00.png"]}
+
+
+def test_outputs_are_named_in_the_normal_form_of_the_samples(found, outputs):
+    composed, apart = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    folder = outputs({f"{apart}.png": grey(9)}, "apart")
+    edited = found(f"Mine={folder}")
+    sample = EditSample(id=composed, instruction="", pictures=Pictures(source=f"/a/{apart}.png"))
+    assert edited.files[edited.name_of(sample)] == folder / f"{apart}.png"
+    by_stem = replace(edited, match="stem")
+    assert by_stem.files[by_stem.name_of(sample)] == folder / f"{apart}.png"
 
 
 def test_a_resumed_run_may_say_itself_which_run_a_name_meant(found, edit_run, outputs, tmp_path):

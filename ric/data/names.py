@@ -1,0 +1,48 @@
+"""Names of files, compared: in one normal form of Unicode, whatever the disk and the table use.
+
+macOS stores `café` as five letters, others as four; both look alike and mean one name. A file's
+name need not be UTF-8 either: Python then holds its bytes as surrogates, which no file can.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def nfc(name: str) -> str:
+    """Give a name in the form in which names are compared."""
+    return unicodedata.normalize("NFC", name)
+
+
+def told_apart(names: Sequence[str | Path]) -> list[str]:
+    """Quote names, with their letters' numbers where two look alike."""
+    alike = len({nfc(str(name)) for name in names}) < len(names)
+    return [ascii(str(name)) if alike else f"'{name}'" for name in names]
+
+
+def as_on_disk(root: str, name: str) -> str:
+    """Join a path inside a folder to it, with each part in the normal form that is there."""
+    path = f"{root}/{name}"
+    if name.isascii() or os.path.lexists(path):
+        return path
+    found = root
+    for part in name.split("/"):
+        there = os.path.lexists(f"{found}/{part}")
+        found = f"{found}/{part if there else _names_in(found).get(nfc(part), part)}"
+    return found
+
+
+@lru_cache(maxsize=16)
+def _names_in(folder: str) -> dict[str, str]:
+    """List a folder by normal form; empty where there is none."""
+    try:
+        return {nfc(name): name for name in os.listdir(folder) if not name.isascii()}
+    except OSError:
+        return {}

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Row = dict[str, Any]
+# what becomes of a file name's bytes that are not UTF-8: JSON's own escape, which reads as it was
+_ESCAPED = "backslashreplace"
 # what file systems without hard links answer (exFAT, some of FUSE)
 NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
@@ -60,7 +62,7 @@ def append_row(path: Path, row: Row) -> None:
         # after a full disk or a kill the last line may be torn: ours must not hang on to it
         if stream.tell() and (stream.seek(-1, os.SEEK_END), stream.read(1))[1] != b"\n":
             line = "\n" + line
-        stream.write(line.encode())
+        stream.write(line.encode(errors=_ESCAPED))
 
 
 def read_lines(path: Path) -> Iterator[Row]:
@@ -112,7 +114,7 @@ def merge_rows(folder: Path, kind: str, files: list[Path] | None = None) -> int:
     aside = folder / f".{kind}.jsonl.{writer_name()}"
     count = 0
     try:
-        with aside.open("w", encoding="utf-8") as stream:
+        with aside.open("w", encoding="utf-8", errors=_ESCAPED) as stream:
             for row in read_rows(folder, kind):
                 stream.write(json.dumps(row, ensure_ascii=False) + "\n")
                 count += 1
@@ -160,7 +162,7 @@ def _written_aside(path: Path, text: str) -> Iterator[Path]:
     """Give a file beside `path` that holds all of `text`, under `path`'s name with a dot before."""
     aside = path.with_name(f".{path.name}.{writer_name()}")
     try:
-        with aside.open("w", encoding="utf-8") as stream:
+        with aside.open("w", encoding="utf-8", errors=_ESCAPED) as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())

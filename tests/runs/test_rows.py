@@ -165,3 +165,13 @@ def test_a_system_that_tells_no_namespace_has_one_place(monkeypatch):
 def test_reading_a_file_passes_over_what_is_no_row(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\nnot json\n[1]\n\n{"step": 2}\n')
     assert [row["step"] for row in read_lines(tmp_path / "metrics.jsonl")] == [1, 2]
+
+
+def test_the_bytes_of_a_name_that_is_not_utf8_are_read_as_they_were_written(tmp_path):
+    row = {"id": "a", "file": os.fsdecode(b"caf\xe9.png")}
+    append_row(tmp_path / "edits-a.1.jsonl", row)
+    merge_rows(tmp_path, "edits")
+    assert list(read_rows(tmp_path, "edits")) == [row]
+    (tmp_path / "edits.jsonl").read_text(encoding="utf-8")
+    write_atomically(tmp_path / "run.json", json.dumps(row, ensure_ascii=False))
+    assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8")) == row

@@ -20,6 +20,7 @@ from PIL import Image, ImageCms
 from ric.config import CommandConfig
 from ric.data import png_chunks
 from ric.data.open_file import fetch, is_url, why_no_file
+from ric.data.plug_in_formats import formats_of, why_unread
 from ric.errors import RicError
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def _opened(source: PictureSource, max_pixels: int) -> Iterator[Image.Image]:
         try:
             image = _header(stream)
         except Image.UnidentifiedImageError:
-            raise ImageError(f"{_label(source)} is not a picture that can be read.") from None
+            raise ImageError(f"{_label(source)} {why_unread(stream)}.") from None
         except Exception as error:  # a crafted header can raise nearly anything
             raise ImageError(f"{_label(source)} is broken: {_one_line(error)}.") from None
         _check(image, source, max_pixels)
@@ -194,11 +195,13 @@ def _header(stream: BinaryIO) -> Image.Image:
     if stream.read(8) == png_chunks.SIGNATURE:
         stream, beside = png_chunks.readable_png(stream)
     stream.seek(0)
+    known += formats_of(stream)
     with _pillow_limit_lock:
         limit = Image.MAX_IMAGE_PIXELS
         Image.MAX_IMAGE_PIXELS = None
         try:
             image = Image.open(stream, formats=known)
+
         finally:
             Image.MAX_IMAGE_PIXELS = limit
     image.info.update(beside)

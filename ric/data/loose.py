@@ -20,6 +20,7 @@ PICTURE_SUFFIXES = frozenset(
     {
         ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".tif", ".tiff", ".gif", ".bmp",
         ".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".pnm", ".tga", ".dib", ".heic", ".heif",
+        ".jxl",
     }
 )  # fmt: skip
 
@@ -140,12 +141,13 @@ def _by_name(
 ) -> tuple[dict[str, Path], list[Path]]:
     """Sort a folder's files into pictures by name and the rest; hidden files are passed over.
 
+    A dead link is listed as what its name says: opening it tells that it is one.
     Of pictures that share a name the first stands for all, under which `doubles` gets them.
     """
     pictures: dict[str, Path] = {}
     rest: list[Path] = []
     try:
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+        names = sorted(entry.name for entry in os.scandir(folder) if not entry.is_dir())
     except OSError as error:
         raise RicError(f"'{folder}' cannot be read: {error.strerror}.") from None
     for path in (folder / name for name in names if not name.startswith(".")):

@@ -98,6 +98,6 @@ class LooseFolders:
         digest = hashlib.sha256(self.texts.read_bytes() if self.texts else b"")
         for pair in self.pairs:
             for path in filter(None, (pair.source, pair.target, pair.mask)):
-                known = path.stat()
+                known = path.stat() if path.exists() else path.lstat()  # a dead link
                 digest.update(repr((str(path), known.st_size, known.st_mtime_ns)).encode())
         return digest.hexdigest()

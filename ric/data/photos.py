@@ -42,7 +42,7 @@ def find_photos(config: EditConfig) -> list[Photo]:
     elif path.is_dir() and not any((path / name).is_file() for name in METADATA):
         if any(path.rglob("*.parquet")):
             return []
-        files = sorted(file for file in path.iterdir() if file.is_file() and _is_picture(file))
+        files = sorted(file for file in path.iterdir() if _is_picture(file) and not file.is_dir())
         stems = {nfc(file.stem) for file in files}
         files = [file for file in files if not _is_mask(file, stems)]
         if not files:

@@ -7,6 +7,7 @@ import math
 import re
 from pathlib import Path
 
+from ric.lfs_pointer import NO_CONTENT, is_lfs_pointer
 from ric.weights.loadable import shards_of
 
 DTYPE_BYTES = {
@@ -62,6 +63,8 @@ def wrong_hash(file: Path, published_name: str) -> str | None:
 
 
 def _problem_of(file: Path) -> str | None:
+    if is_lfs_pointer(file):
+        return NO_CONTENT
     if file.suffix != ".safetensors":
         return wrong_hash(file, file.name)
     try:

@@ -11,6 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from ric.errors import RicError
+from ric.weights.stand_ins import refuse_stand_ins
 from ric.weights.table import find_weight
 
 PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth")
@@ -27,8 +28,10 @@ def accept(path: Path) -> Path:
     """Hand a path on, or say why it cannot be loaded.
 
     Raises:
-        RicError: It holds pickles, or a part of the model is missing.
+        RicError: It holds pickles, git-lfs pointers or another trainer's checkpoint, or a part of
+            the model is missing.
     """
+    refuse_stand_ins(path)
     if is_loadable(path):
         return path
     pickles = pickles_in(path)

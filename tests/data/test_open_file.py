@@ -46,7 +46,6 @@ def stranger():
 
     class Files(fsspec.AbstractFileSystem):
         protocol = "stranger"
-        cachable = False
 
         def _open(self, path, mode="rb", **_):
             kinds = {"picture": io.BytesIO(b"picture"), "silent": Silent(over)}

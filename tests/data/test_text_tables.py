@@ -9,7 +9,7 @@ from ric.data.sample import load_samples
 from ric.errors import RicError, SampleError
 
 ROWS = [
-    {"id": "a", "source_file_name": "source/0.png", "instruction": "un café, s'il te plaît"},
+    {"id": "a", "source_file_name": "source/0.png", "instruction": "un café, noir"},
     {"id": "b", "source_file_name": "source/1.png", "instruction": "塗る"},
 ]
 CSV = "id,source_file_name,instruction\n" + "".join(

@@ -168,7 +168,7 @@ def test_reading_a_file_passes_over_what_is_no_row(tmp_path):
 
 
 def test_the_bytes_of_a_name_that_is_not_utf8_are_read_as_they_were_written(tmp_path):
-    row = {"id": "a", "file": os.fsdecode(b"caf\xe9.png")}
+    row = {"id": "a", "file": os.fsdecode(b"pi\xf1a.png")}
     append_row(tmp_path / "edits-a.1.jsonl", row)
     merge_rows(tmp_path, "edits")
     assert list(read_rows(tmp_path, "edits")) == [row]

@@ -201,7 +201,6 @@ def _header(stream: BinaryIO) -> Image.Image:
         Image.MAX_IMAGE_PIXELS = None
         try:
             image = Image.open(stream, formats=known)
-
         finally:
             Image.MAX_IMAGE_PIXELS = limit
     image.info.update(beside)

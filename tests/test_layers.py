@@ -58,6 +58,7 @@ def test_the_method_imports_only_its_libraries_and_the_errors(path):
 # What each room of ric/ may import of the others; a file beside the rooms is a room of its own.
 FOUNDATION = {"errors", "config", "progress", "interrupt", "lfs_pointer"}
 ROOMS: dict[str, set[str]] = {
+    "addresses": set(),
     "errors": set(),
     "config": set(),
     "progress": set(),
@@ -73,7 +74,7 @@ ROOMS: dict[str, set[str]] = {
     "method": {"errors"},
     "weights": FOUNDATION | {"cache_folders"},
     "data": FOUNDATION | {"splits", "scenes", "weights"},
-    "runs": FOUNDATION | {"device", "weights", "data"},
+    "runs": FOUNDATION | {"addresses", "device", "weights", "data"},
     "distributed": FOUNDATION | {"runs"},
     "work": FOUNDATION | {"device", "distributed", "runs"},
     "models": FOUNDATION | {"registry", "weights", "runs"},

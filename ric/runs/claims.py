@@ -1,9 +1,10 @@
 """Who is at work on a run, and who works on which of its samples.
 
 Every process at work keeps a heartbeat file fresh and removes it when it leaves. A sample is
-claimed by creating a file exclusively, which every POSIX file system (network ones too) does
-atomically; flock is not used. A claim whose owner is gone is taken over: at once when its process
-left or no longer lives on this host, after a minute without a heartbeat when it is another's.
+claimed by a file that is written aside and linked into place, which every POSIX file system
+(network ones too) does atomically; flock is not used. So a claim is whole, and has one owner. One
+whose owner is gone is taken over: at once when its process left or no longer lives on this host,
+after a minute without a heartbeat when it is another's.
 Containers and boots count as hosts of their own: a pid of one says nothing in another.
 """
 
@@ -19,7 +20,13 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from ric.runs.rows import create_atomically, writer_name, writer_of, writer_place
+from ric.runs.rows import (
+    create_atomically,
+    write_atomically,
+    writer_name,
+    writer_of,
+    writer_place,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
 
 HEARTBEAT_TIMEOUT = 60.0  # seconds
 HEARTBEAT_EVERY = 10.0  # seconds
+MOST_PID = 2**31 - 1
 # The claim on a run that only one process may work on; no sample has an empty id.
 WHOLE_RUN = ""
 
@@ -41,20 +49,29 @@ def process_identity() -> dict[str, Any]:
     }
 
 
+def is_identity(value: object) -> bool:
+    """Tell whether a value has the shape of what `process_identity` gives, in any version."""
+    if not isinstance(value, dict):
+        return False
+    pid = value.get("pid")
+    is_pid = isinstance(pid, int) and not isinstance(pid, bool) and 0 < pid <= MOST_PID
+    return is_pid and all(isinstance(value.get(key, ""), str) for key in ("host", "place"))
+
+
 def is_alive(identity: dict[str, Any], heartbeat_age: float | None = None) -> bool:
     """Tell whether the process that `identity` describes still works.
 
     Args:
-        identity: What `process_identity` gave there.
+        identity: What `process_identity` gave there; of anything else nobody works.
         heartbeat_age: Seconds since its last sign of life; decides for processes whose pid means
             nothing here: those of other hosts, containers and boots.
     """
+    if not is_identity(identity):
+        return False
     here = (socket.gethostname(), writer_place())
     if (identity.get("host"), identity.get("place", here[1])) != here:
-        return heartbeat_age is not None and heartbeat_age < HEARTBEAT_TIMEOUT
-    pid = identity.get("pid")
-    if not isinstance(pid, int):
-        return False
+        return _is_fresh(heartbeat_age)
+    pid = identity["pid"]
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -64,6 +81,10 @@ def is_alive(identity: dict[str, Any], heartbeat_age: float | None = None) -> bo
     started = _process_start(pid)
     # a pid is used again after a while: the start time tells the two apart
     return started != ENDED and (started is None or identity.get("started") in (None, started))
+
+
+def _is_fresh(age: float | None) -> bool:
+    return age is not None and age < HEARTBEAT_TIMEOUT
 
 
 ENDED = -1  # the start of a process that ended and was not waited for: a zombie
@@ -86,6 +107,9 @@ class Claims:
         folder: Where they are.
         finished_by: Gives the ids of the samples that a writer who is gone has finished; they are
             not done again.
+
+    Attributes:
+        left_to_others: The samples that `take` did not give to this process.
     """
 
     def __init__(
@@ -94,56 +118,47 @@ class Claims:
         """Write nothing yet: the folder is made with the first claim."""
         self.folder = folder
         self._finished_by = finished_by
+        self.left_to_others: set[str] = set()
         self._gone: dict[str, set[str]] = {}
         self._beats = False
 
-    def take(self, sample_id: str) -> bool:
-        """Claim a sample for this process; False when another one has it, or finished it."""
+    def take(self, *ids: str) -> bool:
+        """Claim samples that are worked on together; False where that is another's, or finished.
+
+        Args:
+            ids: Every process names the same samples together, in the same order.
+        """
         if not self._beats:
             self.heartbeat()
-        name = hashlib.sha256(sample_id.encode()).hexdigest()
+        name = _name_of(ids)
         folder = self.folder / name[:2]
         folder.mkdir(parents=True, exist_ok=True)
         me = process_identity()
-        text = json.dumps({**me, "id": sample_id})
+        text = json.dumps({**me, "ids": ids})
+        finished: set[str] = set()
         # A dead owner's claim is never removed: whoever takes over creates the next generation,
         # exclusively again, so that two takers cannot both win.
         generation = 0
         while True:
             path = folder / f"{name}.{generation}"
-            try:
-                with path.open("x", encoding="utf-8") as stream:
-                    stream.write(text)
+            if create_atomically(path, text):
                 return True
-            except FileExistsError:
-                owner = self._read(path)
+            owner = self._read(path)
             if _same(owner, me):
                 return True
-            if self._is_at_work(owner, path) or sample_id in self._finished(owner):
+            at_work = self._is_at_work(owner, path)
+            if not at_work:
+                finished |= self._finished(owner)
+            if at_work or finished.issuperset(ids):
+                self.left_to_others.update(ids)
                 return False
             generation += 1
 
-    def owner_of(self, sample_id: str) -> dict[str, Any] | None:
-        """Tell who claimed a sample last; None when nobody did."""
-        name = hashlib.sha256(sample_id.encode()).hexdigest()
+    def owner_of(self, *ids: str) -> dict[str, Any]:
+        """Tell who claimed samples last; empty when nobody did, or it cannot be read."""
+        name = _name_of(ids)
         files = sorted((self.folder / name[:2]).glob(f"{name}.*"), key=_generation)
-        return self._read(files[-1]) if files else None
-
-    def abandoned(self) -> list[str]:
-        """List the samples whose last owner is gone without having finished them."""
-        last: dict[str, Path] = {}
-        for path in sorted(self.folder.glob("??/*"), key=_generation):
-            last[path.stem] = path
-        owners = [(path, self._read(path)) for path in last.values()]
-        self._gone.clear()
-        return sorted(
-            owner.get("id", "(torn claim)")
-            for path, owner in owners
-            if owner.get("id") != WHOLE_RUN
-            and not _same(owner, process_identity())
-            and not self._is_at_work(owner, path)
-            and owner.get("id") not in self._finished(owner)
-        )
+        return self._read(files[-1]) if files else {}
 
     def settle(self, what: str, value: str) -> str:
         """Fix a value for all processes and attempts of the run: the first one's holds."""
@@ -158,9 +173,10 @@ class Claims:
         """Show others that this process is at work."""
         self.folder.mkdir(parents=True, exist_ok=True)
         mine = self._beat_file(writer_name())
-        if not self._beats or not mine.is_file():
-            mine.write_text(json.dumps(process_identity()), encoding="utf-8")
-        mine.touch()
+        if self._beats and mine.is_file():
+            os.utime(mine)
+        else:
+            write_atomically(mine, json.dumps(process_identity()))
         self._beats = True
 
     @contextmanager
@@ -205,16 +221,17 @@ class Claims:
         return self.folder / f"heartbeat-{writer}"
 
     def _is_at_work(self, owner: dict[str, Any], claim: Path) -> bool:
-        if "pid" not in owner:
-            # created and not yet written (its owner is at it), or torn by a crash: age decides
-            return is_alive({"host": ""}, self._age(claim))
+        if not owner:
+            # Where there are no links, another one may be writing it at this moment: whoever
+            # claims shows signs of life before.
+            return _is_fresh(self._age(claim)) and bool({*self.at_work()} - {writer_name()})
         beat = self._beat_file(_writer(owner))
         age = self._age(beat)
         return age is not None and is_alive(owner, age)
 
     def _finished(self, owner: dict[str, Any]) -> set[str]:
         """Give the ids that an owner who is gone has finished; they change no more."""
-        if "pid" not in owner:
+        if not owner:
             return set()
         writer = _writer(owner)
         if writer not in self._gone:
@@ -222,11 +239,12 @@ class Claims:
         return self._gone[writer]
 
     def _read(self, path: Path) -> dict[str, Any]:
+        """Read who wrote a claim or a heartbeat; empty where it is torn, or nothing of the kind."""
         try:
             owner = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, FileNotFoundError):
+        except (ValueError, RecursionError, FileNotFoundError):
             return {}
-        return owner if isinstance(owner, dict) else {}
+        return owner if is_identity(owner) and "host" in owner else {}
 
     def _age(self, path: Path) -> float | None:
         """Count the seconds since a file was touched; None where there is no file."""
@@ -251,5 +269,9 @@ def _writer(owner: dict[str, Any]) -> str:
     return writer_of(owner["host"], owner["pid"], owner.get("place", ""))
 
 
+def _name_of(ids: tuple[str, ...]) -> str:
+    return hashlib.sha256("\0".join(ids).encode(errors="surrogatepass")).hexdigest()
+
+
 def _generation(path: Path) -> int:
-    return int(path.suffix[1:])
+    return int(path.suffix[1:]) if path.suffix[1:].isdecimal() else -1

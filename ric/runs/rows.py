@@ -138,9 +138,12 @@ def write_atomically(path: Path, text: str) -> None:
 def save_png(picture: Image, path: Path) -> None:
     """Write a PNG that is there whole or not at all."""
     # not named by the id, which may leave no room for another letter
-    aside = path.with_name(f".{writer_name()}.png")
-    picture.save(aside, format="PNG")
-    aside.replace(path)
+    aside = path.with_name(f".png.{writer_name()}")
+    try:
+        picture.save(aside, format="PNG")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def create_atomically(path: Path, text: str) -> bool:
@@ -153,7 +156,22 @@ def create_atomically(path: Path, text: str) -> bool:
         except OSError as error:
             if error.errno not in NO_LINKS:
                 raise
-            aside.replace(path)
+            return _create_alone(path, text)
+    return True
+
+
+def _create_alone(path: Path, text: str) -> bool:
+    """Write a small file unless it is there; a kill within it leaves a part of the file."""
+    try:
+        stream = path.open("x", encoding="utf-8", errors="backslashreplace")
+    except FileExistsError:
+        return False
+    try:
+        with stream:
+            stream.write(text)
+    except OSError:
+        path.unlink()
+        raise
     return True
 
 

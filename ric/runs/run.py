@@ -16,6 +16,7 @@ other settings or other data it is refused.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from contextlib import ExitStack
@@ -23,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ric.addresses import redacted
 from ric.errors import RicError, SampleError
 from ric.interrupt import Interrupted, StopRequest, signals_held
 from ric.runs.claims import WHOLE_RUN, Claims, process_identity
@@ -37,6 +39,7 @@ from ric.runs.rows import (
     write_atomically,
     writer_name,
 )
+from ric.runs.strays import half_written, of_gone_writer, refuse_links_out, remove
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -87,7 +90,7 @@ class RunDir:
 
     def note(self, **values: Any) -> None:
         """Add facts to run.json: `weights=…`, `unavailable=[…]`."""
-        self.record.update(values)
+        self.record.update(redacted(values))
         self._save()
 
     def note_data(self, name: str, fingerprint: str | None) -> None:
@@ -105,11 +108,12 @@ class RunDir:
             known = known or self.claims.settle("data", fingerprint)
             if known != fingerprint:
                 raise RicError(
-                    f"The data {name!r} has changed since this run began: fingerprint "
+                    f"The data {redacted(name)!r} has changed since this run began: fingerprint "
                     f"{known[:16]} then, {fingerprint[:16]} now.",
                     "Use a new run (omit --run), or restore the data.",
                 )
-        if self.record.get("data") != (data := {"name": name, "fingerprint": known}):
+        data = {"name": redacted(name), "fingerprint": known}
+        if self.record.get("data") != data:
             self.note(data=data)
 
     def resolve(self, reference: str) -> Path | None:
@@ -168,7 +172,7 @@ class RunDir:
         """Drop rows of steps that a resumed run is about to repeat, so that none stands twice."""
         path = self.path / "metrics.jsonl"
         if path.is_file():
-            kept = [row for row in read_lines(path) if row["step"] <= step]
+            kept = [row for row in read_lines(path) if _step_of(row) <= step]
             write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
 
     # --- what it makes, sample by sample ------------------------------------------------------
@@ -184,15 +188,26 @@ class RunDir:
     def fail(self, error: SampleError) -> None:
         """Record a sample that could not be processed; the rest goes on."""
         self.failures += 1
-        row = {"id": error.sample_id, "stage": error.stage, "reason": error.reason}
+        row = {"id": error.sample_id, "stage": error.stage, "reason": redacted(error.reason)}
         self.append("failures", row)
 
     # --- life ---------------------------------------------------------------------------------
 
     def __enter__(self) -> RunDir:
-        """Show others that this process is at work, until the block ends."""
-        if not self.finished_before:
-            self._beating.enter_context(self.claims.beating())
+        """Say that the run is running, and show signs of life until the block ends.
+
+        Raises:
+            Interrupted: a signal came meanwhile; the run says so.
+        """
+        if self.finished_before:
+            return self
+        with signals_held() as stop, ExitStack() as entered:
+            entered.enter_context(self.claims.beating())
+            self.note(status="running")
+            self._beating = entered.pop_all()
+            if stop.signal_number is not None:
+                self._close(Interrupted(stop.signal_number), stop)
+        stop.raise_if_set()
         return self
 
     def __exit__(
@@ -206,60 +221,87 @@ class RunDir:
         Ctrl-C and SIGTERM wait until that is said.
 
         Raises:
-            RicError: another process began samples that it has not finished.
+            RicError: another process began samples that it has not finished, or every sample of
+                a shared run has failed.
             Interrupted: a signal came meanwhile, and nothing else is being raised.
         """
         with signals_held() as stop:
-            left = self._close(error, stop)
-        if left:
-            raise RicError(
-                f"{len(left)} samples ({', '.join(left[:3])}) were begun in {self.path} by another "
-                "process that is gone, and are not done.",
-                f"Repeat the command with --run {self.path}",
-            )
+            refused = self._close(error, stop)
+        if refused:
+            raise refused
         if error is None:
             stop.raise_if_set()
 
-    def _close(self, error: BaseException | None, stop: StopRequest) -> list[str]:
-        """Do what `__exit__` says; return the samples that another process left undone."""
+    def _close(self, error: BaseException | None, stop: StopRequest) -> RicError | None:
+        """Do what `__exit__` says; return why the run is not done though nothing was raised."""
         self._beating.close()
         if self.finished_before:
-            return []
+            return None
         # listed before asking who is at work: whoever joins later writes files of its own
         kinds = {file.name.split("-")[0] for file in self.path.glob("[!.]*-*.jsonl")}
         files = {name: row_files(self.path, name) for name in sorted(kinds)}
         if self.shared:
             self.claims.leave()
             if self.claims.at_work():
-                return []  # the last one to leave says how the run ended
-        left = self.claims.abandoned() if error is None else []
-        merging: Exception | None = None
+                return None  # the last one to leave says how the run ended
+        refused, ending = None, error
+        status, reason = "interrupted", None
         try:
-            merged = error is None and not left and self._merge(files, stop)
+            if error is None:
+                refused = self._refuse_undone()
+                if not refused and self._merge(files, stop):
+                    refused = reason = self._refuse_failed() if self.shared else None
+                    status = "failed" if refused else "done"
         except Exception as broken:
-            merged, merging = False, broken
-        ending = merging if error is None else error
-        if merged:
-            self.record["status"] = "done"
-        elif ending is None or isinstance(ending, (Interrupted, KeyboardInterrupt)):
-            self.record["status"] = "interrupted"
-        else:
-            self.record["status"] = "failed"
-            self.record["error"] = str(ending) or type(ending).__name__
-        self.record["ended"] = _now()
+            ending = broken
+        if ending and not isinstance(ending, (Interrupted, KeyboardInterrupt)):
+            status, reason = "failed", ending
+        self._say_how_it_ended(status, reason, may_fail=ending is not None)
+        if ending is not None and ending is not error:
+            raise ending
+        if status == "done":
+            self.claims.clear()
+        return refused
+
+    def _say_how_it_ended(
+        self, status: str, reason: BaseException | None, *, may_fail: bool
+    ) -> None:
+        """Write the status into run.json, and show that nobody is at work any more."""
+        self.record |= {"status": status, "ended": _now()}
+        if reason is not None:
+            self.record["error"] = redacted(str(reason) or type(reason).__name__)
         try:
             self._save()
         except OSError:
             # a full disk must not hide why the run really ended
-            if ending is None:
+            if not may_fail:
                 raise
         finally:
             self.claims.leave()
-        if merging is not None:
-            raise merging
-        if merged:
-            self.claims.clear()
-        return left
+
+    def _refuse_undone(self) -> RicError | None:
+        """Refuse to be done while a sample that was left to others has neither row nor failure."""
+        left = self.claims.left_to_others
+        undone = sorted(left - _finished_by(self.path, "*")) if left else []
+        if not undone:
+            return None
+        return RicError(
+            f"{len(undone)} samples ({', '.join(undone[:3])}) were begun in {self.path} by another "
+            "process that is gone, and are not done.",
+            f"Repeat the command with --run {self.path}",
+        )
+
+    def _refuse_failed(self) -> RicError | None:
+        """Refuse to be done where there are failures and nothing else."""
+        failed = list(self.rows("failures"))
+        if not failed or _finished_by(self.path, "*") - {row["id"] for row in failed}:
+            return None
+        reasons = "; ".join(f"{row['id']}: {row.get('reason')}" for row in failed[:3])
+        return RicError(
+            f"All {len(failed)} samples failed. {reasons}",
+            f"They are listed in {self.path / 'failures.jsonl'}. What is mended is tried again "
+            f"with --run {self.path}",
+        )
 
     def _merge(self, files: Mapping[str, list[Path]], stop: StopRequest) -> bool:
         """Merge the rows of each kind; False when a signal came before all were merged."""
@@ -330,6 +372,7 @@ def open_run(
         RicError: `run` holds something else, another command's run, other settings, or another
             process is at work there with a command that is one process's job.
     """
+    config = redacted(dict(config))
     path = _next_numbered(runs_dir, command) if run is None else run
     record = {"schema": SCHEMA, "command": command, "started": _now(), "parents": []}
     record |= _attempt(config, path)
@@ -337,17 +380,25 @@ def open_run(
     if resumed:
         record = read_record(path)
         _refuse_another(path, record, command, config)
+        refuse_links_out(path)
         if record["status"] == "done":
+            # a kill may have come between saying so and this
+            Claims(path / "claims").clear()
             return RunDir(path, record, runs_dir=runs_dir, resumed=True)
     opened = RunDir(path, record, runs_dir=runs_dir, resumed=resumed, shared=shared)
     if not shared and not opened.claims.take(WHOLE_RUN):
-        owner = opened.claims.owner_of(WHOLE_RUN) or {}
+        owner = opened.claims.owner_of(WHOLE_RUN)
+        who = f"Process {owner['pid']} on {owner['host']}" if owner else "Another process"
         raise RicError(
-            f"Process {owner.get('pid')} on {owner.get('host')} is at work in {path}.",
+            f"{who} is at work in {path}.",
             "Wait for it, or stop it and repeat the command to resume.",
         )
     opened.claims.heartbeat()
-    if resumed and len(opened.claims.at_work()) == 1:
+    # listed before asking who is at work: whoever joins later may write aside
+    left = half_written(path)
+    resumes = resumed and len(opened.claims.at_work()) == 1
+    remove([one for one in left if resumes or of_gone_writer(one)])
+    if resumes:
         # whoever was at work may have finished since we looked
         opened.record = read_record(path)
         opened.finished_before = opened.record["status"] == "done"
@@ -364,16 +415,19 @@ def open_run(
 
 
 def _attempt(config: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Describe one attempt at a run: what was asked, by which process, with what."""
+    """Describe one attempt at a run: what was asked, by which process, with what.
+
+    Until it is entered, it stands there as interrupted: whatever ends it before that is no work.
+    """
     # its imports take 25 ms, which `ric --help` need not pay
     from ric.runs.provenance import environment_report
 
     return {
-        "argv": sys.argv,
+        "argv": redacted(sys.argv),
         "config": dict(config),
         "process": process_identity(),
         "environment": environment_report(path),
-        "status": "running",
+        "status": "interrupted",
     }
 
 
@@ -423,7 +477,7 @@ def _refuse_another(
 
 
 def _finished_by(path: Path, writer: str) -> set[str]:
-    """Collect the samples that `writer` has finished or failed in the run in `path`."""
+    """Collect the samples that `writer` (`*`: any) has finished or failed in the run in `path`."""
     files = [*path.glob(f"[!.]*-{writer}.jsonl"), *path.glob("[!.]*[!0-9].jsonl")]
     return {
         str(row["id"])
@@ -432,6 +486,12 @@ def _finished_by(path: Path, writer: str) -> set[str]:
         for row in read_lines(file)
         if "id" in row
     }
+
+
+def _step_of(row: Mapping[str, Any]) -> float:
+    """Give the step of a row of metrics; one that tells none stands after all others."""
+    step = row.get("step")
+    return step if isinstance(step, (int, float)) else math.inf
 
 
 def _as_text(record: Mapping[str, Any]) -> str:

@@ -21,7 +21,8 @@ def three_runs(tmp_path: Path) -> list[Path]:
     with pytest.raises(ValueError, match="bad"), second:
         raise ValueError("a [bad] value")
     third = open_run("eval", {}, runs_dir=runs)
-    third.note(process={"host": third.record["process"]["host"], "pid": 2**22 + 1})
+    gone = {"host": third.record["process"]["host"], "pid": 2**22 + 1}
+    third.note(process=gone, status="running")
     third.claims.leave()
     return [first.path, second.path, third.path]
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,7 @@ import pytest
 import ric.runs.claims
 import ric.runs.rows
 from ric.runs.claims import Claims, is_alive, process_identity
-from ric.runs.rows import writer_name, writer_of
+from ric.runs.rows import create_atomically, writer_name, writer_of
 
 # Hammers the ids in the order given, prints those it got, and stays alive until told to end.
 TAKE = """
@@ -26,7 +29,7 @@ folder, ids = Path(sys.argv[1]), sys.argv[2].split(",")
 print("ready", flush=True)
 sys.stdin.readline()
 claims = Claims(folder)
-print(",".join(i for i in ids if claims.take(i)), flush=True)
+print(",".join(i for i in ids if claims.take(*i.split())), flush=True)
 sys.stdin.readline()
 """
 
@@ -142,11 +145,26 @@ def test_what_an_owner_finished_before_it_left_is_not_taken_again(tmp_path):
         return {"a"}
 
     claims = Claims(tmp_path, finished_by)
-    assert claims.abandoned() == ["b"]
     assert not claims.take("a")
     assert claims.take("b")
-    assert claims.abandoned() == []
+    assert claims.left_to_others == {"a"}
     assert set(asked) == {writer_here(other.pid)}
+
+
+def test_samples_that_are_worked_on_together_have_one_owner_until_all_are_finished(tmp_path):
+    finished = {}
+    for sample_id in ("a", "b"):
+        worker = taker(tmp_path, ["a b"])
+        assert go([worker]) == [["a b"]]
+        assert not Claims(tmp_path).take("a", "b")
+        end([worker])
+        # each of them does one sample before it dies
+        finished[writer_here(worker.pid)] = {sample_id}
+    claims = Claims(tmp_path, finished.__getitem__)
+    assert not claims.take("a", "b")
+    assert claims.left_to_others == {"a", "b"}
+    finished[writer_here(worker.pid)] = set()
+    assert Claims(tmp_path, finished.__getitem__).take("a", "b")
 
 
 @pytest.mark.parametrize(("age", "taken"), [(0, False), (45, False), (75, True), (None, True)])
@@ -177,7 +195,7 @@ def test_the_same_pid_in_another_container_is_another_writer(tmp_path, monkeypat
     assert len(other.at_work()) == 2
     other.leave()
     assert len(other.at_work()) == 1
-    assert other.owner_of("a") == mine | {"id": "a"}
+    assert other.owner_of("a") == mine | {"ids": ["a"]}
 
 
 def test_a_process_whose_identity_names_no_place_is_judged_by_its_pid():
@@ -200,15 +218,103 @@ def test_the_clock_of_this_host_plays_no_part(tmp_path, monkeypatch):
     assert not Claims(tmp_path).take("a")
 
 
-def test_a_claim_without_words_is_respected_for_a_minute(tmp_path):
-    # its owner has created it and not yet written it, or was killed in between
+@contextmanager
+def full_disk(limit: int) -> Iterator[None]:
+    """Let the system write `limit` bytes into a file and then refuse, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_claim_or_a_heartbeat_that_a_full_disk_cuts_is_not_there_at_all(tmp_path):
+    claims = Claims(tmp_path)
+    with full_disk(40), pytest.raises(OSError, match="File too large"):
+        claims.heartbeat()
+    assert list(tmp_path.iterdir()) == []
+    claims.heartbeat()
+    with full_disk(40), pytest.raises(OSError, match="File too large"):
+        claims.take("a")
+    assert claims.owner_of("a") == {}
+    assert not [file for file in tmp_path.rglob("*") if file.is_file() and file.name[0] == "."]
+    assert claims.take("a")
+
+
+def test_where_there_are_no_links_one_taker_wins_and_a_full_disk_leaves_no_claim(
+    tmp_path, monkeypatch
+):
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    claims = Claims(tmp_path)
+    claims.heartbeat()
+    assert create_atomically(tmp_path / "one", "first")
+    assert not create_atomically(tmp_path / "one", "second")
+    assert (tmp_path / "one").read_text() == "first"
+    written = ric.runs.rows._written_aside
+
+    @contextmanager
+    def small_then(path: Path, text: str) -> Iterator[Path]:
+        with written(path, "") as aside:
+            yield aside
+
+    monkeypatch.setattr(ric.runs.rows, "_written_aside", small_then)
+    with full_disk(40), pytest.raises(OSError, match="File too large"):
+        claims.take("a")
+    assert claims.owner_of("a") == {}
+    assert claims.take("a")
+
+
+@pytest.mark.parametrize("text", ["", '{"host": "vm", "pi', "[" * 100_000, "5", '{"pid": 1}'])
+def test_a_torn_claim_is_free_unless_somebody_else_is_at_work_and_may_be_writing_it(tmp_path, text):
     path = claim_of(tmp_path, "a")
     path.parent.mkdir(parents=True)
-    path.touch()
-    assert not Claims(tmp_path).take("a")
-    os.utime(path, (time.time() - 75,) * 2)
-    assert Claims(tmp_path).abandoned() == ["(torn claim)"]
+    path.write_text(text)
+    with taking(tmp_path):
+        claims = Claims(tmp_path)
+        assert not claims.take("a")
+        assert claims.left_to_others == {"a"}
+        os.utime(path, (time.time() - 75,) * 2)
+        assert claims.take("a")
+    path.with_suffix(".1").unlink()
+    os.utime(path)
     assert Claims(tmp_path).take("a")
+
+
+@contextmanager
+def taking(folder: Path) -> Iterator[None]:
+    """Have a living process at work that took another sample."""
+    other = taker(folder, ["other"])
+    go([other])
+    try:
+        yield
+    finally:
+        end([other])
+
+
+@pytest.mark.parametrize(
+    "owner",
+    [
+        {},
+        {"host": "node7"},
+        {"host": 7, "pid": 4711},
+        {"host": "node7", "pid": True},
+        {"host": "node7", "pid": 0},
+        {"host": "node7", "pid": -1},
+        {"host": "node7", "pid": 10**30},
+        {"host": "node7", "pid": 1.5},
+        {"host": "node7", "pid": 1, "place": ["x"]},
+        ["host"],
+        None,
+    ],
+)
+def test_what_is_no_identity_is_nobody_at_work(tmp_path, owner):
+    assert not is_alive(owner, 0.0)
+    (tmp_path / "heartbeat-node7.4711").write_text(json.dumps(owner))
+    assert Claims(tmp_path).at_work() == []
 
 
 def test_a_pid_that_was_used_again_is_not_taken_for_its_former_owner(tmp_path):
@@ -237,7 +343,7 @@ def test_a_heartbeat_goes_on_while_one_sample_takes_long(tmp_path, monkeypatch):
 def test_clearing_forgets_all_claims(tmp_path):
     claims = Claims(tmp_path / "claims")
     claims.take("a")
-    assert claims.owner_of("a") == process_identity() | {"id": "a"}
+    assert claims.owner_of("a") == process_identity() | {"ids": ["a"]}
     claims.clear()
     assert not (tmp_path / "claims").exists()
-    assert claims.owner_of("a") is None
+    assert claims.owner_of("a") == {}

@@ -257,7 +257,7 @@ def test_a_run_whose_process_was_killed_says_so_and_can_be_resumed(runs):
 def test_a_run_on_another_host_is_at_work_while_its_heart_beats(runs):
     run = open_run("edit", CONFIG, runs_dir=runs)
     elsewhere = {"host": "node7", "pid": 1, "started": 5}
-    run.note(process=elsewhere)
+    run.note(process=elsewhere, status="running")
     shutil.rmtree(run.path / "claims")
     beat = run.path / "claims" / "heartbeat-node7.1"
     beat.parent.mkdir()
@@ -369,10 +369,10 @@ def test_a_full_disk_does_not_hide_why_a_run_failed(runs, monkeypatch):
     def full(self: object) -> None:
         raise OSError(28, "No space left on device")
 
-    run = open_run("edit", CONFIG, runs_dir=runs)
+    run = open_run("edit", CONFIG, runs_dir=runs).__enter__()
     monkeypatch.setattr(type(run), "_save", full)
-    with pytest.raises(ValueError, match="why"), run:
-        raise ValueError("why")
+    run.__exit__(ValueError, ValueError("why"), None)
+    assert run.record["error"] == "why"
 
 
 def test_a_resumed_run_tries_its_failed_samples_again(runs):

@@ -1,0 +1,31 @@
+"""Addresses without what must not be told: passwords, keys and signatures."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+HIDDEN = "***"
+# scheme://NAME:PASSWORD@host; a token may stand there alone
+_LOGIN = re.compile(r"(?<=://)[^\s/?#]*@")
+# what follows ?, & or # in an address; any of it may be a signature, so none is told
+_ADDRESS = re.compile(r"\w://\S+")
+_VALUE = re.compile(r"(?<=[?&#;])([\w.%\[\]-]+)=[^\s&#;'\"<>)]*")
+
+
+def redacted(value: Any) -> Any:
+    """Hide logins and the values behind ? in every address of a text, also within lists and dicts.
+
+    `s3://key:secret@bucket/a?X-Amz-Signature=1f2e` becomes `s3://***@bucket/a?X-Amz-Signature=***`.
+    """
+    if isinstance(value, str):
+        return _ADDRESS.sub(_without_secrets, value) if "://" in value else value
+    if isinstance(value, dict):
+        return {redacted(key): redacted(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [redacted(item) for item in value]
+    return value
+
+
+def _without_secrets(found: re.Match[str]) -> str:
+    return _VALUE.sub(rf"\1={HIDDEN}", _LOGIN.sub(f"{HIDDEN}@", found[0]))

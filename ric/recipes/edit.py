@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ric.data.columns import refuse_not_utf8
 from ric.data.images import ImageError, open_image
-from ric.data.photos import find_photos
+from ric.data.photos import Photo, find_photos
 from ric.device import pick_device
 from ric.editors.editor import EditRequest
 from ric.editors.load import load_editor
@@ -23,11 +23,11 @@ from ric.runs.samples import read_samples
 from ric.runs.trained_on import groups_of, refuse_overlap, trained_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from ric.config import EditConfig
-    from ric.data.photos import Photo
+    from ric.data.sample import EditSample
     from ric.runs.run import RunDir
 
 NOT_FINITE = "The model's numbers are not finite: there is no picture (--dtype fp32 may help)."
@@ -36,9 +36,11 @@ NOT_FINITE = "The model's numbers are not finite: there is no picture (--dtype f
 def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> Path:
     """Edit every sample of DATA and return the run's `images` folder; `sheet.png` shows the first.
 
-    A sample that is done already is passed over, unread, so a repeated command goes on where it
-    stopped, and several processes may share one run. A stop is heeded between denoising steps: the
-    pictures of that batch are made anew when the run goes on.
+    Batches are fixed by the list of samples, since the last bits of a picture depend on those that
+    are computed with it. One that is done already is passed over, unread, so a repeated command
+    goes on where it stopped; one that was begun is computed again whole, and what it lacked is
+    kept. Several processes may share one run, batch by batch. A stop is heeded between denoising
+    steps.
 
     Raises:
         RicError: no instruction for a photo, a model that cannot be had, samples that the model
@@ -58,13 +60,8 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     images.mkdir(exist_ok=True)
     done = {row["id"] for row in run.rows("edits")}
 
-    def is_ours(sample_id: str) -> bool:
-        return sample_id not in done and run.claims.take(sample_id)
-
-    requests = (
-        _photo_requests(photos, config, run, is_ours)
-        if photos
-        else _dataset_requests(config, run, is_ours)
+    samples: Iterator[Photo | EditSample] = (
+        iter(photos) if photos else _dataset_samples(config, run)
     )
     total = len(photos) if photos else None
     if photos:
@@ -73,9 +70,15 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
         stop_between_steps() as stop,
         progress.stage("editing", total=total, done=len(done), unit="images") as stage,
     ):
-        while batch := list(islice(requests, config.batch_size)):
-            made = editor.edit(batch, stop.raise_if_set)
-            for request, edited in zip(batch, made, strict=True):
+        while batch := list(islice(samples, config.batch_size)):
+            ids = [sample.id for sample in batch]
+            if done.issuperset(ids) or not run.claims.take(*ids):
+                continue
+            requests = list(_requests(batch, config, run))
+            made = editor.edit(requests, stop.raise_if_set) if requests else []
+            for request, edited in zip(requests, made, strict=True):
+                if request.id in done:
+                    continue
                 if edited is None:
                     run.fail(SampleError(request.id, "edited", NOT_FINITE))
                     continue
@@ -89,44 +92,38 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     return images
 
 
-def _photo_requests(
-    photos: Sequence[Photo], config: EditConfig, run: RunDir, is_ours: Callable[[str], bool]
-) -> Iterator[EditRequest]:
-    """Open photos one by one, all with the same instruction; unreadable ones become failures."""
-    for photo in photos:
-        try:
-            refuse_not_utf8(photo.id, photo.path.name)
-            if not is_ours(photo.id):
-                continue
-            image = open_image(photo.path, max_pixels=config.max_pixels)
-        except SampleError as error:
-            run.fail(error)
-            continue
-        except ImageError as error:
-            run.fail(SampleError(photo.id, "source", error.message))
-            continue
-        yield EditRequest(photo.id, image, config.instruction or "")
-
-
-def _dataset_requests(
-    config: EditConfig, run: RunDir, is_ours: Callable[[str], bool]
-) -> Iterator[EditRequest]:
-    """Open a dataset's sources one by one; unreadable ones become failures."""
+def _dataset_samples(config: EditConfig, run: RunDir) -> Iterator[EditSample]:
+    """List a dataset's samples (Raises RicError where there is none)."""
     sample = None
     for sample in read_samples(config, run, need_instruction=config.instruction is None):
-        if not is_ours(sample.id):
-            continue
-        try:
-            image = sample.load_source()
-        except SampleError as error:
-            run.fail(error)
-            continue
-        yield EditRequest(sample.id, image, config.instruction or sample.instruction)
+        yield sample
     if sample is None:
         raise RicError(
             f"No sample of {config.data} (split {config.split}) can be edited.",
             "See failures.jsonl in the run, or choose another split: --split all",
         )
+
+
+def _requests(
+    batch: Sequence[Photo | EditSample], config: EditConfig, run: RunDir
+) -> Iterator[EditRequest]:
+    """Open the sources of a batch; unreadable ones become failures."""
+    for sample in batch:
+        try:
+            if isinstance(sample, Photo):
+                refuse_not_utf8(sample.id, sample.path.name)
+                image = open_image(sample.path, max_pixels=config.max_pixels)
+                instruction = config.instruction or ""
+            else:
+                image = sample.load_source()
+                instruction = config.instruction or sample.instruction
+        except ImageError as error:
+            run.fail(SampleError(sample.id, "source", error.message))
+            continue
+        except SampleError as error:
+            run.fail(error)
+            continue
+        yield EditRequest(sample.id, image, instruction)
 
 
 def _ancestors_groups(run: RunDir) -> set[str]:

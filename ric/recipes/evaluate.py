@@ -16,7 +16,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from ric.config import OF_FEW_SCORES
@@ -42,12 +42,12 @@ from ric.scoring.write_tables import Suite, make_tables, write_tables
 from ric.work import open_work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import torch
 
     from ric.config import EvalConfig
-    from ric.data.sample import Samples
+    from ric.data.sample import EditSample, Samples
     from ric.errors import SampleError
     from ric.progress import Progress
     from ric.runs.run import RunDir
@@ -211,25 +211,35 @@ def _score_all(config: EvalConfig, work: Work, samples: Samples, scored: _Scored
     ranks, (edited, suites, stored) = work.ranks, scored
     known = stored.done()
     of_scenes = is_scenes(config.data)
-    mine = (
-        sample
-        for place, sample in enumerate(samples)
-        if place % ranks.count == ranks.number and sample.id not in known
-    )
+    mine = (sample for place, sample in enumerate(samples) if place % ranks.count == ranks.number)
+    todo = chain.from_iterable(_unscored(mine, config.batch_size, known))
     decode = partial(decode_outputs, edited=edited, config=config, of_scenes=of_scenes)
     with (
         stop_between_steps() as stop,
         work.progress.stage("scoring", done=len(known), unit="samples") as stage,
         ThreadPoolExecutor(_threads()) as pool,
-        closing(decoded_ahead(mine, decode, _threads())) as decoded,
+        closing(decoded_ahead(todo, decode, _threads())) as decoded,
     ):
         while batch := list(islice(decoded, config.batch_size)):
             _score(batch, suites, pool)
             failures = [error for one in batch for error in one.failures]
             ids = [one.pair.id for one in batch if one.pair]
             stored.write(ids, {label: suite.take() for label, suite in suites.items()}, failures)
-            stage.advance(len(batch))
+            stage.advance(sum(not one.pair or one.pair.id not in known for one in batch))
             stop.raise_if_set()
+
+
+def _unscored(
+    samples: Iterable[EditSample], size: int, known: set[str]
+) -> Iterator[list[EditSample]]:
+    """Batch samples by their list, and give the batches of which one lacks its scores.
+
+    The last bits of what networks make of a picture depend on those that are computed with it.
+    """
+    samples = iter(samples)
+    while batch := list(islice(samples, size)):
+        if not known.issuperset(sample.id for sample in batch):
+            yield batch
 
 
 def _threads() -> int:

@@ -26,6 +26,7 @@ from ric.editors.instruct_pix2pix import InstructPix2Pix
 from ric.errors import RicError
 from ric.interrupt import Interrupted
 from ric.recipes.edit import edit
+from ric.runs.record import artifact_of
 from ric.runs.run import RunDir, open_run
 
 
@@ -339,6 +340,67 @@ def test_a_signal_is_heeded_between_denoising_steps_and_the_batch_is_made_anew(
     ]
 
 
+def test_a_run_that_dies_within_a_batch_computes_that_batch_again_whole_and_ends_as_a_whole_one(
+    make_edits, config, follow, edited_ids, monkeypatch, tmp_path
+):
+    data = make_edits(5)
+    settings = config(data, batch_size=3)
+    kept, save = [], recipe.save_png
+
+    def save_four(picture: Image.Image, path: Path) -> None:
+        if len(kept) == 4:
+            raise OSError(28, "No space left on device")
+        save(picture, path)
+        kept.append((path, path.read_bytes()))
+
+    monkeypatch.setattr(recipe, "save_png", save_four)
+    with pytest.raises(OSError, match="No space left"):
+        follow(edit, settings, tmp_path / "run")
+    monkeypatch.setattr(recipe, "save_png", save)
+    times = {path: path.stat().st_mtime_ns for path, _ in kept}
+    edited_ids.clear()
+    run = follow(edit, settings, tmp_path / "run")
+    assert edited_ids == ["03", "04"]
+    # nothing that was kept is written anew
+    assert {path: path.stat().st_mtime_ns for path, _ in kept} == times
+    whole = follow(edit, settings, tmp_path / "whole")
+    assert {name: picture.tobytes() for name, picture in pictures(run).items()} == {
+        name: picture.tobytes() for name, picture in pictures(whole).items()
+    }
+    assert [row["id"] for row in rows(run, "edits")] == ["00", "01", "02", "03", "04"]
+
+
+def test_a_run_of_which_every_sample_failed_is_not_done_and_its_mended_samples_are_tried_again(
+    make_edits, config, follow, record_of, tmp_path
+):
+    data = make_edits(2)
+    sources = {path: path.read_bytes() for path in sorted((data / "source").iterdir())}
+    for path in sources:
+        path.write_bytes(b"torn")
+    settings = config(data)
+
+    def attempt() -> None:
+        opened = open_run(
+            "edit", as_dict(settings), runs_dir=tmp_path, run=tmp_path / "run", shared=True
+        )
+        with opened as run:
+            edit(settings, run)
+
+    with pytest.raises(RicError, match=r"All 2 samples failed\. 00: .*; 01: ") as caught:
+        attempt()
+    assert "failures.jsonl" in caught.value.hint
+    assert record_of(tmp_path / "run")["status"] == "failed"
+    assert [row["id"] for row in rows(tmp_path / "run", "failures")] == ["00", "01"]
+    with pytest.raises(RicError, match=r"is not finished \(failed\)"):
+        artifact_of(tmp_path / "run", "images")
+    path, content = next(iter(sources.items()))
+    path.write_bytes(content)
+    attempt()
+    assert record_of(tmp_path / "run")["status"] == "done"
+    assert [row["id"] for row in rows(tmp_path / "run", "edits")] == ["00"]
+    assert [row["id"] for row in rows(tmp_path / "run", "failures")] == ["01"]
+
+
 def test_a_picture_that_is_not_finite_is_a_failure_and_the_rest_goes_on(
     make_edits, config, follow, record_of, monkeypatch, tmp_path
 ):
@@ -469,7 +531,7 @@ def neighbour() -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
 def test_a_sample_that_a_living_process_claimed_is_left_to_it_and_taken_over_when_it_dies(
     make_edits, config, edited_ids, neighbour, tmp_path
 ):
-    settings = config(make_edits(3))
+    settings = config(make_edits(3), batch_size=1)
 
     def opened() -> RunDir:
         return open_run(

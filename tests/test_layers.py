@@ -67,6 +67,7 @@ ROOMS: dict[str, set[str]] = {
     "cache_folders": set(),
     "splits": set(),
     "extras": {"errors"},
+    "worker_processes": {"errors"},
     "registry": {"errors"},
     "device": {"errors"},
     "settings": {"errors", "config"},
@@ -83,7 +84,8 @@ ROOMS: dict[str, set[str]] = {
     "metrics": FOUNDATION | {"scenes"},
     "report": FOUNDATION | {"scenes", "data", "runs"},
     "scoring": FOUNDATION | {"weights", "data", "runs", "models", "metrics"},
-    "inputs": FOUNDATION | {"cache_folders", "device", "method", "data", "runs", "models"},
+    "inputs": FOUNDATION
+    | {"cache_folders", "worker_processes", "device", "method", "data", "runs", "models"},
     "training": FOUNDATION
     | {"settings", "registry", "extras", "device", "method", "data", "runs", "models"}
     | {"inputs", "metrics"}

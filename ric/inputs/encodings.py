@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from ric.cache_folders import cache_folder
 from ric.data.batches import to_unit
@@ -25,6 +25,7 @@ from ric.device import autocast
 from ric.inputs.content_key import network_content, tensor_content, tokenizer_content
 from ric.inputs.filling import appearing_whole
 from ric.models.pipeline import encode_prompts, encode_source
+from ric.runs.checkpoints import write_tensors
 from ric.runs.rows import write_atomically
 
 if TYPE_CHECKING:
@@ -181,12 +182,15 @@ def encode_once(
     """
     folder = cache_folder() / "encodings" / _key(encoder, examples)
 
+    def is_whole() -> bool:
+        return _is_whole(folder, len(examples))
+
     def fill() -> None:
-        if _is_whole(folder):
+        if is_whole():
             return
         if folder.is_dir():
             progress.note(f"{folder} is damaged and is made again")
-        with appearing_whole(folder, lambda: _is_whole(folder)) as aside:
+        with appearing_whole(folder, is_whole) as aside:
             _write(aside, _passes(encoder, examples, progress), encoder.dtype)
 
     ranks.once_per_machine(fill)
@@ -216,7 +220,7 @@ def _write(folder: Path, passes: Iterator[list[Prepared]], dtype: torch.dtype) -
     def close() -> None:
         file = folder / f"{len(checksums):05d}.safetensors"
         named = {f"{row}.{key}": one[key] for row, one in enumerate(shard) for key in one}
-        save_file(named, file)
+        write_tensors(named, file)
         checksums[file.name] = _sha256(file)
         shard.clear()
 
@@ -263,14 +267,16 @@ def _prepared(
 
 
 def _checksums(folder: Path) -> dict[str, str]:
-    return dict(json.loads((folder / "checksums.json").read_text()))
+    return dict(json.loads((folder / "checksums.json").read_text(encoding="utf-8")).items())
 
 
-def _is_whole(folder: Path) -> bool:
+def _is_whole(folder: Path, count: int) -> bool:
     try:
-        return all(_sha256(folder / name) == found for name, found in _checksums(folder).items())
-    except (OSError, ValueError):
-        return False
+        checksums = _checksums(folder)
+        shards = len(checksums) == -(-count // IN_A_SHARD)
+        return shards and all(_sha256(folder / name) == found for name, found in checksums.items())
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
+        return False  # checksums.json may have been damaged to anything
 
 
 def _fits(size: int, device: torch.device) -> bool:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import errno
-import glob
 import shutil
-import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ric.runs.claims import is_alive
 from ric.runs.rows import writer_name
+from ric.runs.strays import left_beside, remove
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,8 +26,9 @@ def appearing_whole(folder: Path, is_whole: Callable[[], bool]) -> Iterator[Path
         is_whole: Tells whether what lies there is whole and up to date.
     """
     aside = folder.with_name(f".{folder.name}.{writer_name()}")
-    _remove_left_over(aside)
-    aside.mkdir(parents=True)
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    remove(left_beside(aside))
+    aside.mkdir()
     try:
         yield aside
         if is_whole():
@@ -42,12 +41,3 @@ def appearing_whole(folder: Path, is_whole: Callable[[], bool]) -> Iterator[Path
                 raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-
-
-def _remove_left_over(aside: Path) -> None:
-    """Remove what processes of this machine that are gone have left half filled of the same key."""
-    mine, _, _ = aside.name.rpartition(".")
-    for other in aside.parent.glob(f"{glob.escape(mine)}.*"):
-        pid = other.name.rpartition(".")[2]
-        if pid.isdigit() and not is_alive({"host": socket.gethostname(), "pid": int(pid)}):
-            shutil.rmtree(other, ignore_errors=True)

@@ -15,12 +15,10 @@ import hashlib
 import json
 import os
 from collections import deque
-from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain, islice
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,14 +27,17 @@ import torch
 from ric.cache_folders import cache_folder
 from ric.data.batches import Square, to_square
 from ric.data.drawn_scenes import DrawnPictures
+from ric.data.file_state import file_state, tables_state
 from ric.data.masks import signature_mask
 from ric.errors import SampleError
 from ric.inputs.filling import appearing_whole
 from ric.method.region_box import grow_box, tightest_box
 from ric.runs.rows import read_lines
+from ric.worker_processes import worker_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from torch import Tensor
 
@@ -118,7 +119,7 @@ def decode_squares(config: CommandConfig, work: Work, split: SplitName, how: Squ
     """
     unreadable: list[SampleError] = []
     samples = work.samples.narrowed(split, config.limit, unreadable.append)
-    chosen = [config.limit, config.columns, config.max_pixels, split]
+    chosen = [config.limit, config.columns, config.max_pixels, split, tables_state(samples)]
     key = hashlib.sha256(
         json.dumps([LAYOUT, samples.name, samples.fingerprint, *chosen, asdict(how)]).encode()
     ).hexdigest()[:32]
@@ -138,14 +139,18 @@ def _read(folder: Path, how: Squaring) -> Squares | None:
     """Map what is cached; None where there is nothing, or a file it was read from has changed."""
     if not (folder / "rows.jsonl").is_file():
         return None
-    lines = list(read_lines(folder / "rows.jsonl"))
-    for file, *stamp in (file for line in lines for file in line["files"]):
-        if _stamp(Path(file)) != stamp:
-            return None
-    failures = [SampleError(*line["failure"]) for line in lines if "failure" in line]
-    rows = [line for line in lines if "failure" not in line]
-    mapped = partial(_mapped, folder, len(rows), how.size)
-    return Squares(rows, mapped("source") if how.keep_source else None, mapped("target"), failures)
+    try:
+        lines = list(read_lines(folder / "rows.jsonl"))
+        for file, *state in (file for line in lines for file in line["files"]):
+            if file_state(file) != state:
+                return None
+        failures = [SampleError(*line["failure"]) for line in lines if "failure" in line]
+        rows = [line for line in lines if "failure" not in line]
+        mapped = partial(_mapped, folder, len(rows), how.size)
+        source = mapped("source") if how.keep_source else None
+        return Squares(rows, source, mapped("target"), failures)
+    except (KeyError, TypeError, ValueError, OSError):
+        return None  # damaged: rows of another shape, or pixels that are cut
 
 
 def _mapped(folder: Path, count: int, size: int, name: str) -> Tensor:
@@ -155,6 +160,8 @@ def _mapped(folder: Path, count: int, size: int, name: str) -> Tensor:
     # private: what is written into it stays in this process
     file = str(folder / f"{name}.u8")
     numbers = count * 3 * size * size
+    if os.path.getsize(file) != numbers:
+        raise ValueError(f"{file} is cut")
     return torch.from_file(file, shared=False, size=numbers, dtype=torch.uint8).reshape(shape)
 
 
@@ -192,8 +199,7 @@ def _decoded(samples: Iterable[EditSample], how: Squaring) -> Iterator[Iterator[
     if len(first) < FEW or workers == 1:
         yield map(decode, chain(first, stream))
         return
-    # spawned, not forked: the caller may hold threads
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with worker_processes(workers) as pool:
 
         def in_order() -> Iterator[_Decoded]:
             begun: deque[Future[list[_Decoded]]] = deque()
@@ -205,10 +211,7 @@ def _decoded(samples: Iterable[EditSample], how: Squaring) -> Iterator[Iterator[
             while begun:
                 yield from begun.popleft().result()
 
-        try:
-            yield in_order()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        yield in_order()
 
 
 def _decode_all(samples: Sequence[EditSample], how: Squaring) -> list[_Decoded]:
@@ -216,7 +219,7 @@ def _decode_all(samples: Sequence[EditSample], how: Squaring) -> list[_Decoded]:
 
 
 def _decode(sample: EditSample, how: Squaring) -> _Decoded:
-    files = [[str(path), *_stamp(path)] for path in _files(sample)]
+    files = [[str(path), *file_state(path)] for path in _files(sample)]
     try:
         square, bad_mask = _square(sample, how)
         source, target, box = square.source, square.target, None
@@ -273,12 +276,3 @@ def _files(sample: EditSample) -> list[Path]:
         return []  # they are drawn when they are asked for
     given = (sample.pictures.source, sample.pictures.target, sample.pictures.mask)
     return [Path(one) for one in given if isinstance(one, str | Path) and "://" not in str(one)]
-
-
-def _stamp(path: Path) -> list[int]:
-    """Give a file's size and time of change; nothing where it is not there."""
-    try:
-        about = path.stat()
-    except OSError:
-        return []
-    return [about.st_size, about.st_mtime_ns]

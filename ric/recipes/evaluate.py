@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ric.config import OF_FEW_SCORES
 from ric.data.drawn_scenes import is_scenes
+from ric.data.file_state import tables_state
 from ric.device import usable_cores
 from ric.errors import RicError
 from ric.interrupt import stop_between_steps
@@ -78,7 +79,7 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
     judges = _load_noted(config, work)
     suites = _open_suites(config, run, judges, edited, work.device)
     fid_set = _fid_set(config, judges, work)
-    key = _key(config, matched.content, edited)
+    key = _key(config, f"{matched.content}{tables_state(work.samples)}", edited)
     stored = ScoredBatches(run.path / "scored" / key, work.ranks.number)
     _score_all(config, work, work.samples, _Scored(edited, suites, stored))
     work.ranks.barrier()

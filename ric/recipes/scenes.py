@@ -8,10 +8,8 @@ ones, for a sample's pixels follow from its seed and index, and another stream's
 from __future__ import annotations
 
 import os
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 from ric.data.drawn_scenes import MARK, SceneStream, as_png
@@ -23,6 +21,7 @@ from ric.scenes.edits import TYPES, edit_of
 from ric.scenes.held_out import sample_id
 from ric.scenes.render import render_pair
 from ric.scenes.words import texts_of
+from ric.worker_processes import worker_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -127,9 +126,5 @@ def _mapped(
     if workers == 1:
         yield map
         return
-    # spawned, not forked: the caller may hold threads
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        try:
-            yield partial(pool.map, chunksize=_AT_ONCE)
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with worker_processes(workers) as pool:
+        yield partial(pool.map, chunksize=_AT_ONCE)

@@ -10,15 +10,14 @@ again. Numbers come back to the bit.
 from __future__ import annotations
 
 import json
-import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
+from ric.data.file_state import file_state
 from ric.errors import SampleError
 from ric.runs.rows import write_atomically
 from ric.scoring.encode_once import SetRow
@@ -31,17 +30,13 @@ if TYPE_CHECKING:
 
 
 def stamp(file: Path | str) -> str:
-    """Tell one state of a file from another: its place, size and time; of a folder, all its files.
+    """Tell one state of a file from another, with its place; of a folder, all its files.
 
     One that cannot be read has a stamp too.
     """
     place = Path(file)
     parts = sorted(place.rglob("*")) if place.is_dir() else [place]
-    told: list[tuple[object, ...]] = []
-    for part in parts:
-        with suppress(OSError):
-            known = part.stat()
-            told.append((part.name, known.st_size, known.st_mtime_ns))
+    told = [(part.name, state) for part in parts if (state := file_state(part))]
     return repr((str(place), told))
 
 
@@ -115,9 +110,8 @@ class ScoredBatches:
         }
         stem = f"{self.writer:03d}-{self._next:06d}"
         self._next += 1
-        aside = self.folder / f".{stem}.{os.getpid()}"
-        save_file(vectors, aside)
-        aside.rename(self.folder / f"{stem}.safetensors")
+        # the library's own writer tells a full disk as an error of its own
+        write_atomically(self.folder / f"{stem}.safetensors", save(vectors))
         write_atomically(self.folder / f"{stem}.json", json.dumps(batch))
 
     def read(self) -> Iterator[ScoredBatch]:
@@ -138,8 +132,27 @@ class ScoredBatches:
 
     def _whole(self) -> Iterator[tuple[Path, dict[str, Any]]]:
         for file in sorted(self.folder.glob("*.json")):
-            if file.with_suffix(".safetensors").is_file():
-                yield file, json.loads(file.read_text(encoding="utf-8"))
+            if not file.with_suffix(".safetensors").is_file():
+                continue
+            try:
+                batch = json.loads(file.read_text(encoding="utf-8"))
+            except (ValueError, RecursionError):
+                continue
+            if _is_batch(batch):
+                yield file, batch
 
     def _mine(self) -> Iterator[Path]:
         return self.folder.glob(f"{self.writer:03d}-*")
+
+
+def _is_batch(value: Any) -> bool:
+    """Tell whether a JSON value has the shape of what `write` writes; else it is scored again."""
+    if not isinstance(value, dict) or value.keys() != {"ids", "failures", "kept"}:
+        return False
+    failures, kept = value["failures"], value["kept"]
+    return (
+        isinstance(value["ids"], list)
+        and isinstance(failures, list)
+        and all(isinstance(one, list) and len(one) == 3 for one in failures)
+        and isinstance(kept, dict)
+    )

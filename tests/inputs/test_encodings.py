@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from ric.config import TrainUnetConfig
 from ric.distributed import Ranks
@@ -22,6 +22,7 @@ from ric.method.scene_encoder import SceneEncoder
 from ric.models.pipeline import load_pipeline
 from ric.progress import Silent
 from ric.recipes.train_unet import train_unet
+from ric.runs.checkpoints import write_tensors
 from ric.runs.run import open_run
 from ric.work import open_work
 
@@ -188,7 +189,9 @@ def test_what_another_process_has_made_meanwhile_stays(encoder, examples, cache,
     assert (folder / "00000.safetensors").stat().st_ino == others[1]
 
 
-@pytest.mark.parametrize("harm", ["flipped bit", "cut", "missing", "no checksums"])
+@pytest.mark.parametrize(
+    "harm", ["flipped bit", "cut", "missing", "no checksums", "{}", "7", "[[]]"]
+)
 def test_a_damaged_cache_is_found_by_its_checksums_and_made_again(harm, encoder, examples, cache):
     expected, _ = encoded(encoder, examples)
     (folder,) = cache.iterdir()
@@ -202,8 +205,10 @@ def test_a_damaged_cache_is_found_by_its_checksums_and_made_again(harm, encoder,
         shard.write_bytes(content[:-100])
     elif harm == "missing":
         shard.unlink()
-    else:
+    elif harm == "no checksums":
         (folder / "checksums.json").unlink()
+    else:
+        (folder / "checksums.json").write_text(harm)
     ours, progress = encoded(encoder, examples)
     assert progress.encoded == 5
     assert progress.said == [f"{folder} is damaged and is made again"]
@@ -254,9 +259,9 @@ def test_a_fill_that_fails_leaves_nothing_behind(encoder, examples, cache, monke
     def fail(*_given, **_named):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(module, "save_file", fail)
+    monkeypatch.setattr(module, "write_tensors", fail)
     with pytest.raises(OSError, match="No space"):
         encoded(encoder, examples)
     assert not list(cache.iterdir())
-    monkeypatch.setattr(module, "save_file", save_file)
+    monkeypatch.setattr(module, "write_tensors", write_tensors)
     assert encoded(encoder, examples)[1].encoded == 5

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow
 import pytest
 import torch
 from PIL import Image
+from pyarrow import parquet
 
 from ric.cache_folders import cache_folder
 from ric.config import FitClipConfig
@@ -85,6 +89,68 @@ def test_a_picture_that_has_changed_is_read_again(make_edits):
     after = decode(data).targets
     assert torch.equal(after[0], before[0])
     assert not torch.equal(after[1], before[1])
+
+
+@pytest.mark.parametrize("how", ["moved there", "written over"])
+def test_a_picture_replaced_by_one_of_the_same_size_and_time_is_read_again(make_edits, how):
+    data = make_edits(2)
+    picture = data / "target" / "01.bmp"
+    metadata = data / "metadata.jsonl"
+    metadata.write_text(metadata.read_text().replace("target/01.png", "target/01.bmp"))
+    Image.new("RGB", (96, 80), "red").save(picture)
+    before, known = decode(data).targets.clone(), picture.stat()
+    other = data / "other.bmp"
+    Image.new("RGB", (96, 80), "blue").save(other)
+    if how == "moved there":
+        os.utime(other, ns=(known.st_atime_ns, known.st_mtime_ns))
+        other.rename(picture)
+    else:
+        picture.write_bytes(other.read_bytes())
+        os.utime(picture, ns=(known.st_atime_ns, known.st_mtime_ns))
+    now = picture.stat()
+    assert (now.st_size, now.st_mtime_ns) == (known.st_size, known.st_mtime_ns)
+    after = decode(data).targets
+    assert torch.equal(after[0], before[0])
+    assert not torch.equal(after[1], before[1])
+
+
+def test_a_table_written_over_by_one_of_the_same_size_time_and_footer_is_read_again(tmp_path):
+    def table(colour: str) -> None:
+        pictures = [io.BytesIO() for _ in range(2)]
+        for stream, shade in zip(pictures, ("black", colour), strict=True):
+            Image.new("RGB", (200, 200), shade).save(stream, "BMP")
+        source, target = ({"bytes": stream.getvalue(), "path": None} for stream in pictures)
+        row = {"source": source, "target": target, "instruction": "paint it"}
+        parquet.write_table(
+            pyarrow.Table.from_pylist([row]), file, compression="none", use_dictionary=False,
+            write_statistics=False,
+        )  # fmt: skip
+
+    file = tmp_path / "edits.parquet"
+    columns = "source=source,target=target,instruction=instruction"
+    how = replace(HOW, need_mask=False)
+    table("red")
+    before, known = decode(file, how, columns=columns).targets.clone(), file.stat()
+    table("blue")
+    os.utime(file, ns=(known.st_atime_ns, known.st_mtime_ns))
+    assert file.stat().st_size == known.st_size
+    assert not torch.equal(decode(file, how, columns=columns).targets, before)
+
+
+@pytest.mark.parametrize("harm", ["pixels", "row", "rows"])
+def test_squares_that_were_damaged_are_made_again(make_edits, harm):
+    data = make_edits(3)
+    whole = decode(data)
+    (folder,) = (cache_folder() / "squares").iterdir()
+    rows, pixels = folder / "rows.jsonl", folder / "target.u8"
+    text = rows.read_text().splitlines(keepends=True)
+    if harm == "pixels":
+        content = pixels.read_bytes()
+        pixels.unlink()  # what was mapped from it stays as it was
+        pixels.write_bytes(content[:-1])
+    else:
+        rows.write_text('{"id": "00"}\n' if harm == "rows" else '{"files": 7}\n' + "".join(text))
+    assert same(decode(data), whole)
 
 
 def test_a_broken_picture_that_was_mended_is_read(make_edits):
@@ -163,7 +229,7 @@ def test_what_a_killed_process_left_half_filled_goes_and_a_living_one_s_stays(tm
         (aside / "file").touch()
     assert (tmp_path / "key" / "file").exists()
     stayed = {who for who, folder in left.items() if folder.exists()}
-    assert stayed == {"living", "of another machine", "of another key"}
+    assert stayed == {"living", "of another machine"}
 
 
 def test_writing_into_a_mapped_square_does_not_reach_the_file(make_edits):

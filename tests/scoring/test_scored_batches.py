@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -119,6 +120,35 @@ def test_a_batch_without_its_rows_does_not_count_and_its_number_is_not_used_agai
     assert again.done() == {"x"}
     again.write(["z"], {})
     assert again.done() == {"x", "z"}
+
+
+def test_a_batch_that_a_full_disk_cuts_is_not_there_and_the_system_says_why(tmp_path):
+    stored = ScoredBatches(tmp_path / "scored", 0)
+    features = SetRow(np.ones(5000, np.float32), None, None, None)
+    kept = {"A": {"x": Kept({"id": "x"}, features)}}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # as a full disk does, the system then writes a part and refuses the rest
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            stored.write(["x"], kept)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list((tmp_path / "scored").iterdir()) == []
+    stored.write(["x"], kept)
+    assert ScoredBatches(tmp_path / "scored", 0).done() == {"x"}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "7", "[]", "{}", '{"ids": 3}', '{"ids": [], "failures": [7]}']
+)
+def test_a_batch_whose_rows_are_damaged_does_not_count(tmp_path, text):
+    stored = ScoredBatches(tmp_path / "scored", 0)
+    stored.write(["x"], {})
+    stored.write(["y"], {})
+    (tmp_path / "scored" / "000-000001.json").write_text(text)
+    assert stored.done() == {"x"}
+    assert [batch.ids for batch in stored.read()] == [["x"]]
 
 
 def test_an_interrupted_evaluation_goes_on_after_the_last_batch_and_ends_as_a_whole_one(

@@ -17,13 +17,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.
 
 @app.command("ls")
 def ls(runs_dir: RunsDir = Path("runs"), json: AsJson = False) -> None:
-    """List all runs, oldest first."""
+    """List all runs, oldest first; one that cannot be read is told on stderr."""
     # imports of 20 ms that `ric --help` need not pay, here and below
     from rich.table import Table
 
     from ric.runs.record import list_runs
 
-    rows = [_row(path, record) for path, record in list_runs(runs_dir)]
+    unreadable: list[RicError] = []
+    rows = [_row(path, record) for path, record in list_runs(runs_dir, unreadable.append)]
+    for error in unreadable:
+        say(error.message)
     if json:
         print_json({"runs": rows})
         return

@@ -9,6 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safetensors import SafetensorError
+
+from ric.errors import RicError
+from ric.runs.rows import writer_name
+from ric.runs.strays import left_beside, remove
 from ric.weights import find_weight
 
 if TYPE_CHECKING:
@@ -29,13 +34,22 @@ def artifact_folder(run: RunDir, name: str) -> Iterator[Path]:
 @contextmanager
 def renamed_when_whole(final: Path) -> Iterator[Path]:
     """Yield an empty folder beside `final` that replaces it when the block ends well."""
-    aside = final.parent / f".{final.name}"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    yield aside
-    if final.exists():
-        shutil.rmtree(final)
-    aside.rename(final)
+    aside = final.parent / f".{final.name}.{writer_name()}"
+    final.parent.mkdir(parents=True, exist_ok=True)
+    remove(left_beside(aside))
+    aside.mkdir()
+    try:
+        yield aside
+        if final.exists():
+            shutil.rmtree(final)
+        aside.rename(final)
+    except SafetensorError as error:
+        # transformers and diffusers write by it; their other errors come as OSError
+        raise RicError(
+            f"Cannot write {final}: {error}.", "Free some space, and repeat the command."
+        ) from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_judge(judge: RegionEncoder | SceneEncoder, run: RunDir, name: str, *, base: str) -> Path:

@@ -9,13 +9,26 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ric.addresses import redacted
 from ric.errors import RicError
 from ric.runs.claims import Claims, is_alive
+from ric.runs.strays import refuse_links_out
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 SCHEMA = 1
+LARGEST = 2**24  # bytes of a run.json; those of ric take some 10 kB
+NEEDED = {"command": str, "status": str, "config": dict, "started": str}
+OPTIONAL: dict[str, type] = {
+    "argv": list, "data": dict, "ended": str, "environment": dict, "error": str,
+    "memory_plan": dict, "parents": list, "process": dict, "resolved": dict,
+    "unavailable": list, "weights": dict,
+}  # fmt: skip
+# what lists and dicts hold, where anything reads it
+WITHIN: dict[str, type] = {
+    "argv": str, "parents": str, "resolved": str, "unavailable": str, "weights": dict,
+}  # fmt: skip
 
 
 def number_of(path: Path) -> int | None:
@@ -25,43 +38,72 @@ def number_of(path: Path) -> int | None:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Read a run.json of this or an older schema.
+    """Read a run.json of this or an older schema; addresses in it come without their secrets.
 
     Raises:
         RicError: there is none, it cannot be read, or a newer `ric` wrote it.
     """
+    file = path / "run.json"
     try:
-        record = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        if not file.is_file():  # a device or a pipe would never end
+            raise FileNotFoundError
+        if file.stat().st_size > LARGEST:
+            raise ValueError
+        record = json.loads(file.read_text(encoding="utf-8"))
         schema = int(record["schema"])
-        whole = all(key in record for key in ("command", "status", "config", "started"))
     except (FileNotFoundError, NotADirectoryError):
         raise RicError(f"{path} is not a run: it has no run.json.") from None
-    except (ValueError, KeyError, TypeError):
-        raise RicError(f"{path}/run.json cannot be read: it is not a run record.") from None
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        raise RicError(f"{file} cannot be read: it is not a run record.") from None
     except OSError as error:
-        raise RicError(f"{path}/run.json cannot be read: {error.strerror}.") from None
+        raise RicError(f"{file} cannot be read: {error.strerror}.") from None
     if schema > SCHEMA:
         raise RicError(
             f"{path} was written by a newer ric (schema {schema}; this one reads up to {SCHEMA}).",
             "Upgrade ric.",
         )
-    if not whole:
-        raise RicError(f"{path}/run.json cannot be read: it is not a run record.")
-    return record
+    if any(key not in record for key in NEEDED):
+        raise RicError(f"{file} cannot be read: it is not a run record.")
+    if wrong := _misshapen(record):
+        raise RicError(f"{file} cannot be read: its {wrong!r} is not what ric writes there.")
+    return dict(redacted(record))
 
 
-def list_runs(runs_dir: Path) -> list[tuple[Path, dict[str, Any]]]:
+def _misshapen(record: dict[str, Any]) -> str | None:
+    """Name the first entry of a record that has another type than what reads it expects."""
+    for key, kind in {**NEEDED, **OPTIONAL}.items():
+        if key in record and not isinstance(record[key], kind):
+            return key
+    for key, kind in WITHIN.items():
+        held = record.get(key, ())
+        values = held.values() if isinstance(held, dict) else held
+        if not all(isinstance(value, kind) for value in values):
+            return key
+    data = record.get("data", {"name": ""})
+    fingerprint = data.get("fingerprint")
+    is_told = isinstance(data.get("name"), str) and isinstance(fingerprint, (str, type(None)))
+    return None if is_told else "data"
+
+
+def list_runs(
+    runs_dir: Path, on_unreadable: Callable[[RicError], None] = lambda error: None
+) -> list[tuple[Path, dict[str, Any]]]:
     """List the runs in `runs_dir` with their records, numbered or named, by their start.
 
-    Of those that started in the same second the lower number comes first, names last. What holds
-    no readable run.json is left out.
+    Of those that started in the same second the lower number comes first, names last.
+
+    Args:
+        runs_dir: Where they are.
+        on_unreadable: Is told of each run.json that cannot be read; that run is left out, as is
+            what holds none.
     """
     found = []
     for path in runs_dir.iterdir() if runs_dir.is_dir() else ():
         try:
             found.append((path, read_record(path)))
-        except RicError:
-            continue
+        except RicError as error:
+            if os.path.lexists(path / "run.json"):
+                on_unreadable(error)
 
     def age(run: tuple[Path, dict[str, Any]]) -> tuple[str, float, str]:
         number = number_of(run[0])
@@ -135,7 +177,8 @@ def artifact_of(path: Path, artifact: str) -> Path:
     """Find an artifact of the run in `path`.
 
     Raises:
-        RicError: the run has no such artifact, or is not finished: it may still change.
+        RicError: the run has no such artifact, it is not finished and may still change, or a link
+            leads out of it.
     """
     record = read_record(path)
     status = status_of(record, path)
@@ -149,4 +192,5 @@ def artifact_of(path: Path, artifact: str) -> Path:
             f"{path} is not finished ({status}): {artifact} may still change.",
             "Wait for it, or repeat its command with --run to finish it.",
         )
+    refuse_links_out(path, artifact)
     return path / artifact

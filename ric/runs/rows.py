@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 # what becomes of a file name's bytes that are not UTF-8: JSON's own escape, which reads as it was
-_ESCAPED = "backslashreplace"
 # what file systems without hard links answer (exFAT, some of FUSE)
 NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
@@ -62,7 +61,7 @@ def append_row(path: Path, row: Row) -> None:
         # after a full disk or a kill the last line may be torn: ours must not hang on to it
         if stream.tell() and (stream.seek(-1, os.SEEK_END), stream.read(1))[1] != b"\n":
             line = "\n" + line
-        stream.write(line.encode(errors=_ESCAPED))
+        stream.write(_encoded(line))
 
 
 def read_lines(path: Path) -> Iterator[Row]:
@@ -71,7 +70,7 @@ def read_lines(path: Path) -> Iterator[Row]:
         for line in stream:
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(row, dict):
                 yield row
@@ -84,7 +83,10 @@ def row_files(folder: Path, kind: str) -> list[Path]:
 
 
 def read_rows(folder: Path, kind: str) -> Iterator[Row]:
-    """Yield rows of `kind` from all writers, each id once (the first one wins)."""
+    """Yield rows of `kind` from all writers, each id once (the first one wins).
+
+    What has no id is no row of a sample, and is passed over as a torn line is.
+    """
     seen: set[str] = set()
     merged_meanwhile = True
     while merged_meanwhile:
@@ -92,8 +94,9 @@ def read_rows(folder: Path, kind: str) -> Iterator[Row]:
         for path in row_files(folder, kind):
             try:
                 for row in read_lines(path):
-                    if row["id"] not in seen:
-                        seen.add(row["id"])
+                    name = row.get("id")
+                    if isinstance(name, str) and name not in seen:
+                        seen.add(name)
                         yield row
             except FileNotFoundError:
                 # its rows stand in the merged file now: go through the files once more
@@ -114,7 +117,7 @@ def merge_rows(folder: Path, kind: str, files: list[Path] | None = None) -> int:
     aside = folder / f".{kind}.jsonl.{writer_name()}"
     count = 0
     try:
-        with aside.open("w", encoding="utf-8", errors=_ESCAPED) as stream:
+        with aside.open("w", encoding="utf-8", errors="backslashreplace") as stream:
             for row in read_rows(folder, kind):
                 stream.write(json.dumps(row, ensure_ascii=False) + "\n")
                 count += 1
@@ -129,9 +132,9 @@ def merge_rows(folder: Path, kind: str, files: list[Path] | None = None) -> int:
     return count
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a small file so that a reader sees the old one or the new one, never half of it."""
-    with _written_aside(path, text) as aside:
+    with _written_aside(path, content) as aside:
         aside.replace(path)
 
 
@@ -163,25 +166,32 @@ def create_atomically(path: Path, text: str) -> bool:
 def _create_alone(path: Path, text: str) -> bool:
     """Write a small file unless it is there; a kill within it leaves a part of the file."""
     try:
-        stream = path.open("x", encoding="utf-8", errors="backslashreplace")
+        stream = path.open("xb")
     except FileExistsError:
         return False
     try:
         with stream:
-            stream.write(text)
+            stream.write(_encoded(text))
     except OSError:
         path.unlink()
         raise
     return True
 
 
+def _encoded(content: str | bytes) -> bytes:
+    """Encode a text; letters that are none, of names that are not UTF-8, as JSON escapes them."""
+    if isinstance(content, bytes):
+        return content
+    return content.encode(errors="backslashreplace")
+
+
 @contextmanager
-def _written_aside(path: Path, text: str) -> Iterator[Path]:
-    """Give a file beside `path` that holds all of `text`, under `path`'s name with a dot before."""
+def _written_aside(path: Path, content: str | bytes) -> Iterator[Path]:
+    """Give a file beside `path` that holds all of it, under `path`'s name with a dot before."""
     aside = path.with_name(f".{path.name}.{writer_name()}")
     try:
-        with aside.open("w", encoding="utf-8", errors=_ESCAPED) as stream:
-            stream.write(text)
+        with aside.open("wb") as stream:
+            stream.write(_encoded(content))
             stream.flush()
             os.fsync(stream.fileno())
         yield aside

@@ -201,14 +201,16 @@ class RunDir:
         """
         if self.finished_before:
             return self
-        with signals_held() as stop, ExitStack() as entered:
-            entered.enter_context(self.claims.beating())
-            self.note(status="running")
-            self._beating = entered.pop_all()
-            if stop.signal_number is not None:
-                self._close(Interrupted(stop.signal_number), stop)
-        stop.raise_if_set()
-        return self
+        try:
+            with signals_held() as stop, ExitStack() as entered:
+                entered.enter_context(self.claims.beating())
+                self.note(status="running")
+                self._beating = entered.pop_all()
+            stop.raise_if_set()
+            return self
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
 
     def __exit__(
         self,
@@ -245,7 +247,8 @@ class RunDir:
             if self.claims.at_work():
                 return None  # the last one to leave says how the run ended
         refused, ending = None, error
-        status, reason = "interrupted", None
+        status = "interrupted"
+        reason: BaseException | None = None
         try:
             if error is None:
                 refused = self._refuse_undone()
@@ -480,11 +483,11 @@ def _finished_by(path: Path, writer: str) -> set[str]:
     """Collect the samples that `writer` (`*`: any) has finished or failed in the run in `path`."""
     files = [*path.glob(f"[!.]*-{writer}.jsonl"), *path.glob("[!.]*[!0-9].jsonl")]
     return {
-        str(row["id"])
+        row["id"]
         for file in files
         if not file.name.startswith(LISTED)
         for row in read_lines(file)
-        if "id" in row
+        if isinstance(row.get("id"), str)
     }
 
 

@@ -10,6 +10,7 @@ from ric.data.sample import samples_of
 from ric.errors import RicError
 from ric.runs.record import read_record, status_of
 from ric.runs.rows import read_rows
+from ric.runs.strays import refuse_links_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,7 +93,12 @@ def read_descriptions(reference: str | None, samples: Samples, run: RunDir) -> D
             f"{path} is not finished ({status_of(record, path)}): descriptions may be missing.",
             f"Finish it by repeating its command with --run {path}",
         )
-    texts = {nfc(row["id"]): row["scene_text"] for row in read_rows(path, "descriptions")}
+    refuse_links_out(path)
+    texts = {
+        nfc(row["id"]): text
+        for row in read_rows(path, "descriptions")
+        if isinstance(text := row.get("scene_text"), str)
+    }
     if not texts:
         raise RicError(f"{path} has no descriptions.", "Make them: ric describe DATA")
     # every split: which one a sample is in could only be told by decoding it

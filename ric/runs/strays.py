@@ -51,6 +51,11 @@ def half_written(run: Path) -> list[Path]:
     ]
 
 
+def left_beside(path: Path) -> list[Path]:
+    """List what processes of this machine that live no more have written aside next to `path`."""
+    return [one for one in path.parent.iterdir() if of_gone_writer(one)]
+
+
 def of_gone_writer(path: Path) -> bool:
     """Tell whether `path` was written aside by a process of this machine that lives no more."""
     name = ASIDE.fullmatch(path.name)

@@ -56,7 +56,11 @@ def trained_groups(run: Path) -> set[str]:
         seen.add(path)
         record = read_record(path)
         if record["command"] in TRAINS:
-            groups |= {row["group"] for row in read_rows(path, LISTED)}
+            for row in read_rows(path, LISTED):
+                if not isinstance(group := row.get("group"), str):
+                    # passed over, it would count as one that was not trained on
+                    raise RicError(f"{path}/{LISTED}.jsonl is damaged: {row['id']!r} has no group.")
+                groups.add(group)
         todo += parents_of(path, record)
     return groups
 

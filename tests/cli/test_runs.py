@@ -86,3 +86,13 @@ def test_show_of_no_run_is_1_and_names_the_next_step(ric, three_runs, reference,
     said = ric("runs", "show", reference)
     assert said.code == 1
     assert said.err == f"Error: {words}\nHint: See which there are: ric runs ls\n"
+
+
+def test_one_bad_run_is_told_on_stderr_and_the_others_are_listed(ric, three_runs):
+    bad = three_runs[1] / "run.json"
+    bad.write_text('{"schema": 1, "command": 7}')
+    said = ric("runs", "ls")
+    assert said.code == 0
+    assert "00001-describe" in said.out
+    assert "00003-eval" in said.out
+    assert said.err == "runs/00002-edit/run.json cannot be read: it is not a run record.\n"

@@ -167,11 +167,18 @@ def test_reading_a_file_passes_over_what_is_no_row(tmp_path):
     assert [row["step"] for row in read_lines(tmp_path / "metrics.jsonl")] == [1, 2]
 
 
-def test_the_bytes_of_a_name_that_is_not_utf8_are_read_as_they_were_written(tmp_path):
-    row = {"id": "a", "file": os.fsdecode(b"pi\xf1a.png")}
-    append_row(tmp_path / "edits-a.1.jsonl", row)
+def test_rows_of_any_shape_are_passed_over_and_hide_no_other(tmp_path):
+    odd = ["[" * 100_000, "7", '"x"', "{}", '{"id": null}', '{"id": 7}', '{"id": ["a"]}', "\ufeff"]
+    text = "\n".join(['{"id": "a"}', *odd, '{"id": "b"}'])
+    (tmp_path / "edits-x.1.jsonl").write_text(text + "\n")
+    assert [row["id"] for row in read_rows(tmp_path, "edits")] == ["a", "b"]
+    assert merge_rows(tmp_path, "edits") == 2
+
+
+def test_a_name_that_is_not_utf_8_is_written_and_read_as_it_is(tmp_path):
+    row = {"id": os.fsdecode(b"caf\xe9"), "text": "\u20ac"}
+    append_row(tmp_path / "edits-x.1.jsonl", row)
     merge_rows(tmp_path, "edits")
     assert list(read_rows(tmp_path, "edits")) == [row]
-    (tmp_path / "edits.jsonl").read_text(encoding="utf-8")
     write_atomically(tmp_path / "run.json", json.dumps(row, ensure_ascii=False))
     assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8")) == row

@@ -318,6 +318,64 @@ def test_a_signal_while_a_finished_run_is_merged_interrupts_it_and_it_can_be_res
     assert read_record(path)["status"] == "done"
 
 
+SIGNAL_AT_EVERY_LINE = """
+import json, os, signal, sys
+from pathlib import Path
+import ric.runs.provenance
+from ric.runs.run import open_run
+from ric.interrupt import Interrupted
+folder, number = Path(sys.argv[1]), int(sys.argv[2])
+ric.runs.provenance.environment_report = lambda folder: {}
+
+def stop(number, frame):
+    raise Interrupted(number)
+
+def begin(path, at):
+    "Open and enter a run; raise the signal at line number `at`; return how many lines there were."
+    passed = 0
+    def trace(frame, event, argument):
+        nonlocal passed
+        if "/ric/runs/" not in frame.f_code.co_filename:
+            return None
+        if event == "line":
+            passed += 1
+            if passed == at:
+                sys.settrace(None)
+                signal.raise_signal(number)
+        return trace
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, stop)
+    sys.settrace(trace)
+    try:
+        run = open_run("edit", {}, runs_dir=path.parent, run=path)
+        run.__enter__()
+    finally:
+        sys.settrace(None)
+    run._beating.close()
+    return passed
+
+begin(folder / "first", None)
+lines, said = begin(folder / "whole", None), {}
+for at in range(1, lines + 1, 3):
+    path = folder / str(at)
+    try:
+        begin(path, at)
+        said[at] = "went on"
+    except Interrupted:
+        record = path / "run.json"
+        said[at] = json.loads(record.read_text())["status"] if record.exists() else "no run"
+print(json.dumps([lines, sorted({*said.values()}), list(said.values())[-1]]))
+"""
+
+
+def test_a_signal_between_a_runs_creation_and_its_first_step_leaves_it_interrupted(tmp_path):
+    with start(SIGNAL_AT_EVERY_LINE, tmp_path, int(signal.SIGTERM)) as process:
+        lines, said, last = json.loads(process.communicate()[0])
+    assert lines > 100
+    assert said == ["interrupted", "no run"]
+    assert last == "interrupted"
+
+
 CLOSE = """
 import signal, sys
 from pathlib import Path
@@ -398,6 +456,44 @@ def test_no_step_stands_twice_in_the_metrics_of_a_resumed_run(runs):
     assert [(row["step"], row["loss"]) for row in run.metrics()] == [
         (1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0),
     ]  # fmt: skip
+
+
+def test_rows_of_metrics_of_any_shape_are_dropped_when_a_run_goes_on(runs):
+    run = open_run("train-unet", CONFIG, runs_dir=runs)
+    odd = ['{"step": 1}', '{"step": "x"}', '{"step": null}', "{}", "[]", '{"step": [2]}']
+    (run.path / "metrics.jsonl").write_text("\n".join(odd) + "\n")
+    run.forget_metrics_after(2)
+    assert run.metrics() == [{"step": 1}]
+
+
+# --- secrets ---------------------------------------------------------------------------------
+
+
+def test_addresses_stand_without_their_secrets_in_all_that_a_run_writes_and_it_is_gone_on_with(
+    runs, monkeypatch
+):
+    address = "https://me:hush@host/data.jsonl?sig=hush"
+    monkeypatch.setattr(sys, "argv", ["ric", "edit", address])
+    config = CONFIG | {"data": address}
+    run = open_run("edit", config, runs_dir=runs)
+    run.note_data(address, "a" * 64)
+    run.note(weights={"pipeline": {"id": address}})
+    run.fail(SampleError("a", "source", f"cannot read {address}"))
+    with pytest.raises(RicError), run:
+        raise RicError(f"No answer from {address}")
+    texts = [file.read_text() for file in run.path.rglob("*") if file.is_file()]
+    assert len(texts) > 1
+    assert not [text for text in texts if "hush" in text]
+    record = read_record(run.path)
+    hidden = "https://***@host/data.jsonl?sig=***"
+    assert record["config"]["data"] == record["data"]["name"] == record["argv"][2] == hidden
+    with open_run("edit", config, runs_dir=runs, run=run.path) as again:
+        again.note_data(address, "a" * 64)
+        assert again.resumed
+    # a run of an earlier version tells them itself
+    (run.path / "run.json").write_text(json.dumps(record | {"config": config, "status": "done"}))
+    assert read_record(run.path)["config"]["data"] == hidden
+    assert open_run("edit", config, runs_dir=runs, run=run.path).finished_before
 
 
 # --- what it is made from --------------------------------------------------------------------

@@ -8,6 +8,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ric.addresses import redacted
 from ric.progress import Progress, Silent, Stage
 
 if TYPE_CHECKING:
@@ -32,17 +33,17 @@ def talk() -> Console:
 
 def say(message: str) -> None:
     """Say a line to people."""
-    talk().print(message, soft_wrap=True)
+    talk().print(redacted(message), soft_wrap=True)
 
 
 def show_error(error: RicError) -> None:
     """Show what went wrong in one line and the next step in another."""
     console = talk()
     console.print("Error:", style="bold red", end=" ")
-    console.print(error.message, soft_wrap=True)
+    console.print(redacted(error.message), soft_wrap=True)
     if error.hint:
         console.print("Hint:", style="dim", end=" ")
-        console.print(error.hint, soft_wrap=True)
+        console.print(redacted(error.hint), soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -80,7 +81,7 @@ class Bars:
 
     def note(self, message: str) -> None:
         """Say one line above the bars."""
-        self._console.print(message, soft_wrap=True)
+        self._console.print(redacted(message), soft_wrap=True)
 
     @contextmanager
     def stage(

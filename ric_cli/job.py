@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 import typer
 
+from ric.addresses import redacted
 from ric.config import as_dict
 from ric.interrupt import Interrupted
 from ric.settings import ConfigT
@@ -181,6 +182,7 @@ class Job(Generic[ConfigT]):
 
 def show_plan(plan: dict[str, Any], *, as_json: bool) -> None:
     """Show what a dry run found: settings, samples, models, cost, problems."""
+    plan = redacted(plan)
     if as_json:
         print_json(plan)
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from ric.addresses import redacted
 from ric.config import (
     CommandConfig,
     DescribeConfig,
@@ -78,7 +79,8 @@ def _latest(command: str, config: CommandConfig, runs_dir: Path) -> Path | None:
     from ric.runs.record import list_runs
 
     def is_alike(record: dict[str, Any]) -> bool:
-        same = all(record["config"].get(key) == getattr(config, key) for key in ("data", "preset"))
+        told = redacted({"data": config.data, "preset": config.preset})
+        same = all(record["config"].get(key) == value for key, value in told.items())
         return record["command"] == command and record["status"] == "done" and same
 
     alike = [path for path, record in list_runs(runs_dir) if is_alike(record)]

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Row = dict[str, Any]
-# what becomes of a file name's bytes that are not UTF-8: JSON's own escape, which reads as it was
 # what file systems without hard links answer (exFAT, some of FUSE)
 NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 

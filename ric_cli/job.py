@@ -68,7 +68,7 @@ class Job(Generic[ConfigT]):
         from ric.preflight.dry_run import plan
 
         if not self.dry_run:
-            check(self.config, self.runs_dir)
+            check(self.config, self.runs_dir, make_progress(quiet=self.quiet))
             return False
         problems = find_problems(self.config, self.runs_dir)
         lines = [" ".join(filter(None, (item.message, item.hint))) for item in problems]

@@ -93,13 +93,22 @@ def check(command: Command = None, weights: Folder = None, json: AsJson = False)
 
 @app.command("convert")
 def convert(
-    file: Annotated[Path, typer.Argument(help="A .ckpt, .bin, .pt or .pth file.")],
-    out: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
+    file: Annotated[
+        Path, typer.Argument(help="A .ckpt, .bin, .pt or .pth file, or a model's folder of them.")
+    ],
+    out: Annotated[Path, typer.Argument(help="The .safetensors file, or the folder, to write.")],
     json: AsJson = False,
 ) -> None:
     """Keep only the tensors of a pickle checkpoint; nothing in it is run."""
-    from ric.weights.convert import convert_to_safetensors
+    from ric.weights.convert import convert_model, convert_to_safetensors
 
+    if file.is_dir():
+        count = convert_model(file, out, make_progress(quiet=json))
+        if json:
+            print_json({"folder": str(out), "converted": count})
+        else:
+            print_line(str(out))
+        return
     report = convert_to_safetensors(file, out)
     dropped = len(report.dropped_globals) + len(report.dropped_values)
     if json:

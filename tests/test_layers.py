@@ -47,11 +47,15 @@ def test_the_core_imports_neither_the_command_line_nor_typer_nor_rich(path):
     assert not {package(name) for name in imports(path)} & {"ric_cli", "typer", "rich", "click"}
 
 
+# errors, and how a folder of weights is looked at and opened
+OF_THE_METHOD = {"ric.method", "ric.errors", "ric.model_files", "ric.pretrained"}
+
+
 @pytest.mark.parametrize("path", files("ric/method"), ids=str)
 def test_the_method_imports_only_its_libraries_and_the_errors(path):
     for name in imports(path):
         allowed = {"torch", "transformers", "diffusers", "safetensors"}
-        ours = package(name, 2) in ("ric.method", "ric.errors")
+        ours = package(name, 2) in OF_THE_METHOD
         assert ours or package(name) in allowed | STANDARD, f"{path} imports {name}"
 
 
@@ -72,16 +76,18 @@ ROOMS: dict[str, set[str]] = {
     "device": {"errors"},
     "settings": {"errors", "config"},
     "scenes": {"splits"},
-    "method": {"errors"},
-    "weights": FOUNDATION | {"cache_folders"},
+    "model_files": {"errors", "lfs_pointer"},
+    "pretrained": {"errors", "model_files"},
+    "method": {"errors", "model_files", "pretrained"},
+    "weights": FOUNDATION | {"cache_folders", "model_files"},
     "data": FOUNDATION | {"splits", "scenes", "weights"},
-    "runs": FOUNDATION | {"addresses", "device", "weights", "data"},
+    "runs": FOUNDATION | {"addresses", "device", "model_files", "weights", "data"},
     "distributed": FOUNDATION | {"runs"},
     "work": FOUNDATION | {"device", "distributed", "runs"},
-    "models": FOUNDATION | {"registry", "weights", "runs"},
-    "describers": FOUNDATION | {"registry", "device"},
+    "models": FOUNDATION | {"registry", "model_files", "pretrained", "weights", "runs"},
+    "describers": FOUNDATION | {"registry", "device", "model_files", "pretrained"},
     "editors": FOUNDATION | {"registry", "device", "method", "data", "models"},
-    "metrics": FOUNDATION | {"scenes"},
+    "metrics": FOUNDATION | {"scenes", "model_files", "pretrained"},
     "report": FOUNDATION | {"scenes", "data", "runs"},
     "scoring": FOUNDATION | {"weights", "data", "runs", "models", "metrics"},
     "inputs": FOUNDATION
@@ -90,7 +96,8 @@ ROOMS: dict[str, set[str]] = {
     | {"settings", "registry", "extras", "device", "method", "data", "runs", "models"}
     | {"inputs", "metrics"}
     | {"editors", "report"},
-    "memory": FOUNDATION | {"extras", "method", "weights", "data", "models", "training"},
+    "memory": FOUNDATION
+    | {"extras", "model_files", "method", "weights", "data", "models", "training"},
     "preflight": FOUNDATION
     | {"registry", "extras", "device", "weights", "data", "runs", "models"}
     | {"training", "scoring", "memory"},

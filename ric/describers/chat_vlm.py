@@ -11,12 +11,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from ric.describers.prompt import one_paragraph, scene_prompt
 from ric.device import pick_dtype
-from ric.errors import RicError, SampleError, first_line
+from ric.errors import SampleError
+from ric.model_files import require_whole
+from ric.pretrained import load_network, told_in_one_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,29 +53,16 @@ class ChatVlm:
     ) -> None:
         """Load the processor and the network; see the class."""
         hint = "Try deepseek-community/deepseek-vl-1.3b-chat, or --describer dataset"
-        # left open, transformers would ask on the terminal whether to run the folder's own code
-        safely = {"local_files_only": True, "trust_remote_code": False}
-        try:
-            self.processor: Any = AutoProcessor.from_pretrained(model, **safely)
-            self.model, loaded = AutoModelForImageTextToText.from_pretrained(
-                model,
-                dtype=pick_dtype(dtype, device),
-                use_safetensors=True,
-                output_loading_info=True,
-                **safely,
+        require_whole(model, "describer")
+        with told_in_one_line(f"transformers cannot open the processor in {model}", hint):
+            # left open, it would ask on the terminal whether to run the folder's own code
+            self.processor: Any = AutoProcessor.from_pretrained(
+                model, local_files_only=True, trust_remote_code=False
             )
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-            raise RicError(
-                f"transformers cannot open {model} as a model that describes pictures:"
-                f" {first_line(error)}",
-                hint,
-            ) from None
-        if loaded["missing_keys"]:
-            missing = sorted(loaded["missing_keys"])
-            raise RicError(
-                f"{model} lacks {len(missing)} weights of its network, such as {missing[0]}.", hint
-            )
-        self.model.to(device).eval()
+        self.model = load_network(
+            AutoModelForImageTextToText, model, dtype=pick_dtype(dtype, device), hint=hint
+        )
+        self.model.to(device)
         self.max_new_tokens = max_new_tokens
         text_config = self.model.config.get_text_config(decoder=True)
         # past its last position a BLIP fails: 512, where Table 4 asks for 520

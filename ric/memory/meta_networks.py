@@ -23,11 +23,12 @@ from transformers import (
 )
 
 from ric.extras import require_extra
-from ric.method.judge_files import find_artifact, read_json
+from ric.method.judge_files import find_artifact
 from ric.method.judge_pixels import PixelNumbers
 from ric.method.objective import freeze
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
+from ric.model_files import read_json
 from ric.models.pipeline import read_source_channels
 from ric.training.lora import PROJECTIONS
 from ric.weights.tiny_family import tiny_family

@@ -11,17 +11,20 @@ region_encoder/             or scene_encoder/
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ric.errors import RicError, first_line
 from ric.method.judge_pixels import PixelNumbers
+from ric.model_files import read_json, require_whole
+from ric.pretrained import load_network, refuse_not_finite
 
 SCHEMA = 1
 
@@ -49,53 +52,10 @@ def load_tower(
             f"{folder} holds a model of type {found!r}, not {model_type!r}.",
             f"Give the folder of a {kind.__name__}.",
         )
-    _refuse_pickles(folder)
-    try:
-        # fp16 files would otherwise be loaded as fp16 by transformers 5
-        model, report = kind.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise RicError(
-            f"Cannot load the {kind.__name__} in {folder}: {first_line(error)}"
-        ) from error
-    missing = sorted(
-        name for name in report["missing_keys"] if not any(part in name for part in unused)
-    )
-    if missing:
-        # transformers would fill them with random numbers and only warn
-        raise RicError(
-            f"The {kind.__name__} in {folder} lacks {len(missing)} of its weights, the first of"
-            f" them {missing[0]!r}.",
-            "Give a folder that save_pretrained of the whole model wrote.",
-        )
-    return model.eval()
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Load the fast tokenizer that lies beside a model.
-
-    Raises:
-        RicError: There is none, or only a slow one.
-    """
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json", "vocab.txt")):
-        raise RicError(
-            f"{folder} holds no tokenizer (no tokenizer.json).",
-            "Save the model's tokenizer into the same folder with save_pretrained.",
-        )
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RicError(f"Cannot load the tokenizer in {folder}: {first_line(error)}") from error
-    if not tokenizer.is_fast:
-        raise RicError(f"The tokenizer in {folder} is not a fast one (no tokenizer.json).")
-    return tokenizer
+    require_whole(folder, "text and image model")
+    model = load_network(kind, folder, dtype=torch.float32, unused=unused)
+    refuse_not_finite(model, folder)
+    return model
 
 
 def load_pixel_numbers(folder: Path, size: int) -> PixelNumbers:
@@ -116,11 +76,24 @@ def load_pixel_numbers(folder: Path, size: int) -> PixelNumbers:
             numbers = loaded.get("image_processor", loaded)
             break
     default = PixelNumbers(size)
-    mean = numbers.get("image_mean") or default.mean
-    std = numbers.get("image_std") or default.std
-    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-        raise RicError(f"{folder / name} holds image_mean {mean} and image_std {std}, not RGB's.")
-    return PixelNumbers(size, tuple(map(float, mean)), tuple(map(float, std)))
+    found = {}
+    for key in ("mean", "std"):
+        given = numbers.get(f"image_{key}") if isinstance(numbers, dict) else numbers
+        found[key] = getattr(default, key) if given is None else given
+    if not all(_of_three_channels(values) for values in found.values()) or min(found["std"]) <= 0:
+        raise RicError(
+            f"{folder / name} holds image_mean {found['mean']} and image_std {found['std']}, not"
+            " RGB's."
+        )
+    return PixelNumbers(size, tuple(map(float, found["mean"])), tuple(map(float, found["std"])))
+
+
+def _of_three_channels(values: Any) -> bool:
+    return (
+        isinstance(values, list | tuple)
+        and len(values) == 3
+        and all(isinstance(value, int | float) and math.isfinite(value) for value in values)
+    )
 
 
 def save_tower(
@@ -178,6 +151,7 @@ def find_artifact(path: Path, name: str, made_by: str) -> tuple[Path, dict[str, 
             f"{path} holds no {name} (no {name}.json).",
             f"Give a run of {made_by}, or its {name} folder.",
         )
+    require_whole(folder, name)
     settings = read_json(folder / f"{name}.json", what=f"a {name}")
     schema = settings.get("schema")
     if schema != SCHEMA:
@@ -223,6 +197,8 @@ def load_tensors(module: nn.Module, path: Path, names: set[str]) -> None:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise RicError(f"Cannot read {path}: {first_line(error)}") from error
+    if bad := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise RicError(f"{path} holds numbers that are not finite, such as in {bad[0]}.")
     if tensors.keys() != names:
         odd = ", ".join(sorted(tensors.keys() ^ names)[:3])
         raise RicError(f"{path} does not hold the weights its encoder has; look at: {odd}.")
@@ -239,42 +215,14 @@ def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     save_file(_plain_layout(tensors), path)
 
 
-def read_json(path: Path, what: str) -> dict[str, Any]:
-    """Read a JSON object; `what` says what its folder should hold.
-
-    Raises:
-        RicError: The file is missing, unreadable or holds something else.
-    """
-    if not path.is_file():
-        missing = "no such folder" if not path.parent.is_dir() else f"no {path.name}"
-        raise RicError(f"{path.parent} does not hold {what} ({missing}).")
-    try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RicError(f"Cannot read {path}: {first_line(error)}") from error
-    if not isinstance(loaded, dict):
-        raise RicError(f"{path} holds no JSON object.")
-    return loaded
+def is_count(value: Any) -> TypeGuard[int]:
+    """Tell whether what a file says is a whole number above 0."""
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write a JSON object, readable by eye."""
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-
-
-def _refuse_pickles(folder: Path) -> None:
-    """Stop before transformers looks for pickled weights (Raises RicError)."""
-    if any(folder.glob("*.safetensors")):
-        return
-    pickles = sorted(
-        path for end in ("bin", "pt", "pth", "ckpt") for path in folder.glob(f"*.{end}")
-    )
-    if pickles:
-        raise RicError(
-            f"{folder} holds pickled weights only ({pickles[0].name}), which can run code.",
-            f"Run: ric weights convert {pickles[0]} {folder / 'model.safetensors'}",
-        )
-    raise RicError(f"{folder} holds no weights (no .safetensors file).")
 
 
 def _plain_layout(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

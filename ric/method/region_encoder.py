@@ -26,9 +26,9 @@ from ric.method.judge import Judge
 from ric.method.judge_files import (
     SCHEMA,
     find_artifact,
+    is_count,
     load_pixel_numbers,
     load_tensors,
-    load_tokenizer,
     load_tower,
     refuse_other_tower,
     save_tensors,
@@ -37,6 +37,7 @@ from ric.method.judge_files import (
 )
 from ric.method.judge_pixels import PixelNumbers
 from ric.method.region_box import Box, crop
+from ric.pretrained import load_tokenizer, refuse_foreign_words
 
 # Shape letters: B batch, R region tokens, F full-image tokens, T either, D joint width, P projected
 # width, S side of CLIP's input in pixels.
@@ -119,6 +120,7 @@ class RegionEncoder(Judge):
         clip = load_tower(CLIPModel, folder, "clip", UNUSED)
         pixels = load_pixel_numbers(folder, clip.config.vision_config.image_size)
         tokenizer = load_tokenizer(folder)
+        refuse_foreign_words(folder, tokenizer, clip.config.text_config.vocab_size)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # of the CPU alone
             encoder = cls(
@@ -142,10 +144,9 @@ class RegionEncoder(Judge):
             RicError: The folder is missing, incomplete or of a later schema.
         """
         folder, settings = find_artifact(Path(path), NAME, "ric fit-clip")
-        try:
-            gated, num_heads = bool(settings["gated"]), int(settings["num_heads"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise RicError(f"{folder / NAME}.json lacks a sound value for {error}.") from error
+        gated, num_heads = settings.get("gated"), settings.get("num_heads")
+        if not isinstance(gated, bool) or not is_count(num_heads):
+            raise RicError(f"{folder / NAME}.json lacks a sound value for gated or num_heads.")
         encoder = cls.from_clip(folder / "clip", gated=gated, num_heads=num_heads)
         encoder.sees = settings.get("sees", "both")
         if encoder.sees not in get_args(Sees):

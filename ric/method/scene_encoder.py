@@ -18,9 +18,9 @@ from ric.method.judge import Judge
 from ric.method.judge_files import (
     SCHEMA,
     find_artifact,
+    is_count,
     load_pixel_numbers,
     load_tensors,
-    load_tokenizer,
     load_tower,
     refuse_other_tower,
     save_tensors,
@@ -28,6 +28,7 @@ from ric.method.judge_files import (
     write_json,
 )
 from ric.method.judge_pixels import PixelNumbers
+from ric.pretrained import load_tokenizer, refuse_foreign_words
 
 # Shape letters: B batch, Q width of the joint space.
 
@@ -95,6 +96,7 @@ class SceneEncoder(Judge):
         blip = load_tower(BlipForImageTextRetrieval, folder, "blip", UNUSED)
         pixels = load_pixel_numbers(folder, blip.config.vision_config.image_size)
         tokenizer = load_tokenizer(folder)
+        refuse_foreign_words(folder, tokenizer, blip.config.text_config.vocab_size)
         encoder = cls(
             blip, tokenizer, pixels, max_text_tokens=max_text_tokens, temperature=temperature
         )
@@ -111,10 +113,9 @@ class SceneEncoder(Judge):
             RicError: The folder is missing, incomplete or of a later schema.
         """
         folder, settings = find_artifact(Path(path), NAME, "ric fit-blip")
-        try:
-            max_text_tokens = int(settings["max_text_tokens"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise RicError(f"{folder / NAME}.json lacks a sound value for {error}.") from error
+        max_text_tokens = settings.get("max_text_tokens")
+        if not is_count(max_text_tokens):
+            raise RicError(f"{folder / NAME}.json lacks a sound value for max_text_tokens.")
         encoder = cls.from_blip(folder / "blip", max_text_tokens=max_text_tokens)
         refuse_other_tower(folder / f"{NAME}.json", settings, encoder.tower_facts())
         load_tensors(encoder, folder / "temperature.safetensors", {"logit_scale"})

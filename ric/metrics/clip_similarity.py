@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
-from transformers import AutoTokenizer, CLIPModel
+from transformers import CLIPModel
 
 from ric.metrics.networks import exact_inference, load_folder, published_marker
 from ric.metrics.resize_rules import normalise, resize_and_crop
+from ric.pretrained import load_tokenizer, refuse_foreign_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,8 +48,9 @@ class ClipSimilarity:
         self, path: Path, device: torch.device | str = "cpu", *, encoder: str | None = None
     ) -> None:
         """Load the network; see the class."""
-        self.model: CLIPModel = load_folder(CLIPModel, path, device)
-        self.tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        self.model: CLIPModel = load_folder(CLIPModel, path, device, kind="text and image model")
+        self.tokenizer = load_tokenizer(path)
+        refuse_foreign_words(path, self.tokenizer, self.model.config.text_config.vocab_size)
         self.device = torch.device(device)
         self.image_size: int = self.model.config.vision_config.image_size
         self.max_tokens: int = self.model.config.text_config.max_position_embeddings

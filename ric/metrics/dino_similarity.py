@@ -48,7 +48,9 @@ class DinoSimilarity:
     ) -> None:
         """Load the network; see the class."""
         # the pooler is a layer DINO does not have
-        self.model: ViTModel = load_folder(ViTModel, path, device, add_pooling_layer=False)
+        self.model: ViTModel = load_folder(
+            ViTModel, path, device, kind="network", add_pooling_layer=False
+        )
         self.device = torch.device(device)
         self.crop: int = self.model.config.image_size
         self.short_side = round(256 * self.crop / 224)

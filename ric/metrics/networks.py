@@ -5,7 +5,6 @@ Networks run in plain float32: TensorFloat-32 moves a cosine in its fourth digit
 
 from __future__ import annotations
 
-import pickle
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,9 @@ import torch
 from torch import Tensor
 
 from ric.errors import RicError
+from ric.lfs_pointer import is_lfs_pointer
+from ric.model_files import require_whole
+from ric.pretrained import load_network, refuse_not_finite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -142,40 +144,31 @@ def published_marker(encoder: str, published: str) -> str:
     return "" if encoder == published else encoder
 
 
-def load_folder(model_class: Any, folder: Path, device: torch.device | str, **options: Any) -> Any:
+def load_folder(
+    model_class: Any, folder: Path, device: torch.device | str, *, kind: str, **options: Any
+) -> Any:
     """Load a transformers model from a local folder as float32, for scoring only.
 
     Args:
         model_class: Such as `CLIPModel`.
         folder: Holds config.json and model.safetensors.
         device: Where it runs.
+        kind: What the folder must hold: a row of `model_files.PARTS`.
         options: Passed on to the class.
 
     Raises:
         RicError: the folder holds no such model, or lacks weights that would be left random.
     """
-    name = model_class.__name__
-    hint = "Give a folder with config.json and model.safetensors."
-    if not (Path(folder) / "config.json").is_file():
-        raise RicError(f"No {name} in {folder}: it has no config.json.", hint)
-    try:
-        model, loaded = model_class.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-            **options,
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise RicError(f"No {name} in {folder}: {str(error).splitlines()[0]}", hint) from error
-    if loaded["missing_keys"]:
-        missing = sorted(loaded["missing_keys"])
-        raise RicError(
-            f"The weights in {folder} lack {len(missing)} tensors of {name}, such as {missing[0]}.",
-            "Left random, they would score at random. Get the folder again.",
-        )
-    return model.eval().requires_grad_(False).to(device)
+    require_whole(folder, kind)
+    model = load_network(
+        model_class,
+        folder,
+        dtype=torch.float32,
+        hint="Give a folder with config.json and model.safetensors.",
+        **options,
+    )
+    refuse_not_finite(model, folder)
+    return model.requires_grad_(False).to(device)
 
 
 def load_tensors(file: Path, hint: str) -> Any:
@@ -185,10 +178,14 @@ def load_tensors(file: Path, hint: str) -> Any:
         RicError: the file cannot be read, or holds more than tensors; with `hint`.
     """
     try:
+        if is_lfs_pointer(file):
+            raise RicError(f"{file} is a git-lfs pointer, not the weights.", hint)
         return torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise RicError(f"Cannot read the weights {file}: {error.strerror}.", hint) from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError):
+    except RicError:
+        raise
+    except Exception:  # a damaged file can make torch raise anything
         raise RicError(f"{file} is not a file of tensors.", hint) from None
 
 

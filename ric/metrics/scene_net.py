@@ -45,7 +45,7 @@ class SceneNet:
     def __init__(self, path: Path, device: torch.device | str = "cpu") -> None:
         """Load the network; see the class."""
         self.model: ResNetForImageClassification = load_folder(
-            ResNetForImageClassification, path, device
+            ResNetForImageClassification, path, device, kind="network"
         )
         self.device = torch.device(device)
         # IS asks for one set of exclusive labels: of whole pictures, the place

@@ -45,7 +45,9 @@ class StructureDistance:
         self, path: Path, device: torch.device | str = "cpu", *, encoder: str | None = None
     ) -> None:
         """Load the network; see the class."""
-        self.model: ViTModel = load_folder(ViTModel, path, device, add_pooling_layer=False)
+        self.model: ViTModel = load_folder(
+            ViTModel, path, device, kind="network", add_pooling_layer=False
+        )
         self.device = torch.device(device)
         self.marker = published_marker(encoder or Path(path).name, PUBLISHED)
         self.definition = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ric.models.table import NamedModel, command_of, row_of
+from ric.models.table import NamedModel, command_of, kind_of, row_of
 from ric.runs.record import artifact_of, find_artifact
 from ric.weights import find_weight, is_present, resolve_weights, revision_of
 from ric.weights.tiny_family import tiny_family
@@ -29,6 +29,7 @@ def locate(config: CommandConfig, setting: str, run: RunDir) -> Path:
         artifact=row.artifact or None,
         weights_dir=config.weights,
         needs=command_of(config),
+        kind=kind_of(config, row),
     )
 
 
@@ -55,6 +56,7 @@ def locate_model(
     artifact: str | None = None,
     weights_dir: str | None = None,
     needs: str = "",
+    kind: str = "",
 ) -> Path:
     """Find the folder of a model, and note in `run` what was taken.
 
@@ -67,10 +69,11 @@ def locate_model(
         artifact: What to take from a run.
         weights_dir: A folder looked in before the hub's cache.
         needs: What it is needed for, named in the error when it cannot be had.
+        kind: What its folder must hold, a row of `model_files.PARTS`; "" leaves that to its loader.
 
     Raises:
-        RicError: it is nowhere, only as a pickle, of a run that is not finished, or of a run that
-            `run` took before and that is gone.
+        RicError: it is nowhere, only as a pickle, not whole, of a run that is not finished, or of a
+            run that `run` took before and that is gone.
     """
     path = None
     if name == "tiny":
@@ -79,7 +82,7 @@ def locate_model(
         path = artifact_of(source, artifact)
         run.add_parent(source)
     if path is None:
-        path = resolve_weights(name, weights_dir=weights_dir, needs=needs)
+        path = resolve_weights(name, weights_dir=weights_dir, needs=needs, kind=kind)
     weights = run.record.get("weights", {})
     run.note(weights={**weights, tiny: {"id": name, "revision": revision_of(path)}})
     return path

@@ -11,27 +11,34 @@ channels whose weights are zero, and keeps its bias.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import (
+    AutoencoderKL,
     AutoencoderTiny,
     EulerAncestralDiscreteScheduler,
     StableDiffusionInstructPix2PixPipeline,
+    UNet2DConditionModel,
 )
-from diffusers.utils import logging as diffusers_logging
-from safetensors import SafetensorError
 from torch import nn
 from transformers import CLIPTextModel
 
-from ric.errors import RicError, first_line
+from ric.errors import RicError
+from ric.model_files import read_json, require_whole
+from ric.pretrained import (
+    load_network,
+    load_tokenizer,
+    refuse_foreign_words,
+    refuse_not_finite,
+    refuse_other_weights,
+    told_in_one_line,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from diffusers import UNet2DConditionModel
     from torch import Tensor
 
 # Shape letters: B batch, L text tokens, E text width, H and W pixels, C latent channels.
@@ -44,35 +51,25 @@ def load_pipeline(
 
     Raises:
         RicError: the folder is no pipeline, holds pickles only, lacks a part or some of a part's
-            weights, or its parts do not fit together.
+            weights, holds weights that are not finite, or its parts do not fit together.
     """
+    require_whole(path, "pipeline")
     index = _read_index(path)
-    diffusers_logging.disable_progress_bar()  # it draws over the command's own bars
-    try:
-        # diffusers would leave what the text encoder's file lacks random, without a word
-        text_encoder, loaded = CLIPTextModel.from_pretrained(
-            path / "text_encoder",
-            dtype=dtype,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-        )
+    parts = {
+        "vae": _load_of_diffusers(AutoencoderKL, path / "vae", dtype),
+        "unet": _load_of_diffusers(UNet2DConditionModel, path / "unet", dtype),
+        "text_encoder": _load_text_encoder(path / "text_encoder", dtype),
+        "tokenizer": load_tokenizer(path / "tokenizer"),
+    }
+    with told_in_one_line(f"Cannot load the pipeline in {path}"):
         pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(
             path,
-            dtype=dtype,
-            use_safetensors=True,
             local_files_only=True,
-            text_encoder=text_encoder,
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,
+            **parts,
         )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise RicError(
-            f"Cannot load the pipeline in {path}: {first_line(error)}",
-            "Weights that come only as .bin or .ckpt: ric weights convert FILE OUT",
-        ) from None
-    _refuse_missing_weights(path, pipeline, set(loaded["missing_keys"]))
     _refuse_misfits(path, pipeline)
     if index["_class_name"] != StableDiffusionInstructPix2PixPipeline.__name__:
         pipeline.scheduler = EulerAncestralDiscreteScheduler.from_config(pipeline.scheduler.config)
@@ -82,50 +79,49 @@ def load_pipeline(
     return pipeline.to(device)
 
 
-PARTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
+CLASSES = {"vae": AutoencoderKL, "unet": UNet2DConditionModel, "text_encoder": CLIPTextModel}
 
 
 def _read_index(path: Path) -> dict[str, Any]:
-    """Read model_index.json, and see that every part has its folder."""
-    try:
-        index = json.loads((path / "model_index.json").read_text(encoding="utf-8"))
-    except OSError:
-        raise RicError(
-            f"{path} is no diffusers pipeline: it has no model_index.json.",
-            "Name a train-unet run, a pipeline folder, or a hub id such as "
-            "timbrooks/instruct-pix2pix.",
-        ) from None
-    except ValueError:
-        index = None
-    if not isinstance(index, dict) or "_class_name" not in index:
+    """Read model_index.json, and see that its networks are of the classes that are loaded."""
+    index = read_json(path / "model_index.json")
+    if "_class_name" not in index:
         raise RicError(f"{path}/model_index.json is not a pipeline's.", "Get the folder again.")
-    for part in PARTS:
-        # without its folder, transformers would make up an empty tokenizer
-        if not (path / part).is_dir():
+    for part, ours in CLASSES.items():
+        if index.get(part) != [ours.__module__.split(".")[0], ours.__name__]:
             raise RicError(
-                f"The pipeline in {path} has no folder {part}.",
-                f"It needs: {', '.join(PARTS)}.",
+                f"The {part} in {path} is of {index.get(part)}; ric loads a {ours.__name__}, and"
+                " runs no custom code.",
+                "Name an InstructPix2Pix-type pipeline of Stable Diffusion 1 or 2.",
             )
     return index
 
 
-def _refuse_missing_weights(
-    path: Path, pipeline: StableDiffusionInstructPix2PixPipeline, of_text_encoder: set[str]
-) -> None:
-    lacking = {"text_encoder": sorted(of_text_encoder)}
-    for part in ("vae", "unet"):
-        # what a file lacks diffusers leaves without storage
-        parameters = getattr(pipeline, part).named_parameters()
-        lacking[part] = sorted(name for name, tensor in parameters if tensor.is_meta)
-    for part, names in lacking.items():
-        if names:
-            raise RicError(
-                f"The {part} in {path} lacks {len(names)} weights, such as {names[0]}.",
-                "Get the folder again.",
-            )
+def _load_of_diffusers(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """Load a network of diffusers, whole or not at all (Raises RicError)."""
+    named = f"{folder.name} in {folder.parent}"
+    with told_in_one_line(f"Cannot load the {named}"):
+        network, report = kind.from_pretrained(
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    refuse_other_weights(named, report["missing_keys"], report["unexpected_keys"])
+    refuse_not_finite(network, folder)
+    return network
+
+
+def _load_text_encoder(folder: Path, dtype: torch.dtype) -> CLIPTextModel:
+    network = load_network(CLIPTextModel, folder, dtype=dtype)
+    refuse_not_finite(network, folder)
+    return network
 
 
 def _refuse_misfits(path: Path, pipeline: StableDiffusionInstructPix2PixPipeline) -> None:
+    words = pipeline.text_encoder.config.vocab_size
+    refuse_foreign_words(path, pipeline.tokenizer, words)
     text_width = pipeline.text_encoder.config.hidden_size
     if text_width != pipeline.unet.config.cross_attention_dim:
         raise RicError(
@@ -148,17 +144,10 @@ def load_small_decoder(
         RicError: the folder holds something else, or it is for other latents.
     """
     hint = "Give an AutoencoderTiny's folder or hub id, such as madebyollin/taesd, or vae."
-    try:
-        decoder = AutoencoderTiny.from_pretrained(
-            path, dtype=torch.float32, use_safetensors=True, local_files_only=True
-        )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise RicError(
-            f"Cannot load the small decoder in {path}: {first_line(error)}", hint
-        ) from None
-    lacking = [name for name, tensor in decoder.named_parameters() if tensor.is_meta]
-    if decoder.config.get("_class_name") != AutoencoderTiny.__name__ or lacking:
+    require_whole(path, "network")
+    if read_json(path / "config.json").get("_class_name") != AutoencoderTiny.__name__:
         raise RicError(f"{path} holds no AutoencoderTiny.", hint)
+    decoder = _load_of_diffusers(AutoencoderTiny, path, torch.float32)
     ours, theirs = (
         (vae.config.latent_channels, 2 ** (len(blocks) - 1))
         for vae, blocks in (

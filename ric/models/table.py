@@ -24,7 +24,7 @@ from ric.config import (
     TinyVaeConfig,
     TrainUnetConfig,
 )
-from ric.registry import needs_model
+from ric.registry import DESCRIBERS, EDITORS, needs_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,6 +79,26 @@ MODELS: dict[type[CommandConfig], tuple[ModelRow, ...]] = {
         ModelRow("vae", "pipeline/vae", "vae"),
     ),
 }
+
+
+# What must lie in a member's folder: rows of `model_files.PARTS`; of all others, a network.
+KINDS = {
+    "pipeline": "pipeline",
+    "text_to_image": "pipeline",
+    "region_encoder": "region_encoder",
+    "scene_encoder": "scene_encoder",
+    "captioner": "describer",
+    "clip": "text and image model",
+}
+
+
+def kind_of(config: CommandConfig, row: ModelRow) -> str:
+    """Give what must lie in the folder that a setting names; "" where another's code reads it."""
+    if isinstance(config, EditConfig) and config.editor not in EDITORS:
+        return ""
+    if isinstance(config, DescribeConfig) and config.describer not in DESCRIBERS:
+        return ""
+    return KINDS.get(row.tiny, "network")
 
 
 class NamedModel(NamedTuple):

@@ -12,33 +12,38 @@ from typing import TYPE_CHECKING
 
 from ric.config import CommandConfig, DescribeConfig, EditConfig, EvalConfig, TrainUnetConfig
 from ric.errors import RicError
-from ric.models.table import NamedModel, command_of, models_of
+from ric.models.table import NamedModel, command_of, kind_of, models_of
+from ric.progress import Progress, Silent
 from ric.registry import refuse_unknown
 from ric.runs.record import find_artifact
 from ric.weights import find_weight, is_present, require_network, resolve_weights
-from ric.weights.find import pickled_copy
+from ric.weights.find import convertible_copy
 from ric.weights.resolve import unlisted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-def check(config: CommandConfig, runs_dir: Path) -> None:
+def check(config: CommandConfig, runs_dir: Path, progress: Progress | None = None) -> None:
     """Make sure that all that the command names is there, fetching models that are not.
+
+    `progress` is told of models that are fetched or converted.
 
     Raises:
         RicError: something is not; says what, and how to get it.
     """
-    for problem in _problems(config, runs_dir, fetch=True):
+    for problem in _problems(config, runs_dir, fetch=progress or Silent()):
         raise problem
 
 
 def find_problems(config: CommandConfig, runs_dir: Path) -> list[RicError]:
     """List all that `check` would complain about, without fetching anything."""
-    return list(_problems(config, runs_dir, fetch=False))
+    return list(_problems(config, runs_dir, fetch=None))
 
 
-def _problems(config: CommandConfig, runs_dir: Path, *, fetch: bool) -> Iterator[RicError]:
+def _problems(
+    config: CommandConfig, runs_dir: Path, *, fetch: Progress | None
+) -> Iterator[RicError]:
     for look in _looks(config, runs_dir, fetch):
         try:
             look()
@@ -46,7 +51,9 @@ def _problems(config: CommandConfig, runs_dir: Path, *, fetch: bool) -> Iterator
             yield error
 
 
-def _looks(config: CommandConfig, runs_dir: Path, fetch: bool) -> Iterator[Callable[[], object]]:
+def _looks(
+    config: CommandConfig, runs_dir: Path, fetch: Progress | None
+) -> Iterator[Callable[[], object]]:
     """List what is looked at; each raises RicError when it is not as it must be."""
     yield partial(_open_data, config)
     if isinstance(config, EvalConfig):
@@ -93,18 +100,21 @@ def _find_descriptions(reference: str | None, runs_dir: Path) -> None:
         raise RicError(f"No run at {reference!r}.", "See which there are: ric runs ls")
 
 
-def _locate(model: NamedModel, config: CommandConfig, runs_dir: Path, fetch: bool) -> None:
-    """Find a model; one that is not here is fetched, or could be if `fetch` is off."""
+def _locate(
+    model: NamedModel, config: CommandConfig, runs_dir: Path, fetch: Progress | None
+) -> None:
+    """Find a model; one that is not here is fetched, or could be if `fetch` is None."""
     name, weights = model.name, config.weights
     if model.row.artifact and find_artifact(name, model.row.artifact, runs_dir):
         return
     needs = f"ric {command_of(config)}"
     there = Path(name).exists() or (weights is not None and not Path(weights).is_dir())
-    if fetch or there:
-        resolve_weights(name, weights_dir=weights, needs=needs)
+    if fetch is not None or there:
+        kind = kind_of(config, model.row)
+        resolve_weights(name, weights_dir=weights, needs=needs, kind=kind, progress=fetch)
         return
     weight = find_weight(name) or unlisted(name)
-    if is_present(weight, weights) is None and pickled_copy(weight, weights) is None:
+    if is_present(weight, weights) is None and convertible_copy(weight, weights) is None:
         size = f" ({weight.size})" if weight.size_bytes else ""
         hint = f"With a network: ric weights get {name}. Or give --weights a folder that holds it."
         require_network(f"{name}{size}, which {needs} needs,", hint, url=weight.url)

@@ -10,8 +10,8 @@ import shlex
 from typing import TYPE_CHECKING
 
 from ric.errors import RicError, first_line
+from ric.model_files import PICKLE_SUFFIXES
 from ric.weights.connection import offline_variable
-from ric.weights.loadable import PICKLE_SUFFIXES
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from pathlib import Path
 
 from ric.lfs_pointer import NO_CONTENT, is_lfs_pointer
-from ric.weights.loadable import shards_of
-
-DTYPE_BYTES = {
-    "BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "I16": 2, "U16": 2, "F16": 2,
-    "BF16": 2, "I32": 4, "U32": 4, "F32": 4, "I64": 8, "U64": 8, "F64": 8, "C64": 8,
-}  # fmt: skip
+from ric.model_files import read_header, shards_of
 
 
 def check_weights(path: Path) -> list[str]:
@@ -68,32 +61,9 @@ def _problem_of(file: Path) -> str | None:
     if file.suffix != ".safetensors":
         return wrong_hash(file, file.name)
     try:
-        return _layout_problem(file)
+        read_header(file)
     except OSError as error:
         return error.strerror or str(error)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return "its header is not that of a safetensors file"
-
-
-def _layout_problem(file: Path) -> str | None:
-    """Read a safetensors header: 8 bytes of length, JSON, then offsets that fill the file."""
-    size = file.stat().st_size
-    with open(file, "rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if size < 8 or length > size - 8:
-            return f"truncated: its header is not all there ({size} bytes)"
-        header = json.loads(stream.read(length))
-    header.pop("__metadata__", None)
-    position = 0
-    for name, tensor in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-        start, end = tensor["data_offsets"]
-        width = DTYPE_BYTES.get(tensor["dtype"])
-        if width is not None and math.prod(tensor["shape"]) * width != end - start:
-            return f"the tensor {name} has another size than its shape says"
-        if start != position:
-            return f"the tensor {name} does not begin where the one before it ends"
-        position = end
-    expected = 8 + length + position
-    if size < expected:
-        return f"truncated: {size} of {expected} bytes"
-    return f"{size - expected} bytes too long" if size > expected else None
+    except ValueError as error:
+        return str(error)
+    return None

@@ -1,7 +1,7 @@
 """Bringing a weight here: a repository's files from the hub, or one published file.
 
-A repository of the table that holds pickles alone is converted into `converted_home()`;
-`ric.weights.convert` runs nothing that is in them.
+A repository of the table that holds pickles alone, and any that holds half-precision copies alone,
+is converted into `converted_home()`; `ric.weights.convert` runs nothing that is in them.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from ric.weights.check import wrong_hash
 from ric.weights.connection import require_network
 from ric.weights.find import (
     converted_home,
+    convertible_copy,
     hub_cache,
     is_present,
-    pickled_copy,
     revision_of,
     torch_cache,
 )
-from ric.weights.loadable import NEVER_LOADED, accept, is_loadable, pickles_in, safetensors_name
+from ric.weights.loadable import NEVER_LOADED, accept, is_convertible, is_loadable
 from ric.weights.table import WEIGHTS, Weight, size_in_words
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def get_weights(
 ) -> Path:
     """Give the weight's place, after fetching it if it is not here.
 
-    Pickles of a repository in the table are converted; those in the cache need no network.
+    Pickles of a repository in the table are converted, and half-precision copies of any that has
+    no others; those in the cache need no network.
 
     Args:
         weight: A row of `WEIGHTS`, or one made for another hub id.
@@ -56,9 +57,10 @@ def get_weights(
     if present is not None:
         return present
     known = weight in WEIGHTS
-    pickled = pickled_copy(weight, weights_dir)
-    if pickled is not None:
-        return _convert(weight, pickled, progress) if known else accept(pickled)
+    copy = convertible_copy(weight, weights_dir)
+    if copy is not None:
+        safe = known or is_convertible(copy, pickles=False)
+        return _convert(weight, copy, progress) if safe else accept(copy)
     what = f"{weight.id} ({weight.size})" if weight.size_bytes else weight.id
     require_network(
         f"{what}, which {needs} needs," if needs else what,
@@ -68,20 +70,24 @@ def get_weights(
     progress.note(f"Fetching {what}, {weight.licence}. {weight.note}".rstrip())
     if weight.kind == "file":
         return _fetch_file(weight, progress)
-    folder = _fetch_snapshot(weight, weight.allow_patterns)
+    folder = _fetch_snapshot(weight)
     if is_loadable(folder):
         return folder
-    if not known:
-        raise RicError(
-            f"{weight.id} publishes no whole set of safetensors; its pickles are not loaded, "
-            "they could run any code.",
-            "Download it, ric weights convert FILE OUT each pickle, and name the folder instead.",
-        )
-    pickles = tuple(pattern.replace(".safetensors", ".bin") for pattern in weight.allow_patterns)
-    return _convert(weight, _fetch_snapshot(weight, pickles), progress)
+    # half precision where there is no other; pickles of repositories that are known
+    for suffix in (".bin", ".fp16.safetensors") if known else (".fp16.safetensors",):
+        folder = _fetch_snapshot(weight, suffix)
+        if is_convertible(folder, pickles=known):
+            return _convert(weight, folder, progress)
+    raise RicError(
+        f"{weight.id} publishes no whole set of safetensors, neither in full nor in half precision;"
+        " pickles are not loaded, they could run any code.",
+        f"If it has pickles: hf download {weight.id} --local-dir FOLDER, then ric weights convert"
+        " FOLDER NEW_FOLDER, and name NEW_FOLDER.",
+    )
 
 
-def _fetch_snapshot(weight: Weight, patterns: tuple[str, ...]) -> Path:
+def _fetch_snapshot(weight: Weight, suffix: str = ".safetensors") -> Path:
+    """Fetch a repository's files, with weights of this suffix (Raises RicError)."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
@@ -91,8 +97,12 @@ def _fetch_snapshot(weight: Weight, patterns: tuple[str, ...]) -> Path:
             snapshot_download(
                 weight.id,
                 revision=weight.revision,
-                allow_patterns=list(patterns),
-                ignore_patterns=list(NEVER_LOADED),
+                allow_patterns=[
+                    pattern.replace(".safetensors", suffix) for pattern in weight.allow_patterns
+                ],
+                ignore_patterns=[
+                    rule for rule in NEVER_LOADED if not ("fp16" in rule and "fp16" in suffix)
+                ],
                 cache_dir=hub_cache(),
             )
         )
@@ -157,9 +167,9 @@ def _convert(weight: Weight, snapshot: Path, progress: Progress) -> Path:
 
     target = converted_home() / weight.id.replace("/", "--")
     progress.note(f"Converting {weight.id} into {target}: its tensors alone, nothing is run.")
-    names = {pickle: safetensors_name(pickle.name) for pickle in pickles_in(snapshot)}
     _require_room(weight, target)
-    convert_folder(snapshot, names, target, {"id": weight.id, "revision": revision_of(snapshot)})
+    note = {"id": weight.id, "revision": revision_of(snapshot)}
+    convert_folder(snapshot, target, note, progress)
     return accept(target)
 
 

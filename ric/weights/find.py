@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ric.cache_folders import cache_folder, user_cache
-from ric.weights.loadable import is_loadable, is_pickled
+from ric.errors import RicError
+from ric.model_files import read_json
+from ric.weights.loadable import is_convertible, is_loadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,10 +29,10 @@ def is_present(weight: Weight, weights_dir: str | Path | None = None) -> Path | 
     return next((place for place in places if is_loadable(place)), None)
 
 
-def pickled_copy(weight: Weight, weights_dir: str | Path | None = None) -> Path | None:
-    """Give the place of a copy that only its pickles keep from being loaded, or None."""
+def convertible_copy(weight: Weight, weights_dir: str | Path | None = None) -> Path | None:
+    """Give the place of a copy of pickles, or of half-precision files alone, or None."""
     places = _places(weight, weights_dir)
-    return next((place for place in places if is_pickled(place)), None)
+    return next((place for place in places if is_convertible(place)), None)
 
 
 def revision_of(path: Path) -> str | None:
@@ -45,7 +47,8 @@ def revision_of(path: Path) -> str | None:
             return folder.name
         note = folder / "converted.json"
         if note.is_file():
-            return json.loads(note.read_text(encoding="utf-8")).get("revision")
+            with suppress(RicError):  # another program's
+                return read_json(note).get("revision")
     return None
 
 
@@ -88,5 +91,6 @@ def _snapshots(repository: Path, revision: str) -> Iterator[Path]:
     folders = repository / "snapshots"
     for branch in (revision, "main"):
         ref = repository / "refs" / branch
-        yield folders / (ref.read_text(encoding="utf-8").strip() if ref.is_file() else branch)
+        commit = ref.read_bytes()[:100].decode("ascii", "replace").strip() if ref.is_file() else ""
+        yield folders / (commit or branch)
     yield from sorted(folders.glob("*"))

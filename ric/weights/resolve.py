@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ric.errors import RicError
+from ric.model_files import PICKLE_SUFFIXES
 from ric.weights.fetch import get_weights
-from ric.weights.loadable import PICKLE_SUFFIXES, accept
+from ric.weights.loadable import accept
 from ric.weights.table import Weight, find_weight
 
+if TYPE_CHECKING:
+    from ric.progress import Progress
 
-def resolve_weights(name: str, *, weights_dir: str | Path | None = None, needs: str = "") -> Path:
+
+def resolve_weights(
+    name: str,
+    *,
+    weights_dir: str | Path | None = None,
+    needs: str = "",
+    kind: str = "",
+    progress: Progress | None = None,
+) -> Path:
     """Find pretrained weights on this machine, or fetch them.
 
     Looks at a local path, then in `weights_dir` (`org--name`, `org/name`, `name`), in what `ric`
@@ -22,12 +34,14 @@ def resolve_weights(name: str, *, weights_dir: str | Path | None = None, needs: 
         name: A path, a hub id, or an id or file name of the table.
         weights_dir: The folder given with `--weights`.
         needs: Who asks, for the message: `ric fit-clip`, `the DINO metric`.
+        kind: What a folder must hold: a row of `model_files.PARTS`; "" looks for weights alone.
+        progress: Told of what is fetched or converted.
 
     Returns:
         A folder that holds safetensors, or the file.
 
     Raises:
-        RicError: It is not here and cannot be fetched, or it holds pickles alone.
+        RicError: It is not here and cannot be fetched, holds pickles alone, or is not whole.
     """
     weight = find_weight(name)
     if weight is not None and weight.kind == "embedded":
@@ -37,13 +51,14 @@ def resolve_weights(name: str, *, weights_dir: str | Path | None = None, needs: 
         )
     local = Path(name)
     if local.exists():
-        return accept(local)
+        return accept(local, kind)
     if weights_dir is not None and not Path(weights_dir).is_dir():
         raise RicError(
             f"The weights folder {weights_dir} does not exist.",
             "Give --weights the folder that holds org--name folders, or leave it out.",
         )
-    return get_weights(weight or unlisted(name), weights_dir=weights_dir, needs=needs)
+    found = get_weights(weight or unlisted(name), progress, weights_dir=weights_dir, needs=needs)
+    return accept(found, kind)
 
 
 def unlisted(name: str) -> Weight:

@@ -111,3 +111,18 @@ def test_convert_keeps_the_tensors_of_a_pickle(ric, tmp_path):
     said = ric("weights", "convert", "model.ckpt", "again.safetensors")
     assert said.out == "again.safetensors\n"
     assert "1 tensors kept" in said.err
+
+
+def test_convert_makes_a_folder_that_can_be_loaded_of_one_of_pickles(ric, tmp_path):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old/config.json").write_text("{}")
+    torch.save({"w": torch.arange(3.0)}, tmp_path / "old/pytorch_model.bin")
+    said = ric("weights", "convert", "old", "new")
+    assert (said.code, said.out) == (0, "new\n")
+    assert torch.equal(load_file(tmp_path / "new/model.safetensors")["w"], torch.arange(3.0))
+    assert sorted(file.name for file in (tmp_path / "old").iterdir()) == [
+        "config.json",
+        "pytorch_model.bin",
+    ]
+    assert "new is there already" in ric("weights", "convert", "old", "new").err
+    assert "holds nothing to convert" in ric("weights", "convert", "new", "newer").err

@@ -276,14 +276,16 @@ def folder(tiny_family: Path, tmp_path: Path) -> Path:
 def test_an_unknown_architecture_is_refused_with_what_to_try(folder, open_model):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "deepseek_vl_v2"}))
-    with pytest.raises(RicError, match="transformers cannot open") as caught:
+    with pytest.raises(
+        RicError, match=r"Cannot load the AutoModelForImageTextToText|transformers cannot open"
+    ) as caught:
         open_model(folder)
     assert "deepseek-vl-1.3b-chat" in caught.value.hint
     assert "--describer dataset" in caught.value.hint
 
 
 def test_a_model_of_another_kind_is_refused(tiny_family, open_model):
-    with pytest.raises(RicError, match="as a model that describes pictures"):
+    with pytest.raises(RicError, match=r"describer in .* is not whole: it lacks tokenizer\.json"):
         open_model(tiny_family / "dino")
 
 
@@ -302,7 +304,7 @@ def test_a_folder_of_pickles_alone_is_refused_and_the_pickle_never_opened(
 ):
     (folder / "model.safetensors").unlink()
     torch.save({"weight": _Trap(tmp_path / "sprung")}, folder / "pytorch_model.bin")
-    with pytest.raises(RicError, match=r"transformers cannot open .*model\.safetensors"):
+    with pytest.raises(RicError, match=r"holds its weights as a pickle"):
         open_model(folder)
     assert not (tmp_path / "sprung").exists()
 
@@ -310,7 +312,7 @@ def test_a_folder_of_pickles_alone_is_refused_and_the_pickle_never_opened(
 def test_truncated_weights_are_refused(folder, open_model):
     data = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
-    with pytest.raises(RicError, match="transformers cannot open"):
+    with pytest.raises(RicError, match="cannot be used: truncated"):
         open_model(folder)
 
 
@@ -319,7 +321,7 @@ def test_weights_that_lack_a_tensor_are_refused_and_never_left_random(folder, op
     name = next(name for name in sorted(tensors) if "vision" in name)
     del tensors[name]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(RicError, match=f"lacks 1 weights of its network, such as {name}"):
+    with pytest.raises(RicError, match=f"lacks 1 of its weights, such as {name}"):
         open_model(folder)
 
 
@@ -337,6 +339,8 @@ def test_a_folders_own_code_is_never_run_even_if_somebody_would_say_yes(
     (folder / "config.json").write_text(json.dumps(config))
     monkeypatch.setattr("builtins.input", lambda question="": "y")
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
-    with pytest.raises(RicError, match="transformers cannot open"):
+    with pytest.raises(
+        RicError, match=r"Cannot load the AutoModelForImageTextToText|transformers cannot open"
+    ):
         open_model(folder)
     assert not sprung.exists()

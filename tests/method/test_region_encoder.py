@@ -321,11 +321,11 @@ def test_another_model_is_refused(tiny_family):
 
 def test_pickled_weights_are_refused_with_the_command_that_converts_them(clip_copy):
     (clip_copy / "model.safetensors").rename(clip_copy / "pytorch_model.bin")
-    with pytest.raises(RicError, match=r"pickled weights only \(pytorch_model.bin\)") as caught:
+    with pytest.raises(RicError, match=r"its weights as a pickle \(pytorch_model.bin\)") as caught:
         RegionEncoder.from_clip(clip_copy)
     assert "ric weights convert" in caught.value.hint
     (clip_copy / "pytorch_model.bin").unlink()
-    with pytest.raises(RicError, match=r"holds no weights \(no .safetensors file\)"):
+    with pytest.raises(RicError, match=r"it holds no whole safetensors"):
         RegionEncoder.from_clip(clip_copy)
 
 
@@ -333,42 +333,53 @@ def test_missing_weights_are_never_made_up(clip_copy):
     weights = load_file(clip_copy / "model.safetensors")
     del weights["visual_projection.weight"]
     save_file(weights, clip_copy / "model.safetensors", {"format": "pt"})
-    with pytest.raises(RicError, match=r"lacks 1 of its weights, the first of them 'visual_proj"):
+    with pytest.raises(RicError, match=r"lacks 1 of its weights, such as visual_proj"):
         RegionEncoder.from_clip(clip_copy)
 
 
 def test_a_torn_weights_file_is_named(clip_copy):
     path = clip_copy / "model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(RicError, match=f"Cannot load the CLIPModel in {clip_copy}"):
+    with pytest.raises(RicError, match=f"{path} cannot be used: truncated"):
         RegionEncoder.from_clip(clip_copy)
 
 
 def test_a_folder_without_a_tokenizer_is_named(clip_copy):
     for path in clip_copy.glob("tokenizer*"):
         path.unlink()
-    with pytest.raises(RicError, match="holds no tokenizer"):
+    with pytest.raises(RicError, match=r"is not whole: it lacks tokenizer\.json"):
         RegionEncoder.from_clip(clip_copy)
 
 
-def test_a_tokenizer_whose_end_token_clip_does_not_pool_is_refused(clip_copy, tiny_family):
+def test_another_models_tokenizer_is_refused(clip_copy, tiny_family):
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(tiny_family / "scene_encoder" / "blip" / name, clip_copy / name)
-    with pytest.raises(RicError, match="the text tower pools token"):
+    with pytest.raises(RicError, match="knows 236 words, its text encoder 752"):
+        RegionEncoder.from_clip(clip_copy)
+
+
+def test_a_tokenizer_whose_end_token_clip_does_not_pool_is_refused(clip_copy):
+    config = json.loads((clip_copy / "config.json").read_text())
+    config["text_config"]["eos_token_id"] = 5
+    (clip_copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RicError, match="the text tower pools token 5"):
         RegionEncoder.from_clip(clip_copy)
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda f: (f / "fusion.safetensors").unlink(), "Cannot read .*fusion.safetensors"),
-        (lambda f: (f / "fusion.safetensors").write_bytes(b"torn"), "Cannot read .*fusion.saf"),
+        (lambda f: (f / "fusion.safetensors").unlink(), "it lacks fusion.safetensors"),
+        (
+            lambda f: (f / "fusion.safetensors").write_bytes(b"torn"),
+            "fusion.safetensors cannot be used: trunc",
+        ),
         (lambda f: save_file({}, f / "fusion.safetensors"), "does not hold the weights"),
         (lambda f: (f / "region_encoder.json").write_text("[]"), "holds no JSON object"),
         (lambda f: (f / "region_encoder.json").write_text("{"), "Cannot read .*region_encoder.j"),
         (lambda f: (f / "region_encoder.json").write_text('{"schema": 2}'), "is of schema 2"),
         (lambda f: (f / "region_encoder.json").write_text('{"schema": 1}'), "lacks a sound value"),
-        (lambda f: shutil.rmtree(f / "clip"), r"clip does not hold a CLIP model"),
+        (lambda f: shutil.rmtree(f / "clip"), r"has no folder clip"),
     ],
 )
 def test_a_damaged_folder_is_named(damage, message, region_encoder, tmp_path):

@@ -138,7 +138,7 @@ def test_an_encoder_that_is_not_the_published_one_marks_its_scores(folder):
 
 
 def test_a_folder_without_a_model_is_named(tmp_path):
-    with pytest.raises(RicError, match=r"No CLIPModel in .*: it has no config\.json"):
+    with pytest.raises(RicError, match=r"is not whole: it lacks config\.json"):
         ClipSimilarity(tmp_path)
 
 
@@ -148,5 +148,5 @@ def test_a_model_that_lacks_weights_is_refused_rather_than_left_random(folder, t
     tensors = load_file(broken / "model.safetensors")
     tensors.pop("visual_projection.weight")
     save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(RicError, match=r"lack 1 tensors of CLIPModel, such as visual_projection"):
+    with pytest.raises(RicError, match=r"lacks 1 of its weights, such as visual_projection"):
         ClipSimilarity(broken)

@@ -85,10 +85,15 @@ def test_a_folder_without_model_index_is_no_pipeline(tmp_path):
     assert "train-unet run" in error.hint
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}"])
-def test_a_model_index_of_something_else_is_refused(folder, text):
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("{", "Cannot read "), ("[]", " holds no JSON object"), ("{}", " is not a pipeline's")],
+)
+def test_a_model_index_of_something_else_is_refused(folder, text, words):
     (folder / "model_index.json").write_text(text)
-    assert refused(folder).message == f"{folder}/model_index.json is not a pipeline's."
+    message = refused(folder).message
+    assert words in message
+    assert f"{folder}/model_index.json" in message
 
 
 @pytest.mark.parametrize("part", ["vae", "unet", "text_encoder", "tokenizer", "scheduler"])
@@ -121,9 +126,9 @@ def test_a_part_that_comes_only_as_a_pickle_is_refused_and_the_pickle_never_open
     (folder / file).unlink()
     torch.save({"weight": _Trap(tmp_path / "sprung")}, (folder / file).with_name(pickle_name))
     error = refused(folder)
-    assert error.message.startswith(f"Cannot load the pipeline in {folder}: ")
-    assert Path(file).name in error.message
-    assert error.hint == "Weights that come only as .bin or .ckpt: ric weights convert FILE OUT"
+    place = (folder / file).parent
+    assert error.message.startswith(f"{place} holds its weights as a pickle ({pickle_name})")
+    assert error.hint.endswith(f"ric weights convert {folder} NEW_FOLDER")
     assert not (tmp_path / "sprung").exists()
 
 
@@ -131,7 +136,7 @@ def test_a_part_that_comes_only_as_a_pickle_is_refused_and_the_pickle_never_open
 def test_truncated_weights_are_refused(folder, file):
     data = (folder / file).read_bytes()
     (folder / file).write_bytes(data[: len(data) // 2])
-    assert refused(folder).message.startswith(f"Cannot load the pipeline in {folder}: ")
+    assert refused(folder).message.startswith(f"{folder / file} cannot be used: truncated: ")
 
 
 @pytest.mark.parametrize("file", [UNET, VAE, TEXT])
@@ -139,9 +144,7 @@ def test_weights_that_lack_a_tensor_are_refused_and_never_left_random(folder, fi
     tensors = load_file(folder / file)
     del tensors[sorted(tensors)[0]]
     save_file(tensors, folder / file, metadata={"format": "pt"})
-    part = Path(file).parent.name
-    message = refused(folder).message
-    assert message.startswith(f"The {part} in {folder} lacks 1 weights, such as ")
+    assert " lacks 1 of its weights, such as " in refused(folder).message
 
 
 def test_code_that_comes_with_a_pipeline_is_never_run(folder, tmp_path):

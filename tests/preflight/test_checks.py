@@ -180,7 +180,7 @@ def test_looking_for_problems_fetches_nothing(data, runs, monkeypatch):
 def test_a_model_that_no_network_could_bring_is_a_problem(data, runs, tmp_path):
     (tmp_path / "empty").mkdir()
     for name, words in {
-        str(tmp_path / "empty"): "is incomplete",
+        str(tmp_path / "empty"): "is not whole: it lacks config.json",
         "model.ckpt": "a pickle would not be loaded",
         "./nowhere": "not a hub id either",
     }.items():

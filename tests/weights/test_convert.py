@@ -6,6 +6,7 @@ import builtins
 import collections
 import contextlib
 import io
+import json
 import os
 import pickle
 import pickletools
@@ -376,7 +377,7 @@ def test_a_big_endian_checkpoint_is_refused(tmp_path):
         (b"K\x01(K\x02t(K\x01t", "reaches beyond its storage"),
         (b"J\xff\xff\xff\xff(K\x02t(K\x01t", "cannot be read as a checkpoint"),
         (b"K\x00(K\x02K\x02t(K\x01t", "cannot be read as a checkpoint"),
-        (b"K\x00(J\xff\xff\xff\x7fK\x7ft(K\x00K\x00t", "a tensor is larger than its file"),
+        (b"K\x00(J\xff\xff\xff\x7fK\x7ft(K\x00K\x00t", "would make 1.09e+03 GB of tensors"),
     ],
 )
 def test_a_tensor_that_lies_about_its_storage_is_refused(tmp_path, plan, words):
@@ -385,6 +386,73 @@ def test_a_tensor_that_lies_about_its_storage_is_refused(tmp_path, plan, words):
     program = assemble(b"}", text("w"), lying, b"s")
     file = zip_of(tmp_path / "in.ckpt", program, _0=struct.pack("<2f", 1, 2))
     assert words in refusal(file).message
+
+
+def plan(size: int) -> bytes:
+    """A tensor of `size` floats, all of them the first one of storage 0."""
+    return TENSOR.replace(
+        b"K\x00(K\x02t(K\x01t", b"K\x00(J" + struct.pack("<i", size) + b"t(K\x00t"
+    )
+
+
+def test_tensors_that_are_each_small_enough_are_refused_for_their_sum(tmp_path):
+    many = b"".join(text(f"w{number}") + plan(1 << 27) + b"s" for number in range(4))
+    file = zip_of(tmp_path / "in.ckpt", assemble(b"}", many), _0=struct.pack("<2f", 1, 2))
+    assert "would make 2.15 GB of tensors" in refusal(file).message
+
+
+def test_storages_that_lie_in_one_another_are_refused(tmp_path):
+    shared = TENSOR.replace(text("0"), text("1"))
+    program = assemble(b"}", text("a"), TENSOR, b"s", text("b"), shared, b"s")
+    file = zip_of(tmp_path / "in.ckpt", program, _0=bytes(2000), _1=b"")
+    # the second record's entry points at the first one's bytes
+    data = file.read_bytes()
+    entry = data.rindex(b"PK\x01\x02", 0, data.index(b"archive/data/1", data.index(b"PK\x01\x02")))
+    first = data.rindex(b"PK\x01\x02", 0, entry)
+    told = data[first + 16 : first + 28], data[first + 42 : first + 46]
+    changed = bytearray(data)
+    changed[entry + 16 : entry + 28], changed[entry + 42 : entry + 46] = told
+    file.write_bytes(bytes(changed))
+    assert "its storages lie in one another" in refusal(file).message
+
+
+# A pair of twice the pair before, sixty times: more leaves than anybody can count.
+DOUBLED = b"]\x940" + b"".join(b"h%ch%c\x86\x940" % (n, n) for n in range(60)) + b"h\x3c"
+
+
+def test_a_small_file_of_endless_lists_comes_to_an_end(tmp_path):
+    program = assemble(b"}", text("a"), DOUBLED, b"s")
+    assert "more things than it has bytes" in refusal(zip_of(tmp_path / "in.pt", program)).message
+
+
+def test_a_pickle_that_takes_for_ever_within_one_step_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr("ric.weights.convert.READ_SECONDS", 1)
+    key = DOUBLED.replace(b"]", b")", 1)  # of tuples, whose hash is computed anew each time
+    program = assemble(b"}", key, b"K\x01s")
+    message = refusal(zip_of(tmp_path / "in.pt", program)).message
+    assert "asks for more than 1 s or 4 GiB to be read" in message
+
+
+def test_a_pickle_that_takes_all_memory_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr("ric.weights.convert.READ_BYTES", 1 << 29)
+    filled = b"](" + b"N" * 50_000 + b"e\x94"
+    sizes = b"](" + b"ctorch\nSize\nh\x00\x85R" * 5_000 + b"e"
+    program = assemble(b"}", text("a"), filled, b"0", text("b"), sizes, b"s")
+    assert " to be read: it is no checkpoint" in refusal(zip_of(tmp_path / "a.pt", program)).message
+
+
+def test_a_git_lfs_pointer_is_told_from_a_checkpoint(tmp_path):
+    (tmp_path / "in.bin").write_text("version https://git-lfs.github.com/spec/v1\nsize 1\n")
+    error = refusal(tmp_path / "in.bin")
+    assert "is a git-lfs pointer, not the checkpoint" in error.message
+    assert error.hint == "Run: git lfs pull"
+
+
+def test_a_damaged_storage_is_found(tmp_path):
+    file = saved(tmp_path, {"w": torch.ones(1000)})
+    data = file.read_bytes()
+    file.write_bytes(data.replace(struct.pack("<f", 1.0), struct.pack("<f", 2.0), 1))
+    assert "a storage is damaged" in refusal(file).message
 
 
 def test_a_persistent_id_other_than_a_storage_is_refused(tmp_path):
@@ -401,11 +469,11 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path):
 def test_a_folder_is_converted_whole_or_not_at_all(tmp_path):
     source = tmp_path / "source"
     (source / "unet").mkdir(parents=True)
-    (source / "model_index.json").write_text("{}")
     (source / "picture.png").write_bytes(b"")
     torch.save({"w": torch.ones(2)}, source / "unet" / "net.bin")
-    names = {source / "unet" / "net.bin": "net.safetensors"}
-    convert_folder(source, names, tmp_path / "target", {"id": "a/b"})
+    index = {"unet": ["diffusers", "UNet2DConditionModel"]}
+    (source / "model_index.json").write_text(json.dumps(index))
+    convert_folder(source, tmp_path / "target", {"id": "a/b"})
     files = sorted(
         str(f.relative_to(tmp_path / "target"))
         for f in (tmp_path / "target").rglob("*")
@@ -414,5 +482,5 @@ def test_a_folder_is_converted_whole_or_not_at_all(tmp_path):
     assert files == ["converted.json", "model_index.json", "unet/net.safetensors"]
     (source / "unet" / "net.bin").write_bytes(b"broken")
     with pytest.raises(RicError):
-        convert_folder(source, names, tmp_path / "other", {})
+        convert_folder(source, tmp_path / "other", {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "target"]

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from ric.progress import Silent
 from ric.weights import (
     Weight,
     check_weights,
@@ -141,10 +142,64 @@ def test_cached_pickles_of_a_known_repository_need_no_network(hub, pickled_pipel
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
     said = []
-    progress = SimpleNamespace(note=said.append)
+    progress = Noting(said)
     folder = get_weights(find_weight("vinesmsuic/magicbrush-jul7"), progress)
     assert check_weights(folder) == []
     assert "its tensors alone, nothing is run" in said[0]
+    sizes = sorted(len(data) for name, data in pickled_pipeline.items() if name.endswith(".bin"))
+    assert said[1] == ("converting", sum(sizes))
+    assert sorted(said[2:]) == sizes
+
+
+class Noting(Silent):
+    """Keeps what it is told."""
+
+    def __init__(self, said: list) -> None:
+        self.said = said
+
+    def note(self, message: str) -> None:
+        self.said.append(message)
+
+    def stage(self, name, total=None, done=0, unit="steps"):
+        self.said.append((name, total))
+        return super().stage(name, total, done, unit)
+
+    def advance(self, count: int = 1, **values: float) -> None:
+        self.said.append(count)
+
+
+def half_precision(folder: Path) -> dict[str, bytes]:
+    """The files of a pipeline whose models are half-precision copies alone."""
+    for file in folder.rglob("*.safetensors"):
+        file.rename(file.with_name(file.name.replace(".safe", ".fp16.safe")))
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+
+
+def test_half_precision_copies_alone_get_their_plain_names_whoever_publishes_them(
+    open_network, monkeypatch, tmp_path, pipeline_folder
+):
+    files = half_precision(pipeline_folder(tmp_path / "source"))
+    fake = FakeHub(files | {"unet/diffusion_pytorch_model.bin": b"x"})
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fake)
+    folder = resolve_weights("someone/half")
+    assert folder == tmp_path / "cache/ric/weights/someone--half"
+    name = "diffusion_pytorch_model{}.safetensors"
+    written = (folder / "unet" / name.format("")).read_bytes()
+    assert written == files["unet/" + name.format(".fp16")]
+    assert not list(folder.rglob("*.bin"))
+    asked = len(fake.asked)
+    assert resolve_weights("someone/half") == folder
+    assert len(fake.asked) == asked
+
+
+def test_cached_half_precision_copies_need_no_network(hub, tmp_path, pipeline_folder):
+    place = hub / f"models--someone--half/snapshots/{COMMIT}"
+    half_precision(pipeline_folder(place))
+    before = sorted(place.rglob("*"))
+    folder = resolve_weights("someone/half")
+    assert check_weights(folder) == []
+    assert sorted(place.rglob("*")) == before
 
 
 def test_an_unknown_repository_of_pickles_is_refused(open_network, monkeypatch, refusal):
@@ -152,7 +207,7 @@ def test_an_unknown_repository_of_pickles_is_refused(open_network, monkeypatch, 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fake)
     error = refusal(resolve_weights, "someone/model")
     assert "someone/model publishes no whole set of safetensors" in error.message
-    assert "ric weights convert FILE OUT" in error.hint
+    assert "ric weights convert FOLDER NEW_FOLDER" in error.hint
 
 
 @pytest.mark.parametrize(

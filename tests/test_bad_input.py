@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import shutil
 import struct
@@ -315,7 +316,7 @@ def test_a_loss_that_is_never_finite_stops_the_run_and_keeps_the_last_good_check
     base = shutil.copytree(tiny_family / "pipeline", tmp_path / "base")
     (file,) = (base / "unet").glob("*.safetensors")
     start = load_file(file)
-    start["conv_in.bias"][0] = float("nan")
+    start["conv_in.bias"][:] = 3e38  # finite, but no sum of two
     save_file(start, file, metadata={"format": "pt"})
     config = tiny_training(data, steps=14, base=str(base))
     with (
@@ -330,4 +331,36 @@ def test_a_loss_that_is_never_finite_stops_the_run_and_keeps_the_last_good_check
     weights = load_file(kept / "model.safetensors")
     assert weights.keys() == start.keys()
     for name, tensor in start.items():
-        assert torch.equal(weights[name].nan_to_num(7), tensor.nan_to_num(7)), name
+        assert torch.equal(weights[name], tensor), name
+
+
+@pytest.mark.parametrize("steps", [1, 14])
+@pytest.mark.parametrize(
+    ("judge", "setting", "value", "words"),
+    [
+        ("region_encoder/clip", "region_clip", math.nan, "not finite, such as visual_projection"),
+        ("region_encoder/clip", "region_clip", 3e38, "region judge .* answers with NaN"),
+        ("scene_encoder/blip", "scene_blip", math.inf, "not finite, such as vision_proj"),
+        ("scene_encoder/blip", "scene_blip", 3e38, "scene judge .* answers with NaN"),
+    ],
+)
+def test_a_judge_that_gives_nan_stops_a_training_of_any_length_before_it_begins(
+    judge, setting, value, words, steps, tmp_path, tiny_family
+):
+    data = dataset(tmp_path / "data", [{}, {}])
+    folder = shutil.copytree(tiny_family / judge.split("/")[0], tmp_path / "judge")
+    file = folder / judge.split("/")[1] / "model.safetensors"
+    weights = load_file(file)
+    name = next(
+        name for name in weights if name in ("visual_projection.weight", "vision_proj.weight")
+    )
+    weights[name][:] = value
+    save_file(weights, file, metadata={"format": "pt"})
+    config = tiny_training(data, steps=steps, **{setting: str(folder)})
+    with (
+        pytest.raises(RicError, match=words),
+        open_run("train-unet", as_dict(config), runs_dir=tmp_path / "runs") as run,
+    ):
+        train_unet(config, run)
+    assert read_record(run.path)["status"] == "failed"
+    assert run.metrics() == []

@@ -20,7 +20,7 @@ from ric.runs.checkpoints import (
     save_checkpoint,
 )
 from ric.training.ema import start_ema, update_ema
-from ric.training.optimizer import finite_or_none
+from ric.training.optimizer import MOST_IN_A_ROW, finite_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,8 +47,8 @@ class Optimizer(Protocol):
     def step(self, loss: Tensor) -> Tensor:
         """Update from the gradients, clear them, and return their norm before clipping."""
 
-    def check(self) -> int:
-        """Return how many steps were skipped; raises RicError after ten in a row."""
+    def check(self, steps: int = MOST_IN_A_ROW) -> int:
+        """Return how many steps were skipped; raises RicError after ten in a row, or all steps."""
 
     def tensors(self, named: Mapping[str, nn.Parameter]) -> Tensors:
         """Collect what a checkpoint needs."""
@@ -219,13 +219,13 @@ class Loop:
                     state.optimizer.restore(state.named, state.moments)
                 state.moments = {}  # they may be mapped from a checkpoint's file
                 self._take_phase(state, phase, end, stage, stop)
-                state.optimizer.check()
 
     def _take_phase(
         self, state: TrainState, phase: Phase, end: int, stage: Stage, stop: StopRequest
     ) -> None:
         """Take the steps of one phase that are left; see `take_steps`."""
         cadence, clock, images = self.cadence, _Clock(), 0
+        first = state.done
         for step in range(state.done, end):
             last = step + 1 == end
             measures = _is_due(cadence.measure, step + 1, last=last)
@@ -233,6 +233,8 @@ class Loop:
             values = self._take_step(state, phase, step, logs=logs)
             images += phase.images(step)
             stage.advance()
+            if last:
+                state.optimizer.check(end - first)  # before it is saved
             asked = self.ranks.any_stop(stop)
             if logs:
                 row = {

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ric.runs.checkpoints import optimizer_tensors, restore_optimizer
-from ric.training.optimizer import GuardedAdamW
+from ric.training.optimizer import MOST_IN_A_ROW, GuardedAdamW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,13 +90,9 @@ class GuardedMuon:
         self._adamw.step(torch.where(finite, loss.detach(), torch.nan))
         return norm
 
-    def check(self) -> int:
-        """Return the steps skipped so far.
-
-        Raises:
-            RicError: ten steps in a row had no finite loss.
-        """
-        return self._adamw.check()
+    def check(self, steps: int = MOST_IN_A_ROW) -> int:
+        """Return the steps skipped so far; see `GuardedAdamW.check`."""
+        return self._adamw.check(steps)
 
     def tensors(self, named: Mapping[str, nn.Parameter]) -> Tensors:
         """Collect what a checkpoint needs."""

@@ -84,16 +84,20 @@ class GuardedAdamW:
         self._counts = torch.stack([in_a_row, torch.maximum(longest, in_a_row), skipped + bad])
         return norm
 
-    def check(self) -> int:
+    def check(self, steps: int = MOST_IN_A_ROW) -> int:
         """Read the counts (this waits for the device) and return the steps skipped so far.
 
+        Args:
+            steps: How many there were, where there will be no more: fewer than ten may all be bad.
+
         Raises:
-            RicError: ten steps in a row had no finite loss.
+            RicError: ten steps in a row, or all that there were, had no finite loss.
         """
         _, longest, skipped = self._counts.tolist()
-        if longest >= MOST_IN_A_ROW:
+        most = min(steps, MOST_IN_A_ROW)
+        if longest >= most:
             raise RicError(
-                f"The loss was not finite in {MOST_IN_A_ROW} steps in a row; the run stops.",
+                f"The loss was not finite in {most} steps in a row; the run stops.",
                 "The last good checkpoint is kept. Try a lower --lr, or --dtype fp32.",
             )
         return int(skipped)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from diffusers import DDPMScheduler
 
 from ric.errors import RicError
@@ -98,6 +99,7 @@ def load_judges(
     if scene_judge_of(config):
         path = locate(config, "scene_blip", work.run)
         scene = SceneEncoder.from_pretrained(path).to(work.device)
+    _refuse_nan(region, scene)
     return region, scene
 
 
@@ -117,6 +119,33 @@ def _refuse_other_fusion(region: RegionEncoder, config: TrainUnetConfig) -> None
         f"{config.region_clip} was fitted without gated fusion.",
         "Train without it too, as Table 3 does: --no-gated-fusion; or name another --region-clip.",
     )
+
+
+@torch.no_grad()
+def _refuse_nan(region: RegionEncoder | None, scene: SceneEncoder | None) -> None:
+    """Stop where a judge answers with NaN or infinity, asked for a grey picture and a word.
+
+    Its steps would all be skipped: those that it takes no part in would be all that is trained.
+
+    Raises:
+        RicError: one does.
+    """
+    for name, judge in (("region", region), ("scene", scene)):
+        if judge is None:
+            continue
+        side = judge.pixels.size
+        grey = torch.zeros(1, 3, side, side, device=judge.logit_scale.device)
+        seen = (
+            judge.encode_region(grey, [(0, 0, side, side)])
+            if isinstance(judge, RegionEncoder)
+            else judge.encode_image(grey)
+        )
+        if not all(answer.isfinite().all() for answer in (seen, judge.encode_text(["a"]))):
+            raise RicError(
+                f"The {name} judge in {judge.tower.name_or_path} answers with NaN or infinity.",
+                "Its fit has failed: fit it again, with a lower rate.",
+            )
+        judge.truncated_texts = 0
 
 
 def _loss_decoder(

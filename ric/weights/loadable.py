@@ -79,7 +79,7 @@ def replacements(path: Path) -> dict[Path, str]:
 
     Half-precision copies go before pickles: nothing has to be read to take those.
     """
-    names = {}
+    names: dict[Path, str] = {}
     for folder in _folders_without_weights(path):
         halves = sorted(folder.glob("*.fp16.safetensors"))
         names |= {file: file.name.replace(".fp16", "") for file in halves}

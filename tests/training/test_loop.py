@@ -162,6 +162,22 @@ def test_ten_steps_in_a_row_that_are_not_finite_end_the_run(cadence, tmp_path):
         fit.run()
 
 
+@pytest.mark.parametrize("steps", [1, 2, 9])
+def test_a_training_of_any_length_whose_loss_is_never_finite_is_not_done(steps, tmp_path):
+    phases = (("only", steps, 0.1),)
+    fit = Fit(tmp_path / "run", Cadence(save=2), bad=range(steps), phases=phases)
+    with pytest.raises(RicError, match=f"not finite in {steps} steps in a row; the run stops"):
+        fit.run()
+    # what would go on from its last step would be done
+    assert all(
+        int(path.name[5:]) < steps for path in complete_checkpoints(fit.folder / "checkpoints")
+    )
+
+
+def test_a_training_with_one_good_step_is_done(tmp_path):
+    Fit(tmp_path / "run", EVERY_STEP, bad=(0, 2), phases=(("only", 3, 0.1),)).run()
+
+
 def test_a_loop_without_a_cadence_writes_nothing_even_when_it_is_stopped(tmp_path, stop_after):
     fit = Fit(tmp_path / "run", Cadence(), progress=stop_after("training", 2))
     with pytest.raises(Interrupted):

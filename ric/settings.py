@@ -7,10 +7,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    NamedTuple,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from ric.config import (
     PROTOCOLS,
@@ -21,7 +32,10 @@ from ric.config import (
     FitBlipConfig,
     FitClipConfig,
 )
-from ric.errors import RicError
+from ric.errors import RicError, first_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ConfigT = TypeVar("ConfigT", bound=CommandConfig)
 
@@ -55,7 +69,7 @@ def resolve_config(
     for key in from_file:
         if key not in fields:
             raise RicError(
-                f"The config file sets {key!r}, which {kind.__name__} does not have.",
+                f"The config file sets {_shown(key)}, which {kind.__name__} does not have.",
                 f"It has: {', '.join(sorted(fields))}.",
             )
     preset = flags.get("preset", from_file.get("preset", kind.preset))
@@ -141,22 +155,33 @@ def _typed(kind: type[CommandConfig], key: str, value: Any) -> Any:
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
             choices = ", ".join(map(str, get_args(hint)))
-            raise RicError(f"{key} is {value!r}.", f"Choose one of: {choices}.")
+            raise RicError(f"{key} is {_shown(value)}.", f"Choose one of: {choices}.")
         return value
     if get_origin(hint) is tuple:
         if not isinstance(value, (list, tuple)) or not all(isinstance(v, str) for v in value):
-            raise RicError(f"{key} is {value!r}, which is not a list of texts.")
+            raise RicError(f"{key} is {_shown(value)}, which is not a list of texts.")
         return tuple(value)
     if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
         # YAML reads 1e-4 as a text
         with suppress(ValueError, OverflowError):
             value = float(value)
+    if isinstance(value, str) and "\0" in value:
+        raise RicError(f"{key} is {_shown(value)}, which holds a NUL character.")
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
-        raise RicError(f"{key} is {value!r}, which is not {IN_WORDS[hint]}.")
+        raise RicError(f"{key} is {_shown(value)}, which is not {IN_WORDS[hint]}.")
     bounds = OF_ONE_KIND.get(kind, {}).get(key) or BOUNDS.get(key, Bounds())
     if hint in (int, float) and not bounds.hold(value):
-        raise RicError(f"{key} is {value}; it is {bounds.in_words(value)}.")
+        raise RicError(f"{key} is {_shown(value)}; it is {bounds.in_words(value)}.")
     return value
+
+
+def _shown(value: Any) -> str:
+    """Write a value for a message: on one line, and no longer than one is."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of more digits than Python writes
+        return "a number of thousands of digits"
+    return text if len(text) <= 100 else f"{text[:100]}…"
 
 
 class Bounds(NamedTuple):
@@ -218,25 +243,68 @@ OF_ONE_KIND: dict[type[CommandConfig], dict[str, Bounds]] = {
 }
 
 
+LARGEST_CONFIG = 1 << 20  # bytes
+MOST_VALUES = 10_000  # in one config file, each counted as often as an alias (*name) repeats it
+
+
 def load_config_file(path: Path) -> dict[str, Any]:
     """Read `--config`: a YAML file of fields, or a run.json (its `config` is taken).
 
     Raises:
-        RicError: the file is missing, cannot be parsed, or holds no mapping.
+        RicError: the file is missing, cannot be parsed, is larger than settings are, names a field
+            twice, or holds no mapping.
     """
-    import yaml
-
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with open(path, "rb") as stream:
+            data = stream.read(LARGEST_CONFIG + 1)
     except OSError as error:
         raise RicError(f"Cannot read the config file {path}: {error.strerror}.") from None
+    if len(data) > LARGEST_CONFIG:
+        raise RicError(f"The config file {path} has more than {LARGEST_CONFIG >> 20} MiB.")
+    try:
+        loaded = _load_yaml(data.decode("utf-8"))
     except UnicodeDecodeError:
         raise RicError(f"The config file {path} is neither YAML nor JSON: it is no text.") from None
-    except yaml.YAMLError as error:
-        line = str(error).splitlines()[0]
-        raise RicError(f"The config file {path} is neither YAML nor JSON: {line}.") from None
+    except RecursionError:
+        raise RicError(f"The config file {path} is nested too deeply.") from None
+    except Exception as error:
+        # beside its own errors yaml raises whatever Python does on a date or a number that is none
+        reason = first_line(error)
+        raise RicError(f"The config file {path} is neither YAML nor JSON: {reason}.") from None
     if isinstance(loaded, dict) and "schema" in loaded and isinstance(loaded.get("config"), dict):
         loaded = loaded["config"]
     if not isinstance(loaded, dict):
         raise RicError(f"The config file {path} holds no mapping of fields to values.")
     return loaded
+
+
+def _load_yaml(text: str) -> Any:
+    """Parse YAML of a bounded size (Raises ValueError, RecursionError, or what yaml raises)."""
+    import yaml
+
+    loader = yaml.SafeLoader(text)
+    try:
+        tree = loader.get_single_node()
+        if tree is None:
+            return None
+        for number, node in enumerate(_nodes(tree)):
+            if number > MOST_VALUES:
+                raise ValueError(f"it has more than {MOST_VALUES} values")
+            if isinstance(node, yaml.MappingNode):
+                keys = Counter(
+                    key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)
+                )
+                if twice := [key for key, count in keys.items() if count > 1]:
+                    raise ValueError(f"it sets {twice[0]!r} twice")
+        return loader.construct_document(tree)
+    finally:
+        loader.dispose()
+
+
+def _nodes(node: Any) -> Iterator[Any]:
+    """Give a YAML node and all below it, what an alias repeats as often as it does."""
+    yield node
+    if isinstance(node.value, list):
+        for child in node.value:
+            for part in child if isinstance(child, tuple) else (child,):
+                yield from _nodes(part)

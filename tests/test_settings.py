@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -164,7 +166,15 @@ def test_an_unknown_key_is_named_with_the_known_ones():
         ("guidance", True, "guidance is True, which is not a number."),
         ("guidance", [1], "guidance is [1], which is not a number."),
         ("guidance", None, "guidance is None, which is not a number."),
-        ("guidance", 10**400, f"guidance is {10**400}, which is not a number."),
+        ("guidance", 10**400, f"guidance is 1{'0' * 99}…, which is not a number."),
+        pytest.param(
+            "steps",
+            -(16**5000),
+            "steps is a number of thousands of digits; it is at least 1.",
+            id="digits",
+        ),
+        ("unet", "a\0b", "unet is 'a\\x00b', which holds a NUL character."),
+        ("steps", "x" * 10**6, f"steps is '{'x' * 99}…, which is not a whole number."),
         ("limit", "", "limit is '', which is not a whole number."),
         ("allow_overlap", "yes", "allow_overlap is 'yes', which is not yes or no (true, false)."),
         ("allow_overlap", 1, "allow_overlap is 1, which is not yes or no (true, false)."),
@@ -220,6 +230,27 @@ def test_a_run_json_is_a_config_file(tmp_path):
         (b"- 1\n", "holds no mapping of fields to values."),
         (b"a: [", "is neither YAML nor JSON: while parsing"),
         (b"\xff\xfe\x00\x81", "is neither YAML nor JSON"),
+        (b"steps: 1\nlr: 2\nsteps: 3\n", "it sets 'steps' twice"),
+        (b"a: " + b"[" * 50_000, "is nested too deeply"),
+        (b"a: &a [*a]\n", "is nested too deeply|more than 10000 values"),
+        (
+            b"a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+            + b"".join(
+                b"a%d: &a%d [%s]\n" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 10))
+                for n in range(1, 12)
+            ),
+            "it has more than 10000 values",
+        ),
+        (b"a: 2024-13-45\n", "is neither YAML nor JSON: month must be in 1..12"),
+        (b"a: !!float text\n", "is neither YAML nor JSON"),
+        (b"a: !!timestamp text\n", "is neither YAML nor JSON"),
+        (b"a: !!bool text\n", "is neither YAML nor JSON"),
+        (b"a: !!int ''\n", "is neither YAML nor JSON"),
+        (b"a: !!python/object/apply:os.getcwd []\n", "is neither YAML nor JSON"),
+        (b"? [a]\n: 1\n", "is neither YAML nor JSON"),
+        (b"a: 1\n---\nb: 2\n", "is neither YAML nor JSON"),
+        (b"a: '" + b"x" * (1 << 20) + b"'\n", "has more than 1 MiB"),
+        (b"a: \x00\n", "is neither YAML nor JSON"),
     ],
 )
 def test_a_config_file_that_cannot_be_read_says_why(tmp_path, content, words):
@@ -228,7 +259,18 @@ def test_a_config_file_that_cannot_be_read_says_why(tmp_path, content, words):
     with pytest.raises(RicError) as raised:
         load_config_file(file)
     assert raised.value.message.startswith(f"The config file {file} ")
-    assert words in raised.value.message
+    assert re.search(words, raised.value.message)
+    assert "\n" not in raised.value.message
+
+
+def test_an_endless_device_is_no_config_file():
+    with pytest.raises(RicError, match="has more than 1 MiB"):
+        load_config_file(Path("/dev/zero"))
+
+
+def test_a_config_file_may_repeat_a_value_by_an_alias(tmp_path):
+    (tmp_path / "mine.yaml").write_text("lr: &rate 0.5\nweight_decay: *rate\n")
+    assert load_config_file(tmp_path / "mine.yaml") == {"lr": 0.5, "weight_decay": 0.5}
 
 
 def test_a_config_file_that_is_not_there_is_named(tmp_path):

@@ -17,6 +17,7 @@ from ric.models.locate import locate
 from ric.models.table import uses
 from ric.progress import Progress, Silent
 from ric.report.edit_sheet import SHEET, write_sheet
+from ric.runs.artifacts import public_name
 from ric.runs.record import parents_of
 from ric.runs.rows import save_png
 from ric.runs.samples import read_samples
@@ -54,7 +55,7 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     if not photos and not config.allow_overlap:
         refuse_overlap(_ancestors_groups(run), lambda: groups_of(config), "this model")
     editor = load_editor(config.editor, model, config, device)
-    named = config.unet if model else None
+    named = public_name(config.unet) if model else None
     settings = {"editor": config.editor, "model": named, **editor.describe()}
     images = run.path / "images"
     images.mkdir(exist_ok=True)

@@ -6,8 +6,8 @@ import json
 import re
 import shutil
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ric.method.region_encoder import RegionEncoder
     from ric.method.scene_encoder import SceneEncoder
     from ric.runs.run import RunDir
+
+ORIGIN = "_name_or_path"  # where transformers and diffusers note the folder that they read
 
 
 @contextmanager
@@ -40,6 +42,8 @@ def renamed_when_whole(final: Path) -> Iterator[Path]:
     aside.mkdir()
     try:
         yield aside
+        for file in aside.rglob("*.json"):
+            _forget_origin(file)
         if final.exists():
             shutil.rmtree(final)
         aside.rename(final)
@@ -50,6 +54,36 @@ def renamed_when_whole(final: Path) -> Iterator[Path]:
         ) from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _forget_origin(file: Path) -> None:
+    """Leave out of a config where it was read from: a folder that only this machine has."""
+    text = file.read_text(encoding="utf-8")
+    if ORIGIN not in text:
+        return
+    settings = _without_origin(json.loads(text))
+    file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def _without_origin(held: Any) -> Any:
+    if isinstance(held, dict):
+        return {key: _without_origin(value) for key, value in held.items() if key != ORIGIN}
+    return [_without_origin(value) for value in held] if isinstance(held, list) else held
+
+
+def public_name(name: Any) -> Any:
+    """Give a setting, or all in a dict, as others may read it: of a path its last part alone.
+
+    Ids of the hub, addresses, names of runs and of the embedded family stay as they are.
+    """
+    if isinstance(name, dict):
+        return {key: public_name(one) for key, one in name.items()}
+    if isinstance(name, list | tuple):
+        return [public_name(one) for one in name]
+    if not isinstance(name, str) or _is_hub_id(name):
+        return name
+    scheme, _, _ = name.rpartition("://")
+    return name if scheme not in ("", "file", "local") else PurePath(name).name or name
 
 
 def write_judge(judge: RegionEncoder | SceneEncoder, run: RunDir, name: str, *, base: str) -> Path:
@@ -65,14 +99,14 @@ def judge_card(run: RunDir, name: str, base: str) -> str:
 
     The run has `retrieval.json`, and `controls.json` where controls were fitted.
     """
-    data, config = run.record["data"], run.record["config"]
+    data, config, base = *_public(run), public_name(base)
     found = {"fitted": json.loads((run.path / "retrieval.json").read_text())}
     controls = run.path / "controls.json"
     if controls.is_file():
         found |= json.loads(controls.read_text())
     lines = [
         "---",
-        f"base_model: {base}",
+        *([f"base_model: {base}"] if _is_hub_id(base) else []),
         f"license: {'apache-2.0' if base == 'tiny' else 'other'}",
         "library_name: ric",
         "---",
@@ -102,6 +136,11 @@ def judge_card(run: RunDir, name: str, base: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _public(run: RunDir) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give a run's data and config with nothing in them that only this machine has."""
+    return public_name(run.record["data"]), public_name(run.record["config"])
+
+
 def _retrieval_table(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
     """Set out recalls and ranks, by judge and split."""
     names = next(iter(next(iter(found.values())).values()), {})
@@ -129,7 +168,7 @@ def licence_of(base: str) -> str:
 
 def pipeline_card(run: RunDir, base: str) -> str:
     """Write a trained pipeline's model card; its head is what the hub reads."""
-    data, config = run.record["data"], run.record["config"]
+    data, config, base = *_public(run), public_name(base)
     # what --memory has picked
     config = {**config, **run.record.get("memory_plan", {})}
     is_lora = config.get("lora_rank") is not None

@@ -17,6 +17,7 @@ from ric.metrics.scene_net import SceneNet
 from ric.metrics.structure_distance import StructureDistance
 from ric.models.locate import locate_model
 from ric.models.table import eval_networks
+from ric.runs.artifacts import public_name
 from ric.scoring.pie_bench import PieBenchJudges
 from ric.scoring.scored_batches import stamp
 from ric.weights import find_weight, is_present, resolve_weights
@@ -42,14 +43,20 @@ def load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judges
 
 def _load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judges:
     locate = _finder(config, run)
-    clip = either(lambda: ClipSimilarity(locate(config.clip, "clip"), device, encoder=config.clip))
+    clip = either(
+        lambda: ClipSimilarity(
+            locate(config.clip, "clip"), device, encoder=public_name(config.clip)
+        )
+    )
     net: SceneNet | None = None
     if "tiny" in (config.preset, config.dino):
         net = load_scene_net(run, device)
     dino = (
         net
         if net and config.dino == "tiny"
-        else either(lambda: DinoSimilarity(locate(config.dino), device, encoder=config.dino))
+        else either(
+            lambda: DinoSimilarity(locate(config.dino), device, encoder=public_name(config.dino))
+        )
     )
     if config.protocol == "magicbrush":
         return Judges(clip=clip, dino=dino, lpips=NOT_ASKED, fid=NOT_ASKED,
@@ -82,7 +89,9 @@ def _load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judge
 
 def _load_pie_bench_judges(config: EvalConfig, run: RunDir, device: torch.device) -> PieBenchJudges:
     find = _finder(config, run)
-    clip = either(lambda: ClipSimilarity(find(config.clip, "clip"), device, encoder=config.clip))
+    clip = either(
+        lambda: ClipSimilarity(find(config.clip, "clip"), device, encoder=public_name(config.clip))
+    )
     if config.preset == "tiny":
         reason = "the tiny family has no transformer whose keys could be compared"
         net = load_scene_net(run, device)
@@ -90,7 +99,9 @@ def _load_pie_bench_judges(config: EvalConfig, run: RunDir, device: torch.device
     squeeze = either(
         lambda: LpipsDistance("squeeze", find("lpips-squeeze"), device, published="squeeze")
     )
-    structure = either(lambda: StructureDistance(find(config.dino), device, encoder=config.dino))
+    structure = either(
+        lambda: StructureDistance(find(config.dino), device, encoder=public_name(config.dino))
+    )
     return PieBenchJudges(clip=clip, lpips=squeeze, structure=structure)
 
 

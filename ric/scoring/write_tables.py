@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ric.runs.artifacts import public_name
 from ric.runs.rows import write_atomically
 from ric.scoring.differences import difference
 from ric.scoring.matching import REGION_SIZES
@@ -100,10 +101,10 @@ def write_tables(run: RunDir, made: Tables) -> None:
         for row in part
     ]
     scores = {
-        "data": run.record["data"],
+        "data": public_name(run.record["data"]),
         "protocol": config["protocol"],
         "outputs": _fitting_in_words(config),
-        "weights": run.record.get("weights", {}),
+        "weights": public_name(run.record.get("weights", {})),
         **_in_json(table),
         "groups": {name: _in_json(group) for name, group in groups.items()},
     }
@@ -134,7 +135,7 @@ def _weights_in_words(run: RunDir) -> str:
     """Say how outputs are fitted and list the weights with their revisions: table.md's end."""
     lines = [f"- {_fitting_in_words(run.record['config'])}"]
     lines += [
-        f"- weights of {name}: {weight['id']}"
+        f"- weights of {name}: {public_name(weight['id'])}"
         + (f", revision {weight['revision']}" if weight["revision"] else "")
         for name, weight in run.record.get("weights", {}).items()
     ]

@@ -385,7 +385,7 @@ def fail(*given: object) -> None:
 def test_every_table_names_each_number_its_n_and_its_encoder(score, outputs, data):
     rows, run = score(f"A={outputs()}", f"B & C={outputs({'00.png': grey(30)})}", partial=True)
     scores = json.loads((run / "scores.json").read_text())
-    assert scores["data"]["name"] == str(data)
+    assert scores["data"]["name"] == data.name
     assert [editor["label"] for editor in scores["editors"]] == ["A", "B & C", IDENTITY, TRUTH]
     for name in ("clip_i[tiny]", "clip_t[tiny]", "dino[scene-net]", "fid[scene-net]"):
         told = scores["editors"][1]["scores"][name]

@@ -41,7 +41,8 @@ def test_a_base_of_this_machine_is_no_model_of_the_hub_and_has_a_licence_of_its_
     assert card.base_model is None
     assert card.datasets is None
     assert (card.license, card.license_name) == ("other", "that-of-the-base")
-    assert f"from {base};" in pipeline_card(run, base)
+    named = {"runs/00004-train-unet": "00004-train-unet", "/models/mine: v2": "mine: v2"}
+    assert f"from {named.get(base, base)};" in pipeline_card(run, base)
 
 
 def test_an_unlisted_base_of_the_hub_keeps_its_id(run):

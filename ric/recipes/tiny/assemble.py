@@ -73,8 +73,6 @@ def assemble(
             shutil.copytree(source, aside / name)
             for file in (aside / name).rglob("*.safetensors"):
                 halve(file)
-            for file in (aside / name).rglob("*.json"):
-                forget_origin(file)
             lines = card(run, member, scores.get(member.scores, {}))
             if name == "pipeline" and editor:
                 lines += editor_table(editor)
@@ -97,13 +95,6 @@ def halve(file: Path) -> None:
         if not torch.isfinite(tensor.float()).all():
             raise RicError(f"{name} in {file} does not fit into half precision.")
     save_file(halved, file, metadata={"format": "pt"})
-
-
-def forget_origin(file: Path) -> None:
-    """Leave out of a config where it was read from: a folder that only the maker has."""
-    settings = json.loads(file.read_text())
-    if settings.pop("_name_or_path", None) is not None:
-        file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
 def card(run: Path, member: Member, scores: Mapping[str, float]) -> list[str]:

@@ -198,6 +198,7 @@ class EvalConfig(CommandConfig):
     fid_set: str | None = None                      # a folder of pictures FID is to be taken to
     layout: Layout = "table-1"                      # the paper's: 2 and 3 have a column an editor
     protocol: EvalProtocol = "none"                 # whose definitions; see PROTOCOLS
+    metrics: str | None = None                      # "l1,fid,my.py:Name" (see ric.registry)
     reference: Reference = "target"
     text: EvalText = "region_text"
     fid: FidKind = "clean"
@@ -317,7 +318,20 @@ TINY: dict[type[CommandConfig], dict[str, Any]] = {
 
 
 # Protocols of few scores, none of them of whole sets: all of them count, and all are shown.
-OF_FEW_SCORES: tuple[EvalProtocol, ...] = ("magicbrush", "pie-bench")
+OF_FEW_SCORES: dict[EvalProtocol, tuple[str, ...]] = {
+    "magicbrush": ("clip_i", "dino", "clip_t", "l1", "l2"),
+    "pie-bench": (
+        "structure_distance", "psnr_unedited", "lpips_unedited", "mse_unedited", "ssim_unedited",
+        "clip_source", "clip_edited", "clip_edited_part",
+    ),
+}  # fmt: skip
+
+
+def compares_two(config: EvalConfig) -> bool:
+    """Tell whether `ric eval A/ B/` holds one folder against another, without any source."""
+    return config.source is not None and config.source == config.target
+
+
 # What a protocol of `ric eval` fixes; with the tiny preset its own networks stay.
 PROTOCOLS: dict[EvalProtocol, dict[str, str]] = {
     "magicbrush": {                     # its evaluation/image_eval.py

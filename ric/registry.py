@@ -1,12 +1,13 @@
-"""Editors, describers and loss terms by name: those that ric ships, and those that others add.
+"""Editors, describers, loss terms and metrics by name: ric's own, and those that others add.
 
-`--editor`, `--describer` and `--loss` take a name of the tables below, `my_file.py:Name`,
-`package.module:Name`, or a name that an installed package declares in the entry point group
-`ric.editors`, `ric.describers` or `ric.losses`. An editor or a describer is called with the folder
-of its model (None where it needs none), the command's config and the device. Your own gets the
-model that the command names if it has an attribute `needs_model = True`. A loss term is called with
-the pipeline in training, the decoder of the losses, and the config, and returns a
-`ric.method.objective.LossTerm`.
+`--editor`, `--describer`, `--loss` and `--metrics` take names of the tables below,
+`my_file.py:Name`, `package.module:Name`, or a name that an installed package declares in the entry
+point group `ric.editors`, `ric.describers`, `ric.losses` or `ric.metrics`. An editor, a describer
+or a metric is called with the folder of its model (None where it needs none, as every metric), the
+command's config and the device. Your own editor or describer gets the model that the command names
+if it has an attribute `needs_model = True`. A metric is a `ric.metrics.pair_metric.PairMetric`. A
+loss term is called with the pipeline in training, the decoder of the losses, and the config, and
+returns a `ric.method.objective.LossTerm`.
 
 Imports nothing heavy: the command line and preflight read this, too.
 """
@@ -21,10 +22,13 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from ric.config import OF_FEW_SCORES
 from ric.errors import RicError, first_line
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from ric.config import EvalConfig
 
 
 class Part(NamedTuple):
@@ -49,12 +53,129 @@ DESCRIBERS = {
 LOSSES = {  # terms beside those of Eq. 10
     "outside": Part("ric.method.outside:Outside.for_training"),
 }
-_SHIPPED: dict[str, Mapping[str, Part]] = {
+
+
+class Metric(NamedTuple):
+    """A metric: how it is shown, and what computes it.
+
+    Attributes:
+        heading: Of its column.
+        higher_is_better: Which way is better.
+        digits: Behind the point, as it is printed.
+        network: Which of the networks that `ric eval` loads it reads, a key of
+            `ric.models.table.EVAL_NETWORKS`; "" for none of them. What reads one is computed by the
+            suite, which runs each network once for all metrics.
+        place: `module:name` of the `PairMetric` that computes it from a sample's pictures.
+    """
+
+    heading: str
+    higher_is_better: bool
+    digits: int
+    network: str = ""
+    place: str = ""
+
+
+# In the order of the columns; all of the first seven but KID are the paper's.
+METRICS = {
+    "clip_i": Metric("CLIP-I", True, 4, "clip"),
+    "dino": Metric("DINO", True, 4, "dino"),
+    "clip_t": Metric("CLIP-T", True, 4, "clip"),
+    "lpips": Metric("LPIPS", False, 4, "lpips"),
+    "fid": Metric("FID", False, 2, "inception"),
+    "kid": Metric("KID", False, 4, "inception"),
+    "is": Metric("IS", True, 2, "inception"),
+    "clip_i_source": Metric("CLIP-I to source", True, 4, "clip"),
+    "clip_i_target": Metric("CLIP-I to target", True, 4, "clip"),
+    "dino_source": Metric("DINO to source", True, 4, "dino"),
+    "dino_target": Metric("DINO to target", True, 4, "dino"),
+    "l1": Metric("L1", False, 4, place="ric.metrics.pixel:L1"),
+    "l2": Metric("L2", False, 4, place="ric.metrics.pixel:L2"),
+    "psnr_outside": Metric(
+        "PSNR outside the mask, dB", True, 2, place="ric.metrics.pixel:PsnrOutside"
+    ),
+    "ssim_outside": Metric("SSIM outside the mask", True, 4, place="ric.metrics.pixel:SsimOutside"),
+    "lpips_outside": Metric("LPIPS outside the mask", False, 4, "lpips-outside"),
+    # of PIE-Bench alone: scoring/pie_bench.py
+    "structure_distance": Metric("Structure distance", False, 4, "dino"),
+    "psnr_unedited": Metric("PSNR unedited, dB", True, 2),
+    "lpips_unedited": Metric("LPIPS unedited", False, 4, "lpips-outside"),
+    "mse_unedited": Metric("MSE unedited", False, 5),
+    "ssim_unedited": Metric("SSIM unedited", True, 4),
+    "clip_source": Metric("CLIP score, source", True, 2, "clip"),
+    "clip_edited": Metric("CLIP score, edited", True, 2, "clip"),
+    "clip_edited_part": Metric("CLIP score, edited part", True, 2, "clip"),
+    # of drawn scenes alone: metrics/context_error.py and edit_success.py
+    "edit_success": Metric("Edit success", True, 3),
+    "l1_inside": Metric("L1 inside both masks", False, 4),
+    "l1_gain": Metric("L1 gained on doing nothing", True, 4),
+    "region_error": Metric("Region error", False, 3),
+    "context_error": Metric("Context error", False, 3),
+    "sticker_rate": Metric("Sticker rate", False, 3),
+    "psnr_preserved": Metric("PSNR outside both masks, dB", True, 2),
+}
+PIE_BENCH = OF_FEW_SCORES["pie-bench"]
+# with the other one of source and target; they come with CLIP-I and DINO
+TO_THE_OTHER = ("clip_i_source", "clip_i_target", "dino_source", "dino_target")
+# what `--metrics all` means
+OF_ANY_PICTURES = tuple(name for name in METRICS if name not in (*PIE_BENCH, *TO_THE_OTHER))
+_SHIPPED: dict[str, Mapping[str, Any]] = {
     "editor": EDITORS,
     "describer": DESCRIBERS,
     "loss": LOSSES,
+    "metric": METRICS,
 }
-_GROUPS = {"editor": "ric.editors", "describer": "ric.describers", "loss": "ric.losses"}
+_GROUPS = {
+    "editor": "ric.editors",
+    "describer": "ric.describers",
+    "loss": "ric.losses",
+    "metric": "ric.metrics",
+}
+
+
+def metrics_of(config: EvalConfig) -> tuple[str, ...]:
+    """List the metrics that `ric eval` computes: those of `--metrics`, else the protocol's.
+
+    Those of drawn scenes are among them, whatever DATA is. Whether a name is one of a metric is not
+    looked at: see `refuse_unknown_metrics`.
+    """
+    of_protocol = OF_FEW_SCORES.get(config.protocol, OF_ANY_PICTURES)
+    if config.metrics is None:
+        return of_protocol
+    names: list[str] = []
+    for typed in filter(None, map(str.strip, config.metrics.split(","))):
+        plain = typed.lower().replace("-", "_")
+        names += of_protocol if plain == "all" else [plain if plain in METRICS else typed]
+    return tuple(dict.fromkeys(names))
+
+
+def refuse_unknown_metrics(config: EvalConfig) -> None:
+    """Stop where `--metrics` names none, one that is none, or one that goes with no other setting.
+
+    Raises:
+        RicError: as `load_part`; or the protocol does not have it, two have one name, or
+            `--fid-set` is given without FID and KID.
+    """
+    names = metrics_of(config)
+    there = OF_FEW_SCORES.get(config.protocol)
+    known = there or OF_ANY_PICTURES
+    if not names:
+        raise RicError("--metrics names no metric.", f"Choose of: {', '.join(known)}.")
+    for name in names:
+        if name not in known and (there or name in METRICS):
+            has = f"--protocol {config.protocol} has" if there else "Without a protocol there is"
+            raise RicError(f"{has} no metric {name!r}.", f"Choose of: {', '.join(known)}.")
+        refuse_unknown("metric", name)
+    keys = [metric_key(name) for name in names]
+    twice = next((key for key in keys if keys.count(key) > 1), None)
+    if twice is not None:
+        raise RicError(f"Two of --metrics are called {twice!r}.", "Rename your own.")
+    if config.fid_set and not {"fid", "kid"} & set(names):
+        raise RicError("--fid-set goes with FID and KID.", "Add fid or kid to --metrics.")
+
+
+def metric_key(name: str) -> str:
+    """Give what tables call a metric: `Sharpness` of `my.py:Sharpness`."""
+    return name.rpartition(":")[2].partition(".")[0]
 
 
 def needs_model(kind: str, name: str) -> bool:
@@ -71,7 +192,7 @@ def needs_model(kind: str, name: str) -> bool:
 
 
 def refuse_unknown(kind: str, name: str) -> None:
-    """Stop where there is no such editor or describer; ric's own are not imported for that.
+    """Stop where there is no such editor, describer or metric; ric's own are not imported for it.
 
     Raises:
         RicError: as `load_part`.
@@ -81,7 +202,7 @@ def refuse_unknown(kind: str, name: str) -> None:
 
 
 def load_part(kind: str, name: str) -> Callable[..., Any]:
-    """Import what makes an `editor`, a `describer` or a `loss` term.
+    """Import what makes an `editor`, a `describer`, a `loss` term or a `metric`.
 
     Raises:
         RicError: there is none of that name, or its code cannot be imported.
@@ -97,10 +218,11 @@ def load_part(kind: str, name: str) -> Callable[..., Any]:
         return _import(kind, next(iter(declared)).value)
     if ":" in name:
         return _import(kind, name)
-    there = ", ".join(_SHIPPED[kind])
+    there = ", ".join(OF_ANY_PICTURES if kind == "metric" else _SHIPPED[kind])
+    flag = "--metrics" if kind == "metric" else f"--{kind}"
     raise RicError(
         f"There is no {kind} {name!r}.",
-        f"Choose one of: {there}; or name your own: --{kind} my_file.py:Name",
+        f"Choose one of: {there}; or name your own: {flag} my_file.py:Name",
     )
 
 

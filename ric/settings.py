@@ -76,11 +76,24 @@ def resolve_config(
     _typed(kind, "preset", preset)
     values = {**(TINY[kind] if preset == "tiny" else {}), **from_file, **flags}
     if kind is EvalConfig:
+        values |= _of_two_folders(values)
         values |= _of_loose_pictures(values, flags)
     if values.get("protocol", "none") != "none":
         _typed(kind, "protocol", values["protocol"])
         values |= _fixed_by_protocol(values, flags)
     return kind(**{key: _typed(kind, key, value) for key, value in values.items()})
+
+
+def _of_two_folders(values: dict[str, Any]) -> dict[str, Any]:
+    """Let `ric eval A/ B/` hold the pictures of A against those of B, which is no edit's source."""
+    edits = values.get("edits", ())
+    if len(edits) != 2 or any(values.get(key) for key in ("data", "source", "target")):
+        return {}
+    compared, reference = edits
+    is_run = (Path(reference) / "run.json").is_file()
+    if not Path(reference).is_dir() or is_run:
+        return {}
+    return {"edits": (compared,), "source": reference, "target": reference}
 
 
 def _of_loose_pictures(values: dict[str, Any], flags: dict[str, Any]) -> dict[str, str | None]:

@@ -45,7 +45,8 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar='"LABEL=RUN or DIR"...',
-            help="What editors made: edit runs, or folders of images (see --match).",
+            help="What editors made: edit runs, or folders of images (see --match). Two folders "
+            "without --data or --source: the second is what the first is held against.",
             show_default=False,
         ),
     ],
@@ -113,6 +114,13 @@ def evaluate(
         EvalProtocol,
         typer.Option(help="Whose definitions; it fixes --reference, --text, --clip and more."),
     ] = EvalConfig.protocol,
+    metrics: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="NAME,…",
+            help="Only these, such as l1,fid,my.py:Name; all: ric's own. Else those of --protocol.",
+        ),
+    ] = EvalConfig.metrics,
     reference: Annotated[
         Reference, typer.Option(help="What the outputs are held against.")
     ] = EvalConfig.reference,
@@ -215,13 +223,17 @@ def _read(file: Path, read: Callable[[dict[str, Any]], T]) -> T:
 
 
 def _read_score(name: str, about: dict[str, Any]) -> Score:
+    from ric.registry import Metric
     from ric.scoring.scores import Score
 
     key, _, marker = name.partition("[")
     fields = ("definition", "value", "n", "std", "note", "unavailable")
     known = {field: about[field] for field in fields if field in about}
     interval = (about["low"], about["high"]) if "low" in about else None
-    return Score(key=key, marker=marker.removesuffix("]"), interval=interval, **known)
+    own = None
+    if "heading" in about:  # a metric that is not ric's
+        own = Metric(about["heading"], about["direction"] == "up", about["digits"])
+    return Score(key=key, marker=marker.removesuffix("]"), interval=interval, own=own, **known)
 
 
 def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) -> None:
@@ -235,28 +247,39 @@ def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) 
         run: The eval run.
         quiet: Print the tables alone.
     """
-    from ric.scoring.score_table import column_names, meaning, which_samples
-    from ric.scoring.scores import OF_SCENES, SHOWN_FIRST
+    from ric.scoring.score_table import (
+        column_names,
+        meaning,
+        not_available,
+        which_samples,
+        with_numbers,
+    )
+    from ric.scoring.scores import OF_SCENES
 
     # the recipe itself says which samples a row stands on
     again = rows is None
     rows = read_scores(run.path) if rows is None else rows
     config = run.record["config"]
     of_scenes = [name for name in column_names(rows) if rows[0][name].key in OF_SCENES]
-    whole = config.get("protocol") in OF_FEW_SCORES
-    names = [name for name in column_names(rows) if whole or rows[0][name].key in SHOWN_FIRST]
+    whole = config.get("protocol") in OF_FEW_SCORES or config.get("metrics")
+    others = [name for name in column_names(rows) if name not in of_scenes]
+    names = [name for name in others if whole or rows[0][name].is_shown_first]
+    if not with_numbers(rows, names):  # without any network: what needs none
+        names = others
     title = f"{run.record['data']['name']}, split {config['split']}"
     tables = {title: rows, **(read_groups(run.path) if config.get("group_by") else {})}
     for heading, some in tables.items():
         # what happens inside the masks comes first: on whole pictures, doing nothing scores well
-        for columns in filter(None, (of_scenes, names)):
+        for columns in filter(None, (with_numbers(some, of_scenes), with_numbers(some, names))):
             _show_table(some, columns, heading, config.get("layout", "table-1"))
     if sum(row.role == "editor" for row in rows) > 1:
         _show_differences(read_differences(run.path))
     if quiet:
         return
-    for name in [*of_scenes, *names]:
+    for name in with_numbers(rows, [*of_scenes, *names]):
         say(meaning(rows, name))
+    for line in not_available(rows, [*of_scenes, *names]):
+        say(line)
     for line in which_samples(rows) if again else ():
         say(line)
     say(f"All scores with their intervals: {run.path / 'table.md'}")
@@ -266,7 +289,7 @@ def _show_table(rows: list[Scores], columns: list[str], title: str, layout: Layo
     from rich.table import Table
     from rich.text import Text
 
-    from ric.scoring.score_table import best, laid_out
+    from ric.scoring.score_table import NOT_AVAILABLE, best, laid_out
 
     winners = best(rows, layout)
     # as Text: "[scene-net]" would be taken for markup
@@ -275,7 +298,7 @@ def _show_table(rows: list[Scores], columns: list[str], title: str, layout: Layo
         cells = [Text(row.marked_label)]
         for name in columns:
             style = "bold" if row.label in winners.get(name, ()) else ""
-            cells.append(Text(row[name].number or "not available", style=style))
+            cells.append(Text(row[name].number or NOT_AVAILABLE, style=style))
         grid.append(cells)
     table = Table(title=title)
     first, *others = laid_out(grid, layout)
@@ -292,7 +315,6 @@ def _show_differences(differences: list[Difference]) -> None:
     from rich.text import Text
 
     from ric.scoring.score_table import difference_rows
-    from ric.scoring.scores import SHOWN_FIRST
 
     if not any(row.scores for row in differences):
         return
@@ -301,8 +323,7 @@ def _show_differences(differences: list[Difference]) -> None:
     for row in differences:
         table.add_column(Text(row.heading), justify="right")
     first = [
-        replace(row, scores=tuple(s for s in row.scores if s.key in SHOWN_FIRST))
-        for row in differences
+        replace(row, scores=tuple(s for s in row.scores if s.is_shown_first)) for row in differences
     ]
     for heading, cells in difference_rows(first):
         shown = [Text(text, style="bold" if sure else "") for text, sure in cells]

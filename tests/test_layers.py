@@ -72,7 +72,7 @@ ROOMS: dict[str, set[str]] = {
     "splits": set(),
     "extras": {"errors"},
     "worker_processes": {"errors"},
-    "registry": {"errors"},
+    "registry": {"errors", "config"},
     "device": {"errors"},
     "settings": {"errors", "config"},
     "scenes": {"splits"},
@@ -89,7 +89,7 @@ ROOMS: dict[str, set[str]] = {
     "editors": FOUNDATION | {"registry", "device", "method", "data", "models"},
     "metrics": FOUNDATION | {"scenes", "model_files", "pretrained"},
     "report": FOUNDATION | {"scenes", "data", "runs"},
-    "scoring": FOUNDATION | {"weights", "data", "runs", "models", "metrics"},
+    "scoring": FOUNDATION | {"registry", "weights", "data", "runs", "models", "metrics"},
     "inputs": FOUNDATION
     | {"cache_folders", "worker_processes", "device", "method", "data", "runs", "models"},
     "training": FOUNDATION

@@ -1,4 +1,4 @@
-"""Editors, describers and loss terms by name, and those that are added from outside the package."""
+"""Editors, describers, loss terms and metrics by name, and those added from outside."""
 
 from __future__ import annotations
 
@@ -7,10 +7,21 @@ import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from ric.config import EvalConfig
 from ric.errors import RicError
-from ric.registry import DESCRIBERS, EDITORS, LOSSES, load_part, needs_model
+from ric.registry import (
+    DESCRIBERS,
+    EDITORS,
+    LOSSES,
+    METRICS,
+    load_part,
+    metrics_of,
+    needs_model,
+)
 from ric_cli.main import main
 
 TURNED = """
@@ -43,6 +54,32 @@ class Bright:
         assert pixels.shape[-1] == self.most
         return 1 - pixels.mean(dim=(1, 2, 3))
 
+class Reds:
+    heading = "Red share"
+    higher_is_better = False
+    digits = 2
+    definition = "mean level of red, in percent"
+
+    def __init__(self, model, config, device):
+        assert model is None and config.reference == "target"
+
+    def score(self, pair, reference):
+        assert pair.edited.size == reference.size
+        red = pair.edited.getchannel("R").getdata()
+        return 100 * sum(red) / 255 / len(red)
+
+class Failing(Reds):
+    def score(self, pair, reference):
+        return reference / 2
+
+class Endless(Reds):
+    def score(self, pair, reference):
+        return float("nan")
+
+class Nameless:
+    def __init__(self, model, config, device):
+        pass
+
 class Hungry(Turned):
     needs_model = True
 
@@ -67,9 +104,16 @@ def ric(*words: object) -> int:
 
 
 @pytest.mark.parametrize(
-    ("kind", "table"), [("editor", EDITORS), ("describer", DESCRIBERS), ("loss", LOSSES)]
+    ("kind", "table"),
+    [
+        ("editor", EDITORS),
+        ("describer", DESCRIBERS),
+        ("loss", LOSSES),
+        ("metric", [name for name, metric in METRICS.items() if metric.place]),
+    ],
 )
 def test_everything_in_the_tables_can_be_imported(kind, table):
+    assert table
     for name in table:
         assert callable(load_part(kind, name))
 
@@ -184,3 +228,120 @@ def test_code_of_another_that_fails_is_one_line(tmp_path):
     broken.write_text("raise RuntimeError('no licence\\nsecond line')")
     with pytest.raises(RicError, match=r"RuntimeError: no licence$"):
         load_part("editor", f"{broken}:Mine")
+
+
+# --- metrics -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def edits(tmp_path: Path) -> Path:
+    """Three greys as outputs of the first test scenes."""
+    from ric.data.sample import load_samples
+
+    folder = tmp_path / "greys"
+    folder.mkdir()
+    for level, sample in zip(
+        (51, 102, 204), load_samples("scenes:60#5", split="test"), strict=False
+    ):
+        Image.new("RGB", (64, 64), (level, 0, 0)).save(folder / f"{sample.id}.png")
+    return folder
+
+
+@pytest.fixture
+def few() -> tuple[object, ...]:
+    return ("--data", "scenes:60#5", "--limit", 3, "--preset", "tiny")
+
+
+def test_a_metric_of_a_file_stands_in_every_table_with_its_interval(
+    parts, edits, few, tmp_path, capfd
+):
+    run = tmp_path / "eval"
+    words = ("eval", f"Mine={edits}", *few, "--metrics", f"l1,{parts}:Reds", "--run", run)
+    assert ric(*words) == 0
+    first = capfd.readouterr()
+    assert "Red share" in first.out
+    assert "Reds (N = 3): mean level of red, in percent." in first.err
+    told = json.loads((run / "scores.json").read_text())["editors"][0]["scores"]
+    assert list(told) == ["l1", "Reds"]
+    assert told["Reds"]["value"] == pytest.approx((20 + 40 + 80) / 3)
+    assert told["Reds"]["direction"] == "down"
+    assert told["Reds"]["low"] < told["Reds"]["value"] < told["Reds"]["high"]
+    rows = [json.loads(line) for line in (run / "per_sample.jsonl").read_text().splitlines()]
+    mine = sorted(row["Reds"] for row in rows if row["label"] == "Mine")
+    np.testing.assert_allclose(mine, [20, 40, 80])
+    for name, words_of in {"table.md": "Red share ↓", "table.tex": "Red share"}.items():
+        assert words_of in (run / name).read_text()
+    # and again when the run is finished
+    assert ric(*words) == 0
+    assert capfd.readouterr().out == first.out
+
+
+def test_a_metric_beside_all_others_and_between_two_editors(parts, edits, few, tmp_path):
+    run = tmp_path / "eval"
+    (tmp_path / "brighter").mkdir()
+    for file in edits.iterdir():
+        Image.open(file).point(lambda level: level + 51).save(tmp_path / "brighter" / file.name)
+    names = ("eval", f"A={edits}", f"B={tmp_path / 'brighter'}")
+    assert ric(*names, *few, "--metrics", f"all,{parts}:Reds", "--run", run, "--quiet") == 0
+    told = json.loads((run / "scores.json").read_text())
+    keys = {name.partition("[")[0] for name in told["editors"][0]["scores"]}
+    assert {"clip_i", "fid", "l1", "psnr_outside", "edit_success", "Reds"} <= keys
+    apart = told["differences"][0]["scores"]["Reds"]
+    assert (apart["value"], apart["heading"]) == (pytest.approx(20), "Red share")
+    assert "| Red share ↓ | **+20.00 [+20.00, +20.00] (N = 3)** |" in (run / "table.md").read_text()
+
+
+def test_a_metric_is_found_by_its_entry_point(parts, edits, few, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(parts.parent)
+
+    def declared(group: str, name: str) -> list[EntryPoint]:
+        there = {("ric.metrics", "reds"): "my_parts:Reds"}
+        value = there.get((group, name))
+        return [EntryPoint(name, value, group)] if value else []
+
+    monkeypatch.setattr("importlib.metadata.entry_points", declared)
+    run = tmp_path / "eval"
+    words = ("eval", f"Mine={edits}", *few, "--metrics", "reds", "--run", run, "--quiet")
+    assert ric(*words) == 0
+    told = json.loads((run / "scores.json").read_text())["editors"][0]["scores"]
+    assert told["reds"]["value"] == pytest.approx(140 / 3)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("fidd", "There is no metric 'fidd'. Hint: Choose one of: clip_i, dino,"),
+        ("nowhere.py:Mine", "cannot be imported: FileNotFoundError: there is no file nowhere.py"),
+        ("structure_distance", "Without a protocol there is no metric 'structure_distance'."),
+        (",", "--metrics names no metric."),
+        ("{parts}:Nameless", "has no definition and no higher_is_better and no score."),
+        ("{parts}:Failing", "Failing fails on sample 'scene-5-"),
+        ("{parts}:Endless", "Endless fails on sample 'scene-5-"),
+        ("{parts}:Reds,{parts}:Reds.mro", "Two of --metrics are called 'Reds'."),
+    ],
+)
+def test_a_metric_that_is_not_there_or_fails_is_one_line_with_a_hint(
+    names, message, parts, edits, few, tmp_path, capfd
+):
+    run = tmp_path / "eval"
+    words = ("eval", f"Mine={edits}", *few, "--run", run)
+    assert ric(*words, "--metrics", names.format(parts=parts)) == 1
+    said = " ".join(capfd.readouterr().err.split())
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_a_protocol_has_its_own_metrics_and_takes_some_of_them(edits, few, tmp_path, capfd):
+    words = ("eval", f"Mine={edits}", *few, "--run", tmp_path / "eval", "--protocol", "magicbrush")
+    assert ric(*words, "--metrics", "fid") == 1
+    assert "--protocol magicbrush has no metric 'fid'." in " ".join(capfd.readouterr().err.split())
+    assert metrics_of(EvalConfig(protocol="magicbrush", metrics="L1,clip-i")) == ("l1", "clip_i")
+    assert metrics_of(EvalConfig(protocol="magicbrush", metrics="all")) == (
+        "clip_i", "dino", "clip_t", "l1", "l2",
+    )  # fmt: skip
+
+
+def test_pictures_for_fid_without_fid_are_refused(edits, few, tmp_path, capfd):
+    words = ("eval", f"Mine={edits}", *few, "--run", tmp_path / "eval", "--fid-set", edits)
+    assert ric(*words, "--metrics", "l1") == 1
+    assert "--fid-set goes with FID and KID." in capfd.readouterr().err

@@ -14,10 +14,68 @@ from ric.metrics.pairs import as_rgb
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import torch
     from numpy.typing import NDArray
+
+    from ric.config import EvalConfig
+    from ric.metrics.pairs import Pair
 
 ROWS, REACH = 64, 5  # of a picture, at a time; how far the window of SSIM reaches, in pixels
 PSNR_CEILING = 100.0  # dB; equal pixels would give infinity, which no mean and no JSON can hold
+
+
+class PixelMetric:
+    """Base of the `PairMetric`s below, which load nothing and heed no setting."""
+
+    def __init__(self, model: None, config: EvalConfig, device: torch.device) -> None:
+        """Take what every metric is made with."""
+
+
+class L1(PixelMetric):
+    """See `l1`."""
+
+    needs = "reference"
+    definition = "mean absolute difference of levels in [0, 1]"
+
+    def score(self, pair: Pair, reference: Image.Image | None) -> float | None:
+        """Return `l1` of the edited picture and the reference."""
+        return None if reference is None else l1(pair.edited, reference)
+
+
+class L2(PixelMetric):
+    """See `l2`."""
+
+    needs = "reference"
+    definition = "mean squared difference of levels in [0, 1]"
+
+    def score(self, pair: Pair, reference: Image.Image | None) -> float | None:
+        """Return `l2` of the edited picture and the reference."""
+        return None if reference is None else l2(pair.edited, reference)
+
+
+class PsnrOutside(PixelMetric):
+    """See `psnr_outside`."""
+
+    needs = "mask"
+    definition = "peak signal-to-noise ratio where the mask is black, at most 100 dB"
+
+    def score(self, pair: Pair, reference: Image.Image | None) -> float | None:
+        """Return `psnr_outside` of the edited picture and the source."""
+        return None if pair.mask is None else psnr_outside(pair.edited, pair.source, pair.mask)
+
+
+class SsimOutside(PixelMetric):
+    """See `ssim_outside`."""
+
+    needs = "mask"
+    definition = (
+        "structural similarity (Gaussian of 1.5 pixels) where the mask is black, both pictures"
+        " black elsewhere"
+    )
+
+    def score(self, pair: Pair, reference: Image.Image | None) -> float | None:
+        """Return `ssim_outside` of the edited picture and the source."""
+        return None if pair.mask is None else ssim_outside(pair.edited, pair.source, pair.mask)
 
 
 def l1(edited: Image.Image, reference: Image.Image) -> float:

@@ -24,7 +24,7 @@ from ric.config import (
     TinyVaeConfig,
     TrainUnetConfig,
 )
-from ric.registry import DESCRIBERS, EDITORS, needs_model
+from ric.registry import DESCRIBERS, EDITORS, METRICS, metrics_of, needs_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,25 +127,46 @@ def uses(config: CommandConfig, setting: str) -> bool:
 def models_of(config: CommandConfig) -> Iterator[NamedModel]:
     """List the models that a command loads with these settings."""
     if isinstance(config, EvalConfig):
-        clip, *others = eval_networks(config)
-        yield NamedModel(clip, ModelRow("clip", "clip"))
-        yield from (NamedModel(name, ModelRow("", "scene_classifier")) for name in others)
+        for network, name in eval_networks(config).items():
+            is_clip = network == "clip"
+            yield NamedModel(name, ModelRow("clip" if is_clip else "", EVAL_NETWORKS[network].tiny))
     for row in rows_of(config):
         name = getattr(config, row.setting)
         if name is not None and row.used(config):
             yield NamedModel(name, row)
 
 
-def eval_networks(config: EvalConfig) -> list[str]:
-    """Name the networks that `ric eval` loads, CLIP first; `tiny` is the scene classifier."""
-    names = [config.clip, config.dino]
-    if config.preset == "tiny":
-        return [*names, "tiny"]
-    if config.protocol == "pie-bench":
-        return [*names, "lpips-squeeze"]
-    if config.protocol == "magicbrush":
-        return names
-    return [*names, "inception-2015-12-05", f"lpips-{config.lpips_net}", "lpips-squeeze"]
+class EvalNetwork(NamedTuple):
+    """A network that metrics read: its name by the settings, and what stands for it in the family.
+
+    Attributes:
+        named: Gives its name outside the embedded family.
+        tiny: The member of the embedded family that takes its place.
+    """
+
+    named: Callable[[EvalConfig], str]
+    tiny: str
+
+
+EVAL_NETWORKS = {
+    "clip": EvalNetwork(lambda config: config.clip, "clip"),
+    "dino": EvalNetwork(lambda config: config.dino, "scene_classifier"),
+    "inception": EvalNetwork(lambda config: "inception-2015-12-05", "scene_classifier"),
+    "lpips": EvalNetwork(lambda config: f"lpips-{config.lpips_net}", "scene_classifier"),
+    "lpips-outside": EvalNetwork(lambda config: "lpips-squeeze", "scene_classifier"),
+}
+
+
+def eval_networks(config: EvalConfig) -> dict[str, str]:
+    """Name the networks that the metrics of `ric eval` read; `tiny` is the embedded family's."""
+    rows = [METRICS[name] for name in metrics_of(config) if name in METRICS]
+    asked = {row.network for row in rows}
+    own = ("clip", "dino")  # which settings name
+    return {
+        network: "tiny" if config.preset == "tiny" and network not in own else row.named(config)
+        for network, row in EVAL_NETWORKS.items()
+        if network in asked
+    }
 
 
 def command_of(config: CommandConfig) -> str:

@@ -14,7 +14,7 @@ from ric.config import CommandConfig, DescribeConfig, EditConfig, EvalConfig, Tr
 from ric.errors import RicError
 from ric.models.table import NamedModel, command_of, kind_of, models_of
 from ric.progress import Progress, Silent
-from ric.registry import refuse_unknown
+from ric.registry import refuse_unknown, refuse_unknown_metrics
 from ric.runs.record import find_artifact
 from ric.weights import find_weight, is_present, require_network, resolve_weights
 from ric.weights.find import convertible_copy
@@ -57,13 +57,17 @@ def _looks(
     """List what is looked at; each raises RicError when it is not as it must be."""
     yield partial(_open_data, config)
     if isinstance(config, EvalConfig):
-        # a metric whose network is missing is shown as not available; the others go on
         from ric.scoring.outputs import find_outputs, pictures_in
 
+        yield partial(refuse_unknown_metrics, config)
         if config.fid_set is not None:
             yield partial(pictures_in, Path(config.fid_set))
         for text in config.edits:
             yield partial(find_outputs, text, runs_dir, match=config.match)
+        # a metric whose network is missing is shown as not available; the others go on
+        for model in () if fetch else models_of(config):
+            if model.name != "tiny":
+                yield partial(_locate, model, config, runs_dir, fetch)
         return
     if isinstance(config, EditConfig):
         yield partial(refuse_unknown, "editor", config.editor)

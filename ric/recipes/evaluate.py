@@ -19,7 +19,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from ric.config import OF_FEW_SCORES
+from ric.config import OF_FEW_SCORES, compares_two
 from ric.data.drawn_scenes import is_scenes
 from ric.data.file_state import tables_state
 from ric.device import usable_cores
@@ -28,16 +28,19 @@ from ric.interrupt import stop_between_steps
 from ric.metrics.edit_success import EditChecker
 from ric.metrics.networks import NOT_ASKED, Judges, Unavailable
 from ric.metrics.scene_net import SceneNet
+from ric.registry import metrics_of, refuse_unknown_metrics
 from ric.runs.trained_on import groups_of, refuse_overlap, trained_groups
 from ric.scoring.encode_once import Encodings
 from ric.scoring.fid_set import read_fid_set
+from ric.scoring.load_metrics import load_pair_metrics
 from ric.scoring.load_networks import load_judges, load_scene_net, networks_stamp
 from ric.scoring.matching import Decoded, decode_outputs, decoded_ahead, match_outputs
 from ric.scoring.outputs import Outputs, find_outputs
 from ric.scoring.pie_bench import PieBenchJudges, PieBenchSuite
-from ric.scoring.score_table import which_samples
+from ric.scoring.rules import Rules
+from ric.scoring.score_table import not_available, which_samples
 from ric.scoring.scored_batches import ScoredBatches, stamp
-from ric.scoring.scores import THE_SIX
+from ric.scoring.scores import OF_SCENES
 from ric.scoring.suite import MetricSuite
 from ric.scoring.write_tables import Suite, make_tables, write_tables
 from ric.work import open_work
@@ -65,9 +68,10 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
 
     Raises:
         RicError: no outputs to score, none of them belongs to DATA, no metric could be computed,
-            or the outputs come from a model trained on these samples.
+            `--metrics` names none, or the outputs come from a model trained on these samples.
         Interrupted: asked to stop.
     """
+    refuse_unknown_metrics(config)
     edited = _find_edited(config, run)
     work = open_work(config, run, progress, need_instruction=False)
     matched = match_outputs(config, work.samples, edited, work)
@@ -97,7 +101,7 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
         work.progress.note(line)
     write_tables(run, tables)
     shutil.rmtree(stored.folder.parent)
-    _refuse_without_metrics(config, rows)
+    _refuse_without_metrics(rows)
     return rows
 
 
@@ -133,12 +137,10 @@ def _fid_set(config: EvalConfig, judges: Judges | PieBenchJudges, work: Work) ->
     return read_fid_set(config.fid_set, network, config, work, threads=_threads())
 
 
-def _refuse_without_metrics(config: EvalConfig, rows: Sequence[Scores]) -> None:
-    few = config.protocol in OF_FEW_SCORES
-    needed = [score for row in rows for score in row.scores if few or score.key in THE_SIX]
-    if all(score.value is None for score in needed):
+def _refuse_without_metrics(rows: Sequence[Scores]) -> None:
+    if all(score.value is None for row in rows for score in row.scores):
         raise RicError(
-            "No metric could be computed: " + _reasons(rows),
+            " ".join(["No metric could be computed.", *not_available(rows)]),
             "Get the weights with ric weights get --for eval, or use --preset tiny.",
         )
 
@@ -176,26 +178,34 @@ def _open_suites(
     device: torch.device,
 ) -> dict[str, Suite]:
     """Make a suite for each editor, the source and the ground truth, by their labels."""
+    names = metrics_of(config)
     if isinstance(judges, PieBenchJudges):
-        new_suite: Callable[..., Suite] = partial(PieBenchSuite, judges, seed=config.seed)
+        new_suite: Callable[..., Suite] = partial(
+            PieBenchSuite, judges, seed=config.seed, metrics=names
+        )
     else:
         checker = None
-        if is_scenes(config.data):
+        of_scenes = is_scenes(config.data)
+        if of_scenes and set(names) & set(OF_SCENES):
             # under --preset tiny the judges hold the same network
             net = judges.fid if isinstance(judges.fid, SceneNet) else load_scene_net(run, device)
             checker = EditChecker(net)
-        new_suite = partial(
-            MetricSuite,
-            judges,
+        elif config.metrics is None:
+            names = tuple(name for name in names if name not in OF_SCENES)
+        rules = Rules(
+            metrics=names,
+            pair_metrics=load_pair_metrics(config, device),
             reference=config.reference,
-            seed=config.seed,
             text=config.text,
-            checker=checker,
+            with_other=config.protocol not in OF_FEW_SCORES and not compares_two(config),
             encode_fitted=config.protocol != "magicbrush",
+            seed=config.seed,
         )
+        new_suite = partial(MetricSuite, judges, rules, checker=checker)
     suites: dict[str, Suite] = {item.label: new_suite(label=item.label) for item in edited}
-    suites[IDENTITY] = new_suite(label=IDENTITY, role="identity")
-    suites[GROUND_TRUTH] = new_suite(label=GROUND_TRUTH, role="ground-truth")
+    if not compares_two(config):
+        suites[IDENTITY] = new_suite(label=IDENTITY, role="identity")
+        suites[GROUND_TRUTH] = new_suite(label=GROUND_TRUTH, role="ground-truth")
     return suites
 
 
@@ -297,10 +307,3 @@ def _key(config: EvalConfig, content: str, edited: Sequence[Outputs]) -> str:
         for name, file in item.files.items():
             digest.update(repr((item.label, name, stamp(file))).encode())
     return digest.hexdigest()[:16]
-
-
-def _reasons(rows: Sequence[Scores]) -> str:
-    reasons = dict.fromkeys(
-        score.unavailable for row in rows for score in row.scores if score.unavailable
-    )
-    return "; ".join(str(reason).rstrip(".") for reason in reasons) + "."

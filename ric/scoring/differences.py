@@ -63,12 +63,8 @@ def _of_means(
     interval = bootstrap_interval(apart, seed=seed)
     about = f"difference of pairs; {score.definition}"
     value = float(np.mean(apart))
-    return [
-        Score(
-            key=score.key, marker=score.marker, value=value, n=len(apart), interval=interval,
-            definition=about,
-        )
-    ]  # fmt: skip
+    apart_from = replace(score, value=value, n=len(apart), interval=interval, definition=about)
+    return [replace(apart_from, std=None, note=None)]
 
 
 def _of_sets(score: Score, sets: SetDistances) -> Score:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ric.errors import RicError
 from ric.metrics.clip_similarity import ClipSimilarity
@@ -17,6 +18,7 @@ from ric.metrics.scene_net import SceneNet
 from ric.metrics.structure_distance import StructureDistance
 from ric.models.locate import locate_model
 from ric.models.table import eval_networks
+from ric.registry import metrics_of
 from ric.runs.artifacts import public_name
 from ric.scoring.pie_bench import PieBenchJudges
 from ric.scoring.scored_batches import stamp
@@ -43,36 +45,36 @@ def load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judges
 
 def _load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judges:
     locate = _finder(config, run)
-    clip = either(
+    names, asked = set(metrics_of(config)), eval_networks(config)
+    scene_net = cache(lambda: load_scene_net(run, device))
+
+    def load(network: str, make: Callable[[], T]) -> Any:
+        """Load a network that a metric reads, or the embedded one in its place."""
+        if network not in asked:
+            return NOT_ASKED
+        is_embedded = asked[network] == "tiny" and network != "clip"
+        return scene_net() if is_embedded else either(make)
+
+    clip = load(
+        "clip",
         lambda: ClipSimilarity(
             locate(config.clip, "clip"), device, encoder=public_name(config.clip)
-        )
+        ),
     )
-    net: SceneNet | None = None
-    if "tiny" in (config.preset, config.dino):
-        net = load_scene_net(run, device)
-    dino = (
-        net
-        if net and config.dino == "tiny"
-        else either(
-            lambda: DinoSimilarity(locate(config.dino), device, encoder=public_name(config.dino))
-        )
+    dino = load(
+        "dino",
+        lambda: DinoSimilarity(locate(config.dino), device, encoder=public_name(config.dino)),
     )
-    if config.protocol == "magicbrush":
-        return Judges(clip=clip, dino=dino, lpips=NOT_ASKED, fid=NOT_ASKED,
-                      inception_score=NOT_ASKED, lpips_outside=NOT_ASKED)  # fmt: skip
-    if net and config.preset == "tiny":
-        return Judges(
-            clip=clip, dino=dino, lpips=net, fid=net, inception_score=net, lpips_outside=net
-        )
-    inception = either(
-        lambda: InceptionFeatures(locate("inception-2015-12-05"), device, kind=config.fid)
+    inception = load(
+        "inception",
+        lambda: InceptionFeatures(locate(asked["inception"]), device, kind=config.fid),
     )
-    lpips = either(
-        lambda: LpipsDistance(config.lpips_net, locate(f"lpips-{config.lpips_net}"), device)
-    )
-    squeeze = either(
-        lambda: LpipsDistance("squeeze", locate("lpips-squeeze"), device, published="squeeze")
+    lpips = load("lpips", lambda: LpipsDistance(config.lpips_net, locate(asked["lpips"]), device))
+    squeeze = load(
+        "lpips-outside",
+        lambda: LpipsDistance(
+            "squeeze", locate(asked["lpips-outside"]), device, published="squeeze"
+        ),
     )
     is_fed = inception
     if isinstance(inception, InceptionFeatures):
@@ -81,28 +83,38 @@ def _load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judge
         clip=clip,
         dino=dino,
         lpips=lpips,
-        fid=inception,
-        inception_score=is_fed,
+        fid=inception if names & {"fid", "kid"} else NOT_ASKED,
+        inception_score=is_fed if "is" in names else NOT_ASKED,
         lpips_outside=squeeze,
     )
 
 
 def _load_pie_bench_judges(config: EvalConfig, run: RunDir, device: torch.device) -> PieBenchJudges:
-    find = _finder(config, run)
-    clip = either(
-        lambda: ClipSimilarity(find(config.clip, "clip"), device, encoder=public_name(config.clip))
-    )
-    if config.preset == "tiny":
-        reason = "the tiny family has no transformer whose keys could be compared"
-        net = load_scene_net(run, device)
-        return PieBenchJudges(clip=clip, lpips=net, structure=Unavailable(reason))
-    squeeze = either(
-        lambda: LpipsDistance("squeeze", find("lpips-squeeze"), device, published="squeeze")
-    )
-    structure = either(
-        lambda: StructureDistance(find(config.dino), device, encoder=public_name(config.dino))
-    )
-    return PieBenchJudges(clip=clip, lpips=squeeze, structure=structure)
+    find, asked = _finder(config, run), eval_networks(config)
+    clip: Any = NOT_ASKED
+    if "clip" in asked:
+        clip = either(
+            lambda: ClipSimilarity(
+                find(config.clip, "clip"), device, encoder=public_name(config.clip)
+            )
+        )
+    lpips: Any = NOT_ASKED
+    if "lpips-outside" in asked:
+        lpips = (
+            load_scene_net(run, device)
+            if config.preset == "tiny"
+            else either(
+                lambda: LpipsDistance("squeeze", find("lpips-squeeze"), device, published="squeeze")
+            )
+        )
+    structure: Any = NOT_ASKED
+    if "dino" in asked and config.preset == "tiny":
+        structure = Unavailable("the tiny family has no transformer whose keys could be compared")
+    elif "dino" in asked:
+        structure = either(
+            lambda: StructureDistance(find(config.dino), device, encoder=public_name(config.dino))
+        )
+    return PieBenchJudges(clip=clip, lpips=lpips, structure=structure)
 
 
 def either(load: Callable[[], T]) -> T | Unavailable:
@@ -119,10 +131,18 @@ def _finder(config: EvalConfig, run: RunDir) -> Callable[..., Path]:
 
     def locate(name: str, tiny: str = "") -> Path:
         if name in missing:
-            raise missing[name]
+            raise _in_short(name, missing[name])
         return locate_model(name, run, tiny=tiny or name, weights_dir=config.weights, needs="eval")
 
     return locate
+
+
+def _in_short(name: str, error: RicError) -> RicError:
+    """Say of weights that are missing what is, and the one command that gets them."""
+    command = f"ric weights get {name}"
+    if command not in (error.hint or ""):
+        return error
+    return RicError(f"{error.message.rstrip('.')}: {command}")
 
 
 def load_scene_net(run: RunDir, device: torch.device) -> SceneNet:
@@ -139,12 +159,15 @@ def networks_stamp(config: EvalConfig) -> str:
             continue
         with suppress(RicError):  # neither a folder nor an id: its score is not available
             places.append(is_present(find_weight(name) or unlisted(name), config.weights))
+    # your own metrics, too
+    own = (name.rpartition(":")[0] for name in metrics_of(config))
+    places += [Path(file) for file in own if file.endswith(".py")]
     return repr([place and stamp(place) for place in places])
 
 
 def _names(config: EvalConfig) -> set[str]:
     """List the networks that are not of the embedded family."""
-    return set(eval_networks(config)) - {"tiny"}
+    return set(eval_networks(config).values()) - {"tiny"}
 
 
 def _look_up(config: EvalConfig) -> dict[str, RicError]:
@@ -156,7 +179,7 @@ def _look_up(config: EvalConfig) -> dict[str, RicError]:
 
     def look_up(name: str) -> RicError | None:
         try:
-            resolve_weights(name, weights_dir=config.weights, needs="eval")
+            resolve_weights(name, weights_dir=config.weights)
         except RicError as error:
             return error
         return None

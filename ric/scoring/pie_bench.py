@@ -64,10 +64,17 @@ class PieBenchSuite(KeptSamples):
         label: What the table calls this editor.
         role: Whether this is an editor, the unedited source or the ground truth.
         seed: Of the bootstrap intervals.
+        metrics: Which of the eight are asked for.
     """
 
     def __init__(
-        self, judges: PieBenchJudges, *, label: str = "edited", role: Role = "editor", seed: int = 0
+        self,
+        judges: PieBenchJudges,
+        *,
+        label: str = "edited",
+        role: Role = "editor",
+        seed: int = 0,
+        metrics: Sequence[str] = PIE_BENCH,
     ) -> None:
         """Start empty; see the class."""
         super().__init__()
@@ -75,6 +82,7 @@ class PieBenchSuite(KeptSamples):
         self.label = label
         self.role = role
         self.seed = seed
+        self.metrics = metrics
 
     def add(self, pairs: Sequence[Pair], encodings: Encodings | None = None) -> None:
         """Score a batch; arguments and errors as `MetricSuite.add`."""
@@ -94,7 +102,7 @@ class PieBenchSuite(KeptSamples):
     def finish(self, only: Container[str] | None = None, fid_set: FidSet | None = None) -> Scored:
         """Return the scores and the rows; see `MetricSuite.finish`. There is no FID."""
         rows, set_rows = self._in_order(only)
-        scores = tuple(self._mean(rows, key) for key in PIE_BENCH)
+        scores = tuple(self._mean(rows, key) for key in PIE_BENCH if key in self.metrics)
         of_editor = Scores(self.label, scores, self.role, samples=len(rows))
         return Scored(of_editor, rows, set_rows, None)
 

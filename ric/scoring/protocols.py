@@ -1,4 +1,4 @@
-"""Whose definitions an evaluation follows: what is shown of it, and what must be said with it.
+"""Whose definitions an evaluation follows: what must be said with its scores.
 
 Two of MagicBrush's rules are not ours: its networks see an output at the output's own size, where
 ours see it at the reference's, and a caption over 77 tokens stops its script, where ours is cut and
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from ric.config import EvalProtocol
     from ric.scoring.scores import Scores
 
-SHOWN: dict[EvalProtocol, tuple[str, ...]] = {
-    "magicbrush": ("clip_i", "dino", "clip_t", "l1", "l2"),
-}
 NOTES: dict[EvalProtocol, dict[str, str]] = {
     "magicbrush": {"clip_t": "The ground truth's is what the script calls the oracle."},
     "paper": {"clip_t": "The paper's CLIP-T cannot be reproduced from its text."},
@@ -25,11 +22,10 @@ NOTES: dict[EvalProtocol, dict[str, str]] = {
 
 
 def by_protocol(scores: Scores, protocol: EvalProtocol) -> Scores:
-    """Return the scores that a protocol has, each with what must be said of it."""
-    shown, notes = SHOWN.get(protocol), NOTES.get(protocol, {})
-    kept = [score for score in scores.scores if shown is None or score.key in shown]
+    """Return the scores, each with what a protocol must say of it."""
+    notes = NOTES.get(protocol, {})
     told = [
         replace(score, note=" ".join(filter(None, (score.note, notes.get(score.key)))) or None)
-        for score in kept
+        for score in scores.scores
     ]
     return replace(scores, scores=tuple(told))

@@ -10,7 +10,8 @@ import csv
 import io
 from typing import TYPE_CHECKING, TypeVar
 
-from ric.scoring.scores import METRICS, SHOWN_FIRST, THE_SIX, Difference, Score, Scores
+from ric.registry import METRICS
+from ric.scoring.scores import THE_SIX, Difference, Score, Scores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ric.config import Layout
 
 Cell = TypeVar("Cell")
+NOT_AVAILABLE = "not available"
 
 
 def best(rows: Sequence[Scores], layout: Layout = "table-1") -> dict[str, set[str]]:
@@ -26,6 +28,9 @@ def best(rows: Sequence[Scores], layout: Layout = "table-1") -> dict[str, set[st
     Equal numbers are best together, to the digits printed. With fewer than two editors over the
     same samples nothing is best; the identity and the ground truth are no editors. In the layout of
     the paper's Table 2 every two editors, as without and with, have a best one.
+
+    KID and IS scatter with the pictures: of those nothing is best that another editor may equal
+    (`Score.spread`).
     """
     editors = [row for row in rows if row.role == "editor"]
     size = 2 if layout == "table-2" else max(len(editors), 1)
@@ -46,8 +51,25 @@ def _best_of(editors: Sequence[Scores], name: str) -> set[str]:
     first = next(iter(values.values()))
     pick = max if first.direction == "up" else min
     top = pick(values.values(), key=lambda score: score.value or 0.0).value
-    shown = f"{top:z.{METRICS[first.key].digits}f}"
-    return {label for label, score in values.items() if score.number.split(" ")[0] == shown}
+    shown = f"{top:z.{first.metric.digits}f}"
+    winners = {label for label, score in values.items() if score.number.split(" ")[0] == shown}
+    if first.key in ("kid", "is") and not _stand_apart(list(values.values())):
+        return set()
+    return winners
+
+
+def _stand_apart(scores: Sequence[Score]) -> bool:
+    """Tell whether the best of some scores is so beyond what any of them scatters by."""
+    ordered = sorted(
+        scores, key=lambda score: score.value or 0.0, reverse=scores[0].direction == "down"
+    )
+    spreads = [score.spread for score in ordered]
+    if None in spreads:
+        return False
+    *others, (low, high) = [spread for spread in spreads if spread]
+    if scores[0].direction == "up":
+        return all(low > other[1] for other in others)
+    return all(high < other[0] for other in others)
 
 
 def laid_out(grid: list[list[Cell]], layout: Layout) -> list[list[Cell]]:
@@ -58,8 +80,13 @@ def laid_out(grid: list[list[Cell]], layout: Layout) -> list[list[Cell]]:
 def column_names(rows: Sequence[Scores]) -> list[str]:
     """Return every score's name once, in the order of `METRICS`."""
     places = {score.name: score.key for row in rows for score in row.scores}
+    return sorted(places, key=lambda name: _place(places[name]))
+
+
+def _place(key: str) -> int:
+    """Give a metric's place among the columns; those that are not ric's come last."""
     order = list(METRICS)
-    return sorted(places, key=lambda name: order.index(places[name]))
+    return order.index(key) if key in order else len(order)
 
 
 def to_csv(tables: Mapping[str, Sequence[Scores]]) -> str:
@@ -71,7 +98,7 @@ def to_csv(tables: Mapping[str, Sequence[Scores]]) -> str:
     columns = ["group", "label", "role", "metric", "value", "low", "high", "std", "n", "direction"]
     columns += ["definition", "note", "unavailable", "samples", "samples_shared"]
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for group, rows in tables.items():
         for row in rows:
@@ -86,11 +113,14 @@ def to_markdown(
     differences: Sequence[Difference] = (),
     layout: Layout = "table-1",
 ) -> str:
-    """Return the six and KID in a table, then differences, other scores and all meanings."""
-    names = column_names(rows)
+    """Return the six and KID in a table, then differences, other scores and all meanings.
+
+    A column in which nobody has a number is left out; below stands why.
+    """
+    names = with_numbers(rows, column_names(rows))
     first = [name for name in names if _is_shown_first(rows, name)]
     others = [name for name in names if name not in first]
-    parts = [_markdown_table(rows, first, layout)]
+    parts = [_markdown_table(rows, first, layout)] if first else []
     if differences:
         parts.append(_differences_table(differences))
     if others:
@@ -99,14 +129,16 @@ def to_markdown(
     return "\n\n".join([*parts, "\n".join(meanings)]) + "\n"
 
 
-def to_latex(rows: Sequence[Scores], layout: Layout = "table-1") -> str:
+def to_latex(
+    rows: Sequence[Scores], layout: Layout = "table-1", *, all_columns: bool = False
+) -> str:
     """Return the six as a `tabular` with booktabs rules; the best editor is bold.
 
-    A protocol that has no scores of whole sets shows all that it has.
+    A protocol that has no scores of whole sets shows all that it has; so does `all_columns`.
     """
-    names = [name for name in column_names(rows) if _is_paper_column(rows, name)]
-    if not {"fid", "is"} & {score.key for row in rows for score in row.scores}:
-        names = column_names(rows)
+    names = column_names(rows)
+    if not all_columns and {"fid", "is"} & {score.key for row in rows for score in row.scores}:
+        names = [name for name in names if _is_paper_column(rows, name)]
     winners = best(rows, layout)
     grid = [["", *(_escape(_first(rows, name).heading) for name in names)]]
     for row in rows:
@@ -155,8 +187,7 @@ def difference_rows(
     Each cell is a text and whether the interval leaves out 0.
     """
     held = {score.name: score for row in differences for score in row.scores}
-    order = list(METRICS)
-    names = sorted(held, key=lambda name: order.index(held[name].key))
+    names = sorted(held, key=lambda name: _place(held[name].key))
     rows = []
     for name in names:
         cells = [
@@ -170,7 +201,7 @@ def difference_rows(
 def _difference_cell(score: Score | None) -> tuple[str, bool]:
     if score is None or score.value is None:
         return "", False
-    digits = METRICS[score.key].digits
+    digits = score.metric.digits
     if score.interval is None:
         return f"{score.value:+.{digits}f} (N = {score.n})", False
     low, high = score.interval
@@ -183,11 +214,9 @@ def _plain(text: str) -> str:
 
 
 def _cell(score: Score | None, *, bold: bool) -> str:
-    if score is None:
-        return "not available: not scored"
-    if score.value is None:
-        return _plain(f"not available: {score.unavailable}")
-    digits = METRICS[score.key].digits
+    if score is None or score.value is None:
+        return NOT_AVAILABLE
+    digits = score.metric.digits
     number = f"**{score.number}**" if bold else score.number
     if score.interval is None:
         return number
@@ -197,18 +226,39 @@ def _cell(score: Score | None, *, bold: bool) -> str:
 
 def _meanings(rows: Sequence[Scores], names: Sequence[str]) -> list[str]:
     """Return a line for each score that any row has, and what holds for all of them."""
-    held = [name for name in names if any(_value(row, name) is not None for row in rows)]
-    lines = [meaning(rows, name) for name in held]
+    lines = [meaning(rows, name) for name in names]
     lines.append("[low, high]: 95 % interval; of means by bootstrap over the samples.")
-    return lines + which_samples(rows)
+    return [*lines, *not_available(rows), *which_samples(rows)]
+
+
+def with_numbers(rows: Sequence[Scores], names: Sequence[str]) -> list[str]:
+    """List those of `names` of which any row has a number."""
+    return [name for name in names if any(_value(row, name) is not None for row in rows)]
+
+
+def not_available(rows: Sequence[Scores], names: Sequence[str] | None = None) -> list[str]:
+    """Say in a line a reason which scores are not available, and of whom where others have them."""
+    lacking: dict[str, list[str]] = {}
+    for name in column_names(rows) if names is None else names:
+        labels: dict[str, list[str]] = {}
+        for row in rows:
+            score = _find(row, name)
+            if score is None or score.value is None:
+                reason = score.unavailable if score else None
+                labels.setdefault(reason or "not scored", []).append(row.label)
+        for reason, some in labels.items():
+            whose = "" if len(some) == len(rows) else f" of {', '.join(some)}"
+            lacking.setdefault(reason, []).append(f"{name}{whose}")
+    return [
+        f"{NOT_AVAILABLE.capitalize()}: {', '.join(some)}: {reason.rstrip('.')}."
+        for reason, some in lacking.items()
+    ]
 
 
 def meaning(rows: Sequence[Scores], name: str) -> str:
     """Say in a line what a score is: N of each row (once where all agree), definition, notes."""
     scores = {row.label: score for row in rows if (score := _find(row, name))}
     held = [score for score in scores.values() if score.value is not None]
-    if not held:
-        return f"{name}: {_first(rows, name).unavailable}"
     counts = "/".join(dict.fromkeys(str(score.n) for score in held))
     notes = [note for note in dict.fromkeys(score.note for score in scores.values()) if note]
     if len(notes) > 1:  # each row has its own
@@ -237,7 +287,7 @@ def _is_paper_column(rows: Sequence[Scores], name: str) -> bool:
 def _is_shown_first(rows: Sequence[Scores], name: str) -> bool:
     key = _first(rows, name).key
     firsts = {row[key].name for row in rows if any(score.key == key for score in row.scores)}
-    return key in SHOWN_FIRST and name in firsts
+    return _first(rows, name).is_shown_first and name in firsts
 
 
 def _first(rows: Sequence[Scores], name: str) -> Score:

@@ -3,64 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
+
+from ric.registry import METRICS, PIE_BENCH, Metric
 
 Role = Literal["editor", "identity", "ground-truth"]
 
 
-class Metric(NamedTuple):
-    """How a metric is shown, and which way is better."""
-
-    heading: str
-    higher_is_better: bool
-    digits: int
-
-
-# In the order of the columns; all of the first seven but KID are the paper's.
-METRICS = {
-    "clip_i": Metric("CLIP-I", True, 4),
-    "dino": Metric("DINO", True, 4),
-    "clip_t": Metric("CLIP-T", True, 4),
-    "lpips": Metric("LPIPS", False, 4),
-    "fid": Metric("FID", False, 2),
-    "kid": Metric("KID", False, 4),
-    "is": Metric("IS", True, 2),
-    "clip_i_source": Metric("CLIP-I to source", True, 4),
-    "clip_i_target": Metric("CLIP-I to target", True, 4),
-    "dino_source": Metric("DINO to source", True, 4),
-    "dino_target": Metric("DINO to target", True, 4),
-    "l1": Metric("L1", False, 4),
-    "l2": Metric("L2", False, 4),
-    "psnr_outside": Metric("PSNR outside the mask, dB", True, 2),
-    "ssim_outside": Metric("SSIM outside the mask", True, 4),
-    "lpips_outside": Metric("LPIPS outside the mask", False, 4),
-    # of PIE-Bench alone: pie_bench.py
-    "structure_distance": Metric("Structure distance", False, 4),
-    "psnr_unedited": Metric("PSNR unedited, dB", True, 2),
-    "lpips_unedited": Metric("LPIPS unedited", False, 4),
-    "mse_unedited": Metric("MSE unedited", False, 5),
-    "ssim_unedited": Metric("SSIM unedited", True, 4),
-    "clip_source": Metric("CLIP score, source", True, 2),
-    "clip_edited": Metric("CLIP score, edited", True, 2),
-    "clip_edited_part": Metric("CLIP score, edited part", True, 2),
-    # of drawn scenes alone: context_error.py and edit_success.py
-    "edit_success": Metric("Edit success", True, 3),
-    "l1_inside": Metric("L1 inside both masks", False, 4),
-    "l1_gain": Metric("L1 gained on doing nothing", True, 4),
-    "region_error": Metric("Region error", False, 3),
-    "context_error": Metric("Context error", False, 3),
-    "sticker_rate": Metric("Sticker rate", False, 3),
-    "psnr_preserved": Metric("PSNR outside both masks, dB", True, 2),
-}
 OF_SCENES = (
     "edit_success", "l1_inside", "l1_gain", "region_error", "context_error", "sticker_rate",
     "psnr_preserved",
 )  # fmt: skip
 THE_SIX = ("clip_i", "dino", "clip_t", "lpips", "fid", "is")
-PIE_BENCH = (
-    "structure_distance", "psnr_unedited", "lpips_unedited", "mse_unedited", "ssim_unedited",
-    "clip_source", "clip_edited", "clip_edited_part",
-)  # fmt: skip
+IS_RANKS_FROM = 20  # pictures: each of its ten splits then has two or more, and one alone scores 1
 SHOWN_FIRST = ("clip_i", "dino", "clip_t", "lpips", "fid", "kid", "is", *PIE_BENCH)
 
 
@@ -69,7 +24,7 @@ class Score:
     """One number of one editor, with all that is needed to read it.
 
     Attributes:
-        key: The metric, a key of `METRICS`.
+        key: The metric: a key of `METRICS`, or what your own is called.
         definition: The network, the resize and the reference in one line.
         value: The score; None where there is none, and then `unavailable` says why.
         n: How many samples it speaks for.
@@ -79,6 +34,7 @@ class Score:
         std: Of IS the standard deviation over splits, of FID the jackknife's standard error.
         note: What the reader must know beside the number.
         unavailable: Why there is no value.
+        own: How a metric that is not in `METRICS` is shown.
     """
 
     key: str
@@ -90,6 +46,17 @@ class Score:
     std: float | None = None
     note: str | None = None
     unavailable: str | None = None
+    own: Metric | None = None
+
+    @property
+    def metric(self) -> Metric:
+        """How it is shown."""
+        return self.own or METRICS[self.key]
+
+    @property
+    def is_shown_first(self) -> bool:
+        """Whether it stands in the first table, with the six."""
+        return self.own is not None or self.key in SHOWN_FIRST
 
     @property
     def name(self) -> str:
@@ -99,22 +66,34 @@ class Score:
     @property
     def heading(self) -> str:
         """The column's title with its arrow, as in `FID[scene-net] (down arrow)`."""
-        metric = METRICS[self.key]
-        return f"{metric.heading}{self._bracket} {'↑' if metric.higher_is_better else '↓'}"
+        arrow = "↑" if self.metric.higher_is_better else "↓"
+        return f"{self.metric.heading}{self._bracket} {arrow}"
 
     @property
     def direction(self) -> Literal["up", "down"]:
         """Which way is better."""
-        return "up" if METRICS[self.key].higher_is_better else "down"
+        return "up" if self.metric.higher_is_better else "down"
 
     @property
     def number(self) -> str:
         """The value as it is printed, or an empty string."""
         if self.value is None:
             return ""
-        digits = METRICS[self.key].digits
+        digits = self.metric.digits
         spread = "" if self.std is None else f" ± {self.std:.{digits}f}"
         return f"{self.value:z.{digits}f}{spread}"
+
+    @property
+    def spread(self) -> tuple[float, float] | None:
+        """Between what the score of other pictures may lie, where that is known.
+
+        KID's is its interval, which fewer than 4 pictures do not have; of IS it is one standard
+        deviation over the splits to each side, from `IS_RANKS_FROM` pictures on.
+        """
+        if self.key == "is" and self.value is not None and self.std is not None:
+            few = self.n < IS_RANKS_FROM
+            return None if few else (self.value - self.std, self.value + self.std)
+        return self.interval
 
     @property
     def _bracket(self) -> str:
@@ -128,6 +107,8 @@ class Score:
             "std": self.std,
             "note": self.note,
             "unavailable": self.unavailable,
+            "heading": self.own and self.own.heading,
+            "digits": self.own and self.own.digits,
         }
         return {
             "value": self.value,

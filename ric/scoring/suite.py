@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -16,12 +15,13 @@ from ric.metrics.context_error import scene_columns
 from ric.metrics.edit_success import EditChecker
 from ric.metrics.networks import ImageEncoder, Judges, Unavailable
 from ric.metrics.pairs import Pair, fit_to
-from ric.metrics.pixel import l1, l2, leaves_something, psnr_outside, ssim_outside
+from ric.metrics.pixel import leaves_something
 from ric.scoring.encode_once import Comparison, Encodings, SetRow, encode_sets
 from ric.scoring.kept_samples import KeptSamples
-from ric.scoring.scores import OF_SCENES, Role, Scores
+from ric.scoring.rules import Rules
+from ric.scoring.scores import Role, Scores
 from ric.scoring.set_distances import FidSet, SetDistances, set_distances
-from ric.scoring.summary import summarise
+from ric.scoring.summary import SetScores, summarise
 
 
 class Scored(NamedTuple):
@@ -52,40 +52,29 @@ class MetricSuite(KeptSamples):
 
     Args:
         judges: The networks.
+        rules: What is computed, and against what.
         label: What the table calls this editor.
-        reference: Which picture the outputs are held against.
         role: Whether this is an editor, the unedited source or the ground truth.
-        seed: Of the bootstrap intervals.
-        text: Which text CLIP-T is asked to compare with; a pair may bring another kind instead.
         checker: Of drawn scenes: tells whether an edit was carried out. None leaves the scores of
             scenes out.
-        encode_fitted: Whether CLIP and DINO see the edited picture at the reference's size, as all
-            else does, or at its own.
     """
 
     def __init__(
         self,
         judges: Judges,
+        rules: Rules | None = None,
         *,
         label: str = "edited",
-        reference: Reference = "target",
         role: Role = "editor",
-        seed: int = 0,
-        text: str = "text",
         checker: EditChecker | None = None,
-        encode_fitted: bool = True,
     ) -> None:
         """Start empty; see the class."""
         super().__init__()
         self.judges = judges
+        self.rules = rules or Rules()
         self.label = label
-        self.reference = reference
-        self.other: Reference = "source" if reference == "target" else "target"
         self.role = role
-        self.seed = seed
-        self.text = text
         self.checker = checker
-        self.encode_fitted = encode_fitted
 
     def add(self, pairs: Sequence[Pair], encodings: Encodings | None = None) -> None:
         """Score a batch; how samples fall into batches does not matter.
@@ -107,13 +96,18 @@ class MetricSuite(KeptSamples):
         encodings = encodings or own
         fitted = [self._fit(pair) for pair in pairs]
         rows = [self._open_row(pair) for pair in pairs]
-        encoded = fitted if self.encode_fitted else pairs
+        encoded = fitted if self.rules.encode_fitted else pairs
         self._prepare(encoded, fitted, encodings)
         for row, raw, pair in zip(rows, pairs, fitted, strict=True):
             encodings.compute_later(self._add_pixels, row, raw, pair)
         for row, raw in zip(rows, pairs, strict=True):
             if self.checker is not None and raw.edit is not None and raw.target is not None:
-                row |= scene_columns(raw, self.checker)
+                of_scene = scene_columns(raw, self.checker)
+                row |= {
+                    key: value
+                    for key, value in of_scene.items()
+                    if key in row or key.endswith("_weight")
+                }
         self._add_clip(rows, encoded, encodings)
         self._add_dino(rows, encoded, encodings)
         self._add_lpips(rows, pairs, fitted, encodings)
@@ -132,22 +126,11 @@ class MetricSuite(KeptSamples):
         rows, set_rows = self._in_order(only)
         distances, reason = None, None
         try:
-            distances = set_distances(set_rows, fid_set, seed=self.seed)
+            distances = set_distances(set_rows, fid_set, seed=self.rules.seed)
         except RicError as error:
             reason = error.message
-        scores = summarise(
-            rows,
-            set_rows,
-            self.judges,
-            distances=reason or distances,
-            fid_set=fid_set,
-            reference=self.reference,
-            text=self.text,
-            text_kinds=Counter(row["text_kind"] for row in rows if row["text_kind"]),
-            cut_texts=sum(bool(row["text_cut"]) for row in rows),
-            seed=self.seed,
-            of_scenes=self.checker is not None,
-        )
+        sets = SetScores(set_rows, reason or distances, fid_set)
+        scores = summarise(rows, sets, self.judges, self.rules)
         of_editor = Scores(self.label, tuple(scores), self.role, samples=len(rows))
         return Scored(of_editor, rows, set_rows, distances)
 
@@ -155,12 +138,11 @@ class MetricSuite(KeptSamples):
         self, encoded: Sequence[Pair], fitted: Sequence[Pair], encodings: Encodings
     ) -> None:
         """Begin to prepare what the networks will ask for, in the order in which they do."""
-        all_three = [image for pair in encoded for image in _three(pair)]
         edited = [pair.edited for pair in fitted]
         judges = self.judges
         for judge, images in (
-            (judges.clip, all_three),
-            (judges.dino, all_three),
+            (judges.clip, self._seen(encoded, "clip_i")),
+            (judges.dino, self._seen(encoded, "dino")),
             (judges.fid, [*edited, *(pair.target for pair in fitted)]),
             (judges.inception_score, edited),
         ):
@@ -168,27 +150,30 @@ class MetricSuite(KeptSamples):
                 encodings.prepare(judge, images)
 
     def _fit(self, pair: Pair) -> Pair:
-        reference = _picture(pair, self.reference) or pair.source
+        reference = _picture(pair, self.rules.reference) or pair.source
         return replace(pair, edited=fit_to(pair.edited, reference.size))
+
+    def _seen(self, pairs: Sequence[Pair], key: str) -> list[Image.Image | None]:
+        """List what a network looks at: all three where it compares pictures, else the edited."""
+        if key not in self.rules.metrics:
+            return [pair.edited for pair in pairs]
+        return [image for pair in pairs for image in (pair.edited, pair.source, pair.target)]
 
     def _open_row(self, pair: Pair) -> dict[str, Any]:
         """Open a sample's row: every column is there, and stays None where nothing fills it."""
-        columns = ["clip_i", f"clip_i_{self.other}", "dino", f"dino_{self.other}", "clip_t"]
-        columns += ["lpips", "l1", "l2", "psnr_outside", "ssim_outside", "lpips_outside"]
-        columns += OF_SCENES if self.checker is not None else ()
+        columns = self.rules.columns(of_scenes=self.checker is not None)
         kind = pair.text_kind if pair.text else None
         about: dict[str, Any] = {"group": pair.group, "text_kind": kind, "text_cut": None}
         about["mask_derived"] = pair.mask_is_derived if pair.mask else None
         return {"id": pair.id, **about, **dict.fromkeys(columns)}
 
     def _add_pixels(self, row: dict[str, Any], raw: Pair, pair: Pair) -> None:
-        reference = _picture(pair, self.reference)
-        if reference is not None:
-            row["l1"], row["l2"] = l1(pair.edited, reference), l2(pair.edited, reference)
-        if raw.mask is not None:
-            edited = _at_source_size(raw, pair)
-            row["psnr_outside"] = psnr_outside(edited, raw.source, raw.mask)
-            row["ssim_outside"] = ssim_outside(edited, raw.source, raw.mask)
+        reference = _picture(pair, self.rules.reference)
+        for metric in self.rules.pair_metrics:
+            shown = pair
+            if metric.needs != "reference":
+                shown = replace(pair, edited=_at_source_size(raw, pair))
+            row[metric.key] = metric.score(shown, reference)
 
     def _add_clip(
         self, rows: list[dict[str, Any]], pairs: Sequence[Pair], encodings: Encodings
@@ -200,7 +185,7 @@ class MetricSuite(KeptSamples):
         worded = [
             (row, pair, pair.text) for row, pair in zip(rows, pairs, strict=True) if pair.text
         ]
-        if worded:
+        if worded and "clip_t" in self.rules.metrics:
             texts = encodings.of_texts(clip, [text for *_, text in worded])
             for row, _, words in worded:
                 row["text_cut"] = clip.is_cut(words)
@@ -222,12 +207,12 @@ class MetricSuite(KeptSamples):
         encodings: Encodings,
     ) -> dict[int, Tensor]:
         """Fill `key` and `key`_other; return every picture's vector by the picture's identity."""
-        images = [image for pair in pairs for image in _three(pair)]
-        vectors = encodings.of(encoder, encoder.embed, images, "embedding")
+        vectors = encodings.of(encoder, encoder.embed, self._seen(pairs, key), "embedding")
+        rules = self.rules
         for row, pair in zip(rows, pairs, strict=True):
-            for column, which in ((key, self.reference), (f"{key}_{self.other}", self.other)):
+            for column, which in ((key, rules.reference), (f"{key}_{rules.other}", rules.other)):
                 picture = _picture(pair, which)
-                if picture is not None:
+                if picture is not None and column in row:
                     row[column] = _cosine(vectors[id(pair.edited)], vectors[id(picture)])
         return vectors
 
@@ -240,7 +225,7 @@ class MetricSuite(KeptSamples):
     ) -> None:
         lpips, outside = self.judges.lpips, self.judges.lpips_outside
         for row, raw, pair in zip(rows, raws, pairs, strict=True):
-            reference = _picture(pair, self.reference)
+            reference = _picture(pair, self.rules.reference)
             if not isinstance(lpips, Unavailable) and reference is not None:
                 asked = Comparison(row, "lpips", lpips, pair.edited, reference)
                 encodings.compare_later(asked)
@@ -272,10 +257,6 @@ def _at_source_size(raw: Pair, fitted: Pair) -> Image.Image:
     if fitted.edited.size == raw.source.size:
         return fitted.edited
     return fit_to(raw.edited, raw.source.size)
-
-
-def _three(pair: Pair) -> tuple[Image.Image, Image.Image, Image.Image | None]:
-    return pair.edited, pair.source, pair.target
 
 
 def _picture(pair: Pair, which: Reference) -> Image.Image | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,26 +15,21 @@ from ric.metrics.inception_score import SPLITS, inception_score
 from ric.metrics.kid import SUBSETS
 from ric.metrics.networks import Judges, Network, SetEncoder, Unavailable
 from ric.scoring.encode_once import SetRow, Vector
-from ric.scoring.scores import OF_SCENES, Score
+from ric.scoring.scores import IS_RANKS_FROM, OF_SCENES, Score
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from ric.config import Reference
+    from ric.scoring.load_metrics import LoadedMetric
+    from ric.scoring.rules import Rules
     from ric.scoring.set_distances import FidSet, SetDistances
+
+    Measure = Network | LoadedMetric | Unavailable
 
 # Below Inception's width the covariances lack rank, and FID is mostly small-sample bias.
 FID_SPEAKS_FROM = 2048
 # Whose rule a score without a marker follows.
 FID_RULE, IS_RULE = "clean", "torch-fidelity"
-
-PIXEL_DEFINITION = {
-    "l1": "mean absolute difference of levels in [0, 1]",
-    "l2": "mean squared difference of levels in [0, 1]",
-    "psnr_outside": "peak signal-to-noise ratio where the mask is black, at most 100 dB",
-    "ssim_outside": "structural similarity (Gaussian of 1.5 pixels) where the mask is black, both"
-    " pictures black elsewhere",
-}
 
 SCENE_DEFINITION = {
     "edit_success": "share of edits in which the scene classifier reads what was asked for",
@@ -47,77 +43,88 @@ SCENE_DEFINITION = {
 }
 
 
+class SetScores(NamedTuple):
+    """What the scores of the whole set are made of.
+
+    Attributes:
+        rows: One a sample, in the order of sorted ids.
+        distances: FID and KID of them; what stands in their way; or None where no sample has both
+            pictures.
+        fid_set: What FID and KID compare with in place of the targets.
+    """
+
+    rows: Sequence[SetRow]
+    distances: SetDistances | str | None = None
+    fid_set: FidSet | None = None
+
+
 def summarise(
-    rows: Sequence[dict[str, Any]],
-    set_rows: Sequence[SetRow],
-    judges: Judges,
-    *,
-    distances: SetDistances | str | None = None,
-    fid_set: FidSet | None = None,
-    reference: Reference,
-    text: str = "text",
-    text_kinds: Mapping[str, int] | None = None,
-    cut_texts: int = 0,
-    seed: int = 0,
-    of_scenes: bool = False,
+    rows: Sequence[dict[str, Any]], sets: SetScores, judges: Judges, rules: Rules
 ) -> list[Score]:
-    """Return every score of one editor: the six of the paper's tables first.
+    """Return every score of one editor that is asked for: the six of the paper's tables first.
 
     Args:
-        rows: One dict a sample, in the order of sorted ids.
-        set_rows: As `rows`.
+        rows: One dict a sample, in the order of sorted ids; those of drawn scenes have columns of
+            `OF_SCENES`.
+        sets: What FID, KID and IS are made of.
         judges: The networks that made them.
-        distances: FID and KID of `set_rows`; what stands in their way; or None where no sample has
-            both pictures.
-        fid_set: What FID and KID compare with in place of the targets.
-        reference: Which picture `clip_i`, `dino`, `lpips`, `l1` and `l2` compare with.
-        text: Which text CLIP-T was asked to compare with.
-        text_kinds: How many samples' texts are of which kind; None: all are what was asked for.
-        cut_texts: How many texts were too long for CLIP.
-        seed: Of the bootstrap intervals.
-        of_scenes: Whether these are drawn scenes, whose right answer is known.
+        rules: What is asked for, and what it is held against.
     """
-    other = "source" if reference == "target" else "target"
 
-    def mean(key: str, judge: Network | Unavailable | None, needs: str) -> Score:
-        return mean_score(rows, key, judge, needs=needs, seed=seed)
+    def mean(key: str, judge: Measure, needs: str) -> Score:
+        return mean_score(rows, key, judge, needs=needs, seed=rules.seed)
 
-    others = {kind: count for kind, count in (text_kinds or {}).items() if kind != text}
-    clip_t = mean("clip_t", judges.clip, ", else ".join([text, *others]))
-    notes = [clip_t.note] if clip_t.note else []
-    notes += [f"Without a {text}, by the {kind}: {count}." for kind, count in others.items()]
-    if cut_texts:
-        notes.append(f"Texts cut to the length the network reads: {cut_texts}.")
-    clip_t = replace(clip_t, note=" ".join(notes) or None)
-    outside = [
-        mean("psnr_outside", None, "mask"),
-        mean("ssim_outside", None, "mask"),
-        mean("lpips_outside", judges.lpips_outside, "mask"),
-    ]
-    derived = sum(bool(row["mask_derived"]) for row in rows)
-    if derived:
-        about = f"Masks derived from where source and target differ: {derived} of {len(rows)}."
-        outside = [replace(s, note=" ".join(filter(None, (s.note, about)))) for s in outside]
+    clip_i, dino = (f"{key}_{rules.other}" for key in ("clip_i", "dino"))
     scores = [
-        mean("clip_i", judges.clip, reference),
-        mean("dino", judges.dino, reference),
-        clip_t,
-        mean("lpips", judges.lpips, reference),
-        *fid_and_kid(distances, judges.fid, samples=len(set_rows), fid_set=fid_set),
-        is_score([row.is_logits for row in set_rows], judges.inception_score),
+        mean("clip_i", judges.clip, rules.reference),
+        mean("dino", judges.dino, rules.reference),
+        _clip_t(rows, judges.clip, rules),
+        mean("lpips", judges.lpips, rules.reference),
+        *fid_and_kid(sets, judges.fid),
+        is_score([row.is_logits for row in sets.rows], judges.inception_score),
     ]
     if not isinstance(judges.fid, Unavailable) and judges.fid is not judges.inception_score:
         # FID's own pass has the classes too: a second IS for nothing
-        scores.append(is_score([row.logits for row in set_rows], judges.fid))
-    return [
-        *scores,
-        mean(f"clip_i_{other}", judges.clip, other),
-        mean(f"dino_{other}", judges.dino, other),
-        mean("l1", None, reference),
-        mean("l2", None, reference),
-        *outside,
-        *(scene_score(rows, key, seed=seed) for key in (OF_SCENES if of_scenes else ())),
-    ]
+        scores.append(is_score([row.logits for row in sets.rows], judges.fid))
+    scores += [mean(clip_i, judges.clip, rules.other), mean(dino, judges.dino, rules.other)]
+    shipped = [metric for metric in rules.pair_metrics if not metric.own]
+    scores += [mean(metric.key, metric, _needs(metric, rules)) for metric in shipped]
+    scores.append(mean("lpips_outside", judges.lpips_outside, "mask"))
+    scores += [scene_score(rows, key, seed=rules.seed) for key in OF_SCENES]
+    asked = {*rules.metrics, *rules.to_the_other}
+    scores = [_with_derived_masks(score, rows) for score in scores if score.key in asked]
+    for metric in rules.pair_metrics:
+        if metric.own:
+            score = mean(metric.key, metric, _needs(metric, rules))
+            scores.append(replace(score, own=metric.own, definition=metric.definition))
+    return scores
+
+
+def _needs(metric: LoadedMetric, rules: Rules) -> str:
+    return rules.reference if metric.needs == "reference" else metric.needs
+
+
+def _clip_t(rows: Sequence[dict[str, Any]], judge: Network | Unavailable, rules: Rules) -> Score:
+    """Return CLIP-T, with how many samples brought another text, and how many texts were cut."""
+    kinds = Counter(row["text_kind"] for row in rows if row["text_kind"])
+    others = {kind: count for kind, count in kinds.items() if kind != rules.text}
+    needs = ", else ".join([rules.text, *others])
+    score = mean_score(rows, "clip_t", judge, needs=needs, seed=rules.seed)
+    notes = [score.note] if score.note else []
+    notes += [f"Without a {rules.text}, by the {kind}: {count}." for kind, count in others.items()]
+    cut_texts = sum(bool(row["text_cut"]) for row in rows)
+    if cut_texts:
+        notes.append(f"Texts cut to the length the network reads: {cut_texts}.")
+    return replace(score, note=" ".join(notes) or None)
+
+
+def _with_derived_masks(score: Score, rows: Sequence[dict[str, Any]]) -> Score:
+    """Note on a score of what lies outside the mask how many masks were not given."""
+    derived = sum(bool(row["mask_derived"]) for row in rows)
+    if not score.key.endswith("_outside") or not derived:
+        return score
+    about = f"Masks derived from where source and target differ: {derived} of {len(rows)}."
+    return replace(score, note=" ".join(filter(None, (score.note, about))))
 
 
 def scene_score(rows: Sequence[dict[str, Any]], key: str, *, seed: int = 0) -> Score:
@@ -140,7 +147,7 @@ def scene_score(rows: Sequence[dict[str, Any]], key: str, *, seed: int = 0) -> S
 def mean_score(
     rows: Sequence[dict[str, Any]],
     key: str,
-    judge: Network | Unavailable | None,
+    judge: Measure,
     *,
     needs: str,
     seed: int = 0,
@@ -150,14 +157,14 @@ def mean_score(
     Args:
         rows: One dict a sample; a value may be None.
         key: The column.
-        judge: Its network; None where it needs none.
+        judge: Its network, or what measures it without one.
         needs: What a sample must have for this score: `target`, `source`, `mask`, or a text's name.
         seed: Of the interval.
     """
     if isinstance(judge, Unavailable):
         return Score(key=key, unavailable=judge.reason)
-    marker = judge.marker if judge else ""
-    values = [row[key] for row in rows if row[key] is not None]
+    marker = judge.marker
+    values = [row[key] for row in rows if row.get(key) is not None]
     least = getattr(judge, "smallest", 1)
     small = f" of {least} pixels or more" if least > 1 else ""
     if not values:
@@ -171,24 +178,19 @@ def mean_score(
         value=float(np.mean(values)),
         n=len(values),
         interval=bootstrap_interval(values, seed=seed),
-        definition=f"edited and {against}: {judge.definition if judge else PIXEL_DEFINITION[key]}",
+        definition=f"edited and {against}: {judge.definition}",
         note=f"Samples without a {needs}{small}: {missing} of {len(rows)}." if missing else None,
     )
 
 
-def fid_and_kid(
-    distances: SetDistances | str | None,
-    judge: SetEncoder | Unavailable,
-    *,
-    samples: int,
-    fid_set: FidSet | None = None,
-) -> list[Score]:
+def fid_and_kid(sets: SetScores, judge: SetEncoder | Unavailable) -> list[Score]:
     """Return FID and KID of the edited set and the other one, or why there are none."""
     if isinstance(judge, Unavailable):
         return [Score(key=key, unavailable=judge.reason) for key in ("fid", "kid")]
+    distances, fid_set = sets.distances, sets.fid_set
     marker = "" if judge.kind == FID_RULE else judge.kind
     if distances is None:
-        distances = "no sample has a target" if samples else "no sample was scored"
+        distances = "no sample has a target" if sets.rows else "no sample was scored"
     if isinstance(distances, str):
         return [Score(key=key, marker=marker, unavailable=distances) for key in ("fid", "kid")]
     count, others = distances.fid.n, len(fid_set.features) if fid_set else distances.fid.n
@@ -244,6 +246,6 @@ def is_score(logits: Sequence[Vector | None], judge: SetEncoder | Unavailable) -
         definition=f"edited set, mean and std over {splits} splits: {judge.definition}",
         note=f"{score.n} pictures make splits of about {score.n // splits}: a split of one scores"
         " 1 whatever it shows."
-        if score.n < 2 * SPLITS
+        if score.n < IS_RANKS_FROM
         else None,
     )

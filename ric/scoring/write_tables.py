@@ -108,7 +108,7 @@ def write_tables(run: RunDir, made: Tables) -> None:
         **_in_json(table),
         "groups": {name: _in_json(group) for name, group in groups.items()},
     }
-    layout = config["layout"]
+    layout, chosen = config["layout"], config.get("metrics") is not None
     tables = [to_markdown(table.rows, table.differences, layout)]
     for name, group in groups.items():
         tables.append(f"## {name}\n\n{to_markdown(group.rows, group.differences, layout)}")
@@ -117,7 +117,7 @@ def write_tables(run: RunDir, made: Tables) -> None:
     write_atomically(run.path / "table.md", "\n".join(tables) + _weights_in_words(run))
     in_csv = {"": table.rows, **{name: group.rows for name, group in groups.items()}}
     write_atomically(run.path / "table.csv", to_csv(in_csv))
-    write_atomically(run.path / "table.tex", to_latex(table.rows, layout))
+    write_atomically(run.path / "table.tex", to_latex(table.rows, layout, all_columns=chosen))
 
 
 def _fitting_in_words(config: Mapping[str, Any]) -> str:

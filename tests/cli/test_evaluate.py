@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from ric.errors import RicError
+from ric.registry import Metric
 from ric.scoring.scores import THE_SIX, Difference, Score, Scores
 from ric_cli.evaluate import read_differences, read_scores, show_scores
 
@@ -80,6 +81,7 @@ def test_scores_that_were_written_are_read_back_as_they_were(tmp_path):
         Score(key="clip_i", definition="of a", value=0.5, n=3, interval=(0.4, 0.6)),
         Score(key="is", definition="of b", value=2.0, n=3, std=0.1, marker="scene-net", note="x"),
         Score(key="fid", n=3, unavailable="no network"),
+        Score(key="Sharp", value=1.0, n=3, own=Metric("Sharpness", False, 2)),
     )
     rows = [
         Scores(label="A", scores=scores, samples=3, shared=2),
@@ -120,7 +122,8 @@ def test_a_meaning_ends_in_one_full_stop(capsys):
     show_scores([Scores(label="A", scores=tuple(scores), samples=1)], Run())
     told = capsys.readouterr().err.splitlines()
     assert told[0] == "clip_i (N = 1): of a and b."
-    assert told[1] == "dino: It needs two samples and has 1."
+    which = "dino, clip_t, lpips, fid, is"
+    assert told[1] == f"Not available: {which}: It needs two samples and has 1."
     assert not [line for line in told if ".." in line]
 
 

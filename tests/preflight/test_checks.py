@@ -149,6 +149,26 @@ def test_descriptions_of_a_run_that_made_none_are_named(data, runs):
         check(resolve_config(FitBlipConfig, flags), runs)
 
 
+def test_scoring_goes_on_without_a_network_and_its_dry_run_names_it(data, runs):
+    flags = {"data": str(data), "edits": (f"A={data}",)}
+    config = resolve_config(EvalConfig, flags)
+    check(config, runs)
+    found = [problem.message for problem in find_problems(config, runs)]
+    assert [message.split(" ")[0] for message in found] == [
+        "openai/clip-vit-base-patch32", "facebook/dino-vits16", "inception-2015-12-05",
+        "lpips-alex", "lpips-squeeze",
+    ]  # fmt: skip
+    assert all("is not on this machine, and HF_HUB_OFFLINE is set" in one for one in found)
+    config = resolve_config(EvalConfig, flags | {"metrics": "l1,dino"})
+    (problem,) = find_problems(config, runs)
+    assert problem.message.startswith("facebook/dino-vits16")
+    assert list(plan(config, runs)["models"]) == ["facebook/dino-vits16"]
+    config = resolve_config(EvalConfig, flags | {"metrics": "l1,nothing"})
+    (problem,) = find_problems(config, runs)
+    assert problem.message == "There is no metric 'nothing'."
+    assert plan(config, runs)["models"] == {"none": "no model is loaded"}
+
+
 # --- find_problems ---------------------------------------------------------------------------
 
 

@@ -481,9 +481,10 @@ def exit_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Calla
     for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
         monkeypatch.setenv(name, "1" if "DISABLE" in name else "error")
 
-    def call(*typed: str) -> int:
-        where = ["--run", str(tmp_path / "run"), "--split", "all", "--device", "cpu", "--quiet"]
-        monkeypatch.setattr(sys, "argv", ["ric", "eval", *typed, *where])
+    def call(*typed: str, quiet: bool = True) -> int:
+        where = ["--run", str(tmp_path / "run"), "--split", "all", "--device", "cpu"]
+        words = [*typed, *where, *["--quiet"] * quiet]
+        monkeypatch.setattr(sys, "argv", ["ric", "eval", *words])
         with pytest.raises(SystemExit) as left:
             main()
         return left.value.code or 0
@@ -493,32 +494,85 @@ def exit_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Calla
         signal.signal(number, handler)
 
 
-def test_a_metric_whose_weights_are_missing_says_how_to_get_them_and_the_others_go_on(
-    data, outputs, tiny_family, bare, exit_code, tmp_path
+def test_a_network_that_is_missing_is_one_line_below_what_was_computed(
+    data, outputs, tiny_family, bare, exit_code, capsys, tmp_path
 ):
     clip, dino = str(tiny_family / "clip"), str(tiny_family / "dino")
-    code = exit_code(f"Mine={outputs()}", "--data", str(data), "--clip", clip, "--dino", dino)
-    assert code == 3
+    words = ("--data", str(data), "--clip", clip, "--dino", dino)
+    assert exit_code(f"Mine={outputs()}", *words, quiet=False) == 3
     table = (tmp_path / "run/table.md").read_text()
     mine = next(line for line in table.splitlines() if line.startswith("| Mine |"))
     cells = [cell.strip() for cell in mine.strip("|").split("|")][1:]
-    assert len(cells) == 7
-    for cell in cells[:3]:
+    assert len(cells) == 3
+    for cell in cells:
         assert 0 < abs(float(cell.split()[0])) <= 1
-    for cell, weight in zip(cells[3:], ("lpips-alex", *["inception-2015-12-05"] * 3), strict=True):
-        assert cell.startswith(f"not available: {weight} (")
-        assert "is not on this machine, and HF_HUB_OFFLINE is set" in cell
-        assert f"ric weights get {weight}" in cell
+    lines = [
+        f"Not available: {keys}: {weight} ({size}) is not on this machine, and HF_HUB_OFFLINE is"
+        f" set: ric weights get {weight}."
+        for keys, weight, size in (
+            ("lpips", "lpips-alex", "244 MB"),
+            ("fid, kid, is", "inception-2015-12-05", "about 95.6 MB"),
+        )
+    ]
+    told = capsys.readouterr()
+    assert [line for line in told.err.splitlines() if line.startswith("Not avail")] == lines
+    for line in lines:
+        assert f"- {line}\n" in table
+    assert "not available" not in told.out + table
     scores = json.loads((tmp_path / "run/scores.json").read_text())["editors"][0]["scores"]
     assert scores["fid"]["value"] is None
     assert "ric weights get" in scores["fid"]["unavailable"]
     assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "done"
 
 
+def test_without_any_network_what_needs_none_is_shown_and_the_exit_code_is_3(
+    data, outputs, bare, exit_code, capsys, tmp_path
+):
+    assert exit_code(f"Mine={outputs()}", "--data", str(data), quiet=False) == 3
+    told = capsys.readouterr()
+    assert "PSNR outside the mask, dB" in told.out
+    for key in ("l1", "psnr_outside"):
+        assert f"{key} (N = 3): " in told.err
+    for weight in ("openai/clip-vit-base-patch32", "facebook/dino-vits16", "lpips-alex"):
+        assert f"ric weights get {weight}." in told.err
+    assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "done"
+
+
+def test_metrics_that_are_chosen_need_no_network_of_another(
+    data, outputs, bare, exit_code, capsys, tmp_path
+):
+    words = ("--metrics", "L1,psnr-outside")
+    assert exit_code(f"Mine={outputs()}", "--data", str(data), *words, quiet=False) == 0
+    told = capsys.readouterr()
+    assert "PSNR outside the mask, dB" in told.out
+    assert "Not available" not in told.err
+    scores = json.loads((tmp_path / "run/scores.json").read_text())["editors"][0]["scores"]
+    assert list(scores) == ["l1", "psnr_outside"]
+    assert "PSNR outside the mask, dB" in (tmp_path / "run/table.tex").read_text()
+    row = json.loads((tmp_path / "run/per_sample.jsonl").read_text().splitlines()[0])
+    assert {"l1", "psnr_outside"} <= row.keys()
+    assert not {"clip_i", "l2"} & row.keys()
+
+
+@pytest.mark.parametrize("names", ["clip_t", "fid", "kid", "is", "dino,lpips_outside", "clip_i"])
+def test_a_chosen_metric_has_the_number_that_it_has_among_all(score, outputs, names):
+    folder = outputs()
+    every, _ = score(f"Mine={folder}", name="all")
+    some, _ = score(f"Mine={folder}", metrics=names)
+    keys = names.split(",")
+    beside = {"clip_i": ["clip_i_source"], "dino": ["dino_source"]}
+    also = [other for key in keys for other in beside.get(key, ())]
+    assert {one.key for one in some["Mine"].scores} == {*keys, *also}
+    for label, row in some.items():
+        for one in row.scores:
+            assert (one.value, one.n) == (every[label][one.name].value, every[label][one.name].n)
+
+
 def test_when_no_metric_can_be_computed_that_is_an_error(
     data, outputs, bare, exit_code, capsys, tmp_path
 ):
-    assert exit_code(f"Mine={outputs()}", "--data", str(data)) == 1
+    words = ("--metrics", "clip_i,dino,lpips")
+    assert exit_code(f"Mine={outputs()}", "--data", str(data), *words) == 1
     told = capsys.readouterr().err
     assert "No metric could be computed" in told
     for weight in ("openai/clip-vit-base-patch32", "facebook/dino-vits16", "lpips-alex"):

@@ -260,3 +260,49 @@ def test_what_is_typed_goes_before_the_data_of_a_config_file(folders):
     assert resolve_config(EvalConfig, {"source": "new"}, from_file=of_data).data == "new"
     config = resolve_config(EvalConfig, {"protocol": "paper"}, from_file=of_data)
     assert config.reference == "source"
+
+
+# --- two folders and nothing else ----------------------------------------------------------------
+
+
+def test_two_folders_are_held_against_each_other(folders, tmp_path):
+    flags = {"edits": (str(folders / "out"), str(folders / "target")), "preset": "tiny"}
+    config = resolve_config(EvalConfig, {**flags, "device": "cpu"})
+    check(config, tmp_path)
+    with open_run("eval", as_dict(config), runs_dir=tmp_path, run=tmp_path / "run") as run:
+        (row,) = evaluate(config, run)
+    assert not (run.path / "failures.jsonl").exists()
+    assert not (run.path / "unmatched.jsonl").exists()
+    # a white corner of 10 by 10 is all that is different
+    targets = sorted((folders / "target").iterdir())
+    apart = [
+        sum(255 - level for level in Image.open(file).convert("RGB").crop((0, 0, 10, 10)).tobytes())
+        for file in targets
+    ]
+    assert row["l1"].value == pytest.approx(sum(apart) / COUNT / (3 * 96 * 80 * 255), abs=1e-9)
+    assert row["fid"].n == row["lpips"].n == COUNT
+    assert row["fid"].value > 0
+    assert {score.key for score in row.scores if score.value is None} == {
+        "clip_t", "psnr_outside", "ssim_outside", "lpips_outside",
+    }  # fmt: skip
+
+
+def test_a_folder_held_against_itself_is_at_no_distance(folders, tmp_path):
+    same = str(folders / "target")
+    config = resolve_config(
+        EvalConfig, {"edits": (same, same), "preset": "tiny", "metrics": "l1,fid,clip_i"}
+    )
+    with open_run("eval", as_dict(config), runs_dir=tmp_path, run=tmp_path / "run") as run:
+        (row,) = evaluate(config, run)
+    assert row["l1"].value == 0
+    assert row["fid"].value == pytest.approx(0, abs=1e-4)
+    assert row["clip_i"].value == pytest.approx(1, abs=1e-6)
+
+
+def test_two_runs_or_two_labels_without_data_still_ask_for_data(folders, tmp_path):
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second" / "run.json").write_text("{}")
+    for second in (str(tmp_path / "second"), f"B={folders / 'target'}"):
+        flags = {"edits": (str(folders / "out"), second), "preset": "tiny"}
+        with pytest.raises(RicError, match=r"No DATA is given\."):
+            check(resolve_config(EvalConfig, flags), tmp_path)

@@ -131,14 +131,71 @@ def test_kid_stands_beside_fid_but_not_in_the_papers_latex_table(rows):
     rows = [replace(row, scores=(*row.scores, kid)) for row in rows]
     assert to_markdown(rows).splitlines()[0].endswith("| FID ↓ | KID ↓ | IS ↑ |")
     assert "KID" not in to_latex(rows)
+    assert "KID" in to_latex(rows, all_columns=True)
 
 
-def test_what_could_not_be_computed_is_shown_with_its_reason():
-    one = [scores("ours", 0.9, None)]
-    assert "not available: no weights" in to_markdown(one)
+def test_what_could_not_be_computed_is_a_line_below_the_table_a_reason():
+    gone = "no weights: ric weights get x"
+    lacking = [Score(key=key, unavailable=gone) for key in ("dino", "kid")]
+    one = [
+        replace(row, scores=(*row.scores, *lacking))
+        for row in (scores("ours", 0.9, None), scores("source", 1.0, 0.0, role="identity"))
+    ]
+    table, *others = to_markdown(one).split("\n\n")
+    assert table.splitlines()[0] == "| | CLIP-I[tiny] ↑ | LPIPS ↓ | FID ↓ | IS ↑ |"
+    assert "| ours | 0.9000 [0.5000, 0.7500] | not available | 12.35 |" in table
+    assert [line for line in others[-1].splitlines() if line.startswith("- Not available")] == [
+        "- Not available: dino, kid: no weights: ric weights get x.",
+        "- Not available: lpips of ours: no weights.",
+    ]
     assert "no weights" in to_csv({"": one})
     assert one[0].as_dict()["scores"]["lpips"]["unavailable"] == "no weights"
     assert "& --" in to_latex(one)
+
+
+def test_a_table_without_any_number_is_lines_alone():
+    row = Scores("A", (Score(key="dino", unavailable="gone"), Score(key="l1", unavailable="gone")))
+    assert "|" not in to_markdown([row])
+    assert "- Not available: dino, l1: gone." in to_markdown([row])
+
+
+# --- what ranks ----------------------------------------------------------------------------------
+
+
+def two(key: str, first: Score, second: Score) -> set[str]:
+    rows = [Scores("A", (first,)), Scores("B", (second,))]
+    return best(rows).get(key, set())
+
+
+@pytest.mark.parametrize(("n", "winner"), [(10, set()), (19, set()), (20, {"B"})])
+def test_an_inception_score_of_splits_of_one_picture_ranks_nobody(n, winner):
+    low, high = (Score(key="is", value=value, std=0.1, n=n) for value in (2.0, 3.0))
+    assert two("is", low, high) == winner
+
+
+@pytest.mark.parametrize(("std", "winner"), [(0.4, {"B"}), (0.6, set())])
+def test_inception_scores_that_scatter_into_one_another_rank_nobody(std, winner):
+    low, high = (Score(key="is", value=value, std=std, n=500) for value in (2.0, 3.0))
+    assert two("is", low, high) == winner
+
+
+@pytest.mark.parametrize(
+    ("interval", "winner"), [((0.01, 0.02), {"A"}), ((0.01, 0.04), set()), (None, set())]
+)
+def test_kids_whose_intervals_overlap_or_that_have_none_rank_nobody(interval, winner):
+    near = Score(key="kid", value=0.015, interval=interval, n=50)
+    far = Score(key="kid", value=0.04, interval=(0.03, 0.05), n=50)
+    assert two("kid", near, far) == winner
+
+
+def test_a_third_editor_that_overlaps_with_the_best_takes_its_mark():
+    kids = [(0.015, (0.01, 0.02)), (0.04, (0.03, 0.05)), (0.021, (0.019, 0.03))]
+    rows = [
+        Scores(label, (Score(key="kid", value=value, interval=interval, n=50),))
+        for label, (value, interval) in zip("ABC", kids, strict=True)
+    ]
+    assert best(rows[:2])["kid"] == {"A"}
+    assert best(rows) == {}
 
 
 def test_csv_has_a_line_a_score(rows):

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from ric.errors import RicError, SampleError
+from ric.metrics import pixel
 from ric.metrics.clip_similarity import ClipSimilarity
 from ric.metrics.dino_similarity import DinoSimilarity
 from ric.metrics.fid import fid_from_features, jackknife_fid
@@ -23,8 +24,8 @@ from ric.metrics.networks import Judges, SetFeatures, Unavailable
 from ric.metrics.pairs import Pair, fit_to
 from ric.metrics.pixel import black_inside, l1, l2, psnr_outside, ssim_outside
 from ric.metrics.scene_net import SceneNet
-from ric.scoring import suite as module
 from ric.scoring.encode_once import Encodings
+from ric.scoring.rules import Rules
 from ric.scoring.suite import MetricSuite
 
 OUTSIDE = ("psnr_outside", "ssim_outside", "lpips_outside")
@@ -60,8 +61,8 @@ def pairs(draw) -> list[Pair]:
     ]
 
 
-def score(judges, pairs, batch: int = 4, **options):
-    suite = MetricSuite(judges, **options)
+def score(judges, pairs, batch: int = 4, role="editor", **rules):
+    suite = MetricSuite(judges, Rules(**rules), role=role)
     for start in range(0, len(pairs), batch):
         suite.add(pairs[start : start + batch])
     return suite.finish()
@@ -436,7 +437,7 @@ def test_an_error_in_a_thread_reaches_who_asks(judges, pairs, monkeypatch):
         raise ZeroDivisionError
 
     with ThreadPoolExecutor(2) as pool:
-        monkeypatch.setattr(module, "l1", fail)
+        monkeypatch.setattr(pixel, "l1", fail)
         encodings = Encodings(pool)
         MetricSuite(judges).add(pairs, encodings)
         with pytest.raises(ZeroDivisionError):
@@ -448,7 +449,7 @@ def test_an_error_in_a_thread_reaches_who_asks(judges, pairs, monkeypatch):
 
 
 def test_as_magicbrush_has_it_clip_and_dino_see_an_output_at_its_own_size(judges, pairs):
-    suite = MetricSuite(judges, encode_fitted=False)
+    suite = MetricSuite(judges, Rules(encode_fitted=False))
     suite.add(pairs[:2])
     rows, fitted = suite.finish().rows, score(judges, pairs[:2]).rows
     for key, encoder in (("clip_i", judges.clip), ("dino", judges.dino)):

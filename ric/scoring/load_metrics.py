@@ -1,0 +1,103 @@
+"""The metrics that look at one edited picture at a time: those of pixels, and your own."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ric.errors import RicError, first_line
+from ric.registry import METRICS, Metric, load_part, metric_key, metrics_of
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+    from ric.config import EvalConfig
+    from ric.metrics.pair_metric import PairMetric
+    from ric.metrics.pairs import Pair
+
+
+@dataclass(frozen=True)
+class LoadedMetric:
+    """A metric that is asked for, with what tables say of it.
+
+    Attributes:
+        key: What tables call it.
+        metric: What computes it.
+        own: How your own is shown; None for one of ric's.
+    """
+
+    key: str
+    metric: PairMetric
+    own: Metric | None = None
+    marker: str = ""  # it reads no network that could be another
+
+    @property
+    def definition(self) -> str:
+        """What the number is, in one line."""
+        return self.metric.definition
+
+    @property
+    def needs(self) -> str:
+        """What a picture must have for it: `reference`, `source` or `mask`."""
+        return str(getattr(self.metric, "needs", "reference"))
+
+    def score(self, pair: Pair, reference: Image.Image | None) -> float | None:
+        """Score one edited picture.
+
+        Raises:
+            RicError: your own metric fails, or gives something else than a number or None.
+        """
+        if self.own is None:
+            return self.metric.score(pair, reference)
+        try:
+            value = self.metric.score(pair, reference)
+            number = None if value is None else float(value)
+        except Exception as error:  # whatever another's code raises
+            raise self._failed(pair, f"{type(error).__name__}: {first_line(error)}") from error
+        if number is not None and not math.isfinite(number):
+            raise self._failed(pair, f"it gives {number}")
+        return number
+
+    def _failed(self, pair: Pair, why: str) -> RicError:
+        return RicError(
+            f"The metric {self.key} fails on sample {pair.id!r}: {why}.",
+            "It returns a number, or None where a picture has no such score.",
+        )
+
+
+def load_pair_metrics(config: EvalConfig, device: torch.device) -> tuple[LoadedMetric, ...]:
+    """Make those metrics that `config` asks for, of ric's own and of others.
+
+    Raises:
+        RicError: a metric of one's own cannot be imported or made, or does not say what it is.
+    """
+    loaded = []
+    for name in metrics_of(config):
+        shipped = METRICS.get(name)
+        if shipped is None:
+            loaded.append(_make_own(name, config, device))
+        elif shipped.place:
+            loaded.append(LoadedMetric(name, load_part("metric", name)(None, config, device)))
+    return tuple(loaded)
+
+
+def _make_own(name: str, config: EvalConfig, device: torch.device) -> LoadedMetric:
+    make, key = load_part("metric", name), metric_key(name)
+    try:
+        metric = make(None, config, device)
+    except Exception as error:  # whatever another's code raises
+        why = f"{type(error).__name__}: {first_line(error)}"
+        raise RicError(f"The metric {name} cannot be made: {why}") from error
+    lacking = [
+        part for part in ("definition", "higher_is_better", "score") if not hasattr(metric, part)
+    ]
+    if lacking:
+        raise RicError(
+            f"The metric {name} has no {' and no '.join(lacking)}.",
+            "See PairMetric in ric/metrics/pair_metric.py.",
+        )
+    digits = int(getattr(metric, "digits", 4))
+    heading = str(getattr(metric, "heading", key))
+    return LoadedMetric(key, metric, Metric(heading, bool(metric.higher_is_better), digits))

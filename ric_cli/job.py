@@ -71,9 +71,10 @@ class Job(Generic[ConfigT]):
             check(self.config, self.runs_dir, make_progress(quiet=self.quiet))
             return False
         problems = find_problems(self.config, self.runs_dir)
-        lines = [" ".join(filter(None, (item.message, item.hint))) for item in problems]
-        show_plan({**plan(self.config, self.runs_dir), "problems": lines}, as_json=self.json)
-        if problems:
+        told = plan(self.config, self.runs_dir)
+        told["problems"] += [" ".join(filter(None, (item.message, item.hint))) for item in problems]
+        show_plan(told, as_json=self.json)
+        if told["problems"]:
             raise typer.Exit(1)
         return True
 

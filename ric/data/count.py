@@ -8,21 +8,15 @@ from ric.config import CommandConfig, EditConfig
 from ric.errors import RicError
 
 if TYPE_CHECKING:
-    from ric.data.sample import Samples
+    pass
 
 SHARES = {"train": 0.85, "val": 0.05, "test": 0.10}  # choice 5
 
 
-def count_samples(
-    config: CommandConfig, opened: Samples | None = None
-) -> tuple[int | None, int | str]:
+def count_samples(config: CommandConfig) -> tuple[int | None, int | str]:
     """Count samples without decoding a picture, as a number and in words.
 
     Which split a row is in is not read: a split's usual share of all rows stands for it.
-
-    Args:
-        config: DATA, its split and limit.
-        opened: DATA, where it is open already.
     """
     from ric.data.sample import samples_of
 
@@ -32,7 +26,7 @@ def count_samples(
 
             if photos := find_photos(config):
                 return len(photos), len(photos)
-        count = (opened or samples_of(config)).row_count
+        count = samples_of(config).row_count
     except RicError:
         return None, "unknown"
     if count is None:

@@ -167,7 +167,12 @@ class OnDemand:
 
 
 def encode_once(
-    encoder: Encoder, examples: Sequence[Example], ranks: Ranks, progress: Progress
+    encoder: Encoder,
+    examples: Sequence[Example],
+    ranks: Ranks,
+    progress: Progress,
+    *,
+    on_host: bool = False,
 ) -> list[Prepared]:
     """Find every sample's encodings in the cache, or make them there, once per machine.
 
@@ -179,6 +184,7 @@ def encode_once(
         examples: The samples.
         ranks: The processes that train together.
         progress: Told about each sample that is encoded, and about a damaged cache.
+        on_host: Keep them in the host's memory whatever is free: `--memory` counts on it.
     """
     folder = cache_folder() / "encodings" / _key(encoder, examples)
 
@@ -197,7 +203,8 @@ def encode_once(
     device = encoder.pipeline.device
     files = [folder / name for name in _checksums(folder)]
     # texts are kept in the networks' precision and used as float32
-    if not _fits(4 // encoder.dtype.itemsize * sum(file.stat().st_size for file in files), device):
+    size = 4 // encoder.dtype.itemsize * sum(file.stat().st_size for file in files)
+    if on_host or not _fits(size, device):
         device = torch.device("cpu")
     rows = (row for file in files for row in _read(file))
     return [_prepared(encoder, *pair, device) for pair in zip(examples, rows, strict=True)]

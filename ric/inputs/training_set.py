@@ -43,7 +43,9 @@ def encode_training_set(
     examples = work.ranks.once_per_machine(load)
     _note_cut_texts(examples, encoder, work)
     return TrainingSet(
-        samples=encode_once(encoder, examples, work.ranks, work.progress)
+        samples=encode_once(
+            encoder, examples, work.ranks, work.progress, on_host=config.memory is not None
+        )
         if config.cache
         else OnDemand(encoder, examples),
         null_prompt=encoder.null_prompt(),

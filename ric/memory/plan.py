@@ -4,10 +4,11 @@ Tried in the order of what costs least time, each kept when the next is added: g
 accumulation over 2, 4, 8, … micro-batches; gradient checkpointing of UNet and loss decoder; AdamW's
 moments in 8 bits; the EMA in the host's memory. None of them but the 8 bits changes what is learnt.
 
-What is counted: weights, gradients, moments, average and frozen networks to the byte, the encodings
-that stay on the GPU, and the activations that the backward pass needs (`activations`). A step is
-fullest at the end of its forward pass; gradients are there by then only where there are several
-micro-batches, since a single one's appear as its activations go.
+What is counted: weights, gradients, moments, average and frozen networks to the byte, and the
+activations that the backward pass needs (`activations`). A step is fullest at the end of its
+forward pass; gradients are there by then only where there are several micro-batches, since a single
+one's appear as its activations go. Under a plan the samples' encodings stay in the host's memory,
+so that it is the same whatever the data.
 
 What cannot be counted is `ALLOWANCE`.
 """
@@ -24,9 +25,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import nn
 
-from ric.data.count import count_samples
 from ric.errors import RicError
-from ric.memory.activations import TOKENS, count_kept
+from ric.memory.activations import count_kept
 from ric.memory.meta_networks import (
     StepNetworks,
     pipeline_shapes,
@@ -88,7 +88,6 @@ class Step:
         average: 0 without one.
         frozen: VAE, loss decoder, text encoder, both judges, float32.
         copies: Trained weights in bfloat16, which autocast holds until the forward pass ends.
-        encodings: Of all samples; they stay on the GPU where a quarter of what is free holds them.
         buckets: DDP's, of the gradients' size; 0 for one process.
         kept: What is kept for the backward pass, without or with checkpointing.
     """
@@ -101,7 +100,6 @@ class Step:
     average: int
     frozen: int
     copies: int
-    encodings: int
     buckets: int
     kept: Callable[[bool], Kept] = field(repr=False)
 
@@ -157,15 +155,12 @@ class MemoryPlan:
 # --- counting ------------------------------------------------------------------------------------
 
 
-def count_step(
-    config: TrainUnetConfig, runs_dir: Path, *, samples: int | None = None, processes: int = 1
-) -> Step:
+def count_step(config: TrainUnetConfig, runs_dir: Path, *, processes: int = 1) -> Step:
     """Count what a step takes, from the networks' configs alone.
 
     Args:
         config: Names the networks and the sizes. Its rules are a GPU's, unless it asks for the CPU.
         runs_dir: Where its runs lie.
-        samples: Of the data; None: their encodings are left out.
         processes: That train together, a GPU each.
 
     Raises:
@@ -190,7 +185,6 @@ def count_step(
         average=4 * numbers if config.ema else 0,
         frozen=_bytes_of(networks.frozen()),
         copies=0 if config.dtype == "fp32" else _cast_copies(networks.unet),
-        encodings=(samples or 0) * _encodings_of_one(config, networks) if config.cache else 0,
         buckets=4 * numbers if processes > 1 else 0,
         kept=cache(pieces),
     )
@@ -244,15 +238,6 @@ def _cast_copies(unet: nn.Module) -> int:
     )
 
 
-def _encodings_of_one(config: TrainUnetConfig, networks: StepNetworks) -> int:
-    """Give the bytes of one sample's encodings as float32: three latents a view, three texts."""
-    unet, vae = networks.unet.config, networks.vae.config
-    side = config.image_size // 2 ** (len(vae.block_out_channels) - 1)
-    latents = (2 if config.flip else 1) * 3 * vae.latent_channels * side**2
-    judges = sum(judge.width for judge in (networks.region, networks.scene) if judge)
-    return 4 * (latents + TOKENS * unet.cross_attention_dim + judges)
-
-
 # --- planning ------------------------------------------------------------------------------------
 
 
@@ -265,30 +250,75 @@ def plan_memory(step: Step, config: TrainUnetConfig, gigabytes: float) -> Memory
         gigabytes: Of the GPU, as it is sold: 12, 24, 48, 80.
 
     Raises:
-        RicError: none fits; says what the least takes, and what else would help.
+        RicError: none fits; says what the least takes.
     """
-    plans = list(_plans(step, config, gigabytes))
+    plans = list(_plans(step, config))
     for plan in plans:
         if plan.total <= gigabytes:
             return plan
     least = min(plans, key=lambda plan: plan.total)
     raise RicError(
         f"--memory {gigabytes:g} holds no step of this training: the least takes "
-        f"{least.total:.1f} GiB, with {least.flags()}.",
-        _what_else(config),
+        f"{least.total:.1f} GiB, with {least.flags()}."
     )
 
 
-def plan_as_set(step: Step, config: TrainUnetConfig, gigabytes: float | None = None) -> MemoryPlan:
-    """Give the plan that `config` follows as it is; `gigabytes` as for `plan_memory`."""
-    return next(_plans(step, config, gigabytes))
+def plan_for(config: TrainUnetConfig, runs_dir: Path, *, processes: int = 1) -> MemoryPlan:
+    """Pick the plan that `--memory` asks for; arguments as `count_step`.
+
+    Raises:
+        RicError: a network is not on this machine, or no plan fits; the hint names only what would.
+    """
+    gigabytes = config.memory or 0.0
+    step = count_step(config, runs_dir, processes=processes)
+    try:
+        return plan_memory(step, config, gigabytes)
+    except RicError as error:
+        hint = _what_fits(config, runs_dir, processes)
+        raise RicError(error.message, hint) from None
 
 
-def next_plan(
-    step: Step, config: TrainUnetConfig, gigabytes: float | None = None
-) -> MemoryPlan | None:
+def _what_fits(config: TrainUnetConfig, runs_dir: Path, processes: int) -> str:
+    """Name the other trainings that fit into `--memory`, each by itself; else all at once."""
+
+    def fits(changed: TrainUnetConfig) -> bool:
+        try:
+            step = count_step(changed, runs_dir, processes=processes)
+            return plan_memory(step, changed, config.memory or 0.0).total > 0
+        except RicError:
+            return False
+
+    ways = _other_ways(config)
+    found = [flags for flags, settings in ways.items() if fits(replace(config, **settings))]
+    if found:
+        return f"What fits: {' or '.join(found)}."
+    together = {key: value for settings in ways.values() for key, value in settings.items()}
+    if fits(replace(config, **together)):
+        return f"What fits: {' '.join(ways)}."
+    return "No smaller training of this base fits: take a larger card."
+
+
+def _other_ways(config: TrainUnetConfig) -> dict[str, dict[str, Any]]:
+    """List what makes a step smaller and what is learnt another: settings by their flags."""
+    ways: dict[str, dict[str, Any]] = {}
+    if not config.lora_rank:
+        ways["--lora-rank 16"] = {"lora_rank": 16}
+    if config.loss_decoder == "vae" and (config.region_loss or config.global_loss):
+        small = "tiny" if config.base == "tiny" else "madebyollin/taesd"
+        ways[f"--loss-decoder {small}"] = {"loss_decoder": small}
+    size = config.image_size // 2
+    ways[f"--image-size {size}"] = {"image_size": size}
+    return ways
+
+
+def plan_as_set(step: Step, config: TrainUnetConfig) -> MemoryPlan:
+    """Give the plan that `config` follows as it is."""
+    return next(_plans(step, config))
+
+
+def next_plan(step: Step, config: TrainUnetConfig) -> MemoryPlan | None:
     """Give the first plan after `config`'s own that takes less; None where none does."""
-    now, *others = _plans(step, config, gigabytes)
+    now, *others = _plans(step, config)
     return next((plan for plan in others if plan.total < now.total), None)
 
 
@@ -310,9 +340,7 @@ def within_memory(config: TrainUnetConfig, work: Work) -> TrainUnetConfig:
     if ranks.is_main:
         kept = run.record.get("memory_plan")
         if kept is None:
-            samples, _ = count_samples(config, work.samples)
-            step = count_step(config, run.runs_dir, samples=samples, processes=ranks.count)
-            plan = plan_memory(step, config, config.memory)
+            plan = plan_for(config, run.runs_dir, processes=ranks.count)
             work.progress.note(plan.in_words())
             kept = {**plan.settings(), "gib": dict(plan.gib)}
             run.note(memory_plan=kept)
@@ -335,15 +363,13 @@ def out_of_memory(config: TrainUnetConfig, runs_dir: Path, processes: int = 1) -
         return RicError(message, error.message)
     plan = next_plan(step, config)
     if plan is None:
-        return RicError(message, f"No plan takes less. {_what_else(config)}")
+        return RicError(message, f"No plan takes less. Try {' or '.join(_other_ways(config))}.")
     return RicError(
         message, f"The next plan takes about {plan.total:.1f} GiB: {plan.flags()}. Or: --memory GB"
     )
 
 
-def _plans(
-    step: Step, config: TrainUnetConfig, gigabytes: float | None = None
-) -> Iterator[MemoryPlan]:
+def _plans(step: Step, config: TrainUnetConfig) -> Iterator[MemoryPlan]:
     """Give all plans, fastest first; the first is `config`'s own.
 
     Without bitsandbytes none is in 8 bits that is not asked for.
@@ -360,7 +386,7 @@ def _plans(
     ]
     for way in dict.fromkeys(ways):
         for accumulate in _micro_batch_counts(config.accumulate, step.batch):
-            plan = _plan(step, accumulate, way, gigabytes)
+            plan = _plan(step, accumulate, way)
             # without an average none is on the CPU
             yield plan if config.ema else replace(plan, average_on_cpu=False)
 
@@ -382,7 +408,7 @@ def _micro_batch_counts(least: int, batch: int) -> Iterator[int]:
         yield pieces
 
 
-def _plan(step: Step, accumulate: int, way: Way, gigabytes: float | None) -> MemoryPlan:
+def _plan(step: Step, accumulate: int, way: Way) -> MemoryPlan:
     checkpointing, eight_bit, on_cpu = way
     samples = ceil(step.batch / accumulate)
     kept = step.kept(checkpointing)
@@ -408,7 +434,6 @@ def _plan(step: Step, accumulate: int, way: Way, gigabytes: float | None) -> Mem
         "moments": step.moments_8bit if eight_bit else step.moments,
         "average": 0 if on_cpu else step.average,
         "frozen networks": step.frozen,
-        "encodings": _encodings_on_gpu(step, gigabytes),
         "activations of any batch": fixed,
         f"activations of {samples} sample{'s' if samples > 1 else ''}": judged - fixed - passing,
         "blocks recomputed": again,
@@ -418,23 +443,3 @@ def _plan(step: Step, accumulate: int, way: Way, gigabytes: float | None) -> Mem
     gib = {name: size / GIB for name, size in parts.items()}
     gib["allowance"] = ALLOWANCE.context + ALLOWANCE.fragments * counted
     return MemoryPlan(accumulate, *way, samples, gib)
-
-
-def _encodings_on_gpu(step: Step, gigabytes: float | None) -> int:
-    """Give the encodings' bytes; 0 where a quarter of what is free does not hold them."""
-    if gigabytes is None:
-        return step.encodings
-    free = (gigabytes - ALLOWANCE.context) * GIB - step.weights - step.frozen
-    return step.encodings if 4 * step.encodings <= free else 0
-
-
-def _what_else(config: TrainUnetConfig) -> str:
-    words = []
-    if not config.lora_rank:
-        words.append("--lora-rank 16")
-    if config.loss_decoder == "vae" and (config.region_loss or config.global_loss):
-        words.append("--loss-decoder madebyollin/taesd")
-    if config.ema:
-        words.append("--no-ema")
-    words.append(f"an --image-size below {config.image_size}")
-    return f"Try {' or '.join(words)}."

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ric.config import CommandConfig, DescribeConfig, EditConfig, EvalConfig, TrainUnetConfig
 from ric.errors import RicError
 from ric.models.table import NamedModel, command_of, kind_of, models_of
+from ric.preflight.pipelines import refuse_other_pipelines
 from ric.progress import Progress, Silent
 from ric.registry import refuse_unknown, refuse_unknown_metrics
 from ric.runs.record import find_artifact
@@ -76,6 +77,7 @@ def _looks(
     for model in models_of(config):
         if model.name != "tiny":
             yield partial(_locate, model, config, runs_dir, fetch)
+    yield partial(refuse_other_pipelines, config, runs_dir)
     if track := getattr(config, "track", None):
         from ric.training.tracking import find_tracker
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ric.config import CommandConfig, EditConfig, FitBlipConfig, FitClipConfig, TrainUnetConfig
+from ric.config import (
+    CommandConfig,
+    DescribeConfig,
+    EditConfig,
+    EvalConfig,
+    FitBlipConfig,
+    FitClipConfig,
+    TrainUnetConfig,
+)
 from ric.errors import RicError
 from ric.models.locate import find
 from ric.models.table import NamedModel, models_of
@@ -13,6 +21,9 @@ from ric.weights import find_weight, size_in_words
 if TYPE_CHECKING:
     from pathlib import Path
 
+# of Stable Diffusion 1.5's UNet with eight input channels, float32
+PAPER_BASES = ("timbrooks/instruct-pix2pix", "vinesmsuic/magicbrush-jul7")
+PAPER_UNET = 4 * 859_532_484
 # what phase 1 keeps of a sample: ViT-B/16's patches of crop and image, and their width
 PAPER_CLIP = FitClipConfig.clip
 TOKENS_OF_CLIP = 2 * 14 * 14
@@ -72,7 +83,31 @@ def cache_sizes(config: CommandConfig, samples: int | None) -> dict[str, str]:
     return {"cache": words}
 
 
-def memory_needed(config: CommandConfig, runs_dir: Path, samples: int | None) -> dict[str, str]:
+def run_size(config: CommandConfig, runs_dir: Path) -> dict[str, str]:
+    """Give what a training leaves in its run, and has there at the most: checkpoints and the model.
+
+    Nothing where it is not known before the model is here.
+    """
+    if not isinstance(config, (FitClipConfig, FitBlipConfig, TrainUnetConfig)):
+        return {}
+    model = next(models_of(config))
+    trained = _weight_bytes(model, config, runs_dir, trained=True)
+    if trained is None:
+        return {"disk": "not known before the model is here, and the cache"}
+    result, name = trained, "the fitted judge"
+    copies: float = 3  # weights and two moments
+    if isinstance(config, TrainUnetConfig):
+        result = _weight_bytes(model, config, runs_dir, trained=False) or trained
+        name = "the pipeline"
+        copies = (1.5 if config.adam_8bit else 3) + config.ema
+        if config.lora_rank:
+            return {"disk": f"{size_in_words(result)} ({name}), small checkpoints, and the cache"}
+    one, held = int(copies * trained), config.keep_checkpoints + 1  # one more while it is written
+    words = f"{held} checkpoints of {size_in_words(one)} at most, {size_in_words(result)} ({name})"
+    return {"disk": f"{size_in_words(held * one + result)} in the run: {words}; and the cache"}
+
+
+def memory_needed(config: CommandConfig, runs_dir: Path) -> dict[str, str]:
     """Give what is certain before anything is computed: the weights, and copies of trained ones.
 
     With `--memory` all of a step is counted, and the plan is given.
@@ -81,13 +116,12 @@ def memory_needed(config: CommandConfig, runs_dir: Path, samples: int | None) ->
         RicError: no plan fits into `--memory`.
     """
     if isinstance(config, TrainUnetConfig) and config.memory is not None:
-        from ric.memory.plan import NotHereError, count_step, plan_memory
+        from ric.memory.plan import NotHereError, plan_for
 
         try:
-            step = count_step(config, runs_dir, samples=samples)
+            return {"memory": plan_for(config, runs_dir).in_words()}
         except NotHereError as error:
             return {"memory": error.message}
-        return {"memory": plan_memory(step, config, config.memory).in_words()}
     models = list(models_of(config))
     if not models:
         return {}
@@ -113,8 +147,8 @@ def _weight_bytes(
 ) -> int | None:
     """Sum a model's files; of a pipeline that is trained, the UNet's.
 
-    One that is not here has the size that the table tells, unless it is to be trained: a table
-    tells nothing of the UNet alone.
+    One that is not here has the size that the table tells; a table tells nothing of a UNet alone,
+    but the paper's is known.
     """
     weight = find_weight(model.name)
     try:
@@ -122,7 +156,10 @@ def _weight_bytes(
     except RicError:
         return None
     if place is None:
-        return weight.size_bytes if weight and not trained else None
+        if trained and model.name in PAPER_BASES:
+            return PAPER_UNET
+        one_model = weight and (not trained or model.row.artifact != "pipeline")
+        return weight.size_bytes if weight and one_model else None
     if place.is_file():
         return place.stat().st_size
     unet = place / "unet"
@@ -130,6 +167,15 @@ def _weight_bytes(
     size = sum(file.stat().st_size for file in files)
     # the embedded family lies there in half precision and is used as float32
     return (2 * size if model.name == "tiny" else size) or None
+
+
+def why_no_time(config: CommandConfig, samples: int | None) -> str:
+    """Say why `arithmetic` counts nothing."""
+    if isinstance(config, (DescribeConfig, EvalConfig)):
+        return "not estimated for this command"
+    if samples is None:
+        return "not estimated (the number of samples is not known)"
+    return "not estimated (other models than the paper's)"
 
 
 def arithmetic(config: CommandConfig, samples: int | None, steps: int | None) -> float | None:

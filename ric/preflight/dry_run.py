@@ -9,48 +9,74 @@ from ric.config import as_dict
 from ric.data.count import count_samples
 from ric.errors import RicError
 from ric.models.table import NamedModel, models_of
-from ric.preflight.cost import arithmetic, cache_sizes, memory_needed, step_count
+from ric.preflight.cost import (
+    arithmetic,
+    cache_sizes,
+    memory_needed,
+    run_size,
+    step_count,
+    why_no_time,
+)
 from ric.runs.record import find_artifact
 from ric.weights import check_weights, find_weight, is_present
 
 if TYPE_CHECKING:
     from ric.config import CommandConfig
 
+BURSTS, BURST = 5, 0.1  # times the matrix rate is measured, and for how many seconds
+
 
 def plan(config: CommandConfig, runs_dir: Path) -> dict[str, Any]:
     """Describe what a command would do: settings, samples, models, steps, memory and time.
 
-    Time is arithmetic at this machine's own measured matrix rate, for the paper's models; other
-    models' is not estimated. It is a floor: no machine keeps its matrix rate up throughout.
-    What is not there is said to be missing or unknown; `find_problems` tells why.
+    Time is arithmetic at this machine's own matrix rate, for the paper's models; other models' is
+    not estimated. It is a floor, as no machine keeps its matrix rate up throughout, and a range, as
+    a machine that others use too is now faster and now slower.
+    What is not there is said to be missing or unknown; `find_problems` tells why. Among `problems`
+    stands here only a `--memory` into which nothing fits.
     """
     samples, samples_in_words = count_samples(config)
     models = {model.name: _model_in_words(model, runs_dir, config) for model in models_of(config)}
     cost: dict[str, Any] = {}
+    problems: list[str] = []
     steps = step_count(config, samples)
     if steps is not None:
         cost["steps"] = steps
-    cost |= memory_needed(config, runs_dir, samples)
+    try:
+        cost |= memory_needed(config, runs_dir)
+    except RicError as error:
+        cost["memory"] = error.message
+        problems.append(" ".join(filter(None, (error.message, error.hint))))
     cost |= cache_sizes(config, samples)
+    cost |= run_size(config, runs_dir)
     gflop = arithmetic(config, samples, steps)
     if gflop is None:
-        cost["time"] = "not estimated (other models than the paper's)"
+        cost["time"] = why_no_time(config, samples)
     else:
-        from ric.device import matmul_rate, pick_device, pick_dtype
-
-        device = pick_device(config.device)
-        rate = matmul_rate(pick_dtype(config.dtype, device), device=device)
         cost["arithmetic"] = f"{gflop / 1e3:,.0f} TFLOP"
-        cost["time"] = (
-            f"at least {_clock(gflop * 1e9 / rate)} at this machine's measured "
-            f"{rate / 1e12:.2f} TFLOP/s"
-        )
+        cost["time"] = _time(gflop, config)
     return {
         "settings": as_dict(config),
         "data": {"samples": samples_in_words, "split": config.split},
         "models": models or {"none": "no model is loaded"},
         "cost": cost,
+        "problems": problems,
     }
+
+
+def _time(gflop: float, config: CommandConfig) -> str:
+    """Give the least time as a range, at the rates that this machine shows at this moment."""
+    from ric.device import matmul_rate, pick_device, pick_dtype
+
+    device = pick_device(config.device)
+    dtype = pick_dtype(config.dtype, device)
+    rates = [matmul_rate(dtype, BURST, device) for _ in range(BURSTS)]
+    times = dict.fromkeys(_clock(gflop * 1e9 / rate) for rate in (max(rates), min(rates)))
+    tera = dict.fromkeys(f"{rate / 1e12:.2f}" for rate in (min(rates), max(rates)))
+    return (
+        f"at least {' to '.join(times)} at this machine's matrix rate of {' to '.join(tera)}"
+        " TFLOP/s, measured just now"
+    )
 
 
 def _model_in_words(model: NamedModel, runs_dir: Path, config: CommandConfig) -> str:

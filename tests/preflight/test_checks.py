@@ -26,6 +26,7 @@ from ric.config import (
 from ric.errors import RicError
 from ric.preflight.checks import check, find_problems
 from ric.preflight.dry_run import plan
+from ric.preflight.pipelines import refuse_other_pipelines
 from ric.runs.run import open_run
 from ric.settings import resolve_config
 
@@ -99,7 +100,7 @@ def test_a_run_serves_as_a_model_when_it_has_the_artifact(data, runs):
     config = resolve_config(EditConfig, {"data": str(data), "unet": "@train-unet"})
     with pytest.raises(RicError, match="has no pipeline"):
         check(config, runs)
-    (run.path / "pipeline").mkdir()
+    pipeline_configs(run.path / "pipeline", "StableDiffusionInstructPix2PixPipeline", {}, {})
     check(config, runs)
 
 
@@ -210,6 +211,66 @@ def test_a_model_that_no_network_could_bring_is_a_problem(data, runs, tmp_path):
         assert words in problem.message
 
 
+@pytest.mark.parametrize(
+    ("index", "unet", "text", "words"),
+    [
+        (None, {}, {}, "it has no model_index.json"),
+        ("FluxPipeline", None, {}, "it is a FluxPipeline, without a UNet2DConditionModel"),
+        (
+            "StableDiffusionXLPipeline",
+            {"cross_attention_dim": 2048, "addition_embed_type": "text_time"},
+            {},
+            "it is a StableDiffusionXLPipeline, whose UNet reads more than one",
+        ),
+        ("StableDiffusionPipeline", {}, {"hidden_size": 512}, "reads no single CLIP text"),
+        ("StableDiffusionInpaintPipeline", {"in_channels": 9}, {}, "reads 9 channels"),
+    ],
+)
+def test_a_base_of_another_kind_is_a_problem_before_it_runs(
+    data, runs, tmp_path, index, unet, text, words
+):
+    base = pipeline_configs(tmp_path / "base", index, unet, text)
+    flags = {"data": str(data), "preset": "tiny"}
+    for config in (
+        resolve_config(TrainUnetConfig, flags | {"base": str(base)}),
+        resolve_config(EditConfig, flags | {"unet": str(base)}),
+    ):
+        problems = [p.message for p in find_problems(config, runs) if "type pipeline" in p.message]
+        assert len(problems) == 1
+        assert words in problems[0]
+        with pytest.raises(RicError):
+            check(config, runs)
+
+
+def test_a_unet_without_a_source_is_trained_but_edits_nothing_and_takes_no_lora(
+    data, runs, tmp_path
+):
+    base = pipeline_configs(tmp_path / "base", "StableDiffusionPipeline", {"in_channels": 4}, {})
+    flags = {"data": str(data), "preset": "tiny"}
+    refuse_other_pipelines(resolve_config(TrainUnetConfig, flags | {"base": str(base)}), runs)
+    with pytest.raises(RicError, match="reads 4 channels, and 8, latents and source, were"):
+        refuse_other_pipelines(resolve_config(EditConfig, flags | {"unet": str(base)}), runs)
+    lora = flags | {"base": str(base), "lora_rank": 4}
+    with pytest.raises(RicError, match="reads 4 channels"):
+        refuse_other_pipelines(resolve_config(TrainUnetConfig, lora), runs)
+
+
+def pipeline_configs(folder: Path, index: str | None, unet: dict | None, text: dict) -> Path:
+    """Write the configs of a pipeline like Stable Diffusion 1.5's editor, with some changed."""
+    of_unet = {"_class_name": "UNet2DConditionModel", "in_channels": 8, "out_channels": 4}
+    parts = {
+        "unet": unet if unet is None else {**of_unet, "cross_attention_dim": 768, **unet},
+        "text_encoder": {"hidden_size": 768, **text},
+    }
+    for name, config in parts.items():
+        (folder / name).mkdir(parents=True)
+        if config is not None:
+            (folder / name / "config.json").write_text(json.dumps(config))
+    if index:
+        (folder / "model_index.json").write_text(json.dumps({"_class_name": index}))
+    return folder
+
+
 # --- plan ------------------------------------------------------------------------------------
 
 
@@ -231,7 +292,7 @@ def test_a_plan_counts_samples_and_steps(data, runs):
 def test_a_plan_of_fit_clip_names_its_caches_and_runs_the_backbone_once_in_phase_1(
     data, runs, monkeypatch
 ):
-    monkeypatch.setattr(ric.device, "matmul_rate", lambda dtype, device: 1e12)
+    monkeypatch.setattr(ric.device, "matmul_rate", lambda *given: 1e12)
     flags = {"data": str(data), "split": "all", "device": "cpu"}
     told = plan(resolve_config(FitClipConfig, flags), runs)["cost"]
     # 20 samples: 20 x 3 x 512 x 512 bytes; 20 x 2 x 196 x 512 numbers of 2 bytes
@@ -258,7 +319,7 @@ def test_a_plan_of_train_unet_names_its_caches(data, runs):
 
 
 def test_a_plans_time_is_its_arithmetic_over_the_machines_rate(data, runs, monkeypatch):
-    monkeypatch.setattr(ric.device, "matmul_rate", lambda dtype, device: 1e12)
+    monkeypatch.setattr(ric.device, "matmul_rate", lambda *given: 1e12)
     flags = {"data": str(data), "split": "all", "steps": 100, "device": "cpu"}
     flags |= {"region_clip": "1", "scene_blip": "2", "ema": False}
     told = plan(resolve_config(TrainUnetConfig, flags), runs)
@@ -266,11 +327,61 @@ def test_a_plans_time_is_its_arithmetic_over_the_machines_rate(data, runs, monke
     tflop = 100 * 8 * (537 + 1247 + 144 + 234) / 1e3
     assert told["cost"]["arithmetic"] == f"{tflop:,.0f} TFLOP"
     minutes = tflop / 60
-    assert told["cost"]["time"].startswith(f"at least {minutes:.0f} min at this machine's")
+    assert told["cost"]["time"] == (
+        f"at least {minutes:.0f} min at this machine's matrix rate of 1.00 TFLOP/s, measured just"
+        " now"
+    )
     assert (
         told["models"]["timbrooks/instruct-pix2pix"] == "about 4.27 GB, missing (ric weights get)"
     )
     assert told["models"]["1"].startswith("missing: No run 1 in ")
+
+
+def test_a_plans_time_is_a_range_where_the_machine_is_now_faster_and_now_slower(
+    data, runs, monkeypatch
+):
+    rates = iter([2e12, 1e12, 4e12, 2e12, 2e12])
+    monkeypatch.setattr(ric.device, "matmul_rate", lambda *given: next(rates))
+    flags = {"data": str(data), "split": "all", "steps": 1000, "device": "cpu"}
+    flags |= {"region_clip": "1", "scene_blip": "2"}
+    told = plan(resolve_config(TrainUnetConfig, flags), runs)["cost"]
+    minutes = 1000 * 8 * (537 + 1247 + 144 + 234) / 1e3 / 60
+    assert told["time"] == (
+        f"at least {minutes / 4:.0f} min to {minutes / 60:.1f} h at this machine's matrix rate of"
+        " 1.00 to 4.00 TFLOP/s, measured just now"
+    )
+
+
+def test_no_time_is_told_for_its_true_reason(data, runs):
+    def time_of(kind, **flags):
+        return plan(resolve_config(kind, {"data": str(data), **flags}), runs)["cost"]["time"]
+
+    unknown = "not estimated (the number of samples is not known)"
+    assert time_of(FitClipConfig, data="./nowhere") == unknown
+    other = "not estimated (other models than the paper's)"
+    assert time_of(FitClipConfig, preset="tiny") == other
+    edits = (f"A={data}",)
+    assert time_of(EvalConfig, edits=edits) == "not estimated for this command"
+
+
+def test_a_plans_disk_has_the_checkpoints_and_the_model_that_is_made(data, runs, tmp_path):
+    flags = {"data": str(data), "region_clip": "1", "scene_blip": "2"}
+    told = plan(resolve_config(TrainUnetConfig, flags), runs)["cost"]
+    # SD1.5's UNet four times over (with average and moments), two kept and one being written
+    one = 4 * 4 * 859_532_484
+    assert told["disk"] == (
+        f"{(3 * one + 4.27e9) / 1e9:.1f} GB in the run: 3 checkpoints of {one / 1e9:.1f} GB at"
+        " most, 4.27 GB (the pipeline); and the cache"
+    )
+    no_average = plan(resolve_config(TrainUnetConfig, flags | {"ema": False}), runs)["cost"]
+    assert f"3 checkpoints of {3 * 4 * 859_532_484 / 1e9:.1f} GB" in no_average["disk"]
+    clip = tmp_path / "clip"
+    clip.mkdir()
+    (clip / "model.safetensors").write_bytes(bytes(1000))
+    told = plan(resolve_config(FitClipConfig, {"data": str(data), "clip": str(clip)}), runs)["cost"]
+    assert told["disk"] == (
+        "10 kB in the run: 3 checkpoints of 3 kB at most, 1 kB (the fitted judge); and the cache"
+    )
 
 
 def test_a_plans_memory_is_the_trained_weights_and_their_copies(data, runs, tmp_path):

@@ -1,0 +1,72 @@
+"""Is a folder an InstructPix2Pix-type pipeline? Read from its configs, before torch is imported."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ric.config import EditConfig, TrainUnetConfig
+from ric.errors import RicError
+from ric.models.locate import find
+from ric.models.table import models_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ric.config import CommandConfig
+
+
+def refuse_other_pipelines(config: CommandConfig, runs_dir: Path) -> None:
+    """Stop where the pipeline that a command names could not be trained, or could not edit.
+
+    One that is not on this machine yet is not looked at.
+
+    Raises:
+        RicError: it is of another kind, such as SDXL's, or its UNet reads no source picture.
+    """
+    is_edit = isinstance(config, EditConfig) and config.editor == "ip2p"
+    if not (is_edit or isinstance(config, TrainUnetConfig)):
+        return
+    for model in models_of(config):
+        if model.row.artifact == "pipeline" and (place := find(config, model, runs_dir)):
+            widens = isinstance(config, TrainUnetConfig) and config.lora_rank is None
+            _refuse_other(model.name, place, widens=widens)
+
+
+def _refuse_other(name: str, place: Path, *, widens: bool) -> None:
+    """Refuse a pipeline by its configs; with `widens` a UNet without a source will do (choice 10).
+
+    Raises:
+        RicError: see `refuse_other_pipelines`.
+    """
+    index = _read(place / "model_index.json")
+    unet, text = (_read(place / part / "config.json") for part in ("unet", "text_encoder"))
+    kind = index.get("_class_name") or "no diffusers pipeline"
+    reads, makes = unet.get("in_channels"), int(unet.get("out_channels") or 0)
+    wrong = None
+    if not index:
+        wrong = "it has no model_index.json"
+    elif unet.get("_class_name") != "UNet2DConditionModel":
+        wrong = f"it is a {kind}, without a UNet2DConditionModel"
+    elif unet.get("addition_embed_type") or unet.get("encoder_hid_dim_type"):
+        wrong = f"it is a {kind}, whose UNet reads more than one text's tokens"
+    elif text.get("hidden_size") != unet.get("cross_attention_dim"):
+        wrong = f"it is a {kind}, whose UNet reads no single CLIP text encoder's tokens"
+    elif reads not in ((makes, 2 * makes) if widens else (2 * makes,)):
+        wanted = f"{makes} or {2 * makes}" if widens else f"{2 * makes}, latents and source,"
+        wrong = f"its UNet reads {reads} channels, and {wanted} were expected"
+    if wrong:
+        others = ", or one of Stable Diffusion 1 or 2" if widens else ""
+        raise RicError(
+            f"{name} is no InstructPix2Pix-type pipeline: {wrong}.",
+            f"Name one such as timbrooks/instruct-pix2pix, or a train-unet run{others}.",
+        )
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Read a config; what is missing or broken is as if empty."""
+    try:
+        read = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return read if isinstance(read, dict) else {}

@@ -21,6 +21,7 @@ from ric_cli.options import config_from_flags, was_typed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ric.config import CommandConfig
     from ric.progress import Progress
     from ric.runs.run import RunDir
 
@@ -121,6 +122,8 @@ class Job(Generic[ConfigT]):
             if not run.finished_before:
                 recipe(self.config, run, make_progress(quiet=True))
             return None
+        if not self.quiet and _is_beyond_the_family(self.config):
+            say(DRAWN_ONLY)
         progress = make_progress(quiet=self.quiet)
         if run.finished_before:
             self._finish(run, None, show, report)
@@ -173,12 +176,18 @@ class Job(Generic[ConfigT]):
             for row in failures[:5]:
                 say(f"  {row['id']}, {row['stage']}: {row['reason']}")
             say(f"{len(failures)} failed; all are listed in {run.path / 'failures.jsonl'}")
-        if any(weight["id"] == "tiny" for weight in run.record.get("weights", {}).values()):
-            say(DRAWN_ONLY)
         if not self.json and run.record["status"] == "done":
             line = next_step(self.config, run, runs_dir=self.typed_runs_dir)
             if line:
                 say(f"Next: {line}")
+
+
+def _is_beyond_the_family(config: CommandConfig) -> bool:
+    """Tell whether a model of the embedded family is asked about something else than scenes."""
+    from ric.data.drawn_scenes import is_scenes
+    from ric.models.table import models_of
+
+    return not is_scenes(config.data) and any(model.name == "tiny" for model in models_of(config))
 
 
 def show_plan(plan: dict[str, Any], *, as_json: bool) -> None:

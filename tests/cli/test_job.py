@@ -10,6 +10,7 @@ import pytest
 import ric.describers.from_dataset
 from ric.interrupt import Interrupted
 from ric.runs.record import read_record
+from ric_cli.job import DRAWN_ONLY
 
 DESCRIBE = ("describe", "my edits", "--preset", "tiny")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -48,6 +49,29 @@ def test_all_samples_done_is_0_and_the_next_step_can_be_pasted(ric, data):
         "Next: ric fit-blip 'my edits' --descriptions runs/00001-describe --preset tiny --limit 1\n"
     )
     assert told in said.err
+
+
+@pytest.mark.parametrize("photo", ["my edits/1.png", "my edits"])
+def test_that_the_embedded_family_knows_no_photos_is_said_before_anything_is_made(
+    ric, data, tiny_family, photo
+):
+    words = ("edit", photo, "make it night", "--preset", "tiny", "--steps", 2, "--limit", 1)
+    words += ("--split", "all")
+    said = ric(*words)
+    assert said.code == 0, said.err
+    assert said.err.splitlines()[0] == DRAWN_ONLY
+    assert said.err.count(DRAWN_ONLY) == 1
+    assert DRAWN_ONLY not in ric(*words, "--quiet").err
+
+
+def test_of_drawn_scenes_and_where_none_of_it_is_loaded_nothing_is_said_of_it(
+    ric, data, tiny_family
+):
+    few = ("--preset", "tiny", "--limit", 1)
+    said = ric("edit", "scenes:40@64", *few, "--steps", 2)
+    assert said.code == 0, said.err
+    assert DRAWN_ONLY not in said.err
+    assert DRAWN_ONLY not in ric(*DESCRIBE).err  # by the data's own texts
 
 
 def test_talk_goes_to_stderr_in_plain_characters(ric, data):

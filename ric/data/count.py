@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ric.config import CommandConfig, EditConfig
 from ric.errors import RicError
-
-if TYPE_CHECKING:
-    pass
 
 SHARES = {"train": 0.85, "val": 0.05, "test": 0.10}  # choice 5
 

@@ -186,6 +186,7 @@ class EvalConfig(CommandConfig):
     """`ric eval`: the six metrics of Sec. 4, defined as docs/scoring.md says."""
 
     split: SplitName = "test"
+    dtype: Dtype = "fp32"                           # what all metrics are computed in
     edits: tuple[str, ...] = ()                     # "Label=RUN or DIR", …
     source: str | None = None                       # a folder of photos, in place of DATA
     target: str | None = None                       # with source: a folder of their ground truths

@@ -76,12 +76,31 @@ def resolve_config(
     _typed(kind, "preset", preset)
     values = {**(TINY[kind] if preset == "tiny" else {}), **from_file, **flags}
     if kind is EvalConfig:
+        _refuse_without_use(preset, flags)
         values |= _of_two_folders(values)
         values |= _of_loose_pictures(values, flags)
     if values.get("protocol", "none") != "none":
         _typed(kind, "protocol", values["protocol"])
         values |= _fixed_by_protocol(values, flags)
     return kind(**{key: _typed(kind, key, value) for key, value in values.items()})
+
+
+def _refuse_without_use(preset: str, flags: dict[str, Any]) -> None:
+    """Stop where `ric eval` is asked for what changes no score (Raises RicError)."""
+    if flags.get("dtype", EvalConfig.dtype) != EvalConfig.dtype:
+        raise RicError(
+            f"ric eval computes every score in float32, not in {flags['dtype']}.",
+            "Leave --dtype out.",
+        )
+    for key in ("fid", "lpips_net"):
+        if preset == "tiny" and flags.get(key, getattr(EvalConfig, key)) != getattr(
+            EvalConfig, key
+        ):
+            flag = "--" + key.replace("_", "-")
+            raise RicError(
+                f"--preset tiny has no use for {flag}: the embedded classifier stands in for it.",
+                f"Leave {flag} out, or --preset.",
+            )
 
 
 def _of_two_folders(values: dict[str, Any]) -> dict[str, Any]:

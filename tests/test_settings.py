@@ -282,3 +282,19 @@ def test_config_and_settings_import_nothing_heavy():
     script = "import sys, ric.settings; print(*{'torch', 'yaml', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout == "\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"dtype": "bf16"}, "ric eval computes every score in float32, not in bf16."),
+        ({"preset": "tiny", "fid": "pytorch-fid"}, "--preset tiny has no use for --fid: "),
+        ({"preset": "tiny", "lpips_net": "vgg"}, "--preset tiny has no use for --lpips-net: "),
+    ],
+)
+def test_what_changes_no_score_cannot_be_asked_of_eval(flags, message):
+    with pytest.raises(RicError) as raised:
+        resolve_config(EvalConfig, flags)
+    assert raised.value.message.startswith(message)
+    usual = {key: getattr(EvalConfig, key) for key in flags if key != "preset"}
+    assert resolve_config(EvalConfig, flags | usual).dtype == "fp32"

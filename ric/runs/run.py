@@ -389,13 +389,8 @@ def open_run(
             Claims(path / "claims").clear()
             return RunDir(path, record, runs_dir=runs_dir, resumed=True)
     opened = RunDir(path, record, runs_dir=runs_dir, resumed=resumed, shared=shared)
-    if not shared and not opened.claims.take(WHOLE_RUN):
-        owner = opened.claims.owner_of(WHOLE_RUN)
-        who = f"Process {owner['pid']} on {owner['host']}" if owner else "Another process"
-        raise RicError(
-            f"{who} is at work in {path}.",
-            "Wait for it, or stop it and repeat the command to resume.",
-        )
+    if not shared:
+        _take_alone(opened)
     opened.claims.heartbeat()
     # listed before asking who is at work: whoever joins later may write aside
     left = half_written(path)
@@ -415,6 +410,18 @@ def open_run(
                 file.unlink(missing_ok=True)
             opened.note(**_attempt(config, path))
     return opened
+
+
+def _take_alone(opened: RunDir) -> None:
+    """Claim the whole run (Raises RicError where another process has)."""
+    if opened.claims.take(WHOLE_RUN):
+        return
+    owner = opened.claims.owner_of(WHOLE_RUN)
+    who = f"Process {owner['pid']} on {owner['host']}" if owner else "Another process"
+    raise RicError(
+        f"{who} is at work in {opened.path}.",
+        "Wait for it, or stop it and repeat the command to resume.",
+    )
 
 
 def _attempt(config: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -42,7 +42,7 @@ ELSEWHERE = {
     CommandConfig: {"preset"},
     TrainUnetConfig: {"push_to_hub"},
 }
-NOT_READING = ("dataclasses", "ric.settings", "ric.runs", __name__)  # copies, compares, records
+NOT_READING = {"dataclasses", "ric.config", "ric.settings", __name__}  # they copy and compare
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def reads_of(kind: type[CommandConfig], seen: set[str]):
 
     def read(self: CommandConfig, name: str) -> object:
         caller = sys._getframe(1).f_globals.get("__name__", "")
-        if name in own and not caller.startswith(NOT_READING):
+        if name in own and caller not in NOT_READING:
             seen.add(name)
         return object.__getattribute__(self, name)
 

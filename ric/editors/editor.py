@@ -31,7 +31,11 @@ def never_stop() -> None:
 
 
 class Editor(Protocol):
-    """Edits pictures. `ric edit` calls nothing else."""
+    """Edits pictures. `ric edit` calls nothing else.
+
+    One that does not read all of a long instruction may also have `cuts(instruction) -> bool`: the
+    edits it is true of are marked and counted.
+    """
 
     def edit(
         self, requests: Sequence[EditRequest], between_steps: Callable[[], None] = never_stop

@@ -26,7 +26,13 @@ from ric.device import autocast, draw_generator, pick_dtype
 from ric.editors.editor import never_stop
 from ric.errors import RicError
 from ric.method.denoising import unet_input
-from ric.models.pipeline import encode_prompts, encode_source, load_pipeline, size_multiple
+from ric.models.pipeline import (
+    count_cut,
+    encode_prompts,
+    encode_source,
+    load_pipeline,
+    size_multiple,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -118,6 +124,10 @@ class InstructPix2Pix:
             "dtype": str(self.dtype).removeprefix("torch."),
             "scheduler": type(self.pipeline.scheduler).__name__,
         }
+
+    def cuts(self, instruction: str) -> bool:
+        """Tell whether an instruction is longer than the text encoder reads."""
+        return count_cut(self.pipeline, [instruction]) > 0
 
     def working_size(self, width: int, height: int) -> tuple[int, int]:
         """Give the width and height a picture is edited at, in pixels."""

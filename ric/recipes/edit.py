@@ -57,6 +57,7 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     editor = load_editor(config.editor, model, config, device)
     named = public_name(config.unet) if model else None
     settings = {"editor": config.editor, "model": named, **editor.describe()}
+    cuts = getattr(editor, "cuts", lambda instruction: False)
     images = run.path / "images"
     images.mkdir(exist_ok=True)
     done = {row["id"] for row in run.rows("edits")}
@@ -84,10 +85,12 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
                     run.fail(SampleError(request.id, "edited", NOT_FINITE))
                     continue
                 save_png(edited, images / f"{request.id}.png")
-                row = {"id": request.id, "file_name": f"images/{request.id}.png"}
+                row: dict[str, object] = {"id": request.id, "file_name": f"images/{request.id}.png"}
+                row |= {"instruction_cut": True} if cuts(request.instruction) else {}
                 run.append("edits", {**row, "instruction": request.instruction, **settings})
                 stage.advance()
             stop.raise_if_set()
+    _note_cut_instructions(run, progress)
     if not photos:
         write_sheet(config, images, run.path / SHEET)
     return images
@@ -125,6 +128,17 @@ def _requests(
             run.fail(error)
             continue
         yield EditRequest(sample.id, image, instruction)
+
+
+def _note_cut_instructions(run: RunDir, progress: Progress) -> None:
+    """Count the instructions of which the editor did not read the end."""
+    rows = list(run.rows("edits"))
+    if count := sum("instruction_cut" in row for row in rows):
+        run.note(truncated_texts={"instruction": count})
+        progress.note(
+            f"{count} of {len(rows)} instructions are longer than the editor reads: the end is cut"
+            " off"
+        )
 
 
 def _ancestors_groups(run: RunDir) -> set[str]:

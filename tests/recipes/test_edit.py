@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from noting import Noting
 from PIL import Image
 
 import ric.data.edit_sample as edit_sample
@@ -151,6 +152,22 @@ def test_a_broken_source_is_a_row_and_the_rest_goes_on(make_edits, config, follo
 
 
 # --- photos --------------------------------------------------------------------------------------
+
+
+def test_an_instruction_that_is_cut_is_marked_counted_and_told(
+    config, make_edits, follow, tmp_path
+):
+    long = "turn the ball into a cube and " * 60
+    data = make_edits(3, {1: {"instruction": long}})
+    noting = Noting()
+    run = follow(edit, config(data, split="all"), tmp_path / "run", noting)
+    rows = [json.loads(line) for line in (run / "edits.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows if row.get("instruction_cut")] == ["01"]
+    record = json.loads((run / "run.json").read_text())
+    assert record["truncated_texts"] == {"instruction": 1}
+    assert noting.lines == [
+        "1 of 3 instructions are longer than the editor reads: the end is cut off"
+    ]
 
 
 @pytest.fixture

@@ -247,14 +247,8 @@ def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) 
         run: The eval run.
         quiet: Print the tables alone.
     """
-    from ric.scoring.score_table import (
-        column_names,
-        meaning,
-        not_available,
-        which_samples,
-        with_numbers,
-    )
-    from ric.scoring.scores import OF_SCENES
+    from ric.scoring.score_table import meaning, not_available, which_samples, with_numbers
+    from ric.scoring.scores import OF_SCENES, column_names
 
     # the recipe itself says which samples a row stands on
     again = rows is None
@@ -289,7 +283,8 @@ def _show_table(rows: list[Scores], columns: list[str], title: str, layout: Layo
     from rich.table import Table
     from rich.text import Text
 
-    from ric.scoring.score_table import NOT_AVAILABLE, best, laid_out
+    from ric.scoring.ranking import best
+    from ric.scoring.score_table import NOT_AVAILABLE, laid_out
 
     winners = best(rows, layout)
     # as Text: "[scene-net]" would be taken for markup

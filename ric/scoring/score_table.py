@@ -10,8 +10,16 @@ import csv
 import io
 from typing import TYPE_CHECKING, TypeVar
 
-from ric.registry import METRICS
-from ric.scoring.scores import THE_SIX, Difference, Score, Scores
+from ric.scoring.ranking import best
+from ric.scoring.scores import (
+    THE_SIX,
+    Difference,
+    Score,
+    Scores,
+    column_names,
+    find_score,
+    place_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,71 +30,9 @@ Cell = TypeVar("Cell")
 NOT_AVAILABLE = "not available"
 
 
-def best(rows: Sequence[Scores], layout: Layout = "table-1") -> dict[str, set[str]]:
-    """Return, by the score's name, the labels of the best editors.
-
-    Equal numbers are best together, to the digits printed. With fewer than two editors over the
-    same samples nothing is best; the identity and the ground truth are no editors. In the layout of
-    the paper's Table 2 every two editors, as without and with, have a best one.
-
-    KID and IS scatter with the pictures: of those nothing is best that another editor may equal
-    (`Score.spread`).
-    """
-    editors = [row for row in rows if row.role == "editor"]
-    size = 2 if layout == "table-2" else max(len(editors), 1)
-    among = [editors[start : start + size] for start in range(0, len(editors), size)]
-    winners: dict[str, set[str]] = {}
-    for name in column_names(rows):
-        for all_of_them in among:
-            some = [row for row in all_of_them if not row.is_apart]
-            winners.setdefault(name, set()).update(_best_of(some, name) if len(some) > 1 else ())
-    return {name: labels for name, labels in winners.items() if labels}
-
-
-def _best_of(editors: Sequence[Scores], name: str) -> set[str]:
-    held = {row.label: score for row in editors if (score := _find(row, name))}
-    values = {label: score for label, score in held.items() if score.value is not None}
-    if not values:
-        return set()
-    first = next(iter(values.values()))
-    pick = max if first.direction == "up" else min
-    top = pick(values.values(), key=lambda score: score.value or 0.0).value
-    shown = f"{top:z.{first.metric.digits}f}"
-    winners = {label for label, score in values.items() if score.number.split(" ")[0] == shown}
-    if first.key in ("kid", "is") and not _stand_apart(list(values.values())):
-        return set()
-    return winners
-
-
-def _stand_apart(scores: Sequence[Score]) -> bool:
-    """Tell whether the best of some scores is so beyond what any of them scatters by."""
-    ordered = sorted(
-        scores, key=lambda score: score.value or 0.0, reverse=scores[0].direction == "down"
-    )
-    spreads = [score.spread for score in ordered]
-    if None in spreads:
-        return False
-    *others, (low, high) = [spread for spread in spreads if spread]
-    if scores[0].direction == "up":
-        return all(low > other[1] for other in others)
-    return all(high < other[0] for other in others)
-
-
 def laid_out(grid: list[list[Cell]], layout: Layout) -> list[list[Cell]]:
     """Turn a table of a row an editor, headings first, into one of a column each (Tables 2, 3)."""
     return grid if layout == "table-1" else [list(row) for row in zip(*grid, strict=True)]
-
-
-def column_names(rows: Sequence[Scores]) -> list[str]:
-    """Return every score's name once, in the order of `METRICS`."""
-    places = {score.name: score.key for row in rows for score in row.scores}
-    return sorted(places, key=lambda name: _place(places[name]))
-
-
-def _place(key: str) -> int:
-    """Give a metric's place among the columns; those that are not ric's come last."""
-    order = list(METRICS)
-    return order.index(key) if key in order else len(order)
 
 
 def to_csv(tables: Mapping[str, Sequence[Scores]]) -> str:
@@ -144,7 +90,7 @@ def to_latex(
     for row in rows:
         cells = []
         for name in names:
-            score = _find(row, name)
+            score = find_score(row, name)
             number = (_escape(score.number) if score else "") or "--"
             cells.append(f"\\textbf{{{number}}}" if row.label in winners.get(name, ()) else number)
         label = _escape(row.marked_label)
@@ -162,7 +108,9 @@ def _markdown_table(rows: Sequence[Scores], names: Sequence[str], layout: Layout
     winners = best(rows, layout)
     grid = [["", *(_first(rows, name).heading for name in names)]]
     for row in rows:
-        cells = [_cell(_find(row, name), bold=row.label in winners.get(name, ())) for name in names]
+        cells = [
+            _cell(find_score(row, name), bold=row.label in winners.get(name, ())) for name in names
+        ]
         grid.append([_plain(row.marked_label), *cells])
     turned = laid_out(grid, layout)
     first, *others = [f"| {' | '.join(cells)} |".replace("|  |", "| |") for cells in turned]
@@ -187,7 +135,7 @@ def difference_rows(
     Each cell is a text and whether the interval leaves out 0.
     """
     held = {score.name: score for row in differences for score in row.scores}
-    names = sorted(held, key=lambda name: _place(held[name].key))
+    names = sorted(held, key=lambda name: place_of(held[name].key))
     rows = []
     for name in names:
         cells = [
@@ -242,7 +190,7 @@ def not_available(rows: Sequence[Scores], names: Sequence[str] | None = None) ->
     for name in column_names(rows) if names is None else names:
         labels: dict[str, list[str]] = {}
         for row in rows:
-            score = _find(row, name)
+            score = find_score(row, name)
             if score is None or score.value is None:
                 reason = score.unavailable if score else None
                 labels.setdefault(reason or "not scored", []).append(row.label)
@@ -257,7 +205,7 @@ def not_available(rows: Sequence[Scores], names: Sequence[str] | None = None) ->
 
 def meaning(rows: Sequence[Scores], name: str) -> str:
     """Say in a line what a score is: N of each row (once where all agree), definition, notes."""
-    scores = {row.label: score for row in rows if (score := _find(row, name))}
+    scores = {row.label: score for row in rows if (score := find_score(row, name))}
     held = [score for score in scores.values() if score.value is not None]
     counts = "/".join(dict.fromkeys(str(score.n) for score in held))
     notes = [note for note in dict.fromkeys(score.note for score in scores.values()) if note]
@@ -291,16 +239,12 @@ def _is_shown_first(rows: Sequence[Scores], name: str) -> bool:
 
 
 def _first(rows: Sequence[Scores], name: str) -> Score:
-    return next(score for row in rows if (score := _find(row, name)))
+    return next(score for row in rows if (score := find_score(row, name)))
 
 
 def _value(row: Scores, name: str) -> float | None:
-    score = _find(row, name)
+    score = find_score(row, name)
     return score.value if score else None
-
-
-def _find(row: Scores, name: str) -> Score | None:
-    return next((score for score in row.scores if score.name == name), None)
 
 
 def _latex_line(cells: Sequence[str]) -> str:

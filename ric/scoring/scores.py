@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ric.registry import METRICS, PIE_BENCH, Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Role = Literal["editor", "identity", "ground-truth"]
 
@@ -195,3 +198,20 @@ class Scores:
             "samples_shared": self.samples if self.shared is None else self.shared,
             "scores": {score.name: score.as_dict() for score in self.scores},
         }
+
+
+def column_names(rows: Sequence[Scores]) -> list[str]:
+    """Return every score's name once, in the order of `METRICS`."""
+    places = {score.name: score.key for row in rows for score in row.scores}
+    return sorted(places, key=lambda name: place_of(places[name]))
+
+
+def place_of(key: str) -> int:
+    """Give a metric's place among the columns; those that are not ric's come last."""
+    order = list(METRICS)
+    return order.index(key) if key in order else len(order)
+
+
+def find_score(row: Scores, name: str) -> Score | None:
+    """Return the score of that very name; None where the row has none."""
+    return next((score for score in row.scores if score.name == name), None)

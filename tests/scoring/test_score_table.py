@@ -11,7 +11,8 @@ import pytest
 from scipy.stats import bootstrap
 
 from ric.metrics.bootstrap import bootstrap_interval
-from ric.scoring.score_table import best, to_csv, to_latex, to_markdown, which_samples
+from ric.scoring.ranking import best
+from ric.scoring.score_table import to_csv, to_latex, to_markdown, which_samples
 from ric.scoring.scores import Difference, Score, Scores
 
 

@@ -73,7 +73,8 @@ class Job(Generic[ConfigT]):
             return False
         problems = find_problems(self.config, self.runs_dir)
         told = plan(self.config, self.runs_dir)
-        told["problems"] += [" ".join(filter(None, (item.message, item.hint))) for item in problems]
+        lines = [" ".join(filter(None, (item.message, item.hint))) for item in problems]
+        told["problems"] = list(dict.fromkeys([*lines, *told["problems"]]))
         show_plan(told, as_json=self.json)
         if told["problems"]:
             raise typer.Exit(1)

@@ -159,13 +159,6 @@ def test_scores_do_not_depend_on_the_batch(score, outputs):
         assert alone["Mine"][key].value == pytest.approx(together["Mine"][key].value, abs=1e-4)
 
 
-def test_judges_run_in_single_precision_whatever_dtype_says(score, outputs):
-    folder = outputs()
-    single, _ = score(f"Mine={folder}", dtype="fp32")
-    half, _ = score(f"Mine={folder}", dtype="bf16", name="half")
-    assert half["Mine"] == single["Mine"]
-
-
 def test_with_ignore_signature_nobody_is_judged_in_the_corner(make_edits, score, outputs):
     data = make_edits(1)
     left, top, right, bottom = signature_box(96, 80)

@@ -80,13 +80,14 @@ def train_unet(
         typer.Option(help="alpha-bar: weigh them by alpha_bar_t.", rich_help_panel=LOSS),
     ] = TrainUnetConfig.align_weight,
     losses: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str],
         typer.Option(
             "--loss",
             help="Another term, NAME=WEIGHT: outside, or your own, my.py:Name=0.5. Repeatable.",
             rich_help_panel=LOSS,
+            show_default=False,
         ),
-    ] = None,
+    ] = TrainUnetConfig.losses,  # type: ignore[assignment]
     loss_decoder: Annotated[
         str,
         typer.Option(

@@ -14,7 +14,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 # Their arguments are another library's, or a formula's own letters.
 GIVEN = {
     "ric/memory/activations.py:_efficient_attention",
-    "ric/weights/convert.py:_rebuild_v3",
+    "ric/weights/read_pickle.py:_rebuild_v3",
     "ric/method/denoising.py:reverse_step",
 }
 

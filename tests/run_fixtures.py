@@ -109,8 +109,8 @@ def follow() -> Callable[..., Path]:
 class StopAfter(Silent):
     """A progress that sends this process a signal once a stage has advanced so often."""
 
-    def __init__(self, stage: str, steps: int) -> None:
-        self.wanted, self.left, self.now = stage, steps, ""
+    def __init__(self, stage: str, steps: int, number: int = signal.SIGINT) -> None:
+        self.wanted, self.left, self.number, self.now = stage, steps, number, ""
 
     @contextmanager
     def stage(
@@ -124,7 +124,7 @@ class StopAfter(Silent):
         if count and self.now == self.wanted:
             self.left -= 1
             if self.left == 0:
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(self.number)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from torch import nn
 
 from ric.distributed import Ranks
 from ric.errors import RicError
-from ric.interrupt import Interrupted
+from ric.interrupt import Interrupted, stop_signals
 from ric.progress import Silent
 from ric.runs.checkpoints import complete_checkpoints, last_checkpoint, load_checkpoint
 from ric.runs.run import open_run
@@ -128,6 +128,16 @@ def test_a_stop_after_any_step_saves_it_and_the_run_goes_on_to_the_bit(
         assert {k: v for k, v in ours.items() if k not in clock} == {
             k: v for k, v in theirs.items() if k not in clock
         }
+
+
+@pytest.mark.parametrize("number", stop_signals(), ids=lambda number: number.name)
+def test_whatever_asks_politely_leaves_a_checkpoint(number, tmp_path, stop_after):
+    rare = Cadence(log=1, save=100)
+    fit = Fit(tmp_path / "run", rare, progress=stop_after("training", 2, number))
+    with pytest.raises(Interrupted) as stopped:
+        fit.run()
+    assert fit.saved == [2]
+    assert stopped.value.exit_code == 128 + number
 
 
 def test_each_phase_begins_with_an_optimizer_of_its_own_and_a_resumed_one_with_its_moments(

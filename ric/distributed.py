@@ -10,6 +10,8 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import threading
+import time
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -19,8 +21,9 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import reduce
 
-from ric.errors import RicError
+from ric.errors import RicError, first_line
 from ric.interrupt import Interrupted
+from ric.launcher import launched_processes
 from ric.runs.run import FollowedRun, RunDir
 
 if TYPE_CHECKING:
@@ -31,7 +34,10 @@ if TYPE_CHECKING:
     from ric.interrupt import StopRequest
 
 Result = TypeVar("Result")
+# the others wait while one fills a cache, measures or saves
 PATIENCE = timedelta(days=1)
+MEETING = 600.0  # seconds: what a launcher starts together imports torch and is here
+TELL_AFTER = 10.0
 
 
 class Ranks:
@@ -44,11 +50,21 @@ class Ranks:
         is_local_main: Whether this is the first one of its machine, which fills the caches there.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        """Meet the others, if there are any; on GPUs each process takes its own."""
-        # the others wait while one fills a cache, measures or saves
-        patience = {"timeout": PATIENCE} if int(os.environ.get("WORLD_SIZE", "1")) > 1 else {}
-        state = PartialState(cpu=device.type == "cpu", **patience)
+    def __init__(
+        self, device: torch.device, note: Callable[[str], None] = lambda line: None
+    ) -> None:
+        """Meet the others, if there are any; on GPUs each process takes its own.
+
+        Args:
+            device: What is computed on.
+            note: Is told whom this process waits for.
+
+        Raises:
+            RicError: the launcher's variables are not whole, or the others do not come.
+        """
+        if (count := launched_processes()) > 1 and not torch.distributed.is_initialized():
+            _meet("gloo" if device.type == "cpu" else "nccl", count, note)
+        state = PartialState(cpu=device.type == "cpu")
         self.count: int = state.num_processes
         self.number: int = state.process_index
         self.is_main = self.number == 0
@@ -105,6 +121,35 @@ class Ranks:
         return cast("Result", made) if self.is_local_main else make()
 
 
+def _meet(backend: str, count: int, note: Callable[[str], None]) -> None:
+    """Open the process group; whoever waits for the others can be stopped."""
+    place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    others = f"the other {count - 1} of the {count} processes that WORLD_SIZE tells of"
+    broken: list[Exception] = []
+
+    def join() -> None:
+        try:
+            torch.distributed.init_process_group(backend, timeout=PATIENCE)
+        except Exception as error:
+            broken.append(error)
+
+    # a main thread that waits in there would hear no signal
+    waiting = threading.Thread(target=join, daemon=True)
+    waiting.start()
+    began, told = time.monotonic(), False
+    while waiting.is_alive() and time.monotonic() - began < MEETING:
+        waiting.join(0.1)
+        if not told and time.monotonic() - began > TELL_AFTER:
+            note(f"Waiting at {place} for {others}.")
+            told = True
+    if broken or waiting.is_alive():
+        reason = first_line(broken[0]) if broken else f"they did not come in {MEETING:.0f} s"
+        raise RicError(
+            f"Could not meet {others} at {place}: {reason}.",
+            "Start all of them with torchrun, or unset WORLD_SIZE to work alone.",
+        )
+
+
 @cache
 def _group_of_hosts() -> torch.distributed.ProcessGroup:
     """Let the processes' hosts talk to one another without waiting for their GPUs."""
@@ -112,18 +157,24 @@ def _group_of_hosts() -> torch.distributed.ProcessGroup:
     return cast("torch.distributed.ProcessGroup", group)
 
 
-def open_together(open_run: Callable[[], RunDir], runs_dir: Path, device: torch.device) -> RunDir:
+def open_together(
+    open_run: Callable[[], RunDir],
+    runs_dir: Path,
+    device: torch.device,
+    note: Callable[[str], None],
+) -> RunDir:
     """Let the first process open a run, and follow it with the others.
 
     Args:
         open_run: Opens or resumes the run; called in the first process alone.
         runs_dir: Where numbered runs live.
         device: What the training runs on.
+        note: Is told whom this process waits for.
 
     Raises:
         RicError: the run cannot be opened; raised in every process.
     """
-    ranks = Ranks(device)
+    ranks = Ranks(device, note)
     atexit.register(_leave)
     if ranks.is_main:
         try:
@@ -155,11 +206,16 @@ def start_accelerator(device: torch.device, dtype: torch.dtype, ranks: Ranks) ->
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
+    from accelerate.utils import GradientAccumulationPlugin
 
     # accelerate keeps one state a process; a second recipe in this one may want another precision
     AcceleratorState._reset_state(reset_partial_state=ranks.count == 1)
     return Accelerator(
-        mixed_precision="bf16" if dtype == torch.bfloat16 else "no", cpu=device.type == "cpu"
+        mixed_precision="bf16" if dtype == torch.bfloat16 else "no",
+        cpu=device.type == "cpu",
+        # said, since accelerate reads variables for what is left out
+        dynamo_backend="no",
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
     )
 
 

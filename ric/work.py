@@ -56,7 +56,7 @@ def open_work(
     Raises:
         RicError: there is no such DATA, it cannot be read, or a resumed run began with other data.
     """
-    device = pick_device(config.device)
-    ranks = Ranks(device)
+    device, progress = pick_device(config.device), progress or Silent()
+    ranks = Ranks(device, progress.note)
     samples = open_samples(config, run, need_instruction=need_instruction)
-    return Work(run, progress or Silent(), ranks, device, samples)
+    return Work(run, progress, ranks, device, samples)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 from ric.addresses import redacted
 from ric.config import as_dict
 from ric.interrupt import Interrupted
+from ric.launcher import launched_processes
 from ric.settings import ConfigT
 from ric_cli.console import make_progress, print_json, print_line, say
 from ric_cli.next_step import next_step
@@ -112,11 +112,11 @@ class Job(Generic[ConfigT]):
             run=self.run_folder,
             shared=self.command in SHARED,
         )
-        if self.command in TOGETHER and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if self.command in TOGETHER and launched_processes() > 1:
             from ric.device import pick_device
             from ric.distributed import open_together
 
-            run = open_together(opening, self.runs_dir, pick_device(self.config.device))
+            run = open_together(opening, self.runs_dir, pick_device(self.config.device), say)
         else:
             run = opening()
         if isinstance(run, FollowedRun):

@@ -19,7 +19,7 @@ from gradient_distance import first_moments, relative_distances
 from safetensors.torch import load_file
 
 from ric.config import FitClipConfig, TrainUnetConfig, as_dict
-from ric.distributed import Ranks
+from ric.distributed import Ranks, start_accelerator
 from ric.inputs.examples import Needs, load_examples
 from ric.interrupt import StopRequest
 from ric.method.region_encoder import RegionEncoder
@@ -85,6 +85,12 @@ def torchrun(*words: object, by: list[str] = TWO_HERE, **environment: str) -> su
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+
+
+def a_free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def gradients_of_a_batch(data: str, folder: Path):
@@ -184,9 +190,7 @@ def test_two_processes_train_the_unet_as_one_does_with_the_whole_batch_to_1e_5(
 
 def test_each_of_two_machines_fills_a_cache_of_its_own(tiny, edits, tmp_path, record_of):
     config = tiny(FitClipConfig, edits, batch_size=4, fusion_epochs=1, joint_epochs=1)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = a_free_port()
     meet = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1",
             "--master-port", str(port)]  # fmt: skip
     caches = [tmp_path / "disk-0", tmp_path / "disk-1"]
@@ -285,3 +289,63 @@ def test_a_signal_that_comes_while_the_others_are_asked_is_not_lost(monkeypatch)
     monkeypatch.setattr(torch.distributed, "all_reduce", reduce_while_signalled)
     assert ranks.any_stop(stop) is None  # all agree on what was said before
     assert ranks.any_stop(stop) == signal.SIGINT
+
+
+ALONE_OF_TWO = """
+import sys
+import ric.distributed
+from ric_cli.main import main
+ric.distributed.TELL_AFTER, ric.distributed.MEETING = 0.0, float(sys.argv.pop(1))
+main()
+"""
+
+
+@pytest.fixture
+def alone_of_two(make_edits, tmp_path):
+    """Start a fit that a launcher's variables say has a partner, which never comes."""
+    data = make_edits(7)
+
+    def start(seconds: float) -> subprocess.Popen[str]:
+        told = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(a_free_port())}  # fmt: skip
+        words = ["fit-blip", data, "--preset", "tiny", "--device", "cpu", "--run", tmp_path / "run"]
+        return subprocess.Popen(
+            [sys.executable, "-c", ALONE_OF_TWO, str(seconds), *map(str, words)],
+            env=os.environ | told, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    return start
+
+
+def test_who_waits_for_others_says_for_whom_and_can_be_stopped(alone_of_two, tmp_path):
+    with alone_of_two(600) as process:
+        line = process.stderr.readline()
+        assert line.startswith("Waiting at 127.0.0.1:")
+        assert line.endswith("for the other 1 of the 2 processes that WORLD_SIZE tells of.\n")
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert said.endswith("Stopped: interrupted by SIGTERM.\n")
+    assert not (tmp_path / "run").exists()
+
+
+def test_others_who_do_not_come_are_an_error_of_a_line_and_a_hint(alone_of_two, tmp_path):
+    with alone_of_two(1) as process:
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    _, error, hint = said.splitlines()
+    assert error.startswith("Error: Could not meet the other 1 of the 2 processes")
+    assert error.endswith("they did not come in 1 s.")
+    assert hint.startswith("Hint: Start all of them with torchrun")
+    assert not (tmp_path / "run").exists()
+
+
+def test_accelerate_s_variables_change_nothing_of_what_it_is_told(monkeypatch):
+    for name, value in {
+        "GRADIENT_ACCUMULATION_STEPS": "4", "DYNAMO_BACKEND": "EAGER", "MIXED_PRECISION": "bf16",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(f"ACCELERATE_{name}", value)
+    told = start_accelerator(CPU, torch.float32, Ranks(CPU))
+    assert told.gradient_accumulation_steps == 1
+    assert told.mixed_precision == "no"
+    assert told.state.dynamo_plugin.backend.value == "NO"

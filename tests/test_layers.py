@@ -60,7 +60,7 @@ def test_the_method_imports_only_its_libraries_and_the_errors(path):
 
 
 # What each room of ric/ may import of the others; a file beside the rooms is a room of its own.
-FOUNDATION = {"errors", "config", "progress", "interrupt", "lfs_pointer"}
+FOUNDATION = {"errors", "config", "progress", "interrupt", "lfs_pointer", "printable"}
 ROOMS: dict[str, set[str]] = {
     "addresses": set(),
     "errors": set(),
@@ -68,10 +68,12 @@ ROOMS: dict[str, set[str]] = {
     "progress": set(),
     "interrupt": set(),
     "lfs_pointer": set(),
+    "printable": set(),
     "cache_folders": set(),
     "splits": set(),
     "extras": {"errors"},
     "worker_processes": {"errors"},
+    "launcher": {"errors"},
     "registry": {"errors", "config"},
     "device": {"errors"},
     "settings": {"errors", "config"},
@@ -82,7 +84,7 @@ ROOMS: dict[str, set[str]] = {
     "weights": FOUNDATION | {"cache_folders", "model_files"},
     "data": FOUNDATION | {"splits", "scenes", "weights"},
     "runs": FOUNDATION | {"addresses", "device", "model_files", "weights", "data"},
-    "distributed": FOUNDATION | {"runs"},
+    "distributed": FOUNDATION | {"launcher", "runs"},
     "work": FOUNDATION | {"device", "distributed", "runs"},
     "models": FOUNDATION | {"registry", "model_files", "pretrained", "weights", "runs"},
     "describers": FOUNDATION | {"registry", "device", "model_files", "pretrained"},

@@ -6,9 +6,11 @@ import json
 import sys
 import time
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ric.addresses import redacted
+from ric.printable import UNPRINTABLE, printable
 from ric.progress import Progress, Silent, Stage
 
 if TYPE_CHECKING:
@@ -18,17 +20,32 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
     from rich.table import Table
+    from rich.text import Text
 
     from ric.errors import RicError
 
 PLAIN_EVERY = 10.0  # seconds between plain lines of one stage
 
 
-def talk() -> Console:
-    """Give the console for people: stderr."""
+@cache
+def _plain_console() -> type[Console]:
+    """Make the class of console that every text goes through: no markup, nothing to be obeyed."""
+    # rich takes 0.1 s, which a command that prints one line of data need not pay
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+    class PlainConsole(Console):
+        def __init__(self, **how: Any) -> None:
+            super().__init__(highlight=False, markup=False, emoji=False, **how)
+
+        def render_str(self, text: str, **how: Any) -> Text:
+            return super().render_str(printable(text), **how)
+
+    return PlainConsole
+
+
+def talk() -> Console:
+    """Give the console for people: stderr."""
+    return _plain_console()(stderr=True)
 
 
 def say(message: str) -> None:
@@ -48,21 +65,36 @@ def show_error(error: RicError) -> None:
 
 def print_json(value: Any) -> None:
     """Print one JSON object on stdout."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    # JSON leaves C1 controls and bidi marks as they are, and its own ends of lines must stay
+    text = UNPRINTABLE.sub(lambda odd: odd[0] if odd[0] == "\n" else f"\\u{ord(odd[0]):04x}", text)
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2)
+    sys.stdout.write(text + "\n")
 
 
 def print_line(text: str) -> None:
     """Print a line of data on stdout."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(printable(text) + "\n")
 
 
 def print_table(table: Table) -> None:
-    """Print a table on stdout: as wide as the terminal, or as wide as it needs in a pipe."""
-    from rich.console import Console
+    """Print a table on stdout: as wide as the terminal, or as wide as it needs in a pipe.
 
+    Its cells are texts; one that has a style is made by `styled`.
+    """
     # in a pipe no line is too long, and a cropped cell would be lost
     width = None if sys.stdout.isatty() else 10_000
-    Console(highlight=False, markup=False, emoji=False, width=width).print(table)
+    _plain_console()(width=width).print(table)
+
+
+def styled(text: str, style: str) -> Text:
+    """Make a table's cell with a style, such as bold."""
+    from rich.text import Text
+
+    return Text(printable(text), style=style)
 
 
 def make_progress(*, quiet: bool) -> Progress:
@@ -93,7 +125,7 @@ class Bars:
 
         with make_bars(self._console) as bars:
             task = bars.add_task(
-                name, total=total, completed=done, before=done, unit=unit, values=""
+                printable(name), total=total, completed=done, before=done, unit=unit, values=""
             )
             yield _Bar(bars, task)
 

@@ -29,7 +29,7 @@ def demo(
     made = recipe(
         folder,
         make_progress(quiet=quiet),
-        say=lambda line: None if quiet else say(f"\n$ {line}"),
+        say=lambda line: None if quiet else say(f"$ {line}"),
     )
     if json:
         print_json({"command": "demo", "run": str(made.last.path), "picture": str(made.sheet)})

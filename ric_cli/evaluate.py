@@ -23,13 +23,15 @@ from ric.config import (
     Reference,
 )
 from ric.errors import RicError
-from ric_cli.console import print_table, say
+from ric_cli.console import print_table, say, styled
 from ric_cli.job import Job
 from ric_cli.options import DATA_HELP, with_common_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from rich.console import RenderableType
 
     from ric.runs.run import RunDir
     from ric.scoring.scores import Difference, Score, Scores
@@ -281,19 +283,17 @@ def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) 
 
 def _show_table(rows: list[Scores], columns: list[str], title: str, layout: Layout) -> None:
     from rich.table import Table
-    from rich.text import Text
 
     from ric.scoring.ranking import best
     from ric.scoring.score_table import NOT_AVAILABLE, laid_out
 
     winners = best(rows, layout)
-    # as Text: "[scene-net]" would be taken for markup
-    grid = [[Text(""), *(Text(rows[0][name].heading) for name in columns)]]
+    grid: list[list[RenderableType]] = [["", *(rows[0][name].heading for name in columns)]]
     for row in rows:
-        cells = [Text(row.marked_label)]
+        cells: list[RenderableType] = [row.marked_label]
         for name in columns:
             style = "bold" if row.label in winners.get(name, ()) else ""
-            cells.append(Text(row[name].number or NOT_AVAILABLE, style=style))
+            cells.append(styled(row[name].number or NOT_AVAILABLE, style))
         grid.append(cells)
     table = Table(title=title)
     first, *others = laid_out(grid, layout)
@@ -307,7 +307,6 @@ def _show_table(rows: list[Scores], columns: list[str], title: str, layout: Layo
 def _show_differences(differences: list[Difference]) -> None:
     """Print what each later editor scores above the first; bold where 0 is outside the interval."""
     from rich.table import Table
-    from rich.text import Text
 
     from ric.scoring.score_table import difference_rows
 
@@ -316,11 +315,11 @@ def _show_differences(differences: list[Difference]) -> None:
     table = Table(title="Differences on the same samples, with 95 % intervals")
     table.add_column("")
     for row in differences:
-        table.add_column(Text(row.heading), justify="right")
+        table.add_column(row.heading, justify="right")
     first = [
         replace(row, scores=tuple(s for s in row.scores if s.is_shown_first)) for row in differences
     ]
     for heading, cells in difference_rows(first):
-        shown = [Text(text, style="bold" if sure else "") for text, sure in cells]
-        table.add_row(Text(heading), *shown)
+        shown = [styled(text, "bold" if sure else "") for text, sure in cells]
+        table.add_row(heading, *shown)
     print_table(table)

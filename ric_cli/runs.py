@@ -62,7 +62,7 @@ def show(
         return
     table = Table(show_header=False, box=None)
     for key, value in _row(path, record).items():
-        table.add_row(key, "\n".join(value) if isinstance(value, list) else str(value))
+        table.add_row(key, ", ".join(value) if isinstance(value, list) else str(value))
     for key in ("argv", "error", "ended"):
         if key in record:
             value = record[key]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from ric.errors import RicError
-from ric_cli.console import make_progress, print_json, print_line, print_table, say
+from ric_cli.console import make_progress, print_json, print_line, print_table, say, styled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,11 +157,10 @@ def weight_rows(command: str | None, weights: Path | None) -> list[dict[str, Any
 def weight_table(rows: list[dict[str, Any]]) -> Table:
     """Lay the rows out for people."""
     from rich.table import Table
-    from rich.text import Text
 
     table = Table("id", "revision", "size", "licence and conditions", "needed by", "here")
     for row in rows:
-        here = Text("present", style="green") if row["present"] else Text("missing")
+        here = styled("present", "green") if row["present"] else "missing"
         table.add_row(
             row["id"], row["revision"][:8], row["size"], f"{row['licence']}. {row['conditions']}",
             ", ".join(row["commands"]), here,

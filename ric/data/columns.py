@@ -12,6 +12,7 @@ from ric.data.edit_sample import EditSample, MaskKind, Pictures
 from ric.data.images import MAX_PIXELS
 from ric.data.names import nfc
 from ric.errors import RicError, SampleError, printable
+from ric.printable import is_printable
 from ric.splits import own_split
 
 Row = dict[str, Any]
@@ -206,11 +207,14 @@ def refuse_unsafe(name: str, label: str) -> None:
         label: What the failure is listed under, since the id is none.
 
     Raises:
-        SampleError: The id is empty, too long, starts with a dot, holds a separator, or is not
-            UTF-8.
+        SampleError: The id is empty, too long, starts with a dot, holds a separator or what a
+            terminal would obey, or is not UTF-8.
     """
     refuse_not_utf8(name, label)
-    if not name or name.startswith(".") or re.search(r'[/\\:*?"<>|\x00-\x1f\x7f]', name):
+    if not is_printable(name):
+        reason = f"Its id holds control characters or line breaks: {name!r}."
+        raise SampleError(label, "metadata", reason)
+    if not name or name.startswith(".") or re.search(r'[/\\:*?"<>|]', name):
         reason = f"Its id cannot be a file name, and results are named by it: {name!r}."
         raise SampleError(label, "metadata", reason)
     if len(name.encode()) > _LONGEST_ID:

@@ -10,6 +10,7 @@ import csv
 import io
 from typing import TYPE_CHECKING, TypeVar
 
+from ric.printable import printable
 from ric.scoring.ranking import best
 from ric.scoring.scores import (
     THE_SIX,
@@ -20,6 +21,7 @@ from ric.scoring.scores import (
     find_score,
     place_of,
 )
+from ric.scoring.table_text import in_csv, in_latex, in_markdown, in_prose
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +52,8 @@ def to_csv(tables: Mapping[str, Sequence[Scores]]) -> str:
         for row in rows:
             about = row.as_dict()
             for name, score in about.pop("scores").items():
-                writer.writerow({"group": group, **about, "metric": name, **score})
+                cells = {"group": group, **about, "metric": name, **score}
+                writer.writerow({key: in_csv(cell) for key, cell in cells.items()})
     return text.getvalue()
 
 
@@ -71,7 +74,7 @@ def to_markdown(
         parts.append(_differences_table(differences))
     if others:
         parts.append(_markdown_table(rows, others, layout))
-    meanings = [f"- {line}" for line in _meanings(rows, names)]
+    meanings = [f"- {in_prose(line)}" for line in _meanings(rows, names)]
     return "\n\n".join([*parts, "\n".join(meanings)]) + "\n"
 
 
@@ -86,21 +89,19 @@ def to_latex(
     if not all_columns and {"fid", "is"} & {score.key for row in rows for score in row.scores}:
         names = [name for name in names if _is_paper_column(rows, name)]
     winners = best(rows, layout)
-    grid = [["", *(_escape(_first(rows, name).heading) for name in names)]]
+    grid = [["", *(in_latex(_first(rows, name).heading) for name in names)]]
     for row in rows:
         cells = []
         for name in names:
             score = find_score(row, name)
-            number = (_escape(score.number) if score else "") or "--"
+            number = (in_latex(score.number) if score else "") or "--"
             cells.append(f"\\textbf{{{number}}}" if row.label in winners.get(name, ()) else number)
-        label = _escape(row.marked_label)
-        # behind the end of a line LaTeX would read these as its own
-        grid.append(["{}" + label if label.startswith(("[", "*")) else label, *cells])
+        grid.append([in_latex(row.marked_label), *cells])
     turned = laid_out(grid, layout)
     first, *others = map(_latex_line, turned)
     columns = "l" + "c" * (len(turned[0]) - 1)
     begin = [f"\\begin{{tabular}}{{{columns}}}", "\\toprule", first, "\\midrule"]
-    told = [f"% {line}" for line in which_samples(rows)]
+    told = [f"% {printable(line)}" for line in which_samples(rows)]
     return "\n".join([*begin, *others, "\\bottomrule", "\\end{tabular}", *told]) + "\n"
 
 
@@ -111,7 +112,7 @@ def _markdown_table(rows: Sequence[Scores], names: Sequence[str], layout: Layout
         cells = [
             _cell(find_score(row, name), bold=row.label in winners.get(name, ())) for name in names
         ]
-        grid.append([_plain(row.marked_label), *cells])
+        grid.append([in_markdown(row.marked_label), *cells])
     turned = laid_out(grid, layout)
     first, *others = [f"| {' | '.join(cells)} |".replace("|  |", "| |") for cells in turned]
     columns = len(turned[0])
@@ -119,7 +120,7 @@ def _markdown_table(rows: Sequence[Scores], names: Sequence[str], layout: Layout
 
 
 def _differences_table(differences: Sequence[Difference]) -> str:
-    lines = ["| | " + " | ".join(_plain(row.heading) for row in differences) + " |"]
+    lines = ["| | " + " | ".join(in_markdown(row.heading) for row in differences) + " |"]
     lines.append("|---" * (len(differences) + 1) + "|")
     for heading, cells in difference_rows(differences):
         shown = [f"**{text}**" if sure else text for text, sure in cells]
@@ -155,10 +156,6 @@ def _difference_cell(score: Score | None) -> tuple[str, bool]:
     low, high = score.interval
     text = f"{score.value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}] (N = {score.n})"
     return text, low > 0 or high < 0
-
-
-def _plain(text: str) -> str:
-    return text.replace("|", "\\|")
 
 
 def _cell(score: Score | None, *, bold: bool) -> str:
@@ -249,12 +246,3 @@ def _value(row: Scores, name: str) -> float | None:
 
 def _latex_line(cells: Sequence[str]) -> str:
     return " & ".join(cells) + " \\\\"
-
-
-def _escape(text: str) -> str:
-    """Return text that LaTeX prints as it stands."""
-    special = {"\\": "\\textbackslash{}", "↑": "$\\uparrow$", "↓": "$\\downarrow$", "±": "$\\pm$"}
-    special["†"] = "$\\dagger$"
-    special |= {character: f"\\{character}" for character in "&%$#_{}"}
-    special |= {"~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
-    return "".join(special.get(character, character) for character in text)

@@ -14,6 +14,7 @@ from ric.scoring.pie_bench import PieBenchSuite
 from ric.scoring.protocols import by_protocol
 from ric.scoring.score_table import to_csv, to_latex, to_markdown
 from ric.scoring.suite import MetricSuite
+from ric.scoring.table_text import in_markdown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -111,7 +112,8 @@ def write_tables(run: RunDir, made: Tables) -> None:
     layout, chosen = config["layout"], config.get("metrics") is not None
     tables = [to_markdown(table.rows, table.differences, layout)]
     for name, group in groups.items():
-        tables.append(f"## {name}\n\n{to_markdown(group.rows, group.differences, layout)}")
+        table_of_group = to_markdown(group.rows, group.differences, layout)
+        tables.append(f"## {in_markdown(name)}\n\n{table_of_group}")
     write_atomically(run.path / "per_sample.jsonl", "\n".join(lines) + "\n")
     write_atomically(run.path / "scores.json", json.dumps(scores, indent=2) + "\n")
     write_atomically(run.path / "table.md", "\n".join(tables) + _weights_in_words(run))
@@ -135,7 +137,7 @@ def _weights_in_words(run: RunDir) -> str:
     """Say how outputs are fitted and list the weights with their revisions: table.md's end."""
     lines = [f"- {_fitting_in_words(run.record['config'])}"]
     lines += [
-        f"- weights of {name}: {public_name(weight['id'])}"
+        f"- weights of {name}: {in_markdown(public_name(weight['id']))}"
         + (f", revision {weight['revision']}" if weight["revision"] else "")
         for name, weight in run.record.get("weights", {}).items()
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -13,7 +14,16 @@ from rich.table import Table
 import ric_cli.console
 from ric.errors import RicError
 from ric.progress import Silent
-from ric_cli.console import PlainLines, make_progress, print_table, say, show_error
+from ric_cli.console import (
+    PlainLines,
+    make_progress,
+    print_json,
+    print_line,
+    print_table,
+    say,
+    show_error,
+    styled,
+)
 
 STAGE = """
 import time
@@ -108,3 +118,39 @@ def test_a_table_in_a_pipe_keeps_every_cell_whole(capsys):
     out = capsys.readouterr().out
     assert "x" * 500 in out
     assert "[red]" in out
+
+
+ODD = "\x1b]0;x\x07\x9b2J\u202e\n\r"
+SHOWN = "\\x1b]0;x\\x07\\x9b2J\\u202e\\n\\r"
+
+
+def test_nothing_that_is_printed_is_obeyed_by_a_terminal(capsys):
+    say(ODD)
+    show_error(RicError(ODD, ODD))
+    progress = PlainLines()
+    progress.note(ODD)
+    with progress.stage(ODD, total=1) as stage:
+        stage.advance()
+    table = Table(ODD, title=ODD)
+    table.add_row(ODD)
+    table.add_row(styled(ODD, "bold"))
+    print_table(table)
+    print_line(ODD)
+    out, err = capsys.readouterr()
+    lines = (out + err).splitlines()
+    assert sum(SHOWN in line for line in lines) == 5 + 5
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", out + err)
+
+
+def test_a_bar_s_name_is_not_obeyed_either():
+    script = STAGE.replace("training [a]", "\\x1b]0;x\\x07")
+    assert "\x1b]0;x" not in on_a_terminal(script)
+
+
+def test_json_holds_what_a_terminal_would_obey_as_escapes(capsys):
+    value = {"id": ODD, "name": "für 中"}
+    print_json(value)
+    out = capsys.readouterr().out
+    assert json.loads(out) == value
+    assert "für 中" in out
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", out)

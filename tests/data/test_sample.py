@@ -267,6 +267,8 @@ def test_without_a_listener_a_bad_row_raises(edits):
     [
         ({"id": "0001"}, "Its id is used twice"),
         ({"id": "a/b"}, "Its id cannot be a file name"),
+        ({"id": "a\x1b[31m"}, "Its id holds control characters"),
+        ({"id": "a\u202eb"}, "Its id holds control characters"),
         ({"id": "..", "source_file_name": "source/0.png"}, "Its id cannot be a file name"),
         ({"id": "x" * 201}, "Its id is longer than 200 bytes"),
         ({"id": 1.5}, "Its id is a float, not a text"),

@@ -1,0 +1,46 @@
+"""Text that others wrote, such as a label, in a table: shown as it stands, obeyed by no reader."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from ric.printable import printable
+
+_LATEX = {
+    "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}",
+    "↑": "$\\uparrow$", "↓": "$\\downarrow$", "±": "$\\pm$", "†": "$\\dagger$",
+} | {character: f"\\{character}" for character in "&%$#_{}"}  # fmt: skip
+
+
+def in_markdown(text: str) -> str:
+    """Return text that Markdown renders as it stands: no markup, no HTML, no end of a cell."""
+    return re.sub(r"([\\`*_\[\]<>|~&])", r"\\\1", printable(text))
+
+
+def in_prose(text: str) -> str:
+    """Return a sentence that Markdown renders without HTML, code or links of a label in it.
+
+    Names of scores, such as `clip_i[tiny]`, stay readable in the file.
+    """
+    return re.sub(r"([\\`*<>~&]|(?<=\])\()", r"\\\1", printable(text))
+
+
+def in_latex(text: str) -> str:
+    """Return text that LaTeX prints as it stands, also at the start of a row."""
+    escaped = "".join(_LATEX.get(character, character) for character in printable(text))
+    # behind the end of a line LaTeX would read these as its own
+    return "{}" + escaped if escaped.startswith(("[", "*")) else escaped
+
+
+def in_csv(value: object) -> object:
+    """Return a cell that a spreadsheet does not compute: a text that begins as a formula is quoted.
+
+    Numbers stay numbers.
+    """
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    # a full-width sign counts as well
+    first = unicodedata.normalize("NFKC", text.lstrip())[:1]
+    return f"'{text}" if first in tuple("=+-@") else text

@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import typer
 
@@ -24,12 +23,10 @@ from ric_cli.fit_blip import fit_blip
 from ric_cli.fit_clip import fit_clip
 from ric_cli.runs import app as runs
 from ric_cli.scenes import scenes
+from ric_cli.surroundings import READER_GONE, lost_output, settle
 from ric_cli.tiny import app as tiny
 from ric_cli.train_unet import train_unet
 from ric_cli.weights import app as weights
-
-if TYPE_CHECKING:
-    from types import FrameType
 
 # where it is installed diffusers imports it, and it warns of kernels that ric does not use
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
@@ -62,34 +59,29 @@ app.add_typer(tiny, name="tiny", rich_help_panel=AROUND)
 
 
 def main() -> NoReturn:
-    """Run `ric` and exit: 0 done, 1 error, 2 usage, 3 some samples failed, 130 and 143 stopped."""
-    # libraries draw bars and warn on their own otherwise
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    """Run `ric` and exit.
+
+    0 done, 1 error, 2 usage, 3 some samples failed, 128 + a signal's number where one stopped it.
+    """
+    settle()
     try:
         app()
-    except RicError as error:
-        if os.environ.get("RIC_DEBUG") == "1":
-            raise
-        show_error(error)
-        sys.exit(1)
+        code = 0
+    except SystemExit as left:
+        code = left.code if isinstance(left.code, int) else 0
     except Interrupted as stopped:
         say(f"Stopped: {stopped}.")
-        sys.exit(stopped.exit_code)
-    except BrokenPipeError:
-        # the reader of our output went away (ric runs ls | head)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except OSError as error:
-        known = _in_words(error)
+        code = stopped.exit_code
+    except (RicError, OSError) as error:
+        known = _in_words(error) if isinstance(error, OSError) else error
         if known is None or os.environ.get("RIC_DEBUG") == "1":
             raise
         show_error(known)
-        sys.exit(1)
-    sys.exit(0)
+        code = 1
+    lost = lost_output()
+    if lost and lost.errno not in READER_GONE:
+        show_error(RicError(f"Standard output cannot be written: {lost.strerror}."))
+    sys.exit(code or (1 if lost else 0))
 
 
 def _in_words(error: OSError) -> RicError | None:
@@ -102,10 +94,3 @@ def _in_words(error: OSError) -> RicError | None:
     hint = "Check the path, and that you may read and write there. RIC_DEBUG=1 shows where it was."
     reason = error.strerror or str(error)
     return RicError(f"Cannot read or write {error.filename}: {reason}.", hint)
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    # a second one while we clean up ends it at once
-    for again in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(again, lambda number, frame: os._exit(128 + number))
-    raise Interrupted(number)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from ric.interrupt import stop_signals
 
 pytest_plugins = ["metric_fixtures", "run_fixtures"]
 
@@ -91,6 +94,18 @@ def one_thread() -> Callable[[], None]:
 def one_thread_again(one_thread: Callable[[], None]) -> None:
     """Undo what another test has set."""
     one_thread()
+
+
+@pytest.fixture(autouse=True)
+def surroundings_as_they_were() -> Iterator[None]:
+    """Put back signals and variables, which `main()` makes its own."""
+    handlers = {number: signal.getsignal(number) for number in stop_signals()}
+    variables = dict(os.environ)
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    os.environ.clear()
+    os.environ.update(variables)
 
 
 @pytest.fixture(scope="session", autouse=True)

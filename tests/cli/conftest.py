@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,14 +25,11 @@ class Said(NamedTuple):
 @pytest.fixture
 def ric(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Iterator[Callable[..., Said]]:
-    """Run `ric WORD …` in this process, in a folder of its own; signals are put back."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+) -> Callable[..., Said]:
+    """Run `ric WORD …` in this process, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     for name in ("RIC_DEBUG", "RIC_RUNS_DIR"):
         monkeypatch.delenv(name, raising=False)
-    for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
-        monkeypatch.setenv(name, "1" if name.startswith("HF") else "error")
 
     def run(*words: object) -> Said:
         monkeypatch.setattr(sys, "argv", ["ric", *map(str, words)])
@@ -43,9 +39,7 @@ def ric(
         code = left.value.code
         return Said(code if isinstance(code, int) else 0, *capsys.readouterr())
 
-    yield run
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    return run
 
 
 @pytest.fixture

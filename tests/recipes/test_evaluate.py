@@ -5,11 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -468,11 +467,8 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
 
 
 @pytest.fixture
-def exit_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., int]]:
-    """Type `ric eval …` and give its exit code; the signals stay the tests' own."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
-        monkeypatch.setenv(name, "1" if "DISABLE" in name else "error")
+def exit_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
+    """Type `ric eval …` and give its exit code."""
 
     def call(*typed: str, quiet: bool = True) -> int:
         where = ["--run", str(tmp_path / "run"), "--split", "all", "--device", "cpu"]
@@ -482,9 +478,7 @@ def exit_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Calla
             main()
         return left.value.code or 0
 
-    yield call
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    return call
 
 
 def test_a_network_that_is_missing_is_one_line_below_what_was_computed(

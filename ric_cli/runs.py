@@ -10,7 +10,7 @@ import typer
 from ric.errors import RicError
 from ric_cli.console import print_json, print_table, say
 
-app = typer.Typer(help="List runs and show one.", no_args_is_help=True)
+app = typer.Typer(help="List runs and show one.", no_args_is_help=True, add_completion=False)
 RunsDir = Annotated[Path, typer.Option(help="Where numbered runs live.", envvar="RIC_RUNS_DIR")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 

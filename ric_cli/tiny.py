@@ -20,7 +20,11 @@ from ric_cli.console import print_line
 from ric_cli.job import Job
 from ric_cli.options import CheckpointEvery, Data, with_common_options
 
-app = typer.Typer(help="Train the embedded models of --preset tiny anew.", no_args_is_help=True)
+app = typer.Typer(
+    help="Train the embedded models of --preset tiny anew.",
+    no_args_is_help=True,
+    add_completion=False,
+)
 
 Base = Annotated[
     str, typer.Option(help="What it starts from: a folder, a run, or tiny, the shipped one.")

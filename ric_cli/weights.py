@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
     from ric.weights import Weight
 
-app = typer.Typer(help="List, get, check and convert pretrained weights.", no_args_is_help=True)
+app = typer.Typer(
+    help="List, get, check and convert pretrained weights.",
+    no_args_is_help=True,
+    add_completion=False,
+)
 Command = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--for", metavar="COMMAND", help="Only what this command may need."),

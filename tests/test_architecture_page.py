@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
-FOLDERS = PAGE[PAGE.index("| folder") : PAGE.index("## Eleven places")]
+FOLDERS = PAGE[PAGE.index("| folder") : PAGE.index("## Ten places")]
 PLACES = PAGE[PAGE.index("| question") : PAGE.index("## Adding")]
 
 

@@ -41,6 +41,16 @@ def test_help_and_usage_errors_import_nothing_heavy(words, code):
     assert [name for name in HEAVY if name in modules] == []
 
 
+def test_help_imports_no_command():
+    done = subprocess.run([sys.executable, "-c", SCRIPT, "--help"], capture_output=True, text=True)
+    _, modules = json.loads(done.stdout.splitlines()[-1])
+    ours = {name for name in modules if name.startswith(("ric.", "ric_cli."))}
+    assert ours == {
+        "ric.errors", "ric.interrupt", "ric.printable", "ric.progress",
+        "ric_cli.commands", "ric_cli.console", "ric_cli.main", "ric_cli.surroundings",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("words", [["runs", "ls"], ["weights", "ls"], ["describe", "nowhere"]])
 def test_what_needs_no_network_of_ours_imports_no_torch(words, tmp_path):
     command = [sys.executable, "-c", SCRIPT, *words]

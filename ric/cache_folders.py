@@ -7,8 +7,14 @@ from pathlib import Path
 
 
 def user_cache() -> Path:
-    """Give the folder that caches of this user live in: XDG_CACHE_HOME, or `~/.cache`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    """Give the folder that caches of this user live in: XDG_CACHE_HOME, or `~/.cache`.
+
+    A user without a home, as some containers have it, has `.cache` in the current folder.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    except RuntimeError:
+        return Path(".cache").absolute()
 
 
 def cache_folder() -> Path:

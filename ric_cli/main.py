@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
+from ric.cache_folders import cache_folder
 from ric.errors import RicError
 from ric.interrupt import Interrupted
 from ric_cli.commands import app
@@ -48,5 +50,8 @@ def _in_words(error: OSError) -> RicError | None:
     if not error.filename:
         return None
     hint = "Check the path, and that you may read and write there. RIC_DEBUG=1 shows where it was."
+    place, cache = Path(os.fsdecode(error.filename)), cache_folder()
+    if place.is_relative_to(cache) or cache.is_relative_to(place):
+        hint = "Caches lie there; set RIC_CACHE_DIR to a folder that can be written."
     reason = error.strerror or str(error)
-    return RicError(f"Cannot read or write {error.filename}: {reason}.", hint)
+    return RicError(f"Cannot read or write {place}: {reason}.", hint)

@@ -17,7 +17,7 @@ def test_a_command_is_listed_by_the_first_line_of_its_help(name):
 @pytest.mark.parametrize(
     ("words", "usage"),
     [
-        (["edit", "--help"], " edit [OPTIONS] DATA"),
+        (["edit", "--help"], " edit [OPTIONS] "),
         (["runs", "ls", "--help"], " runs ls [OPTIONS]"),
         (["weights"], " weights [OPTIONS] COMMAND"),
     ],

@@ -131,6 +131,22 @@ def test_a_file_the_system_refuses_is_1_and_named(ric, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("home", ["a file", "/proc"])
+def test_a_home_that_cannot_be_written_names_the_variable_that_helps(
+    ric, edits, tmp_path, monkeypatch, home
+):
+    # nobody, not even root, can make a folder below a file
+    (tmp_path / "a file").write_text("")
+    monkeypatch.setenv("HOME", str(tmp_path / home))
+    monkeypatch.delenv("RIC_CACHE_DIR")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    said = ric("fit-blip", edits, "--preset", "tiny", "--device", "cpu")
+    assert (said.code, said.out) == (1, "")
+    error, hint = said.err.splitlines()[-2:]
+    assert error.startswith(f"Error: Cannot read or write {tmp_path / home}/.cache")
+    assert hint == "Hint: Caches lie there; set RIC_CACHE_DIR to a folder that can be written."
+
+
 def test_a_fault_that_names_no_file_is_not_hidden(ric, monkeypatch):
     def broken() -> None:
         raise OSError("something else")

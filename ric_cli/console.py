@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ric.addresses import redacted
-from ric.printable import UNPRINTABLE, printable
+from ric.plain_line import NOT_PLAIN, plain_line
 from ric.progress import Progress, Silent, Stage
 
 if TYPE_CHECKING:
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 PLAIN_EVERY = 10.0  # seconds between plain lines of one stage
 
 
+def clean(text: str) -> str:
+    """Give a text as a terminal may get it: nothing in it is obeyed, no password is shown."""
+    return plain_line(redacted(text))
+
+
 @cache
 def _plain_console() -> type[Console]:
     """Make the class of console that every text goes through: no markup, nothing to be obeyed."""
@@ -38,7 +43,7 @@ def _plain_console() -> type[Console]:
             super().__init__(highlight=False, markup=False, emoji=False, **how)
 
         def render_str(self, text: str, **how: Any) -> Text:
-            return super().render_str(printable(text), **how)
+            return super().render_str(clean(text), **how)
 
     return PlainConsole
 
@@ -50,24 +55,24 @@ def talk() -> Console:
 
 def say(message: str) -> None:
     """Say a line to people."""
-    talk().print(redacted(message), soft_wrap=True)
+    talk().print(message, soft_wrap=True)
 
 
 def show_error(error: RicError) -> None:
     """Show what went wrong in one line and the next step in another."""
     console = talk()
     console.print("Error:", style="bold red", end=" ")
-    console.print(redacted(error.message), soft_wrap=True)
+    console.print(error.message, soft_wrap=True)
     if error.hint:
         console.print("Hint:", style="dim", end=" ")
-        console.print(redacted(error.hint), soft_wrap=True)
+        console.print(error.hint, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
     """Print one JSON object on stdout."""
     text = json.dumps(value, ensure_ascii=False, indent=2)
     # JSON leaves C1 controls and bidi marks as they are, and its own ends of lines must stay
-    text = UNPRINTABLE.sub(lambda odd: odd[0] if odd[0] == "\n" else f"\\u{ord(odd[0]):04x}", text)
+    text = NOT_PLAIN.sub(lambda odd: odd[0] if odd[0] == "\n" else f"\\u{ord(odd[0]):04x}", text)
     try:
         text.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
@@ -77,7 +82,7 @@ def print_json(value: Any) -> None:
 
 def print_line(text: str) -> None:
     """Print a line of data on stdout."""
-    sys.stdout.write(printable(text) + "\n")
+    sys.stdout.write(clean(text) + "\n")
 
 
 def print_table(table: Table) -> None:
@@ -94,7 +99,7 @@ def styled(text: str, style: str) -> Text:
     """Make a table's cell with a style, such as bold."""
     from rich.text import Text
 
-    return Text(printable(text), style=style)
+    return Text(clean(text), style=style)
 
 
 def make_progress(*, quiet: bool) -> Progress:
@@ -113,7 +118,7 @@ class Bars:
 
     def note(self, message: str) -> None:
         """Say one line above the bars."""
-        self._console.print(redacted(message), soft_wrap=True)
+        self._console.print(message, soft_wrap=True)
 
     @contextmanager
     def stage(
@@ -125,7 +130,7 @@ class Bars:
 
         with make_bars(self._console) as bars:
             task = bars.add_task(
-                printable(name), total=total, completed=done, before=done, unit=unit, values=""
+                clean(name), total=total, completed=done, before=done, unit=unit, values=""
             )
             yield _Bar(bars, task)
 

@@ -50,8 +50,8 @@ def _in_words(error: OSError) -> RicError | None:
     if not error.filename:
         return None
     hint = "Check the path, and that you may read and write there. RIC_DEBUG=1 shows where it was."
-    place, cache = Path(os.fsdecode(error.filename)), cache_folder()
-    if place.is_relative_to(cache) or cache.is_relative_to(place):
+    file, cache = Path(os.fsdecode(error.filename)), cache_folder()
+    if file.is_relative_to(cache) or cache.is_relative_to(file):
         hint = "Caches lie there; set RIC_CACHE_DIR to a folder that can be written."
     reason = error.strerror or str(error)
-    return RicError(f"Cannot read or write {place}: {reason}.", hint)
+    return RicError(f"Cannot read or write {file}: {reason}.", hint)

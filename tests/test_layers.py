@@ -60,7 +60,7 @@ def test_the_method_imports_only_its_libraries_and_the_errors(path):
 
 
 # What each room of ric/ may import of the others; a file beside the rooms is a room of its own.
-FOUNDATION = {"errors", "config", "progress", "interrupt", "lfs_pointer", "printable"}
+FOUNDATION = {"errors", "config", "progress", "interrupt", "lfs_pointer", "plain_line"}
 ROOMS: dict[str, set[str]] = {
     "addresses": set(),
     "errors": set(),
@@ -68,7 +68,7 @@ ROOMS: dict[str, set[str]] = {
     "progress": set(),
     "interrupt": set(),
     "lfs_pointer": set(),
-    "printable": set(),
+    "plain_line": set(),
     "cache_folders": set(),
     "splits": set(),
     "extras": {"errors"},

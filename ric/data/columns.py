@@ -12,7 +12,7 @@ from ric.data.edit_sample import EditSample, MaskKind, Pictures
 from ric.data.images import MAX_PIXELS
 from ric.data.names import nfc
 from ric.errors import RicError, SampleError, printable
-from ric.printable import is_printable
+from ric.plain_line import is_plain_line
 from ric.splits import own_split
 
 Row = dict[str, Any]
@@ -211,7 +211,7 @@ def refuse_unsafe(name: str, label: str) -> None:
             terminal would obey, or is not UTF-8.
     """
     refuse_not_utf8(name, label)
-    if not is_printable(name):
+    if not is_plain_line(name):
         reason = f"Its id holds control characters or line breaks: {name!r}."
         raise SampleError(label, "metadata", reason)
     if not name or name.startswith(".") or re.search(r'[/\\:*?"<>|]', name):

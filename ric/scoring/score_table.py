@@ -10,7 +10,7 @@ import csv
 import io
 from typing import TYPE_CHECKING, TypeVar
 
-from ric.printable import printable
+from ric.plain_line import plain_line
 from ric.scoring.ranking import best
 from ric.scoring.scores import (
     THE_SIX,
@@ -101,7 +101,7 @@ def to_latex(
     first, *others = map(_latex_line, turned)
     columns = "l" + "c" * (len(turned[0]) - 1)
     begin = [f"\\begin{{tabular}}{{{columns}}}", "\\toprule", first, "\\midrule"]
-    told = [f"% {printable(line)}" for line in which_samples(rows)]
+    told = [f"% {plain_line(line)}" for line in which_samples(rows)]
     return "\n".join([*begin, *others, "\\bottomrule", "\\end{tabular}", *told]) + "\n"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from ric.printable import printable
+from ric.plain_line import plain_line
 
 _LATEX = {
     "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}",
@@ -15,7 +15,7 @@ _LATEX = {
 
 def in_markdown(text: str) -> str:
     """Return text that Markdown renders as it stands: no markup, no HTML, no end of a cell."""
-    return re.sub(r"([\\`*_\[\]<>|~&])", r"\\\1", printable(text))
+    return re.sub(r"([\\`*_\[\]<>|~&])", r"\\\1", plain_line(text))
 
 
 def in_prose(text: str) -> str:
@@ -23,12 +23,12 @@ def in_prose(text: str) -> str:
 
     Names of scores, such as `clip_i[tiny]`, stay readable in the file.
     """
-    return re.sub(r"([\\`*<>~&]|(?<=\])\()", r"\\\1", printable(text))
+    return re.sub(r"([\\`*<>~&]|(?<=\])\()", r"\\\1", plain_line(text))
 
 
 def in_latex(text: str) -> str:
     """Return text that LaTeX prints as it stands, also at the start of a row."""
-    escaped = "".join(_LATEX.get(character, character) for character in printable(text))
+    escaped = "".join(_LATEX.get(character, character) for character in plain_line(text))
     # behind the end of a line LaTeX would read these as its own
     return "{}" + escaped if escaped.startswith(("[", "*")) else escaped
 
@@ -40,7 +40,7 @@ def in_csv(value: object) -> object:
     """
     if not isinstance(value, str):
         return value
-    text = printable(value)
+    text = plain_line(value)
     # a full-width sign counts as well
     first = unicodedata.normalize("NFKC", text.lstrip())[:1]
     return f"'{text}" if first in tuple("=+-@") else text

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from ric.printable import is_printable
+from ric.plain_line import is_plain_line
 from ric.scoring.score_table import to_csv, to_latex, to_markdown
 from ric.scoring.scores import Difference, Score, Scores
 from ric.scoring.table_text import in_csv, in_latex, in_markdown, in_prose
@@ -70,4 +70,4 @@ def test_a_table_of_odd_labels_keeps_its_rows_and_columns_everywhere():
     first = next(csv.DictReader(io.StringIO(written)))
     assert (first["label"], first["note"], first["value"]) == ("'=cmd|x", "'=cmd|x", "0.5")
     for text in (markdown, to_latex(rows(ODD)), written):
-        assert all(map(is_printable, text.split("\n")))
+        assert all(map(is_plain_line, text.split("\n")))

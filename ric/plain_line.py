@@ -6,16 +6,16 @@ import re
 
 # Controls (C0, DEL, C1), ends of lines and paragraphs, Unicode's Bidi_Control, which reorders what
 # stands around it, and lone surrogates, as in the name of a file that is not UTF-8.
-UNPRINTABLE = re.compile(
+NOT_PLAIN = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 
-def printable(text: str) -> str:
+def plain_line(text: str) -> str:
     r"""Write what a terminal would obey, and what breaks a line, as an escape: `\n`, `\x1b`."""
-    return UNPRINTABLE.sub(lambda odd: odd[0].encode("unicode_escape").decode(), text)
+    return NOT_PLAIN.sub(lambda odd: odd[0].encode("unicode_escape").decode(), text)
 
 
-def is_printable(text: str) -> bool:
+def is_plain_line(text: str) -> bool:
     """Tell whether a text is one line without anything that a terminal would obey."""
-    return UNPRINTABLE.search(text) is None
+    return NOT_PLAIN.search(text) is None

@@ -74,6 +74,10 @@ def refuse_settings_of_its_own(
             )
 
 
+# what the settings of a fit hold, in every version
+SAYS = {"image_size", "data"}
+
+
 def compare_with_fits(config: TrainUnetConfig, work: Work) -> None:
     """Compare what each judge of a run was fitted on with what it will be shown.
 
@@ -90,12 +94,18 @@ def compare_with_fits(config: TrainUnetConfig, work: Work) -> None:
             continue
         record = read_record(fit)
         fitted = record["config"]
+        if not SAYS.issubset(fitted) or "data" not in record:
+            raise RicError(
+                f"{fit}/run.json does not say what the judge was fitted on: no run of"
+                f" {record['command']} is written so.",
+                "Fit the judge again, or name its folder out of the run.",
+            )
         if fitted["image_size"] != config.image_size:
             work.progress.note(
                 f"the {kind} judge was fitted on pictures of {fitted['image_size']} px and looks"
                 f" at {config.image_size} px here"
             )
-        if record["data"]["fingerprint"] != work.samples.fingerprint:
+        if record["data"].get("fingerprint") != work.samples.fingerprint:
             work.progress.note(f"the {kind} judge was fitted on {fitted['data']}")
         elif kind == "region":
             _refuse_other_region_text(fit, fitted, config, work.run)
@@ -116,7 +126,7 @@ def _fit_of(name: str | None, run: RunDir) -> Path | None:
 def _refuse_other_region_text(
     fit: Path, fitted: Mapping[str, Any], config: TrainUnetConfig, run: RunDir
 ) -> None:
-    theirs = fitted["region_text"]
+    theirs = fitted.get("region_text")
     if theirs != config.region_text:
         raise RicError(
             f"The region judge in {fit} was fitted on each sample's {theirs}; {run.path} matches"
@@ -130,8 +140,8 @@ def _refuse_other_paragraphs(
     fit: Path, record: Mapping[str, Any], config: TrainUnetConfig, run: RunDir
 ) -> None:
     """Compare the describe runs; where neither names one, both read the data's own scene_text."""
-    named = record["config"]["descriptions"]
-    theirs = (fit / record["resolved"][named]).resolve() if named else None
+    named = record["config"].get("descriptions")
+    theirs = (fit / record.get("resolved", {}).get(named, named)).resolve() if named else None
     ours = run.resolve(config.descriptions) if config.descriptions else None
     if theirs != (ours.resolve() if ours else None):
         in_words = [str(path) if path else "the data's own scene_text" for path in (theirs, ours)]

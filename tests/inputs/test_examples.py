@@ -216,7 +216,7 @@ def test_descriptions_of_other_data_are_refused(edits, tiny, run_on, described):
 def test_descriptions_of_a_run_that_is_not_done_are_refused(edits, tiny, run_on, tmp_path):
     half = open_run("describe", {}, runs_dir=tmp_path, run=tmp_path / "half")
     append_row(half.path / "descriptions.jsonl", {"id": "00", "scene_text": "a ball"})
-    with pytest.raises(RicError, match=r"half is not finished \(running\)") as caught:
+    with pytest.raises(RicError, match=r"half is not finished \(interrupted\)") as caught:
         read_descriptions(str(half.path), load_samples(edits), run_on(edits))
     assert f"--run {half.path}" in caught.value.hint
 

@@ -128,7 +128,7 @@ def test_a_table_written_over_by_one_of_the_same_size_time_and_footer_is_read_ag
 
     file = tmp_path / "edits.parquet"
     columns = "source=source,target=target,instruction=instruction"
-    how = replace(HOW, need_mask=False)
+    how = replace(HOW, masks="ignored")
     table("red")
     before, known = decode(file, how, columns=columns).targets.clone(), file.stat()
     table("blue")

@@ -99,7 +99,7 @@ ROOMS: dict[str, set[str]] = {
     | {"inputs", "metrics"}
     | {"editors", "report"},
     "memory": FOUNDATION
-    | {"extras", "model_files", "method", "weights", "data", "models", "training"},
+    | {"extras", "model_files", "pretrained", "method", "weights", "data", "models", "training"},
     "preflight": FOUNDATION
     | {"registry", "extras", "device", "weights", "data", "runs", "models"}
     | {"training", "scoring", "memory"},

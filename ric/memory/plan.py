@@ -36,6 +36,7 @@ from ric.memory.meta_networks import (
 )
 from ric.models.locate import find
 from ric.models.table import NamedModel, row_of
+from ric.pretrained import told_in_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -190,6 +191,7 @@ def count_step(config: TrainUnetConfig, runs_dir: Path, *, processes: int = 1) -
     )
 
 
+@told_in_one_line("--memory cannot plan for these networks")
 def _networks(config: TrainUnetConfig, runs_dir: Path) -> StepNetworks:
     def place(setting: str) -> Path | None:
         name = getattr(config, setting)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 import weakref
 from dataclasses import dataclass, replace
@@ -252,6 +254,16 @@ def test_several_processes_share_the_batch_and_hold_buckets(step, tiny_family):
     two = count_step(tiny(device="cpu", batch_size=7), Path("nowhere"), processes=2)
     assert two.batch == 4
     assert two.buckets == step.gradients
+
+
+@pytest.mark.parametrize("said", [{"block_out_channels": "text"}, {"in_channels": [1]}])
+def test_a_config_of_any_shape_is_one_line_of_the_plan(said, tiny_family, tmp_path):
+    base = shutil.copytree(tiny_family / "pipeline", tmp_path / "base")
+    config = json.loads((base / "unet/config.json").read_text())
+    (base / "unet/config.json").write_text(json.dumps(config | said))
+    with pytest.raises(RicError, match="--memory cannot plan for these networks: ") as error:
+        count_step(noise_alone(base=str(base)), tmp_path)
+    assert "\n" not in error.value.message
 
 
 def test_a_network_that_is_not_here_cannot_be_planned_for(monkeypatch, tmp_path):

@@ -69,7 +69,7 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
             missing, or a loss that is not finite ten times in a row.
         Interrupted: asked to stop; the run resumes from its checkpoint.
     """
-    checkpoint = last_checkpoint(run)  # first: it sets the number of threads
+    checkpoint = last_checkpoint(run, progress)  # first: it sets the number of threads
     work = open_work(config, run, progress)
     refuse_batch(config.batch_size, work.ranks.count)
     config = within_memory(config, work)

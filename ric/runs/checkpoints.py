@@ -1,14 +1,16 @@
 """Checkpoints that are whole or absent: safetensors and one JSON, written aside, synced, renamed.
 
 `step-000500/` holds a `<name>.safetensors` per group of tensors (model, moments, average) and
-`state.json`, which is written last and lists every file's size: the folder counts only when all
-are there at that size. There is no random state to save: every draw is a function of seed, step
-and sample. accelerate's save_state is not used, since it writes pickles.
+`state.json`, which is written last and lists every file's size and SHA-256: the folder counts only
+when all are there at that size, and is gone on from only when every byte is as it was written (a
+disk or a copy may have changed one). There is no random state to save: every draw is a function of
+seed, step and sample. accelerate's save_state is not used, since it writes pickles.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -19,11 +21,13 @@ import torch
 from safetensors.torch import load_file
 
 from ric.errors import RicError
+from ric.progress import Silent
 from ric.weights import size_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from ric.progress import Progress
     from ric.runs.run import RunDir
 
 Tensors = dict[str, torch.Tensor]
@@ -61,12 +65,16 @@ def save_checkpoint(
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        for name, tensors in groups.items():
-            write_tensors(tensors, aside / f"{name}.safetensors")
+        digests = {
+            f"{name}.safetensors": write_tensors(tensors, aside / f"{name}.safetensors")
+            for name, tensors in groups.items()
+        }
         sizes = {file.name: file.stat().st_size for file in sorted(aside.iterdir())}
         for file in aside.iterdir():
             _sync(file)
         facts = {**state, "step": step, "threads": torch.get_num_threads(), "files": sizes}
+        facts["sha256"] = digests
+        facts["sha256_of_this"] = _digest_of(facts)
         (aside / "state.json").write_text(json.dumps(facts, indent=2) + "\n")
         _sync(aside / "state.json")
         _sync(aside)
@@ -92,12 +100,15 @@ def save_checkpoint(
     return path
 
 
-def write_tensors(tensors: Tensors, file: Path) -> None:
+def write_tensors(tensors: Tensors, file: Path) -> str:
     """Write a safetensors file, holding one tensor's copy at a time.
 
     The library's own writer asks for all of them at once in the plain layout and on the CPU: a
     second copy of every convolution that is channels_last, and of everything that is on a GPU. The
     memory format is put back on loading.
+
+    Returns:
+        The file's SHA-256, of what was meant to be written.
     """
     # wide types first: each tensor then begins at a multiple of its own width
     ordered = sorted(tensors.items(), key=lambda item: -item[1].element_size())
@@ -109,11 +120,18 @@ def write_tensors(tensors: Tensors, file: Path) -> None:
         header[name] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [begin, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
+    digest = hashlib.sha256()
     with open(file, "wb") as stream:
-        stream.write(len(text).to_bytes(8, "little") + text)
+
+        def write(content: bytes | memoryview) -> None:
+            digest.update(content)
+            stream.write(content)
+
+        write(len(text).to_bytes(8, "little") + text)
         for _, tensor in ordered:
             plain = tensor.detach().cpu().contiguous()
-            stream.write(plain.reshape(-1).view(torch.uint8).numpy().data)
+            write(plain.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _refuse_small_disk(folder: Path, step: int, groups: Mapping[str, Tensors]) -> None:
@@ -148,6 +166,30 @@ def complete_checkpoints(folder: Path) -> list[Path]:
         if whole:
             found.append((step, state_file.parent))
     return [path for _, path in sorted(found)]
+
+
+def damage_of(path: Path) -> str | None:
+    """Say which file of a complete checkpoint is not as it was written; None where all are.
+
+    Checkpoints of 0.1.0 have no digests: of them nothing is known but the sizes.
+    """
+    try:
+        state = json.loads((path / "state.json").read_text())
+        if "sha256" not in state and "sha256_of_this" not in state:
+            return None
+        if state.pop("sha256_of_this") != _digest_of(state):
+            return "state.json"
+        for name, expected in state["sha256"].items():
+            with open(path / name, "rb") as stream:
+                if hashlib.file_digest(stream, "sha256").hexdigest() != expected:
+                    return str(name)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return "state.json"
+    return None
+
+
+def _digest_of(facts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensors], dict[str, Any]]:
@@ -231,20 +273,34 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def last_checkpoint(run: RunDir) -> Path | None:
-    """Find the newest complete checkpoint of a run and take over its number of threads.
+def last_checkpoint(run: RunDir, progress: Progress | None = None) -> Path | None:
+    """Find the newest whole checkpoint of a run and take over its number of threads.
 
     Sums are split among threads, so another number gives other last bits. Ask before anything is
     computed: what is encoded before the first step must come out the same as well.
 
+    Args:
+        run: The run.
+        progress: Told about each damaged checkpoint; the one before it is taken.
+
     Returns:
         The checkpoint's folder; None where the run starts from the beginning.
+
+    Raises:
+        RicError: there are checkpoints, and all of them are damaged.
     """
     folder = run.path / "checkpoints"
     clear_unfinished(folder)
     found = complete_checkpoints(folder)
-    if not found:
-        return None
-    state = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
-    torch.set_num_threads(state["threads"])
-    return found[-1]
+    for path in reversed(found):
+        if (file := damage_of(path)) is None:
+            state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+            torch.set_num_threads(state["threads"])
+            return path
+        (progress or Silent()).note(f"{path / file} is damaged: the checkpoint before it is taken")
+    if found:
+        raise RicError(
+            f"Every checkpoint in {folder} is damaged, as its digests show.",
+            f"Copy a whole one back, or delete them to begin anew: rm -r {folder}",
+        )
+    return None

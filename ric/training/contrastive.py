@@ -17,6 +17,7 @@ from ric.errors import RicError
 from ric.report.curves import Panel, draw_curves
 from ric.runs.checkpoints import (
     complete_checkpoints,
+    damage_of,
     last_checkpoint,
     load_checkpoint,
     restore_tensors,
@@ -125,7 +126,7 @@ def contrastive_epochs(
     _refuse_too_few(settings, len(data.held_out) if ranks.is_main else None)
     named = dict(judge.named_parameters())
     state = TrainState(named)
-    state.resume(last_checkpoint(run))
+    state.resume(last_checkpoint(run, work.progress))
     on_val = len(data.held_out) > 1
     measured, of_split = (data.held_out, "val") if on_val else (data.fitted, settings.split)
     best = BestSoFar(run, of_split)
@@ -228,8 +229,14 @@ class BestSoFar:
             save_checkpoint(self.folder, step, {"model": dict(named)}, {"recall": recall}, keep=1)
 
     def take_back(self, named: Mapping[str, Tensor]) -> int:
-        """Put the kept weights back; return their step."""
-        groups, state = load_checkpoint(complete_checkpoints(self.folder)[-1])
+        """Put the kept weights back; return their step (Raises RicError where they are damaged)."""
+        kept = complete_checkpoints(self.folder)[-1]
+        if file := damage_of(kept):
+            raise RicError(
+                f"{kept / file} is damaged: the best weights cannot be taken back.",
+                "Keep the last ones: --keep last; or fit anew.",
+            )
+        groups, state = load_checkpoint(kept)
         restore_tensors(named, groups["model"])
         return int(state["step"])
 

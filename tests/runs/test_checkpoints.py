@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from noting import Noting
 from safetensors.torch import load_file
 
 import ric.runs.checkpoints
@@ -17,6 +18,8 @@ from ric.errors import RicError
 from ric.runs.checkpoints import (
     clear_unfinished,
     complete_checkpoints,
+    damage_of,
+    last_checkpoint,
     load_checkpoint,
     optimizer_tensors,
     restore_optimizer,
@@ -24,6 +27,7 @@ from ric.runs.checkpoints import (
     save_checkpoint,
     write_tensors,
 )
+from ric.runs.run import open_run
 from ric.weights import check_weights
 
 GROUPS = {
@@ -102,6 +106,53 @@ def test_saving_holds_a_copy_of_one_tensor_at_a_time(tmp_path):
 
 def resident(line: str) -> int:
     return 1024 * int(re.findall(rf"{line}:\s+(\d+)", Path("/proc/self/status").read_text())[0])
+
+
+def every_file(path: Path) -> list[Path]:
+    return sorted(path.iterdir())
+
+
+def test_a_changed_byte_anywhere_in_a_checkpoint_is_found_and_its_file_is_named(tmp_path):
+    path = save(tmp_path, 1)
+    assert damage_of(path) is None
+    for file in every_file(path):
+        whole = file.read_bytes()
+        for place in range(0, len(whole), 7):
+            harmed = bytearray(whole)
+            harmed[place] ^= 1
+            file.write_bytes(harmed)
+            # white space between JSON's parts says nothing
+            meant = file.name == "state.json" and chr(whole[place]).isspace()
+            assert damage_of(path) == file.name or meant, (file.name, place)
+        file.write_bytes(whole)
+    assert damage_of(path) is None
+
+
+def test_a_checkpoint_of_before_digests_is_taken_by_its_sizes(tmp_path):
+    path = save(tmp_path, 1)
+    state = json.loads((path / "state.json").read_text())
+    for key in ("sha256", "sha256_of_this"):
+        del state[key]
+    (path / "state.json").write_text(json.dumps(state))
+    assert damage_of(path) is None
+
+
+def test_of_damaged_checkpoints_the_newest_whole_one_is_taken_and_each_is_named(tmp_path):
+    noting = Noting()
+    with open_run("train-unet", {}, runs_dir=tmp_path, run=tmp_path / "run") as run:
+        folder = run.path / "checkpoints"
+        first, second, third = (save(folder, step) for step in (1, 2, 3))
+        assert last_checkpoint(run, noting) == third
+        for path, name in ((third, "average"), (second, "model")):
+            file = path / f"{name}.safetensors"
+            file.write_bytes(file.read_bytes()[:-1] + b"!")
+        assert last_checkpoint(run, noting) == first
+        assert [line.split(" is damaged")[0] for line in noting.lines] == [
+            str(third / "average.safetensors"), str(second / "model.safetensors"),
+        ]  # fmt: skip
+        (first / "state.json").write_text((first / "state.json").read_text().replace("x", "y"))
+        with pytest.raises(RicError, match=r"Every checkpoint in .* is damaged"):
+            last_checkpoint(run, noting)
 
 
 def test_a_checkpoint_without_its_state_is_never_found(tmp_path):

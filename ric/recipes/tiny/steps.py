@@ -96,7 +96,7 @@ def train_steps(lesson: Lesson, config: TinyConfig, run: RunDir, progress: Progr
     if ranks.count > 1:
         raise RicError(f"ric tiny trains in one process; {ranks.count} were started.")
     state = _start(lesson, config, named, buffers)
-    state.resume(last_checkpoint(run))
+    state.resume(last_checkpoint(run, progress))
 
     def step(number: int, logs: bool) -> Mapping[str, Tensor]:
         with autocast(device, dtype):

@@ -246,7 +246,9 @@ def test_names_are_paired_in_whatever_normal_form_each_folder_has_them(tmp_path,
     for folder, name in places.items():
         (tmp_path / folder).mkdir()
         noise(seed=len(folder)).save(tmp_path / folder / f"{name}.png")
-    Image.new("L", (16, 12), 255).save(tmp_path / "masks" / f"{APART}_mask.png")
+    mask = Image.new("L", (16, 12))
+    mask.paste(255, (2, 2, 9, 9))
+    mask.save(tmp_path / "masks" / f"{APART}_mask.png")
     texts = tmp_path / "texts.csv"
     texts.write_text(f"file,instruction\n{COMPOSED}.png,drink\n", encoding="utf-8")
     report = make_folder(

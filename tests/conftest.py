@@ -90,6 +90,14 @@ def one_thread() -> Callable[[], None]:
     return take_one
 
 
+@pytest.fixture(scope="session", autouse=True)
+def signals_are_heard() -> None:
+    """Hear signals that whoever started the tests has set to be ignored, as nohup and `&` do."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture(autouse=True)
 def one_thread_again(one_thread: Callable[[], None]) -> None:
     """Undo what another test has set."""

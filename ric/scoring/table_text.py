@@ -15,7 +15,7 @@ _LATEX = {
 
 def in_markdown(text: str) -> str:
     """Return text that Markdown renders as it stands: no markup, no HTML, no end of a cell."""
-    return re.sub(r"([\\`*_\[\]<>|~&])", r"\\\1", plain_line(text))
+    return re.sub(r"([\\`*_\[\]<>|~]|&(?=[#\w]+;))", r"\\\1", plain_line(text))
 
 
 def in_prose(text: str) -> str:
@@ -23,7 +23,7 @@ def in_prose(text: str) -> str:
 
     Names of scores, such as `clip_i[tiny]`, stay readable in the file.
     """
-    return re.sub(r"([\\`*<>~&]|(?<=\])\()", r"\\\1", plain_line(text))
+    return re.sub(r"([\\`*<>~]|&(?=[#\w]+;)|(?<=\])\()", r"\\\1", plain_line(text))
 
 
 def in_latex(text: str) -> str:

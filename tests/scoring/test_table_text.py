@@ -19,8 +19,9 @@ ODD = "<b>|[a](javascript:x)\\input{x}%\x1b[31m\u202e`c`\n| = |"
 
 
 def test_markdown_shows_every_character_of_markup_as_it_stands():
-    markup = "\\`*_[]<>|~&"
+    markup = "\\`*_[]<>|~"
     assert in_markdown(markup) == "".join(f"\\{character}" for character in markup)
+    assert in_markdown("B & C &amp; &#38;") == "B & C \\&amp; \\&#38;"
     assert in_markdown("IP2P (with) 2.0") == "IP2P (with) 2.0"
 
 

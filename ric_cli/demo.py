@@ -10,6 +10,7 @@ import typer
 from ric_cli.console import make_progress, print_json, print_line, say
 from ric_cli.evaluate import show_scores
 from ric_cli.job import DRAWN_ONLY
+from ric_cli.surroundings import take_one_thread
 
 
 def demo(
@@ -22,6 +23,7 @@ def demo(
     """Run the six commands as one chain on drawn scenes, without network or GPU."""
     # a place that cannot be written is named before the libraries are loaded
     folder.mkdir(parents=True, exist_ok=True)
+    take_one_thread()
     if not quiet:
         say("Loading the libraries takes some ten seconds.")
     from ric.recipes.demo import demo as recipe

@@ -17,6 +17,7 @@ from ric.settings import ConfigT
 from ric_cli.console import make_progress, print_json, print_line, say
 from ric_cli.next_step import next_step
 from ric_cli.options import config_from_flags, was_typed
+from ric_cli.surroundings import take_one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +50,9 @@ class Job(Generic[ConfigT]):
         """Resolve the settings from what was typed."""
         self.command = command
         self.config = config_from_flags(kind, ctx)
+        # `ric tiny` trains with batches that are worth every core
+        if self.config.preset == "tiny" and not command.startswith("tiny-"):
+            take_one_thread()
         self.run_folder: Path | None = ctx.params["run"]
         self.runs_dir: Path = ctx.params["runs_dir"]
         self.typed_runs_dir = self.runs_dir if was_typed(ctx, "runs_dir") else None

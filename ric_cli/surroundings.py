@@ -65,6 +65,15 @@ def _set_variables() -> None:
         os.environ.setdefault(name, value)
 
 
+def take_one_thread() -> None:
+    """Let networks as small as the embedded family's run on one thread, unless the user says else.
+
+    A second one gained nothing on a busy machine, and lost a third on a busier one (docs/speed.md).
+    Called before torch is imported.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 # --- streams -------------------------------------------------------------------------------------
 
 

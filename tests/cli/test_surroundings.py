@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -201,3 +202,30 @@ def test_a_launcher_s_variables_stay_where_it_has_started_others(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "1")
     settle()
     assert not {"RANK", "LOCAL_RANK"} & os.environ.keys()
+
+
+@pytest.mark.parametrize(("preset", "threads"), [("tiny", "1"), ("paper", None)])
+def test_small_networks_run_on_one_thread_unless_the_user_says_else(
+    ric, data, monkeypatch, preset, threads
+):
+    words = ("describe", data, "--preset", preset, "--describer", "dataset", "--dry-run")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    ric(*words)
+    assert os.environ.get("OMP_NUM_THREADS") == threads
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    ric(*words)
+    assert os.environ["OMP_NUM_THREADS"] == "3"
+
+
+def test_torch_s_threads_sleep_while_they_wait():
+    script = (
+        "from ric_cli.surroundings import settle, take_one_thread; settle(); take_one_thread()\n"
+        "import torch; print(torch.get_num_threads(), torch.__config__.parallel_info())"
+    )
+    unset = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "MKL_", "KMP_"))}
+    shown = unset | {"OMP_DISPLAY_ENV": "true"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=shown, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split()[0] == "1"
+    assert re.search(r"OMP_WAIT_POLICY ?= ?'PASSIVE'", done.stderr)

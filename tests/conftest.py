@@ -94,7 +94,7 @@ def one_thread() -> Callable[[], None]:
 def signals_are_heard() -> None:
     """Hear signals that whoever started the tests has set to be ignored, as nohup and `&` do."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in (signal.SIGHUP, signal.SIGTERM):
+    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
 
 

@@ -1,0 +1,38 @@
+"""A command that trains or scores opens DATA once, however many of its splits it looks at."""
+
+from __future__ import annotations
+
+import pytest
+
+from ric.config import EditConfig, EvalConfig, FitBlipConfig, FitClipConfig, TrainUnetConfig
+from ric.data import sample
+from ric.recipes.edit import edit
+from ric.recipes.evaluate import evaluate
+from ric.recipes.fit_blip import fit_blip
+from ric.recipes.fit_clip import fit_clip
+from ric.recipes.train_unet import train_unet
+
+FEW = {"batch_size": 4}
+COMMANDS = {
+    "fit-clip": (fit_clip, FitClipConfig, {"fusion_epochs": 1, "joint_epochs": 0, **FEW}),
+    "fit-blip": (fit_blip, FitBlipConfig, {"epochs": 1, **FEW}),
+    "train-unet": (train_unet, TrainUnetConfig, {"steps": 1, "show_every": 1, **FEW}),
+    "eval": (evaluate, EvalConfig, {"split": "val"}),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_data_is_opened_once(command, tiny, edits, follow, tmp_path, monkeypatch):
+    recipe, kind, settings = COMMANDS[command]
+    if kind is EvalConfig:
+        made = follow(edit, tiny(EditConfig, edits, steps=1, split="val"), tmp_path / "edited")
+        settings = {**settings, "edits": (f"Mine={made}",)}
+    opened, load = [], sample.load_samples
+
+    def counted(*given, **named):
+        opened.append(given)
+        return load(*given, **named)
+
+    monkeypatch.setattr(sample, "load_samples", counted)
+    follow(recipe, tiny(kind, edits, **settings), tmp_path / "run")
+    assert len(opened) == 1

@@ -158,9 +158,9 @@ def test_the_number_of_threads_is_taken_over_before_anything_is_encoded(
     torch.set_num_threads(2)
     seen, encode_once = [], module.encode_once
 
-    def watched(*arguments):
+    def watched(*given, **named):
         seen.append(torch.get_num_threads())
-        return encode_once(*arguments)
+        return encode_once(*given, **named)
 
     monkeypatch.setattr(module, "encode_once", watched)
     follow(train_unet, config, tmp_path / "run")

@@ -74,6 +74,7 @@ def save_checkpoint(
             _sync(file)
         facts = {**state, "step": step, "threads": torch.get_num_threads(), "files": sizes}
         facts["sha256"] = digests
+        facts.pop("sha256_of_this", None)  # of the checkpoint that was gone on from
         facts["sha256_of_this"] = _digest_of(facts)
         (aside / "state.json").write_text(json.dumps(facts, indent=2) + "\n")
         _sync(aside / "state.json")

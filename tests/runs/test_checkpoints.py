@@ -128,6 +128,14 @@ def test_a_changed_byte_anywhere_in_a_checkpoint_is_found_and_its_file_is_named(
     assert damage_of(path) is None
 
 
+def test_a_checkpoint_that_hands_on_another_s_state_is_whole(tmp_path):
+    _, state = load_checkpoint(save(tmp_path, 1))
+    second = save_checkpoint(tmp_path, 2, GROUPS, state, keep=9)
+    assert damage_of(second) is None
+    _, state = load_checkpoint(second)
+    assert damage_of(save_checkpoint(tmp_path, 3, GROUPS, state, keep=9)) is None
+
+
 def test_a_checkpoint_of_before_digests_is_taken_by_its_sizes(tmp_path):
     path = save(tmp_path, 1)
     state = json.loads((path / "state.json").read_text())

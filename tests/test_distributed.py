@@ -214,8 +214,13 @@ TRAINING = {"steps": 24, "batch_size": 3, "region_loss": False}
 
 @pytest.mark.parametrize(
     ("kind", "command", "settings"),
-    [(FitClipConfig, "fit-clip", FITTING), (TrainUnetConfig, "train-unet", TRAINING)],
-    ids=["fit-clip", "train-unet"],
+    [
+        pytest.param(FitClipConfig, "fit-clip", FITTING, id="fit-clip"),
+        # the same loop hears it; it takes a minute and a half on one core
+        pytest.param(
+            TrainUnetConfig, "train-unet", TRAINING, id="train-unet", marks=pytest.mark.slow
+        ),
+    ],
 )
 def test_a_signal_to_one_of_two_processes_stops_both_after_a_checkpoint_and_both_go_on(
     kind, command, settings, tiny, edits, follow, tmp_path, metrics_of, record_of

@@ -73,9 +73,7 @@ def save_checkpoint(
         for file in aside.iterdir():
             _sync(file)
         facts = {**state, "step": step, "threads": torch.get_num_threads(), "files": sizes}
-        facts["sha256"] = digests
-        facts.pop("sha256_of_this", None)  # of the checkpoint that was gone on from
-        facts["sha256_of_this"] = _digest_of(facts)
+        facts = _signed({**facts, "sha256": digests})
         (aside / "state.json").write_text(json.dumps(facts, indent=2) + "\n")
         _sync(aside / "state.json")
         _sync(aside)
@@ -187,6 +185,12 @@ def damage_of(path: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "state.json"
     return None
+
+
+def _signed(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the digest of all facts, in place of that of the checkpoint that was gone on from."""
+    own = {key: value for key, value in facts.items() if key != "sha256_of_this"}
+    return {**own, "sha256_of_this": _digest_of(own)}
 
 
 def _digest_of(facts: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ float32 (float64 stays float64).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -318,17 +318,26 @@ class RegionInContextObjective:
         boxes = _boxes(batch.boxes, shown.rows)
         f_r = self.region_encoder.encode_region(shown.pixels, boxes)  # Eqs. 6, 7
         e_tr = _embeddings(batch.region_text_embeddings, shown.rows, "region")
-        weights = self._weights(shown.alpha_bar)
-        loss = region_loss(f_r, e_tr, batch_size=batch_size, weights=weights)  # Eq. 8
-        return _Alignment(loss, cosine(f_r, e_tr).detach().mean(), len(shown.rows))
+        return self._aligned(region_loss, f_r, e_tr, shown, batch_size)  # Eq. 8
 
     def _align_scenes(self, shown: _Decoded, batch: NoisedBatch, batch_size: int) -> _Alignment:
         assert self.scene_encoder is not None  # else no row is judged
         e_f = self.scene_encoder.encode_image(shown.pixels)
         e_tf = _embeddings(batch.scene_text_embeddings, shown.rows, "scene")
+        return self._aligned(global_loss, e_f, e_tf, shown, batch_size)  # Eq. 9
+
+    def _aligned(
+        self,
+        loss_of: Callable[..., Tensor],
+        visual: Tensor,
+        text: Tensor,
+        shown: _Decoded,
+        batch_size: int,
+    ) -> _Alignment:
+        """Give a judge's loss of its embeddings (K, P), with the weights of choice 7."""
         weights = self._weights(shown.alpha_bar)
-        loss = global_loss(e_f, e_tf, batch_size=batch_size, weights=weights)  # Eq. 9
-        return _Alignment(loss, cosine(e_f, e_tf).detach().mean(), len(shown.rows))
+        loss = loss_of(visual, text, batch_size=batch_size, weights=weights)
+        return _Alignment(loss, cosine(visual, text).detach().mean(), len(shown.rows))
 
     def _further(self, shown: _Decoded, batch: NoisedBatch, batch_size: int) -> dict[str, Tensor]:
         weights, some = self._weights(shown.alpha_bar), batch.of(shown.rows)

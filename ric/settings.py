@@ -92,10 +92,11 @@ def _refuse_without_use(preset: str, flags: dict[str, Any]) -> None:
             f"ric eval computes every score in float32, not in {flags['dtype']}.",
             "Leave --dtype out.",
         )
+    if preset != "tiny":
+        return
     for key in ("fid", "lpips_net"):
-        if preset == "tiny" and flags.get(key, getattr(EvalConfig, key)) != getattr(
-            EvalConfig, key
-        ):
+        usual = getattr(EvalConfig, key)
+        if flags.get(key, usual) != usual:
             flag = "--" + key.replace("_", "-")
             raise RicError(
                 f"--preset tiny has no use for {flag}: the embedded classifier stands in for it.",

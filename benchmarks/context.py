@@ -35,7 +35,7 @@ from ric.method.region_encoder import RegionEncoder
 from ric.metrics.bootstrap import bootstrap_interval
 from ric.metrics.retrieval import rank_of_right
 from ric.recipes.fit_clip import embed
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.weights.tiny_family import tiny_family
 from ric.work import open_work
 

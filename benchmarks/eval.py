@@ -57,7 +57,7 @@ from ric.metrics.lpips_distance import LpipsDistance, load_backbone
 from ric.metrics.networks import exact_inference
 from ric.progress import Silent
 from ric.recipes import evaluate
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.scoring.matching import Decoded
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from ric.config import TrainUnetConfig
 from ric.errors import RicError
-from ric.memory.plan import Step, count_step, plan_as_set, plan_memory
+from ric.memory.plan import plan_as_set, plan_memory
+from ric.memory.step import Step, count_step
 from ric.settings import resolve_config
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ import sys, time
 from pathlib import Path
 from ric.config import EditConfig
 from ric.recipes.edit import edit
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.settings import resolve_config
 
 class Clock:

@@ -59,7 +59,7 @@ from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
 from ric.models.pipeline import load_pipeline, load_small_decoder
 from ric.progress import Silent
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.settings import resolve_config
 from ric.training.ema import start_ema, update_ema
 from ric.training.optimizer import GuardedAdamW

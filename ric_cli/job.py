@@ -106,7 +106,8 @@ class Job(Generic[ConfigT]):
             typer.Exit: 3 when some samples failed or some metrics' weights are missing.
         """
         # its imports take 20 ms, which `ric --help` need not pay
-        from ric.runs.run import FollowedRun, open_run
+        from ric.runs.open_run import open_run
+        from ric.runs.run import FollowedRun
 
         opening = partial(
             open_run,

@@ -124,19 +124,21 @@ def convert(
 
 def _weights_of(command: str | None) -> Sequence[Weight]:
     """List the weights that a command may need; all of them when none is named."""
-    from ric.weights import WEIGHTS, weights_for
+    from ric.models.table import commands_for
+    from ric.weights import WEIGHTS
 
     if command is None:
         return WEIGHTS
-    chosen = weights_for(command)
+    chosen = [weight for weight in WEIGHTS if command in commands_for(weight.id)]
     if not chosen:
-        known = sorted({name for weight in WEIGHTS for name in weight.commands})
+        known = sorted({name for weight in WEIGHTS for name in commands_for(weight.id)})
         raise RicError(f"No weight is needed by {command!r}.", f"Try one of: {', '.join(known)}.")
     return chosen
 
 
 def weight_rows(command: str | None, weights: Path | None) -> list[dict[str, Any]]:
     """Give the table of weights as JSON-ready rows."""
+    from ric.models.table import commands_for
     from ric.weights import is_present
 
     rows = []
@@ -149,7 +151,7 @@ def weight_rows(command: str | None, weights: Path | None) -> list[dict[str, Any
                 "size": weight.size,
                 "licence": weight.licence,
                 "conditions": weight.conditions,
-                "commands": list(weight.commands),
+                "commands": list(commands_for(weight.id)),
                 "purpose": weight.purpose,
                 "place": str(place) if place else None,
                 "present": place is not None,

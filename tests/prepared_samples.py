@@ -13,7 +13,7 @@ from ric.inputs.encodings import Encoder
 from ric.inputs.examples import Example, Needs, load_examples
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.work import open_work
 
 

@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw
 
 from ric.config import CommandConfig, as_dict
 from ric.progress import Silent
-from ric.runs.run import RunDir, open_run
+from ric.runs.open_run import open_run
+from ric.runs.run import RunDir
 from ric.settings import resolve_config
 
 SIZE = (96, 80)  # not square: squashing to 64 x 64 must show

@@ -22,8 +22,8 @@ from ric.data.images import open_image
 from ric.errors import RicError
 from ric.recipes.train_unet import train_unet
 from ric.runs.checkpoints import complete_checkpoints
+from ric.runs.open_run import open_run
 from ric.runs.record import read_record
-from ric.runs.run import open_run
 from ric.settings import resolve_config
 from ric_cli.main import main
 

@@ -25,7 +25,7 @@ from ric.interrupt import StopRequest
 from ric.method.region_encoder import RegionEncoder
 from ric.recipes.fit_clip import embed, fit_clip
 from ric.recipes.train_unet import train_unet
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.training.contrastive_pairs import Pairs
 from ric.weights.tiny_family import tiny_family
 from ric.work import open_work

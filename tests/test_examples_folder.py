@@ -13,7 +13,7 @@ from ball_photos import ball_rows
 
 from ric.config import FitClipConfig, as_dict
 from ric.recipes.fit_clip import fit_clip
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.settings import resolve_config
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -10,7 +10,7 @@ from ric.config import EditConfig, EvalConfig, TinyScoreConfig, as_dict
 from ric.recipes.edit import edit
 from ric.recipes.evaluate import evaluate
 from ric.recipes.tiny.score import score_family
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.settings import resolve_config
 from ric.weights.tiny_family import SHIPPED
 

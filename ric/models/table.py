@@ -1,7 +1,7 @@
 """Which models a command loads: a row for each setting that names one.
 
-Preflight, the memory planner, `ric eval`'s networks and every recipe read this table. It imports no
-torch.
+Preflight, the memory planner, `ric weights`, `ric doctor`, `ric eval`'s networks and every recipe
+read this table. It imports no torch.
 """
 
 from __future__ import annotations
@@ -38,33 +38,59 @@ class ModelRow(NamedTuple):
         tiny: The member of the embedded family that `tiny` means.
         artifact: What is taken from a run; "" where a run has no such thing.
         used: Whether the command loads it with these settings.
+        known: The rows of the table of weights that it may name.
     """
 
     setting: str
     tiny: str
     artifact: str = ""
     used: Callable[[Any], bool] = lambda config: True
+    known: tuple[str, ...] = ()
 
+
+# what the rows below may name of `weights.WEIGHTS`
+PIPELINES = ("timbrooks/instruct-pix2pix", "vinesmsuic/magicbrush-jul7")
+VLMS = ("deepseek-ai/deepseek-vl2-tiny", "deepseek-community/deepseek-vl-1.3b-chat")
 
 MODELS: dict[type[CommandConfig], tuple[ModelRow, ...]] = {
     DescribeConfig: (
         ModelRow(
-            "model", "captioner", used=lambda config: needs_model("describer", config.describer)
+            "model",
+            "captioner",
+            used=lambda config: needs_model("describer", config.describer),
+            known=VLMS,
         ),
     ),
-    FitClipConfig: (ModelRow("clip", "region_encoder", "region_encoder"),),
-    FitBlipConfig: (ModelRow("blip", "scene_encoder", "scene_encoder"),),
+    FitClipConfig: (
+        ModelRow(
+            "clip", "region_encoder", "region_encoder", known=("openai/clip-vit-base-patch16",)
+        ),
+    ),
+    FitBlipConfig: (
+        ModelRow(
+            "blip", "scene_encoder", "scene_encoder", known=("Salesforce/blip-itm-base-coco",)
+        ),
+    ),
     TrainUnetConfig: (
-        ModelRow("base", "pipeline", "pipeline"),
+        ModelRow("base", "pipeline", "pipeline", known=PIPELINES),
         ModelRow(
             "region_clip", "region_encoder", "region_encoder", lambda config: config.region_loss
         ),
         ModelRow("scene_blip", "scene_encoder", "scene_encoder", lambda config: config.global_loss),
-        ModelRow("loss_decoder", "loss_decoder", "", lambda config: config.loss_decoder != "vae"),
+        ModelRow(
+            "loss_decoder",
+            "loss_decoder",
+            used=lambda config: config.loss_decoder != "vae",
+            known=("madebyollin/taesd",),
+        ),
     ),
     EditConfig: (
         ModelRow(
-            "unet", "pipeline", "pipeline", lambda config: needs_model("editor", config.editor)
+            "unet",
+            "pipeline",
+            "pipeline",
+            lambda config: needs_model("editor", config.editor),
+            PIPELINES,
         ),
     ),
     TinyVaeConfig: (ModelRow("base", "pipeline/vae", "vae"),),
@@ -142,18 +168,36 @@ class EvalNetwork(NamedTuple):
     Attributes:
         named: Gives its name outside the embedded family.
         tiny: The member of the embedded family that takes its place.
+        known: The rows of the table of weights that it may be.
     """
 
     named: Callable[[EvalConfig], str]
     tiny: str
+    known: tuple[str, ...]
 
 
 EVAL_NETWORKS = {
-    "clip": EvalNetwork(lambda config: config.clip, "clip"),
-    "dino": EvalNetwork(lambda config: config.dino, "scene_classifier"),
-    "inception": EvalNetwork(lambda config: "inception-2015-12-05", "scene_classifier"),
-    "lpips": EvalNetwork(lambda config: f"lpips-{config.lpips_net}", "scene_classifier"),
-    "lpips-outside": EvalNetwork(lambda config: "lpips-squeeze", "scene_classifier"),
+    "clip": EvalNetwork(
+        lambda config: config.clip,
+        "clip",
+        ("openai/clip-vit-base-patch32", "openai/clip-vit-large-patch14"),
+    ),
+    "dino": EvalNetwork(
+        lambda config: config.dino,
+        "scene_classifier",
+        ("facebook/dino-vits16", "facebook/dino-vitb8"),
+    ),
+    "inception": EvalNetwork(
+        lambda config: "inception-2015-12-05", "scene_classifier", ("inception-2015-12-05",)
+    ),
+    "lpips": EvalNetwork(
+        lambda config: f"lpips-{config.lpips_net}",
+        "scene_classifier",
+        ("lpips-alex", "lpips-vgg", "lpips-squeeze"),
+    ),
+    "lpips-outside": EvalNetwork(
+        lambda config: "lpips-squeeze", "scene_classifier", ("lpips-squeeze",)
+    ),
 }
 
 
@@ -169,7 +213,25 @@ def eval_networks(config: EvalConfig) -> dict[str, str]:
     }
 
 
-def command_of(config: CommandConfig) -> str:
-    """Give the command of a config as it is typed: `train-unet`, `tiny vae`."""
-    words = re.findall("[A-Z][a-z]+", type(config).__name__.removesuffix("Config"))
+def command_of(config: CommandConfig | type[CommandConfig]) -> str:
+    """Give the command of a config, or of its class, as it is typed: `train-unet`, `tiny vae`."""
+    kind = config if isinstance(config, type) else type(config)
+    words = re.findall("[A-Z][a-z]+", kind.__name__.removesuffix("Config"))
     return "-".join(words).lower().replace("tiny-", "tiny ")
+
+
+def commands_for(weight: str) -> tuple[str, ...]:
+    """List the paper's commands that may load a row of the table of weights.
+
+    Args:
+        weight: Its id; the embedded family, `tiny`, serves all of them.
+    """
+    loads = {
+        command_of(kind): {name for row in MODELS[kind] for name in row.known} for kind in MODELS
+    }
+    loads["eval"] = {name for network in EVAL_NETWORKS.values() for name in network.known}
+    return tuple(
+        command
+        for command, names in loads.items()
+        if not command.startswith("tiny ") and (weight in names or weight == "tiny")
+    )

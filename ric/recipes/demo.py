@@ -30,7 +30,7 @@ from ric.recipes.fit_clip import fit_clip
 from ric.recipes.scenes import make_scenes
 from ric.recipes.train_unet import train_unet
 from ric.report.edit_sheet import SHEET
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.settings import resolve_config
 
 if TYPE_CHECKING:

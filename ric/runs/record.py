@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -194,3 +195,13 @@ def artifact_of(path: Path, artifact: str) -> Path:
         )
     refuse_links_out(path, artifact)
     return path / artifact
+
+
+def as_text(record: Mapping[str, Any]) -> str:
+    """Write a record out as run.json holds it."""
+    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+
+
+def now() -> str:
+    """Give the time as a record has it: UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from ric.errors import RicError, SampleError
+from ric.runs.finished import LISTED
 from ric.runs.record import parents_of, read_record
 from ric.runs.rows import read_rows
-from ric.runs.run import LISTED
 from ric.runs.samples import glance_at_samples
 
 if TYPE_CHECKING:

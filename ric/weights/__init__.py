@@ -11,7 +11,7 @@ from ric.weights.connection import require_network
 from ric.weights.fetch import get_weights
 from ric.weights.find import is_present, revision_of
 from ric.weights.resolve import resolve_weights
-from ric.weights.table import WEIGHTS, Weight, find_weight, size_in_words, weights_for
+from ric.weights.table import WEIGHTS, Weight, find_weight, size_in_words
 
 __all__ = [
     "WEIGHTS",
@@ -24,5 +24,4 @@ __all__ = [
     "resolve_weights",
     "revision_of",
     "size_in_words",
-    "weights_for",
 ]

@@ -81,6 +81,5 @@ def unlisted(name: str) -> Weight:
         size_bytes=0,
         licence="licence: see its model card",
         conditions="",
-        commands=(),
         purpose="",
     )

@@ -1,4 +1,4 @@
-"""The table of pretrained weights: what each one is, how large, under which licence, who needs it.
+"""The table of pretrained weights: what each one is, how large, under which licence.
 
 Revisions are pinned where the commit is known; "main" and "refs/pr/N" name a branch whose commit
 is not, and a run records the commit that was found (`revision_of`). Sizes are those of the files
@@ -29,7 +29,6 @@ class Weight:
         size_is_about: The size was computed or rounded, not read.
         licence: The licence's name.
         conditions: What it asks of whoever uses the weight.
-        commands: The `ric` commands that may need it.
         purpose: What it does there.
         file_name: Of kind "file": its name in torch's hub cache (`hub/checkpoints`).
         url: Of kind "file": where it is published.
@@ -43,7 +42,6 @@ class Weight:
     size_bytes: int
     licence: str
     conditions: str
-    commands: tuple[str, ...]
     purpose: str
     size_is_about: bool = False
     file_name: str | None = None
@@ -68,7 +66,6 @@ WEIGHTS: tuple[Weight, ...] = (
         size_is_about=True,
         licence="MIT (of the CLIP code)",
         conditions="The model card asks that it is not deployed untested.",
-        commands=("fit-clip",),
         purpose="region judge's backbone (CLIP ViT-B/16)",
     ),
     Weight(
@@ -78,7 +75,6 @@ WEIGHTS: tuple[Weight, ...] = (
         size_bytes=896_000_000,
         licence="BSD-3-Clause",
         conditions="Keep the copyright notice.",
-        commands=("fit-blip",),
         purpose="scene judge's backbone (BLIP, image-text matching)",
     ),
     Weight(
@@ -89,7 +85,6 @@ WEIGHTS: tuple[Weight, ...] = (
         size_is_about=True,
         licence="MIT; its Stable Diffusion 1.5 parts CreativeML OpenRAIL-M",
         conditions="OpenRAIL-M's use restrictions pass on to whatever is fine-tuned from it.",
-        commands=("train-unet", "edit"),
         purpose="InstructPix2Pix: the base of training and an editor",
         allow_patterns=PIPELINE_FILES,
     ),
@@ -101,7 +96,6 @@ WEIGHTS: tuple[Weight, ...] = (
         size_is_about=True,
         licence="CreativeML OpenRAIL-M",
         conditions="Its use restrictions pass on to whatever is fine-tuned from it.",
-        commands=("train-unet", "edit"),
         purpose="MagicBrush: InstructPix2Pix fine-tuned on hand-made edits",
         allow_patterns=PIPELINE_FILES,
         note="The hub holds pickles alone: they are converted once, which needs the space twice.",
@@ -114,7 +108,6 @@ WEIGHTS: tuple[Weight, ...] = (
         size_is_about=True,
         licence="MIT",
         conditions="Keep the copyright notice.",
-        commands=("train-unet",),
         purpose="small autoencoder of Stable Diffusion's latents, for --loss-decoder",
     ),
     Weight(
@@ -124,7 +117,6 @@ WEIGHTS: tuple[Weight, ...] = (
         size_bytes=6_750_000_000,
         licence="DeepSeek License (the code: MIT)",
         conditions="Use restrictions that pass on to derived models.",
-        commands=("describe",),
         purpose="the paper's describer (DeepSeek-VL2-Tiny)",
         note="transformers cannot load it; it can load deepseek-community/deepseek-vl-1.3b-chat.",
     ),
@@ -136,7 +128,6 @@ WEIGHTS: tuple[Weight, ...] = (
         size_is_about=True,
         licence="DeepSeek License (the code: MIT)",
         conditions="Use restrictions that pass on to derived models.",
-        commands=("describe",),
         purpose="a describer of the same family that transformers loads as it is",
     ),
     Weight(
@@ -146,7 +137,6 @@ WEIGHTS: tuple[Weight, ...] = (
         size_bytes=609_000_000,
         licence="MIT (of the CLIP code)",
         conditions="The model card asks that it is not deployed untested.",
-        commands=("eval",),
         purpose="CLIP-I and CLIP-T (CLIP ViT-B/32)",
     ),
     Weight(
@@ -157,7 +147,6 @@ WEIGHTS: tuple[Weight, ...] = (
         size_bytes=86_700_000,
         licence="Apache-2.0",
         conditions="Keep the notice.",
-        commands=("eval",),
         purpose="DINO similarity (ViT-S/16)",
     ),
     Weight(
@@ -168,7 +157,6 @@ WEIGHTS: tuple[Weight, ...] = (
         size_is_about=True,
         licence="MIT (of the CLIP code)",
         conditions="The model card asks that it is not deployed untested.",
-        commands=("eval",),
         purpose="CLIP scores of eval --protocol pie-bench (CLIP ViT-L/14)",
     ),
     Weight(
@@ -179,7 +167,6 @@ WEIGHTS: tuple[Weight, ...] = (
         size_is_about=True,
         licence="Apache-2.0",
         conditions="Keep the notice.",
-        commands=("eval",),
         purpose="structure distance of eval --protocol pie-bench (ViT-B/8)",
     ),
     Weight(
@@ -190,7 +177,6 @@ WEIGHTS: tuple[Weight, ...] = (
         size_is_about=True,
         licence="Apache-2.0",
         conditions="Keep the notice.",
-        commands=("eval",),
         purpose="FID, KID and Inception Score (Inception v3 as torch-fidelity loads it)",
         file_name="weights-inception-2015-12-05-6726825d.pth",
         url="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
@@ -203,7 +189,6 @@ WEIGHTS: tuple[Weight, ...] = (
         size_bytes=244_400_000,
         licence="BSD-3-Clause (torchvision)",
         conditions="Keep the copyright notice; trained on ImageNet.",
-        commands=("eval",),
         purpose="LPIPS's backbone (AlexNet); its linear heads ship inside the lpips package",
         file_name="alexnet-owt-7be5be79.pth",
         url="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
@@ -215,7 +200,6 @@ WEIGHTS: tuple[Weight, ...] = (
         size_bytes=553_400_000,
         licence="BSD-3-Clause (torchvision)",
         conditions="Keep the copyright notice; trained on ImageNet.",
-        commands=("eval",),
         purpose="LPIPS with --lpips-net vgg (VGG16)",
         file_name="vgg16-397923af.pth",
         url="https://download.pytorch.org/models/vgg16-397923af.pth",
@@ -227,7 +211,6 @@ WEIGHTS: tuple[Weight, ...] = (
         size_bytes=4_960_000,
         licence="BSD-3-Clause (torchvision)",
         conditions="Keep the copyright notice; trained on ImageNet.",
-        commands=("eval",),
         purpose="LPIPS outside the mask (SqueezeNet)",
         file_name="squeezenet1_1-b8a52dc0.pth",
         url="https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
@@ -239,15 +222,9 @@ WEIGHTS: tuple[Weight, ...] = (
         size_bytes=0,
         licence="Apache-2.0 (as ric)",
         conditions="none",
-        commands=("describe", "fit-clip", "fit-blip", "train-unet", "edit", "eval"),
         purpose="--preset tiny: a family of small real models that needs no download",
     ),
 )
-
-
-def weights_for(command: str) -> list[Weight]:
-    """List the weights that `ric COMMAND` may need, in the table's order."""
-    return [weight for weight in WEIGHTS if command in weight.commands]
 
 
 def find_weight(name: str) -> Weight | None:

@@ -10,7 +10,7 @@ import pytest
 
 import ric.recipes.demo
 from ric.recipes.demo import Demo
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.scoring.scores import THE_SIX, Score, Scores
 
 

@@ -19,7 +19,8 @@ from ric.config import (
     TrainUnetConfig,
     as_dict,
 )
-from ric.runs.run import RunDir, open_run
+from ric.runs.open_run import open_run
+from ric.runs.run import RunDir
 from ric.settings import resolve_config
 from ric_cli.next_step import COMMANDS, next_step
 

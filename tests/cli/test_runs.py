@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 
 
 @pytest.fixture

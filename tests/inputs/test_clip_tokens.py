@@ -17,7 +17,7 @@ from ric.method.region_encoder import RegionEncoder
 from ric.progress import Silent
 from ric.recipes import fit_clip as module
 from ric.recipes.fit_clip import embed, fit_clip
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.training.contrastive import FitPhase
 from ric.work import Work, open_work
 

@@ -23,7 +23,7 @@ from ric.models.pipeline import load_pipeline
 from ric.progress import Silent
 from ric.recipes.train_unet import train_unet
 from ric.runs.checkpoints import write_tensors
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.work import open_work
 
 CPU = torch.device("cpu")

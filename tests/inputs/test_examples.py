@@ -13,8 +13,9 @@ from ric.data.sample import load_samples
 from ric.errors import RicError
 from ric.inputs.examples import Needs, enough, load_examples
 from ric.progress import Silent
+from ric.runs.open_run import open_run
 from ric.runs.rows import append_row
-from ric.runs.run import RunDir, open_run
+from ric.runs.run import RunDir
 from ric.runs.samples import Descriptions, read_descriptions
 from ric.work import open_work
 

@@ -22,8 +22,8 @@ from ric.data.sample import load_samples
 from ric.inputs import squares as module
 from ric.inputs.filling import appearing_whole
 from ric.inputs.squares import Squares, Squaring, decode_squares
+from ric.runs.open_run import open_run
 from ric.runs.rows import writer_name
-from ric.runs.run import open_run
 from ric.work import open_work
 
 HOW = Squaring(size=48, fit="squash", masks="required", keep_source=True, ignore_signature=False)

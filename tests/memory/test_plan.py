@@ -25,10 +25,7 @@ from ric.memory.meta_networks import StepNetworks, pipeline_shapes
 from ric.memory.plan import (
     ALLOWANCE,
     GIB,
-    NotHereError,
-    Step,
     _plans,
-    count_step,
     next_plan,
     out_of_memory,
     plan_as_set,
@@ -36,11 +33,12 @@ from ric.memory.plan import (
     plan_memory,
     within_memory,
 )
+from ric.memory.step import NotHereError, Step, count_step
 from ric.method.denoising import predict_noise
 from ric.method.objective import NoisedBatch, RegionInContextObjective
 from ric.preflight.dry_run import plan as dry_run
 from ric.progress import Silent
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.settings import resolve_config
 from ric.work import open_work
 
@@ -448,7 +446,7 @@ def test_with_norms_in_bfloat16_the_paper_preset_takes_what_was_estimated(paper,
 @pytest.mark.slow
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_the_papers_step_takes_what_is_planned(paper, tmp_path, checkpointing):
-    from ric.memory.plan import _networks
+    from ric.memory.step import _networks
 
     config = replace(paper, device="cpu", batch_size=4, gradient_checkpointing=checkpointing)
     step = count_step(config, tmp_path)

@@ -26,7 +26,7 @@ from ric.config import EvalConfig, as_dict
 from ric.metrics.inception import InceptionFeatures
 from ric.metrics.inception_score import inception_score
 from ric.recipes.evaluate import evaluate
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "humanedit-six"
 MIDDLE = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -9,7 +9,8 @@ import pytest
 
 from ric.errors import RicError
 from ric.models.locate import locate_model
-from ric.runs.run import RunDir, open_run
+from ric.runs.open_run import open_run
+from ric.runs.run import RunDir
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from ric.config import (
     TinyVaeConfig,
     TrainUnetConfig,
 )
-from ric.models.table import MODELS, command_of, models_of
+from ric.models.table import EVAL_NETWORKS, MODELS, command_of, commands_for, models_of
 from ric.settings import resolve_config
-from ric.weights import find_weight
+from ric.weights import WEIGHTS, find_weight
 from ric.weights.tiny_family import SHIPPED
 
 CORE = Path(ric.__file__).parent
@@ -39,12 +39,20 @@ PAPERS = (DescribeConfig, FitClipConfig, FitBlipConfig, TrainUnetConfig, EditCon
 
 
 @pytest.mark.parametrize("kind", PAPERS, ids=lambda kind: kind.__name__)
-def test_what_weights_and_doctor_say_of_who_needs_a_model_is_what_the_commands_load(kind):
+def test_a_weight_that_a_command_loads_by_default_is_one_that_it_is_said_to_need(kind):
     config = kind(data="photos", **({"edits": ("a=b",)} if kind is EvalConfig else {}))
     loaded = {model.name for model in models_of(config) if find_weight(model.name)}
     assert loaded
     for name in loaded:
-        assert command_of(config) in find_weight(name).commands
+        assert command_of(config) in commands_for(name)
+
+
+def test_what_a_row_may_name_stands_in_the_table_of_weights():
+    rows = [row for rows in MODELS.values() for row in rows]
+    known = {name for row in (*rows, *EVAL_NETWORKS.values()) for name in row.known}
+    assert known == {weight.id for weight in WEIGHTS} - {"tiny"}
+    assert commands_for("timbrooks/instruct-pix2pix") == ("train-unet", "edit")
+    assert commands_for("tiny") == tuple(command_of(kind) for kind in PAPERS)
 
 
 def test_a_model_that_the_settings_leave_unused_is_not_listed():

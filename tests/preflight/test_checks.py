@@ -27,7 +27,7 @@ from ric.errors import RicError
 from ric.preflight.checks import check, find_problems
 from ric.preflight.dry_run import plan
 from ric.preflight.pipelines import refuse_other_pipelines
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.settings import resolve_config
 
 CLIP = "openai/clip-vit-base-patch16"

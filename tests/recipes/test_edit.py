@@ -27,8 +27,9 @@ from ric.editors.instruct_pix2pix import InstructPix2Pix
 from ric.errors import RicError
 from ric.interrupt import Interrupted
 from ric.recipes.edit import edit
+from ric.runs.open_run import open_run
 from ric.runs.record import artifact_of
-from ric.runs.run import RunDir, open_run
+from ric.runs.run import RunDir
 
 
 @pytest.fixture
@@ -469,7 +470,7 @@ import sys, time
 from pathlib import Path
 import ric.recipes.edit as recipe
 from ric.config import EditConfig, as_dict
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 
 data, folder, me = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 

@@ -27,7 +27,7 @@ from ric.metrics.clip_similarity import ClipSimilarity
 from ric.metrics.networks import NOT_ASKED
 from ric.recipes import evaluate as module
 from ric.recipes.evaluate import evaluate
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.scoring import matching
 from ric.scoring.load_networks import load_judges
 from ric.scoring.scores import THE_SIX, Scores

@@ -18,7 +18,7 @@ from ric.metrics.fid import jackknife_fid
 from ric.metrics.kid import kid_from_features
 from ric.metrics.scene_net import SceneNet
 from ric.recipes.evaluate import evaluate
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric_cli.evaluate import read_groups
 
 COUNT = 6

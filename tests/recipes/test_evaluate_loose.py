@@ -16,7 +16,7 @@ from ric.errors import RicError
 from ric.preflight.checks import check
 from ric.recipes.data import make_folder
 from ric.recipes.evaluate import evaluate
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.scoring.scores import Scores
 from ric.settings import resolve_config
 

@@ -21,8 +21,8 @@ from ric.inputs.examples import Needs, load_examples
 from ric.interrupt import Interrupted
 from ric.method.scene_encoder import SceneEncoder
 from ric.recipes.fit_blip import embed, fit_blip, start_judge
+from ric.runs.open_run import open_run
 from ric.runs.rows import append_row
-from ric.runs.run import open_run
 from ric.training.contrastive_pairs import Pairs
 from ric.work import open_work
 

@@ -16,7 +16,7 @@ from ric.inputs.examples import Needs, load_examples
 from ric.method.region_encoder import RegionEncoder
 from ric.recipes.fit_clip import fit_clip, start_judge
 from ric.runs.artifacts import licence_of
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.settings import resolve_config
 from ric.training.contrastive_pairs import Pairs
 from ric.work import open_work

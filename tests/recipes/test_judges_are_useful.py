@@ -21,7 +21,7 @@ from ric.method.scene_encoder import SceneEncoder
 from ric.metrics.bootstrap import bootstrap_interval
 from ric.recipes import fit_blip, fit_clip
 from ric.recipes.tiny.beginnings import write_beginnings
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.scenes.render import render
 from ric.scenes.things import COLOURS
 from ric.scenes.words import texts_of

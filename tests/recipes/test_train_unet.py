@@ -37,12 +37,13 @@ from ric.inputs.batches import Batch, TrainingSet, draw_batch, draw_sample
 from ric.inputs.encodings import Encoder
 from ric.inputs.examples import Example, Needs, load_examples
 from ric.interrupt import Interrupted
-from ric.memory.plan import count_step, plan_memory
+from ric.memory.plan import plan_memory
+from ric.memory.step import count_step
 from ric.method.region_encoder import RegionEncoder
 from ric.models.pipeline import load_pipeline, read_source_channels
 from ric.recipes import train_unet as module
 from ric.recipes.train_unet import train_unet
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.training import unet_step
 from ric.training.unet_networks import refuse_size
 from ric.training.unet_step import micro_batches

@@ -27,7 +27,7 @@ from ric.runs.checkpoints import (
     save_checkpoint,
     write_tensors,
 )
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.weights import check_weights
 
 GROUPS = {

@@ -16,7 +16,7 @@ import json, os, signal, sys
 from collections import Counter
 from pathlib import Path
 import ric.runs.provenance
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 
 IDS, FILES = ["a", "b", "c"], ("claims.py", "rows.py", "strays.py", "run.py")
 folder, shared = Path(sys.argv[1]), sys.argv[2] == "shared"

@@ -17,9 +17,9 @@ from ric.config import DescribeConfig, EditConfig, EvalConfig, as_dict
 from ric.recipes.describe import describe
 from ric.recipes.edit import edit
 from ric.recipes.evaluate import evaluate
+from ric.runs.open_run import open_run
 from ric.runs.record import find_run, list_runs, parents_of, read_record
 from ric.runs.rows import read_rows
-from ric.runs.run import open_run
 from ric.runs.trained_on import trained_groups
 from ric.settings import resolve_config
 from ric_cli.main import main

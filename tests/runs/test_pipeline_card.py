@@ -9,7 +9,8 @@ from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import ModelCardData
 
 from ric.runs.artifacts import pipeline_card
-from ric.runs.run import RunDir, open_run
+from ric.runs.open_run import open_run
+from ric.runs.run import RunDir
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ric.errors import RicError
+from ric.runs.open_run import open_run
 from ric.runs.record import (
     LARGEST,
     find_artifact,
@@ -18,7 +19,6 @@ from ric.runs.record import (
     read_record,
     status_of,
 )
-from ric.runs.run import open_run
 
 
 @pytest.fixture

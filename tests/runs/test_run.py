@@ -16,6 +16,7 @@ import pytest
 from ric.errors import RicError, SampleError
 from ric.interrupt import Interrupted
 from ric.runs.claims import process_identity
+from ric.runs.open_run import open_run
 from ric.runs.record import (
     SCHEMA,
     find_artifact,
@@ -25,7 +26,6 @@ from ric.runs.record import (
     read_record,
     status_of,
 )
-from ric.runs.run import open_run
 
 CONFIG = {"data": "photos", "steps": 3, "lr": 1e-4, "device": "auto", "weights": None}
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "run-schema-1"
@@ -58,7 +58,7 @@ def finished_run(runs: Path, command: str = "describe") -> Path:
 OPEN_TWENTY = """
 import sys, time
 from pathlib import Path
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 runs, me, other, command = Path(sys.argv[1]), *sys.argv[2:5]
 for i in range(20):
     (runs / f"ready-{me}-{i}").touch()
@@ -135,7 +135,7 @@ def test_another_commands_run_is_refused(runs):
 OPEN = """
 import sys
 from pathlib import Path
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 path = Path(sys.argv[1])
 with open_run("edit", {"steps": 1}, runs_dir=path.parent, run=path, shared=True):
     print("opened")
@@ -185,7 +185,7 @@ def test_a_finished_run_is_opened_without_being_touched(runs):
 WORK = """
 import sys
 from pathlib import Path
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 config = {"data": "photos", "steps": 3, "lr": 1e-4, "device": "auto", "weights": None}
 with open_run("edit", config, runs_dir=Path(sys.argv[1]), shared=sys.argv[2] == "shared") as run:
     run.claims.take("first")
@@ -322,7 +322,7 @@ SIGNAL_AT_EVERY_LINE = """
 import json, os, signal, sys
 from pathlib import Path
 import ric.runs.provenance
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.interrupt import Interrupted
 folder, number = Path(sys.argv[1]), int(sys.argv[2])
 ric.runs.provenance.environment_report = lambda folder: {}
@@ -379,6 +379,7 @@ def test_a_signal_between_a_runs_creation_and_its_first_step_leaves_it_interrupt
 CLOSE = """
 import signal, sys
 from pathlib import Path
+import ric.runs.open_run
 import ric.runs.run
 from ric.runs.claims import Claims
 number, why = int(sys.argv[2]), sys.argv[3]
@@ -393,9 +394,9 @@ def signal_first(work):
     return work_after
 closing = []
 ric.runs.run.merge_rows = signal_first(merge)
-ric.runs.run._now = signal_first(ric.runs.run._now) if why != "merge" else ric.runs.run._now
+ric.runs.run.now = signal_first(ric.runs.run.now) if why != "merge" else ric.runs.run.now
 closing.append(True)
-run = ric.runs.run.open_run("edit", {}, runs_dir=Path(sys.argv[1]))
+run = ric.runs.open_run.open_run("edit", {}, runs_dir=Path(sys.argv[1]))
 closing.clear()
 print(run.path, flush=True)
 try:

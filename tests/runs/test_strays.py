@@ -13,9 +13,9 @@ from safetensors import SafetensorError
 
 from ric.errors import RicError
 from ric.runs.artifacts import artifact_folder
+from ric.runs.open_run import open_run
 from ric.runs.record import artifact_of
 from ric.runs.rows import writer_name
-from ric.runs.run import open_run
 
 
 def gone_writer() -> str:

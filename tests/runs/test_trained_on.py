@@ -17,7 +17,7 @@ from ric.data.sample import load_samples
 from ric.errors import RicError
 from ric.recipes.edit import edit
 from ric.recipes.evaluate import evaluate
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.runs.trained_on import groups_of, refuse_overlap, trained_groups
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ric.data.edit_sample import EditSample, Pictures
 from ric.errors import RicError
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.scoring.outputs import Outputs, find_outputs
 
 

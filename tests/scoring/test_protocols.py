@@ -19,7 +19,7 @@ from ric.config import PROTOCOLS, EvalConfig, as_dict
 from ric.data.sample import load_samples
 from ric.errors import RicError
 from ric.recipes.evaluate import evaluate
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.scoring.scores import PIE_BENCH, Scores
 from ric.settings import resolve_config
 

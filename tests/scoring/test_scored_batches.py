@@ -23,7 +23,7 @@ from ric.errors import SampleError
 from ric.interrupt import Interrupted
 from ric.recipes import evaluate as module
 from ric.recipes.evaluate import evaluate
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.scoring.encode_once import SetRow
 from ric.scoring.kept_samples import Kept
 from ric.scoring.scored_batches import ScoredBatches

@@ -20,7 +20,7 @@ from ric.method.region_encoder import RegionEncoder
 from ric.metrics.retrieval import retrieval
 from ric.recipes.fit_clip import embed, fit_clip
 from ric.runs.checkpoints import complete_checkpoints
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.training.contrastive import batches_of_epoch
 from ric.training.contrastive_pairs import Pairs
 from ric.weights.tiny_family import tiny_family

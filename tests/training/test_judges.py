@@ -15,7 +15,7 @@ from ric.errors import RicError
 from ric.recipes.describe import describe
 from ric.recipes.fit_blip import fit_blip
 from ric.recipes.fit_clip import fit_clip
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.training.judges import compare_with_fits
 from ric.work import open_work
 

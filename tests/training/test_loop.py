@@ -15,7 +15,7 @@ from ric.errors import RicError
 from ric.interrupt import Interrupted, stop_signals
 from ric.progress import Silent
 from ric.runs.checkpoints import complete_checkpoints, last_checkpoint, load_checkpoint
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.training.loop import Cadence, Loop, Phase, TrainState, Watch
 from ric.training.optimizer import GuardedAdamW
 

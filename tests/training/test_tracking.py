@@ -12,7 +12,7 @@ from accelerate.tracking import GeneralTracker, on_main_process, register_tracke
 from ric.config import FitClipConfig
 from ric.errors import RicError
 from ric.recipes.fit_clip import fit_clip
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.training.tracking import tracked
 
 

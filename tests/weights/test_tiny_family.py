@@ -19,7 +19,7 @@ from ric.models.locate import locate_model
 from ric.models.pipeline import load_pipeline
 from ric.recipes.tiny.assemble import MEMBERS
 from ric.recipes.tiny.beginnings import write_beginnings
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.weights.tiny_family import SHIPPED as FAMILY
 from ric.weights.tiny_family import tiny_family as family_in_use
 

@@ -262,7 +262,6 @@ def single_file(url: str, digest: str) -> Weight:
         size_bytes=5,
         licence="MIT",
         conditions="none",
-        commands=("eval",),
         purpose="a test",
         file_name=f"net-{digest}.pth",
         url=f"{url}/net-{digest}.pth",

@@ -13,7 +13,8 @@ from ric.config import (
     FitClipConfig,
     TrainUnetConfig,
 )
-from ric.weights import WEIGHTS, find_weight, size_in_words, weights_for
+from ric.models.table import commands_for
+from ric.weights import WEIGHTS, find_weight, size_in_words
 
 IP2P = "timbrooks/instruct-pix2pix"
 
@@ -37,7 +38,7 @@ def test_ids_are_unique_and_every_row_is_filled_in():
         assert weight.licence
         assert weight.conditions
         assert weight.purpose
-        assert weight.commands
+        assert commands_for(weight.id)
         assert (weight.kind == "file") == bool(weight.file_name and weight.url)
 
 
@@ -46,12 +47,6 @@ def test_a_files_revision_is_the_hash_in_its_name():
         if weight.kind == "file":
             assert f"-{weight.revision}." in weight.file_name
             assert weight.url.endswith(weight.file_name)
-
-
-def test_weights_for_a_command_lists_what_it_may_need():
-    assert [w.id for w in weights_for("fit-blip")] == ["Salesforce/blip-itm-base-coco", "tiny"]
-    found = [IP2P, "vinesmsuic/magicbrush-jul7", "madebyollin/taesd", "tiny"]
-    assert [w.id for w in weights_for("train-unet")] == found
 
 
 def test_sizes_are_written_with_three_digits():

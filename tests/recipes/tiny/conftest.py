@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ric.config import CommandConfig, as_dict
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.settings import resolve_config
 
 DATA = "scenes:40#5"

@@ -15,7 +15,7 @@ from ric.progress import Silent
 from ric.recipes.tiny.steps import Lesson, batch_of_step, learning_rate, train_steps
 from ric.recipes.tiny.vae import train_vae
 from ric.runs.checkpoints import load_checkpoint
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 
 
 def test_the_rate_rises_in_a_line_and_falls_along_half_a_cosine_to_a_hundredth():

@@ -1,0 +1,177 @@
+"""Opening a run: the next numbered folder, or the one that `--run` names, which is resumed."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ric.addresses import redacted
+from ric.errors import RicError
+from ric.runs.claims import WHOLE_RUN, Claims, process_identity
+from ric.runs.record import SCHEMA, as_text, now, number_of, read_record
+from ric.runs.rows import create_atomically, row_files
+from ric.runs.run import RunDir
+from ric.runs.strays import half_written, of_gone_writer, refuse_links_out, remove
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+# Where a run is executed does not change what it is: these may differ when it is resumed.
+MAY_DIFFER = frozenset({"device", "weights", "track"})
+
+
+def open_run(
+    command: str,
+    config: Mapping[str, Any],
+    *,
+    runs_dir: Path,
+    run: Path | None = None,
+    shared: bool = False,
+) -> RunDir:
+    """Make the next numbered run, or open the one that `run` names.
+
+    Args:
+        command: Such as `train-unet`.
+        config: The resolved settings, JSON-ready.
+        runs_dir: Where numbered runs live.
+        run: The folder of `--run`; made when it is not there.
+        shared: Several processes may work on this run at once.
+
+    Raises:
+        RicError: `run` holds something else, another command's run, other settings, or another
+            process is at work there with a command that is one process's job.
+    """
+    config = redacted(dict(config))
+    path = _next_numbered(runs_dir, command) if run is None else run
+    record = {"schema": SCHEMA, "command": command, "started": now(), "parents": []}
+    record |= _attempt(config, path)
+    resumed = not _create(path, record)
+    if resumed:
+        record = read_record(path)
+        _refuse_another(path, record, command, config)
+        refuse_links_out(path)
+        if record["status"] == "done":
+            # a kill may have come between saying so and this
+            Claims(path / "claims").clear()
+            return RunDir(path, record, runs_dir=runs_dir, resumed=True)
+    opened = RunDir(path, record, runs_dir=runs_dir, resumed=resumed, shared=shared)
+    if not shared:
+        _take_alone(opened)
+    opened.claims.heartbeat()
+    # listed before asking who is at work: whoever joins later may write aside
+    left = half_written(path)
+    resumes = resumed and len(opened.claims.at_work()) == 1
+    remove([one for one in left if resumes or of_gone_writer(one)])
+    if resumes:
+        # whoever was at work may have finished since we looked
+        opened.record = read_record(path)
+        opened.finished_before = opened.record["status"] == "done"
+        if opened.finished_before:
+            opened.claims.leave()
+        else:
+            for name in ("error", "ended"):
+                opened.record.pop(name, None)
+            # the failed samples are tried again
+            for file in row_files(path, "failures"):
+                file.unlink(missing_ok=True)
+            opened.note(**_attempt(config, path))
+    return opened
+
+
+def _take_alone(opened: RunDir) -> None:
+    """Claim the whole run (Raises RicError where another process has)."""
+    if opened.claims.take(WHOLE_RUN):
+        return
+    owner = opened.claims.owner_of(WHOLE_RUN)
+    who = f"Process {owner['pid']} on {owner['host']}" if owner else "Another process"
+    raise RicError(
+        f"{who} is at work in {opened.path}.",
+        "Wait for it, or stop it and repeat the command to resume.",
+    )
+
+
+def _attempt(config: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Describe one attempt at a run: what was asked, by which process, with what.
+
+    Until it is entered, it stands there as interrupted: whatever ends it before that is no work.
+    """
+    # its imports take 25 ms, which `ric --help` need not pay
+    from ric.runs.provenance import environment_report
+
+    return {
+        "argv": redacted(sys.argv),
+        "config": dict(config),
+        "process": process_identity(),
+        "environment": environment_report(path),
+        "status": "interrupted",
+    }
+
+
+def _create(path: Path, record: Mapping[str, Any]) -> bool:
+    """Make a run in `path`; False when there is one. Of two that start at once one makes it."""
+    if (path / "run.json").is_file():
+        return False
+    try:
+        # .run.json.…: another process is making the run at this moment
+        if path.exists() and not (
+            path.is_dir() and all(file.name.startswith(".run.json") for file in path.iterdir())
+        ):
+            if (path / "run.json").is_file():
+                return False
+            raise RicError(
+                f"{path} exists and is not a run (it has no run.json).",
+                "Name a folder that is empty or not there yet, or omit --run.",
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        return create_atomically(path / "run.json", as_text(record))
+    except OSError as error:
+        raise RicError(
+            f"Cannot make a run in {path}: {error.strerror}.", "Name another folder: --run DIR."
+        ) from None
+
+
+def _refuse_another(
+    path: Path, record: Mapping[str, Any], command: str, config: Mapping[str, Any]
+) -> None:
+    """Refuse to go on with another command's run, or with other settings."""
+    if record["command"] != command:
+        raise RicError(
+            f"{path} is a run of `ric {record['command']}`, not of `ric {command}`.",
+            "Name another folder, or omit --run.",
+        )
+    before, now = record["config"], dict(config)
+    differences = [
+        f"{key}: {before.get(key)!r} there, {now.get(key)!r} now"
+        for key in sorted({*before, *now} - MAY_DIFFER)
+        if before.get(key) != now.get(key)
+    ]
+    if differences:
+        raise RicError(
+            f"{path} was started with other settings: {'; '.join(differences)}.",
+            "Repeat them to resume it, or name another folder.",
+        )
+
+
+def _next_numbered(runs_dir: Path, command: str) -> Path:
+    """Take the next number; two commands that start at once take two."""
+    numbers = runs_dir / ".numbers"
+    try:
+        numbers.mkdir(parents=True, exist_ok=True)
+        taken = [int(path.name) for path in numbers.iterdir() if path.name.isdigit()]
+        taken += [number_of(path) or 0 for path in runs_dir.iterdir()]
+        number = max(taken, default=0) + 1
+        while True:
+            try:
+                (numbers / f"{number:05d}").touch(exist_ok=False)
+                break
+            except FileExistsError:
+                number += 1
+        path = runs_dir / f"{number:05d}-{command}"
+        path.mkdir()
+    except OSError as error:
+        raise RicError(
+            f"Cannot make runs in {runs_dir}: {error.strerror}.",
+            "Name a folder that can be written: --runs-dir DIR.",
+        ) from None
+    return path

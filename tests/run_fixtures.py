@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -147,3 +148,22 @@ def metrics_of() -> Callable[[Path], list[dict[str, Any]]]:
         return [{k: v for k, v in row.items() if k != "images_per_second"} for row in rows]
 
     return read
+
+
+@pytest.fixture
+def trained_on(tmp_path: Path, tiny_family: Path) -> Callable[..., Path]:
+    """A finished training run that lists `groups` and has the tiny pipeline."""
+
+    def make(
+        groups: Iterable[str], *parents: Path, command: str = "train-unet", name: str = "trained"
+    ) -> Path:
+        with open_run(command, {}, runs_dir=tmp_path, run=tmp_path / name) as run:
+            for number, group in enumerate(groups):
+                run.append("samples", {"id": str(number), "group": group})
+            for parent in parents:
+                run.add_parent(parent)
+            if command == "train-unet":
+                shutil.copytree(tiny_family / "pipeline", run.path / "pipeline")
+        return run.path
+
+    return make

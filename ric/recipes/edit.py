@@ -20,7 +20,7 @@ from ric.report.edit_sheet import SHEET, write_sheet
 from ric.runs.artifacts import public_name
 from ric.runs.record import parents_of
 from ric.runs.rows import save_png
-from ric.runs.samples import read_samples
+from ric.runs.samples import open_samples
 from ric.runs.trained_on import groups_of, refuse_overlap, trained_groups
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ric.config import EditConfig
-    from ric.data.sample import EditSample
+    from ric.data.sample import EditSample, Samples
     from ric.runs.run import RunDir
 
 NOT_FINITE = "The model's numbers are not finite: there is no picture (--dtype fp32 may help)."
@@ -51,9 +51,10 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     progress = progress or Silent()
     device = pick_device(config.device)
     photos = find_photos(config)
+    if photos:
+        run.note_data(config.data, None)
     model = locate(config, "unet", run) if uses(config, "unet") else None
-    if not photos and not config.allow_overlap:
-        refuse_overlap(_ancestors_groups(run), lambda: groups_of(config), "this model")
+    samples = None if photos else _open(config, run)
     editor = load_editor(config.editor, model, config, device)
     named = public_name(config.unet) if model else None
     settings = {"editor": config.editor, "model": named, **editor.describe()}
@@ -62,17 +63,13 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     images.mkdir(exist_ok=True)
     done = {row["id"] for row in run.rows("edits")}
 
-    samples: Iterator[Photo | EditSample] = (
-        iter(photos) if photos else _dataset_samples(config, run)
-    )
-    total = len(photos) if photos else None
-    if photos:
-        run.note_data(config.data, None)
+    total = len(photos) or None
+    todo: Iterator[Photo | EditSample] = iter(photos) if samples is None else _some(samples, config)
     with (
         stop_between_steps() as stop,
         progress.stage("editing", total=total, done=len(done), unit="images") as stage,
     ):
-        while batch := list(islice(samples, config.batch_size)):
+        while batch := list(islice(todo, config.batch_size)):
             ids = [sample.id for sample in batch]
             if done.issuperset(ids) or not run.claims.take(*ids):
                 continue
@@ -91,15 +88,23 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
                 stage.advance()
             stop.raise_if_set()
     _note_cut_instructions(run, progress)
-    if not photos:
-        write_sheet(config, images, run.path / SHEET)
+    if samples is not None:
+        write_sheet(samples.glance(), images, run.path / SHEET, instruction=config.instruction)
     return images
 
 
-def _dataset_samples(config: EditConfig, run: RunDir) -> Iterator[EditSample]:
-    """List a dataset's samples (Raises RicError where there is none)."""
+def _open(config: EditConfig, run: RunDir) -> Samples:
+    """Open a dataset (Raises RicError where the model was trained on some of it)."""
+    samples = open_samples(config, run, need_instruction=config.instruction is None)
+    if not config.allow_overlap:
+        refuse_overlap(_ancestors_groups(run), lambda: groups_of(samples), "this model")
+    return samples
+
+
+def _some(samples: Samples, config: EditConfig) -> Iterator[EditSample]:
+    """Go through a dataset's samples (Raises RicError where there is none)."""
     sample = None
-    for sample in read_samples(config, run, need_instruction=config.instruction is None):
+    for sample in samples:
         yield sample
     if sample is None:
         raise RicError(

@@ -79,7 +79,7 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
         config = replace(config, reference="source")
         work.progress.note(f"{config.data} has no targets: outputs are held against the sources")
     if not config.allow_overlap:
-        _refuse_trained_on(config, edited)
+        _refuse_trained_on(work.samples, edited)
     judges = _load_noted(config, work)
     suites = _open_suites(config, run, judges, edited, work.device)
     fid_set = _fid_set(config, judges, work)
@@ -156,13 +156,13 @@ def _refuse_same_labels(edited: Sequence[Outputs]) -> None:
             raise RicError(f"The label {label!r} is used twice.", 'Give each its own: "A=runs/3"')
 
 
-def _refuse_trained_on(config: EvalConfig, edited: Sequence[Outputs]) -> None:
+def _refuse_trained_on(samples: Samples, edited: Sequence[Outputs]) -> None:
     """Compare what the editors' models were trained on with DATA, before any network is loaded."""
     groups: list[str] = []
 
     def asked() -> Iterable[str]:
         if not groups:
-            groups.extend(groups_of(config))
+            groups.extend(groups_of(samples))
         return groups
 
     for item in edited:

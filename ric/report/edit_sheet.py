@@ -9,32 +9,32 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw
 
 from ric.errors import SampleError
-from ric.runs.samples import glance_at_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from ric.config import EditConfig
     from ric.data.edit_sample import EditSample
 
 SHEET = "sheet.png"  # in an edit run
 SHOWN, COLUMNS, SIDE = 12, 3, 128  # samples, samples side by side, pixels of a picture
 
 
-def write_sheet(config: EditConfig, images: Path, file: Path) -> None:
-    """Lay out the first samples of DATA that an edit run has a picture of; nothing without any.
+def write_sheet(
+    samples: Iterable[EditSample], images: Path, file: Path, *, instruction: str | None = None
+) -> None:
+    """Lay out the first samples that an edit run has a picture of; nothing without any.
 
     Args:
-        config: DATA and which part of it.
+        samples: What was to be edited.
         images: The run's `images` folder.
         file: Where the sheet goes.
+        instruction: What was asked of all of them; None: each one's own.
     """
-    samples = glance_at_samples(config)
     edited = (sample for sample in samples if (images / f"{sample.id}.png").is_file())
     shown = list(islice(edited, SHOWN))
     if shown:
-        before_after_target(shown, images, instruction=config.instruction).save(file)
+        before_after_target(shown, images, instruction=instruction).save(file)
 
 
 def before_after_target(

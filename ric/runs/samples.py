@@ -55,13 +55,6 @@ def read_samples(
     yield from open_samples(config, run, split=split, need_instruction=need_instruction)
 
 
-def glance_at_samples(
-    config: CommandConfig, *, need_instruction: bool = False
-) -> Iterator[EditSample]:
-    """Stream DATA beside the recipe, which itself lists what cannot be read."""
-    return samples_of(config, limit=config.limit, need_instruction=need_instruction).glance()
-
-
 @dataclass(frozen=True)
 class Descriptions:
     """The paragraphs of a describe run.

@@ -12,13 +12,12 @@ from ric.errors import RicError, SampleError
 from ric.runs.finished import LISTED
 from ric.runs.record import parents_of, read_record
 from ric.runs.rows import read_rows
-from ric.runs.samples import glance_at_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from ric.config import CommandConfig
+    from ric.data.sample import Samples
     from ric.runs.run import RunDir
 
 TRAINS = (
@@ -65,9 +64,9 @@ def trained_groups(run: Path) -> set[str]:
     return groups
 
 
-def groups_of(config: CommandConfig) -> Iterator[str]:
-    """Yield the group of every sample that DATA has; what cannot be read the recipe lists."""
-    for sample in glance_at_samples(config):
+def groups_of(samples: Samples) -> Iterator[str]:
+    """Yield the group of every sample; what cannot be read is left to the recipe to list."""
+    for sample in samples.glance():
         try:
             yield sample.group()
         except SampleError:

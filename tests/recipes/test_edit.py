@@ -306,7 +306,7 @@ def test_an_interrupted_edit_goes_on_where_it_stopped(
     first = (tmp_path / "run/images/00.png").read_bytes()
     opened: list[Path] = []
     note_what_is_opened(monkeypatch, opened)
-    monkeypatch.setattr(recipe, "write_sheet", lambda *of_the_whole_run: None)
+    monkeypatch.setattr(recipe, "write_sheet", lambda *whole_run, **named: None)
     run = follow(edit, settings, tmp_path / "run")
     assert edited_ids == ["00", "01", "02", "03", "04"]
     assert {path.stem for path in opened} == {"02", "03", "04"}

@@ -17,27 +17,7 @@ from ric.data.sample import load_samples
 from ric.errors import RicError
 from ric.recipes.edit import edit
 from ric.recipes.evaluate import evaluate
-from ric.runs.open_run import open_run
 from ric.runs.trained_on import groups_of, refuse_overlap, trained_groups
-
-
-@pytest.fixture
-def trained_on(tmp_path: Path, tiny_family: Path) -> Callable[..., Path]:
-    """A finished training run that lists `groups` and has the tiny pipeline."""
-
-    def make(
-        groups: Iterable[str], *parents: Path, command: str = "train-unet", name: str = "trained"
-    ) -> Path:
-        with open_run(command, {}, runs_dir=tmp_path, run=tmp_path / name) as run:
-            for number, group in enumerate(groups):
-                run.append("samples", {"id": str(number), "group": group})
-            for parent in parents:
-                run.add_parent(parent)
-            if command == "train-unet":
-                shutil.copytree(tiny_family / "pipeline", run.path / "pipeline")
-        return run.path
-
-    return make
 
 
 def groups(data: Path) -> list[str]:
@@ -97,12 +77,11 @@ def test_only_the_samples_asked_for_count(make_edits, trained_on, tiny, follow, 
     assert [file.name for file in (run / "images").iterdir()] == ["02.png"]
 
 
-def test_two_edits_of_one_photo_overlap_whatever_their_ids(make_edits, trained_on, tiny):
+def test_two_edits_of_one_photo_overlap_whatever_their_ids(make_edits):
     photo = {"group_id": "_photo"}
     data = make_edits(3, {0: photo, 1: photo})
-    config = edit_config(tiny, data, Path("none"))
     with pytest.raises(RicError, match="2 of 3 samples"):
-        refuse_overlap({"_photo"}, lambda: groups_of(config), "this model")
+        refuse_overlap({"_photo"}, lambda: groups_of(load_samples(data)), "this model")
 
 
 def test_a_source_that_cannot_be_read_is_left_to_the_recipe(

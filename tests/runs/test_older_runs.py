@@ -1,7 +1,9 @@
 """Runs that version 0.1.0 made are listed, read, taken as parents, and gone on with.
 
 `fixtures/runs-0.1.0` holds what its six commands wrote on `scenes:60@64#5`, by an untrained family
-and without weights, checkpoints and pictures of figures.
+and without weights, checkpoints and pictures of figures. `fixtures/fit-clip-0.1.0` holds a fit of
+a judge 16 numbers wide that was stopped after step 9 of 12, its base, and what 0.1.0 logged when
+it went on by itself.
 """
 
 from __future__ import annotations
@@ -13,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from ric.config import DescribeConfig, EditConfig, EvalConfig, as_dict
+from ric.config import DescribeConfig, EditConfig, EvalConfig, FitClipConfig, as_dict
 from ric.recipes.describe import describe
 from ric.recipes.edit import edit
 from ric.recipes.evaluate import evaluate
+from ric.recipes.fit_clip import fit_clip
 from ric.runs.open_run import open_run
 from ric.runs.record import find_run, list_runs, parents_of, read_record
 from ric.runs.rows import read_rows
@@ -25,6 +28,7 @@ from ric.settings import resolve_config
 from ric_cli.main import main
 
 MADE = Path(__file__).parents[1] / "fixtures" / "runs-0.1.0"
+STOPPED = MADE.with_name("fit-clip-0.1.0")
 COMMANDS = ["describe", "fit-clip", "fit-blip", "train-unet", "edit", "eval"]
 FEW = {"data": "scenes:60@64#5", "preset": "tiny", "device": "cpu", "limit": 3}
 
@@ -99,3 +103,27 @@ def test_edits_of_before_are_scored_as_they_were(runs, tiny_family, tmp_path):
     # those that need no network: the untrained family's numbers differ from one CPU to another
     for name in ("l1", "l2", "psnr_outside", "l1_inside", "region_error", "context_error"):
         assert now[name].value == pytest.approx(then[name]["value"], rel=1e-9), name
+
+
+def test_a_fit_that_was_stopped_goes_on_as_it_would_have(tmp_path, monkeypatch):
+    shutil.copytree(STOPPED, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)  # its base is named by a relative path
+    config = resolve_config(
+        FitClipConfig,
+        {"data": "scenes:60@64#5", "device": "cpu", "limit": 12, "clip": "clip", "num_heads": 2}
+        | {"image_size": 64, "region_text": "instruction", "batch_size": 4}
+        | {"fusion_epochs": 2, "joint_epochs": 2, "checkpoint_every": 1},
+    )
+    path = Path("run")
+    with open_run("fit-clip", as_dict(config), runs_dir=tmp_path, run=path) as run:
+        fit_clip(config, run)
+    then, now = (
+        [json.loads(line) for line in file.read_text().splitlines()]
+        for file in (tmp_path / "metrics_of_the_whole.jsonl", path / "metrics.jsonl")
+    )
+    assert [row["step"] for row in now] == [0, 6, 10, 12]
+    for before, after in zip(then[1:], now[1:], strict=True):  # the first is a measurement
+        for name in ("loss", "grad_norm", "temperature"):
+            # another CPU rounds its matrix products in another way
+            assert after[name] == pytest.approx(before[name], rel=1e-4), name
+    assert (path / "region_encoder" / "fusion.safetensors").is_file()

@@ -44,17 +44,8 @@ def load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judges
 
 
 def _load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judges:
-    locate = _finder(config, run)
+    locate, load = _finder(config, run), _loader(config, run, device)
     names, asked = set(metrics_of(config)), eval_networks(config)
-    scene_net = cache(lambda: load_scene_net(run, device))
-
-    def load(network: str, make: Callable[[], T]) -> Any:
-        """Load a network that a metric reads, or the embedded one in its place."""
-        if network not in asked:
-            return NOT_ASKED
-        is_embedded = asked[network] == "tiny" and network != "clip"
-        return scene_net() if is_embedded else either(make)
-
     clip = load(
         "clip",
         lambda: ClipSimilarity(
@@ -90,31 +81,38 @@ def _load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judge
 
 
 def _load_pie_bench_judges(config: EvalConfig, run: RunDir, device: torch.device) -> PieBenchJudges:
-    find, asked = _finder(config, run), eval_networks(config)
-    clip: Any = NOT_ASKED
-    if "clip" in asked:
-        clip = either(
-            lambda: ClipSimilarity(
-                find(config.clip, "clip"), device, encoder=public_name(config.clip)
-            )
-        )
-    lpips: Any = NOT_ASKED
-    if "lpips-outside" in asked:
-        lpips = (
-            load_scene_net(run, device)
-            if config.preset == "tiny"
-            else either(
-                lambda: LpipsDistance("squeeze", find("lpips-squeeze"), device, published="squeeze")
-            )
-        )
-    structure: Any = NOT_ASKED
-    if "dino" in asked and config.preset == "tiny":
-        structure = Unavailable("the tiny family has no transformer whose keys could be compared")
-    elif "dino" in asked:
-        structure = either(
-            lambda: StructureDistance(find(config.dino), device, encoder=public_name(config.dino))
-        )
+    locate, load = _finder(config, run), _loader(config, run, device)
+    clip = load(
+        "clip",
+        lambda: ClipSimilarity(
+            locate(config.clip, "clip"), device, encoder=public_name(config.clip)
+        ),
+    )
+    lpips = load(
+        "lpips-outside",
+        lambda: LpipsDistance("squeeze", locate("lpips-squeeze"), device, published="squeeze"),
+    )
+    no_keys = Unavailable("the tiny family has no transformer whose keys could be compared")
+    structure = load(
+        "dino",
+        lambda: StructureDistance(locate(config.dino), device, encoder=public_name(config.dino)),
+        embedded=lambda: no_keys,
+    )
     return PieBenchJudges(clip=clip, lpips=lpips, structure=structure)
+
+
+def _loader(config: EvalConfig, run: RunDir, device: torch.device) -> Callable[..., Any]:
+    """Return what loads a network that a metric reads, or the embedded family's in its place."""
+    asked = eval_networks(config)
+    scene_net = cache(lambda: load_scene_net(run, device))
+
+    def load(network: str, make: Callable[[], T], embedded: Callable[[], Any] = scene_net) -> Any:
+        if network not in asked:
+            return NOT_ASKED
+        is_embedded = asked[network] == "tiny" and network != "clip"
+        return embedded() if is_embedded else either(make)
+
+    return load
 
 
 def either(load: Callable[[], T]) -> T | Unavailable:

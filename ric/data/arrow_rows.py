@@ -1,8 +1,8 @@
-"""Rows of parquet and Arrow files, a few at a time: a row of HumanEdit alone holds 3 MB.
+"""Rows of parquet and Arrow files, a few at a time: one row of HumanEdit holds 3 MB.
 
-A damaged file can lead pyarrow past the end of its buffers and end the process. So every batch is
-validated before a value of it is looked at. Texts are validated as bytes, for one that is not UTF-8
-costs its row alone.
+A damaged file can make pyarrow read past the end of its buffers and crash the process. So every
+batch is validated before any of its values is read. Strings are validated as bytes, so that one
+that is not UTF-8 costs only its own row.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def table_names(file: Path) -> list[str]:
     """Read the column names of a parquet or Arrow file.
 
     Raises:
-        RicError: The file is neither.
+        RicError: The file is neither, or is damaged.
     """
     import pyarrow as pa  # 0.3 s that folders of JSON rows need not pay
     import pyarrow.parquet as pq
@@ -42,14 +42,14 @@ def table_names(file: Path) -> list[str]:
 
 
 def table_rows(file: str | Path, wanted: list[str] | None) -> Iterator[Row | str]:
-    """Yield the rows of one file as column -> value, or what is wrong with a row in its place.
+    """Yield each row of a file as column -> value, or as a str that says what is wrong with it.
 
     Args:
         file: A path or fsspec URL.
         wanted: The columns to read, where they exist; None reads all.
 
     Raises:
-        RicError: The file is no table, or a damaged one.
+        RicError: The file is not a table, or is damaged.
     """
     with _told_as_broken(file):
         for batch in _batches(file, wanted):
@@ -59,10 +59,10 @@ def table_rows(file: str | Path, wanted: list[str] | None) -> Iterator[Row | str
 
 
 def count_rows(files: list[Path]) -> int | None:
-    """Count rows from the footers; None for Arrow files, which have none.
+    """Count rows from the parquet footers; None if a file is Arrow, which has no footer.
 
     Raises:
-        RicError: A file is no table.
+        RicError: A file is not a table.
     """
     import pyarrow.parquet as pq  # 0.3 s that folders of JSON rows need not pay
 
@@ -92,14 +92,14 @@ def _batches(file: str | Path, wanted: list[str] | None) -> Iterator[pa.RecordBa
 
 def _validate(batch: pa.RecordBatch) -> None:
     """Check that every value lies within its buffers (Raises pa.ArrowInvalid)."""
-    batch.validate()  # lengths first: what follows relies on them
+    batch.validate()  # lengths first: the checks below rely on them
     for column in batch.columns:
         kind = _as_bytes(column.type)
         (column if kind == column.type else column.view(kind)).validate(full=True)
 
 
 def _as_bytes(kind: pa.DataType) -> pa.DataType:
-    """Give the type that holds the same buffers, texts as bytes."""
+    """Return the type of the same buffers with strings as bytes."""
     import pyarrow as pa  # 0.3 s that folders of JSON rows need not pay
 
     if pa.types.is_string(kind):
@@ -121,12 +121,12 @@ def _rows(batch: pa.RecordBatch) -> Iterator[Row | str]:
             try:
                 yield from batch.slice(number, 1).to_pylist()
             except UnicodeDecodeError as error:
-                yield f"It holds a text that is not UTF-8: {error.object[:40]!r}."
+                yield f"It holds text that is not UTF-8: {error.object[:40]!r}."
 
 
 @contextmanager
 def _told_as_broken(file: str | Path) -> Iterator[None]:
-    """Turn whatever pyarrow raises into one line (Raises RicError, also for what is no file)."""
+    """Turn pyarrow's errors, and a path that is not a file, into a one-line RicError."""
     reason = None if is_url(file) else why_no_file(file)
     if reason is None and is_lfs_pointer(file):
         reason = f"'{file}' {NO_CONTENT}."
@@ -136,5 +136,5 @@ def _told_as_broken(file: str | Path) -> Iterator[None]:
         yield
     except RicError:
         raise
-    except Exception as error:  # a damaged file leads pyarrow to errors of every kind
+    except Exception as error:  # on a damaged file pyarrow raises errors of every kind
         raise RicError(f"'{file}' cannot be read as a table: {first_line(error)}") from None

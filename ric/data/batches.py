@@ -1,9 +1,9 @@
-"""One sample as square tensors: what the UNet, the judges and the metrics look at.
+"""One sample as square tensors, the input of the UNet, the judges and the metrics.
 
 Choice 2, geometry: the paper says "resized to", so source, target and mask are squashed to S x S
 together, pictures by Pillow's default bicubic as diffusers' InstructPix2Pix script does. `crop`
-takes the largest square window that holds the edit's box; where none can, because the box is longer
-than the picture's short side, that sample is squashed, so that no part of an edit is cut off.
+takes the largest square window that holds the edit's box; if the box is longer than the picture's
+short side, the sample is squashed instead, so that no part of the edit is cut off.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Square:
 
     Attributes:
         source: uint8 (3, S, S).
-        target: uint8 (3, S, S); None where it was not asked for.
-        mask: bool (1, S, S), True = edit; None where it was not asked for.
+        target: uint8 (3, S, S); None where not requested.
+        mask: bool (1, S, S), True = edit; None where not requested.
     """
 
     source: Tensor
@@ -52,19 +52,19 @@ def to_square(
     need_mask: bool = True,
     need_target: bool = True,
 ) -> Square:
-    """Decode a sample and bring its pictures and mask to size x size together.
+    """Decode a sample and resize its pictures and mask together to size x size.
 
     Args:
         sample: The sample.
         size: S in pixels.
         fit: `squash`, or `crop` to the largest square window that holds the mask's box (the centre
-            where no mask is asked for).
-        need_mask: Whether a sample without a mask is an error.
-        need_target: Whether a sample without a target is an error.
+            without a mask).
+        need_mask: Load the mask; a sample with neither mask nor target is an error.
+        need_target: Load the target; a sample without one is an error.
 
     Raises:
         SampleError: A picture or mask that is needed is missing or broken.
-        RicError: `fit` is neither.
+        RicError: `fit` is neither `squash` nor `crop`.
     """
     if fit not in ("squash", "crop"):
         raise RicError(f"Unknown fit {fit!r}.", "Choose one of: squash, crop.")
@@ -92,12 +92,12 @@ def to_unit(pixels: Tensor) -> Tensor:
 
 
 def square_window(width: int, height: int, mask: Mask | None) -> Window:
-    """Choose the largest square window that holds the mask's box, as near the centre as it may be.
+    """Choose the largest square window that holds the mask's box, as central as possible.
 
     Args:
         width: The picture's width in pixels.
         height: The picture's height in pixels.
-        mask: (height, width); None for the window in the middle.
+        mask: bool (height, width), not empty; None for the central window.
 
     Returns:
         (left, top, right, bottom); the whole picture where no square window holds the box.

@@ -1,8 +1,8 @@
-"""Which links out of a folder are those of the Hugging Face hub's own cache.
+"""Recognise links out of a folder that belong to the Hugging Face hub's own cache.
 
 A snapshot there, `datasets--ORG--NAME/snapshots/REVISION`, holds links into `blobs` of the same
-repository. Since huggingface_hub 2 such a blob may itself be a link to `blobs/HH/HHHH…` beside the
-repositories, which they share; its name is the 64 digits of its hash.
+repository. Since huggingface_hub 2 such a blob may itself be a link to `blobs/HH/HHHH…` in a folder
+beside the repositories that they all share; its name is the 64 hex digits of its hash.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from pathlib import PurePosixPath
 
 
 def is_blob_of(folder: str, file: str) -> bool:
-    """Whether a file is where the hub's cache keeps what a snapshot holds.
+    """Tell whether a file is a blob in the hub's cache that belongs to a snapshot.
 
     Args:
-        folder: A snapshot, or a folder below one, once all links are followed.
-        file: Where a path in it leads, once all links are followed.
+        folder: A snapshot, or a folder below one, with all links resolved.
+        file: Where a path in it leads, with all links resolved.
     """
     path, blob = PurePosixPath(folder), PurePosixPath(file)
     for place in (path, *path.parents):

@@ -16,7 +16,7 @@ from ric.plain_line import is_plain_line
 from ric.splits import own_split
 
 Row = dict[str, Any]
-# A fresh rule is made for every pass over the rows, so it may count.
+# Each pass over the rows makes a fresh rule, so a rule may keep a count.
 IdRule = Callable[[], Callable[[Row], str | None]]
 Locate = Callable[[Any], str | bytes | None]
 
@@ -35,9 +35,9 @@ class Columns:
     """One data set's columns.
 
     Args:
-        names: Our field to their column, for the fields they have.
-        mask_kind: How their mask says where to edit.
-        id_rule: How an id is made where it is not simply a column.
+        names: Our field -> their column, for the fields they have.
+        mask_kind: How their masks mark the region to edit.
+        id_rule: Makes the ids where no single column holds them.
     """
 
     names: dict[str, str]
@@ -47,7 +47,7 @@ class Columns:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions:
-    """What the caller asks of every sample."""
+    """What the caller requires of every sample."""
 
     max_pixels: int = MAX_PIXELS
     ignore_signature: bool = False
@@ -56,12 +56,12 @@ class ReadOptions:
 
 
 class RowPlace(NamedTuple):
-    """Where a row stands, and what names its sample where no column does.
+    """Where a row is, and the id of its sample where no column holds one.
 
     Attributes:
-        label: Such as `metadata.jsonl:7`; it names a row that cannot be a sample and has no id.
-        rule_id: The id by the data set's own rule, which goes before all.
-        number_id: The id where the row has none; None: the name of its source's file.
+        label: Such as `metadata.jsonl:7`; names a row without an id that cannot become a sample.
+        rule_id: The id by the data set's own rule; it takes precedence.
+        number_id: The id of a row that has none; None: the stem of its source's file.
     """
 
     label: str
@@ -73,7 +73,7 @@ def parse_columns(text: str) -> dict[str, str]:
     """Read `source=input_image,instruction=edit_prompt` into our field -> their column.
 
     Raises:
-        RicError: A part is no `field=column`, or the field is not one of ours.
+        RicError: A part is not `field=column`, or the field is not one of ours.
     """
     names: dict[str, str] = {}
     for part in text.split(","):
@@ -81,7 +81,7 @@ def parse_columns(text: str) -> dict[str, str]:
         if not equals or not theirs or ours not in FIELDS:
             raise RicError(
                 f"--columns cannot use {part.strip()!r}.",
-                "Write field=column, with commas between, where field is one of: "
+                "Write field=column pairs, separated by commas, where field is one of: "
                 + ", ".join(FIELDS) + ".",
             )  # fmt: skip
         names[ours] = theirs
@@ -92,14 +92,14 @@ def require_columns(columns: Columns, have: list[str], where: str) -> None:
     """Check that a table has every mapped column, and that the essential ones are mapped.
 
     Raises:
-        RicError: A column is missing; the message lists those there are.
+        RicError: A column is missing; the message lists the existing ones.
     """
     missing = [theirs for theirs in columns.names.values() if theirs not in have]
     if missing:
         raise RicError(f"{where} has no column {missing[0]!r}.", f"Its columns: {', '.join(have)}.")
     if "source" not in columns.names:
         raise RicError(
-            f"No column of {where} is named as the source picture.",
+            f"No column of {where} is mapped to the source picture.",
             f"Add source=COLUMN to --columns. Its columns: {', '.join(have)}.",
         )
 
@@ -112,14 +112,14 @@ def build_sample(
     locate: Locate,
     place: RowPlace,
 ) -> EditSample:
-    """Make a sample of one row.
+    """Build a sample from one row.
 
     Args:
         row: Their column -> value.
         columns: Which column is what.
-        options: What the caller asks of every sample.
+        options: What the caller requires of every sample.
         locate: Turns a picture cell that is not empty into a path, URL or bytes.
-        place: Where it stands.
+        place: Where the row is, and its fallback ids.
 
     Raises:
         SampleError: The row has no source, no instruction, or a value that cannot be used.
@@ -179,11 +179,11 @@ def _build(
 
 
 def refuse_not_utf8(name: str, label: str) -> None:
-    """Refuse a name that no text can hold.
+    """Refuse a name that is not UTF-8, since no text file can hold it.
 
     Args:
         name: A file's name, or an id made of it.
-        label: What the failure is listed under.
+        label: The name under which the failure is listed.
 
     Raises:
         SampleError: It is not UTF-8.
@@ -193,29 +193,29 @@ def refuse_not_utf8(name: str, label: str) -> None:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a cell is empty: null, a blank text, or NaN, which pandas writes for null."""
+    """Tell whether a cell is empty: null, a blank text, or NaN, which pandas writes for null."""
     return value is None or value != value or (isinstance(value, str) and not value.strip())
 
 
 def refuse_unsafe(name: str, label: str) -> None:
     """Refuse an id that cannot be a file name: outputs are written as `images/<id>.png`.
 
-    One such id is a failure of its sample alone: the rest of a large data set is worth having.
+    Such an id fails its own sample only: the rest of a large data set is still usable.
 
     Args:
         name: The id.
-        label: What the failure is listed under, since the id is none.
+        label: The name under which the failure is listed, since the id is unusable.
 
     Raises:
-        SampleError: The id is empty, too long, starts with a dot, holds a separator or what a
-            terminal would obey, or is not UTF-8.
+        SampleError: The id is empty, over 200 bytes, not UTF-8, starts with a dot, or holds a
+            control character or one that file systems reserve.
     """
     refuse_not_utf8(name, label)
     if not is_plain_line(name):
         reason = f"Its id holds control characters or line breaks: {name!r}."
         raise SampleError(label, "metadata", reason)
     if not name or name.startswith(".") or re.search(r'[/\\:*?"<>|]', name):
-        reason = f"Its id cannot be a file name, and results are named by it: {name!r}."
+        reason = f"Its id cannot be a file name, and results are named after it: {name!r}."
         raise SampleError(label, "metadata", reason)
     if len(name.encode()) > _LONGEST_ID:
         reason = f"Its id is longer than {_LONGEST_ID} bytes: '{name[:40]}...'."
@@ -240,7 +240,7 @@ def _text(row: Row, columns: Columns, ours: str, name: str) -> str | None:
         return str(value)
     if not isinstance(value, str):
         kind = type(value).__name__
-        raise SampleError(name, "metadata", f"Its {columns.names[ours]} is a {kind}, not a text.")
+        raise SampleError(name, "metadata", f"Its {columns.names[ours]} is a {kind}, not text.")
     try:
         value.encode()
     except UnicodeEncodeError:  # JSON can escape half a character, which no file can hold

@@ -11,7 +11,11 @@ SHARES = {"train": 0.85, "val": 0.05, "test": 0.10}  # choice 5
 def count_samples(config: CommandConfig) -> tuple[int | None, int | str]:
     """Count samples without decoding a picture, as a number and in words.
 
-    Which split a row is in is not read: a split's usual share of all rows stands for it.
+    The split of each row is not read: a split is taken to hold its usual share of all rows.
+
+    Returns:
+        (count, count), or (estimate, words) for a split; (None, "unknown") where rows cannot be
+        counted.
     """
     from ric.data.sample import samples_of
 

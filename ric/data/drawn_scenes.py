@@ -1,8 +1,8 @@
-"""Scenes as DATA: `scenes:COUNT[@SIZE][#SEED]`, drawn while they are read and never stored.
+"""Scenes as DATA: `scenes:COUNT[@SIZE][#SEED]`, drawn as they are read and never stored.
 
 COUNT is the number of samples in all splits together; their ids, texts and splits do not depend on
-it or on SIZE, so a longer stream begins with the shorter one. Pictures are drawn when a sample is
-reached, and encoded as PNG so that a sample is what a folder's would be.
+it or on SIZE, so a longer stream begins with the shorter one. Pictures are drawn on access,
+and encoded as PNG so that a sample is the same as one from a folder.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 SMALLEST, LARGEST, USUAL_SIZE = 64, 512, 64
 MOST = 10_000_000  # samples; an index has to fit its id
-MARK = "scenes.txt"  # in a folder: which stream it holds; there from the first picture on
-RECIPE = 2  # raised whenever the same seed and index would give another picture or text
+MARK = "scenes.txt"  # names the stream that a folder holds; written before its first picture
+RECIPE = 2  # bumped whenever the same seed and index would give another picture or text
 
 HOW = "Write scenes:COUNT, scenes:COUNT@SIZE or scenes:COUNT@SIZE#SEED, such as scenes:300@64#7."
 
@@ -75,21 +75,21 @@ class SceneStream:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of all that decides the samples."""
+        """SHA-256 of everything that determines the samples."""
         return hashlib.sha256(f"scenes recipe {RECIPE}: {self}".encode()).hexdigest()
 
     def __iter__(self) -> Iterator[EditSample]:
-        """Go through all samples; none is drawn before its pictures are asked for."""
+        """Iterate over all samples; pictures are drawn on access."""
         return self.of_split("all")
 
     def of_split(self, split: str) -> Iterator[EditSample]:
-        """Go through the samples of `train`, `val` or `test`, or through `all`."""
+        """Iterate over the samples of `train`, `val`, `test` or `all`."""
         for index in range(self.count):
             if split in ("all", split_of_sample(self.seed, index)):
                 yield self.sample(index)
 
     def sample(self, index: int) -> EditSample:
-        """Give one sample."""
+        """Return sample `index`, its pictures not drawn yet."""
         edit = edit_of(self.seed, index, photos=self.photos)
         name = sample_id(self.seed, index)
         return EditSample(
@@ -102,7 +102,7 @@ class SceneStream:
         )
 
     def draw(self, index: int) -> tuple[Edit, Pair]:
-        """Draw one edit and its pixels."""
+        """Draw edit `index` and its pixels."""
         edit = edit_of(self.seed, index, photos=self.photos)
         return edit, render_pair(edit.source, edit.target, self.size, shadows=self.shadows)
 
@@ -111,11 +111,11 @@ def parse_scenes(text: str) -> SceneStream:
     """Read `scenes:COUNT[@SIZE][#SEED]`.
 
     Raises:
-        RicError: It is written otherwise, or a number is out of its range.
+        RicError: The text has another form, or a number is out of its range.
     """
     found = re.fullmatch(r"scenes:([0-9]{1,12})(?:@([0-9]{1,6}))?(?:#([0-9]{1,18}))?", text)
     if not found:
-        raise RicError(f"{text!r} does not say which scenes.", HOW)
+        raise RicError(f"{text!r} is not a valid stream of scenes.", HOW)
     count, size, seed = found.groups()
     return SceneStream(count=int(count), size=int(size or USUAL_SIZE), seed=int(seed or 0))
 
@@ -126,10 +126,10 @@ def is_scenes(data: str) -> bool:
 
 
 def edit_of_sample(name: str, *, photos: bool = False) -> Edit:
-    """Draw again the edit of a sample's id, such as `scene-7-000012`: what was asked is in it.
+    """Rebuild the edit of a sample from its id, such as `scene-7-000012`.
 
     Raises:
-        RicError: It is no scene's id.
+        RicError: The id is not that of a scene.
     """
     found = re.fullmatch(r"scene-([0-9]+)-([0-9]+)", name)
     if not found:
@@ -155,10 +155,10 @@ def first_of_type(stream: SceneStream, kind: str, count: int) -> list[int]:
 
 
 class DrawnPictures(Pictures):
-    """Pictures that are drawn when they are asked for, and drawn again when asked for later."""
+    """Pictures that are drawn on access, and drawn again once they have left a small cache."""
 
     def __init__(self, stream: SceneStream, index: int) -> None:
-        """Remember what to draw."""
+        """Store what to draw."""
         # the fields of a frozen data class; those that are not set keep their defaults
         object.__setattr__(self, "stream", stream)
         object.__setattr__(self, "index", index)
@@ -166,7 +166,7 @@ class DrawnPictures(Pictures):
 
 
 def _drawn(name: str) -> Any:
-    """Make a field that draws."""
+    """Make a property that draws one picture."""
     return property(lambda pictures: _encoded(pictures.stream, pictures.index)[name])
 
 
@@ -176,7 +176,7 @@ for _name in ("source", "target", "mask", "context_mask"):
 
 @lru_cache(maxsize=16)
 def _encoded(stream: SceneStream, index: int) -> dict[str, bytes]:
-    """Draw one sample's pictures as PNG; the last few are kept, for each is asked for alone."""
+    """Draw one sample's pictures as PNG; the last few are cached, as each is read by itself."""
     _, pair = stream.draw(index)
     return {name: as_png(pixels) for name, pixels in vars(pair).items()}
 

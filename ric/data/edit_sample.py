@@ -1,6 +1,6 @@
 """One edit: an instruction, a picture before, perhaps one after, and where the edit is.
 
-Pictures are decoded when asked for and never kept. Every failure is a `SampleError` that names the
+Pictures are decoded on access and never cached. Every failure is a `SampleError` that names the
 sample and what was being read, so that one broken file costs one row of failures.jsonl.
 
 Choice 14, sizes: the three pictures of a sample can differ in size; source and mask are resized to
@@ -81,12 +81,12 @@ class EditSample:
 
     @property
     def has_mask(self) -> bool:
-        """Whether a mask is given; `load_mask` derives one where there is only a target."""
+        """Whether the data has a mask; `load_mask` derives one where there is only a target."""
         return self.pictures.mask is not None
 
     @property
     def mask_origin(self) -> Literal["file", "derived"] | None:
-        """Say where `load_mask` gets its mask from; None where it cannot."""
+        """Where `load_mask` gets its mask from; None where there is none to get."""
         if self.has_mask:
             return "file"
         return "derived" if self.has_target else None
@@ -95,7 +95,7 @@ class EditSample:
         """Decode the source as RGB, resized to the target's size where there is a target.
 
         Args:
-            own_size: Leave it as it is.
+            own_size: Do not resize it.
 
         Raises:
             SampleError: It cannot be read, or the target's size cannot.
@@ -118,15 +118,15 @@ class EditSample:
         return self._decode("target", self.pictures.target)
 
     def load_mask(self, *, pair: tuple[Image.Image, Image.Image] | None = None) -> Mask:
-        """Give the region to edit, True inside.
+        """Return the region to edit, True inside.
 
         The given mask, else one derived from source and target (choice 14).
 
         Args:
-            pair: Source and target where they are decoded already; it saves decoding them again.
+            pair: Source and target, if already decoded; saves decoding them again.
 
         Returns:
-            bool (H, W) in the target's size, in the source's where there is no target.
+            bool (H, W) at the target's size, or at the source's where there is no target.
 
         Raises:
             SampleError: There is neither a mask nor a target, the mask is a photo, is empty or
@@ -151,7 +151,7 @@ class EditSample:
         return mask
 
     def load_given_mask(self) -> Mask | None:
-        """Give the mask that the data has, be it empty or full; None without one.
+        """Return the data's own mask, even if it is empty or full; None without one.
 
         Raises:
             SampleError: It cannot be read, or is a photo.
@@ -160,7 +160,7 @@ class EditSample:
         return None if given is None else self._read_mask(given, self.pictures.mask_kind)
 
     def load_context_mask(self) -> Mask | None:
-        """Give the region that the edit's context spans, sized as `load_mask`; None without one.
+        """Return the region of the edit's context, bool (H, W) as `load_mask`; None without one.
 
         Raises:
             SampleError: It cannot be read, or is a photo.
@@ -168,11 +168,11 @@ class EditSample:
         context, kind = self.pictures.context_mask, self.pictures.mask_kind
         if context is None:
             return None
-        # an erased mask says nothing of the kind of another column
+        # an erased mask says nothing about the kind of another column
         return self._read_mask(context, "image" if kind == "image" else "unknown")
 
     def group(self) -> str:
-        """Give the key of the splits and of the train/test overlap check (choice 5).
+        """Return the key of the splits and of the train/test overlap check (choice 5).
 
         The data's own group, such as HumanEdit's IMAGE_ID, else a hash of the source's pixels.
 
@@ -192,7 +192,7 @@ class EditSample:
             image = open_raw(given, max_pixels=limit)
             if kind == "image":
                 return mask_from_image(image)
-            # what is erased is told by what the source shows there
+            # erased pixels are found by comparison with the source
             beside = self.pictures.source
             source = self._guarded("source", lambda: open_raw(beside, max_pixels=limit))
             if kind == "unknown":
@@ -205,11 +205,11 @@ class EditSample:
     def _refuse_useless(self, mask: Mask) -> None:
         share = float(mask.mean())
         if share == 0 and self.mask_origin == "derived":
-            reason = "No mask can be derived: source and target differ nowhere enough."
+            reason = "No mask can be derived: source and target differ too little."
         elif share == 0:
-            reason = "The mask is empty: no pixel of it says edit."
+            reason = "The mask is empty: it marks no pixel to edit."
         elif share > FULL_COVER:
-            reason = f"The mask covers {share:.1%} of the picture; at most {FULL_COVER:.0%} may be."
+            reason = f"The mask covers {share:.1%} of the picture; the limit is {FULL_COVER:.0%}."
         else:
             return
         raise SampleError(self.id, "mask", reason)

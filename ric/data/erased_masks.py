@@ -2,12 +2,12 @@
 
 HumanEdit's MASK_IMG and MagicBrush's mask_img are such pictures: what was erased is transparent, or
 black (white in MagicBrush). Photos have black, white and transparent parts of their own (a night
-sky, a letterbox, a cut-out), so erased is only what is so in the mask and not in the source, once
-specks are gone. A mask that was kept as JPEG, or whose source has another size, is compared within
-16 levels; where most of it equals its source, exactly black pixels count however dark the source is
-there.
+sky, a letterbox, a cut-out), so a pixel counts as erased only if it is so in the mask and not in
+the source; specks are dropped. Colours are compared within 16 levels, as JPEG and resizing change
+them; where most of what a mask keeps equals its source exactly, exactly black pixels count however
+dark the source is there.
 
-Such a column may also hold an ordinary mask, white on black: what that keeps is not the source.
+Such a column may also hold an ordinary mask, white on black: what it keeps is not the source.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from ric.data.masks import Mask
 
 SPECK = 0.001  # erased regions are larger than 0.1 % of the image; black dots are not
-SAME = 16  # levels by which JPEG moves nearly every pixel at most
-ALIKE = 32  # levels by which resizing the source moves most of them at most
-ALIKE_SHARE = 0.8  # of what a mask keeps of its source
+SAME = 16  # levels: JPEG changes nearly every pixel by at most this
+ALIKE = 32  # levels: resizing the source changes most pixels by at most this
+ALIKE_SHARE = 0.8  # of the pixels that a mask keeps of its source
 
 _WANTED = (
     "a mask is white where to edit and black elsewhere, or the picture with that region erased"
@@ -47,7 +47,7 @@ def mask_from_erased(
         erased: The colour of erased pixels where no alpha says so: black in HumanEdit.
 
     Returns:
-        (H, W) of `image`; all False where nothing is erased that the source does not lack too.
+        bool (H, W) of `image`; all False where nothing is erased that the source shows.
 
     Raises:
         ImageError: The mask is transparent or of the erased colour everywhere, or it is neither
@@ -76,7 +76,7 @@ def mask_from_erased(
 
 
 def mask_of_unknown_kind(image: Image.Image, source: Image.Image) -> Mask:
-    """Read a mask that is either erased or ordinary, by what its own pixels say.
+    """Read a mask that is either erased or ordinary, as its own pixels tell.
 
     Transparent parts that the source does not have make it a picture whose edit region is erased,
     unless what it keeps is white and not the source; anything else has to be white on black.
@@ -95,7 +95,7 @@ def mask_of_unknown_kind(image: Image.Image, source: Image.Image) -> Mask:
     if pair.is_alike(~transparent):
         raise ImageError(
             "The mask is plain white and transparent, which does not say which of the two is to be"
-            " edited: save it as white, where to edit, on black."
+            " edited: save it as white (where to edit) on black."
         )
     return white_on_black(image, _WANTED)
 
@@ -130,17 +130,17 @@ class _Pair:
         )
 
     def only_mask_is_transparent(self) -> Mask | None:
-        """Give where the mask alone is transparent; None where that is nothing but specks."""
+        """Mark where only the mask is transparent; None if that is nothing but specks."""
         gone = without_small(~self.mask_is_opaque & self.source_is_opaque, SPECK)
         return gone if gone.any() else None
 
     def is_alike(self, kept: Mask, within: int = ALIKE) -> bool:
-        """Whether the mask shows the source nearly everywhere in `kept`."""
+        """Tell whether the mask shows the source nearly everywhere in `kept`."""
         return bool((self.apart[kept] <= within).mean() >= ALIKE_SHARE)
 
 
 def _ordinary(image: Image.Image) -> Mask | None:
-    """Read a mask that is white on black; None where it is not, be it of two other values."""
+    """Read a white-on-black mask; None for any other, also one of two other values."""
     if np.asarray(on_black(to_8_bit(image)).convert("L")).max() < 255 - NEAR:
         return None
     try:
@@ -150,5 +150,5 @@ def _ordinary(image: Image.Image) -> Mask | None:
 
 
 def _largest(channels: NDArray) -> NDArray:
-    """Give the largest of three channels: (H, W, 3) to (H, W)."""
+    """Return the largest of three channels: (H, W, 3) to (H, W)."""
     return np.maximum(np.maximum(channels[..., 0], channels[..., 1]), channels[..., 2])

@@ -1,4 +1,4 @@
-"""One state of a file told from another, for what is kept of it."""
+"""Notice that a file has changed since something was cached from it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def file_state(file: Path | str) -> list[int]:
-    """Give a file's size, time, number and time of change; nothing where it cannot be asked for.
+    """Return a file's size, mtime, inode and ctime; an empty list where it cannot be read.
 
-    Another file that was moved to its place has another number, and one written over in place
-    another time of change, whatever its own time was set to.
+    Another file moved to its place has another inode, and one overwritten in place another ctime,
+    whatever its mtime was set to.
     """
     try:
         known = Path(file).stat()
@@ -25,9 +25,9 @@ def file_state(file: Path | str) -> list[int]:
 
 
 def tables_state(samples: Samples) -> list[list[int]]:
-    """Give the states of the tables that hold samples' pictures; none where files hold them.
+    """Return the states of the tables that hold samples' pictures; empty where files hold them.
 
-    The data's fingerprint is of a table's rows and its footer, not of all its pictures.
+    The data's fingerprint covers a table's name, size and last 64 KB, not its pictures.
     """
     if samples.kind != "parquet":
         return []

@@ -1,4 +1,4 @@
-"""The files of a folder and of all below it, those that are only linked there too."""
+"""The files of a folder and of its subfolders, linked ones included."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield every file, linked folders last, and no folder twice: links may lead in a circle.
+    """Yield every file, linked folders last; no folder is read twice, as links may form a cycle.
 
-    A folder that may not be listed is passed over.
+    A folder that cannot be listed is skipped.
     """
     seen: set[str] = set()
     folders, linked = [str(folder)], list[str]()

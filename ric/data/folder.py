@@ -1,9 +1,9 @@
 """Our folder of edits: an ordinary ImageFolder with one metadata row per sample, read and written.
 
 `ric` reads the rows itself, lazily: a broken picture or row must not stop the iteration. A path in
-the metadata that leaves its folder is refused for the whole command, since metadata may come from
-strangers and what it names is opened. Only the hub's own cache may keep what a folder holds
-elsewhere (`is_blob_of`).
+the metadata that leaves its folder stops the whole command, since metadata may come from strangers
+and its paths are opened. Only the hub's own cache may store a folder's files elsewhere
+(`is_blob_of`).
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def find_metadata(folder: str | Path) -> str | None:
 def read_folder(
     metadata: str, columns: Columns, options: ReadOptions
 ) -> Iterator[EditSample | SampleError]:
-    """Yield a sample per metadata row, or the error of a row that is none.
+    """Yield a sample per metadata row, or the error of a row that cannot be one.
 
     Raises:
         RicError: A path in the metadata leaves its folder, or the file cannot be read.
@@ -103,18 +103,18 @@ def read_folder(
 def require_columns_met(metadata: str, columns: Columns, mapping: dict[str, str]) -> None:
     """Check that the rows have a source, and every column that `--columns` names.
 
-    A row of CSV or parquet has all columns. One of JSON leaves out what is empty, so rows are read
-    until each column has been met: most often the first, and all only where one is missing.
+    A CSV or parquet row has all columns. A JSON row may omit empty ones, so rows are read until
+    each column has been seen: usually just the first, and all of them only if one is missing.
 
     Args:
         metadata: The file.
         columns: Which column is what.
-        mapping: What `--columns` names.
+        mapping: Our field -> their column, as `--columns` names them.
 
     Raises:
-        RicError: No row has such a column; the message lists those there are.
+        RicError: No row has such a column; the message lists the existing ones.
     """
-    have: dict[str, None] = {}  # in the order they are met
+    have: dict[str, None] = {}  # in order of appearance
     missing = [*mapping.values(), columns.names["source"]]
     for _, row in _read_rows(metadata):
         if isinstance(row, str):
@@ -130,7 +130,7 @@ def require_columns_met(metadata: str, columns: Columns, mapping: dict[str, str]
 
 
 def metadata_hash(metadata: str) -> str:
-    """Give the SHA-256 of the metadata file's bytes."""
+    """Return the SHA-256 of the metadata file's bytes."""
     digest = hashlib.sha256()
     with open_bytes(metadata) as stream:
         while block := stream.read(1 << 20):
@@ -139,7 +139,7 @@ def metadata_hash(metadata: str) -> str:
 
 
 def _read_rows(metadata: str) -> Iterator[tuple[int, Row | str]]:
-    """Yield (line number, row), or what is wrong with the line in place of its row."""
+    """Yield (line number, row); the row of a bad line is a str that says what is wrong."""
     if metadata.endswith(".parquet"):
         yield from enumerate(table_rows(metadata, None), start=1)
     elif metadata.endswith(".csv"):
@@ -153,7 +153,7 @@ def _inside(root: str, value: Any, metadata: str) -> str:
 
     Raises:
         RicError: The path leaves the folder, lexically or through a symbolic link.
-        TypeError: The value is no text; the message ends a sentence.
+        TypeError: The value is not text, or not valid Unicode; the message ends a sentence.
     """
     if not isinstance(value, str):
         raise TypeError(f"is a {type(value).__name__}, not a path")
@@ -179,11 +179,11 @@ def _inside(root: str, value: Any, metadata: str) -> str:
 
 
 def _link_leaves(root: str, path: str) -> bool:
-    """Whether a path ends outside `root`, and the hub's cache of it, once links are followed."""
+    """Tell whether a path, links resolved, is outside `root` and the hub's cache of it."""
     home = _real(root)
     folder, name = os.path.split(path)
     real = _real(folder)
-    # one look per picture: its folder is resolved once, and most pictures are no links
+    # one call per picture: its folder is resolved once, and most pictures are not links
     if os.path.islink(path):
         file = os.path.realpath(os.path.join(real, name))
         if is_blob_of(home, file):
@@ -220,14 +220,14 @@ def _join(folder: str | Path, name: str) -> str:
 
 
 def picture_path(kind: str, name: str, count: int | None, suffix: str = ".png") -> str:
-    """Give a picture's path inside the folder, such as `source/0041.png` or `mask/a3/0041.png`.
+    """Return a picture's path inside the folder, such as `source/0041.png` or `mask/a3/0041.png`.
 
     Args:
         kind: `source`, `target`, `mask` or `context_mask`.
         name: The sample's id.
         count: How many samples there are; above 10,000, or where it is unknown (None), pictures are
             spread over folders by the first two hex digits of the SHA-256 of the id.
-        suffix: The extension, as the file's content asks for.
+        suffix: The extension that matches the file's content.
     """
     digest = hashlib.sha256(name.encode()).hexdigest()
     # `datasets` reads a split from a file named test-1.png and drops the metadata
@@ -242,24 +242,24 @@ def write_folder(out: Path, rows: Iterable[Row]) -> int:
     Fields that are None or empty are left out, as `datasets` reads a missing field as null.
 
     Args:
-        out: The folder; made where it is missing.
-        rows: Our column -> value; the pictures they name are the caller's to write.
+        out: The folder; created if missing.
+        rows: Our column -> value; the caller writes the pictures that they name.
 
     Returns:
         How many rows were written.
 
     Raises:
-        RicError: There is another metadata file already (an equal one stays as it is), or the
-            folder cannot be written, be it here or by what makes the rows.
+        RicError: A different metadata file exists (an equal one is left as it is), or writing
+            fails, here or in the code that makes the rows.
     """
     try:
         return _write_rows(out, rows)
-    except OSError as error:  # pictures and data that cannot be read have errors of their own
+    except OSError as error:  # unreadable pictures and data raise errors of their own
         about = error.strerror or str(error)
         named = f" ('{error.filename}')" if error.filename else ""
         raise RicError(
             f"The folder '{out}' cannot be written: {about}{named}.",
-            "Choose another folder, or see to its permissions and the space left.",
+            "Choose another folder, or check its permissions and the free space.",
         ) from None
 
 

@@ -1,7 +1,7 @@
 """Data sets of the Hugging Face hub: this machine's caches first, then a stream.
 
-What `hf download` or `datasets.load_dataset` left here is read with no network at all. Otherwise
-one connection attempt of three seconds decides, before `datasets` would retry for a minute.
+What `hf download` or `datasets.load_dataset` left here is read without a connection. Otherwise one
+connection attempt of three seconds decides, where `datasets` would retry for a minute.
 """
 
 from __future__ import annotations
@@ -37,21 +37,22 @@ SIZES = {humanedit.HUB_ID: humanedit.SIZE, magicbrush.HUB_ID: magicbrush.SIZE}
 
 
 def is_hub_id(text: str) -> bool:
-    """Whether a text has the form `org/name`."""
+    """Tell whether a text has the form `org/name`."""
     return re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", text) is not None
 
 
 def open_hub(
     hub_id: str, mapping: dict[str, str] | None, options: ReadOptions
 ) -> tuple[Rows, str, int | None]:
-    """Find a hub data set.
+    """Find a hub data set, cached or online.
 
     Returns:
-        What yields its samples, its fingerprint (id, revision, columns), and its row count where
-        that is known.
+        A function that yields its samples, its fingerprint (of id, revision and columns), and its
+        row count, None if unknown.
 
     Raises:
-        RicError: It is neither in a cache nor within reach; says its size and how to get it.
+        RicError: It is neither cached nor reachable (the message gives its size and how to get
+            it), the cached copy is incomplete, or its columns are not recognised.
     """
     files, revision = cached_files(hub_id)
     if files:
@@ -66,13 +67,13 @@ def open_hub(
 
     require_network(
         f"The data set {hub_id} ({SIZES.get(hub_id, 'size unknown')})",
-        f"Get it where there is a network: `hf download {hub_id} --repo-type dataset`.",
+        f"Get it where there is a connection: `hf download {hub_id} --repo-type dataset`.",
     )
     return _stream(hub_id, hub_id, _latest_revision(hub_id), mapping, options)
 
 
 def cached_metadata(hub_id: str) -> str | None:
-    """Name the metadata file where `hf download` left our folder of edits here; else None.
+    """Return the metadata file of a cached snapshot that is a folder of edits; else None.
 
     Raises:
         RicError: As `find_metadata`.
@@ -82,7 +83,7 @@ def cached_metadata(hub_id: str) -> str | None:
 
 
 def cached_files(hub_id: str) -> tuple[list[Path], str | None]:
-    """Find the files that `hf download` or `load_dataset` left here, and their revision."""
+    """Find the tables that `hf download` or `load_dataset` cached here, and their revision."""
     from huggingface_hub import constants  # 0.1 s that local folders need not pay
 
     for snapshot in _snapshots(hub_id):
@@ -102,7 +103,7 @@ def cached_files(hub_id: str) -> tuple[list[Path], str | None]:
 
 
 def _snapshots(hub_id: str) -> list[Path]:
-    """List what the hub's cache holds of a data set: first the revision that is `main`."""
+    """List the cached snapshots of a data set, the revision of `main` first."""
     from huggingface_hub import constants  # 0.1 s that local folders need not pay
 
     repository = Path(constants.HF_HUB_CACHE) / f"datasets--{hub_id.replace('/', '--')}"
@@ -114,7 +115,7 @@ def _snapshots(hub_id: str) -> list[Path]:
 
 
 def _refuse_partial(hub_id: str, files: list[Path]) -> None:
-    """Shards say how many they are: `train-00003-of-00034.parquet`."""
+    """Refuse an incomplete set of shards; `train-00003-of-00034.parquet` tells how many."""
     have: dict[tuple[str, int], int] = {}
     for file in files:
         if shard := re.fullmatch(r"(.*)-\d{5}-of-(\d{5})(?:-\w+)?\.\w+", file.name):
@@ -158,7 +159,7 @@ def _stream(
                     yield NumberedRow(f"{split}:{number}", row, of_several)
             except Exception as error:  # the hub, a proxy and pyarrow each raise their own
                 line = first_line(error)[:200]
-                raise RicError(f"The data set {hub_id} cannot be read on: {line}") from None
+                raise RicError(f"The data set {hub_id} cannot be read further: {line}") from None
 
     return (
         lambda: number_rows(rows(), columns, options),

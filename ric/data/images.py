@@ -1,8 +1,8 @@
-"""Any picture a user may hand over, as 8-bit sRGB; what is not a still picture gets one clear line.
+"""Any picture a user may pass, as 8-bit sRGB; anything but a still picture fails with one line.
 
-Pictures are told apart by their content, never by their extension. The size is read from the header
-and held against the pixel limit before a single pixel is decoded. Only formats that decode in
-process are opened: PostScript, for one, would start another program.
+Formats are recognised by content, never by extension. The size is read from the header and checked
+against the pixel limit before a single pixel is decoded. Only formats that decode in process are
+opened: PostScript, for one, would start another program.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _FORMATS = (
     "PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000", "PPM", "TGA", "DIB",
 )  # fmt: skip
 _WEB_SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp"}
-_ORIENTATION = 0x0112  # the EXIF tag, and how the picture of each of its values is set upright
+_ORIENTATION = 0x0112  # the EXIF tag; below, what turns a picture of each value upright
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -61,7 +61,7 @@ def open_image(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> Image.
 
     EXIF orientation is applied, an ICC profile converted to sRGB, transparency composited on
     white; CMYK, grey, palette and 16-bit grey pictures are converted. A profile that cannot be read
-    or that belongs to another kind of picture is passed over, as browsers do.
+    or that belongs to another kind of picture is ignored, as in browsers.
 
     Args:
         source: A path, an fsspec URL, a file's bytes, or a Pillow picture.
@@ -78,8 +78,8 @@ def open_image(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> Image.
         return _as_srgb(image)
     except ImageError as error:
         raise ImageError(f"{_label(source)}: {error.message}") from None
-    except Exception as error:  # a palette or profile that Pillow cannot follow
-        raise ImageError(f"{_label(source)} has no colours: {_one_line(error)}.") from None
+    except Exception as error:  # a palette or profile that Pillow cannot apply
+        raise ImageError(f"{_label(source)} cannot become sRGB: {_one_line(error)}.") from None
 
 
 def open_raw(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -91,9 +91,9 @@ def open_raw(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
         try:
             image.load()
             turned = _upright(image)
-            # a Pillow picture handed in belongs to the caller: never give back the same object
+            # a Pillow picture passed in belongs to the caller: never return the same object
             return turned.copy() if turned is source else turned
-        except Exception as error:  # Pillow's decoders raise whatever their format led them to
+        except Exception as error:  # Pillow's decoders raise errors of every kind
             reason = _one_line(error)
             raise ImageError(f"{_label(source)} is broken or truncated: {reason}.") from None
 
@@ -102,18 +102,18 @@ def picture_size(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> tupl
     """Read (width, height) in pixels, after orientation, from the header alone.
 
     Raises:
-        ImageError: As `open_image`, but pixels that are broken pass.
+        ImageError: As `open_image`, except that broken pixels go unnoticed.
     """
     with _opened(source, max_pixels) as image:
         width, height = image.size
         swapped = _orientation(image) in _SIDEWAYS
-        if image.format == "TIFF":  # whose header is swapped already where a tag of its own says so
+        if image.format == "TIFF":  # Pillow has already swapped its size by the TIFF's own tag
             swapped ^= getattr(image, "tag_v2", {}).get(_ORIENTATION) in _SIDEWAYS
         return (height, width) if swapped else (width, height)
 
 
 def web_suffix(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> str | None:
-    """Name the extension of a PNG, JPEG or WEBP file by its content; None for other formats.
+    """Return the extension of a PNG, JPEG or WEBP file by its content; None for other formats.
 
     Raises:
         ImageError: As `picture_size`.
@@ -123,7 +123,7 @@ def web_suffix(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> str | 
 
 
 def pixel_hash(image: Image.Image) -> str:
-    """Give the SHA-256 of a picture's size and RGB bytes, in hexadecimal."""
+    """Return the SHA-256 of a picture's size and RGB bytes, in hexadecimal."""
     rgb = image.convert("RGB")
     digest = hashlib.sha256(f"{rgb.width}x{rgb.height}:".encode())
     digest.update(rgb.tobytes())
@@ -214,7 +214,7 @@ def _check(image: Image.Image, source: PictureSource, max_pixels: int) -> None:
             f"{_label(source)} has {width}x{height} = {width * height:,} pixels,"
             f" over the limit of {max_pixels:,}. Raise it with --max-pixels."
         )
-    # a phone's JPEG may carry a depth map as a second picture (MPO): that is no animation
+    # a phone's JPEG may carry a depth map as a second picture (MPO): not an animation
     if image.format != "MPO" and getattr(image, "is_animated", False):
         raise ImageError(f"{_label(source)} is animated: it holds more than one frame.")
 
@@ -223,7 +223,7 @@ def _check(image: Image.Image, source: PictureSource, max_pixels: int) -> None:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Read the orientation, 1 to 8; 1 where there is none or it is no such number."""
+    """Read the orientation, 1 to 8; 1 where it is missing or invalid."""
     try:
         value = image.getexif().get(_ORIENTATION)
         return value if value in _TURNS else 1
@@ -267,7 +267,7 @@ def _as_srgb(image: Image.Image) -> Image.Image:
 def to_8_bit(image: Image.Image) -> Image.Image:
     """Bring 16-bit grey to mode L (65535 becomes 255), or LA where one value is transparent.
 
-    Other modes are given back as they are.
+    Other modes are returned as they are.
 
     Raises:
         ImageError: Integers over 16 bits or floats: what is white there is not defined.

@@ -29,10 +29,10 @@ MASK_ENDING = "_mask"
 
 @dataclass(frozen=True)
 class Loose:
-    """One photo and what goes with it.
+    """One photo with its edit and its mask.
 
     Attributes:
-        doubles: Pictures of one folder that share its name, so that nobody knows which is meant.
+        doubles: Pictures of one folder that share the name, so that the pairing is ambiguous.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Loose:
             raise SampleError(
                 self.name,
                 "source",
-                f"{named} have one name, by which pictures are paired: rename one.",
+                f"{named} share a name, and pictures are paired by name: rename one.",
             )
 
 
@@ -59,7 +59,7 @@ def pair_loose(
 
     `<name>_mask.*` beside the photo `<name>.*` is that photo's mask and never a photo; without such
     a photo it is a photo itself (`gas_mask.jpg`). A mask from the folder of masks, named as the
-    photo or with `_mask` added, goes before one beside the photo.
+    photo or with `_mask` added, takes precedence over one beside the photo.
 
     Args:
         source: A folder of photos.
@@ -67,7 +67,7 @@ def pair_loose(
         mask: A folder of their masks.
 
     Returns:
-        The photos by name, and every file that goes with none of them.
+        The photos in order of their names, and every file that matches none of them.
 
     Raises:
         RicError: A folder is missing, or holds no picture.
@@ -98,14 +98,14 @@ def pair_loose(
 
 
 def read_texts(path: Path, note: Callable[[str], None]) -> dict[str, dict[str, str]]:
-    """Read a CSV of texts: of each photo's name, the text columns that have a value.
+    """Read a CSV of texts as photo name -> text column -> value, without empty cells.
 
     Args:
-        path: Has a column `id` or `file`, and any of our text columns.
-        note: Told in a line which columns are passed over.
+        path: The CSV, with a column `id` or `file` and at least one of our text columns.
+        note: Called with one line that names the ignored columns, if any.
 
     Raises:
-        RicError: It cannot be read, lacks those columns, or has two rows of one photo.
+        RicError: It cannot be read, lacks those columns, or has two rows for one photo.
     """
     columns = csv_columns(path)
     key = next((column for column in ("id", "file") if column in columns), None)
@@ -128,7 +128,7 @@ def read_texts(path: Path, note: Callable[[str], None]) -> dict[str, dict[str, s
     names = [nfc(name) for name in names]
     twice = next((name for name, count in Counter(filter(None, names)).items() if count > 1), None)
     if twice is not None:
-        raise RicError(f"The texts '{path}' have two rows of {twice!r}.", "Leave one of them.")
+        raise RicError(f"The texts '{path}' have two rows for {twice!r}.", "Keep one of them.")
     return {
         name: {column: row[column] for column in known if row[column]}
         for name, row in zip(names, rows, strict=True)
@@ -139,10 +139,10 @@ def read_texts(path: Path, note: Callable[[str], None]) -> dict[str, dict[str, s
 def _by_name(
     folder: Path, doubles: dict[Path, tuple[Path, ...]]
 ) -> tuple[dict[str, Path], list[Path]]:
-    """Sort a folder's files into pictures by name and the rest; hidden files are passed over.
+    """Split a folder's files into pictures by name and the rest; hidden files are skipped.
 
-    A dead link is listed as what its name says: opening it tells that it is one.
-    Of pictures that share a name the first stands for all, under which `doubles` gets them.
+    A dead link is sorted by its name; the error comes when it is opened. Of pictures that share a
+    name the first is returned, and `doubles` maps it to all of them.
     """
     pictures: dict[str, Path] = {}
     rest: list[Path] = []

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LooseFolders:
-    """Where loose pictures lie; they are paired by their names (`pair_loose`)."""
+    """The folders of loose pictures, which are paired by name (`pair_loose`)."""
 
     source: Path
     target: Path | None = None
@@ -34,20 +34,20 @@ class LooseFolders:
 
     @property
     def pairs(self) -> list[Loose]:
-        """List the photos with what goes with each (Raises RicError, as `pair_loose`)."""
+        """The photos with their edits and masks (Raises RicError, as `pair_loose`)."""
         return self._paired[0]
 
     def unmatched(self) -> list[str]:
-        """List the files, and the rows of the texts, that go with no photo."""
+        """List the files, and the rows of the texts, that match no photo."""
         photos = {pair.name for pair in self.pairs}
         rows = [f"{self.texts}: {name}" for name in self.words if name not in photos]
         return [printable(name) for name in (*map(str, self._paired[1]), *rows)]
 
     def refuse_strangers(self) -> None:
-        """Stop where a folder, or the texts, go with no photo at all.
+        """Refuse a folder, or texts, in which nothing matches a photo.
 
         Raises:
-            RicError: such a one; names it.
+            RicError: There is one; the message names it.
         """
         photos = {pair.name for pair in self.pairs}
         held = {
@@ -58,13 +58,13 @@ class LooseFolders:
         for place, matches in held.items():
             if place and not matches:
                 raise RicError(
-                    f"Nothing in '{place}' goes with a photo in '{self.source}'.",
-                    "They are paired by their names without ending.",
+                    f"Nothing in '{place}' matches a photo in '{self.source}'.",
+                    "Files are paired by name, without extension.",
                 )
 
     @cached_property
     def words(self) -> dict[str, dict[str, str]]:
-        """Give the texts of each photo (Raises RicError, as `read_texts`)."""
+        """The texts by photo name (Raises RicError, as `read_texts`)."""
         return read_texts(self.texts, lambda line: None) if self.texts else {}
 
     def read(self, options: ReadOptions) -> Iterator[EditSample | SampleError]:
@@ -94,7 +94,7 @@ class LooseFolders:
             )
 
     def fingerprint(self) -> str:
-        """Give a SHA-256 of the pictures' paths, sizes and times, and of the texts."""
+        """Return a SHA-256 of the pictures' paths, sizes and times, and of the texts."""
         digest = hashlib.sha256(self.texts.read_bytes() if self.texts else b"")
         for pair in self.pairs:
             for path in filter(None, (pair.source, pair.target, pair.mask)):

@@ -1,7 +1,7 @@
 """MagicBrush (hub id osunlp/MagicBrush, CC-BY-4.0): 8,807 train and 528 dev turns, 22.4 GB.
 
 Its card calls mask_img a "free-form mask image (white region)": the source with the edit region
-erased to transparent, which shows as white. So alpha decides, and where there is none exact white.
+erased to transparent, which shows as white. So alpha decides, or white where there is no alpha.
 The turns of one picture share img_id; the source of a later turn is the target of the one before.
 """
 

@@ -1,6 +1,6 @@
 """Where the edit is: masks read from files that are white on black, or derived from what changed.
 
-Choice 14: the paper says nothing of HumanEdit's traps (its own masks are read in erased_masks.py).
+Choice 14: the paper does not mention HumanEdit's traps (its own masks are read in erased_masks.py).
 Its targets carry a coloured signature in the bottom-right corner, so that strip is left out of
 every derived mask. A missing mask is derived: difference in Lab after a 3 px median, Otsu's
 threshold but at least 20 levels, opening, components of at least 0.5 % of the image, dilated by
@@ -8,11 +8,11 @@ threshold but at least 20 levels, opening, components of at least 0.5 % of the i
 backgrounds are re-encoded.
 
 An ordinary mask is white on black, or black and one other value, as masks of 0 and 1 and indexed
-ones are. A photo is never thresholded into one: of a mask's pixels 90 % lie within 32 levels of
-black or white, so smoothed edges and JPEG pass, and 99 % are grey: their channels are equal within
-16 levels.
+ones are. A photo is never thresholded into one: at least 90 % of a mask's pixels lie within 32
+levels of black or white, which smoothed edges and JPEG pass, and 99 % are grey, their channels
+equal within 16 levels.
 
-Choice 2, masks: they shrink by maximum, so that a thin one survives any training size.
+Choice 2, masks: they are shrunk by maximum, so that a thin one survives any training size.
 
 Shapes: a mask is bool (H, W), True where the picture is to be edited.
 """
@@ -37,21 +37,22 @@ MIN_LEVELS = 20.0  # choice 14: of 255
 # Above this a pixel has changed for sure; without the cap one white object against a dark one
 # raises Otsu's threshold until it cuts off the fainter parts of the same edit.
 MAX_LEVELS = 100.0
-NEAR = 32  # levels from black or white that smoothing and JPEG leave a mask's pixels within
+NEAR = 32  # levels: smoothing and JPEG leave a mask's pixels this close to black or white
 NEAR_SHARE = 0.9
-GREY = 16  # levels between the channels of a grey pixel
+GREY = 16  # levels between the channels of a grey pixel, at most
 GREY_SHARE = 0.99
-FEW = 16  # values that an error lists one by one
+FEW = 16  # values: an error lists up to this many
 WORKING_SIDE = 1024  # HumanEdit's own size; larger pairs are compared at this size
 
 
 def mask_from_image(image: Image.Image) -> Mask:
     """Read an ordinary mask: white (128 and over) on black; transparent pixels are black.
 
-    Where a mask is black but for one other value (0 and 1, a class and its colour), that is edited.
+    Where a mask is black except for one other value (such as 0 and 1), that value marks the edit.
 
     Args:
-        image: Grey, RGB, 1-bit, palette, 16-bit grey or floats, with or without alpha.
+        image: Grey, RGB, 1-bit, palette or 16-bit grey, with or without alpha; floats only if they
+            are 0 and one other value.
 
     Raises:
         ImageError: It is transparent everywhere; none of its values is white; or it is a photo:
@@ -61,7 +62,7 @@ def mask_from_image(image: Image.Image) -> Mask:
 
 
 def white_on_black(image: Image.Image, wanted: str) -> Mask:
-    """Read an ordinary mask as `mask_from_image` does, `wanted` being the end of its errors."""
+    """Read an ordinary mask as `mask_from_image` does; its errors end with `wanted`."""
     refuse_transparent(image)
     is_wide = image.mode in ("I", "F") or image.mode.startswith("I;")
     values = np.asarray(image) if is_wide else np.asarray(on_black(image))
@@ -96,7 +97,7 @@ def refuse_transparent(image: Image.Image) -> None:
 
 
 def on_black(image: Image.Image) -> Image.Image:
-    """Bring to L or RGB, transparent pixels black."""
+    """Convert to L or RGB, transparent pixels to black."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
@@ -104,7 +105,7 @@ def on_black(image: Image.Image) -> Image.Image:
 
 
 def _other_than_black(values: NDArray) -> Mask | None:
-    """Mark the one value or colour that there is beside black; None where that is not so."""
+    """Mark the single value or colour other than black; None if there is not exactly one."""
     coloured: Mask = np.asarray(values.any(-1) if values.ndim == 3 else values != 0)
     others = values[coloured]
     if coloured.all() or not len(others) or (others[0] < 0).any() or (others != others[0]).any():
@@ -113,17 +114,17 @@ def _other_than_black(values: NDArray) -> Mask | None:
 
 
 def _is_labels(levels: NDArray[np.uint8], values: NDArray) -> bool:
-    """Whether values near black stand for classes: none is white, or few others are."""
+    """Tell whether the values are class numbers: none is white, or small ones outnumber white."""
     if (levels < 128).all():
         return bool(values.any())
-    # beside black and white only small numbers, as JPEG, whose white has levels too, never leaves
+    # only small numbers beside exact black and white: JPEG would blur the white too
     small = (levels > 0) & (levels <= NEAR)
     return bool((levels[~small] % 255 == 0).all() and small.sum() > (levels == 255).sum() > 0
                 and (levels == 0).any())  # fmt: skip
 
 
 def _held(values: NDArray) -> str | None:
-    """List the values or colours of a mask; None where they are more than `FEW`."""
+    """List the values or colours of a mask; None if there are more than `FEW`."""
     if values.ndim == 3:
         values = values.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
         named = [f"#{value:06x}" for value in np.unique(values)]
@@ -138,7 +139,7 @@ def _held(values: NDArray) -> str | None:
 
 
 def _percent(share: float) -> str:
-    return f"{math.floor(share * 100 + 1e-9)}%"  # never rounded up to the least that passes
+    return f"{math.floor(share * 100 + 1e-9)}%"  # never rounded up to a share that would pass
 
 
 def derive_mask(source: Image.Image, target: Image.Image) -> Mask:
@@ -149,7 +150,7 @@ def derive_mask(source: Image.Image, target: Image.Image) -> Mask:
         target: The picture after.
 
     Returns:
-        (H, W) of the target; all False where nothing stands out.
+        bool (H, W) of the target; all False where nothing stands out.
     """
     from skimage.color import rgb2lab  # 0.4 s that given masks need not pay
     from skimage.filters import threshold_otsu
@@ -172,7 +173,7 @@ def derive_mask(source: Image.Image, target: Image.Image) -> Mask:
 
 
 def signature_box(width: int, height: int) -> tuple[int, int, int, int]:
-    """Give (left, top, right, bottom) in pixels of the corner strip that holds the signature."""
+    """Return (left, top, right, bottom) in pixels of the corner strip that holds the signature."""
     left = width - math.ceil(width * SIGNATURE_WIDTH)
     top = height - math.ceil(height * SIGNATURE_HEIGHT)
     return left, top, width, height
@@ -187,7 +188,7 @@ def signature_mask(size: int) -> Mask:
 
 
 def without_signature(mask: NDArray) -> NDArray:
-    """Give a copy of (H, W) whose signature strip is 0 (False in a mask)."""
+    """Return a copy of (H, W) whose signature strip is 0 (False in a mask)."""
     height, width = mask.shape
     left, top, _, _ = signature_box(width, height)
     mask = mask.copy()

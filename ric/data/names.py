@@ -1,7 +1,8 @@
-"""Names of files, compared: in one normal form of Unicode, whatever the disk and the table use.
+"""Compare file names in one Unicode normal form, whatever the disk and the table use.
 
-macOS stores `café` as five letters, others as four; both look alike and mean one name. A file's
-name need not be UTF-8 either: Python then holds its bytes as surrogates, which no file can.
+macOS stores `café` as five code points, other systems as four; both look alike and mean one name. A
+file's name need not be UTF-8 either: Python then holds its bytes as surrogates, which cannot be
+written to a text file.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ if TYPE_CHECKING:
 
 
 def nfc(name: str) -> str:
-    """Give a name in the form in which names are compared."""
+    """Normalise a name to NFC, the form in which names are compared."""
     return unicodedata.normalize("NFC", name)
 
 
 def told_apart(names: Sequence[str | Path]) -> list[str]:
-    """Quote names, with their letters' numbers where two look alike."""
+    """Quote names, escaped to ASCII where two look alike."""
     alike = len({nfc(str(name)) for name in names}) < len(names)
     return [ascii(str(name)) if alike else f"'{name}'" for name in names]
 
 
 def as_on_disk(root: str, name: str) -> str:
-    """Join a path inside a folder to it, with each part in the normal form that is there."""
+    """Join a folder and a path inside it, each part in the normal form found on disk."""
     path = f"{root}/{name}"
     if name.isascii() or os.path.lexists(path):
         return path
@@ -41,7 +42,7 @@ def as_on_disk(root: str, name: str) -> str:
 
 @lru_cache(maxsize=16)
 def _names_in(folder: str) -> dict[str, str]:
-    """List a folder by normal form; empty where there is none."""
+    """Map a folder's non-ASCII names by normal form; empty where it cannot be listed."""
     try:
         return {nfc(name): name for name in os.listdir(folder) if not name.isascii()}
     except OSError:

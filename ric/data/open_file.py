@@ -1,7 +1,7 @@
-"""What DATA names, opened: local files that are files, and addresses within bounds.
+"""Open what DATA names: regular local files, and addresses within limits of size and time.
 
-Rows may come from strangers. What a row names is fetched only from the address of a web server or
-an object store: `file://` and its like would read this machine, and so would a chain of addresses
+Rows may come from strangers. An address in a row is fetched only from a web server or an object
+store: `file://` and the like would read this machine's files, and so would a chained address
 (`simplecache::/etc/...`).
 """
 
@@ -28,38 +28,40 @@ _BLOCK = 1 << 20
 
 
 def is_url(path: str | Path) -> bool:
-    """Whether a text is an address and no local path."""
+    """Tell whether a text is an address, not a local path."""
     return "://" in str(path)
 
 
 def is_remote(address: str) -> bool:
-    """Whether an address may be fetched for a row: one of a server, and no chain of them."""
+    """Tell whether an address in a row may be fetched: a server's, and not chained."""
     return re.match(rf"(?:{'|'.join(REMOTE)})://", address) is not None and "::" not in address
 
 
 def as_local(name: str) -> str:
-    """Give the path of a `file://` or `local://` address; another name as it is.
+    """Strip `file://` or `local://` from an address; return another name as it is.
 
-    So that such DATA is held to all that holds for a folder.
+    Such DATA then passes the same checks as a folder.
 
     Raises:
-        RicError: A chain of addresses, whose parts nobody would look at.
+        RicError: The address is chained, so that its parts would go unchecked.
     """
     if "::" in name and is_url(name):
-        raise RicError(f"{name!r} is a chain of addresses.", "Name one, such as s3://bucket/edits.")
+        raise RicError(
+            f"{name!r} is a chained address.", "Name a plain one, such as s3://bucket/edits."
+        )
     return re.sub(r"^(file|local)://", "", name)
 
 
 def why_no_file(path: str | Path) -> str | None:
     """Say in a sentence why there is no file at a path; None where there is one.
 
-    Asked before it is opened: opening a pipe would wait for ever, and a device may have no end.
+    Checked before opening: opening a pipe would block for ever, and a device may never end.
     """
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
         if os.path.islink(path):
-            return f"'{path}' is a link to '{os.readlink(path)}', which is not there."
+            return f"'{path}' is a link to '{os.readlink(path)}', which does not exist."
         return f"'{path}' does not exist."
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         return f"'{path}' cannot be read: {getattr(error, 'strerror', None) or error}."
@@ -74,7 +76,7 @@ def open_bytes(path: str | Path) -> Iterator[BinaryIO]:
     """Open a local file or an fsspec URL for reading.
 
     Raises:
-        RicError: It is no file, or cannot be read.
+        RicError: It is not a file, or cannot be read.
     """
     reason = None if is_url(path) else why_no_file(path)
     if reason:
@@ -93,7 +95,7 @@ def open_bytes(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def exists(path: str) -> bool:
-    """Whether there is a file at a local path or fsspec URL.
+    """Tell whether there is a file at a local path or fsspec URL.
 
     Raises:
         RicError: The URL cannot be looked up.
@@ -105,16 +107,16 @@ def exists(path: str) -> bool:
     try:
         files, inside = fsspec.url_to_fs(path)
         return bool(files.isfile(inside))
-    except Exception as error:  # every file system has its own errors, also for a missing package
+    except Exception as error:  # each file system has its own errors, also for a missing package
         raise RicError(f"'{path}' cannot be looked up: {first_line(error)}.") from None
 
 
 def fetch(url: str) -> bytes:
-    """Read all that an fsspec URL gives.
+    """Read an fsspec URL to its end.
 
     Raises:
-        OSError: It gives more than 512 MB, or takes over a minute.
-        Exception: Each file system behind fsspec has its own.
+        OSError: It is larger than 512 MB, or takes over a minute.
+        Exception: Each file system behind fsspec raises its own.
     """
     made: Future[bytes] = Future()
     late = Event()

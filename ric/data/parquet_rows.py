@@ -52,7 +52,7 @@ def find_tables(path: Path) -> list[Path]:
 
 
 def known_columns(names: list[str]) -> Columns | None:
-    """Recognise HumanEdit's or MagicBrush's columns."""
+    """Recognise HumanEdit's or MagicBrush's columns; None for any others."""
     for columns in (humanedit.COLUMNS, magicbrush.COLUMNS):
         if set(columns.names.values()) <= set(names):
             return columns
@@ -60,10 +60,10 @@ def known_columns(names: list[str]) -> Columns | None:
 
 
 def choose_columns(mapping: dict[str, str] | None, have: list[str], where: str) -> Columns:
-    """Lay `--columns` over what the column names are recognised as.
+    """Apply `--columns` on top of the columns recognised by name.
 
-    A known table keeps its rules for the columns that `--columns` does not name. Where nothing is
-    known of a mask, its own pixels tell its kind.
+    A known table keeps its rules for the columns that `--columns` does not name. Where the kind of
+    a mask is unknown, its own pixels decide.
 
     Raises:
         RicError: The columns are not recognised, or `--columns` names one that is missing.
@@ -73,8 +73,8 @@ def choose_columns(mapping: dict[str, str] | None, have: list[str], where: str) 
         columns = _laid_over(mapping, columns)
     if columns is None:
         raise RicError(
-            f"The columns of {where} are not known: {', '.join(have)}.",
-            "Say which is what: --columns source=input_image,instruction=edit_prompt,"
+            f"The columns of {where} are not recognised: {', '.join(have)}.",
+            "Map them to ours: --columns source=input_image,instruction=edit_prompt,"
             "target=edited_image",
         )
     require_columns(columns, have, where)
@@ -84,7 +84,7 @@ def choose_columns(mapping: dict[str, str] | None, have: list[str], where: str) 
 def read_tables(
     files: list[Path], columns: Columns, options: ReadOptions
 ) -> Iterator[EditSample | SampleError]:
-    """Yield a sample per row of all files, or the error of a row that is none.
+    """Yield a sample per row of all files, or the error of a row that cannot be one.
 
     The split in a file's name counts only where the files name several: HumanEdit calls its single
     one `train`, which says nothing about what to train on.
@@ -107,7 +107,7 @@ def read_tables(
 
 
 class NumberedRow(NamedTuple):
-    """A row of a table: where it stands, its values or what is wrong with it, its file's split."""
+    """A row of a table: where it is, its values or what is wrong with it, its file's split."""
 
     label: str
     row: Row | str
@@ -117,7 +117,7 @@ class NumberedRow(NamedTuple):
 def number_rows(
     rows: Iterator[NumberedRow], columns: Columns, options: ReadOptions
 ) -> Iterator[EditSample | SampleError]:
-    """Make samples of rows; one without an id is named by its number."""
+    """Build samples from rows; a row without an id is named by its number."""
     next_id = columns.id_rule() if columns.id_rule else None
     columns = Columns(names={"split": "split", **columns.names}, mask_kind=columns.mask_kind)
     for number, (label, row, split) in enumerate(rows):
@@ -139,7 +139,7 @@ def number_rows(
 
 
 def tables_hash(files: list[Path], extra: str = "") -> str:
-    """Give a SHA-256 over names, sizes and footers: 16 GB of pictures are not read for it."""
+    """Return a SHA-256 of names, sizes and last 64 KB, so that 16 GB of pictures stay unread."""
     digest = hashlib.sha256(extra.encode())
     for file in files:
         size = file.stat().st_size
@@ -167,10 +167,10 @@ def _picture_cell(value: Any) -> str | bytes | None:
     """Read a picture cell: {bytes, path} as `datasets` writes it, bytes, or an address.
 
     Raises:
-        TypeError: It is none of these, or names what is no server's; the message ends a sentence.
+        TypeError: It is none of these, or not a server's address; the message ends a sentence.
     """
     if isinstance(value, dict):
-        # a stream from the hub may name where the bytes are
+        # a stream from the hub may hold the bytes' address instead
         value = value.get("bytes") or value.get("path")
     if value == b"" or is_missing(value):
         return None
@@ -182,10 +182,10 @@ def _picture_cell(value: Any) -> str | bytes | None:
         return value
     if is_url(value):
         raise TypeError(
-            f"is {value!r}, and a row may only name one address of: {', '.join(REMOTE)}"
+            f"is {value!r}; a row may only hold a plain address of: {', '.join(REMOTE)}"
         )
     raise TypeError(
-        f"is the path {value!r} and no picture: write the table with its pictures, or put a"
+        f"is the path {value!r}, not a picture: store the pictures in the table, or put a"
         " metadata.jsonl that names them beside them"
     )
 

@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo to be edited; `id` names its result and is its own."""
+    """A photo to be edited; `id` is unique and names its result."""
 
     id: str
     path: Path
 
 
 def find_photos(config: EditConfig) -> list[Photo]:
-    """List the photos DATA names: one file, or a folder without metadata; empty for a dataset.
+    """List the photos that DATA names, a file or a folder without metadata; empty for a dataset.
 
     `<name>_mask.*` beside a photo `<name>.*` is that photo's mask, never a photo.
 
     Raises:
-        RicError: photos are named without an instruction, or a folder has none.
+        RicError: There is no instruction, or a folder holds no pictures.
     """
     path = Path(config.data)
     if path.is_file() and _is_picture(path):

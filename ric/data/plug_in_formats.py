@@ -1,4 +1,4 @@
-"""Pictures that Pillow reads with a package of their own, and files that only stand for one."""
+"""Formats that Pillow reads only with a plug-in, and why a file is not read as a picture."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class PlugIn(NamedTuple):
     """A format and its package.
 
     Attributes:
-        name: What people call it.
-        format: What Pillow calls it.
-        module: What is imported.
-        package: What is installed.
-        register: What is called then; "" where the import does it.
+        name: Its common name.
+        format: Pillow's name for it.
+        module: The module to import.
+        package: The package to install.
+        register: The module's function that registers it; "" where the import does.
     """
 
     name: str
@@ -39,7 +39,7 @@ _JXL_STARTS = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n")
 
 
 def formats_of(stream: BinaryIO) -> list[str]:
-    """List what Pillow calls a picture's format where a plug-in for it is installed."""
+    """List Pillow's name of a file's plug-in format; empty without one, or if not installed."""
     plug_in = _plug_in_of(_head(stream))
     if plug_in is None:
         return []
@@ -53,7 +53,7 @@ def formats_of(stream: BinaryIO) -> list[str]:
 
 
 def why_unread(stream: BinaryIO) -> str:
-    """Say in words what a file is that could not be read as a picture."""
+    """Say why a file could not be read as a picture, as the end of a sentence."""
     head = _head(stream)
     if head == LFS_POINTER:
         return NO_CONTENT

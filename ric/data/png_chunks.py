@@ -1,9 +1,9 @@
-"""What a PNG says beside its pixels, read so that no amount of it makes the picture unreadable.
+"""A PNG's metadata, read so that no amount of it makes the picture unreadable.
 
-Pillow refuses a PNG whose texts or colour profile unpack to more than a megabyte, and editors keep
+Pillow refuses a PNG whose texts or colour profile unpack to more than a megabyte, and editors store
 whole graphs and histories in them. So none of them reaches Pillow: a profile, and the two texts
-that may hold an orientation, are unpacked here. Pillow also takes a transparent value as it stands
-in the file, where that is in another range than the pixels it decodes.
+that may hold an orientation, are unpacked here. Pillow also reports a transparent value as stored
+in the file, even where the decoded pixels have another range; it is rescaled here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-LARGEST = 64 << 20  # bytes that a profile or text may unpack to; a larger one is passed over
+LARGEST = 64 << 20  # bytes that a profile or text may unpack to; a larger one is ignored
 
 _TEXTS = (b"iCCP", b"tEXt", b"zTXt", b"iTXt")
 _ORIENTED = {b"XML:com.adobe.xmp": "xmp", b"Raw profile type exif": "Raw profile type exif"}
@@ -25,13 +25,13 @@ _GREY, _RGB = 0, 2  # the colour types that may have one transparent value
 
 
 def readable_png(stream: BinaryIO) -> tuple[BinaryIO, dict[str, Any]]:
-    """Set apart what Pillow would stumble over.
+    """Split off the metadata that Pillow may refuse.
 
     Args:
         stream: A PNG; a broken one is passed on as it is.
 
     Returns:
-        A stream for Pillow, and what belongs into the opened picture's `info`: `icc_profile`,
+        A stream for Pillow, and the entries of the opened picture's `info`: `icc_profile`,
         `xmp`, `Raw profile type exif`, and `transparency` in the range of the decoded pixels.
     """
     info: dict[str, Any] = {}
@@ -53,7 +53,7 @@ def readable_png(stream: BinaryIO) -> tuple[BinaryIO, dict[str, Any]]:
 
 
 def _chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """Yield (kind, where the chunk begins, length of its data), the stream being at the data."""
+    """Yield (kind, offset of the chunk, length of its data), the stream placed at the data."""
     begin = len(SIGNATURE)
     while True:
         stream.seek(begin)
@@ -66,7 +66,7 @@ def _chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _text(kind: bytes, data: bytes) -> tuple[bytes, bytes, bool]:
-    """Give a text's or profile's name and content, and whether that is packed."""
+    """Return a text's or profile's name and content, and whether the content is compressed."""
     name, _, rest = data.partition(b"\0")
     if kind == b"tEXt":
         return name, rest, False
@@ -96,7 +96,7 @@ def _without(stream: BinaryIO, parts: list[tuple[int, int]]) -> io.BytesIO:
 
 
 def _transparent_value(data: bytes, depth: int, colour: int) -> dict[str, Any]:
-    """Scale a value as Pillow scales pixels of 2 and 4 bits, and cut it as colours of 16 bits."""
+    """Scale a 2- or 4-bit grey value as Pillow scales pixels; cut a 16-bit colour to 8 bits."""
     if colour == _GREY and depth in (2, 4) and len(data) >= 2:
         return {"transparency": int.from_bytes(data[:2], "big") * 255 // (2**depth - 1)}
     if colour == _RGB and depth == 16 and len(data) == 6:

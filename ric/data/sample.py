@@ -1,4 +1,4 @@
-"""DATA, whatever it is, as a stream of samples that can be gone through again and again."""
+"""DATA of any kind as samples that can be iterated over repeatedly."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Samples:
     """A data set's samples; every `for` reads the rows anew and holds one at a time.
 
     Attributes:
-        name: What the user called it.
+        name: DATA as the user wrote it.
         kind: `folder`, `parquet`, `hub`, `scenes` or `loose`.
     """
 
@@ -69,7 +69,7 @@ class Samples:
         limit: int | None = None,
         on_failure: Callable[[SampleError], None] | None = None,
     ) -> None:
-        """Keep how to read the rows; `load_samples` is the way to make one."""
+        """Store how to read the rows; use `load_samples` to make one."""
         self.name = name
         self.kind = kind
         self._rows = rows
@@ -84,7 +84,7 @@ class Samples:
         """Yield the samples of the split, at most `limit`.
 
         Raises:
-            SampleError: A row is no sample, and there is no `on_failure` to tell.
+            SampleError: A row cannot be a sample, and there is no `on_failure`.
             RicError: The data as a whole cannot be read.
         """
         return islice(self._all_of_split(self._on_failure), self._limit)
@@ -92,10 +92,10 @@ class Samples:
     def glance(
         self, on_failure: Callable[[SampleError], None] = lambda error: None
     ) -> Iterator[EditSample]:
-        """Yield the same samples for a look ahead, before they are gone through.
+        """Yield the same samples for a look ahead, without reporting failures twice.
 
         Args:
-            on_failure: Told about each row that is no sample, in place of who is told otherwise.
+            on_failure: Called with the error of each bad row, in place of the usual callback.
 
         Raises:
             RicError: The data as a whole cannot be read.
@@ -108,25 +108,25 @@ class Samples:
         limit: int | None = None,
         on_failure: Callable[[SampleError], None] | None = None,
     ) -> Samples:
-        """Give a split of the same data, without opening it again.
+        """Return a split of the same data, without opening it again.
 
         Args:
-            split: Which samples.
+            split: `train`, `val`, `test` or `all`.
             limit: At most this many of the split.
-            on_failure: Told about each row that is no sample; without it such a row raises.
+            on_failure: Called with the error of each bad row; without it the error is raised.
         """
-        other = copy(self)  # which rows are of which split, and the fingerprint, are found out once
+        other = copy(self)  # shares the fingerprint and the rows' splits: each is found once
         other._split, other._limit, other._on_failure = split, limit, on_failure
         return other
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 that changes with the data's rows; read when it is first asked for."""
+        """SHA-256 that changes with the data's rows; computed on first access."""
         return self._fingerprint()
 
     @property
     def row_count(self) -> int | None:
-        """How many rows there are in all splits, where that is known without reading pictures."""
+        """Number of rows in all splits; None where it is unknown without reading pictures."""
         return self._count()
 
     def _all_of_split(
@@ -143,7 +143,7 @@ class Samples:
                         "metadata",
                         f"Its id is used twice in {self.name}: {item.id!r}. Give each its own.",
                     )
-                # with every split wanted, no source is decoded to find a sample's own
+                # for `all`, no source is decoded just to find a sample's split
                 wanted = self._split == "all" or self._split == self._known_splits.of(
                     item, position
                 )
@@ -157,7 +157,7 @@ class Samples:
 
 
 def _under_its_own_id(error: SampleError, seen: SeenIds) -> SampleError:
-    """Give the error of a row, by the row's place where another row has its id already."""
+    """Return the error of a row, under the row's place if another row already has its id."""
     if seen.add(error.sample_id) or error.row is None:
         return error
     reason = f"{error.reason} Its id is used twice: {error.sample_id!r}."
@@ -192,11 +192,11 @@ def samples_of(
     need_instruction: bool = True,
     on_failure: Callable[[SampleError], None] | None = None,
 ) -> Samples:
-    """Open the DATA of a command, or the loose pictures that `ric eval` was given in its place.
+    """Open the DATA of a command, or the loose pictures that `ric eval` gets in its place.
 
     Args:
-        config: DATA, its columns and what holds for every sample.
-        split: Which samples; None: those that the config says.
+        config: DATA, its columns, and the settings for every sample.
+        split: None takes the config's; loose pictures have no splits.
         limit: At most this many.
         need_instruction: As `load_samples`.
         on_failure: As `load_samples`.
@@ -236,7 +236,7 @@ def samples_of(
 
 
 def loose_folders(config: CommandConfig) -> LooseFolders | None:
-    """Give the folders of loose pictures that a command names; None where it names DATA."""
+    """Return the folders of loose pictures that a command names; None where it names DATA."""
     if not isinstance(config, EvalConfig) or config.source is None:
         return None
     target, mask, texts = (
@@ -264,10 +264,10 @@ def load_samples(
         split: `train`, `val`, `test` or `all`.
         limit: At most this many samples of the split.
         columns: `source=input_image,instruction=edit_prompt`, for data with other columns.
-        max_pixels: A larger picture fails, unread.
+        max_pixels: A larger picture is an error and is not decoded.
         ignore_signature: Keep DALL-E's corner strip out of every mask (choice 14).
         need_instruction: A row without an instruction is a failure; otherwise it reads as "".
-        on_failure: Told about each row that is no sample; without it such a row raises.
+        on_failure: Called with the error of each bad row; without it the error is raised.
 
     Raises:
         RicError: There is no such data, it cannot be read, or an argument is out of its range.
@@ -278,7 +278,7 @@ def load_samples(
     if split not in get_args(SplitChoice):
         raise RicError(f"Unknown split {split!r}.", "Choose one of: train, val, test, all.")
     if limit is not None and limit < 0:
-        raise RicError(f"The limit is {limit}; it counts samples.")
+        raise RicError(f"The limit is {limit}; it must be 0 or more.")
     mapping = parse_columns(columns) if columns else None
     options = ReadOptions(
         max_pixels=max_pixels,
@@ -367,6 +367,6 @@ def _open_tables(path: Path, mapping: dict[str, str] | None, options: ReadOption
 
 
 def _may_be_on_the_hub(name: str, mapping: dict[str, str] | None) -> bool:
-    """A mistyped folder has the form of a hub id too: ask the hub only where that is likely."""
+    """Tell whether to query the hub: a mistyped folder has the form of a hub id too."""
     known = name in ("BryanW/HumanEdit", "osunlp/MagicBrush")
     return known or (mapping is not None and not Path(name.split("/")[0]).exists())

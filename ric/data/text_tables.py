@@ -1,6 +1,6 @@
-"""Rows of text tables, JSON lines and CSV: UTF-8, or UTF-16 that says so, and nothing else.
+"""Rows of JSON lines and CSV in UTF-8, or in UTF-16 or UTF-32 told by their first bytes.
 
-A row that holds other bytes is told with its line, and never read as something it may not be.
+A row with other bytes is reported with its line number; no other encoding is guessed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 AS_UTF8 = "Save it as UTF-8: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW"
 
-# UTF-32's marks begin as UTF-16's do, so they go first
+# UTF-32's marks begin like UTF-16's, so they are checked first
 _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",
@@ -36,7 +36,7 @@ _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def json_rows(path: str | Path) -> Iterator[tuple[int, Row | str]]:
-    """Yield (line number, row) of JSON lines, or what is wrong with the line in its row's place.
+    """Yield (line number, row) of JSON lines; a bad row is a str that says what is wrong.
 
     Raises:
         RicError: The file cannot be read.
@@ -56,14 +56,14 @@ def json_rows(path: str | Path) -> Iterator[tuple[int, Row | str]]:
             if isinstance(row, dict):
                 yield number, row
             else:
-                yield number, f"Line {number} is no JSON object but a {type(row).__name__}."
+                yield number, f"Line {number} is not a JSON object but a {type(row).__name__}."
 
 
 def csv_rows(path: str | Path) -> Iterator[tuple[int, Row | str]]:
-    """Yield (line number, row) of a CSV, or what is wrong with the row in its place.
+    """Yield (line number, row) of a CSV; a bad row is a str that says what is wrong.
 
     Raises:
-        RicError: The file cannot be read, or is no CSV.
+        RicError: The file cannot be read, or is not a CSV.
     """
     with _csv(path) as reader:
         for row in reader:
@@ -88,11 +88,11 @@ def csv_columns(path: str | Path) -> list[str]:
 
 
 def in_words(columns: list[str]) -> str:
-    """List a table's columns; of a table that is one column, say what may part its cells."""
+    """List a table's columns; for a single one, name the separator it seems to hold."""
     if len(columns) == 1:
         for mark, name in _SEPARATORS.items():
             if mark in columns[0]:
-                return f"{columns[0]!r}, one column: part the cells by commas, not by {name}"
+                return f"{columns[0]!r}, one column: separate cells by commas, not {name}"
     return ", ".join(columns) or "none"
 
 
@@ -110,14 +110,14 @@ def _csv(path: str | Path) -> Iterator[csv.DictReader[str]]:
 
 @contextmanager
 def _text(path: str | Path, newline: str) -> Iterator[io.TextIOWrapper]:
-    """Open a text in its own encoding; bytes of it that are not UTF-8 become surrogates."""
+    """Open a text file in its encoding; bytes that are not UTF-8 become surrogates."""
     with open_bytes(path) as stream:
         buffered = io.BufferedReader(stream)  # type: ignore[type-var]
         head = buffered.peek(len(LFS_POINTER))
         if head.startswith(LFS_POINTER):
             raise RicError(f"'{path}' {NO_CONTENT}.")
         encoding = next((_MARKS[mark] for mark in _MARKS if head.startswith(mark)), "utf-8")
-        if b"\0" in head[:2]:  # no row begins with NUL: half of a UTF-16 letter, without a mark
+        if b"\0" in head[:2]:  # no row begins with NUL: this is UTF-16 without a mark
             encoding = "utf-16-be" if head[0] == 0 else "utf-16-le"
         escape = "surrogateescape" if encoding.startswith("utf-8") else "strict"
         text = io.TextIOWrapper(buffered, encoding, errors=escape, newline=newline)

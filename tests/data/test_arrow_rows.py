@@ -90,7 +90,7 @@ def test_a_text_that_is_not_utf8_is_the_failure_of_its_row_alone(tmp_path, rows,
     assert [(s.id, s.instruction) for s in samples] == [("row-0", "edit"), ("row-2", "piña")]
     (failed,) = failures
     assert (failed.sample_id, failed.stage) == (f"rows{suffix}:2", "metadata")
-    assert failed.reason == r"It holds a text that is not UTF-8: b'pi\xf1a'."
+    assert failed.reason == r"It holds text that is not UTF-8: b'pi\xf1a'."
 
 
 @pytest.mark.parametrize("kind", [pa.large_string(), pa.dictionary(pa.int32(), pa.string())])

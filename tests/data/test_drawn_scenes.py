@@ -75,10 +75,10 @@ def test_no_picture_is_drawn_before_it_is_asked_for(monkeypatch):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("scenes:abc", "'scenes:abc' does not say which scenes"),
-        ("scenes:", "does not say which scenes"),
-        ("scenes:12@", "does not say which scenes"),
-        ("scenes:12#-1", "does not say which scenes"),
+        ("scenes:abc", "'scenes:abc' is not a valid stream of scenes"),
+        ("scenes:", "is not a valid stream of scenes"),
+        ("scenes:12@", "is not a valid stream of scenes"),
+        ("scenes:12#-1", "is not a valid stream of scenes"),
         ("scenes:0", "0 scenes: the count may be 1 to 10,000,000"),
         ("scenes:99999999", "99999999 scenes: the count may be"),
         ("scenes:10@32", "Scenes of 32 pixels: the size may be 64 to 512"),

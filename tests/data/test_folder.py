@@ -61,7 +61,7 @@ def test_a_line_that_is_no_json_is_one_failure(edits):
     assert [s.id for s in load_samples(folder, on_failure=failures.append)] == ["0000", "0001"]
     assert [f.sample_id for f in failures] == [f"metadata.jsonl:{n}" for n in (2, 3, 5)]
     assert failures[0].reason.startswith("Line 2 is not JSON")
-    assert failures[1].reason == "Line 3 is no JSON object but a list."
+    assert failures[1].reason == "Line 3 is not a JSON object but a list."
 
 
 def test_a_csv_row_with_too_many_cells_is_one_failure(edits):

@@ -134,8 +134,8 @@ def test_a_photo_as_a_mask_is_a_failure(tmp_path, loose, noise):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ([0, 0], "The mask is empty: no pixel of it says edit."),
-        ([255, 255], "The mask covers 100.0% of the picture; at most 99% may be."),
+        ([0, 0], "The mask is empty: it marks no pixel to edit."),
+        ([255, 255], "The mask covers 100.0% of the picture; the limit is 99%."),
         ([0, 1, 2], "The mask holds the values 0, 1 and 2; a mask is white where to edit"),
         ([0, 1], None),
     ],
@@ -235,7 +235,7 @@ def test_two_pictures_of_one_name_are_that_photo_s_failure(tmp_path, noise):
               for end in ("jpg", "png", "webp")]  # fmt: skip
     named = " and ".join(f"'{place}'" for place in places)
     assert (failed.sample_id, failed.stage) == ("a", "source")
-    assert failed.reason.startswith(f"{named} have one name")
+    assert failed.reason.startswith(f"{named} share a name")
 
 
 COMPOSED, APART = unicodedata.normalize("NFC", "piña"), unicodedata.normalize("NFD", "piña")
@@ -265,10 +265,10 @@ def test_two_names_that_look_alike_are_told_apart_by_their_letters(tmp_path, noi
     for name in (COMPOSED, APART):
         noise().save(tmp_path / f"{name}.png")
     (pair,) = pair_loose(tmp_path)[0]
-    with pytest.raises(SampleError, match="have one name") as caught:
+    with pytest.raises(SampleError, match="share a name") as caught:
         pair.refuse_doubles()
     assert r"/pin\u0303a.png' and " in caught.value.reason
-    assert r"/pi\xf1a.png' have one name" in caught.value.reason
+    assert r"/pi\xf1a.png' share a name" in caught.value.reason
 
 
 def test_a_name_that_is_not_utf8_is_one_failure_and_the_rest_goes_on(tmp_path, noise):

@@ -80,7 +80,7 @@ def special(folder, kind: str, name: str):
 WORDS = {
     "pipe": "is not a file but a pipe or a device.",
     "device": "is not a file but a pipe or a device.",
-    "dead link": "which is not there.",
+    "dead link": "which does not exist.",
 }
 
 
@@ -115,9 +115,9 @@ def test_file_addresses_are_held_to_what_holds_for_a_folder(edits, noise):
 
 def test_a_chain_of_addresses_is_no_data(edits):
     for chain in (f"simplecache::file://{edits({})}", "zip://edits::https://host/edits.zip"):
-        with pytest.raises(RicError, match="is a chain of addresses") as caught:
+        with pytest.raises(RicError, match="is a chained address") as caught:
             load_samples(chain)
-        assert "Name one" in str(caught.value.hint)
+        assert "Name a plain one" in str(caught.value.hint)
 
 
 def test_a_row_of_remote_data_cannot_chain_an_address_to_its_own():

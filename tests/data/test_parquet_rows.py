@@ -192,13 +192,13 @@ def test_a_mapped_mask_or_id_goes_before_a_known_tables_own(tmp_path, humanedit_
 
 def test_unknown_columns_ask_for_a_mapping_and_list_what_there_is(tmp_path):
     write(tmp_path / "rows.parquet", [{"picture": b"a", "words": "b"}])
-    with pytest.raises(RicError, match="are not known: picture, words") as caught:
+    with pytest.raises(RicError, match="are not recognised: picture, words") as caught:
         load_samples(tmp_path)
     assert "--columns source=input_image" in str(caught.value.hint)
     with pytest.raises(RicError, match="has no column 'image'") as caught:
         load_samples(tmp_path, columns="source=image")
     assert caught.value.hint == "Its columns: picture, words."
-    with pytest.raises(RicError, match=r"No column of .* is named as the source picture"):
+    with pytest.raises(RicError, match=r"No column of .* is mapped to the source picture"):
         load_samples(tmp_path, columns="instruction=words")
 
 
@@ -223,8 +223,8 @@ def test_a_cell_that_holds_a_path_in_place_of_a_picture_says_so(tmp_path, humane
     with pytest.raises(SampleError) as caught:
         list(load_samples(tmp_path))
     assert caught.value.reason == (
-        f"Its {column} is the path 'images/a.png' and no picture: write the table with its"
-        " pictures, or put a metadata.jsonl that names them beside them."
+        f"Its {column} is the path 'images/a.png', not a picture: store the pictures in the"
+        " table, or put a metadata.jsonl that names them beside them."
     )
 
 

@@ -87,7 +87,8 @@ def test_pictures_that_cannot_be_read_yet_and_dead_links_are_listed_and_not_pass
     assert told.keys() == {"bird", "cat", "gone"}
     assert told["bird"].endswith(NEEDS_HEIF)
     assert told["cat"].endswith(NEEDS_JXL)
-    assert told["gone"].endswith(f"is a link to '{tmp_path / 'nowhere.jpg'}', which is not there.")
+    nowhere = tmp_path / "nowhere.jpg"
+    assert told["gone"].endswith(f"is a link to '{nowhere}', which does not exist.")
 
 
 @pytest.mark.parametrize(

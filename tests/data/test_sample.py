@@ -128,7 +128,7 @@ def test_with_neither_mask_nor_target_the_error_says_what_to_add(edits):
 
 @pytest.mark.parametrize(
     ("fill", "words"),
-    [(0, "The mask is empty: no pixel of it says edit"), (255, "The mask covers 100.0% of the")],
+    [(0, "The mask is empty: it marks no pixel to edit"), (255, "The mask covers 100.0% of the")],
 )
 def test_a_mask_that_says_nothing_is_an_error_and_never_a_full_box(edits, fill, words):
     folder = edits({})
@@ -140,7 +140,7 @@ def test_a_mask_that_says_nothing_is_an_error_and_never_a_full_box(edits, fill, 
 def test_a_pair_without_a_difference_is_an_error_of_its_own(edits, noise):
     folder = edits({"mask_file_name": ...})
     noise().save(folder / "target/0.png")
-    with pytest.raises(SampleError, match="source and target differ nowhere enough"):
+    with pytest.raises(SampleError, match="source and target differ too little"):
         only(folder).load_mask()
 
 
@@ -271,10 +271,10 @@ def test_without_a_listener_a_bad_row_raises(edits):
         ({"id": "a\u202eb"}, "Its id holds control characters"),
         ({"id": "..", "source_file_name": "source/0.png"}, "Its id cannot be a file name"),
         ({"id": "x" * 201}, "Its id is longer than 200 bytes"),
-        ({"id": 1.5}, "Its id is a float, not a text"),
+        ({"id": 1.5}, "Its id is a float, not text"),
         ({"id": "half \ud800"}, "half a character"),
         ({"instruction": ""}, "It has no instruction. Add instruction in metadata.jsonl"),
-        ({"instruction": ["a"]}, "Its instruction is a list, not a text"),
+        ({"instruction": ["a"]}, "Its instruction is a list, not text"),
         ({"source_file_name": ...}, "It has no source picture in metadata.jsonl"),
         ({"source_file_name": 7}, "Its source_file_name is a int, not a path"),
     ],
@@ -311,7 +311,7 @@ def test_every_bad_row_stands_under_an_id_of_its_own(edits):
     assert told["metadata.jsonl:6"].startswith("Its split is 'holdout'")
     assert told["metadata.jsonl:6"].endswith("Its id is used twice: 'b'.")
     assert "It has no source picture in metadata.jsonl" in told["metadata.jsonl:9"]
-    assert told["metadata.jsonl:10"].endswith("results are named by it: 'x/y'.")
+    assert told["metadata.jsonl:10"].endswith("results are named after it: 'x/y'.")
 
 
 NAN = float("nan")

@@ -80,7 +80,7 @@ def test_a_table_without_a_source_column_says_which_it_has(table, mark, name):
         load_samples(table("metadata.csv", data.encode()), on_failure=lambda _: None)
     joined = mark.join(["id", "picture", "instruction"])
     assert caught.value.hint == (
-        f"Its columns: {joined!r}, one column: part the cells by commas, not by {name}."
+        f"Its columns: {joined!r}, one column: separate cells by commas, not {name}."
         if name
         else "Its columns: id, picture, instruction."
     )
@@ -101,7 +101,7 @@ def read(path):
 def test_texts_of_loose_pictures_are_read_as_strictly(tmp_path):
     path = tmp_path / "texts.csv"
     path.write_text("id;instruction\ndog;sit\n")
-    with pytest.raises(RicError, match="one column: part the cells by commas, not by semicolons"):
+    with pytest.raises(RicError, match="one column: separate cells by commas, not semicolons"):
         read(path)
     path.write_bytes("id,instruction\ndog,sit\ncat,trink café\n".encode("cp1252"))
     with pytest.raises(RicError, match=r"cannot be used. Line 3 is not UTF-8: byte 0xE9"):

@@ -84,7 +84,7 @@ def test_bad_samples_become_failure_rows_and_the_rest_goes_on(load, make_edits):
     assert rows["00"] == (
         "texts", "it has no region_text (use --region-text instruction, or add the column)"
     )  # fmt: skip
-    assert rows["01"] == ("mask", "The mask is empty: no pixel of it says edit.")
+    assert rows["01"] == ("mask", "The mask is empty: it marks no pixel to edit.")
     assert rows["02"][0] == "target"
     assert rows["03"][0] == "source"
     assert rows["04"] == (

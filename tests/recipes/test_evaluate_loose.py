@@ -214,7 +214,7 @@ def test_a_folder_or_texts_that_go_with_no_photo_at_all_are_an_error(
     else:
         other.mkdir()
         Image.new("L", (96, 80), 255).save(other / "cat.png")
-    with pytest.raises(RicError, match="goes with a photo in"):
+    with pytest.raises(RicError, match="matches a photo in"):
         score(f"Mine={folders / 'out'}", source=folders / "source", **{name: other})
 
 

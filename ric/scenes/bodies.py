@@ -1,8 +1,8 @@
-"""Convex bodies that a ray can be held against: slabs, and at most one quadric, in their own frame.
+"""Convex bodies to intersect rays with: slabs and at most one quadric, in the body's own frame.
 
-Everything a picture shows of things (their outlines, shading, shadows, mirror images) is one
-question asked of these bodies: where does a ray enter, and where does it leave. The answers use
-+ - * / sqrt and comparisons only, element by element, so every CPU gives the same bits.
+All that a picture shows of things (outlines, shading, shadows, mirror images) comes from one
+computation: where a ray enters a body, and where it leaves. It uses + - * / sqrt and comparisons
+only, element by element, so every CPU gives the same bits.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ric.scenes.camera import Point
 
-Floats = NDArray[Any]  # of float32, always
+Floats = NDArray[Any]  # always float32
 Number = Any  # a Python float or a float32 array that broadcasts
 Turn = tuple[Point, Point, Point]  # rows; world = turn x own
 
@@ -46,13 +46,13 @@ class Body:
     """A convex body.
 
     Attributes:
-        centre: Where its own frame stands in the world.
-        turn: How its own frame is turned.
-        slabs: What bounds it.
-        quadric: What bounds it too: an ellipsoid, a cylinder or a cone about its own y axis.
-        low: The least own x, y, z of a box around it.
-        high: The greatest.
-        paint: What it is painted with, see colours.PAINTS.
+        centre: The origin of its own frame, in the world.
+        turn: The rotation of its own frame.
+        slabs: Those that bound it.
+        quadric: An ellipsoid, cylinder or cone about its own y axis that also bounds it, or None.
+        low: The lowest x, y, z of its bounding box, in its own frame.
+        high: The highest.
+        paint: A key of colours.PAINTS; shapes.OWN until the body is placed.
         casts: Whether it casts a shadow; trimmings on another body need not.
     """
 
@@ -67,7 +67,7 @@ class Body:
 
     @cached_property
     def corners(self) -> list[Point]:
-        """Give the eight corners of the box around it, in the world."""
+        """The eight corners of its bounding box, in the world."""
         return [
             outward(self.turn, (x, y, z), self.centre)
             for x, y, z in product(*zip(self.low, self.high, strict=True))
@@ -75,7 +75,7 @@ class Body:
 
     @cached_property
     def normals(self) -> list[Point]:
-        """Give the slabs' normals in the world."""
+        """The slabs' normals, in the world."""
         return [outward(self.turn, slab.normal) for slab in self.slabs]
 
 
@@ -87,7 +87,7 @@ class Face(NamedTuple):
 
 
 class Crossing(NamedTuple):
-    """Where rays cross a body: the body lies between `enter` and `leave`, nothing if reversed."""
+    """Where rays cross a body: the body lies between `enter` and `leave`; a miss if reversed."""
 
     enter: Number
     leave: Number
@@ -95,7 +95,7 @@ class Crossing(NamedTuple):
 
 
 def outward(turn: Turn, own: Point, centre: Point = (0.0, 0.0, 0.0)) -> Point:
-    """Bring a point or direction of a turned frame into the world."""
+    """Map a point or direction from a turned frame to the world."""
     (a, b, c), (d, e, f), (g, h, i) = turn
     x, y, z = own
     return (
@@ -106,7 +106,7 @@ def outward(turn: Turn, own: Point, centre: Point = (0.0, 0.0, 0.0)) -> Point:
 
 
 def inward(turn: Turn, x: Number, y: Number, z: Number) -> tuple[Number, Number, Number]:
-    """Bring a direction into a turned frame; what the turn leaves out costs nothing."""
+    """Map a direction from the world to a turned frame, skipping zeros of the turn."""
     first, second, third = turn
     own = []
     for a, b, c in zip(first, second, third, strict=True):
@@ -176,14 +176,14 @@ def _quadric_hits(quadric: Quadric, start: Any, along: Any) -> tuple[Floats, Flo
             np.where(steep, np.where(falls, FAR, near), far),
         )
     else:
-        inverse = 1.0 / a  # never 0: no ray runs along a cylinder here
+        inverse = 1.0 / a  # never 0: no ray here is parallel to a cylinder's axis
         near, far = (-half_b - root) * inverse, (root - half_b) * inverse
     near = np.where(under < 0, FAR, near)
     return near.astype(np.float32, copy=False), far.astype(np.float32, copy=False)
 
 
 def dot(normal: Point, values: Any) -> Number:
-    """Give the dot product with a plain vector; its zeros cost nothing."""
+    """Return the dot product with a constant vector, skipping its zeros."""
     parts = [
         value if weight == 1.0 else weight * value
         for weight, value in zip(normal, values, strict=True)

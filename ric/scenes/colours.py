@@ -1,4 +1,4 @@
-"""The colours by name, 0 to 255 each: well apart, and still told apart on a thing's dark side."""
+"""The colours by name, 0 to 255 each: far enough apart to be distinct on a thing's dark side."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _STEP = 2.0**-24  # fractions are multiples of it: exact in float32 too
 
 
 class Draws:
-    """An endless stream of draws, told apart from every other by its name."""
+    """An endless stream of draws, determined by its name."""
 
     def __init__(self, *name: object) -> None:
         """Start the stream called `name`, such as `Draws(seed, index, "light")`."""
@@ -27,7 +27,7 @@ class Draws:
         self._left: list[int] = []
 
     def integer(self, count: int) -> int:
-        """Draw from 0 to `count` - 1, each as likely as the others to within 2^-24 or so."""
+        """Draw uniformly from 0 to `count` - 1; the bias is below `count` / 2^32."""
         return self._word() * count >> 32
 
     def fraction(self) -> float:
@@ -43,11 +43,11 @@ class Draws:
         return items[self.integer(len(items))]
 
     def chance(self, share: float) -> bool:
-        """Say yes in `share` of all draws."""
+        """Return True with probability `share`."""
         return self.fraction() < share
 
     def shuffled(self, items: Sequence[Item]) -> list[Item]:
-        """Put the items in another order."""
+        """Return the items in random order."""
         mixed = list(items)
         for last in range(len(mixed) - 1, 0, -1):
             other = self.integer(last + 1)

@@ -20,7 +20,7 @@ class Wanted:
     Attributes:
         attribute: What must have changed: `state`, `presence`, `absence`, `count`, `place`, `kind`,
             `colour` or `material`.
-        kind: The edited thing's kind in the target (of what is gone: what it was).
+        kind: The edited thing's kind in the target (in the source if it is gone).
         colour: Its colour there.
         material: Its material there.
         size: Its size there.
@@ -29,7 +29,7 @@ class Wanted:
         box: Left, top, right, bottom of its outline in the target, as shares of the picture, or of
             where it was if it is gone.
         relation: The relation it must have, or "".
-        anchor: Kind and colour of what it must have it to, or None.
+        anchor: Kind and colour of the thing that the relation refers to, or None.
     """
 
     attribute: str
@@ -55,12 +55,12 @@ class Edit:
         target: The scene after.
         before: The numbers of the things that change, in the source.
         after: Their numbers in the target; what is gone has none.
-        phrase: What points to the thing in the source, and a phrase without shadows that does;
-            None for Add and Counting.
+        phrase: Two phrases that point to the thing in the source, the second without shadows; None
+            for Add and Counting.
         seen: The same in the target; None where the thing is gone, and for Counting.
         wanted: What must be seen in the target.
         relation: The relation that the instruction asks for, or "".
-        anchor: The number of the thing that it is asked in relation to, the same in both scenes.
+        anchor: The number of the thing that `relation` refers to, the same in both scenes.
         split: The sample's split.
     """
 
@@ -79,12 +79,12 @@ class Edit:
 
     @property
     def relation_counts(self) -> set[tuple[str, int]]:
-        """Give the relations it speaks of, each with how many things the source holds."""
+        """The relations that it mentions, each with the number of things in the source."""
         phrases = (*(self.phrase or ()), *(self.seen or ()))
         said = {self.relation, *(phrase.relation for phrase in phrases)} - {""}
         return {(relation, len(self.source.things)) for relation in said}
 
     @property
     def hidden(self) -> frozenset[str]:
-        """Give the relations that its texts may not speak of: held out for another split."""
+        """The relations that its texts may not mention: those held out for another split."""
         return hidden_relations(self.split, len(self.source.things))

@@ -1,8 +1,8 @@
 """HumanEdit's six types of edit, as changes of a scene: what is asked, and the exact answer.
 
-`edit_of(seed, index)` is the whole benchmark: every sample follows from these two numbers. A try
-that does not work out (no free spot, something hidden, no phrase that points to one thing) is
-dropped and drawn again with the next number of tries.
+`edit_of(seed, index)` is the whole benchmark: every sample follows from these two numbers. An
+attempt that fails (no free spot, something hidden, no phrase that points to one thing) is dropped
+and drawn again under the next attempt number.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
 TYPES = ("Action", "Add", "Counting", "Relation", "Remove", "Replace")
 ACTIVE_KINDS = tuple(STATES)
 _COUNTS = (1, 2, 2, 3, 3, 3, 4, 4, 5)
-_SHADED_SHARE = 0.15  # of the scenes with the edited thing in the shadow of another
-_BULKY = {"lamp": 0.1, "boat": 0.1}  # kinds in whose shadow little would stand
+_SHADED_SHARE = 0.15  # of scenes: the edited thing stands in another's shadow
+_BULKY = {"lamp": 0.1, "boat": 0.1}  # kinds whose shadow has room for little
 _TRIES = 4000
 
 
 def edit_of(seed: int, index: int, *, photos: bool = False) -> Edit:
-    """Give sample `index` of the stream `seed`.
+    """Return sample `index` of the stream `seed`.
 
     Args:
         seed: Names the stream; 0 or more.
-        index: Which sample; 0 or more. It does not matter how many there are.
-        photos: Put photographs behind the scenes; all else stays as it is.
+        index: Which sample; 0 or more, without an upper limit.
+        photos: Put photographs behind the scenes; all else stays the same.
     """
     split = split_of_sample(seed, index)
     kind = type_of(seed, index)
-    # drawn once, so that what takes more tries is not rarer
+    # drawn once, so that scenes that need more attempts are not rarer
     first = Draws(seed, index, "count")
     count, shaded = first.choice(_COUNTS), first.chance(_SHADED_SHARE)
     for tried in range(_TRIES):
@@ -62,12 +62,12 @@ def edit_of(seed: int, index: int, *, photos: bool = False) -> Edit:
 
 
 def type_of(seed: int, index: int) -> str:
-    """Give the type of a sample's edit without drawing it."""
+    """Return the type of a sample's edit without drawing it."""
     return Draws(seed, index, "type").choice(TYPES)
 
 
 def scene_of(seed: int, index: int, *, photos: bool = False) -> Scene:
-    """Give the scene before the edit of sample `index` of the stream `seed`."""
+    """Return the scene before the edit of sample `index` of the stream `seed`."""
     return edit_of(seed, index, photos=photos).source
 
 
@@ -101,7 +101,7 @@ def _action(lot: Lot) -> Edit | None:
 
 
 def _replace(lot: Lot) -> Edit | None:
-    """Make a thing another kind, colour or material."""
+    """Change a thing's kind, colour or material."""
     draws = lot.draws
     source = _furnished(lot)
     if source is None:
@@ -199,7 +199,7 @@ def _relation(lot: Lot) -> Edit | None:
 
 
 def _counting(lot: Lot) -> Edit | None:
-    """Make a group of like things one or two more or fewer."""
+    """Add one or two things to a group of like ones, or remove them."""
     draws = lot.draws
     have = draws.integer(4) + 1
     change = draws.choice((1, 1, -1, -1, 2, -2))
@@ -217,7 +217,7 @@ def _counting(lot: Lot) -> Edit | None:
     full = furnish(lot, scene, [*company, *group], ends)
     if full is None:
         return None
-    # those that come or go stand at the end, so that all others keep their numbers
+    # added or removed things stand at the end, so that all others keep their numbers
     fewer = full.having(full.things[: len(full.things) - abs(change)])
     edited = tuple(range(len(fewer.things), len(full.things)))
     source, target = (fewer, full) if change > 0 else (full, fewer)
@@ -250,7 +250,7 @@ def _furnished(
     company = _company(lot, scene.having((first,)), count - 1 - len(twins))
     rest = [*twins, *company]
     if company and lot.shaded:
-        # put it into the shadow of another, which lots alone would seldom do
+        # put it into the shadow of another, which chance alone would seldom do
         shading = max(rest, key=lambda thing: _BULKY.get(thing.kind, 1.0) * thing.height)
         rest.remove(shading)
         first, shading = replace(first, size="small"), replace(shading, size="large")
@@ -265,13 +265,13 @@ def _furnished(
 
 
 def _ordinary(thing: Thing) -> Thing:
-    """Stand it upright and close it: nobody asks for another; which way it faces may be either."""
+    """Stand it upright and close it, as no instruction asks otherwise; it may face either way."""
     states = STATES.get(thing.kind, ("",))
     return thing if thing.state.startswith("facing") else replace(thing, state=states[0])
 
 
 def _company(lot: Lot, scene: Scene, count: int) -> list[Thing]:
-    """Draw things of looks all their own."""
+    """Draw things whose looks differ from each other and from the scene's."""
     company: list[Thing] = []
     for _ in range(count):
         thing = new_thing(lot, scene)
@@ -302,7 +302,7 @@ def _changed(lot: Lot, kind: str, manner: str, source: Scene, changed: Thing) ->
 def _name(
     lot: Lot, scene: Scene, number: int, count: int, *, related: bool = True
 ) -> tuple[Phrase, Phrase] | None:
-    """Name a thing by relations that the split may speak of, `count` things being in the source."""
+    """Name a thing by relations that the split may mention among `count` things in the source."""
     hidden = hidden_relations(lot.split, count)
     return name_thing(lot.draws, scene, number, hidden=hidden, related=related)
 
@@ -310,7 +310,7 @@ def _name(
 def _place_related(
     lot: Lot, thing: Thing, scene: Scene, others: Sequence[Thing], asked: tuple[str, int | None]
 ) -> Thing | None:
-    """Find a free spot, in the relation and to the one of `others` that are asked for."""
+    """Find a free spot; `asked`: the relation it must have to one of `others`, and which one."""
     relation, anchor = asked
     if anchor is None:
         return place_somewhere(lot.draws, thing, others, (len(others),))

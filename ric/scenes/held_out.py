@@ -2,8 +2,8 @@
 
 A sample's split is that of its id (choice 5: 85 % train, 5 % val, 10 % test). Two kinds of pairs
 are held out: looks (a colour with a kind) and counts (a relation with the number of things in the
-picture before the edit). A look kept for test is seen in no train and no val picture, before or
-after the edit; a count kept for test is spoken of by no train and no val text. So it is for val.
+picture before the edit). A look held out for test appears in no train or val picture, before or
+after the edit; a count held out for test is mentioned in no train or val text. Val works likewise.
 """
 
 from __future__ import annotations
@@ -48,20 +48,20 @@ COUNTS_OF_OTHERS: dict[Split, frozenset[Count]] = {
 
 
 def sample_id(seed: int, index: int) -> str:
-    """Name sample `index` of the stream `seed`; the same whatever the stream's length."""
+    """Name sample `index` of the stream `seed`; independent of the stream's length."""
     return f"scene-{seed}-{index:06d}"
 
 
 def split_of_sample(seed: int, index: int) -> Split:
-    """Give a sample's split, which nothing but its id decides."""
+    """Return a sample's split, determined by its id alone."""
     return split_of(sample_id(seed, index))
 
 
 def hidden_relations(split: Split, count: int) -> frozenset[str]:
-    """Give the relations that an edit of this split may not speak of, among `count` things."""
+    """Return the relations that an edit of this split may not mention among `count` things."""
     return frozenset(name for name, number in COUNTS_OF_OTHERS[split] if number == count)
 
 
 def may_be_shown(scene: Scene, split: Split) -> bool:
-    """Say whether a picture of this split may show all that is in the scene."""
+    """Tell whether a picture of this split may show all that is in the scene."""
     return not LOOKS_OF_OTHERS[split] & {thing.look for thing in scene.things}

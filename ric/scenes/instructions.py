@@ -1,4 +1,4 @@
-"""What is asked for, in words: one sentence that points to one thing.
+"""The instruction of an edit: one sentence that points to one thing.
 
 Wordings that could be read in two ways are left out: "turn the boat to the right of the ball" could
 ask for another direction or for another boat.
@@ -20,7 +20,7 @@ _PLACE_NAMES = {"table": "table top"}
 
 
 def write_instruction(draws: Draws, edit: Edit, them: str) -> str:
-    """Say what to do; `them` is the phrase that points to the edited thing, where there is one."""
+    """Write the instruction; `them` is the phrase for the edited thing, or ""."""
     if edit.type == "Add":
         thing = edit.target.things[edit.after[0]]
         what = with_article(f"{thing.size} {thing.material} {name_look(thing)}")
@@ -56,7 +56,7 @@ def write_instruction(draws: Draws, edit: Edit, them: str) -> str:
 
 
 def where(edit: Edit) -> str:
-    """Say in relation to what it is asked for, with a space before it; "" for nowhere."""
+    """Write the relation that the edit asks for, with a leading space; "" without one."""
     if edit.anchor is None:
         return ""
     anchor = edit.source.things[edit.anchor]

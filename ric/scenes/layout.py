@@ -1,6 +1,6 @@
-"""Where things may stand: inside the frame, apart from one another, and each one to be seen.
+"""Where things may stand: inside the frame, apart from one another, and each one visible.
 
-How much of a thing is seen is counted on a coarse grid with the outline of its kind, row by row,
+How much of a thing is visible is counted on a coarse grid with the outline of its kind, row by row,
 nearest things first. It need not be exact, only the same at every picture size.
 """
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 Outline = tuple[float, float, float, float]  # left, top, right, bottom, shares of the picture
 
 GRID = 48  # rows and columns
-EDITED_SHARE = 0.033  # of the picture, what is seen of a thing that an edit is about
-ANY_SHARE = 0.015  # of any other thing
-SEEN_SHARE = 0.56  # of a thing's own outline
+EDITED_SHARE = 0.033  # of the picture: the least visible area of an edited thing
+ANY_SHARE = 0.015  # the same of any other thing
+SEEN_SHARE = 0.56  # of a thing's own outline that must be visible
 EDGE = 0.955  # of the half picture: nothing reaches further out
 
 # Half widths of the outline from the foot to the top, over the kind's half width; the areas agree
@@ -55,19 +55,19 @@ _FRONTS = {
 
 
 def screen_x(thing: Thing) -> float:
-    """Give where its middle is across the screen, -1 to 1."""
+    """Return the x of its middle on the screen, -1 to 1."""
     return thing.x / (SPREAD * thing.z)
 
 
 def screen_rows(thing: Thing) -> tuple[float, float]:
-    """Give the top and the bottom of its outline on the screen."""
+    """Return the top and the bottom of its outline on the screen."""
     front = thing.z - _FRONTS[thing.kind] * thing.half_width
     top = HORIZON + (EYE - thing.height) / (SPREAD * (thing.z + 0.2 * thing.half_width))
     return top, HORIZON + EYE / (SPREAD * front)
 
 
 def outline(thing: Thing) -> Outline:
-    """Give its outline's box in the picture; it may reach over the picture's edge."""
+    """Return its outline's box as shares of the picture; it may reach beyond the edge."""
     top, bottom = screen_rows(thing)
     half = thing.half_width / (SPREAD * thing.z)
     middle = screen_x(thing)
@@ -75,14 +75,14 @@ def outline(thing: Thing) -> Outline:
 
 
 def in_frame(thing: Thing) -> bool:
-    """Say whether it is in the picture whole and stands in the part of the ground in use."""
+    """Tell whether it is wholly in the picture, on the part of the ground in use."""
     near = thing.z - 0.5 * thing.half_width
     side = (abs(thing.x) + thing.half_width) / (SPREAD * near)
     return NEAR_Z <= thing.z <= FAR_Z and side <= EDGE and screen_rows(thing)[1] <= EDGE
 
 
 def apart(thing: Thing, others: Sequence[Thing]) -> bool:
-    """Say whether it stands clear of the others."""
+    """Tell whether it stands clear of the others."""
     for other in others:
         across, away = thing.x - other.x, thing.z - other.z
         room = 0.97 * (thing.half_width + other.half_width)
@@ -92,7 +92,7 @@ def apart(thing: Thing, others: Sequence[Thing]) -> bool:
 
 
 def well_seen(things: Sequence[Thing], edited: Sequence[int] = ()) -> bool:
-    """Say whether every thing can be told from the picture, and the edited ones clearly so."""
+    """Tell whether every thing is visible enough, with a stricter limit for the edited ones."""
     covered = [0] * (GRID + 1)
     for number in sorted(range(len(things)), key=lambda number: things[number].z):
         area, spans = _spans(things[number])
@@ -109,10 +109,10 @@ def well_seen(things: Sequence[Thing], edited: Sequence[int] = ()) -> bool:
 def place_somewhere(
     draws: Draws, thing: Thing, others: Sequence[Thing], edited: Sequence[int] = ()
 ) -> Thing | None:
-    """Try a few places for a thing, free and with all to be seen; None where none will do.
+    """Try twelve places for a thing; None if none is free and leaves everything visible.
 
     Args:
-        draws: Decides.
+        draws: The random draws.
         thing: What to place; it will be the last of the things.
         others: What stands there already.
         edited: The numbers of the things that the edit is about.
@@ -128,7 +128,7 @@ def place_somewhere(
 
 @lru_cache(maxsize=64)
 def _spans(thing: Thing) -> tuple[int, list[tuple[int, int]]]:
-    """Give how many cells a thing's outline has, and (row, its cells as bits)."""
+    """Return how many cells a thing's outline has, and (row, its cells as bits)."""
     top, bottom = screen_rows(thing)
     outline = _OTHER_OUTLINES.get((thing.kind, thing.state)) or _OUTLINES[thing.kind]
     middle = (screen_x(thing) + 1) * GRID / 2 + 0.5

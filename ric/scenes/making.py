@@ -1,4 +1,4 @@
-"""How a scene is drawn by lot: a place, a light, and things that fit both."""
+"""Draw a random scene: a place, a light, and things that fit both."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _RARE_SHARE = 0.5  # of val and test edits are about a held-out look, where the 
 
 @dataclass(frozen=True)
 class Lot:
-    """What a sample is drawn with.
+    """The random draws of a sample, and what they must respect.
 
     Attributes:
-        draws: Decides.
+        draws: The random draws.
         split: The sample's split, whose held-out looks may be used.
         count: How many things the picture should hold before the edit.
         shaded: Whether the edited thing should stand in the shadow of another.
@@ -53,14 +53,14 @@ def empty_scene(lot: Lot, places: Sequence[str] = PLACES) -> Scene:
 def new_thing(
     lot: Lot, scene: Scene, *, kinds: Sequence[str] = (), hero: bool = False, unlike: bool = True
 ) -> Thing:
-    """Draw a thing that may stand there; it has no place yet.
+    """Draw a thing that may stand in a scene; it has no position yet.
 
     Args:
-        lot: Decides.
-        scene: Where; what stands in it already.
+        lot: The sample's draws.
+        scene: The scene, with what already stands in it.
         kinds: Choose among these only.
         hero: The edit is about it, so a held-out look is welcome.
-        unlike: Let it differ in look from all that stands there.
+        unlike: Avoid the looks of what already stands there.
     """
     draws, setting = lot.draws, scene.setting
     kinds = [kind for kind in setting.kinds if kind in kinds] if kinds else setting.kinds
@@ -90,7 +90,7 @@ def any_size(lot: Lot) -> str:
 
 
 def any_state(draws: Draws, kind: str) -> str:
-    """Draw a kind's state: its ordinary one three times in four, either side for what faces one."""
+    """Draw a kind's state: mostly its ordinary one; either side for a kind that faces one."""
     states = STATES.get(kind, ("",))
     other = draws.choice(states)
     return other if states[0].startswith("facing") or draws.chance(0.25) else states[0]
@@ -108,13 +108,13 @@ def like(lot: Lot, thing: Thing, *, exactly: bool = False) -> Thing:
 def furnish(
     lot: Lot, scene: Scene, things: Sequence[Thing], edited: Sequence[int] = ()
 ) -> Scene | None:
-    """Put things into a scene, each in a free spot; None where one finds none.
+    """Put things into a scene, each in a free spot; None if one finds no spot.
 
     Args:
-        lot: Decides.
-        scene: Where; what stands in it already comes first.
+        lot: The sample's draws.
+        scene: The scene; what already stands in it comes first.
         things: What to put there, in this order.
-        edited: The numbers of the things that the edit is about: these must be seen clearly.
+        edited: The numbers of the things that the edit is about: these must be clearly visible.
     """
     for count, thing in enumerate(things, start=len(scene.things) + 1):
         about = [number for number in edited if number < count]

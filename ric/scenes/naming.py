@@ -48,7 +48,7 @@ class Phrase:
     anchor: int | None = None
 
     def points_to(self, scene: Scene) -> list[int]:
-        """List the numbers of the things that somebody could take it for."""
+        """List the numbers of all things that it could mean."""
         fits = [
             number
             for number, thing in enumerate(scene.things)
@@ -70,12 +70,12 @@ class Phrase:
 
 
 def plural(kind: str, count: int = 2) -> str:
-    """Give a kind's name for this many."""
+    """Return a kind's name for this many."""
     return kind if count == 1 else f"{kind}s"
 
 
 def count_like(scene: Scene, thing: Thing) -> int:
-    """Count the things of its colour and kind."""
+    """Count the scene's things of a thing's colour and kind."""
     return sum(one.look == thing.look for one in scene.things)
 
 
@@ -100,14 +100,14 @@ def name_thing(
     """Choose a phrase that points to one thing, and one that does so where there are no shadows.
 
     Args:
-        draws: Decides between the phrases that do.
+        draws: Choose among the phrases that do.
         scene: Where the thing is.
         number: Which thing.
-        hidden: Relations that may not be spoken of.
-        related: Whether it may lean on another thing at all.
+        hidden: Relations that may not be mentioned.
+        related: Whether it may refer to another thing at all.
 
     Returns:
-        The phrase and its stand-in, mostly the same; None where nothing points to the thing alone.
+        The phrase and its stand-in, mostly the same; None if no phrase points to the thing alone.
     """
     plain, close, ranked = (
         [phrase for phrase in group if phrase.points_to(scene) == [number]]
@@ -129,7 +129,7 @@ def name_thing(
 
 
 def _phrases(scene: Scene, number: int) -> tuple[list[Phrase], list[Phrase], list[Phrase]]:
-    """List what could be said: by its own looks, by a neighbour, by its place in its group."""
+    """List possible phrases: by its own looks, by a neighbour, by its place in its group."""
     thing = scene.things[number]
     phrase = partial(Phrase, colour=thing.colour, kind=thing.kind)
     name = name_look(thing)

@@ -1,4 +1,4 @@
-"""What places are painted with: triangle waves, patches, skies and hills, all of + - * / and floor.
+"""Patterns of the places (waves, patches, skies, hills) from + - * /, floor and comparisons.
 
 u (1, W) and v (H, 1) are screen coordinates, x (H, W) and z (H, 1) the ground's; colours are
 (3, H, W), 0 to 255.
@@ -15,24 +15,24 @@ RGB = tuple[float, float, float]
 
 
 def wave(value: Floats) -> Floats:
-    """Give a triangle wave of period 1, from 0 at whole numbers to 1 between them."""
+    """Return a triangle wave of period 1, from 0 at whole numbers to 1 between them."""
     folded = value - np.floor(value)
     return 1 - np.abs(2 * folded - 1)
 
 
 def ease(value: Floats) -> Floats:
-    """Round a ramp from 0 to 1 off at both ends."""
+    """Smooth both ends of a ramp from 0 to 1."""
     value = np.minimum(np.maximum(value, 0.0), 1.0)
     return value * value * (3 - 2 * value)
 
 
 def step(value: Floats, width: float) -> Floats:
-    """Go from 0 to 1 while `value` goes from 0 to `width`."""
+    """Rise from 0 to 1 as `value` goes from 0 to `width`."""
     return np.minimum(np.maximum(value * (1 / width), 0.0), 1.0)
 
 
 def mottled(x: Floats, z: Floats, size: float) -> Floats:
-    """Give soft patches about `size` wide, from 0 to 1."""
+    """Return soft patches about `size` wide, from 0 to 1."""
     a, b = x * (1 / size), z * (1 / size)
     first = wave(0.31 * a + 0.17 * b + 0.1) + wave(0.23 * b - 0.37 * a + 0.4)
     second = wave(0.61 * a + 0.53 * b) * wave(0.47 * b - 0.71 * a + 0.3)
@@ -40,12 +40,12 @@ def mottled(x: Floats, z: Floats, size: float) -> Floats:
 
 
 def faded(pattern: Floats, z: Floats) -> Floats:
-    """Even a pattern out to its middle far away, where it would be finer than the pixels."""
+    """Fade a pattern to 0.5 in the distance, where it would be finer than the pixels."""
     return 0.5 + (pattern - 0.5) * (1 - step(z - 8, 9))
 
 
 def mixed(under: RGB | Floats, over: RGB, share: Floats) -> Floats:
-    """Mix two colours: (3, H, W)."""
+    """Blend `share` of one colour over another: (3, H, W)."""
     low = (
         np.asarray(under, dtype=np.float32).reshape(3, 1, 1) if isinstance(under, tuple) else under
     )
@@ -54,7 +54,7 @@ def mixed(under: RGB | Floats, over: RGB, share: Floats) -> Floats:
 
 
 def ground_places(u: Floats, v: Floats) -> tuple[Floats, Floats, Floats]:
-    """Give x (H, W), z and depth (H, 1) of the ground; at the horizon and above, far away."""
+    """Return x (H, W), z (at most 60) and depth (H, 1) of the ground; FAR above the horizon."""
     below = v - HORIZON
     # screen v is HORIZON + EYE / (SPREAD z)
     z = np.where(below > 1e-3, EYE / 0.5 / np.maximum(below, 1e-3), FAR).astype(np.float32)
@@ -63,7 +63,7 @@ def ground_places(u: Floats, v: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def clouded_sky(u: Floats, v: Floats, colours: tuple[RGB, RGB, RGB], at: float) -> Floats:
-    """Draw a sky with a few clouds about `at` across; colours: high, low, and the clouds'."""
+    """Draw a sky with a few clouds around x = `at`; colours: top, horizon and clouds."""
     high, low, cloud = colours
     colour = mixed(high, low, ease((v + 1) * (1 / (HORIZON + 1))) + 0 * u)
     puffs: Floats = np.zeros((1, 1), dtype=np.float32)
@@ -78,12 +78,12 @@ def clouded_sky(u: Floats, v: Floats, colours: tuple[RGB, RGB, RGB], at: float) 
 
 
 def hill(u: Floats, v: Floats, middle: float, width: float, height: float) -> Floats:
-    """Cover what is under a parabola that stands on the horizon: (H, W), 0 or 1."""
+    """Mark what is below a parabola that stands on the horizon: (H, W), 0 or 1."""
     a = (u - middle) * (1 / width)
     return (v > HORIZON - height * (1 - a * a)).astype(np.float32)
 
 
 def peak(u: Floats, v: Floats, middle: float, width: float, height: float) -> Floats:
-    """Cover what is under a triangle that stands on the horizon."""
+    """Mark what is below a triangle that stands on the horizon: (H, W), 0 or 1."""
     a = np.abs(u - middle) * (1 / width)
     return (v > HORIZON - height * (1 - a)).astype(np.float32)

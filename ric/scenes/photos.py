@@ -22,12 +22,12 @@ PHOTOS = {
     "coffee": ("a photograph of a cup of coffee on a table", (60, 50, 500)),
     "rocket": ("a photograph of a rocket on its launch pad", (60, 100, 520)),
 }
-_WIDE, _HIGH = 256, 128  # it is kept at this size: far away things may be soft
+_WIDE, _HIGH = 256, 128  # cached at this size: distant things may be soft
 _SHOWN = 1.0  # of the screen from the top; the ground hides the rest
 
 
 def behind(name: str, rays: Rays, view: View) -> View:
-    """Give the view with a photograph where there is no ground."""
+    """Return the view with a photograph where there is no ground."""
     photo = _photo(name)
     across = np.minimum(np.maximum((rays.u + 1) * (_WIDE / 2) - 0.5, 0), _WIDE - 1.001)
     down = np.minimum(np.maximum((rays.v + 1) * (_HIGH / _SHOWN) - 0.5, 0), _HIGH - 1.001)

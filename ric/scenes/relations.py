@@ -1,4 +1,4 @@
-"""How two things stand to one another, clearly enough to be said, or possibly so.
+"""Relations between two things, which hold clearly or just possibly.
 
 `holds` is strict: a viewer would say it. `might` is loose: a viewer could say it. A phrase points
 to one thing when it holds for that thing and might hold for no other of its kind.
@@ -29,7 +29,7 @@ PHRASES = {
 
 
 def holds(relation: str, thing: Thing, other: Thing, light: Light) -> bool:
-    """Say whether `thing` is clearly so related to `other`."""
+    """Tell whether `thing` clearly has this relation to `other`."""
     across, away, gap = _between(thing, other)
     if relation in (LEFT, RIGHT):
         apart = -across if relation == LEFT else across
@@ -42,7 +42,7 @@ def holds(relation: str, thing: Thing, other: Thing, light: Light) -> bool:
 
 
 def might(relation: str, thing: Thing, other: Thing, light: Light) -> bool:
-    """Say whether somebody could call `thing` so related to `other`."""
+    """Tell whether a viewer could see this relation of `thing` to `other`."""
     across, away, gap = _between(thing, other)
     if relation in (LEFT, RIGHT):
         return (-across if relation == LEFT else across) > 0.02
@@ -54,7 +54,7 @@ def might(relation: str, thing: Thing, other: Thing, light: Light) -> bool:
 
 
 def propose(draws: Draws, relation: str, thing: Thing, other: Thing, light: Light) -> Thing:
-    """Put a thing where it may be so related to another; to be checked."""
+    """Put a thing where it may have this relation to another; the caller checks that it does."""
     room = thing.half_width + other.half_width
     far = draws.between(1.0, 2.4) * room
     aside, away = draws.between(-1.0, 1.0), draws.between(-1.0, 1.0)
@@ -72,19 +72,19 @@ def propose(draws: Draws, relation: str, thing: Thing, other: Thing, light: Ligh
 
 
 def _between(thing: Thing, other: Thing) -> tuple[float, float, float]:
-    """Give how far right on the screen, how far back, and how wide the gap on the ground."""
+    """Return the distances to the right on the screen and to the back, and the gap between them."""
     x, z = thing.x - other.x, thing.z - other.z
     gap = math.sqrt(x * x + z * z) - thing.half_width - other.half_width
     return screen_x(thing) - screen_x(other), z, gap
 
 
 def _shaded(thing: Thing, other: Thing, light: Light, looseness: float) -> bool:
-    """Say whether the middle of `thing` is where the shadow of `other` falls."""
+    """Tell whether the middle of `thing` is where the shadow of `other` falls."""
     x, _, z = light.direction
     level = math.sqrt(x * x + z * z)
     dx, dz = thing.x - other.x, thing.z - other.z
     along = -(dx * x + dz * z) / level
     aside = abs(dx * z - dz * x) / level
-    # its lower part at least is in the shadow
+    # at least its lower part is in the shadow
     reach = REACH[light.height] * (other.height - 0.2 * thing.height)
     return 0 < along < reach * looseness and aside < other.half_width * looseness * 0.8

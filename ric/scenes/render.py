@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ric.scenes.things import Thing
 
 _RIPPLE = 0.016  # how far water bends a mirror image, in dx
-_KEPT_UP_TO = 384  # rays along a side: 1.8 MB a place
+_KEPT_UP_TO = 384  # rays along a side; such a view takes 1.8 MB
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def render_pair(source: Scene, target: Scene, size: int, *, shadows: bool = True
     """Draw a scene before and after an edit.
 
     The target is drawn anew only in a window around what changes: the things themselves, their
-    shadows and their mirror images. What is drawn in a window has the bits it has in the whole.
+    shadows and their mirror images. A window has the bits that the whole would have.
 
     Args:
         source: The scene before.
@@ -98,7 +98,7 @@ def render_pair(source: Scene, target: Scene, size: int, *, shadows: bool = True
 
 
 def rays_per_pixel(size: int) -> int:
-    """Give how many rays a pixel gets along each side: more where pixels are large."""
+    """Return how many rays a pixel gets along each side: more where pixels are large."""
     return 3 if size <= 160 else 2
 
 
@@ -150,7 +150,7 @@ def _draw(
 
 
 def _view(scene: Scene, rays: Rays) -> View:
-    """Draw what is behind all things; small pictures of a place are drawn once and kept."""
+    """Draw what is behind all things; small views of a place are cached."""
     if rays.window.size > _KEPT_UP_TO:
         view = scene.setting.draw(rays.u, rays.v, scene.variant)
     else:
@@ -173,14 +173,14 @@ def _paint(
     shadow: Floats | None,
     share: Floats | None = None,
 ) -> None:
-    """Put the things' colours in their light over `colour`, in `share` of it where that is given.
+    """Paint the things' lit colours over `colour`, blended by `share` where that is given.
 
     Args:
         colour: (3, H, W), 0 to 255 and over; written to.
         seen: The things, (H, W).
-        where: (H, W): only there.
+        where: (H, W), where to paint.
         shadow: (H, W), or None where there is none.
-        share: As many as `where` has points.
+        share: (N,), one for each of the N points of `where`; None: opaque.
     """
     spots = np.flatnonzero(where)
     if not spots.size:
@@ -208,7 +208,7 @@ def _add_mirror_images(scene: Scene, rays: Rays, view: View, colour: Floats) -> 
     below = mirror(rays, ripple)
     image = look(below, scene.things, scene.light, np.full(shape, FAR, dtype=np.float32))
     where = (image.owner >= 0) & view.ground
-    # what stands higher is mirrored weaker
+    # higher parts are mirrored more weakly
     height = (image.depth * below.dy - EYE)[where]
     share = scene.setting.mirror * (1 - 0.55 * ease(height * 0.4))
     _paint(colour, image, where, None, share)
@@ -227,5 +227,5 @@ def _averaged(colour: Floats, count: int) -> NDArray[np.uint8]:
     for first in range(1, count):
         total = total + rows[:, :, first::count]
     levels = np.minimum(np.maximum(total * (1 / (count * count)), 0), 255) + 0.5
-    # a cast cuts off: 255.5 becomes 255
+    # the cast truncates: 255.5 becomes 255
     return np.ascontiguousarray(levels.astype(np.uint8).transpose(1, 2, 0))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ric.scenes.camera import Point
     from ric.scenes.things import Thing
 
-# A shadow's length over the height of what casts it, and over which length its edge fades.
+# A shadow's length relative to its caster's height, and how fast its edge fades.
 REACH = {"low": 1.45, "high": 0.6}
 SOFTNESS = {"low": 0.42, "high": 0.06}
 
@@ -38,7 +38,7 @@ class Light:
 
     @property
     def direction(self) -> Point:
-        """Give the direction to the light, of length 1."""
+        """The unit vector towards the light."""
         across, away = BEARINGS[self.bearing]
         x = across * REACH[self.height] * (1.0 if self.side == "right" else -1.0)
         z = away * REACH[self.height] * (1.0 if self.depth == "back" else -1.0)
@@ -47,7 +47,7 @@ class Light:
 
     @property
     def softness(self) -> float:
-        """How far a shadow's edge fades, over the way from what casts it."""
+        """The width of a shadow's soft edge, relative to the distance from its caster."""
         return SOFTNESS[self.height]
 
 
@@ -60,7 +60,7 @@ class Scene:
         variant: Which of the setting's colourings.
         light: Where the light comes from.
         things: What stands in it; a thing keeps its place in the tuple.
-        photo: A photograph's name behind it in place of the sky or wall, or "".
+        photo: The name of a photograph behind it in place of the sky or wall, or "".
     """
 
     place: str
@@ -71,9 +71,9 @@ class Scene:
 
     @property
     def setting(self) -> Setting:
-        """Give what is known of the place."""
+        """The place's row of settings.SETTINGS."""
         return SETTINGS[self.place]
 
     def having(self, things: tuple[Thing, ...]) -> Scene:
-        """Give the same place and light with other things."""
+        """Return the same place and light with other things."""
         return replace(self, things=things)

@@ -1,8 +1,8 @@
 """The places a scene can be in: what they are called, what may stand there, how they look.
 
-Each place is drawn by one function of screen rays. It gives the colour of what is behind all
-things, and how deep it is there: the ground, a wall, or the sky at FAR. Patterns are made of
-triangle waves of the ground's own coordinates, so that they lie flat and look alike at any size.
+Each place is drawn by one function of screen rays. It returns the colour of what is behind
+all things, and its depth: the ground, a wall, or the sky at FAR. Patterns are made of triangle
+waves of the ground's own coordinates, so that they lie flat and look alike at any size.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class View:
-    """What the ground and what is behind it look like along each ray.
+    """The ground and the background along each ray.
 
     Attributes:
-        colour: (3, H, W), 0 to 255, in the light.
-        depth: (H, 1) or (H, W): how deep it is there; FAR in the sky.
-        ground: (H, 1) or (H, W): whether it is the ground.
+        colour: (3, H, W), 0 to 255, without shadows.
+        depth: (H, 1) or (H, W); FAR in the sky.
+        ground: bool (H, 1) or (H, W), True on the ground.
     """
 
     colour: Floats
@@ -52,7 +52,7 @@ class Setting:
     """A place.
 
     Attributes:
-        words: It in a sentence: "a green meadow".
+        words: Its name in a sentence: "a green meadow".
         ground: What an empty spot of it shows: "grass".
         on: The ground in a phrase: "on the grass".
         behind: What is seen behind it, in a sentence.

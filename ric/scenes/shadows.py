@@ -1,8 +1,8 @@
-"""Where the light does not reach: rays from what is seen towards the light.
+"""Cast shadows: rays from visible surfaces towards the light.
 
-A shadow's edge is soft in proportion to the way from what casts it: the shadow at a point is the
-length of the ray inside the body over `softness` times that way, at most 1. At the foot of a thing
-its shadow is sharp and full, further out it fades, and with a low light it fades more.
+A shadow's edge softens in proportion to the distance from its caster: the shadow at a point is the
+length of the ray inside the body over `softness` times that distance, at most 1. At the foot of a
+thing its shadow is sharp and full, further out it fades, and with a low light it fades more.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from ric.scenes.things import Thing
 
 _LIFT = 0.03  # a lit surface must not fall into its own shadow by rounding
-_AT_ONCE = 0.1  # how far from a body its shadow is still as sharp as can be
-_SIGHT = 60.0  # nothing is shaded beyond
+_AT_ONCE = 0.1  # added to the distance, so that no shadow is infinitely sharp
+_SIGHT = 60.0  # depth; farther surfaces are shaded as if they were here
 
 
 def shade(rays: Rays, things: Sequence[Thing], light: Light, depth: Floats, shadow: Floats) -> None:
-    """Find how much of the direct light is kept away from what is seen at `depth`.
+    """Compute how much of the direct light is blocked from the surfaces at `depth`.
 
     Args:
-        rays: The camera's.
+        rays: The camera's rays.
         things: What casts shadows.
         light: Where the light comes from.
         depth: (H, W) of the nearest surface.
-        shadow: (H, W) of zeros; gets 0 in the light to 1 in full shadow.
+        shadow: (H, W) of zeros, written to: 0 in the light to 1 in full shadow.
     """
     for thing in things:
         for body in bodies_of(thing):
@@ -53,7 +53,7 @@ def shade(rays: Rays, things: Sequence[Thing], light: Light, depth: Floats, shad
 
 
 def shadow_box(body: Body, light: Light) -> Box:
-    """Give a screen box around a body and its shadow on the ground."""
+    """Return a screen box around a body and its shadow on the ground."""
     x, y, z = light.direction
     corners = body.corners
     fallen = [(a - x * (b / y), 0.0, c - z * (b / y)) for a, b, c in corners]

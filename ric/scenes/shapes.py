@@ -1,4 +1,4 @@
-"""How each kind is built of convex bodies, standing on the ground, lit from nowhere yet.
+"""Build each kind of thing from convex bodies that stand on the ground.
 
 Turns are rational: (cos, sin) pairs such as (4/5, 3/5) need no trigonometry. A kind is built about
 (0, 0, 0) with x to its right, y up and z to its back, then scaled, turned and put in its place.
@@ -46,7 +46,7 @@ def bodies_of(thing: Thing) -> tuple[Body, ...]:
 
 
 def _trim(body: Body) -> Body:
-    """Mark a part that lies on another one: its own shadow would not be seen."""
+    """Mark a part that lies on another one: it casts no shadow that could be seen."""
     return replace(body, casts=False)
 
 
@@ -90,7 +90,7 @@ def block(centre: Point, half: Point, turn: Turn = UPRIGHT, paint: str = OWN) ->
 def tube(
     foot: Point, bottom: float, top: float, height: float, turn: Turn = UPRIGHT, paint: str = OWN
 ) -> Body:
-    """Make a cylinder, or with `top` < `bottom` a cone or its stump; `foot`: its base's middle."""
+    """Make a cylinder, or for `top` < `bottom` a (cut) cone; `foot`: the centre of its base."""
     if top == bottom:
         slab = Slab((0.0, 1.0, 0.0), 0.0, height)
         quadric = Quadric((1.0, 0.0, 1.0), bottom * bottom)
@@ -113,7 +113,7 @@ def wedge(
     turn: Turn = UPRIGHT,
     paint: str = OWN,
 ) -> Body:
-    """Make what lies under every face: (a normal of any length, its own dot product there)."""
+    """Make the space below every face: (a normal of any length, the dot product with it there)."""
     slabs = []
     for (x, y, z), level in faces:
         length = math.sqrt(x * x + y * y + z * z)

@@ -14,7 +14,7 @@ COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "white", "black
 MATERIALS = ("matte", "glossy")
 SIZES = ("small", "large")
 
-# A kind's states, in pairs that an action turns into one another; kinds not named here have none.
+# A kind's states, which an action turns into one another; kinds not named here have none.
 STATES: dict[str, tuple[str, ...]] = {
     "cone": ("upright", "lying"),
     "cylinder": ("upright", "lying"),
@@ -75,7 +75,7 @@ class Thing:
 
     @property
     def scale(self) -> float:
-        """How many times the kind's own measures."""
+        """The factor on the kind's own measures."""
         return SCALES[self.size]
 
     @property
@@ -94,7 +94,7 @@ class Thing:
         return self.colour, self.kind
 
     def at(self, x: float, z: float) -> Thing:
-        """Give the same thing elsewhere."""
+        """Return the same thing elsewhere."""
         return Thing(
             self.kind, self.colour, self.material, self.size, x, z, self.turn, self.state
         )  # fmt: skip

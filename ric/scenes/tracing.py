@@ -2,7 +2,7 @@
 
 The mirror image of a picture in its ground is the same scene seen from below the ground, so both
 passes are this one with another eye. Everything is float32 and element by element; a pass over a
-window gives the very bits that a pass over the whole picture has there.
+window gives exactly the bits that a pass over the whole picture has there.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Rays:
     """One ray per point of a window, from the eye through the screen.
 
     Attributes:
-        window: Which points.
+        window: The points.
         u: (1, W), screen.
         v: (H, 1), screen.
         dx: (1, W) or (H, W), the direction's x; its z is 1.
@@ -58,7 +58,7 @@ class Rays:
     mirrored: bool = False
 
     def part(self, inner: Window) -> tuple[tuple[slice, slice], Number, Number]:
-        """Give an inner window's place in ours, and its rays' dx and dy."""
+        """Return an inner window's place in ours, and its rays' dx and dy."""
         rows, columns = inner.within(self.window)
         dx = self.dx[rows, columns] if self.dx.shape[0] > 1 else self.dx[:, columns]
         return (rows, columns), dx, self.dy[rows]
@@ -83,11 +83,11 @@ class Seen:
     """What the rays meet first among the things, (H, W) each.
 
     Attributes:
-        depth: How deep it is; what was handed in where there is no thing.
+        depth: Its depth; the one passed in where there is no thing.
         owner: The thing's number, or -1.
         paint: The number of its paint.
-        ambient: The light it gets anyway.
-        direct: The light it gets where no shadow falls.
+        ambient: The ambient light.
+        direct: The direct light, before shadows.
         shine: The highlight on top, as a share of white.
     """
 
@@ -100,13 +100,13 @@ class Seen:
 
 
 def look(rays: Rays, things: Sequence[Thing], light: Light, depth: Floats) -> Seen:
-    """Find what is in front.
+    """Find the thing that each ray meets first.
 
     Args:
-        rays: Where to look.
-        things: What may be there.
-        light: What lights it.
-        depth: (H, W): what is behind the things; it is written to.
+        rays: The rays.
+        things: What stands in the scene.
+        light: What lights them.
+        depth: (H, W) of the background; written to, and returned as `Seen.depth`.
     """
     shape = depth.shape
     seen = Seen(
@@ -144,7 +144,7 @@ def look(rays: Rays, things: Sequence[Thing], light: Light, depth: Floats) -> Se
 
 
 def screen_box(body: Body, *, mirrored: bool = False) -> Box:
-    """Give the box around a body or its mirror image on the screen."""
+    """Return the box around a body or its mirror image on the screen."""
     sign = -1.0 if mirrored else 1.0
     return box_around((x, sign * y, z) for x, y, z in body.corners)
 
@@ -152,7 +152,7 @@ def screen_box(body: Body, *, mirrored: bool = False) -> Box:
 def own_rays(
     body: Body, eye: Point, dx: Number, dy: Number
 ) -> tuple[tuple[Number, Number, Number], tuple[Number, Number, Number]]:
-    """Give the start and direction of camera rays in a body's own frame."""
+    """Return the start and direction of camera rays in a body's own frame."""
     x, y, z = (place - middle for place, middle in zip(eye, body.centre, strict=True))
     return inward(body.turn, x, y, z), inward(body.turn, dx, dy, _ONE)
 
@@ -167,14 +167,14 @@ def _lit(
     crossing: Crossing,
     gloss: Callable[[], Number] | None,
 ) -> Triple:
-    """Give the ambient and direct light and the shine of a body's visible surface.
+    """Return the ambient and direct light and the shine of a body's visible surface.
 
     Args:
         body: What is seen.
         light: What it is lit by.
         ray: In its own frame, where each ray starts and which way it goes.
         crossing: Where rays enter and leave it.
-        gloss: Gives the shine of flat faces; None where the body is matte.
+        gloss: Returns the shine of flat faces; None where the body is matte.
     """
     start, along = ray
     towards = light.direction
@@ -210,7 +210,7 @@ def _lit(
 def _normals(
     quadric: Quadric, start: Sequence[Number], along: Sequence[Number], enter: Number
 ) -> tuple[list[Number], Number]:
-    """Give the surface's normal where rays enter it, and that normal's length."""
+    """Return the surface's normal where rays enter it, and that normal's length."""
     points = [s + enter * a for s, a in zip(start, along, strict=True)]
     weights = quadric.weights
     if weights[0] == weights[1] == weights[2]:
@@ -232,7 +232,7 @@ def _peaked(cosine: Number) -> Number:
 
 
 def _highlight(body: Body, towards: Point) -> tuple[float, float, float]:
-    """Give the body's own normal that throws the light at the viewer, or the nearest it has."""
+    """Return the body's own normal that reflects the light to the viewer, or the nearest."""
     x, y, z = body.centre
     away = math.sqrt(x * x + (EYE - y) * (EYE - y) + z * z)
     view = (-x / away, (EYE - y) / away, -z / away)
@@ -250,7 +250,7 @@ def _highlight(body: Body, towards: Point) -> tuple[float, float, float]:
 
 
 def _streak(thing: Thing, rays: Rays, place: tuple[slice, slice]) -> Number:
-    """Draw the slanting bands of light by which a flat thing is known to be glossy."""
+    """Draw the slanting bands of light that make a flat thing look glossy."""
     height = -0.5 * thing.height if rays.mirrored else 0.5 * thing.height
     across, down = project((thing.x, height, thing.z))
     scale = SPREAD * thing.z / thing.half_width

@@ -1,9 +1,9 @@
-"""What is said about an edit: the instruction, the region, and a paragraph about each picture.
+"""The texts of an edit: the instruction, the region, and a paragraph about each picture.
 
 The paragraphs follow the paper's Table 4: setting and light, then every thing with its colour,
 material, size and place, then how things stand to one another, and the edited region by itself.
-Things are told from left to right, so that the order of a text, too, can be seen in its picture.
-Without shadows the same is said, less what only a shadow or a mirror image shows.
+Things are described from left to right, so that a text's order, too, can be seen in its picture.
+Without shadows the texts are the same, less what only a shadow or a mirror image shows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Texts:
-    """All that is said about a sample.
+    """All texts of a sample.
 
     Attributes:
         instruction: What to do.
@@ -80,7 +80,7 @@ def _region(edit: Edit, phrase: Phrase | None) -> str:
 
 
 def _emptied(edit: Edit) -> str:
-    """Say what is seen where something was: the ground, and what is near it."""
+    """Describe the spot where something was: the ground, and what is near it."""
     gone = edit.source.things[edit.before[0]]
     scene = edit.target
     ground = f"empty {scene.setting.ground}"
@@ -133,7 +133,7 @@ def _behind(scene: Scene) -> str:
 
 
 def _things(scene: Scene) -> list[str]:
-    """Say of each thing what it is and where; of a group first how many there are."""
+    """Describe what and where each thing is; for a group, first say how many there are."""
     if not scene.things:
         return [f"Nothing stands {scene.setting.on}."]
     sentences = []
@@ -151,7 +151,7 @@ def _things(scene: Scene) -> list[str]:
 
 
 def _relations(edit: Edit, scene: Scene) -> list[str]:
-    """Say how neighbours stand to one another, each thing once; held-out pairs go unsaid."""
+    """Describe how neighbours are related, each thing once; held-out pairs are left out."""
     sentences = []
     things = _left_to_right(scene)
     looks = [thing.look for thing in things]
@@ -217,7 +217,7 @@ def _skin(thing: Thing) -> str:
 
 
 def _caption(scene: Scene) -> str:
-    """Say in one sentence what is where."""
+    """List in one sentence what the scene holds."""
     counted: dict[tuple[str, str], int] = {}
     for thing in _left_to_right(scene):
         counted[thing.look] = counted.get(thing.look, 0) + 1

@@ -1,9 +1,9 @@
 """Every pretrained weight `ric` may need: what it is, where it lies, and how it gets here.
 
 One table, `WEIGHTS`, and one way in, `resolve_weights`: a local path, then the folder given with
-`--weights`, then what `ric` converted itself, then the hub's cache and torch's, and only then the
-network, after one connection attempt of three seconds. Nothing heavy is imported on the way, so a
-machine without a network hears within seconds what is missing.
+`--weights`, then what `ric` converted itself, then the hub's cache and torch's, and only then a
+download, after one connection attempt of three seconds. Nothing heavy is imported on the way, so a
+machine without a connection reports within seconds what is missing.
 """
 
 from ric.weights.check import check_weights

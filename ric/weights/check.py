@@ -1,4 +1,4 @@
-"""Broken files found without loading them: headers against sizes, names against hashes."""
+"""Find broken files without loading them: headers against sizes, names against hashes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def check_weights(path: Path) -> list[str]:
             eight digits of its SHA-256, as torch's do.
 
     Returns:
-        One line per problem; empty when everything is whole.
+        One line per problem; empty when every file is intact.
     """
     if path.is_file():
         problem = _problem_of(path)
@@ -29,7 +29,7 @@ def check_weights(path: Path) -> list[str]:
     for index in sorted(path.rglob("*.safetensors.index.json")):
         shards = shards_of(index)
         if shards is None:
-            problems.append(f"{index}: no index of shards can be read from it")
+            problems.append(f"{index}: not a readable index of shards")
         missing = sorted(name for name in shards or () if not (index.parent / name).exists())
         problems += [f"{index.parent / name}: is missing" for name in missing]
     if not files and not problems:
@@ -38,7 +38,7 @@ def check_weights(path: Path) -> list[str]:
 
 
 def wrong_hash(file: Path, published_name: str) -> str | None:
-    """Compare a file with the eight digits of SHA-256 that end its published name.
+    """Compare a file with the eight digits of its SHA-256 that end its published name.
 
     Returns:
         What is wrong, or None.
@@ -47,7 +47,7 @@ def wrong_hash(file: Path, published_name: str) -> str | None:
 
     match = re.search(r"-([0-9a-f]{8})\.\w+$", published_name)
     if match is None:
-        return "no safetensors file, and its name holds no hash to check it against"
+        return "not a safetensors file, and its name holds no hash to check it against"
     with open(file, "rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     if digest.startswith(match[1]):

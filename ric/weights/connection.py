@@ -1,4 +1,4 @@
-"""Whether the network is there, found out in seconds: clients of the hub retry for minutes."""
+"""Find out within seconds whether the hub can be reached: its own clients retry for minutes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ NO_DOWNLOAD_HINT = "--preset tiny needs no download."
 
 
 def require_network(what: str, hint: str, *, url: str | None = None) -> None:
-    """Make sure the hub answers before anything waits for it: one attempt, three seconds in all.
+    """Check that the hub answers before anything waits for it: one attempt, three seconds in all.
 
     Args:
         what: What is missing, with its size: `facebook/dino-vits16 (86.7 MB)`.
-        hint: How to get it; that `--preset tiny` needs no download is added.
-        url: The host to reach; the hub's (HF_ENDPOINT) when left out.
+        hint: How to get it; a note that `--preset tiny` needs no download is added.
+        url: The address to reach; None: the hub's (HF_ENDPOINT).
 
     Raises:
-        RicError: HF_HUB_OFFLINE is set, or the host (or the proxy before it) cannot be reached.
+        RicError: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set, or the host (or the proxy before
+            it) cannot be reached.
     """
     hint = f"{hint.rstrip()} {NO_DOWNLOAD_HINT}"
     if variable := offline_variable():
@@ -36,7 +37,7 @@ def require_network(what: str, hint: str, *, url: str | None = None) -> None:
 
 
 def offline_variable() -> str | None:
-    """Name the variable that keeps the hub's clients off the network; None where none is set."""
+    """Return the name of the variable that keeps the hub's clients offline; None if unset."""
     for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
         if os.environ.get(variable, "").upper() in {"1", "ON", "YES", "TRUE"}:
             return variable
@@ -44,7 +45,7 @@ def offline_variable() -> str | None:
 
 
 def _host_to_reach(endpoint: str) -> tuple[str, int]:
-    """The endpoint's host and port, or those of the proxy the environment puts before it."""
+    """Return the endpoint's host and port, or those of the proxy that the environment sets."""
     from urllib.request import getproxies, proxy_bypass  # loads http and email
 
     target = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
@@ -57,7 +58,7 @@ def _host_to_reach(endpoint: str) -> tuple[str, int]:
 
 
 def _why_unreachable(host: str, port: int) -> str | None:
-    """Try one connection; None says it stands."""
+    """Try one connection; return why it fails, or None."""
     import socket  # 3 ms that a start-up without downloads need not pay
 
     outcome: list[str | None] = []
@@ -71,7 +72,7 @@ def _why_unreachable(host: str, port: int) -> str | None:
         except OSError as error:
             outcome.append(error.strerror or str(error))
 
-    # getaddrinfo knows no timeout: a thread that may be left behind does
+    # getaddrinfo has no timeout, but a daemon thread can be abandoned
     attempt = threading.Thread(target=connect, daemon=True)
     attempt.start()
     attempt.join(CONNECT_SECONDS)

@@ -1,9 +1,9 @@
-"""Checkpoints to safetensors: pickles, without running what is in them, and half-precision copies.
+"""Convert checkpoints to safetensors: pickles, without running their code, and half precision.
 
-What a pickle holds is said by `read_pickle`, in a process of its own: tensors as plans (storage,
-dtype, offset, size, stride). Here the storages of those that are kept are read, and `as_strided`
-checks each plan's bounds. A plan may repeat its storage's bytes (a stride of 0 is legal), so all
-plans together are bounded by the file's size.
+`read_pickle` lists what a pickle holds, in a process of its own: tensors as plans (storage, dtype,
+offset, size, stride). Here the storages that are needed are read, and each plan's bounds are
+checked. A plan may repeat its storage's bytes (a stride of 0 is legal), so the size of all tensors
+together is bounded by that of the file.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ MAX_EXPANSION = 1 << 30  # bytes that tensors may have beyond twice their file's
 
 @dataclass(frozen=True)
 class ConvertReport:
-    """What became of a pickle.
+    """The result of converting a pickle.
 
     Attributes:
         source: The pickle.
         out: The safetensors file.
         tensors: How many were kept.
         bytes: Their size together.
-        dropped_globals: Names the pickle wanted to import and did not get, sorted.
-        dropped_values: Where values stood that are no tensors, such as `epoch` or `callbacks.0`.
+        dropped_globals: Names that the pickle tried to import, in vain, sorted.
+        dropped_values: Paths of values that are not tensors, such as `epoch` or `callbacks.0`.
     """
 
     source: Path
@@ -64,10 +64,10 @@ class ConvertReport:
 
 
 def convert_to_safetensors(file: Path, out: Path) -> ConvertReport:
-    """Write the tensors of a pickle checkpoint as safetensors; run nothing that is in it.
+    """Write the tensors of a pickle checkpoint as safetensors, running none of its code.
 
-    Nested dicts and lists are flattened with dots (`ema.unet.weight`, `optimizer.0`); a top level
-    that has a dict `state_dict` gives that dict's inside alone.
+    Nested dicts and lists are flattened with dots (`ema.unet.weight`, `optimizer.0`); if the
+    top level has a dict `state_dict`, only its contents are written.
 
     Args:
         file: A checkpoint written by torch.save (.ckpt, .bin, .pt, .pth).
@@ -77,11 +77,11 @@ def convert_to_safetensors(file: Path, out: Path) -> ConvertReport:
         What was kept and what was dropped.
 
     Raises:
-        RicError: `file` is no such checkpoint, is broken, holds no tensor, or asks for more time or
-            memory than one does; `out` exists with other contents, or cannot be written.
+        RicError: `file` is not such a checkpoint, is broken, holds no tensor, or needs more time or
+            memory than one should; `out` exists with other contents, or cannot be written.
     """
     if out.suffix != ".safetensors":
-        raise RicError(f"{out} does not end in .safetensors.", "Name the output so.")
+        raise RicError(f"{out} does not end in .safetensors.", "Rename the output.")
     held = _held_by(file)
     if not held["tensors"]:
         raise RicError(
@@ -112,11 +112,11 @@ def convert_folder(
     Args:
         source: A folder of configs, tokenizers and pickles, such as a hub snapshot.
         target: The folder to write; an older one is replaced.
-        note: Stands in `target/converted.json`.
-        progress: Told about each file that is converted.
+        note: Written to `target/converted.json`.
+        progress: Where progress is reported.
 
     Raises:
-        RicError: As `convert_to_safetensors`, or the disk is full.
+        RicError: As `convert_to_safetensors`, or `target` cannot be written.
     """
     names = replacements(source)
     building = target.with_name(f".{target.name}.{os.getpid()}.part")
@@ -146,19 +146,19 @@ def convert_folder(
 
 
 def convert_model(source: Path, out: Path, progress: Progress | None = None) -> int:
-    """Make a folder that can be loaded of one that holds pickles or half-precision copies alone.
+    """Make a loadable copy of a folder that holds only pickles or half-precision copies.
 
     Returns:
         How many files were converted.
 
     Raises:
-        RicError: There is nothing to convert, `out` is there already, or as `convert_folder`.
+        RicError: There is nothing to convert, `out` already exists, or as `convert_folder`.
     """
     names = replacements(source)
     if not names:
         raise RicError(f"{source} holds nothing to convert.", "It needs a folder of pickles.")
     if out.exists():
-        raise RicError(f"{out} is there already.", "Name another folder, or delete it first.")
+        raise RicError(f"{out} already exists.", "Name another folder, or delete it first.")
     convert_folder(source, out, {"id": source.name, "revision": revision_of(source)}, progress)
     return len(names)
 
@@ -181,8 +181,8 @@ def _held_by(file: Path) -> dict[str, Any]:
         held: dict[str, Any] = json.loads(done.stdout)
     except (subprocess.TimeoutExpired, ValueError):
         raise RicError(
-            f"{file} asks for more than {READ_SECONDS} s or {READ_BYTES >> 30} GiB to be read: it"
-            " is no checkpoint, or was made to do harm."
+            f"{file} needs more than {READ_SECONDS} s or {READ_BYTES >> 30} GiB to be read: it"
+            " is not a checkpoint, or is malicious."
         ) from None
     if "refused" in held:
         raise RicError(*held["refused"])
@@ -191,7 +191,7 @@ def _held_by(file: Path) -> dict[str, Any]:
 
 @contextmanager
 def _said_plainly(file: Path) -> Iterator[None]:
-    """A damaged or hostile checkpoint can raise anything: say it in one line."""
+    """Turn whatever a damaged or hostile checkpoint raises into a one-line RicError."""
     try:
         yield
     except RicError:
@@ -206,7 +206,7 @@ def _said_plainly(file: Path) -> Iterator[None]:
 
 
 def _refuse_excess(file: Path, held: Mapping[str, Any]) -> None:
-    """Stop where a file would make far more than it holds, or its storages overlap.
+    """Refuse a file whose tensors would far exceed its size, or whose storages overlap.
 
     Raises:
         RicError: the tensors together are larger than twice the file and a gibibyte.
@@ -217,16 +217,16 @@ def _refuse_excess(file: Path, held: Mapping[str, Any]) -> None:
     if made > 2 * size + MAX_EXPANSION:
         raise RicError(
             f"{file} has {size_in_words(size)} and would make {size_in_words(made)} of tensors: it"
-            " is no plain checkpoint."
+            " is not a plain checkpoint."
         )
     if sum(length for _, length, _ in held["places"].values()) > size:
-        raise ValueError("its storages lie in one another")
+        raise ValueError("its storages overlap")
 
 
 def _materialise(
     file: Path, plans: Sequence[Mapping[str, Any]], places: Mapping[str, Sequence[Any]]
 ) -> dict[str, Tensor]:
-    """Give every planned tensor its own contiguous memory, as safetensors asks."""
+    """Build every planned tensor in contiguous memory of its own, as safetensors requires."""
     import torch
 
     users = Counter(plan["key"] for plan in plans)
@@ -236,11 +236,11 @@ def _materialise(
         key = plan["key"]
         if key not in storages:
             data = _bytes_of(file, *places[key])
-            # frombuffer takes no empty buffer
+            # frombuffer refuses an empty buffer
             storages[key] = torch.frombuffer(data or bytearray(16), dtype=torch.uint8)[: len(data)]
         tensor = _view(plan, storages[key]).contiguous()
         whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
-        # two names for one storage, or a part of one: safetensors takes neither
+        # two names for one storage, or a part of one: safetensors refuses both
         tensors[plan["name"]] = tensor if whole and users[key] == 1 else tensor.clone()
         users[key] -= 1
         if not users[key]:
@@ -274,7 +274,7 @@ def _view(plan: Mapping[str, Any], data: Tensor) -> Tensor:
 
 
 def _write_once(tensors: dict[str, Tensor], out: Path) -> None:
-    """Write aside, sync, rename; leave an existing file alone unless it is the same."""
+    """Write to a temporary file, sync, rename; refuse to overwrite a file that differs."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 

@@ -1,7 +1,7 @@
-"""Bringing a weight here: a repository's files from the hub, or one published file.
+"""Download a weight: a repository's files from the hub, or one published file.
 
-A repository of the table that holds pickles alone, and any that holds half-precision copies alone,
-is converted into `converted_home()`; `ric.weights.convert` runs nothing that is in them.
+A repository of the table that holds only pickles, and any that holds only half-precision copies, is
+converted into `converted_home()`; `ric.weights.convert` runs no code from them.
 """
 
 from __future__ import annotations
@@ -38,19 +38,20 @@ def get_weights(
     weights_dir: str | Path | None = None,
     needs: str = "",
 ) -> Path:
-    """Give the weight's place, after fetching it if it is not here.
+    """Return the weight's path, downloading it if it is not on this machine.
 
-    Pickles of a repository in the table are converted, and half-precision copies of any that has
-    no others; those in the cache need no network.
+    Pickles of a repository in the table are converted, and so are the half-precision copies of any
+    repository that has nothing else; those in the cache need no connection.
 
     Args:
         weight: A row of `WEIGHTS`, or one made for another hub id.
-        progress: Who is told; the hub draws its own bars on stderr.
+        progress: Where progress is reported; the hub draws its own bars on stderr.
         weights_dir: The folder given with `--weights`.
-        needs: Who asks, for the message.
+        needs: What needs it, for the message.
 
     Raises:
-        RicError: No network, no such repository, no room, or pickles alone in an unknown one.
+        RicError: There is no connection, repository or disk space, or only pickles in a repository
+            that the table does not list.
     """
     progress = progress or Silent()
     present = is_present(weight, weights_dir)
@@ -64,7 +65,7 @@ def get_weights(
     what = f"{weight.id} ({weight.size})" if weight.size_bytes else weight.id
     require_network(
         f"{what}, which {needs} needs," if needs else what,
-        f"With a network: {_get_command(weight)}. Or give --weights a folder that holds it.",
+        f"With a connection: {_get_command(weight)}. Or give --weights a folder that holds it.",
         url=weight.url,
     )
     progress.note(f"Fetching {what}, {weight.licence}. {weight.note}".rstrip())
@@ -73,14 +74,14 @@ def get_weights(
     folder = _fetch_snapshot(weight)
     if is_loadable(folder):
         return folder
-    # half precision where there is no other; pickles of repositories that are known
+    # pickles only of repositories in the table; half precision where there is nothing else
     for suffix in (".bin", ".fp16.safetensors") if known else (".fp16.safetensors",):
         folder = _fetch_snapshot(weight, suffix)
         if is_convertible(folder, pickles=known):
             return _convert(weight, folder, progress)
     raise RicError(
-        f"{weight.id} publishes no whole set of safetensors, neither in full nor in half precision;"
-        " pickles are not loaded, they could run any code.",
+        f"{weight.id} publishes no complete set of safetensors, in full or half precision;"
+        " pickles are not loaded, as they could run any code.",
         f"If it has pickles: hf download {weight.id} --local-dir FOLDER, then ric weights convert"
         " FOLDER NEW_FOLDER, and name NEW_FOLDER.",
     )
@@ -120,7 +121,7 @@ def _fetch_snapshot(weight: Weight, suffix: str = ".safetensors") -> Path:
         # the hub, its HTTP client, its storage and the disk fail in classes of their own
         raise RicError(
             f"Fetching {weight.id} failed: {_first_line(error)}.",
-            f"Repeat it to go on where it stopped: {_get_command(weight)}",
+            f"Resume it with: {_get_command(weight)}",
         ) from None
 
 
@@ -166,7 +167,7 @@ def _convert(weight: Weight, snapshot: Path, progress: Progress) -> Path:
     from ric.weights.convert import convert_folder
 
     target = converted_home() / weight.id.replace("/", "--")
-    progress.note(f"Converting {weight.id} into {target}: its tensors alone, nothing is run.")
+    progress.note(f"Converting {weight.id} into {target}: only its tensors, running no code.")
     _require_room(weight, target)
     note = {"id": weight.id, "revision": revision_of(snapshot)}
     convert_folder(snapshot, target, note, progress)
@@ -180,12 +181,12 @@ def _require_room(weight: Weight, folder: Path) -> None:
     if free < weight.size_bytes:
         raise RicError(
             f"{weight.id} needs {weight.size}, and {folder} has {size_in_words(free)} left.",
-            "Make room, or set HF_HOME (TORCH_HOME for a single file) to a larger disk.",
+            "Free some space, or set HF_HOME (TORCH_HOME for a single file) to a larger disk.",
         )
 
 
 def _get_command(weight: Weight) -> str:
-    """Name the command that fetches it; `ric weights get` knows the table alone."""
+    """Return the command that downloads it; `ric weights get` knows only the table."""
     unlisted = weight.kind == "hub" and weight not in WEIGHTS
     return f"{'hf download' if unlisted else 'ric weights get'} {weight.id}"
 

@@ -1,4 +1,4 @@
-"""Where weights lie on this machine: the folder given with `--weights`, then the caches."""
+"""Find weights on this machine: in the folder given with `--weights`, then the caches."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def is_present(weight: Weight, weights_dir: str | Path | None = None) -> Path | None:
-    """Give the weight's place on this machine, or None where it would have to be fetched.
+    """Return the weight's path on this machine, or None if it would have to be downloaded.
 
-    The embedded family is built by `ric` on first use: its place is `ric`'s own folder.
+    The embedded family is part of the package: its path is `ric`'s own folder.
     """
     if weight.kind == "embedded":
         return Path(__file__).parents[1]
@@ -30,13 +30,13 @@ def is_present(weight: Weight, weights_dir: str | Path | None = None) -> Path | 
 
 
 def convertible_copy(weight: Weight, weights_dir: str | Path | None = None) -> Path | None:
-    """Give the place of a copy of pickles, or of half-precision files alone, or None."""
+    """Return the path of a copy with pickles or half-precision files to convert, or None."""
     places = _places(weight, weights_dir)
     return next((place for place in places if is_convertible(place)), None)
 
 
 def revision_of(path: Path) -> str | None:
-    """Give the commit of a hub snapshot, or of one that `ric` converted; None of other paths.
+    """Return the commit of a hub snapshot, or of one that `ric` converted; None for other paths.
 
     Args:
         path: A folder `…/models--org--name/snapshots/COMMIT`, anything below it, or a folder of
@@ -53,7 +53,7 @@ def revision_of(path: Path) -> str | None:
 
 
 def hub_cache() -> Path:
-    """Give the hub's cache as its own variables name it, without importing its client."""
+    """Return the hub's cache as its own variables name it, without importing its client."""
     home = os.environ.get("HF_HOME") or user_cache() / "huggingface"
     old_name = os.environ.get("HUGGINGFACE_HUB_CACHE")
     cache = os.environ.get("HF_HUB_CACHE") or old_name or f"{home}/hub"
@@ -61,13 +61,13 @@ def hub_cache() -> Path:
 
 
 def torch_cache() -> Path:
-    """Give the folder torch.hub keeps single files in, without importing torch."""
+    """Return the folder torch.hub keeps single files in, without importing torch."""
     home = os.environ.get("TORCH_HOME") or user_cache() / "torch"
     return Path(home).expanduser() / "hub" / "checkpoints"
 
 
 def converted_home() -> Path:
-    """Give the folder where `ric` keeps the safetensors it made of a repository's pickles."""
+    """Return the folder where `ric` keeps the safetensors it made of a repository's pickles."""
     return cache_folder() / "weights"
 
 

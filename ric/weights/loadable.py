@@ -1,6 +1,6 @@
-"""Whether a path can be loaded: a model's folder, a pipeline's, or one file.
+"""Tell whether a path can be loaded: a model's folder, a pipeline's, or one file.
 
-Only safetensors are loaded: a pickle can run any code. The one exception are the table's own .pth
+Only safetensors are loaded: a pickle can run any code. The only exceptions are the table's own .pth
 files, which the packages that publish them read with weights_only.
 """
 
@@ -31,7 +31,7 @@ WEIGHTLESS_PARTS = (
 
 
 def accept(path: Path, kind: str = "") -> Path:
-    """Hand a path on, or say why it cannot be loaded.
+    """Return a path that can be loaded, or refuse it with the reason.
 
     Args:
         path: A folder or a file.
@@ -55,7 +55,7 @@ def accept(path: Path, kind: str = "") -> Path:
 
 
 def is_loadable(path: Path) -> bool:
-    """Whether this is a folder whose every model has whole safetensors, or no unknown pickle."""
+    """Tell whether a folder's models all have safetensors, or a file is no unknown pickle."""
     if path.is_dir():
         return not _folders_without_weights(path)
     known = find_weight(path.name) is not None
@@ -63,11 +63,11 @@ def is_loadable(path: Path) -> bool:
 
 
 def is_convertible(path: Path, *, pickles: bool = True) -> bool:
-    """Whether every model in a folder that lacks safetensors has files to make them from.
+    """Tell whether every model in a folder that lacks safetensors has files to make them from.
 
     Args:
         path: The folder.
-        pickles: Whether pickles count, or half-precision copies alone.
+        pickles: Whether pickles count, or only half-precision copies.
     """
     lacking = set(_folders_without_weights(path))
     found = {file.parent for file in replacements(path) if pickles or not _is_pickle(file)}
@@ -75,9 +75,9 @@ def is_convertible(path: Path, *, pickles: bool = True) -> bool:
 
 
 def replacements(path: Path) -> dict[Path, str]:
-    """List the files that safetensors can be made from where there are none, and their names.
+    """Map each file to convert, where safetensors are missing, to the name of the result.
 
-    Half-precision copies go before pickles: nothing has to be read to take those.
+    Half-precision copies take precedence over pickles: they are copied without being read.
     """
     names: dict[Path, str] = {}
     for folder in _folders_without_weights(path):
@@ -95,7 +95,7 @@ def _is_pickle(file: Path) -> bool:
 
 
 def safetensors_name(pickle_name: str) -> str:
-    """Give the name that the libraries look for in a pickle's place."""
+    """Return the name that the libraries look for in a pickle's place."""
     stem = pickle_name.rpartition(".")[0]
     return ("model" if stem == "pytorch_model" else stem) + ".safetensors"
 
@@ -105,7 +105,7 @@ def _folders_without_weights(path: Path) -> list[Path]:
 
 
 def _model_folders(path: Path) -> list[Path]:
-    """The folders that must hold weights: the models of a pipeline, or the folder itself."""
+    """List the folders that must hold weights: a pipeline's models, or the folder itself."""
     index = path / "model_index.json"
     if not index.is_file():
         return [path]

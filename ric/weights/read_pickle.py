@@ -1,4 +1,4 @@
-"""What a pickle checkpoint holds, read in a process of its own that runs nothing that is in it.
+"""List what a pickle checkpoint holds, in a process of its own, without running its code.
 
 A pickle is a program: GLOBAL names a function, REDUCE calls it. This file has its own unpickler,
 which knows the handful of names a plain tensor checkpoint uses and answers every other name
@@ -7,8 +7,8 @@ filled, and nothing happens. It has its own reader of torch's two file formats a
 torch 1.6 and later, and the stream before it), so no loader of torch sees the file: those hand
 TorchScript archives to an interpreter and resize storages on request.
 
-A few hundred bytes can also ask for hours or for all memory, within a single step of the unpickler.
-So `ric.weights.convert` starts this file as a program, which limits its own processor time and
+A few hundred bytes can also demand hours or all memory, within a single step of the unpickler. So
+`ric.weights.convert` starts this file as a program, which limits its own processor time and
 memory, and reads its answer, one JSON object. It imports the standard library alone.
 """
 
@@ -140,7 +140,7 @@ class _Plan(_Inert):
         self.stride = stride
 
     def as_row(self, name: str) -> dict[str, Any]:
-        """Give what `convert` needs, in whole numbers."""
+        """Return what `convert` needs, in whole numbers."""
         return {
             "name": name,
             "key": self.storage.key,
@@ -177,7 +177,7 @@ def _rebuild_from_type(function: Any, kind: Any, arguments: Any, *_: Any) -> Any
 
 
 def _known_names() -> dict[str, Any]:
-    """Everything a pickle may import: containers, dtypes, storages, and tensors planned here."""
+    """Return all that a pickle may import: containers, dtypes, storages, and plans of tensors."""
     names: dict[str, Any] = {
         "collections.OrderedDict": OrderedDict,
         "torch.Size": _Known(tuple),
@@ -231,7 +231,7 @@ class Checkpoint(NamedTuple):
 
     Attributes:
         content: Of dicts, lists and plans of tensors.
-        wanted: The names that it did not get.
+        wanted: The names that it tried to import, in vain.
         length: Bytes of the pickle, or of the file that it is a part of.
         places: By storage: where its bytes begin in the file, how many, and their CRC-32, if known.
     """
@@ -253,7 +253,7 @@ def read_checkpoint(file: str) -> Checkpoint:
 
 
 def _read_zip(file: str, archive: zipfile.ZipFile, stream: BinaryIO) -> Checkpoint:
-    """Read the format of torch 1.6 and later: a zip of `data.pkl` and `data/KEY`, not packed."""
+    """Read the format of torch 1.6 and later: an uncompressed zip of `data.pkl` and `data/KEY`."""
     records = {info.filename.partition("/")[2]: info for info in archive.infolist()}
     if "constants.pkl" in records:
         raise RefusedError(
@@ -271,7 +271,7 @@ def _read_zip(file: str, archive: zipfile.ZipFile, stream: BinaryIO) -> Checkpoi
     content = unpickler.load()
     places: dict[str, tuple[int, int, int | None]] = {}
     for name, record in records.items():
-        # torch packs nothing
+        # torch compresses nothing
         if name.startswith("data/") and record.compress_type == zipfile.ZIP_STORED:
             stream.seek(record.header_offset + 26)  # its name's length, its extra field's
             lengths = stream.read(4)
@@ -285,7 +285,7 @@ def _read_legacy(file: str, stream: BinaryIO) -> Checkpoint:
     """Read the stream before torch 1.6: magic, version, machine, object, keys, then the bytes."""
     if stream.read(1) != b"\x80":
         raise RefusedError(
-            f"{file} is no pickle checkpoint of torch.",
+            f"{file} is not a pickle checkpoint of torch.",
             "ric weights convert reads .ckpt, .bin, .pt and .pth files written by torch.save.",
         )
     stream.seek(0)
@@ -333,7 +333,7 @@ def _state_dict_of(content: Any) -> Any:
 
 
 def _walk(value: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Give everything in dicts and lists, and themselves; what holds itself ends at MAX_DEPTH."""
+    """Yield all items of dicts and lists, and these themselves; a cycle ends at MAX_DEPTH."""
     yield name, value
     if isinstance(value, CONTAINERS) and depth < MAX_DEPTH:
         # dict's own items(): an instance's attributes come from the pickle
@@ -343,15 +343,15 @@ def _walk(value: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, Any
 
 
 def answer(file: str) -> dict[str, Any]:
-    """Say which tensors a checkpoint holds, where their bytes are, and what else was in it."""
+    """List a checkpoint's tensors, where their bytes are, and what else it holds."""
     checkpoint = read_checkpoint(file)
     tensors: dict[str, dict[str, Any]] = {}
     dropped: list[str] = []
-    # each thing takes a byte of the pickle at least, unless what holds it is named again and again
+    # each value takes at least a byte of the pickle, unless its container is referenced repeatedly
     most = max(10_000, checkpoint.length)
     for number, (name, value) in enumerate(_walk(_state_dict_of(checkpoint.content))):
         if number > most:
-            raise ValueError("it holds more things than it has bytes")
+            raise ValueError("it holds more values than it has bytes")
         if isinstance(value, CONTAINERS):
             continue
         free = name not in tensors and name != "__metadata__"

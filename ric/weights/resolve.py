@@ -1,4 +1,4 @@
-"""From the name that a flag gives to a path that can be loaded."""
+"""Resolve the name of a weight, as a flag gives it, to a path that can be loaded."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ def resolve_weights(
     kind: str = "",
     progress: Progress | None = None,
 ) -> Path:
-    """Find pretrained weights on this machine, or fetch them.
+    """Find pretrained weights on this machine, or download them.
 
     Looks at a local path, then in `weights_dir` (`org--name`, `org/name`, `name`), in what `ric`
-    converted, in the hub's cache (HF_HUB_CACHE, HF_HOME) or torch's (TORCH_HOME), and then asks
-    the network.
+    converted, in the hub's cache (HF_HUB_CACHE, HF_HOME) or torch's (TORCH_HOME), and then
+    downloads them.
 
     Args:
         name: A path, a hub id, or an id or file name of the table.
         weights_dir: The folder given with `--weights`.
-        needs: Who asks, for the message: `ric fit-clip`, `the DINO metric`.
+        needs: What needs them, for the message: `ric fit-clip`, `the DINO metric`.
         kind: What a folder must hold: a row of `model_files.PARTS`; "" looks for weights alone.
-        progress: Told of what is fetched or converted.
+        progress: Where downloads and conversions are reported.
 
     Returns:
         A folder that holds safetensors, or the file.
 
     Raises:
-        RicError: It is not here and cannot be fetched, holds pickles alone, or is not whole.
+        RicError: They are not here and cannot be downloaded, are only pickles, or are incomplete.
     """
     weight = find_weight(name)
     if weight is not None and weight.kind == "embedded":
@@ -62,7 +62,11 @@ def resolve_weights(
 
 
 def unlisted(name: str) -> Weight:
-    """Make the row of a hub id that the table lacks."""
+    """Make a row for a hub id that the table does not list.
+
+    Raises:
+        RicError: The name is that of a pickle, or is not a hub id.
+    """
     if Path(name).suffix in PICKLE_SUFFIXES:
         raise RicError(
             f"{name} does not exist, and a pickle would not be loaded: it could run any code.",

@@ -1,4 +1,4 @@
-"""What looks like weights and cannot be loaded: git-lfs pointers, trainers' checkpoints."""
+"""Files that look like weights but cannot be loaded: git-lfs pointers, trainers' checkpoints."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 def refuse_stand_ins(path: Path) -> None:
-    """Stop where a path holds something in place of weights that can be loaded.
+    """Refuse a path that holds a stand-in for weights.
 
     Raises:
         RicError: A file of weights is a git-lfs pointer, or the folder is the checkpoint of another
-            trainer and no model or pipeline.
+            trainer, not a model or pipeline.
     """
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     weights = (file for file in files if file.suffix in (".safetensors", *PICKLE_SUFFIXES))

@@ -1,7 +1,7 @@
-"""The table of pretrained weights: what each one is, how large, under which licence.
+"""The table of pretrained weights: what each one is, its size and its licence.
 
 Revisions are pinned where the commit is known; "main" and "refs/pr/N" name a branch whose commit
-is not, and a run records the commit that was found (`revision_of`). Sizes are those of the files
+is not, and a run records the commit that it used (`revision_of`). Sizes are those of the files
 that are fetched; one that was computed from a parameter count, not read off the hub, says "about".
 """
 
@@ -28,12 +28,12 @@ class Weight:
         size_bytes: What is fetched, in bytes.
         size_is_about: The size was computed or rounded, not read.
         licence: The licence's name.
-        conditions: What it asks of whoever uses the weight.
-        purpose: What it does there.
+        conditions: What it requires of users of the weight.
+        purpose: What `ric` uses it for.
         file_name: Of kind "file": its name in torch's hub cache (`hub/checkpoints`).
         url: Of kind "file": where it is published.
         allow_patterns: Of kind "hub": the files that are fetched.
-        note: What else a user should know; said before it is fetched.
+        note: What else a user should know; logged before the download.
     """
 
     id: str
@@ -51,7 +51,7 @@ class Weight:
 
     @property
     def size(self) -> str:
-        """The size in words: `86.7 MB`, `about 4.27 GB`; what `ric` carries has none."""
+        """The size in words: `86.7 MB`, `about 4.27 GB`; `part of ric` for the embedded family."""
         if self.kind == "embedded":
             return "part of ric"
         return ("about " if self.size_is_about else "") + size_in_words(self.size_bytes)
@@ -228,12 +228,12 @@ WEIGHTS: tuple[Weight, ...] = (
 
 
 def find_weight(name: str) -> Weight | None:
-    """Look a row up by its id or its file name."""
+    """Look up a row by its id or file name; None if the table has none."""
     return next((weight for weight in WEIGHTS if name in (weight.id, weight.file_name)), None)
 
 
 def size_in_words(size_bytes: int) -> str:
-    """Write a size with three digits: `86.7 MB`, `6.75 GB`."""
+    """Format a size with three significant digits: `86.7 MB`, `6.75 GB`."""
     for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size_bytes >= scale:
             return f"{size_bytes / scale:.3g} {unit}"

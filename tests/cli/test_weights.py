@@ -124,5 +124,5 @@ def test_convert_makes_a_folder_that_can_be_loaded_of_one_of_pickles(ric, tmp_pa
         "config.json",
         "pytorch_model.bin",
     ]
-    assert "new is there already" in ric("weights", "convert", "old", "new").err
+    assert "new already exists" in ric("weights", "convert", "old", "new").err
     assert "holds nothing to convert" in ric("weights", "convert", "new", "newer").err

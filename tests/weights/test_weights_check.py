@@ -52,7 +52,7 @@ def test_a_hole_between_tensors_is_found(tmp_path):
 def test_an_index_that_cannot_be_read_is_a_problem(tmp_path, model_folder):
     model_folder(tmp_path)
     (tmp_path / "model.safetensors.index.json").write_text("{")
-    assert "no index of shards can be read from it" in check_weights(tmp_path)[0]
+    assert "not a readable index of shards" in check_weights(tmp_path)[0]
 
 
 def test_an_empty_or_missing_folder_is_a_problem(tmp_path):

@@ -29,7 +29,7 @@ def test_an_unreachable_hub_is_told_with_the_size_and_three_ways_out(refusal):
 def test_a_model_outside_the_table_is_fetched_with_the_hubs_own_command(refusal):
     error = refusal(resolve_weights, "someone/model")
     assert error.message.startswith("someone/model is not on this machine")
-    assert error.hint.startswith("With a network: hf download someone/model. Or give --weights")
+    assert error.hint.startswith("With a connection: hf download someone/model. Or give --weights")
 
 
 @pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])

@@ -145,7 +145,7 @@ def test_cached_pickles_of_a_known_repository_need_no_network(hub, pickled_pipel
     progress = Noting(said)
     folder = get_weights(find_weight("vinesmsuic/magicbrush-jul7"), progress)
     assert check_weights(folder) == []
-    assert "its tensors alone, nothing is run" in said[0]
+    assert "only its tensors, running no code" in said[0]
     sizes = sorted(len(data) for name, data in pickled_pipeline.items() if name.endswith(".bin"))
     assert said[1] == ("converting", sum(sizes))
     assert sorted(said[2:]) == sizes
@@ -206,7 +206,7 @@ def test_an_unknown_repository_of_pickles_is_refused(open_network, monkeypatch, 
     fake = FakeHub({"config.json": b"{}", "pytorch_model.bin": b"x"})
     monkeypatch.setattr("huggingface_hub.snapshot_download", fake)
     error = refusal(resolve_weights, "someone/model")
-    assert "someone/model publishes no whole set of safetensors" in error.message
+    assert "someone/model publishes no complete set of safetensors" in error.message
     assert "ric weights convert FOLDER NEW_FOLDER" in error.hint
 
 

@@ -1,4 +1,4 @@
-"""A run's figures over its steps as one picture, `curves.png`."""
+"""Plot a run's metrics over its steps, as `curves.png`."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ if TYPE_CHECKING:
 
     from ric.runs.run import RunDir
 
-SIZE = (10.0, 3.2)  # inches a row, at 110 dots
+SIZE = (10.0, 3.2)  # inches, one row of plots, at 110 dpi
 
 
 class Panel(NamedTuple):
-    """One part of the picture: the figures whose names match a pattern, over the steps."""
+    """One plot: the metrics whose names match a pattern, over the steps."""
 
     title: str
     pattern: str
-    between: tuple[float, float] | None = None  # which values are shown; None: all there are
+    between: tuple[float, float] | None = None  # range of the y axis; None: automatic
 
 
 def draw_curves(run: RunDir, panels: Sequence[Panel]) -> Path:
-    """Draw figures of metrics.jsonl, two panels in a row; return the picture's file.
+    """Plot metrics.jsonl, two panels in a row; return the picture's file.
 
     Args:
-        run: Has logged at least one row.
-        panels: What is drawn; figures that no row holds are left out.
+        run: A run with at least one logged row.
+        panels: What is drawn; metrics that no row holds are left out.
     """
     rows = run.metrics()
     figure = Figure(figsize=(SIZE[0], SIZE[1] * -(-len(panels) // 2)), dpi=110, layout="tight")

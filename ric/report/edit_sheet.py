@@ -1,4 +1,4 @@
-"""The first edits of a run on one picture, beside what they began from and what they should be."""
+"""The first edits of a run on one sheet, beside their sources and targets."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ SHOWN, COLUMNS, SIDE = 12, 3, 128  # samples, samples side by side, pixels of a 
 def write_sheet(
     samples: Iterable[EditSample], images: Path, file: Path, *, instruction: str | None = None
 ) -> None:
-    """Lay out the first samples that an edit run has a picture of; nothing without any.
+    """Save a sheet of the first 12 samples that an edit run has pictures of; none, no sheet.
 
     Args:
         samples: What was to be edited.
         images: The run's `images` folder.
         file: Where the sheet goes.
-        instruction: What was asked of all of them; None: each one's own.
+        instruction: The instruction for all of them; None: each sample's own.
     """
     edited = (sample for sample in samples if (images / f"{sample.id}.png").is_file())
     shown = list(islice(edited, SHOWN))
@@ -45,7 +45,7 @@ def before_after_target(
     Args:
         samples: What to show.
         images: The folder of an edit run with a picture of each.
-        instruction: What was asked of all of them; None: each one's own.
+        instruction: The instruction for all of them; None: each sample's own.
 
     Raises:
         FileNotFoundError: a sample has no edit.
@@ -72,7 +72,7 @@ def _pictures(sample: EditSample, images: Path) -> list[Image.Image]:
         target = sample.load_target() if sample.has_target else white
         return [sample.load_source(), edited, target]
     except SampleError:
-        # a picture that has become unreadable meanwhile
+        # a picture has become unreadable meanwhile
         return [white, edited, white]
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SAMPLES = 12
 _COLUMNS = 3  # samples side by side
-_SHOWN = 192  # at least so many pixels wide, small pictures enlarged without smoothing
+_SHOWN = 192  # pictures are at least this many pixels wide, enlarged without smoothing
 _RED, _BLUE = (230, 30, 30), (30, 60, 230)
 
 

@@ -1,4 +1,4 @@
-"""Any image-text-to-text model of transformers, asked with the prompt of Table 4 (Sec. 3.2.3).
+"""Any image-text-to-text model of transformers, prompted as in Table 4 (Sec. 3.2.3).
 
 Which picture: Table 5 prints the source beside a text that describes the *edited* picture, so the
 target is described (choice 3). One picture at a time: DeepSeek-VL2's batched answers differ from
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
 
 
 class ChatVlm:
-    """Describe with a model that transformers knows.
+    """Describe with a model that transformers supports.
 
     Args:
         model: Its folder, in the hub's layout.
         device: Where it runs.
-        dtype: What its weights are held in.
+        dtype: The precision of its weights.
         max_new_tokens: The longest answer (Table 4: 520).
 
     Raises:
-        RicError: transformers has no such model, it would need code of its own to run, its weights
-            are pickles, or some of them are missing.
+        RicError: transformers does not support the model, it needs custom code, its weights are
+            pickles, or some of them are missing.
     """
 
     @classmethod
@@ -55,7 +55,7 @@ class ChatVlm:
         hint = "Try deepseek-community/deepseek-vl-1.3b-chat, or --describer dataset"
         require_whole(model, "describer")
         with told_in_one_line(f"transformers cannot open the processor in {model}", hint):
-            # left open, it would ask on the terminal whether to run the folder's own code
+            # unset, it would ask on the terminal whether to run the folder's own code
             self.processor: Any = AutoProcessor.from_pretrained(
                 model, local_files_only=True, trust_remote_code=False
             )
@@ -65,14 +65,14 @@ class ChatVlm:
         self.model.to(device)
         self.max_new_tokens = max_new_tokens
         text_config = self.model.config.get_text_config(decoder=True)
-        # past its last position a BLIP fails: 512, where Table 4 asks for 520
+        # BLIP fails past its last position: it has 512, and Table 4 asks for 520 tokens
         self._positions = getattr(text_config, "max_position_embeddings", sys.maxsize)
 
     def describe(self, sample: EditSample) -> str:
         """Return a paragraph about the sample's target.
 
         Raises:
-            SampleError: the target cannot be read, the prompt is longer than the model reads, or
+            SampleError: the target cannot be read, the prompt leaves no room for an answer, or
                 the answer is empty.
         """
         inputs = self._inputs(sample.load_target(), sample.instruction)

@@ -28,7 +28,7 @@ def load_describer(
     """Load the describer called `name`.
 
     Args:
-        name: As `ric.registry` says.
+        name: A name that `ric.registry` describes.
         model: The folder of its model; None where it needs none.
         config: The command's settings.
         device: Where the model runs.

@@ -1,4 +1,4 @@
-"""Paragraphs that the dataset brings along: no model needed."""
+"""Paragraphs that the dataset already has: no model needed."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class FromDataset:
     def from_config(
         cls, model: Path | None, config: DescribeConfig, device: torch.device
     ) -> FromDataset:
-        """Make it; there is nothing to load."""
+        """Create it; there is nothing to load."""
         return cls()
 
     def describe(self, sample: EditSample) -> str:
         """Return the text (HumanEdit: OUTPUT_CAPTION_BY_LLAMA).
 
         Raises:
-            SampleError: the sample has neither.
+            SampleError: the sample has neither text.
         """
         text = sample.scene_text or sample.target_text
         if text is None:

@@ -45,5 +45,5 @@ def scene_prompt(instruction: str) -> str:
 
 
 def one_paragraph(text: str) -> str:
-    """Bring a model's answer to the form Sec. 3.2.3 asks for: one paragraph, single spaces."""
+    """Bring a model's answer to the form of Sec. 3.2.3: one paragraph, single spaces."""
     return " ".join(text.split())

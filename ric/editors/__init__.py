@@ -1,1 +1,1 @@
-"""One file per editor; `load_editor` imports only the one that is asked for."""
+"""One file per editor; `load_editor` imports only the one that is named."""

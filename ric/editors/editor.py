@@ -1,4 +1,4 @@
-"""What an editor is. A new one is a file here and a row of `registry.EDITORS`."""
+"""The protocol of editors. A new one is a file here and a row of `registry.EDITORS`."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class EditRequest:
 
 
 def never_stop() -> None:
-    """Do nothing: what an editor calls between steps where nobody may ask it to stop."""
+    """Do nothing: the default of what an editor calls between steps."""
 
 
 class Editor(Protocol):
     """Edits pictures. `ric edit` calls nothing else.
 
-    One that does not read all of a long instruction may also have `cuts(instruction) -> bool`: the
-    edits it is true of are marked and counted.
+    One that truncates long instructions may also have `cuts(instruction) -> bool`: edits for which
+    it returns True are marked and counted.
     """
 
     def edit(
@@ -42,14 +42,14 @@ class Editor(Protocol):
     ) -> list[Image | None]:
         """Return one RGB picture per request, in the size of its source.
 
-        A request's result does not depend on which others it comes with. Where the model's numbers
-        are not finite there is no picture but None.
+        A request's result does not depend on the others in the batch. It is None where the model's
+        output is not finite.
 
         Args:
             requests: Pictures of any sizes.
-            between_steps: Called before each step. It raises where a stop was asked for, and the
-                editor lets that through: the whole call is repeated when the run goes on.
+            between_steps: Called before each step. It raises when a stop was requested, and the
+                editor must not catch that: a resumed run repeats the whole call.
         """
 
     def describe(self) -> dict[str, object]:
-        """Give the settings to record beside each edit: steps, scales, sizes."""
+        """Return the settings to record beside each edit: steps, scales, sizes."""

@@ -1,13 +1,13 @@
-"""InstructPix2Pix sampling (Brooks et al. 2023), and so MagicBrush's and every `train-unet` run's.
+"""InstructPix2Pix sampling (Brooks et al. 2023), also for MagicBrush and every `train-unet` run.
 
-Guidance with two scales, as the paper's Eq. 3 there: with the rows ordered text and picture,
-picture alone, neither,
+Classifier-free guidance with two scales, Eq. 3 of that paper: with the rows ordered text and
+picture, picture alone, neither,
 
     e = e(0,0) + s_I (e(0,I) - e(0,0)) + s_T (e(T,I) - e(0,I))
 
-Size: the longer side is brought to `image_size` and both sides to the nearest multiple the UNet can
+Size: the longer side is resized to `image_size` and both sides to the nearest multiple the UNet can
 halve (64 px for Stable Diffusion), by squashing; the result is resized back. The original crops to
-its multiple instead, which would lose the picture's rim.
+its multiple instead, which would lose the picture's edges.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ class InstructPix2Pix:
     """Edit by an instruction with any InstructPix2Pix-type pipeline.
 
     Args:
-        model: The pipeline's folder, or a pipeline that is in use already.
+        model: The pipeline's folder, or a loaded pipeline.
         device: Where it runs.
         dtype: `bf16` runs the networks under autocast.
         steps: Denoising steps, at least 1.
-        guidance: s_T, how much the text counts; 1 is none.
-        image_guidance: s_I, how much the picture counts; 1 is none.
+        guidance: s_T, the guidance scale of the text; 1 is no guidance.
+        image_guidance: s_I, that of the picture; 1 is no guidance.
         image_size: The longer side while editing, in pixels.
-        seed: With each request's id it fixes that request's noise.
+        seed: Determines each request's noise, together with its id.
 
     Raises:
         RicError: a setting is out of range, or the pipeline cannot be loaded.
@@ -114,7 +114,7 @@ class InstructPix2Pix:
         )
 
     def describe(self) -> dict[str, object]:
-        """Give the settings to record beside each edit."""
+        """Return the settings to record beside each edit."""
         return {
             "steps": self.steps,
             "guidance": self.guidance,
@@ -130,7 +130,7 @@ class InstructPix2Pix:
         return count_cut(self.pipeline, [instruction]) > 0
 
     def working_size(self, width: int, height: int) -> tuple[int, int]:
-        """Give the width and height a picture is edited at, in pixels."""
+        """Return the width and height a picture is edited at, in pixels."""
         multiple = size_multiple(self.pipeline)
         scale = self.image_size / max(width, height) / multiple
         return (
@@ -207,7 +207,7 @@ class InstructPix2Pix:
             source: Posterior modes (B, C, h, w), not scaled.
             text: Instructions' embeddings (B, L, E).
             noise: Standard Gaussian (B, C, h, w).
-            generators: One per request, for what the scheduler draws on the way.
+            generators: One per request, for the noise that some schedulers draw at each step.
             between_steps: Called before each step; what it raises ends the sampling.
 
         Returns:
@@ -219,7 +219,7 @@ class InstructPix2Pix:
         text_G = torch.cat([text, nothing, nothing])
         source_G = torch.cat([source, source, torch.zeros_like(source)])
         latents = noise * scheduler.init_noise_sigma
-        # only some schedulers draw noise on the way, and only those take generators
+        # only some schedulers draw noise at each step, and only those take generators
         draws = {"generator": generators} if self._scheduler_draws else {}
         for t in scheduler.timesteps:
             between_steps()
@@ -240,7 +240,7 @@ class InstructPix2Pix:
 
 
 def guide(prediction_G: Tensor, guidance: float, image_guidance: float) -> Tensor:
-    """Weigh text and picture against none (Brooks et al. 2023, Eq. 3).
+    """Apply classifier-free guidance by text and picture (Brooks et al. 2023, Eq. 3).
 
     Args:
         prediction_G: (3 B, C, h, w) predictions: B with both, B with the picture alone, B with

@@ -1,4 +1,4 @@
-"""Loading an editor by name. A new one is a file here and a row of `registry.EDITORS`."""
+"""Load an editor by name. A new one is a file here and a row of `registry.EDITORS`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def load_editor(name: str, model: Path | None, config: EditConfig, device: torch
     """Load the editor called `name`.
 
     Args:
-        name: As `ric.registry` says.
+        name: A name that `ric.registry` describes.
         model: The folder of its model; None where it needs none.
         config: The command's settings.
         device: Where it runs.

@@ -1,4 +1,4 @@
-"""How far a mean over this many samples can be trusted."""
+"""Confidence intervals of means over samples."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def bootstrap_interval(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> tuple[float, float] | None:
-    """Return the 95 % percentile interval of the mean of `values` (Efron 1979); of one, None.
+    """Return the 95 % percentile interval of the mean of `values` (Efron 1979); None for one.
 
     Samples are drawn with replacement, as many as there are. Never use it on FID: a set with
     doubled pictures is a narrower set, and its FID is another number.
 
     Args:
-        values: One number a sample, at least one.
-        weights: What each counts in the mean, above 0; None: all the same.
+        values: One number per sample, at least one.
+        weights: The weight of each in the mean, above 0; None: all the same.
         seed: The same values and seed give the same interval.
         resamples: How many times the mean is drawn.
     """
     if len(values) < 2:
-        return None  # a single sample does not tell how samples scatter
+        return None  # a single sample has no spread
     drawn = np.asarray(values, np.float64)
     counts = None if weights is None else np.asarray(weights, np.float64)
     generator = np.random.default_rng(seed)

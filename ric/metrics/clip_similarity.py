@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 PUBLISHED = "openai/clip-vit-base-patch32"  # MagicBrush's image_eval.py
 
-# OpenAI's own pixel statistics; a CLIP is never shown ImageNet's
+# OpenAI's own pixel statistics; CLIP never uses ImageNet's
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class ClipSimilarity:
-    """A CLIP whose rows are unit vectors, so that a dot product is a cosine.
+    """CLIP with unit vectors as embeddings, so that a dot product is a cosine.
 
     Pictures go in as OpenAI's `clip` package feeds them: PIL's bicubic on 8-bit pixels to the
     tower's size, centre crop, OpenAI's mean and std. A text longer than the tower reads is cut
@@ -75,11 +75,11 @@ class ClipSimilarity:
 
     @exact_inference()
     def text_embeddings(self, texts: Sequence[str]) -> Tensor:
-        """Return (N, P) unit vectors of N texts, on the CPU; one that `is_cut` loses its end."""
+        """Return (N, P) unit vectors of N texts, on the CPU; a text that `is_cut` is truncated."""
         rows = [self._tokens(text) for text in texts]
         longest = max(map(len, rows))
         end = self.model.config.text_config.eos_token_id
-        # the tower is causal and pools at the first end token: what fills the row is never seen
+        # the tower is causal and pools at the first end token: the padding is never seen
         filled = [row + [end] * (longest - len(row)) for row in rows]
         tokens_BT = torch.tensor(filled, device=self.device)
         return normalize(self.model.get_text_features(tokens_BT).pooler_output, dim=-1).cpu()

@@ -1,4 +1,4 @@
-"""Does the rest of the picture follow the edit? Measured where the right answer is known.
+"""Measure whether the rest of the picture follows the edit, where the right answer is known.
 
 On drawn scenes the target is exact, and a context mask says where, outside the edited region, the
 picture must change too: the cast shadow that goes with a removed tree, the reflection of a boat
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ric.metrics.edit_success import EditChecker
     from ric.metrics.pairs import Pair
 
-# an edit leaves its context as wrong as this share of doing nothing: the context was not edited
+# relative error above which the context counts as not edited
 STICKER_ABOVE = 0.5
 
 
@@ -53,7 +53,7 @@ def context_scores(
     """Score one edit of a drawn scene.
 
     Args:
-        edited: The output, any size; it is brought to the target's.
+        edited: The output, any size; it is resized to the target's.
         source: The picture before.
         target: The exact answer, of the source's size.
         mask: (H, W), True in the edited object's region.
@@ -76,7 +76,14 @@ def context_scores(
 def relative_error(
     edited: Image.Image, source: Image.Image, target: Image.Image, where: NDArray[np.bool_]
 ) -> float | None:
-    """Return the squared error to the target inside `where`, relative to the source's."""
+    """Return the squared error to the target inside `where`, relative to the source's.
+
+    Returns:
+        0 for the exact target, 1 for the source; None where source and target agree in `where`.
+
+    Raises:
+        ValueError: sizes differ.
+    """
     if len({image.size for image in (edited, source, target)} | {where.shape[::-1]}) > 1:
         raise ValueError("pictures and mask are of different sizes")
     doing_nothing = squared_error(source, target, where)
@@ -93,15 +100,18 @@ def l1_inside(a: Image.Image, b: Image.Image, where: NDArray[np.bool_]) -> float
 def scene_columns(pair: Pair, checker: EditChecker) -> dict[str, Any]:
     """Score one edit of a drawn scene: a sample's columns of `scores.OF_SCENES`.
 
-    `region_weight` and `context_weight` are how much had to change there, by which a mean counts
-    the relative errors; `sticker_rate` is asked of edits that are right and must be followed.
+    `region_weight` and `context_weight` say how much had to change there and weight the means of
+    the relative errors; `sticker_rate` is None unless the edit is right and context must change.
 
     Args:
         pair: With target, mask, context mask and edit.
         checker: Tells whether the edit was carried out.
+
+    Raises:
+        ValueError: the pair lacks one of these, sizes differ, or the two masks overlap.
     """
     if pair.target is None or pair.mask is None or pair.context_mask is None or pair.edit is None:
-        raise ValueError(f"{pair.id} is no whole sample of drawn scenes")
+        raise ValueError(f"{pair.id} is not a complete sample of drawn scenes")
     mask, context = (np.asarray(image) >= 128 for image in (pair.mask, pair.context_mask))
     edited = fit_to(pair.edited, pair.target.size)
     scores = context_scores(edited, pair.source, pair.target, mask, context)
@@ -131,7 +141,7 @@ def squared_error(a: Image.Image, b: Image.Image, where: NDArray[np.bool_]) -> f
 
 
 def _differences(a: Image.Image, b: Image.Image, where: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Give the differences (N, 3) of the marked pixels' levels in [0, 1]."""
+    """Return the differences (N, 3) of the marked pixels' levels in [0, 1]."""
     ours, theirs = (np.asarray(image.convert("RGB"), np.float64)[where] for image in (a, b))
     return (ours - theirs) / 255
 
@@ -140,7 +150,7 @@ def is_sticker(scores: ContextScores, *, edit_is_right: bool) -> bool | None:
     """Tell whether an edit is right in its region and wrong around it.
 
     Returns:
-        None where the question does not arise: nothing outside the region must change.
+        None where it does not apply: nothing outside the region must change.
     """
     if scores.context_error is None:
         return None

@@ -26,7 +26,7 @@ STD = (0.229, 0.224, 0.225)
 
 
 class DinoSimilarity:
-    """A vision transformer read at its CLS token after the final norm, rows of length 1.
+    """A vision transformer's CLS token after the final norm, as a unit vector.
 
     Pictures go in as DINO's own evaluation feeds them: short side to 256 by PIL's bicubic on 8-bit
     pixels, centre crop of 224, ImageNet mean and std; not by the folder's own preprocessor, which

@@ -1,10 +1,10 @@
-"""Was the edit carried out? A classifier of drawn scenes reads what was asked for.
+"""Check that an edit was carried out: a classifier of drawn scenes reads its result.
 
-A thing that the edit changes in its place is read where the exact target has it. What was asked for
-must be read there; its kind and colour, where they were not asked for, as they are, or as the
-classifier, which errs, reads them in the exact target. A thing that is added or moved may stand
-wherever the instruction allows: it is looked for at all such places, and must be seen at one where
-the source does not show it. What is removed, or moved away, must no longer be read where it was.
+A thing that changes in place is read where the exact target has it. The requested attribute must be
+read there; its kind and colour, unless requested, must be read as they are, or as the classifier,
+which can err, reads them in the exact target. A thing that is added or moved may stand wherever the
+instruction allows: all such places are tried, and it must be read at one where the source does not
+show it. A thing that is removed or moved away must no longer be read where it was.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ric.scenes.things import Thing
 
 MARGIN = 0.12  # of the longer side, around a thing that is read
-ROWS, COLUMNS = 9, 17  # of the places where a thing is looked for
+ROWS, COLUMNS = 9, 17  # of the places that are tried for a thing
 APART = 0.5  # places whose boxes overlap by more show the same thing
 
 
@@ -42,11 +42,11 @@ class Reading(NamedTuple):
 
 
 def crop_of_thing(image: Image.Image, box: Outline) -> Image.Image:
-    """Cut out a box with a margin, squared about its middle, and bring it to the classifier's size.
+    """Crop a square around a box, with a margin, and resize it to the classifier's input.
 
     Args:
         image: RGB, any size.
-        box: Shares of the picture; what lies beyond the edge repeats nothing and is black.
+        box: Shares of the picture; beyond the edge the crop is black.
     """
     width, height = image.size
     left, top, right, bottom = box[0] * width, box[1] * height, box[2] * width, box[3] * height
@@ -65,9 +65,9 @@ class EditChecker:
     """
 
     def __init__(self, net: SceneNet) -> None:
-        """Keep the classifier."""
+        """Store the classifier."""
         self.net = net
-        # each group's outputs, and what they stand for
+        # each group's outputs and their labels
         self._groups = {
             group: (place, [label.partition(": ")[2] for label in net.labels[place]])
             for group, place in group_ranges(net.labels).items()
@@ -76,10 +76,10 @@ class EditChecker:
     def succeeded(
         self, edit: Edit, edited: Image.Image, source: Image.Image, target: Image.Image
     ) -> bool:
-        """Tell whether `edited` shows what was asked for.
+        """Tell whether `edited` shows what was requested.
 
         Args:
-            edit: What was asked.
+            edit: What was requested.
             edited: The output, any size.
             source: The picture before.
             target: One exact answer.
@@ -90,9 +90,9 @@ class EditChecker:
         return gone and self._is_there(edit, edited, source)
 
     def _is_gone(self, edit: Edit, edited: Image.Image, target: Image.Image) -> bool:
-        """Tell whether the places that had to be left read as empty, or as the exact target's do.
+        """Tell whether the vacated places read as empty, or as those of the exact target.
 
-        There the target may show what stood behind.
+        The target may show there what stood behind.
         """
         stays = set(edit.after) & set(edit.before) if edit.type != "Relation" else set()
         gone = [edit.source.things[number] for number in edit.before if number not in stays]
@@ -104,7 +104,7 @@ class EditChecker:
         )
 
     def _has_become(self, edit: Edit, edited: Image.Image, target: Image.Image) -> bool:
-        """Tell whether each thing that had to change in its place has what was asked for."""
+        """Tell whether each thing that had to change in place has the requested attribute."""
         asked = edit.wanted.attribute
         things = [edit.target.things[number] for number in edit.after]
         boxes = [outline(thing) for thing in things]
@@ -120,11 +120,11 @@ class EditChecker:
         )
 
     def _is_there(self, edit: Edit, edited: Image.Image, source: Image.Image) -> bool:
-        """Tell whether all that had to come is read."""
+        """Tell whether every added or moved thing is read."""
         things = [edit.target.things[number] for number in edit.after]
         if not things:
             return True
-        # all that come are of one look
+        # all added things have one look
         places = allowed_places(edit, things[0])
         boxes = [outline(place) for place in (*things, *places)]
         pairs = zip(self.read(edited, boxes), self.read(source, boxes), boxes, strict=True)
@@ -136,7 +136,7 @@ class EditChecker:
         return len(seen) >= len(things)
 
     def read(self, image: Image.Image, boxes: Sequence[Outline]) -> list[Reading]:
-        """Read what stands in each box."""
+        """Classify what stands in each box."""
         if not boxes:
             return []
         logits = self.net.logits([crop_of_thing(image, box) for box in boxes])
@@ -154,7 +154,7 @@ def _shows(read: Reading, thing: Thing) -> bool:
 
 
 def allowed_places(edit: Edit, thing: Thing) -> list[Thing]:
-    """List where an added or moved thing may stand: inside the frame, in the relation asked for."""
+    """List where an added or moved thing may stand: in the frame, in the requested relation."""
     anchor = None if edit.anchor is None else edit.source.things[edit.anchor]
     places = []
     for row in range(ROWS):
@@ -162,7 +162,7 @@ def allowed_places(edit: Edit, thing: Thing) -> list[Thing]:
         for column in range(COLUMNS):
             x = (2 * column / (COLUMNS - 1) - 1) * SPREAD * z
             place = replace(thing, x=x, z=z)
-            # what a viewer could call so is as good as what every viewer would
+            # a relation that a viewer could see is enough
             related = anchor is None or might(edit.relation, place, anchor, edit.source.light)
             if related and in_frame(place):
                 places.append(place)
@@ -170,7 +170,7 @@ def allowed_places(edit: Edit, thing: Thing) -> list[Thing]:
 
 
 def overlap(box: Outline, other: Outline) -> float:
-    """Give the share of `box` that `other` covers."""
+    """Return the share of `box` that `other` covers."""
     wide = min(box[2], other[2]) - max(box[0], other[0])
     high = min(box[3], other[3]) - max(box[1], other[1])
     area = (box[2] - box[0]) * (box[3] - box[1])

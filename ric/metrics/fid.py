@@ -1,7 +1,7 @@
 """The Frechet distance of two sets of features (Heusel et al. 2017), in float64.
 
-d^2 = |mu_a - mu_b|^2 + tr(S_a + S_b - 2 sqrt(S_a S_b)). The last trace is the whole difficulty, and
-there are two ways to it, both without the general matrix root that takes half a minute:
+d^2 = |mu_a - mu_b|^2 + tr(S_a + S_b - 2 sqrt(S_a S_b)). The last trace is the hard part; there are
+two ways to compute it, both without the general matrix root, which takes half a minute:
 
 - S_a S_b has the eigenvalues of the symmetric sqrt(S_a) S_b sqrt(S_a), so its root's trace is the
   sum of their roots;
@@ -9,7 +9,7 @@ there are two ways to it, both without the general matrix root that takes half a
   tr sqrt(S_a S_b) is the sum of the singular values of A B^T / sqrt((n_a - 1) (n_b - 1)):
   a matrix of n_a x n_b instead of 2048 x 2048.
 
-How far it can be trusted is told by leaving out a tenth of the samples at a time (the grouped
+Its uncertainty is estimated by leaving out a tenth of the samples at a time (the grouped
 jackknife). Drawing with replacement would not do: a set with doubled pictures is a narrower set.
 """
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Frechet(NamedTuple):
-    """A distance and the counts it speaks for: at small counts it is mostly bias."""
+    """A distance and the sizes of its sets: of small sets it is mostly bias."""
 
     value: float
     n_a: int
@@ -40,10 +40,10 @@ GROUPS = 10  # of the jackknife
 
 
 class Jackknife(NamedTuple):
-    """A distance of two sets, and what it is without each tenth of the samples.
+    """A distance of two sets, and its values without each tenth of the samples.
 
-    The spread is that of sets of this size. It says nothing of the bias of small sets, which all
-    the tenths share.
+    The spread is that of sets of this size. It says nothing about the bias of small sets, which
+    all the tenths share.
 
     Attributes:
         value: Over all samples.
@@ -88,7 +88,7 @@ def frechet_distance(mu_a: ArrayLike, cov_a: ArrayLike, mu_b: ArrayLike, cov_b: 
     """
     cov_a, cov_b = np.asarray(cov_a, np.float64), np.asarray(cov_b, np.float64)
     eigenvalues, vectors = np.linalg.eigh(cov_a)
-    # a covariance has no negative eigenvalue but rounding's
+    # negative eigenvalues of a covariance come from rounding
     root_a = (vectors * np.sqrt(eigenvalues.clip(0))) @ vectors.T
     product = np.linalg.eigvalsh(root_a @ cov_b @ root_a)
     root_trace = np.sqrt(product.clip(0)).sum()
@@ -99,7 +99,7 @@ def fid_from_features(features_a: ArrayLike, features_b: ArrayLike) -> Frechet:
     """Return the Frechet distance of two sets of features.
 
     Args:
-        features_a: (N_a, W), one row a picture, in any order.
+        features_a: (N_a, W), one row per picture, in any order.
         features_b: (N_b, W).
 
     Raises:
@@ -137,14 +137,14 @@ def two_sets(edited: ArrayLike, target: ArrayLike, *, paired: bool) -> tuple[Arr
 def jackknife_fid(
     edited: ArrayLike, target: ArrayLike, *, seed: int = 0, paired: bool = True
 ) -> Jackknife:
-    """Return the Frechet distance of two sets of features, also without each tenth.
+    """Return the Frechet distance of two sets of features, and its values without each tenth.
 
     Args:
-        edited: (N, W), one row a sample.
+        edited: (N, W), one row per sample.
         target: (N, W), of the same samples in the same order; or any (M, W), unless `paired`.
-        seed: Of how the samples fall into groups.
-        paired: Whether both pictures of a sample are left out together; else each set has groups
-            of its own.
+        seed: Decides how the samples fall into groups.
+        paired: Whether both pictures of a sample are left out together; otherwise each
+            set has groups of its own.
 
     Raises:
         RicError: a set has fewer than 2 pictures.
@@ -164,7 +164,7 @@ def jackknife_fid(
 
 
 def _groups(count: int, parts: int, generator: np.random.Generator) -> list[NDArray[np.int64]]:
-    """Draw which rows are left out together: `parts` groups, as large as each other."""
+    """Draw which rows are left out together: `parts` groups of equal size, to one row."""
     order = generator.permutation(count)
     return np.array_split(order, parts) if parts else []
 

@@ -1,7 +1,7 @@
 """The Inception v3 of 2015-12-05, whose features FID compares and whose classes IS counts.
 
 torch-fidelity, clean-fid and pytorch-fid all run this one network; they differ in how a picture
-gets to 299 pixels and in how its levels are scaled, and give three numbers 1 % and more apart.
+is resized to 299 pixels and in how its levels are scaled, and their FIDs differ by 1 % and more.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class InceptionFeatures:
     """Inception's 2048 pooled activations and its 1008 logits without bias.
 
     Args:
-        weights: torch-fidelity's .pth file; read without running any code in it.
+        weights: torch-fidelity's .pth file; it is read without running its code.
         device: Where it runs, in float32.
         kind: Whose resize rule and scaling: `clean`, `torch-fidelity` or `pytorch-fid`.
 
@@ -61,7 +61,7 @@ class InceptionFeatures:
         self.kind: FidKind = kind
 
     def fed_as(self, kind: FidKind) -> InceptionFeatures:
-        """Return the same network fed by another library's rule; itself where it already is."""
+        """Return the same network under another library's rule; itself if it has that rule."""
         if kind == self.kind:
             return self
         sibling = copy.copy(self)  # shares the weights
@@ -106,8 +106,8 @@ class InceptionFeatures:
 def load_inception(weights: Path) -> FeatureExtractorInceptionV3:
     """Build torch-fidelity's network from its own weights file.
 
-    torch-fidelity unpickles what it is given without a guard, so the file is read here, tensors
-    only, and handed over in a buffer that holds nothing else.
+    torch-fidelity unpickles any file without a guard, so the file is read here, tensors only, and
+    passed on in a buffer that holds nothing else.
 
     Raises:
         RicError: the file cannot be read, or does not fit the network.

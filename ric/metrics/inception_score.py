@@ -1,7 +1,7 @@
 """The Inception score of a set of pictures (Salimans et al. 2016), as torch-fidelity counts it.
 
 exp of the mean KL divergence between a picture's classes and the classes of all: high when each
-picture is clearly something and together they are many things. It sees no reference.
+picture clearly has one class and together they have many. It uses no reference.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ def inception_score(
     """Return the Inception score of N pictures.
 
     The rows are shuffled by `numpy.random.RandomState(shuffle_seed)`, then cut into
-    min(splits, N) runs, each scored by itself. Give the rows in the order of sorted ids, so that
+    min(splits, N) runs, each scored by itself. Pass the rows in the order of sorted ids, so that
     the score does not depend on the order of reading.
 
     Args:
         logits: (N, C).
-        splits: How many runs; torch-fidelity returns NaN where there are more than pictures.
-        shuffle_seed: What torch-fidelity calls `rng_seed`.
+        splits: How many runs; torch-fidelity returns NaN if there are more runs than pictures.
+        shuffle_seed: torch-fidelity's `rng_seed`.
 
     Raises:
         RicError: there is no picture.

@@ -1,16 +1,16 @@
 """The kernel Inception distance of two sets of features (Binkowski et al. 2018), in float64.
 
 KID is the squared maximum mean discrepancy under the kernel k(x, y) = (x.y / W + 1)^3, estimated
-without bias: other than FID's, its expectation does not depend on how many pictures there are.
+without bias: unlike FID's, its expectation does not depend on the number of pictures.
 
 The subsets take half of the pictures, drawn without replacement: then they scatter around the
 value as the value does around the truth, where the two distributions differ; where they are equal,
 the subsets scatter more, and an interval from them is too wide (Wu 1990, the delete-half
 jackknife). Edited and target pictures of one sample are drawn together, because they are alike.
 
-That likeness also makes the usual estimator low: it counts the kernel between the two pictures of
-one sample as if they were strangers. `pair_bias` says by how much; at a few hundred pictures it can
-be as large as the KID itself. The value stays what clean-fid and torch-fidelity give.
+That likeness also makes the usual estimator too low: it counts the kernel between the two pictures
+of one sample as if they were unrelated. `pair_bias` says by how much; at a few hundred pictures it
+can be as large as the KID itself. The value stays that of clean-fid and torch-fidelity.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 SUBSETS = 100
-Z_95 = 1.959964  # of a normal distribution: 95 % lie within so many standard deviations
+Z_95 = 1.959964  # standard deviations that hold 95 % of a normal distribution
 
 
 class Kid(NamedTuple):
-    """A KID and what it is on subsets.
+    """A KID and its values on subsets.
 
     Attributes:
         value: Over all pictures; below 0 where the sets are closer than chance would have them.
         subsets: (100,) over halves of them; empty with fewer than 4 pictures.
-        n: How many pictures each set has.
-        pair_bias: What the likeness within pairs adds to the value, 0 or below as a rule; the value
-            less this is unbiased for pairs too.
+        n: How many pictures the edited set has.
+        pair_bias: What the likeness within pairs adds to the value, mostly 0 or below; the value
+            minus this is unbiased for pairs too. 0 for unpaired sets.
     """
 
     value: float
@@ -49,7 +49,7 @@ class Kid(NamedTuple):
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95 % interval of the value."""
+        """95 % interval of the value; None with fewer than 4 pictures."""
         return subset_interval(self.value, self.subsets, self.n)
 
     def minus(self, other: Kid) -> Kid:
@@ -72,12 +72,12 @@ def kid_from_features(
     6 N^2 W operations, and memory for `block` numbers, however many pictures there are.
 
     Args:
-        edited: (N, W), one row a picture.
+        edited: (N, W), one row per picture.
         target: (N, W), of the same samples in the same order; or any (M, W), unless `paired`.
-        seed: Of the subsets.
-        paired: Whether a subset has both pictures of a sample; else halves of each set are drawn
-            by themselves.
-        block: Numbers of a block; a row at the least.
+        seed: Decides the subsets.
+        paired: Whether a subset has both pictures of a sample; otherwise the halves of each set
+            are drawn independently.
+        block: Numbers in a block, which is at least one row.
 
     Raises:
         RicError: a set has fewer than 2 pictures.
@@ -104,7 +104,7 @@ def kid_from_features(
 
 
 def subset_interval(value: float, subsets: Array, count: int) -> tuple[float, float] | None:
-    """Return the 95 % interval around `value` from what half of the samples give, or None."""
+    """Return the 95 % interval around `value` from the values of half the samples, or None."""
     if not len(subsets):
         return None
     half = count // 2
@@ -114,7 +114,7 @@ def subset_interval(value: float, subsets: Array, count: int) -> tuple[float, fl
 
 
 def _halves(count: int, subsets: int, generator: np.random.Generator) -> Array:
-    """Draw the subsets: (S, N) of 1 for what a subset has."""
+    """Draw the subsets: (S, N), 1 for a member."""
     members_SN = np.zeros((subsets, count))
     for row_N in members_SN:
         row_N[generator.choice(count, count // 2, replace=False)] = 1
@@ -126,7 +126,7 @@ def _kernel(products: Array, features: Array) -> Array:
 
 
 def _mean_within(features: Array, members_SN: Array, block: int) -> Array:
-    """Return (S,): of each subset, the mean of the kernel over its pairs of different rows."""
+    """Return (S,): for each subset, the mean kernel over its pairs of different rows."""
     sums = _kernel_sums(features, features, members_SN, members_SN, block)
     on_diagonal = members_SN @ _kernel((features * features).sum(axis=1), features)
     sizes = members_SN.sum(axis=1)
@@ -134,7 +134,7 @@ def _mean_within(features: Array, members_SN: Array, block: int) -> Array:
 
 
 def _kernel_sums(a: Array, b: Array, of_a_SN: Array, of_b_SM: Array, block: int) -> Array:
-    """Return (S,): of each subset, the sum of the kernel over all its pairs of rows."""
+    """Return (S,): for each subset, the sum of the kernel over all its pairs of rows."""
     rows = max(1, block // len(b))
     sums_S = np.zeros(len(of_a_SN))
     for start in range(0, len(a), rows):

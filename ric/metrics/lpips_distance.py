@@ -1,4 +1,4 @@
-"""LPIPS: a learned distance of two pictures' activations (Zhang et al. 2018), lpips 0.1.4."""
+"""LPIPS: a learned distance between two pictures' activations (Zhang et al. 2018), lpips 0.1.4."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BACKBONE_FILE = {
 }
 
 
-SMALLEST = {"alex": 31, "vgg": 16, "squeeze": 17}  # pixels; below, a layer has none left
+SMALLEST = {"alex": 31, "vgg": 16, "squeeze": 17}  # pixels; below, some layer has none left
 
 
 class LpipsDistance:
@@ -41,8 +41,8 @@ class LpipsDistance:
 
     Args:
         net: `alex` (what the papers report), `vgg`, or `squeeze` (PIE-Bench's, outside the mask).
-        weights: torchvision's state dict of that backbone, a .pth file; read without running any
-            code in it.
+        weights: torchvision's state dict of that backbone, a .pth file; it is read without running
+            its code.
         device: Where it runs, in float32.
         published: The net whose scores carry no marker.
 
@@ -59,7 +59,7 @@ class LpipsDistance:
         published: str = PUBLISHED,
     ) -> None:
         """Load the network; see the class."""
-        # lpips draws a backbone first, and calls torchvision by an argument it deprecated
+        # lpips first builds a random backbone, calling torchvision with a deprecated argument
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model = LPIPS(net=net, pnet_rand=True, verbose=False)
@@ -101,7 +101,7 @@ class LpipsDistance:
         return torch.stack(terms).sum(dim=0)
 
     def _activations(self, image: Image.Image) -> list[Tensor]:
-        """Return every layer's activations (1, C, H, W) of a picture, each place of length 1."""
+        """Return every layer's activations (1, C, H, W) of a picture, normalised over channels."""
         pixels_1CHW = (levels(image)[None] / 127.5 - 1).to(self.device)
         layers = self.model.net(self.model.scaling_layer(pixels_1CHW))
         return [normalize_tensor(layer) for layer in layers]

@@ -1,4 +1,4 @@
-"""What the suite asks of a network, how a local one is loaded, and what stands in for none.
+"""What the suite requires of a network, how a local one is loaded, and what replaces none.
 
 Networks run in plain float32: TensorFloat-32 moves a cosine in its fourth digit.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Unavailable:
-    """A network that is not there; `reason` is shown in place of its scores."""
+    """A missing network; `reason` is shown in place of its scores."""
 
     reason: str
 
@@ -35,7 +35,7 @@ NOT_ASKED = Unavailable("the protocol does not have it")
 
 
 class SetFeatures(NamedTuple):
-    """What FID and IS are made of.
+    """What FID and IS are computed from.
 
     Attributes:
         features: (N, W) pooled activations.
@@ -47,12 +47,12 @@ class SetFeatures(NamedTuple):
 
 
 class Network(Protocol):
-    """What every network tells about itself.
+    """How every network describes itself.
 
     Attributes:
-        marker: What stands in brackets behind the metric's name, as in `fid[scene-net]`; empty
+        marker: What stands in brackets after the metric's name, as in `fid[scene-net]`; empty
             for the network and the rule that the published numbers use.
-        definition: One line: the network and what is done to a picture before it.
+        definition: One line: the network and how pictures are prepared for it.
     """
 
     @property
@@ -65,24 +65,24 @@ class Network(Protocol):
 
 
 class PictureReader(Protocol):
-    """A network that looks at pictures one by one."""
+    """A network that reads pictures one by one."""
 
     def prepare(self, image: Image.Image) -> Tensor:
-        """Return what it sees of a picture of any size, on the CPU; called in any thread."""
+        """Return its input for a picture of any size, on the CPU; called from any thread."""
 
 
 class ImageEncoder(PictureReader, Network, Protocol):
-    """A network with one vector a picture (DINO)."""
+    """A network that returns one vector per picture (DINO)."""
 
     def embed(self, prepared: Sequence[Tensor]) -> Tensor:
         """Return (N, P) vectors of length 1 of N prepared pictures, on the CPU."""
 
 
 class TextImageEncoder(ImageEncoder, Protocol):
-    """A network that puts texts beside pictures (CLIP)."""
+    """A network that embeds texts and pictures in one space (CLIP)."""
 
     def is_cut(self, text: str) -> bool:
-        """Tell whether a text is longer than the network reads, so that its end is lost."""
+        """Tell whether a text is longer than the network reads, and so is truncated."""
 
     def text_embeddings(self, texts: Sequence[str]) -> Tensor:
         """Return (N, P) vectors of length 1, on the CPU."""
@@ -92,7 +92,7 @@ class PairDistance(Network, Protocol):
     """A network that compares two pictures of one size (LPIPS).
 
     Attributes:
-        smallest: Pixels of the shortest side that it can look at.
+        smallest: The shortest side that it accepts, in pixels.
     """
 
     @property
@@ -125,7 +125,7 @@ class SetEncoder(PictureReader, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Judges:
-    """The loaded networks, or why one is missing.
+    """The loaded metric networks, or why one is missing.
 
     `inception_score` is usually `fid.fed_as("torch-fidelity")`; where it is the same object as
     `fid`, the two share one pass. `lpips_outside` compares what lies outside the mask.
@@ -157,7 +157,8 @@ def load_folder(
         options: Passed on to the class.
 
     Raises:
-        RicError: the folder holds no such model, or lacks weights that would be left random.
+        RicError: the folder holds no such model, lacks weights that would be left random, or its
+            weights are not all finite.
     """
     require_whole(folder, kind)
     model = load_network(

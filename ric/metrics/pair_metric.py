@@ -1,4 +1,4 @@
-"""What a metric is that looks at one edited picture at a time: ric's own of pixels, and yours."""
+"""The protocol of metrics that score one edited picture at a time: ric's own, and yours."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 
 class PairMetric(Protocol):
-    """A number of each edited picture; the table shows its mean with an interval.
+    """A number for each edited picture; the table shows its mean with an interval.
 
-    One of your own is made by `Name(None, config, device)` from `--metrics my_file.py:Name`, once
-    an evaluation. It must say `higher_is_better`, and may say `heading` (its column's title; else
-    its name), `digits` (4) and `needs`.
+    Yours is created once per evaluation, as `Name(None, config, device)` from `--metrics
+    my_file.py:Name`. It must also define `higher_is_better`, and may define `heading` (the column's
+    title; by default its name), `digits` (4) and `needs`.
 
     Attributes:
         definition: What the number is, in one line.
-        needs: `reference` (where it is left out): the edited picture comes at the size of what
-            outputs are held against. Or `mask`, or `source`: it comes at the source's size.
+        needs: `reference` (the default): the edited picture is passed at the reference's size.
+            `mask` or `source`: it is passed at the source's size.
     """
 
     @property
@@ -28,12 +28,13 @@ class PairMetric(Protocol):
         """See the class."""
 
     def score(self, pair: Pair, reference: Image.Image | None) -> float | None:
-        """Score one edited picture; called in several threads at once.
+        """Score one edited picture; called from several threads at once.
 
         Args:
             pair: `edited`, and the sample's own `source`, `target`, `mask` and `text`, each None
                 where the sample has none.
-            reference: What outputs are held against, `pair.source` or `pair.target`.
+            reference: What outputs are compared with, `pair.source` or `pair.target`; None where
+                the sample has none.
 
         Returns:
             A finite number; None where this picture has no such score.

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from ric.scenes.edit import Edit
 
 
-MOST_OFF = 0.01  # of an output's aspect ratio to its reference's, relative
+MOST_OFF = 0.01  # largest relative difference of an output's aspect ratio to its reference's
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One edited picture and what it is judged against.
+    """One edited picture and what it is compared with.
 
     Attributes:
         id: The sample's id; unique within one suite.
@@ -28,10 +28,10 @@ class Pair:
         text_kind: Which of the sample's texts that is, such as `region_text`.
         mask: Mode L, white (128 and above) where the edit belongs, or None.
         context_mask: As `mask`, where else a drawn scene must change; None for all other data.
-        edit: What was asked of a drawn scene; None for all other data.
+        edit: The edit that a drawn scene was to get; None for all other data.
         source_text: What the source shows, or None.
-        group: Which of the groups that are told apart it belongs to, or None.
-        mask_is_derived: Whether the mask is no given one but where source and target differ.
+        group: Its group under `--group-by`, or None.
+        mask_is_derived: Whether the mask is not the data's own but where source and target differ.
     """
 
     id: str
@@ -49,15 +49,15 @@ class Pair:
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """Return `image` in 8-bit RGB, itself when it already is."""
+    """Return `image` as 8-bit RGB; itself if it already is."""
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def fit_to(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Return `image` as RGB at `size` (width, height): the one way an output is mapped back.
+    """Return `image` as RGB at `size` (width, height): the one way in which outputs are resized.
 
     PIL's bicubic on 8-bit pixels, which is also what MagicBrush's `image_eval.py` does before L1
-    and L2. Editors work at sizes of their own, and every score is taken at the reference's size.
+    and L2. Editors work at sizes of their own; scores are taken at the reference's size.
     A picture that has that size is returned as it is.
     """
     image = as_rgb(image)
@@ -70,12 +70,12 @@ def has_shape_of(size: tuple[int, int], reference: tuple[int, int]) -> bool:
 
 
 def fit_shape(image: Image.Image, size: tuple[int, int], how: OutputFit) -> Image.Image:
-    """Bring an output of another shape to `size` (width, height) without distorting it.
+    """Fit an output of another shape to `size` (width, height) without distorting it.
 
     Args:
         image: The output.
         size: Of the reference.
-        how: `crop` covers `size` and cuts off what leaves it on two sides; `pad` fits the whole
+        how: `crop` covers `size` and cuts off what exceeds it on two sides; `pad` fits the whole
             output into it, centred on black.
     """
     change = ImageOps.fit if how == "crop" else ImageOps.pad

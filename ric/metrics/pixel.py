@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from ric.config import EvalConfig
     from ric.metrics.pairs import Pair
 
-ROWS, REACH = 64, 5  # of a picture, at a time; how far the window of SSIM reaches, in pixels
+ROWS, REACH = 64, 5  # of a picture at a time; reach of SSIM's window in pixels
 PSNR_CEILING = 100.0  # dB; equal pixels would give infinity, which no mean and no JSON can hold
 
 
 class PixelMetric:
-    """Base of the `PairMetric`s below, which load nothing and heed no setting."""
+    """Base of the `PairMetric`s below, which load nothing and have no settings."""
 
     def __init__(self, model: None, config: EvalConfig, device: torch.device) -> None:
-        """Take what every metric is made with."""
+        """Accept what every metric is created with; nothing of it is used."""
 
 
 class L1(PixelMetric):
@@ -117,8 +117,8 @@ def psnr(error: float) -> float:
 def ssim_outside(edited: Image.Image, source: Image.Image, mask: Image.Image) -> float | None:
     """Return the structural similarity outside the mask, 1 for equal pictures.
 
-    Both pictures are black inside the mask, as PIE-Bench has them, so that no window sees what lies
-    there; the mean is over the pixels outside alone, else a large mask would score as similarity.
+    Both pictures are black inside the mask, as in PIE-Bench, so that no window sees what lies
+    there; the mean is over the pixels outside alone, or a large mask would score as similarity.
     Args, errors and None as `psnr_outside`.
     """
     outside_HW = _outside(mask, source)
@@ -134,7 +134,7 @@ def ssim_map(a: Image.Image, b: Image.Image) -> NDArray[np.float64]:
     """Return the structural similarity (H, W, 3) around every pixel (Wang et al. 2004).
 
     torchmetrics' settings: a Gaussian of 1.5 pixels cut at 11, borders mirrored, range 1. Computed
-    some rows at a time, so that what lies between two steps stays in the caches.
+    some rows at a time, so that intermediate results stay in the CPU's caches.
     """
     _refuse_other_size(a, b)
     ours, theirs = (np.asarray(as_rgb(image)) for image in (a, b))
@@ -193,6 +193,6 @@ def _difference(a: Image.Image, b: Image.Image) -> Image.Image:
 
 
 def _mean_power(counted: Sequence[int], power: int) -> float:
-    """Return the mean of levels in [0, 1] to a power, from how often each of 256 is counted."""
+    """Return the mean of levels in [0, 1] to a power, from the counts of all 256."""
     counts_L = np.reshape(counted, (-1, 256)).sum(axis=0)
     return float(counts_L @ np.arange(256) ** power / counts_L.sum() / 255**power)

@@ -1,6 +1,6 @@
 """How each published metric brings a picture to its network's size: five rules, not one.
 
-CLIP-I and DINO move by two points by the resize alone, and FID by 1 % and more; so every rule here
+The resize alone moves CLIP-I and DINO by two points, and FID by 1 % and more; so every rule here
 is one library's own, named after it and tested against it.
 """
 
@@ -38,7 +38,7 @@ def levels(image: Image.Image) -> Tensor:
 def resize_and_crop(image: Image.Image, short_side: int, crop: int) -> Tensor:
     """Return 8-bit levels (3, crop, crop): OpenAI's and DINO's rule.
 
-    PIL's bicubic on 8-bit pixels brings the short side to `short_side`, then the centre is cut.
+    PIL's bicubic on 8-bit pixels brings the short side to `short_side`, then the centre is cropped.
     Both steps are torchvision's, which both papers' code calls: for odd sizes it rounds the crop's
     corner as no other library does.
     """
@@ -78,14 +78,14 @@ def pytorch_fid_resize(image: Image.Image) -> Tensor:
 
 
 def torch_fidelity_resize(image: Image.Image) -> Tensor:
-    """Return float32 (3, 299, 299) in 0..255: TensorFlow 1's bilinear, as torch-fidelity has it.
+    """Return float32 (3, 299, 299) in 0..255: TensorFlow 1's bilinear, as in torch-fidelity.
 
-    It aliases too, and its grid starts at the corner of the first pixel instead of its centre. The
-    same to the bit: columns are mixed first, as there, but of the rows that are needed alone.
+    It aliases too, and its grid starts at the corner of the first pixel instead of its centre.
+    Equal to the bit: columns are blended first, as there, but only in the rows that are needed.
     """
 
     def grid(length: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """Give where every pixel lies between which two, and how far from the first."""
+        """Return for each output pixel its two neighbours and its distance from the first."""
         place = np.arange(INCEPTION_SIZE, dtype=np.float32) * np.float32(length / INCEPTION_SIZE)
         first = place.astype(np.int64)
         return first, np.minimum(first + 1, length - 1), place - first.astype(np.float32)

@@ -1,4 +1,4 @@
-"""How well pictures find their texts among others, and texts their pictures."""
+"""Retrieval: how well pictures find their texts among others, and texts their pictures."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def rank_of_right(scores: Tensor, same: Tensor) -> Tensor:
-    """Rank each row's best right answer, from 1: (N,), whole numbers.
+    """Return the rank of each row's best right answer, from 1: (N,), whole numbers.
 
     Args:
-        scores: (N, N) of each question with each answer.
+        scores: (N, N), of each query with each answer.
         same: (N, N) bool, True where an answer is right. A wrong one that scores as well as the
-            right one stands before it.
+            right one ranks before it.
     """
     right = scores.masked_fill(~same, float("-inf")).amax(dim=1)
     return 1 + (~(scores < right[:, None]) & ~same).sum(dim=1)  # `not <` counts NaN against it
@@ -33,7 +33,7 @@ def retrieval(
 
     Returns:
         `i2t_recall_at_1`, `i2t_recall_at_5`, `i2t_median_rank` and the same for `t2i`. Ranks start
-        at 1; a wrong answer that scores as well as the right one stands before it. With sources
+        at 1; a wrong answer that scores as well as the right one ranks before it. With sources
         also `above_source`, the share of texts to which their picture is nearer than its source.
     """
     visual = torch.nn.functional.normalize(visual.float(), dim=-1)

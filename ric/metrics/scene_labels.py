@@ -1,4 +1,4 @@
-"""What the scene classifier tells apart, as its config's `id2label`: groups of exclusive labels.
+"""The labels of the scene classifier, as in its config's `id2label`: groups of exclusive ones.
 
 A whole picture has a place, a side and a height of the light, and a number of things; a crop of one
 thing has a kind (or nothing stands there), a colour, a material and a state.
@@ -31,7 +31,7 @@ LABELS = tuple(f"{group}: {label}" for group, labels in GROUPS.items() for label
 
 
 def group_ranges(labels: Sequence[str] = LABELS) -> dict[str, slice]:
-    """Give where each group's labels stand among a classifier's outputs."""
+    """Return the slice of each group's labels in a classifier's outputs."""
     ranges: dict[str, slice] = {}
     for number, label in enumerate(labels):
         group = label.partition(": ")[0]

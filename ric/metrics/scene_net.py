@@ -1,7 +1,7 @@
-"""A scene classifier in the place of Inception, LPIPS and DINO, for `--preset tiny`.
+"""A scene classifier in place of Inception, LPIPS and DINO, for `--preset tiny`.
 
-It has only seen drawn scenes, and its numbers compare with nothing published: every score made
-with it carries its name.
+It has only seen drawn scenes, and its numbers cannot be compared with published ones: every score
+made with it carries its name.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class SceneNet:
             ResNetForImageClassification, path, device, kind="network"
         )
         self.device = torch.device(device)
-        # IS asks for one set of exclusive labels: of whole pictures, the place
+        # IS needs one set of exclusive labels; for whole pictures that is the place
         self._of_sets = group_ranges(self.labels).get("place", slice(None))
 
     def set_features(self, images: Sequence[Image.Image]) -> SetFeatures:
@@ -82,7 +82,7 @@ class SceneNet:
     def distances(self, edited: Sequence[Image.Image], reference: Sequence[Image.Image]) -> Tensor:
         """Return (N,) distances, 0 for equal pictures: LPIPS without its learned weights.
 
-        Each stage's activations are brought to length 1 at every place; the squared differences
+        Each stage's activations are normalised to length 1 at every place; the squared differences
         are summed over channels, averaged over places and summed over stages.
         """
         ours, theirs = self._stages(edited), self._stages(reference)
@@ -94,7 +94,7 @@ class SceneNet:
 
     @property
     def labels(self) -> list[str]:
-        """What each output stands for, such as `kind: ball`."""
+        """The label of each output, such as `kind: ball`."""
         names = self.model.config.id2label
         return [names[number] for number in range(len(names))]
 

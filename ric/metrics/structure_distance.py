@@ -1,4 +1,4 @@
-"""Structure distance: how far two pictures' self-similarities are apart (Tumanyan et al. 2022)."""
+"""Structure distance: how much two pictures' self-similarities differ (Tumanyan et al. 2022)."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ SHORT_SIDE, LONG_SIDE = 224, 480  # pixels
 
 
 class StructureDistance:
-    """Compare which places of a picture resemble which, by the keys of a transformer's last layer.
+    """Cosines between a picture's places, by the keys of a transformer's last layer.
 
-    Pictures go in as PnPInversion's script feeds them: the short side to 224 as a tensor, with
-    antialiasing as torchvision has it since 0.17, and ImageNet's mean and std taken off levels of
-    0 to 255, which were made for 0 to 1. The numbers in use are of that scale.
+    Pictures go in as PnPInversion's script feeds them: the short side to 224 (the long one at most
+    480) as a tensor, antialiased as torchvision does since 0.17, and normalised at levels of 0 to
+    255 by ImageNet's mean and std, which are meant for 0 to 1. Published numbers have that scale.
 
     Args:
         path: A folder with a transformers `ViTModel` (safetensors).
@@ -62,7 +62,7 @@ class StructureDistance:
         return resize(levels(image), [SHORT_SIDE], max_size=LONG_SIDE, antialias=True)
 
     def self_similarities(self, prepared: Sequence[Tensor]) -> Iterable[Tensor]:
-        """Return of each prepared picture the cosines (T, T) of its T tokens' keys, on the CPU."""
+        """Return for each prepared picture the cosines (T, T) of its T tokens' keys, on the CPU."""
         # one at a time: pictures differ in shape, and so in tokens
         return [self._self_similarity(pixels_CHW) for pixels_CHW in prepared]
 

@@ -1,1 +1,1 @@
-"""Who writes the scene paragraphs: one file per back-end."""
+"""Describers, which write the scene paragraphs: one file per back-end."""

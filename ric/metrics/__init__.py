@@ -1,1 +1,1 @@
-"""Judge edited pictures: CLIP-I, DINO, CLIP-T, LPIPS, FID and IS, as their own libraries do."""
+"""Score edited pictures: CLIP-I, DINO, CLIP-T, LPIPS, FID and IS, as their own libraries do."""

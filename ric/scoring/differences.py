@@ -1,7 +1,7 @@
-"""What one editor scores above another on the samples that both have, and how sure that is.
+"""Differences of two editors' scores on the samples that both have, with their intervals.
 
-Two editors meet the same samples, hard ones and easy ones, so the difference of their means is
-surer than either mean: the bootstrap draws samples, and of each the two rows together.
+Both editors get the same samples, hard ones and easy ones, so the difference of their means is more
+certain than either mean: the bootstrap draws samples, each with both of its rows.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ WEIGHTED = ("region_error", "context_error")  # no plain means
 def difference(
     later: Scored, first: Scored, *, fid_set: FidSet | None = None, seed: int = 0
 ) -> Difference:
-    """Return `later` less `first`, over the samples that both have.
+    """Return `later` minus `first`, over the samples that both have.
 
     Means come with a paired bootstrap interval, FID with the jackknife's and KID with that of its
-    subsets. Left out is what one of them lacks; IS, of which no pairs can be made; and the relative
-    errors of drawn scenes, whose samples count by weights.
+    subsets. Left out are scores that one of them lacks, IS, which has no pairs, and the relative
+    errors of drawn scenes, whose samples are weighted.
     """
     ours = {row["id"]: row for row in later.rows}
     theirs = {row["id"]: row for row in first.rows}
@@ -52,7 +52,7 @@ def difference(
 def _of_means(
     score: Score, pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]], seed: int
 ) -> list[Score]:
-    """Return the mean difference of one column, or nothing where no sample has it twice."""
+    """Return the mean difference of one column, or nothing where no sample has both values."""
     apart = [
         ours[score.key] - theirs[score.key]
         for ours, theirs in pairs
@@ -84,7 +84,7 @@ def _of_sets(score: Score, sets: SetDistances) -> Score:
 def _between_sets(
     later: Scored, first: Scored, common: Sequence[str], fid_set: FidSet | None, seed: int
 ) -> SetDistances | None:
-    """Return the difference of two editors' set distances, or None where one has none."""
+    """Return the difference of two editors' set distances, or None if either has none."""
     if later.distances is None or first.distances is None:
         return None
 

@@ -1,4 +1,4 @@
-"""Run a network once on every picture of a batch, however many scores ask for it."""
+"""Run a network once on every picture of a batch, however many scores need it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ Vector = NDArray[np.float32]
 
 
 class SetRow(NamedTuple):
-    """What one sample leaves for the scores of the whole set; None where its network is missing.
+    """One sample's features for the scores of the whole set; None where its network is missing.
 
-    In float32 of numpy, which takes a third of what tensors of this size do.
+    As NumPy float32, which takes a third of the memory of tensors of this size.
 
     Attributes:
         features: (W,) of the edited picture, by FID's network.
@@ -46,15 +46,15 @@ class SetRow(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """A distance that is asked for.
+    """A requested distance.
 
     Attributes:
-        row: Where it goes.
-        column: Under which key.
-        network: What measures it.
+        row: The row that gets it.
+        column: Its key there.
+        network: The network that measures it.
         edited: A picture of the reference's size.
-        reference: What it is held against.
-        mask: Where both are made black before, or None.
+        reference: The picture to compare it with.
+        mask: Where both are blacked out first, or None.
     """
 
     row: dict[str, Any]
@@ -66,16 +66,16 @@ class Comparison(NamedTuple):
 
 
 class Encodings:
-    """What networks made of pictures: each picture object goes through each network once.
+    """Cached outputs of networks: each picture object goes through each network once.
 
-    Several suites that score the same batch share one, so that source and target are encoded for
-    all of them together. It keeps the pictures: let it go with the batch.
+    Suites that score the same batch share one, so that source and target are encoded once for all
+    of them. It keeps the pictures alive: drop it with the batch.
 
-    Distances are asked for by all suites first and measured at the end, by `complete`: what LPIPS
-    makes of a picture is too large to be kept for a whole batch.
+    All suites request their distances first, and `complete` computes them at the end: LPIPS's
+    activations are too large to cache for a whole batch.
 
     Args:
-        pool: Prepares pictures and computes on pixels while the networks run; None: all in turn.
+        pool: Prepares pictures and computes on pixels while the networks run; None: in sequence.
     """
 
     def __init__(self, pool: Executor | None = None) -> None:
@@ -84,12 +84,12 @@ class Encodings:
         self._prepared: dict[tuple[int, int], Future[Tensor]] = {}
         self._known: dict[tuple[int, str], dict[int, Any]] = {}
         self._texts: dict[tuple[int, str], Tensor] = {}
-        self._kept: list[object] = []  # an `id` is used again once its object is gone
+        self._kept: list[object] = []  # alive, since an `id` is reused once its object is gone
         self._computed: list[Future[None]] = []
         self._waiting: list[Comparison] = []
 
     def prepare(self, network: PictureReader, images: Iterable[Image.Image | None]) -> None:
-        """Begin to prepare pictures that `of` will ask for."""
+        """Start to prepare pictures that `of` will need."""
         if self._pool is None:
             return
         for image in images:
@@ -105,13 +105,13 @@ class Encodings:
         images: Iterable[Image.Image | None],
         what: str,
     ) -> dict[int, Encoded]:
-        """Encode the pictures that are new; return what came out of all, by the object's `id`.
+        """Encode the pictures that are new; return the encodings of all, by the object's `id`.
 
         Args:
             network: Whose encodings these are.
             encode: Runs it on prepared pictures.
             images: May hold an object several times, and None.
-            what: What comes out, for a network that is asked for several things.
+            what: Names the encoding, for a network that has several.
         """
         known: dict[int, Encoded] = self._known.setdefault((id(network), what), {})
         new = {id(image): image for image in images if image is not None and id(image) not in known}
@@ -122,7 +122,7 @@ class Encodings:
         return known
 
     def of_texts(self, network: TextImageEncoder, texts: Sequence[str]) -> list[Tensor]:
-        """Return a text's embedding for each of `texts`; every text is encoded once."""
+        """Return the embedding of each of `texts`; every distinct text is encoded once."""
         known = self._texts
         new = [text for text in dict.fromkeys(texts) if (id(network), text) not in known]
         if new:
@@ -136,16 +136,16 @@ class Encodings:
         return begun.result() if begun else network.prepare(image)
 
     def compute_later(self, compute: Callable[..., None], *arguments: object) -> None:
-        """Compute on pixels beside the networks; done after `complete`."""
+        """Compute on pixels in parallel with the networks; `complete` waits for it."""
         if self._pool is None:
             compute(*arguments)
         else:
             self._computed.append(self._pool.submit(compute, *arguments))
 
     def compare_later(self, comparison: Comparison) -> None:
-        """Ask for a distance, which `complete` fills in; to itself a picture has none, at once.
+        """Request a distance, which `complete` fills in; a picture's to itself is 0 at once.
 
-        What is too small for the network stays without.
+        A picture that is too small for the network gets none.
         """
         if min(comparison.edited.size) < comparison.network.smallest:
             return
@@ -155,7 +155,7 @@ class Encodings:
             self._waiting.append(comparison)
 
     def complete(self) -> None:
-        """Fill in what was asked for; distances of all that has one reference in a row."""
+        """Fill in what was requested, the distances to one reference in a row."""
         for computed in self._computed:
             computed.result()
         self._computed.clear()
@@ -180,7 +180,7 @@ class Encodings:
 
 
 def encode_sets(pairs: Sequence[Pair], judges: Judges, encodings: Encodings) -> list[SetRow]:
-    """Return what FID and IS keep of every pair; where they share a network it runs once."""
+    """Return the features of every pair for FID and IS; a network that both share runs once."""
     fid, isc = judges.fid, judges.inception_score
     edited = [pair.edited for pair in pairs]
     by_fid = _set_features(fid, [*edited, *(pair.target for pair in pairs)], encodings)

@@ -1,4 +1,4 @@
-"""The pictures of `--fid-set`: features of a set that is no sample's, for FID and KID."""
+"""Features of the pictures of `--fid-set`, which belong to no sample, for FID and KID."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read_fid_set(
 
     Raises:
         RicError: there is no such folder, or fewer than two of its pictures can be read.
-        Interrupted: asked to stop.
+        Interrupted: a stop was requested.
     """
     files = pictures_in(Path(folder))
     features = []
@@ -51,7 +51,7 @@ def read_fid_set(
             stop.raise_if_set()
     if sum(map(len, features)) < 2:
         raise RicError(
-            f"FID needs 2 pictures or more, and fewer of {folder} can be read.",
+            f"FID needs 2 pictures or more; fewer can be read in {folder}.",
             "See failures.jsonl in the run, or omit --fid-set.",
         )
     return FidSet(folder, np.concatenate(features))

@@ -1,4 +1,4 @@
-"""What a suite keeps of each sample once its pictures are gone: a row of numbers, and features."""
+"""What a suite stores of each sample once its pictures are gone: a row of numbers, and features."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NO_SETS = SetRow(None, None, None, None)
 
 
 class Kept(NamedTuple):
-    """All that is kept of one sample."""
+    """All that is stored of one sample."""
 
     row: dict[str, Any]
     set_row: SetRow
@@ -29,15 +29,15 @@ class KeptSamples:
 
     @property
     def ids(self) -> list[str]:
-        """The samples that are held."""
+        """The ids of the stored samples."""
         return list(self._rows)
 
     def groups(self) -> dict[str, str]:
-        """Name each sample's group, of those that have one."""
+        """Return the group of each sample that has one, by id."""
         return {name: row["group"] for name, row in self._rows.items() if row["group"]}
 
     def take(self) -> dict[str, Kept]:
-        """Give what is held of each sample, by its id, and hold it no longer."""
+        """Return what is stored of each sample, by its id, and clear it."""
         held = {
             name: Kept(row, self._set_rows.get(name, NO_SETS)) for name, row in self._rows.items()
         }
@@ -46,7 +46,7 @@ class KeptSamples:
         return held
 
     def put(self, held: Mapping[str, Kept]) -> None:
-        """Hold again what `take` gave, of this suite or of one in another process."""
+        """Store what `take` returned, from this suite or from one in another process."""
         self._rows.update({name: kept.row for name, kept in held.items()})
         self._set_rows.update({name: kept.set_row for name, kept in held.items()})
 

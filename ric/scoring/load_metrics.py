@@ -1,4 +1,4 @@
-"""The metrics that look at one edited picture at a time: those of pixels, and your own."""
+"""Load the metrics that score one edited picture at a time: ric's pixel metrics, and yours."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadedMetric:
-    """A metric that is asked for, with what tables say of it.
+    """A requested metric, with how tables show it.
 
     Attributes:
-        key: What tables call it.
-        metric: What computes it.
-        own: How your own is shown; None for one of ric's.
+        key: Its name in tables.
+        metric: The object that computes it.
+        own: How one of yours is shown; None for ric's.
     """
 
     key: str
     metric: PairMetric
     own: Metric | None = None
-    marker: str = ""  # it reads no network that could be another
+    marker: str = ""  # it has no network to name
 
     @property
     def definition(self) -> str:
@@ -47,7 +47,7 @@ class LoadedMetric:
         """Score one edited picture.
 
         Raises:
-            RicError: your own metric fails, or gives something else than a number or None.
+            RicError: your own metric fails, or returns anything but a finite number or None.
         """
         if self.own is None:
             return self.metric.score(pair, reference)
@@ -57,21 +57,21 @@ class LoadedMetric:
         except Exception as error:  # whatever another's code raises
             raise self._failed(pair, f"{type(error).__name__}: {first_line(error)}") from error
         if number is not None and not math.isfinite(number):
-            raise self._failed(pair, f"it gives {number}")
+            raise self._failed(pair, f"it returned {number}")
         return number
 
     def _failed(self, pair: Pair, why: str) -> RicError:
         return RicError(
             f"The metric {self.key} fails on sample {pair.id!r}: {why}.",
-            "It returns a number, or None where a picture has no such score.",
+            "It must return a finite number, or None where a picture has no such score.",
         )
 
 
 def load_pair_metrics(config: EvalConfig, device: torch.device) -> tuple[LoadedMetric, ...]:
-    """Make those metrics that `config` asks for, of ric's own and of others.
+    """Load the metrics that `config` names, ric's own and yours.
 
     Raises:
-        RicError: a metric of one's own cannot be imported or made, or does not say what it is.
+        RicError: one of yours cannot be imported or created, or lacks a required attribute.
     """
     loaded = []
     for name in metrics_of(config):
@@ -89,7 +89,7 @@ def _make_own(name: str, config: EvalConfig, device: torch.device) -> LoadedMetr
         metric = make(None, config, device)
     except Exception as error:  # whatever another's code raises
         why = f"{type(error).__name__}: {first_line(error)}"
-        raise RicError(f"The metric {name} cannot be made: {why}") from error
+        raise RicError(f"The metric {name} cannot be created: {why}") from error
     lacking = [
         part for part in ("definition", "higher_is_better", "score") if not hasattr(metric, part)
     ]

@@ -1,4 +1,4 @@
-"""The networks that `ric eval` judges with: found, loaded, or why one is not available."""
+"""Find and load the metric networks of `ric eval`, or say why one is not available."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 def load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judges | PieBenchJudges:
-    """Load the networks; one that cannot be had is unavailable, and the table says why."""
+    """Load the metric networks; a missing one becomes `Unavailable`, and the table says why."""
     load = _load_pie_bench_judges if config.protocol == "pie-bench" else _load_judges
     return load(config, run, device)
 
@@ -116,7 +116,7 @@ def _loader(config: EvalConfig, run: RunDir, device: torch.device) -> Callable[.
 
 
 def either(load: Callable[[], T]) -> T | Unavailable:
-    """Load a network, or say why it cannot be had."""
+    """Load a network, or return why it is not available."""
     try:
         return load()
     except RicError as error:
@@ -124,7 +124,7 @@ def either(load: Callable[[], T]) -> T | Unavailable:
 
 
 def _finder(config: EvalConfig, run: RunDir) -> Callable[..., Path]:
-    """Return what finds a network's weights by name; those that are missing were looked up."""
+    """Return a function that locates a network's weights by name, all looked up beforehand."""
     missing = _look_up(config)
 
     def locate(name: str, tiny: str = "") -> Path:
@@ -136,7 +136,7 @@ def _finder(config: EvalConfig, run: RunDir) -> Callable[..., Path]:
 
 
 def _in_short(name: str, error: RicError) -> RicError:
-    """Say of weights that are missing what is, and the one command that gets them."""
+    """Shorten the error of missing weights to the reason and the command that gets them."""
     command = f"ric weights get {name}"
     if command not in (error.hint or ""):
         return error
@@ -149,7 +149,7 @@ def load_scene_net(run: RunDir, device: torch.device) -> SceneNet:
 
 
 def networks_stamp(config: EvalConfig) -> str:
-    """Tell one state of all networks' files from another."""
+    """Return a text that changes with the files of any network or metric of your own."""
     places: list[Path | None] = [tiny_family()]
     for name in sorted(_names(config)):
         if Path(name).exists():
@@ -164,14 +164,14 @@ def networks_stamp(config: EvalConfig) -> str:
 
 
 def _names(config: EvalConfig) -> set[str]:
-    """List the networks that are not of the embedded family."""
+    """List the networks that are not from the embedded family."""
     return set(eval_networks(config).values()) - {"tiny"}
 
 
 def _look_up(config: EvalConfig) -> dict[str, RicError]:
-    """Find or fetch all weights at once; return why those that are missing are.
+    """Find or download all weights at once; return the error of each that is missing.
 
-    One after the other, each would wait three seconds for a network that is not there.
+    In sequence, each would wait three seconds for a connection that is not there.
     """
     names = _names(config)
 

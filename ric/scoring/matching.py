@@ -1,4 +1,4 @@
-"""Editors' outputs beside the samples that they were made of: matched by name, then decoded."""
+"""Match editors' outputs with their samples by name, then decode both."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ if TYPE_CHECKING:
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
-# of a region, by its mask's share of the picture: name and largest share
+# groups of regions by their mask's share of the picture: name and largest share
 REGION_SIZES = {"region up to 5 %": 0.05, "region of 5 to 20 %": 0.2, "region over 20 %": 1.0}
-AHEAD = 2  # samples a thread decodes ahead
-ENOUGH = 0.95  # of the samples an editor must have pictures of, unless --partial
+AHEAD = 2  # samples decoded ahead, per thread
+ENOUGH = 0.95  # share of the samples that an editor must have, unless --partial
 
 
 class Matched(NamedTuple):
-    """What is known of the samples once all were looked at.
+    """What a pass over all samples has found.
 
     Attributes:
-        any_target: Whether any of them has a target; true where there is none at all.
-        content: Changes with their pictures' files.
+        any_target: Whether any sample has a target; True if there are no samples.
+        content: A hash that changes with the files of their pictures.
     """
 
     any_target: bool
@@ -64,7 +64,8 @@ def match_outputs(
     Unmatched files and samples are listed in `unmatched.jsonl`.
 
     Raises:
-        RicError: an editor has pictures of too few samples.
+        RicError: an editor has pictures of too few samples, two samples would share an output, or
+            the protocol needs targets and there are none.
     """
     strangers = {item.label: {*item.files, *item.doubles} for item in edited}
     lacking: dict[str, list[str]] = {item.label: [] for item in edited}
@@ -85,7 +86,7 @@ def match_outputs(
     loose = loose_folders(config)
     without_photo = loose.unmatched() if loose else []
     for names in strangers.values():
-        names -= refused  # such a sample is a failure: its output is none's mistake
+        names -= refused  # such a sample is a failure already: its output is no stray
     rows = [
         *({"label": item.label, "file": printable(file.name)}
           for item in edited for name in sorted(strangers[item.label])
@@ -99,7 +100,7 @@ def match_outputs(
         if rows:
             write_atomically(listed, "".join(json.dumps(row) + "\n" for row in rows))
     if without_photo:
-        lost = f"{len(without_photo)} files or texts belong to no photo"
+        lost = f"{len(without_photo)} files or texts match no photo"
         work.progress.note(f"{lost}: see unmatched.jsonl")
     for item in edited:
         _tell_of_strangers(item, strangers[item.label], config, work.progress)
@@ -109,30 +110,30 @@ def match_outputs(
 
 
 def _stamp_of_pictures(sample: EditSample) -> str:
-    """Tell one state of a sample's files from another; those inside a table are the table's."""
+    """Return a text that changes with a sample's files; pictures inside a table have none."""
     about = sample.pictures
     pictures = (about.source, about.target, about.mask, about.context_mask)
     return repr([stamp(one) for one in pictures if isinstance(one, (str, Path))])
 
 
 def _refuse_shared_name(item: Outputs, name: str, first: str, sample: EditSample) -> None:
-    """Stop where two samples' outputs would be one file (Raises RicError)."""
+    """Refuse two samples whose outputs would be one file (Raises RicError)."""
     if first != sample.id:
         raise RicError(
-            f"The samples {first!r} and {sample.id!r} have sources of one name: --match"
-            f" {item.match} cannot tell {name!r} of theirs apart.",
+            f"The samples {first!r} and {sample.id!r} have sources of the same name: --match"
+            f" {item.match} cannot tell which of them {name!r} belongs to.",
             "Name the outputs by the samples' ids: --match id",
         )
 
 
 def _refuse_without_reference(config: EvalConfig, count: int, targets: int) -> None:
-    """Stop where a protocol compares with targets and there are none (Raises RicError)."""
+    """Refuse a protocol that compares with targets if there are none (Raises RicError)."""
     fixed = PROTOCOLS.get(config.protocol, {}).get("reference")
     if count and not targets and fixed == "target":
         raise RicError(
             f"--protocol {config.protocol} compares with targets, and no sample of {config.data}"
             " has one.",
-            "Add --target, or leave --protocol out.",
+            "Add --target, or omit --protocol.",
         )
 
 
@@ -142,14 +143,14 @@ def _refuse_unmatched(config: EvalConfig, item: Outputs, count: int, lacking: in
     if count and not matched:
         raise RicError(
             f"No picture of {item.label!r} ({item.folder}) belongs to {where}.",
-            "Files are matched to samples by their name without its ending, which is the id, unless"
+            "Files are matched to samples by their name without extension, which is the id, unless"
             " --match file or --match stem says otherwise.",
         )
     if matched < ENOUGH * count and not config.partial:
         raise RicError(
             f"{item.label!r} has pictures of {matched} of {count} samples of {where}, under"
             f" {ENOUGH:.0%}.".replace("%", " %"),
-            "All that is lacking is listed in unmatched.jsonl in the run. Score what is there:"
+            "The missing samples are listed in unmatched.jsonl in the run. To score the others:"
             " --partial",
         )
 
@@ -157,12 +158,12 @@ def _refuse_unmatched(config: EvalConfig, item: Outputs, count: int, lacking: in
 def _tell_of_strangers(
     item: Outputs, names: set[str], config: EvalConfig, progress: Progress
 ) -> None:
-    """Say in one line which pictures of a folder nobody asked for."""
+    """Log in one line which pictures of a folder match no sample."""
     if names:
         files = [(item.doubles.get(name) or [item.files[name]])[0] for name in sorted(names)]
         first = ", ".join(printable(file.name) for file in files[:3])
         progress.note(
-            f"{len(names)} pictures in {item.folder} belong to no sample that is scored of "
+            f"{len(names)} pictures in {item.folder} match no scored sample of "
             f"{config.data} (split {config.split}): {first}{', …' if len(names) > 3 else ''}"
         )
 
@@ -171,9 +172,9 @@ class Decoded(NamedTuple):
     """A sample's pictures.
 
     Attributes:
-        pair: The sample, its source standing for an output; None where it cannot be read.
-        outputs: What each editor made of it, by label.
-        failures: What could not be read, or is not there.
+        pair: The sample, with its source in place of an output; None where it cannot be read.
+        outputs: Each editor's picture of it, by label.
+        failures: What is missing or cannot be read.
     """
 
     pair: Pair | None
@@ -184,10 +185,10 @@ class Decoded(NamedTuple):
 def decoded_ahead(
     samples: Iterable[Given], decode: Callable[[Given], Made], workers: int
 ) -> Generator[Made]:
-    """Decode samples in threads, a few ahead of who asks for them, and give them in order.
+    """Decode samples in threads, a few ahead of the consumer, and yield them in order.
 
-    Pillow lets go of the interpreter while it decodes, so that threads serve as well as processes
-    and hand over pictures without a copy.
+    Pillow releases the interpreter lock while it decodes, so that threads are as fast as processes
+    and pass pictures on without a copy.
     """
     with ThreadPoolExecutor(workers) as pool:
         ahead: deque[Future[Made]] = deque()
@@ -202,7 +203,7 @@ def decoded_ahead(
 def decode_outputs(
     sample: EditSample, *, edited: Sequence[Outputs], config: EvalConfig, of_scenes: bool
 ) -> Decoded:
-    """Decode a sample and every editor's picture of it."""
+    """Decode a sample and every editor's picture of it; errors become `failures`."""
     try:
         return _decode_outputs(sample, edited, config, of_scenes=of_scenes)
     except SampleError as error:
@@ -212,18 +213,18 @@ def decode_outputs(
 def _decode_outputs(
     sample: EditSample, edited: Sequence[Outputs], config: EvalConfig, *, of_scenes: bool
 ) -> Decoded:
-    # what outputs are held against has its own size
+    # the reference keeps its own size
     source = sample.load_source(own_size=config.reference == "source")
     target = sample.load_target() if sample.has_target else None
     reference = target if target and config.reference == "target" else source
     failures = []
     mask = None
-    # MagicBrush's scores look at none
+    # MagicBrush's scores need no mask
     if config.protocol != "magicbrush" or config.group_by == "region-size":
         try:
             mask = _load_mask(sample, source, target, config)
         except SampleError as error:
-            # what needs a mask says for how many samples it speaks
+            # scores that need a mask report their N
             failures += [error] if sample.has_mask else []
     outputs, lacking = {}, []
     for item in edited:
@@ -231,7 +232,7 @@ def _decode_outputs(
             outputs[item.label] = _open_output(item, sample, reference.size, config)
         except ImageError as error:
             lacking.append(error.message)
-    if lacking:  # a run lists one failure of a sample
+    if lacking:  # a run lists one failure per sample
         known = [(error.stage, error.reason) for error in failures]
         stages, reasons = zip(*known, ("edited", "; ".join(lacking)), strict=True)
         failures = [SampleError(sample.id, ", ".join(stages), "; ".join(reasons))]
@@ -268,10 +269,10 @@ def _decode_outputs(
 def _load_mask(
     sample: EditSample, source: Image.Image, target: Image.Image | None, config: EvalConfig
 ) -> Image.Image | None:
-    """Give the mask, white where the edit belongs; PIE-Bench's own may be empty or full.
+    """Return the mask, white where the edit belongs; PIE-Bench's own may be empty or full.
 
     Raises:
-        SampleError: it cannot be read, says nothing, or there is none.
+        SampleError: it cannot be read, is empty or full, or there is none.
     """
     if config.protocol == "pie-bench":
         array = sample.load_given_mask()
@@ -285,7 +286,7 @@ def _load_mask(
 
 
 def _group_of(sample: EditSample, mask: Image.Image | None, config: EvalConfig) -> str | None:
-    """Name the group of a sample that `--group-by` tells apart; None without it."""
+    """Return the group of a sample under `--group-by`; None without it."""
     if config.group_by is None:
         return None
     if config.group_by == "editing-type":
@@ -299,7 +300,7 @@ def _group_of(sample: EditSample, mask: Image.Image | None, config: EvalConfig) 
 def _open_output(
     item: Outputs, sample: EditSample, size: tuple[int, int], config: EvalConfig
 ) -> Image.Image:
-    """Decode an editor's picture of a sample; one of another shape than `size` as `--fit` says.
+    """Decode an editor's picture of a sample, fitted by `--fit` if its shape is not `size`'s.
 
     Raises:
         ImageError: there is none, or several, it cannot be read, or has another shape.
@@ -314,7 +315,7 @@ def _open_output(
     if config.protocol == "pie-bench":
         picture = last_panel(picture, size)
     if config.fit == "squash" or has_shape_of(picture.size, size):
-        return picture  # where a score needs it at its reference's size, it is squashed to it
+        return picture  # scores that need the reference's size squash it to that
     if config.fit is None:
         shapes = [f"{width}x{height}" for width, height in (picture.size, size)]
         raise ImageError(
@@ -325,7 +326,7 @@ def _open_output(
 
 
 def _cover_signature(picture: Image.Image, source: Image.Image) -> Image.Image:
-    """Show the source where DALL-E signs (choice 14), so that nobody is judged there."""
+    """Paste the source over DALL-E's signature (choice 14), so that it affects no score."""
     covered = picture.copy()
     box = signature_box(*picture.size)
     covered.paste(source.resize(picture.size).crop(box), box[:2])

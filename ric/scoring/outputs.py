@@ -1,4 +1,4 @@
-"""What editors made: find the pictures that `ric eval` is asked to score, without torch."""
+"""Find the pictures that `ric eval` scores, without importing torch."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outputs:
-    """One editor's outputs: where each sample's picture lies.
+    """One editor's outputs: where each sample's picture is.
 
     Attributes:
-        label: What the table calls it.
+        label: Its name in the table.
         folder: The images.
-        files: Paths by what names them: a sample's id, its source's file, or that file's stem.
+        files: Paths by name: a sample's id, its source's file, or that file's stem.
         run: The edit run; None for a plain folder.
-        match: What names them; an edit run's are always named by the id.
-        doubles: The paths of each name that several pictures have; none of them is in `files`.
+        match: What the names are; those of an edit run are always ids.
+        doubles: The paths of each name that several pictures share; none of them is in `files`.
     """
 
     label: str
@@ -41,17 +41,17 @@ class Outputs:
     doubles: dict[str, list[Path]] = field(default_factory=dict)
 
     def name_of(self, sample: EditSample) -> str:
-        """Give what a sample's picture is called here.
+        """Return the name that a sample's picture has here.
 
         Raises:
-            RicError: by its source's file, and the source is no file.
+            RicError: pictures are named by the source's file, and the source is not a file.
         """
         if self.match == "id":
             return sample.id
         source = sample.pictures.source
         if not isinstance(source, (str, Path)):
             raise RicError(
-                f"--match {self.match} goes by the source's file name; those of DATA lie in a"
+                f"--match {self.match} goes by the source's file name; those of DATA are in a"
                 " table, without names.",
                 "Name the outputs by the samples' ids: --match id",
             )
@@ -72,7 +72,7 @@ def find_outputs(
         runs_dir: Where numbered runs and `@edit` are looked for.
         resolve: Finds the run that a reference names, such as a resumed run's own `resolve`; None:
             by `find_run` in `runs_dir`.
-        match: What the pictures of a plain folder are named by.
+        match: What names the pictures of a plain folder.
 
     Raises:
         RicError: there is nothing there, it is a run of another command, or it holds no images.
@@ -81,7 +81,7 @@ def find_outputs(
     label, place = _split_label(text)
     path = resolve(place)
     if path is None and Path(place).name == "images":
-        # the images of an edit run are that run, whose model is known
+        # the images of an edit run stand for the run, whose model is known
         path = resolve(str(Path(place).parent))
     if path is not None:
         record = read_record(path)
@@ -102,10 +102,10 @@ def find_outputs(
 
 
 def _split_label(text: str) -> tuple[str, str]:
-    """Split `Label=PLACE` at the first "=" behind which there is a place; a path may hold "=" too.
+    """Split `Label=PLACE` at the first "=" before an existing path; a path may hold "=" too.
 
     Raises:
-        RicError: there is a label and no place.
+        RicError: there is a label without a place.
     """
     if Path(text).exists():
         return "", text
@@ -114,14 +114,14 @@ def _split_label(text: str) -> tuple[str, str]:
     cut = next(there, cuts[-1] if cuts else -1)
     label, place = " ".join(text[: max(cut, 0)].split()), text[cut + 1 :]
     if not place.strip():
-        raise RicError(f"Nothing stands behind the label in {text!r}.", 'So: "Mine=out/"')
+        raise RicError(f"Nothing follows the label in {text!r}.", 'Such as: "Mine=out/"')
     return label, place
 
 
 def _pictures_by_name(
     folder: Path, *, with_ending: bool
 ) -> tuple[dict[str, Path], dict[str, list[Path]]]:
-    """Find a folder's pictures by their names, and those names that several have."""
+    """Find a folder's pictures by their names, and the names that several share."""
     named = defaultdict[str, list[Path]](list)
     for file in pictures_in(folder):
         named[nfc(file.name if with_ending else file.stem)].append(file)

@@ -1,11 +1,11 @@
 """PIE-Bench's scores, as PnPInversion's evaluation scripts define them (Ju et al. 2024).
 
 Everything compares the edited picture with the source. The mask's four borders belong to the edit;
-of the unedited part both pictures are black elsewhere, and means are over the whole picture, so a
-large mask alone makes them good. CLIP scores are 100 times the cosine, 0 at least. A sample whose
-part is empty, which the scripts write as "nan", is left out of that mean, and N says so.
+scores of the unedited part black out the rest in both pictures and average over the whole picture,
+so a large mask alone makes them good. CLIP scores are 100 times the cosine, at least 0. A sample
+whose part is empty, which the scripts write as "nan", is left out of that mean, and N says so.
 
-The scripts stop where two sizes differ; here an output is brought to the source's, as everywhere.
+The scripts stop where two sizes differ; here an output is resized to the source's, as everywhere.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ CLIP_PAIRS = {
 
 @dataclass(frozen=True, kw_only=True)
 class PieBenchJudges:
-    """The three networks, or why one is missing."""
+    """The three metric networks, or why one is missing."""
 
     clip: TextImageEncoder | Unavailable
     lpips: PairDistance | Unavailable
@@ -57,14 +57,14 @@ class PieBenchJudges:
 
 
 class PieBenchSuite(KeptSamples):
-    """Accumulate one editor's pairs and give PIE-Bench's eight scores; used as `MetricSuite` is.
+    """Accumulate one editor's pairs and compute PIE-Bench's eight scores, as `MetricSuite` does.
 
     Args:
         judges: The networks.
-        label: What the table calls this editor.
+        label: The editor's name in tables.
         role: Whether this is an editor, the unedited source or the ground truth.
         seed: Of the bootstrap intervals.
-        metrics: Which of the eight are asked for.
+        metrics: Which of the eight are requested.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class PieBenchSuite(KeptSamples):
         return Scored(of_editor, rows, set_rows, None)
 
     def _unedited(self, pair: Pair, mask: Image.Image) -> dict[str, float]:
-        """Return the scores of what the mask leaves out; nothing where it leaves nothing."""
+        """Return the scores outside the mask; none where it leaves nothing outside."""
         if not leaves_something(mask):
             return {}
         ours, theirs = (black_inside(image, mask) for image in (pair.edited, pair.source))
@@ -197,10 +197,10 @@ def with_borders(mask: Image.Image) -> Image.Image:
 
 
 def last_panel(edited: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Return the last picture of a strip, which is the edit; what is no strip as it is.
+    """Return the last picture of a strip, which is the edit; any other picture as it is.
 
-    The scripts cut the last 512 pixels of whatever is not square, black where there are none. Here
-    a strip is two and more pictures of one height side by side, each of the source's shape.
+    The scripts crop the last 512 pixels of whatever is not square, black where there are none. Here
+    a strip is two or more pictures of one height side by side, each of the source's shape.
 
     Args:
         edited: The output.

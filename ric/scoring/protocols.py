@@ -1,9 +1,10 @@
-"""Whose definitions an evaluation follows: what must be said with its scores.
+"""Notes that a protocol adds to its scores.
 
-Two of MagicBrush's rules are not ours: its networks see an output at the output's own size, where
-ours see it at the reference's, and a caption over 77 tokens stops its script, where ours is cut and
-counted. The paper pins down its networks' names and what they compare; its CLIP-T of .84 to .93 is
-no cosine of an image and a text in any of them (a MagicBrush ground truth has .29 to .31).
+Two of MagicBrush's rules differ from ric's: its networks see an output at the output's own size,
+where ric's see it at the reference's unless its protocol is chosen, and a caption over 77 tokens
+stops its script, where ric cuts and counts it. The paper pins down its networks' names and what
+they compare; its CLIP-T of .84 to .93 is not the cosine of an image and a text in any of them (a
+MagicBrush ground truth has .29 to .31).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ NOTES: dict[EvalProtocol, dict[str, str]] = {
 
 
 def by_protocol(scores: Scores, protocol: EvalProtocol) -> Scores:
-    """Return the scores, each with what a protocol must say of it."""
+    """Return the scores with the notes that a protocol adds."""
     notes = NOTES.get(protocol, {})
     told = [
         replace(score, note=" ".join(filter(None, (score.note, notes.get(score.key)))) or None)

@@ -1,4 +1,4 @@
-"""Which editor is the best of a table, where that can be told."""
+"""Find the best editor in each column of a table, where there is one."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 def best(rows: Sequence[Scores], layout: Layout = "table-1") -> dict[str, set[str]]:
     """Return, by the score's name, the labels of the best editors.
 
-    Equal numbers are best together, to the digits printed. With fewer than two editors over the
-    same samples nothing is best; the identity and the ground truth are no editors. In the layout of
-    the paper's Table 2 every two editors, as without and with, have a best one.
+    Numbers that print alike are best together. With fewer than two editors over the same samples
+    none is best; the identity and the ground truth are not editors. In the layout of the paper's
+    Table 2 each pair of editors, without and with, has its own best.
 
-    KID and IS scatter with the pictures: of those nothing is best that another editor may equal
+    KID and IS vary with the pictures: there none is best that another editor may equal
     (`Score.spread`).
     """
     editors = [row for row in rows if row.role == "editor"]
@@ -49,7 +49,7 @@ def _best_of(editors: Sequence[Scores], name: str) -> set[str]:
 
 
 def _stand_apart(scores: Sequence[Score]) -> bool:
-    """Tell whether the best of some scores is so beyond what any of them scatters by."""
+    """Tell whether the spread of the best score overlaps no other's."""
     ordered = sorted(
         scores, key=lambda score: score.value or 0.0, reverse=scores[0].direction == "down"
     )

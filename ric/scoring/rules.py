@@ -1,4 +1,4 @@
-"""What an evaluation computes of every editor, and against what."""
+"""What an evaluation computes for every editor, and against what."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class Rules:
     """The settings that all rows of a table share.
 
     Attributes:
-        metrics: Keys of `METRICS` that are asked for; what reads a network that is not there says
-            so.
-        pair_metrics: Those among them that look at one picture at a time, and your own.
-        reference: Which picture the outputs are held against.
-        text: Which text CLIP-T is asked to compare with; a pair may bring another kind instead.
-        with_other: Whether CLIP-I and DINO stand there a second time, against the other one of
-            source and target.
+        metrics: The requested keys of `METRICS`; one whose network is missing is shown as not
+            available.
+        pair_metrics: Those among them that score one picture at a time, and your own.
+        reference: The picture that outputs are compared with.
+        text: The kind of text that CLIP-T compares with; a pair may have another kind instead.
+        with_other: Whether CLIP-I and DINO are also computed against the other one of source and
+            target.
         encode_fitted: Whether CLIP and DINO see the edited picture at the reference's size, as all
-            else does, or at its own.
-        seed: Of the intervals.
+            other metrics do, or at its own.
+        seed: Seeds the intervals.
     """
 
     metrics: tuple[str, ...] = OF_ALL_DATA
@@ -45,18 +45,18 @@ class Rules:
 
     @property
     def other(self) -> Reference:
-        """The other one of source and target."""
+        """The one of source and target that is not the reference."""
         return "source" if self.reference == "target" else "target"
 
     @property
     def to_the_other(self) -> tuple[str, ...]:
-        """CLIP-I and DINO against the other picture."""
+        """The keys of CLIP-I and DINO against the other picture."""
         if not self.with_other:
             return ()
         return tuple(f"{key}_{self.other}" for key in ("clip_i", "dino") if key in self.metrics)
 
     def columns(self, *, of_scenes: bool) -> list[str]:
-        """List the numbers that are kept of each sample."""
+        """List the columns of each sample's row."""
         of_sets = ("fid", "kid", "is")
         kept = [key for key in self.metrics if key not in (*of_sets, *OF_SCENES)]
         own = [metric.key for metric in self.pair_metrics if metric.own]

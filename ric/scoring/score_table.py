@@ -1,7 +1,7 @@
-"""Several editors' scores side by side, as the paper's tables set them.
+"""Several editors' scores side by side, as in the paper's tables.
 
-Only rows over the same samples compare. A row over samples that some other editor lacks carries a
-dagger, the notes say how many those are, and it is never the best one.
+Only rows over the same samples are comparable. A row over samples that some other editor lacks
+carries a dagger, the notes say how many those are, and it is never marked as best.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ NOT_AVAILABLE = "not available"
 
 
 def laid_out(grid: list[list[Cell]], layout: Layout) -> list[list[Cell]]:
-    """Turn a table of a row an editor, headings first, into one of a column each (Tables 2, 3)."""
+    """Lay out a table of one row per editor; Tables 2 and 3 have one column per editor."""
     return grid if layout == "table-1" else [list(row) for row in zip(*grid, strict=True)]
 
 
 def to_csv(tables: Mapping[str, Sequence[Scores]]) -> str:
-    """Return one line a score: group, label, metric, value, interval, N and what it means.
+    """Return one line per score: group, label, metric, value, interval, N and what it means.
 
     Args:
         tables: The rows of each group of samples, by its name; "" names all samples.
@@ -64,7 +64,7 @@ def to_markdown(
 ) -> str:
     """Return the six and KID in a table, then differences, other scores and all meanings.
 
-    A column in which nobody has a number is left out; below stands why.
+    A column without any number is left out; a line below says why.
     """
     names = with_numbers(rows, column_names(rows))
     first = [name for name in names if _is_shown_first(rows, name)]
@@ -83,7 +83,7 @@ def to_latex(
 ) -> str:
     """Return the six as a `tabular` with booktabs rules; the best editor is bold.
 
-    A protocol that has no scores of whole sets shows all that it has; so does `all_columns`.
+    A protocol without scores of whole sets shows all of its scores; so does `all_columns`.
     """
     names = column_names(rows)
     if not all_columns and {"fid", "is"} & {score.key for row in rows for score in row.scores}:
@@ -131,9 +131,9 @@ def _differences_table(differences: Sequence[Difference]) -> str:
 def difference_rows(
     differences: Sequence[Difference],
 ) -> list[tuple[str, list[tuple[str, bool]]]]:
-    """Return a row a score: its heading, and of each pair the difference with its interval.
+    """Return one row per score: its heading, and each pair's difference with its interval.
 
-    Each cell is a text and whether the interval leaves out 0.
+    Each cell is a text and whether the interval excludes 0.
     """
     held = {score.name: score for row in differences for score in row.scores}
     names = sorted(held, key=lambda name: place_of(held[name].key))
@@ -170,19 +170,19 @@ def _cell(score: Score | None, *, bold: bool) -> str:
 
 
 def _meanings(rows: Sequence[Scores], names: Sequence[str]) -> list[str]:
-    """Return a line for each score that any row has, and what holds for all of them."""
+    """Return a line for each score that any row has, then the notes on all of them."""
     lines = [meaning(rows, name) for name in names]
     lines.append("[low, high]: 95 % interval; of means by bootstrap over the samples.")
     return [*lines, *not_available(rows), *which_samples(rows)]
 
 
 def with_numbers(rows: Sequence[Scores], names: Sequence[str]) -> list[str]:
-    """List those of `names` of which any row has a number."""
+    """List those of `names` for which any row has a number."""
     return [name for name in names if any(_value(row, name) is not None for row in rows)]
 
 
 def not_available(rows: Sequence[Scores], names: Sequence[str] | None = None) -> list[str]:
-    """Say in a line a reason which scores are not available, and of whom where others have them."""
+    """Return a line per reason: the scores that are missing, and whose if others have them."""
     lacking: dict[str, list[str]] = {}
     for name in column_names(rows) if names is None else names:
         labels: dict[str, list[str]] = {}
@@ -201,7 +201,7 @@ def not_available(rows: Sequence[Scores], names: Sequence[str] | None = None) ->
 
 
 def meaning(rows: Sequence[Scores], name: str) -> str:
-    """Say in a line what a score is: N of each row (once where all agree), definition, notes."""
+    """Describe a score in a line: N of each row (once if all agree), definition, notes."""
     scores = {row.label: score for row in rows if (score := find_score(row, name))}
     held = [score for score in scores.values() if score.value is not None]
     counts = "/".join(dict.fromkeys(str(score.n) for score in held))
@@ -212,15 +212,15 @@ def meaning(rows: Sequence[Scores], name: str) -> str:
 
 
 def which_samples(rows: Sequence[Scores]) -> list[str]:
-    """Say of every row with a dagger on how many samples it stands; nothing where there is none."""
+    """Say on how many samples each row with a dagger is scored; nothing without such a row."""
     apart = [row for row in rows if row.is_apart]
     if not apart:
         return []
     counts = ", ".join(f"{row.label} on {row.samples}" for row in apart)
     return [
         f"† on other samples than the rest: {counts}; {apart[0].shared} have a picture of every"
-        " editor that could be scored, and the source stands on those, the ground truth on those"
-        " with a target. Do not compare across it."
+        " editor that could be scored, and the source is scored on those, the ground truth on"
+        " those with a target. Do not compare these rows with the others."
     ]
 
 

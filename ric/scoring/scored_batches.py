@@ -1,10 +1,10 @@
-"""What an evaluation has scored, on disk: an interrupted one goes on, and processes share one.
+"""Scored batches on disk: an interrupted evaluation resumes, and processes share one.
 
-`scored/KEY` in the run holds, of each batch, a JSON of rows and failures and a safetensors of
-features, each picture's once however many editors were held against it. The JSON is written last: a
-batch counts only when both are there. The key is of all files that are read, outputs, samples and
-networks, so that a resumed run never mixes two states of them. Samples with a failure are tried
-again. Numbers come back to the bit.
+`scored/KEY` in the run holds, for each batch, a JSON of rows and failures and a safetensors of
+features, each picture's once however many editors were compared with it. The JSON is written last:
+a batch counts only when both are there. The key is a hash of the state of all files read (outputs,
+samples and networks), so that a resumed run never mixes two states of them. Samples with a failure
+are tried again. Numbers are restored to the bit.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 
 def stamp(file: Path | str) -> str:
-    """Tell one state of a file from another, with its place; of a folder, all its files.
+    """Return a text that changes with a file's path and state, or those of a folder's files.
 
-    One that cannot be read has a stamp too.
+    A file that cannot be read has a stamp too.
     """
     place = Path(file)
     parts = sorted(place.rglob("*")) if place.is_dir() else [place]
@@ -45,8 +45,8 @@ class ScoredBatch:
     """One batch.
 
     Attributes:
-        ids: Its samples that were read, those that nobody has a picture of included.
-        kept: What each label's suite held of each sample.
+        ids: Its samples that were read, including those of which no editor has a picture.
+        kept: What each label's suite stored of each sample.
         failures: What could not be read.
     """
 
@@ -64,19 +64,19 @@ class ScoredBatches:
     """The batches of a run, written by one of its processes and read by all.
 
     Args:
-        folder: Where they lie.
+        folder: Where they are.
         writer: This process's number among those of the run.
     """
 
     def __init__(self, folder: Path, writer: int = 0) -> None:
-        """Go on after what an earlier attempt has written."""
+        """Continue after what an earlier attempt has written."""
         self.folder = folder
         self.writer = writer
         folder.mkdir(parents=True, exist_ok=True)
         self._next = 1 + max((int(file.stem[4:]) for file in self._mine()), default=-1)
 
     def done(self) -> set[str]:
-        """List the samples of all batches that are whole, but those that only failed."""
+        """Return the ids of the samples in complete batches, except those that only failed."""
         done = set[str]()
         for _, batch in self._whole():
             done |= set(batch["ids"]) - {told[0] for told in batch["failures"]}
@@ -110,15 +110,15 @@ class ScoredBatches:
         }
         stem = f"{self.writer:03d}-{self._next:06d}"
         self._next += 1
-        # the library's own writer tells a full disk as an error of its own
+        # safetensors' own writer reports a full disk as an error of its own
         write_atomically(self.folder / f"{stem}.safetensors", save(vectors))
         write_atomically(self.folder / f"{stem}.json", json.dumps(batch))
 
     def read(self) -> Iterator[ScoredBatch]:
-        """Give every batch back, of all processes."""
+        """Yield every complete batch, of all processes."""
         for file, batch in self._whole():
             loaded = load_file(file.with_suffix(".safetensors"))
-            # as copies: each loaded one drags three more objects along
+            # copied: each loaded one keeps three more objects alive
             vectors: Mapping[str | None, Vector] = {name: loaded[name].copy() for name in loaded}
             kept = {
                 label: {
@@ -146,7 +146,7 @@ class ScoredBatches:
 
 
 def _is_batch(value: Any) -> bool:
-    """Tell whether a JSON value has the shape of what `write` writes; else it is scored again."""
+    """Tell whether a JSON value has the shape that `write` writes; if not, it is scored again."""
     if not isinstance(value, dict) or value.keys() != {"ids", "failures", "kept"}:
         return False
     failures, kept = value["failures"], value["kept"]

@@ -27,14 +27,14 @@ class Score:
     """One number of one editor, with all that is needed to read it.
 
     Attributes:
-        key: The metric: a key of `METRICS`, or what your own is called.
+        key: The metric: a key of `METRICS`, or the name of your own.
         definition: The network, the resize and the reference in one line.
         value: The score; None where there is none, and then `unavailable` says why.
-        n: How many samples it speaks for.
+        n: How many samples it covers.
         marker: The network's or the rule's name where it is not the published one.
-        interval: 95 % interval: of a mean by bootstrap, of KID by subsets, of a difference of FIDs
-            by the jackknife.
-        std: Of IS the standard deviation over splits, of FID the jackknife's standard error.
+        interval: 95 % interval: for a mean by bootstrap, for KID by subsets, for a difference of
+            FIDs by the jackknife.
+        std: For IS the standard deviation over splits, for FID the jackknife's standard error.
         note: What the reader must know beside the number.
         unavailable: Why there is no value.
         own: How a metric that is not in `METRICS` is shown.
@@ -58,7 +58,7 @@ class Score:
 
     @property
     def is_shown_first(self) -> bool:
-        """Whether it stands in the first table, with the six."""
+        """Whether it is in the first table, with the six."""
         return self.own is not None or self.key in SHOWN_FIRST
 
     @property
@@ -88,9 +88,9 @@ class Score:
 
     @property
     def spread(self) -> tuple[float, float] | None:
-        """Between what the score of other pictures may lie, where that is known.
+        """The range in which the score of other pictures may lie; None if unknown.
 
-        KID's is its interval, which fewer than 4 pictures do not have; of IS it is one standard
+        KID's is its interval, which fewer than 4 pictures do not have; for IS it is one standard
         deviation over the splits to each side, from `IS_RANKS_FROM` pictures on.
         """
         if self.key == "is" and self.value is not None and self.std is not None:
@@ -124,11 +124,11 @@ class Score:
 
 @dataclass(frozen=True)
 class Difference:
-    """One editor's scores less another's, over the samples that both have.
+    """One editor's scores minus another's, over the samples that both have.
 
     Attributes:
-        label: Whose.
-        against: Less whose.
+        label: The one editor.
+        against: The other, whose scores are subtracted.
         scores: The differences, each with its 95 % interval.
         samples: How many samples both have.
     """
@@ -140,7 +140,7 @@ class Difference:
 
     @property
     def heading(self) -> str:
-        """What a table calls it."""
+        """Its heading in a table."""
         return f"{self.label} - {self.against}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -158,7 +158,7 @@ class Scores:
     """All scores of one editor.
 
     Attributes:
-        label: What the table calls it.
+        label: Its name in the table.
         scores: In the order of the columns.
         role: `identity` (the unedited source) and `ground-truth` stand beside the editors and
             are never marked as best.
@@ -174,7 +174,7 @@ class Scores:
 
     @property
     def is_apart(self) -> bool:
-        """Whether it speaks for samples that other rows of its table do not have."""
+        """Whether it covers samples that other rows of its table do not have."""
         return self.shared not in (None, self.samples)
 
     @property
@@ -207,11 +207,11 @@ def column_names(rows: Sequence[Scores]) -> list[str]:
 
 
 def place_of(key: str) -> int:
-    """Give a metric's place among the columns; those that are not ric's come last."""
+    """Return a metric's position among the columns; those that are not ric's come last."""
     order = list(METRICS)
     return order.index(key) if key in order else len(order)
 
 
 def find_score(row: Scores, name: str) -> Score | None:
-    """Return the score of that very name; None where the row has none."""
+    """Return the score of exactly that name; None where the row has none."""
     return next((score for score in row.scores if score.name == name), None)

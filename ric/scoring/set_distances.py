@@ -1,7 +1,7 @@
-"""FID and KID of one editor's set against the targets', from what one pass has left of each sample.
+"""FID and KID of one editor's pictures against the targets, from the features of each sample.
 
-Both are of the same features, and of the samples that have both pictures; or of all edited pictures
-and a set that is no sample's.
+Both use the same features, of the samples that have both pictures, or of all edited pictures and
+those of `--fid-set`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 class FidSet(NamedTuple):
-    """Features (M, W) of pictures that are no sample's target, and what they are called."""
+    """Features (M, W) of the pictures of `--fid-set`, and the name of their folder."""
 
     name: str
     features: NDArray[np.float32]
 
 
 class SetDistances(NamedTuple):
-    """How far the edited set is from the target set, with what tells how sure that is."""
+    """FID and KID of the edited set, with what their intervals are computed from."""
 
     fid: Jackknife
     kid: Kid
@@ -45,13 +45,13 @@ def set_distances(
     """Return both distances; None without any sample that has the features they need.
 
     Args:
-        set_rows: One a sample, in the order of sorted ids: groups and subsets are drawn by place,
-            so that two editors with the same samples share them.
-        fid_set: What the edited pictures are held against in place of the targets.
-        seed: Of groups and subsets.
+        set_rows: One per sample, sorted by id: groups and subsets are drawn by position, so that
+            two editors with the same samples share them.
+        fid_set: The pictures to compare with in place of the targets.
+        seed: Decides groups and subsets.
 
     Raises:
-        RicError: one sample alone has them.
+        RicError: only one sample has them.
     """
     if fid_set is not None:
         held = [row.features for row in set_rows if row.features is not None]

@@ -1,4 +1,4 @@
-"""Score one editor in one pass: every network runs once on every picture, whoever needs it."""
+"""Score one editor in one pass: every network runs once on every picture, however many need it."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from ric.scoring.summary import SetScores, summarise
 
 
 class Scored(NamedTuple):
-    """What `MetricSuite.finish` gives: the means, and one row a sample in the order of ids.
+    """The result of `MetricSuite.finish`, with one row per sample, sorted by id.
 
     Attributes:
-        scores: The means, and what is of the whole set.
-        rows: One dict a sample.
-        set_rows: As `rows`, what FID, KID and IS are made of.
-        distances: FID and KID with what their intervals are made of; None where there are none.
+        scores: The means, and the scores of the whole set.
+        rows: One dict per sample.
+        set_rows: One per sample, what FID, KID and IS are computed from.
+        distances: FID and KID with what their intervals are computed from; None if there are none.
     """
 
     scores: Scores
@@ -41,22 +41,22 @@ class Scored(NamedTuple):
 
 
 class MetricSuite(KeptSamples):
-    """Accumulate one editor's pairs, batch by batch, then give its scores.
+    """Accumulate one editor's pairs, batch by batch, then compute its scores.
 
     CLIP-I, DINO, LPIPS, L1 and L2 compare the edited picture, at the reference's size, with the
     reference; CLIP-I and DINO also with the other one of source and target. FID and KID compare the
-    edited set with the target set whatever the reference; what lies outside the mask is compared
+    edited set with the target set whatever the reference is; what lies outside the mask is compared
     with the source. Only features and rows stay in memory.
 
     A picture that is one object in several places (the source as its own edit) is encoded once.
 
     Args:
-        judges: The networks.
+        judges: The metric networks.
         rules: What is computed, and against what.
-        label: What the table calls this editor.
+        label: The editor's name in tables.
         role: Whether this is an editor, the unedited source or the ground truth.
-        checker: Of drawn scenes: tells whether an edit was carried out. None leaves the scores of
-            scenes out.
+        checker: For drawn scenes: tells whether an edit was carried out. None leaves out the scores
+            of scenes.
     """
 
     def __init__(
@@ -77,17 +77,17 @@ class MetricSuite(KeptSamples):
         self.checker = checker
 
     def add(self, pairs: Sequence[Pair], encodings: Encodings | None = None) -> None:
-        """Score a batch; how samples fall into batches does not matter.
+        """Score a batch; the batching does not affect the scores.
 
         Args:
             pairs: The batch.
             encodings: Shared with the suites of other editors that score the same samples, so that
-                source and target are encoded once for all of them, whose rows are whole after its
-                `complete`; None: this suite's own.
+                source and target are encoded once for all; rows are complete after its `complete`.
+                None: this suite's own.
 
         Raises:
-            SampleError: a mask is not of its source's size; nothing of the batch is kept.
-            RicError: an id came twice; nothing of the batch is kept.
+            SampleError: a mask differs in size from its source; nothing of the batch is stored.
+            RicError: an id is repeated; nothing of the batch is stored.
         """
         if not pairs:
             return
@@ -137,7 +137,7 @@ class MetricSuite(KeptSamples):
     def _prepare(
         self, encoded: Sequence[Pair], fitted: Sequence[Pair], encodings: Encodings
     ) -> None:
-        """Begin to prepare what the networks will ask for, in the order in which they do."""
+        """Start to prepare the networks' inputs, in the order in which they are needed."""
         edited = [pair.edited for pair in fitted]
         judges = self.judges
         for judge, images in (
@@ -154,7 +154,7 @@ class MetricSuite(KeptSamples):
         return replace(pair, edited=fit_to(pair.edited, reference.size))
 
     def _seen(self, pairs: Sequence[Pair], key: str) -> list[Image.Image | None]:
-        """List what a network looks at: all three where it compares pictures, else the edited."""
+        """List a network's pictures: all three where it compares pictures, else the edited one."""
         if key not in self.rules.metrics:
             return [pair.edited for pair in pairs]
         return [image for pair in pairs for image in (pair.edited, pair.source, pair.target)]
@@ -206,7 +206,7 @@ class MetricSuite(KeptSamples):
         encoder: ImageEncoder,
         encodings: Encodings,
     ) -> dict[int, Tensor]:
-        """Fill `key` and `key`_other; return every picture's vector by the picture's identity."""
+        """Fill `key` and `key`_other; return every picture's vector by the picture's `id`."""
         vectors = encodings.of(encoder, encoder.embed, self._seen(pairs, key), "embedding")
         rules = self.rules
         for row, pair in zip(rows, pairs, strict=True):
@@ -240,13 +240,13 @@ def refuse_wrong(pairs: Sequence[Pair], known: Container[str], label: str) -> No
     """Refuse a batch that cannot be scored.
 
     Raises:
-        SampleError: a mask is not of its source's size.
-        RicError: an id came twice.
+        SampleError: a mask differs in size from its source.
+        RicError: an id is repeated.
     """
     ids = [pair.id for pair in pairs]
     for pair in pairs:
         if pair.id in known or ids.count(pair.id) > 1:
-            raise RicError(f"Sample {pair.id!r} was given twice to {label!r}.")
+            raise RicError(f"Sample {pair.id!r} was added twice to {label!r}.")
         if pair.mask is not None and pair.mask.size != pair.source.size:
             reason = f"it is {pair.mask.size} pixels and its source {pair.source.size}."
             raise SampleError(pair.id, "mask", reason)
@@ -264,5 +264,5 @@ def _picture(pair: Pair, which: Reference) -> Image.Image | None:
 
 
 def _cosine(a: Tensor, b: Tensor) -> float:
-    """Return the cosine of two vectors whose length is 1 but for rounding."""
+    """Return the cosine of two vectors of length 1, up to rounding."""
     return max(-1.0, min(1.0, float(a.double() @ b.double())))

@@ -1,4 +1,4 @@
-"""From samples to scores: means with intervals, FID, KID and IS, or why there is none."""
+"""Summarise samples as scores: means with intervals, FID, KID and IS, or why there is none."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ SCENE_DEFINITION = {
 
 
 class SetScores(NamedTuple):
-    """What the scores of the whole set are made of.
+    """What the scores of the whole set are computed from.
 
     Attributes:
-        rows: One a sample, in the order of sorted ids.
-        distances: FID and KID of them; what stands in their way; or None where no sample has both
-            pictures.
+        rows: One per sample, sorted by id.
+        distances: FID and KID of them; a str that says why there are none; or None where no sample
+            has both pictures.
         fid_set: What FID and KID compare with in place of the targets.
     """
 
@@ -61,14 +61,14 @@ class SetScores(NamedTuple):
 def summarise(
     rows: Sequence[dict[str, Any]], sets: SetScores, judges: Judges, rules: Rules
 ) -> list[Score]:
-    """Return every score of one editor that is asked for: the six of the paper's tables first.
+    """Return the requested scores of one editor, the six of the paper's tables first.
 
     Args:
-        rows: One dict a sample, in the order of sorted ids; those of drawn scenes have columns of
+        rows: One dict per sample, sorted by id; those of drawn scenes have columns of
             `OF_SCENES`.
-        sets: What FID, KID and IS are made of.
-        judges: The networks that made them.
-        rules: What is asked for, and what it is held against.
+        sets: What FID, KID and IS are computed from.
+        judges: The metric networks that made them.
+        rules: What is computed, and against what.
     """
 
     def mean(key: str, judge: Measure, needs: str) -> Score:
@@ -84,7 +84,7 @@ def summarise(
         is_score([row.is_logits for row in sets.rows], judges.inception_score),
     ]
     if not isinstance(judges.fid, Unavailable) and judges.fid is not judges.inception_score:
-        # FID's own pass has the classes too: a second IS for nothing
+        # FID's own pass has the classes too: a second IS at no cost
         scores.append(is_score([row.logits for row in sets.rows], judges.fid))
     scores += [mean(clip_i, judges.clip, rules.other), mean(dino, judges.dino, rules.other)]
     shipped = [metric for metric in rules.pair_metrics if not metric.own]
@@ -105,7 +105,7 @@ def _needs(metric: LoadedMetric, rules: Rules) -> str:
 
 
 def _clip_t(rows: Sequence[dict[str, Any]], judge: Network | Unavailable, rules: Rules) -> Score:
-    """Return CLIP-T, with how many samples brought another text, and how many texts were cut."""
+    """Return CLIP-T, noting how many samples used another text, and how many texts were cut."""
     kinds = Counter(row["text_kind"] for row in rows if row["text_kind"])
     others = {kind: count for kind, count in kinds.items() if kind != rules.text}
     needs = ", else ".join([rules.text, *others])
@@ -119,7 +119,7 @@ def _clip_t(rows: Sequence[dict[str, Any]], judge: Network | Unavailable, rules:
 
 
 def _with_derived_masks(score: Score, rows: Sequence[dict[str, Any]]) -> Score:
-    """Note on a score of what lies outside the mask how many masks were not given."""
+    """Note on a score outside the mask how many masks were derived."""
     derived = sum(bool(row["mask_derived"]) for row in rows)
     if not score.key.endswith("_outside") or not derived:
         return score
@@ -128,7 +128,7 @@ def _with_derived_masks(score: Score, rows: Sequence[dict[str, Any]]) -> Score:
 
 
 def scene_score(rows: Sequence[dict[str, Any]], key: str, *, seed: int = 0) -> Score:
-    """Return the mean of one of `OF_SCENES`; relative errors count by how much had to change."""
+    """Return the mean of one of `OF_SCENES`; relative errors are weighted by the needed change."""
     held = [row for row in rows if row.get(key) is not None]
     if not held:
         return Score(key=key, unavailable="no sample asks for it")
@@ -155,11 +155,11 @@ def mean_score(
     """Return the mean of one column over the samples that have it, with its interval.
 
     Args:
-        rows: One dict a sample; a value may be None.
+        rows: One dict per sample; a value may be None.
         key: The column.
         judge: Its network, or what measures it without one.
         needs: What a sample must have for this score: `target`, `source`, `mask`, or a text's name.
-        seed: Of the interval.
+        seed: Seeds the interval.
     """
     if isinstance(judge, Unavailable):
         return Score(key=key, unavailable=judge.reason)

@@ -1,4 +1,4 @@
-"""Text that others wrote, such as a label, in a table: shown as it stands, obeyed by no reader."""
+"""Escape others' text, such as a label, in tables: shown literally, interpreted by no reader."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _LATEX = {
 
 
 def in_markdown(text: str) -> str:
-    """Return text that Markdown renders as it stands: no markup, no HTML, no end of a cell."""
+    """Return text that Markdown renders literally: no markup, no HTML, no end of a cell."""
     return re.sub(r"([\\`*_\[\]<>|~]|&(?=[#\w]+;))", r"\\\1", plain_line(text))
 
 
 def in_prose(text: str) -> str:
-    """Return a sentence that Markdown renders without HTML, code or links of a label in it.
+    """Return a sentence that Markdown renders without HTML, code or links from a label in it.
 
     Names of scores, such as `clip_i[tiny]`, stay readable in the file.
     """
@@ -27,14 +27,14 @@ def in_prose(text: str) -> str:
 
 
 def in_latex(text: str) -> str:
-    """Return text that LaTeX prints as it stands, also at the start of a row."""
+    """Return text that LaTeX prints literally, also at the start of a row."""
     escaped = "".join(_LATEX.get(character, character) for character in plain_line(text))
-    # behind the end of a line LaTeX would read these as its own
+    # after a line break LaTeX would read these as its arguments
     return "{}" + escaped if escaped.startswith(("[", "*")) else escaped
 
 
 def in_csv(value: object) -> object:
-    """Return a cell that a spreadsheet does not compute: a text that begins as a formula is quoted.
+    """Return a cell that a spreadsheet does not evaluate: text that begins a formula is quoted.
 
     Numbers stay numbers.
     """

@@ -1,4 +1,4 @@
-"""What `ric eval` writes: every editor's scores in tables, of all samples and of groups of them."""
+"""What `ric eval` writes: every editor's scores in tables, for all samples and for groups."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Suite = MetricSuite | PieBenchSuite
 
 
 class Table(NamedTuple):
-    """All rows of a table, what later editors score above the first, and every sample's numbers."""
+    """A table's rows, the differences of later editors to the first, and every sample's numbers."""
 
     rows: list[Scores]
     differences: list[Difference]
@@ -37,7 +37,7 @@ class Table(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """The table of all samples, and that of each group that `--group-by` tells apart."""
+    """The table of all samples, and one for each group of `--group-by`."""
 
     whole: Table
     groups: dict[str, Table]
@@ -65,7 +65,7 @@ def _finish(
 ) -> Table:
     of_editors = [set(suite.ids) for suite in suites.values() if suite.role == "editor"]
     held = [ids if only is None else ids & only for ids in of_editors]
-    # an editor without any picture that could be scored takes nothing from the others
+    # an editor without any scored picture does not narrow the shared samples
     shared = set.intersection(*filter(None, held))
     finished = []
     for suite in suites.values():
@@ -83,8 +83,8 @@ def _finish(
 
 
 def _groups(suites: Mapping[str, Suite], edited: Sequence[Outputs]) -> dict[str, set[str]]:
-    """List the ids of each group that `--group-by` tells apart, by its name."""
-    # sizes from small to large, types as they come in the alphabet
+    """Return the ids of each group of `--group-by`, by its name."""
+    # sizes from small to large, types alphabetically
     groups: dict[str, set[str]] = {name: set() for name in REGION_SIZES}
     for item in edited:
         for name, group in sorted(suites[item.label].groups().items(), key=lambda one: one[1]):
@@ -123,7 +123,7 @@ def write_tables(run: RunDir, made: Tables) -> None:
 
 
 def _fitting_in_words(config: Mapping[str, Any]) -> str:
-    """Say how outputs are brought to the size at which they are scored."""
+    """Say how outputs are resized for scoring."""
     size = "the source's" if config["protocol"] == "pie-bench" else "the reference's"
     words = f"outputs are brought to {size} size by PIL's bicubic on 8-bit pixels"
     if config["protocol"] == "magicbrush":

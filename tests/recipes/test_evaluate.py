@@ -213,8 +213,8 @@ def test_source_and_ground_truth_stand_on_the_samples_of_every_editor_and_others
     assert "**" not in first + others  # over other samples nobody is the best
     line = (
         "† on other samples than the rest: Every on 6; 2 have a picture of every editor that could "
-        "be scored, and the source stands on those, the ground truth on those with a target. Do "
-        "not compare across it."
+        "be scored, and the source is scored on those, the ground truth on those with a target. "
+        "Do not compare these rows with the others."
     )
     assert f"- {line}" in markdown
     assert progress.lines == [line]
@@ -239,7 +239,7 @@ def test_pictures_that_belong_to_no_sample_are_counted_and_the_first_are_named(
     made, progress = outputs({f"{name}.png": grey(100) for name in names}), Noting()
     score(f"Mine={made}", progress=progress)
     assert progress.lines == [
-        f"4 pictures in {made} belong to no sample that is scored of {data} (split all): "
+        f"4 pictures in {made} match no scored sample of {data} (split all): "
         "cat.png, dog.png, eel.png, …"
     ]
 
@@ -291,7 +291,7 @@ def test_outputs_that_belong_to_no_sample_are_an_error(score, outputs):
     made = outputs({"dog.png": grey(100)})
     with pytest.raises(RicError, match=rf"No picture of 'Mine' \({made}\) belongs to") as caught:
         score(f"Mine={made}")
-    assert "name without its ending, which is the id" in caught.value.hint
+    assert "name without extension, which is the id" in caught.value.hint
 
 
 def test_files_beside_the_pictures_do_not_stand_in_their_way(score, outputs):
@@ -705,7 +705,7 @@ def test_magicbrush_loads_what_it_shows_and_nothing_else(tiny, data, outputs, tm
 
 @pytest.mark.parametrize("text", ["Mine=", "=", "Mine= "])
 def test_a_label_without_a_place_is_an_error(score, text):
-    with pytest.raises(RicError, match="Nothing stands behind the label"):
+    with pytest.raises(RicError, match="Nothing follows the label"):
         score(text)
 
 

@@ -240,7 +240,7 @@ def test_two_samples_whose_sources_have_one_name_cannot_be_matched_by_it(
     rows[1]["source_file_name"] = rows[0]["source_file_name"]
     (data / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     made = shutil.copytree(data / "target", tmp_path / "made")
-    with pytest.raises(RicError, match="'00' and '01' have sources of one name") as error:
+    with pytest.raises(RicError, match="'00' and '01' have sources of the same name") as error:
         score(f"Mine={made}", data=data, split="all", match="stem")
     assert "--match id" in error.value.hint
 

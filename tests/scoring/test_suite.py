@@ -256,7 +256,7 @@ def test_long_texts_are_counted_once_a_suite(judges, pairs):
 def test_an_id_given_twice_is_refused_and_nothing_is_kept(judges, pairs):
     suite = MetricSuite(judges, label="ours")
     suite.add(pairs[:2])
-    with pytest.raises(RicError, match="'0001' was given twice to 'ours'"):
+    with pytest.raises(RicError, match="'0001' was added twice to 'ours'"):
         suite.add([pairs[2], pairs[1]])
     assert len(suite.finish().rows) == 2
 

@@ -1,4 +1,4 @@
-"""Rows of JSON lines and CSV in UTF-8, or in UTF-16 or UTF-32 told by their first bytes.
+"""Rows of JSON lines and CSV in UTF-8, or in UTF-16 or UTF-32 recognised by the first bytes.
 
 A row with other bytes is reported with its line number; no other encoding is guessed.
 """

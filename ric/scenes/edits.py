@@ -1,4 +1,4 @@
-"""HumanEdit's six types of edit, as changes of a scene: what is asked, and the exact answer.
+"""HumanEdit's six types of edit, as changes of a scene: the request and the exact answer.
 
 `edit_of(seed, index)` is the whole benchmark: every sample follows from these two numbers. An
 attempt that fails (no free spot, something hidden, no phrase that points to one thing) is dropped

@@ -171,11 +171,17 @@ class EditConfig(CommandConfig):
 
     split: SplitName = "test"
     instruction: str | None = None                  # for a photo or a folder of photos
+    source_caption: str | None = None               # what every picture shows
+    target_caption: str | None = None               # what every edit is to show
     editor: str = "ip2p"                            # or your own (see ric.registry)
     unet: str = "timbrooks/instruct-pix2pix"        # or a train-unet run
+    text_to_image: str = "CompVis/stable-diffusion-v1-4"
     steps: int = 100                                # choice 13
-    guidance: float = 7.5                           # choice 13
+    guidance: float = 7.5                           # choice 13; see OF_EDITORS
     image_guidance: float = 1.5                     # choice 13
+    skip: int = 36                                  # of the steps (DDPM Inversion)
+    source_guidance: float = 3.5                    # (DDPM Inversion)
+    keep_last_noise: bool = False                   # (DDPM Inversion)
     image_size: int = 512                           # choice 13
     batch_size: int = 4
     allow_overlap: bool = False
@@ -309,13 +315,31 @@ TINY: dict[type[CommandConfig], dict[str, Any]] = {
         "log_every": 1, "checkpoint_every": 10, "show_every": 0,
     },
     EditConfig: {
-        "unet": "tiny", "steps": 20, "guidance": 2.0, "image_guidance": 1.1, "image_size": 64,
-        "batch_size": 20,
+        "unet": "tiny", "text_to_image": "tiny", "steps": 20, "guidance": 2.0,
+        "image_guidance": 1.1, "image_size": 64, "batch_size": 20,
     },
     EvalConfig: {"clip": "tiny", "dino": "tiny"},
     TinyVaeConfig: {}, TinyClipConfig: {}, TinyCaptionerConfig: {}, TinyClassifierConfig: {},
     TinyPriorConfig: {}, TinyScoreConfig: {},
 }  # fmt: skip
+
+
+# What an editor sets otherwise than `EditConfig`, by preset; flags and a config file go before it.
+OF_EDITORS: dict[Preset, dict[str, dict[str, Any]]] = {
+    "paper": {"ddpm-inversion": {"guidance": 15.0}},
+    "tiny": {"ddpm-inversion": {"steps": 50, "skip": 18}},
+}
+# Settings that only these editors read.
+ONLY_OF = {
+    "image_guidance": ("ip2p",),
+    "unet": ("ip2p",),
+    "text_to_image": ("ddpm-inversion",),
+    "skip": ("ddpm-inversion",),
+    "source_guidance": ("ddpm-inversion",),
+    "keep_last_noise": ("ddpm-inversion",),
+    "source_caption": ("ddpm-inversion",),
+    "target_caption": ("ddpm-inversion",),
+}
 
 
 # Protocols of few scores, none of them of whole sets: all of them count, and all are shown.

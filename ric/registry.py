@@ -36,20 +36,28 @@ class Part(NamedTuple):
 
     Attributes:
         place: `module:name` of what makes it.
-        needs_model: Whether it loads the model that the command names.
+        model: The setting of the command that names the model it loads; "" where it loads none.
+        reads: Of an editor: which of a sample's texts it reads.
     """
 
     place: str
-    needs_model: bool = False
+    model: str = ""
+    reads: tuple[str, ...] = ("instruction",)
 
 
+CAPTIONS = ("source_text", "target_text")
 EDITORS = {
-    "ip2p": Part("ric.editors.instruct_pix2pix:InstructPix2Pix.from_config", needs_model=True),
+    "ip2p": Part("ric.editors.instruct_pix2pix:InstructPix2Pix.from_config", "unet"),
+    "ddpm-inversion": Part(
+        "ric.editors.ddpm_inversion:DdpmInversion.from_config", "text_to_image", CAPTIONS
+    ),
 }
 DESCRIBERS = {
-    "dataset": Part("ric.describers.from_dataset:FromDataset.from_config", needs_model=False),
-    "chat": Part("ric.describers.chat_vlm:ChatVlm.from_config", needs_model=True),
+    "dataset": Part("ric.describers.from_dataset:FromDataset.from_config"),
+    "chat": Part("ric.describers.chat_vlm:ChatVlm.from_config", "model"),
 }
+# the setting that names the model of your own
+OF_ONES_OWN = {"editor": "unet", "describer": "model"}
 LOSSES = {  # terms beside those of Eq. 10
     "outside": Part("ric.method.outside:Outside.for_training"),
 }
@@ -178,17 +186,23 @@ def metric_key(name: str) -> str:
     return name.rpartition(":")[2].partition(".")[0]
 
 
-def needs_model(kind: str, name: str) -> bool:
-    """Tell whether an editor or a describer loads the model that its command names.
+def model_of(kind: str, name: str) -> str:
+    """Give the setting that names the model of an editor or a describer; "" where it loads none.
 
-    One that is not there loads none; `load_part` says what is wrong with it.
+    One that does not exist loads none; `load_part` says what is wrong with it.
     """
     if shipped := _SHIPPED[kind].get(name):
-        return shipped.needs_model
+        return cast("str", shipped.model)
     try:
-        return bool(getattr(load_part(kind, name), "needs_model", False))
+        needs = getattr(load_part(kind, name), "needs_model", False)
     except RicError:
-        return False
+        return ""
+    return OF_ONES_OWN[kind] if needs else ""
+
+
+def texts_read(editor: str) -> tuple[str, ...]:
+    """List which of a sample's texts an editor reads; your own read the instruction."""
+    return EDITORS[editor].reads if editor in EDITORS else ("instruction",)
 
 
 def refuse_unknown(kind: str, name: str) -> None:

@@ -24,15 +24,19 @@ from typing import (
 )
 
 from ric.config import (
+    OF_EDITORS,
+    ONLY_OF,
     PROTOCOLS,
     TINY,
     CommandConfig,
+    EditConfig,
     EvalConfig,
     EvalProtocol,
     FitBlipConfig,
     FitClipConfig,
 )
 from ric.errors import RicError, first_line
+from ric.registry import EDITORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +78,12 @@ def resolve_config(
             )
     preset = flags.get("preset", from_file.get("preset", kind.preset))
     _typed(kind, "preset", preset)
-    values = {**(TINY[kind] if preset == "tiny" else {}), **from_file, **flags}
+    typed = {**from_file, **flags}
+    values = {**(TINY[kind] if preset == "tiny" else {}), **typed}
+    if kind is EditConfig:
+        editor = str(values.get("editor", EditConfig.editor))
+        _refuse_of_other_editors(editor, flags)
+        values = {**values, **OF_EDITORS[preset].get(editor, {}), **typed}
     if kind is EvalConfig:
         _refuse_without_use(preset, flags)
         values |= _of_two_folders(values)
@@ -83,6 +92,17 @@ def resolve_config(
         _typed(kind, "protocol", values["protocol"])
         values |= _fixed_by_protocol(values, flags)
     return kind(**{key: _typed(kind, key, value) for key, value in values.items()})
+
+
+def _refuse_of_other_editors(editor: str, flags: dict[str, Any]) -> None:
+    """Stop where `ric edit` is given a setting that its editor does not read (Raises RicError)."""
+    for key, editors in ONLY_OF.items():
+        if key in flags and editor in EDITORS and editor not in editors:
+            flag = "--" + key.replace("_", "-")
+            raise RicError(
+                f"--editor {editor} has no use for {flag}.",
+                f"Omit {flag}, or choose --editor {' or '.join(editors)}.",
+            )
 
 
 def _refuse_without_use(preset: str, flags: dict[str, Any]) -> None:
@@ -182,8 +202,9 @@ def _typed(kind: type[CommandConfig], key: str, value: Any) -> Any:
     hint = get_type_hints(kind)[key]
     if get_origin(hint) in (UnionType, Union):  # the latter: of a Literal and None
         hint = get_args(hint)[0]
-        # an empty text, as of `ric edit DATA ""`, is none given
-        if value is None or (hint is str and isinstance(value, str) and not value.strip()):
+        # an empty text, as of `ric edit DATA ""`, is none given; an empty caption is one
+        is_empty = isinstance(value, str) and not value.strip() and not key.endswith("_caption")
+        if value is None or (hint is str and is_empty):
             return None
     if get_origin(hint) is Literal:
         if value not in get_args(hint):

@@ -31,15 +31,39 @@ def edit(
         str, typer.Option(help=f"Who edits: {', '.join(EDITORS)}; or your own, my_file.py:Name.")
     ] = EditConfig.editor,
     unet: Annotated[
-        str, typer.Option(help="A train-unet run, or any InstructPix2Pix pipeline.")
+        str, typer.Option(help="A train-unet run, or any InstructPix2Pix pipeline (ip2p).")
     ] = EditConfig.unet,
+    text_to_image: Annotated[
+        str, typer.Option(help="Any text-to-image pipeline (ddpm-inversion).")
+    ] = EditConfig.text_to_image,
+    source_caption: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="What the pictures show (ddpm-inversion), before a dataset's own."),
+    ] = EditConfig.source_caption,
+    target_caption: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="What the edits are to show (ddpm-inversion), before a dataset's own."),
+    ] = EditConfig.target_caption,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = EditConfig.steps,
     guidance: Annotated[
-        float, typer.Option(help="s_T: how much the text counts.")
+        float,
+        typer.Option(
+            help="s_T: how much the text counts; 15 for ddpm-inversion, if not given.",
+        ),
     ] = EditConfig.guidance,
     image_guidance: Annotated[
-        float, typer.Option(help="s_I: how much the picture counts.")
+        float, typer.Option(help="s_I: how much the picture counts (ip2p).")
     ] = EditConfig.image_guidance,
+    skip: Annotated[
+        int,
+        typer.Option(min=0, help="Noisiest steps left out (ddpm-inversion): more stay closer."),
+    ] = EditConfig.skip,
+    source_guidance: Annotated[
+        float, typer.Option(help="Guidance of the inversion (ddpm-inversion).")
+    ] = EditConfig.source_guidance,
+    keep_last_noise: Annotated[
+        bool, typer.Option("--keep-last-noise", help="Use the last noise map (ddpm-inversion).")
+    ] = EditConfig.keep_last_noise,
     image_size: Annotated[
         int, typer.Option(min=8, help="The longer side while editing, in pixels.")
     ] = EditConfig.image_size,

@@ -76,7 +76,7 @@ ROOMS: dict[str, set[str]] = {
     "launcher": {"errors"},
     "registry": {"errors", "config"},
     "device": {"errors"},
-    "settings": {"errors", "config"},
+    "settings": {"errors", "config", "registry"},
     "scenes": {"splits"},
     "model_files": {"errors", "lfs_pointer"},
     "pretrained": {"errors", "model_files"},

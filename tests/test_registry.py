@@ -20,7 +20,7 @@ from ric.registry import (
     METRICS,
     load_part,
     metrics_of,
-    needs_model,
+    model_of,
 )
 from ric_cli.main import main
 
@@ -179,8 +179,8 @@ def test_a_loss_term_that_cannot_be_is_told_by_the_dry_run(typed, message, capfd
 
 
 def test_one_that_wants_the_named_model_gets_it(parts, tmp_path):
-    assert needs_model("editor", f"{parts}:Hungry")
-    assert not needs_model("editor", f"{parts}:Turned")
+    assert model_of("editor", f"{parts}:Hungry") == "unet"
+    assert not model_of("editor", f"{parts}:Turned")
     words = ("edit", "scenes:60#5", "--editor", f"{parts}:Hungry", "--preset", "tiny")
     assert ric(*words, "--limit", 1, "--quiet", "--run", tmp_path / "edit") == 0
 

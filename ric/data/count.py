@@ -23,7 +23,7 @@ def count_samples(config: CommandConfig) -> tuple[int | None, int | str]:
         if isinstance(config, EditConfig):
             from ric.data.photos import find_photos
 
-            if photos := find_photos(config):
+            if photos := find_photos(config, need_instruction=False):
                 return len(photos), len(photos)
         count = samples_of(config).row_count
     except RicError:

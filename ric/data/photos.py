@@ -28,10 +28,14 @@ class Photo:
     path: Path
 
 
-def find_photos(config: EditConfig) -> list[Photo]:
+def find_photos(config: EditConfig, *, need_instruction: bool = True) -> list[Photo]:
     """List the photos that DATA names, a file or a folder without metadata; empty for a dataset.
 
     `<name>_mask.*` beside a photo `<name>.*` is that photo's mask, never a photo.
+
+    Args:
+        config: DATA, the instruction, the limit.
+        need_instruction: Whether the editor reads an instruction.
 
     Raises:
         RicError: There is no instruction, or a folder holds no pictures.
@@ -51,7 +55,7 @@ def find_photos(config: EditConfig) -> list[Photo]:
             raise _no_pictures(path)
     else:
         return []
-    if not (config.instruction or "").strip():
+    if need_instruction and not (config.instruction or "").strip():
         raise RicError(
             f"{path} needs an instruction.",
             f'Say what to do: ric edit {shlex.quote(str(path))} "make it night"',

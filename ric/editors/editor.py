@@ -18,12 +18,16 @@ class EditRequest:
     Attributes:
         id: Names the edit; the noise of an edit is a function of the seed and this id.
         image: RGB, any size.
-        instruction: An imperative sentence, not empty.
+        instruction: An imperative sentence, not empty; "" where the editor reads captions alone.
+        source_text: A caption of the picture, for editors that go from one caption to another.
+        target_text: A caption of the edit.
     """
 
     id: str
     image: Image
     instruction: str
+    source_text: str = ""
+    target_text: str = ""
 
 
 def never_stop() -> None:
@@ -33,8 +37,8 @@ def never_stop() -> None:
 class Editor(Protocol):
     """Edits pictures. `ric edit` calls nothing else.
 
-    One that truncates long instructions may also have `cuts(instruction) -> bool`: edits for which
-    it returns True are marked and counted.
+    One that truncates long texts may also have `cuts(request) -> bool`: edits for which it returns
+    True are marked and counted.
     """
 
     def edit(

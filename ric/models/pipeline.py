@@ -1,9 +1,10 @@
-"""InstructPix2Pix-type pipelines: loading any of them, and what training and editing share.
+"""Stable Diffusion's pipelines: loading any of them, and what training and editing share.
 
-Loaded explicitly as `StableDiffusionInstructPix2PixPipeline`, since some of the hub's folders name
-another class (vinesmsuic/magicbrush-jul7 does), without the safety checker, and as float32. Such a
-folder brings the other class's scheduler; it is edited with Euler-ancestral, as InstructPix2Pix and
-MagicBrush are.
+An InstructPix2Pix-type pipeline is loaded explicitly as
+`StableDiffusionInstructPix2PixPipeline`, since some of the hub's folders name another class
+(vinesmsuic/magicbrush-jul7 does), without the safety checker, and as float32. Such a folder brings
+the other class's scheduler; it is edited with Euler-ancestral, as InstructPix2Pix and MagicBrush
+are.
 
 Choice 10, starting point: an 8-channel UNet is used as it is; a 4-channel one gets four more input
 channels whose weights are zero, and keeps its bias.
@@ -11,7 +12,7 @@ channels whose weights are zero, and keeps its bias.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import torch
 from diffusers import (
@@ -19,6 +20,7 @@ from diffusers import (
     AutoencoderTiny,
     EulerAncestralDiscreteScheduler,
     StableDiffusionInstructPix2PixPipeline,
+    StableDiffusionPipeline,
     UNet2DConditionModel,
 )
 from torch import nn
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+Pipeline: TypeAlias = StableDiffusionInstructPix2PixPipeline | StableDiffusionPipeline
+PipelineT = TypeVar("PipelineT", StableDiffusionInstructPix2PixPipeline, StableDiffusionPipeline)
+
 # Shape letters: B batch, L text tokens, E text width, H and W pixels, C latent channels.
 
 
@@ -53,6 +58,35 @@ def load_pipeline(
         RicError: the folder is no pipeline, holds pickles only, lacks a part or some of a part's
             weights, holds weights that are not finite, or its parts do not fit together.
     """
+    pipeline, index = _load(StableDiffusionInstructPix2PixPipeline, path, device, dtype)
+    if index["_class_name"] != StableDiffusionInstructPix2PixPipeline.__name__:
+        pipeline.scheduler = EulerAncestralDiscreteScheduler.from_config(pipeline.scheduler.config)
+    return pipeline
+
+
+def load_text_to_image(
+    path: Path, device: torch.device, dtype: torch.dtype = torch.float32
+) -> StableDiffusionPipeline:
+    """Load a pipeline folder that draws from text alone.
+
+    Raises:
+        RicError: as `load_pipeline`, or its UNet reads more than the noisy latents.
+    """
+    pipeline, _ = _load(StableDiffusionPipeline, path, device, dtype)
+    reads, latent = pipeline.unet.config.in_channels, pipeline.unet.config.out_channels
+    if reads != latent:
+        raise RicError(
+            f"The UNet in {path} reads {reads} channels; one that draws from text alone reads"
+            f" {latent}.",
+            "Name a text-to-image pipeline, such as CompVis/stable-diffusion-v1-4.",
+        )
+    return pipeline
+
+
+def _load(
+    kind: type[PipelineT], path: Path, device: torch.device, dtype: torch.dtype
+) -> tuple[PipelineT, dict[str, Any]]:
+    """Load a pipeline folder as `kind`, and its model_index.json (Raises RicError)."""
     require_whole(path, "pipeline")
     index = _read_index(path)
     parts = {
@@ -62,7 +96,7 @@ def load_pipeline(
         "tokenizer": load_tokenizer(path / "tokenizer"),
     }
     with told_in_one_line(f"Cannot load the pipeline in {path}"):
-        pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(
+        pipeline = kind.from_pretrained(
             path,
             local_files_only=True,
             safety_checker=None,
@@ -71,12 +105,10 @@ def load_pipeline(
             **parts,
         )
     _refuse_misfits(path, pipeline)
-    if index["_class_name"] != StableDiffusionInstructPix2PixPipeline.__name__:
-        pipeline.scheduler = EulerAncestralDiscreteScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     for module in (pipeline.vae, pipeline.text_encoder):
         module.requires_grad_(False).eval()
-    return pipeline.to(device)
+    return pipeline.to(device), index
 
 
 CLASSES = {"vae": AutoencoderKL, "unet": UNet2DConditionModel, "text_encoder": CLIPTextModel}
@@ -92,7 +124,7 @@ def _read_index(path: Path) -> dict[str, Any]:
             raise RicError(
                 f"The {part} in {path} is of {index.get(part)}; ric loads a {ours.__name__}, and"
                 " runs no custom code.",
-                "Name an InstructPix2Pix-type pipeline of Stable Diffusion 1 or 2.",
+                "Name a pipeline of Stable Diffusion 1 or 2.",
             )
     return index
 
@@ -119,7 +151,7 @@ def _load_text_encoder(folder: Path, dtype: torch.dtype) -> CLIPTextModel:
     return network
 
 
-def _refuse_misfits(path: Path, pipeline: StableDiffusionInstructPix2PixPipeline) -> None:
+def _refuse_misfits(path: Path, pipeline: Pipeline) -> None:
     words = pipeline.text_encoder.config.vocab_size
     refuse_foreign_words(path, pipeline.tokenizer, words)
     text_width = pipeline.text_encoder.config.hidden_size
@@ -207,16 +239,14 @@ def _set_input_channels(unet: UNet2DConditionModel, count: int) -> None:
     unet.register_to_config(in_channels=count)
 
 
-def size_multiple(pipeline: StableDiffusionInstructPix2PixPipeline) -> int:
+def size_multiple(pipeline: Pipeline) -> int:
     """Give the pixels that a picture's sides must be a multiple of for VAE and UNet to halve."""
     halvings = len(pipeline.unet.config.block_out_channels) - 1
     return pipeline.vae_scale_factor * 2**halvings
 
 
 @torch.no_grad()
-def encode_prompts(
-    pipeline: StableDiffusionInstructPix2PixPipeline, texts: Sequence[str]
-) -> Tensor:
+def encode_prompts(pipeline: Pipeline, texts: Sequence[str]) -> Tensor:
     """Embed instructions: e_prompt (B, L, E), padded to the tokenizer's length (Eq. 4)."""
     ids = pipeline.tokenizer(
         list(texts),
@@ -228,7 +258,7 @@ def encode_prompts(
     return pipeline.text_encoder(ids.to(pipeline.text_encoder.device)).last_hidden_state
 
 
-def count_cut(pipeline: StableDiffusionInstructPix2PixPipeline, texts: Sequence[str]) -> int:
+def count_cut(pipeline: Pipeline, texts: Sequence[str]) -> int:
     """Count the instructions of which `encode_prompts` cuts off the end."""
     tokenizer = pipeline.tokenizer
     ids = tokenizer(list(texts), truncation=False, padding=False, verbose=False).input_ids
@@ -236,6 +266,6 @@ def count_cut(pipeline: StableDiffusionInstructPix2PixPipeline, texts: Sequence[
 
 
 @torch.no_grad()
-def encode_source(pipeline: StableDiffusionInstructPix2PixPipeline, images: Tensor) -> Tensor:
+def encode_source(pipeline: Pipeline, images: Tensor) -> Tensor:
     """Encode source pictures (B, 3, H, W) in [-1, 1]: posterior mode, not scaled (choice 12)."""
     return pipeline.vae.encode(images.to(pipeline.vae.dtype)).latent_dist.mode()

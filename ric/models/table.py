@@ -24,7 +24,7 @@ from ric.config import (
     TinyVaeConfig,
     TrainUnetConfig,
 )
-from ric.registry import DESCRIBERS, EDITORS, METRICS, metrics_of, needs_model
+from ric.registry import DESCRIBERS, EDITORS, METRICS, metrics_of, model_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,7 @@ MODELS: dict[type[CommandConfig], tuple[ModelRow, ...]] = {
         ModelRow(
             "model",
             "captioner",
-            used=lambda config: needs_model("describer", config.describer),
+            used=lambda config: model_of("describer", config.describer) == "model",
             known=VLMS,
         ),
     ),
@@ -89,8 +89,15 @@ MODELS: dict[type[CommandConfig], tuple[ModelRow, ...]] = {
             "unet",
             "pipeline",
             "pipeline",
-            lambda config: needs_model("editor", config.editor),
+            lambda config: model_of("editor", config.editor) == "unet",
             PIPELINES,
+        ),
+        ModelRow(
+            "text_to_image",
+            "text_to_image",
+            "text_to_image",
+            lambda config: model_of("editor", config.editor) == "text_to_image",
+            ("CompVis/stable-diffusion-v1-4",),
         ),
     ),
     TinyVaeConfig: (ModelRow("base", "pipeline/vae", "vae"),),

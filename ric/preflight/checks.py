@@ -15,7 +15,7 @@ from ric.errors import RicError
 from ric.models.table import NamedModel, command_of, kind_of, models_of
 from ric.preflight.pipelines import refuse_other_pipelines
 from ric.progress import Progress, Silent
-from ric.registry import refuse_unknown, refuse_unknown_metrics
+from ric.registry import refuse_unknown, refuse_unknown_metrics, texts_read
 from ric.runs.record import find_artifact
 from ric.weights import find_weight, is_present, require_network, resolve_weights
 from ric.weights.find import convertible_copy
@@ -132,6 +132,6 @@ def _open_data(config: CommandConfig) -> None:
     if isinstance(config, EditConfig):
         from ric.data.photos import find_photos
 
-        if find_photos(config):
+        if find_photos(config, need_instruction="instruction" in texts_read(config.editor)):
             return
     samples_of(config)

@@ -14,8 +14,8 @@ from ric.editors.load import load_editor
 from ric.errors import RicError, SampleError
 from ric.interrupt import stop_between_steps
 from ric.models.locate import locate
-from ric.models.table import uses
 from ric.progress import Progress, Silent
+from ric.registry import model_of, texts_read
 from ric.report.edit_sheet import SHEET, write_sheet
 from ric.runs.artifacts import public_name
 from ric.runs.record import parents_of
@@ -50,15 +50,17 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     """
     progress = progress or Silent()
     device = pick_device(config.device)
-    photos = find_photos(config)
+    reads_instruction = "instruction" in texts_read(config.editor)
+    photos = find_photos(config, need_instruction=reads_instruction)
     if photos:
         run.note_data(config.data, None)
-    model = locate(config, "unet", run) if uses(config, "unet") else None
+    setting = model_of("editor", config.editor)
+    model = locate(config, setting, run) if setting else None
     samples = None if photos else _open(config, run)
     editor = load_editor(config.editor, model, config, device)
-    named = public_name(config.unet) if model else None
+    named = public_name(getattr(config, setting)) if setting else None
     settings = {"editor": config.editor, "model": named, **editor.describe()}
-    cuts = getattr(editor, "cuts", lambda instruction: False)
+    cuts = getattr(editor, "cuts", lambda request: False)
     images = run.path / "images"
     images.mkdir(exist_ok=True)
     done = {row["id"] for row in run.rows("edits")}
@@ -83,11 +85,11 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
                     continue
                 save_png(edited, images / f"{request.id}.png")
                 row: dict[str, object] = {"id": request.id, "file_name": f"images/{request.id}.png"}
-                row |= {"instruction_cut": True} if cuts(request.instruction) else {}
-                run.append("edits", {**row, "instruction": request.instruction, **settings})
+                row |= {"text_cut": True} if cuts(request) else {}
+                run.append("edits", {**row, **_texts_of(request, config.editor), **settings})
                 stage.advance()
             stop.raise_if_set()
-    _note_cut_instructions(run, progress)
+    _note_cut_texts(run, progress)
     if samples is not None:
         write_sheet(samples.glance(), images, run.path / SHEET, instruction=config.instruction)
     return images
@@ -95,7 +97,8 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
 
 def _open(config: EditConfig, run: RunDir) -> Samples:
     """Open a dataset (Raises RicError where the model was trained on some of it)."""
-    samples = open_samples(config, run, need_instruction=config.instruction is None)
+    needed = config.instruction is None and "instruction" in texts_read(config.editor)
+    samples = open_samples(config, run, need_instruction=needed)
     if not config.allow_overlap:
         refuse_overlap(_ancestors_groups(run), lambda: groups_of(samples), "this model")
     return samples
@@ -122,26 +125,65 @@ def _requests(
             if isinstance(sample, Photo):
                 refuse_not_utf8(sample.id, sample.path.name)
                 image = open_image(sample.path, max_pixels=config.max_pixels)
-                instruction = config.instruction or ""
             else:
                 image = sample.load_source()
-                instruction = config.instruction or sample.instruction
+            texts = _texts_for(sample, config)
         except ImageError as error:
             run.fail(SampleError(sample.id, "source", error.message))
             continue
         except SampleError as error:
             run.fail(error)
             continue
-        yield EditRequest(sample.id, image, instruction)
+        yield EditRequest(sample.id, image, **texts)
 
 
-def _note_cut_instructions(run: RunDir, progress: Progress) -> None:
-    """Count the instructions of which the editor did not read the end."""
+# where the texts that an editor reads come from, beside the data's own
+TYPED = {
+    "instruction": "instruction",
+    "source_text": "source_caption",
+    "target_text": "target_caption",
+}
+
+
+def _texts_for(sample: Photo | EditSample, config: EditConfig) -> dict[str, str]:
+    """Give the texts that the editor reads: those that were typed, else the sample's own.
+
+    Raises:
+        SampleError: it reads captions, and there is none.
+    """
+    texts = {"instruction": ""}
+    lacking = []
+    for name in texts_read(config.editor):
+        typed = getattr(config, TYPED[name])
+        text = getattr(sample, name, None) if typed is None else typed
+        if text is None:
+            lacking.append(name)
+        else:
+            texts[name] = text
+    if lacking:
+        flags = " ".join(f'--{TYPED[name].replace("_", "-")} "…"' for name in lacking)
+        raise SampleError(
+            sample.id,
+            "captions",
+            f"--editor {config.editor} goes from one caption to another, and there is no"
+            f" {' and no '.join(lacking)}. Add the columns source_text and target_text, or type"
+            f" {flags}",
+        )
+    return texts
+
+
+def _texts_of(request: EditRequest, editor: str) -> dict[str, str]:
+    """Give the texts that made an edit, as its row records them."""
+    return {name: getattr(request, name) for name in texts_read(editor)}
+
+
+def _note_cut_texts(run: RunDir, progress: Progress) -> None:
+    """Count the edits of which the editor did not read a text to its end."""
     rows = list(run.rows("edits"))
-    if count := sum("instruction_cut" in row for row in rows):
-        run.note(truncated_texts={"instruction": count})
+    if count := sum("text_cut" in row for row in rows):
+        run.note(truncated_texts={"edits": count})
         progress.note(
-            f"{count} of {len(rows)} instructions are longer than the editor reads: the end is cut"
+            f"{count} of {len(rows)} edits have a text longer than the editor reads: its end is cut"
             " off"
         )
 

@@ -101,6 +101,17 @@ WEIGHTS: tuple[Weight, ...] = (
         note="The hub holds pickles alone: they are converted once, which needs the space twice.",
     ),
     Weight(
+        id="CompVis/stable-diffusion-v1-4",
+        kind="hub",
+        revision="main",
+        size_bytes=4_270_000_000,
+        size_is_about=True,
+        licence="CreativeML OpenRAIL-M",
+        conditions="Its use restrictions pass on to whatever is made from it.",
+        purpose="Stable Diffusion 1.4: edit --editor ddpm-inversion",
+        allow_patterns=PIPELINE_FILES,
+    ),
+    Weight(
         id="madebyollin/taesd",
         kind="hub",
         revision="main",

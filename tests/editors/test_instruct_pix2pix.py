@@ -129,7 +129,7 @@ def test_a_request_gives_the_same_picture_alone_and_in_company(editor):
         EditRequest("c", draw(60, 62, seed=3), "add a house"),
     ]
     # a and c are worked on at one size, so they share a batch
-    assert editor.working_size(64, 64) == editor.working_size(60, 62)
+    assert editor.pictures.working_size(64, 64) == editor.pictures.working_size(60, 62)
     together = editor.edit(requests)
     for request, picture in zip(requests, together, strict=True):
         assert levels_apart(editor.edit([request])[0], picture) <= 1
@@ -239,7 +239,7 @@ def test_the_longer_side_becomes_the_image_size_and_both_what_the_unet_can_halve
     editor, source, wanted
 ):
     # the tiny VAE shrinks by 4 and the UNet once more by 2: multiples of 8
-    assert editor.working_size(*source) == wanted
+    assert editor.pictures.working_size(*source) == wanted
 
 
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="../shared is absent")
@@ -261,7 +261,7 @@ def test_every_shared_photo_comes_back_in_its_own_size(editor):
 def test_an_unknown_editor_is_refused_with_those_there_are(tiny_family):
     with pytest.raises(RicError, match="no editor 'zone'") as caught:
         load_editor("zone", tiny_family / "pipeline", EditConfig(), CPU)
-    assert caught.value.hint.startswith("Choose one of: ip2p; or name your own")
+    assert caught.value.hint.startswith("Choose one of: ip2p, ddpm-inversion; or name your own")
 
 
 def test_an_editor_is_loaded_with_the_settings_of_the_config(tiny_family):

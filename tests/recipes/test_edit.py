@@ -163,11 +163,11 @@ def test_an_instruction_that_is_cut_is_marked_counted_and_told(
     noting = Noting()
     run = follow(edit, config(data, split="all"), tmp_path / "run", noting)
     rows = [json.loads(line) for line in (run / "edits.jsonl").read_text().splitlines()]
-    assert [row["id"] for row in rows if row.get("instruction_cut")] == ["01"]
+    assert [row["id"] for row in rows if row.get("text_cut")] == ["01"]
     record = json.loads((run / "run.json").read_text())
-    assert record["truncated_texts"] == {"instruction": 1}
+    assert record["truncated_texts"] == {"edits": 1}
     assert noting.lines == [
-        "1 of 3 instructions are longer than the editor reads: the end is cut off"
+        "1 of 3 edits have a text longer than the editor reads: its end is cut off"
     ]
 
 

@@ -26,7 +26,7 @@ from ric.recipes.fit_clip import fit_clip
 from ric.recipes.train_unet import train_unet
 
 FEW = {"batch_size": 4, "log_every": 1, "checkpoint_every": 9, "keep_checkpoints": 1}
-RUNS: dict[type[CommandConfig], tuple[Callable[..., object], dict[str, object]]] = {
+RUNS: dict[type[CommandConfig], tuple[Callable[..., object], *tuple[dict[str, object], ...]]] = {
     DescribeConfig: (
         describe,
         {"describer": "chat", "model": "tiny", "max_new_tokens": 2, "split": "val"},
@@ -34,7 +34,12 @@ RUNS: dict[type[CommandConfig], tuple[Callable[..., object], dict[str, object]]]
     FitClipConfig: (fit_clip, {"fusion_epochs": 1, "joint_epochs": 1, **FEW}),
     FitBlipConfig: (fit_blip, {"epochs": 1, **FEW}),
     TrainUnetConfig: (train_unet, {"steps": 1, "show_every": 1, **FEW}),
-    EditConfig: (edit, {"steps": 1, "split": "val"}),
+    EditConfig: (
+        edit,
+        {"steps": 1, "split": "val"},
+        {"steps": 1, "skip": 0, "split": "val", "editor": "ddpm-inversion", "source_caption": "x"}
+        | {"target_caption": "y"},
+    ),
     EvalConfig: (evaluate, {"split": "val"}),
 }
 # read before a recipe begins, or in a case that is not this one and has its own tests
@@ -70,14 +75,15 @@ def reads_of(kind: type[CommandConfig], seen: set[str]):
 
 @pytest.mark.parametrize("kind", RUNS, ids=lambda kind: kind.__name__)
 def test_every_setting_of_a_command_is_read_by_its_recipe(kind, tiny, edits, follow, tmp_path):
-    recipe, settings = RUNS[kind]
+    recipe, *runs = RUNS[kind]
     if kind is EvalConfig:
         run = follow(edit, tiny(EditConfig, edits, **RUNS[EditConfig][1]), tmp_path / "edited")
-        settings = {**settings, "edits": (f"Mine={run}",)}
-    config = tiny(kind, edits, **settings)
+        runs = [{**settings, "edits": (f"Mine={run}",)} for settings in runs]
     seen: set[str] = set()
-    with reads_of(kind, seen):
-        follow(recipe, config, tmp_path / "run")
+    for number, settings in enumerate(runs):
+        config = tiny(kind, edits, **settings)
+        with reads_of(kind, seen):
+            follow(recipe, config, tmp_path / f"run-{number}")
     own = {field.name for field in fields(kind)}
     known = ELSEWHERE[CommandConfig] | ELSEWHERE.get(kind, set())
     assert ", ".join(sorted(own - seen - known)) == ""

@@ -1,0 +1,282 @@
+"""DDPM Inversion (Huberman-Spiegelglas et al. 2024, "An Edit Friendly DDPM Noise Space").
+
+A source picture's noise maps z_t are those that make DDPM sampling under the source's caption give
+that picture. Sampling again with the same maps under the target's caption gives the edit.
+
+With x_0 the source's latents and an independent draw of noise n_t for each timestep,
+
+    x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) n_t
+    z_t = (x_{t-1} - mu_t(x_t, source)) / sigma_t
+    y_{t-1} = mu_t(y_t, target) + sigma_t z_t
+
+where mu_t and sigma_t are those of DDIM sampling with eta = 1. The edit begins from y = x at the
+timestep after the first `skip`, so what comes before is never computed, and inversion and sampling
+go through the timesteps together: a step is one call of the UNet for both.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from diffusers import DDIMScheduler
+
+from ric.device import autocast, draw_generator
+from ric.editors.editor import never_stop
+from ric.editors.latent_pictures import LatentPictures
+from ric.errors import RicError
+from ric.method.denoising import add_noise, clean_from_prediction
+from ric.models.pipeline import load_text_to_image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from ric.config import Dtype, EditConfig
+    from ric.editors.editor import EditRequest
+
+# Shape letters: B requests, C latent channels, h and w latent height and width, L text tokens,
+# E text width.
+
+
+class DdpmInversion:
+    """Edit from the source's caption to the target's with any text-to-image pipeline.
+
+    Args:
+        model: The pipeline's folder.
+        device: Where it runs.
+        dtype: `bf16` runs the networks under autocast.
+        steps: Timesteps of a whole inversion, at least 1.
+        skip: How many of the noisiest are left out, at least 0 and below `steps`: the more, the
+            closer the edit stays to its source.
+        source_guidance: Classifier-free guidance of the inversion; 1 is none.
+        guidance: Classifier-free guidance of the sampling; 1 is none.
+        keep_last_noise: Use the last noise map too; the released code leaves it out.
+        image_size: The longer side while editing, in pixels.
+        seed: With each request's id it fixes that request's noise.
+
+    Raises:
+        RicError: a setting is out of range, or the pipeline cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        *,
+        device: torch.device,
+        dtype: Dtype = "bf16",
+        steps: int = 100,
+        skip: int = 36,
+        source_guidance: float = 3.5,
+        guidance: float = 15.0,
+        keep_last_noise: bool = False,
+        image_size: int = 512,
+        seed: int = 0,
+    ) -> None:
+        """Load the pipeline; see the class."""
+        if not 0 <= skip < steps:
+            raise RicError(
+                f"--skip is {skip} with {steps} steps: at least one step must be left.",
+                f"Give a number from 0 to {steps - 1}.",
+            )
+        self.pipeline = load_text_to_image(model, device)
+        self.pipeline.unet.eval().requires_grad_(False)
+        self.device, self.pictures = (
+            device,
+            LatentPictures(self.pipeline, device, dtype, image_size),
+        )
+        self.steps, self.skip, self.seed = steps, skip, seed
+        self.source_guidance, self.guidance = source_guidance, guidance
+        self.keep_last_noise = keep_last_noise
+        self.prediction_type = self.pipeline.scheduler.config.prediction_type
+
+    @classmethod
+    def from_config(cls, model: Path, config: EditConfig, device: torch.device) -> DdpmInversion:
+        """Load the pipeline in `model` with the settings of `ric edit`."""
+        return cls(
+            model,
+            device=device,
+            dtype=config.dtype,
+            steps=config.steps,
+            skip=config.skip,
+            source_guidance=config.source_guidance,
+            guidance=config.guidance,
+            keep_last_noise=config.keep_last_noise,
+            image_size=config.image_size,
+            seed=config.seed,
+        )
+
+    def describe(self) -> dict[str, object]:
+        """Give the settings to record beside each edit."""
+        return {
+            "steps": self.steps,
+            "skip": self.skip,
+            "source_guidance": self.source_guidance,
+            "guidance": self.guidance,
+            "keep_last_noise": self.keep_last_noise,
+            "image_size": self.pictures.image_size,
+            "seed": self.seed,
+            "dtype": str(self.pictures.dtype).removeprefix("torch."),
+        }
+
+    def cuts(self, request: EditRequest) -> bool:
+        """Tell whether a caption of an edit is longer than the text encoder reads."""
+        return any(map(self.pictures.is_cut, (request.source_text, request.target_text)))
+
+    def edit(
+        self, requests: Sequence[EditRequest], between_steps: Callable[[], None] = never_stop
+    ) -> list[Image | None]:
+        """Edit pictures of any sizes; those of one working size run as one batch.
+
+        Args:
+            requests: What to edit, each with both captions; they may be empty.
+            between_steps: Called before each step; what it raises ends the call.
+
+        Returns:
+            RGB pictures in the order of the requests, each in its source's size; None where the
+            decoded picture is not finite.
+        """
+        scale = self.pipeline.vae.config.scaling_factor
+
+        def edit_latents(batch: Sequence[EditRequest], source: Tensor) -> Tensor:
+            captions = Captions(
+                torch.stack([self.pictures.embed(item.source_text) for item in batch]),
+                torch.stack([self.pictures.embed(item.target_text) for item in batch]),
+            )
+            generators = [draw_generator(self.seed, "edit", item.id) for item in batch]
+            return self.denoise(scale * source, captions, generators, between_steps)
+
+        return self.pictures.edit_by_size(requests, edit_latents)
+
+    @torch.no_grad()
+    def denoise(
+        self,
+        clean: Tensor,
+        captions: Captions,
+        generators: Sequence[torch.Generator],
+        between_steps: Callable[[], None] = never_stop,
+    ) -> Tensor:
+        """Invert the sources' latents and sample the edits', in one pass over the timesteps.
+
+        Args:
+            clean: x_0 (B, C, h, w), scaled.
+            captions: Of both ends.
+            generators: One per request, for the noise of the timesteps.
+            between_steps: Called before each step; what it raises ends the sampling.
+
+        Returns:
+            (B, C, h, w), scaled.
+        """
+        path = _noised(clean, steps := self.timesteps(), generators)
+        inverted = edited = next(path)
+        for step, after in zip(steps, path, strict=True):
+            between_steps()
+            of_source, of_edit = self.clean_estimates(inverted, edited, step, captions)
+            mean, sigma = posterior(inverted, of_source, step)
+            noise_map = (after - mean) / sigma
+            mean, sigma = posterior(edited, of_edit, step)
+            is_last = step is steps[-1]
+            edited = mean if is_last and not self.keep_last_noise else mean + sigma * noise_map
+            inverted = after
+        return edited
+
+    def timesteps(self) -> list[Step]:
+        """List the steps that are taken, noisiest first: those of DDIM without the first `skip`."""
+        scheduler = DDIMScheduler.from_config(
+            self.pipeline.scheduler.config,
+            timestep_spacing="leading",
+            clip_sample=False,
+            set_alpha_to_one=False,
+        )
+        scheduler.set_timesteps(self.steps)
+        alpha_bar = scheduler.alphas_cumprod
+        stride = scheduler.config.num_train_timesteps // self.steps
+        return [
+            Step(t, float(alpha_bar[t]), float(alpha_bar[max(t - stride, 0)]))
+            for t in scheduler.timesteps[self.skip :].tolist()
+        ]
+
+    def clean_estimates(
+        self, inverted: Tensor, edited: Tensor, step: Step, captions: Captions
+    ) -> tuple[Tensor, Tensor]:
+        """Estimate x_0 of source and edit at a timestep, each with its caption and guidance.
+
+        Args:
+            inverted: The source's x_t (B, C, h, w).
+            edited: The edit's y_t (B, C, h, w).
+            step: The timestep.
+            captions: Of both.
+
+        Returns:
+            Both estimates, (B, C, h, w) each.
+        """
+        nothing = self.pictures.embed("").expand_as(captions.source)
+        text = torch.cat([nothing, captions.source, nothing, captions.target])
+        noisy = torch.cat([inverted, inverted, edited, edited])
+        with autocast(self.device, self.pictures.dtype):
+            prediction = self.pipeline.unet(
+                noisy, step.t, encoder_hidden_states=text
+            ).sample.float()
+        null, source, null_edit, target = prediction.chunk(4)
+        alpha_bar = noisy.new_full((len(inverted),), step.alpha_bar)
+        return (
+            clean_from_prediction(
+                null + self.source_guidance * (source - null),
+                inverted,
+                alpha_bar,
+                self.prediction_type,
+            ),
+            clean_from_prediction(
+                null_edit + self.guidance * (target - null_edit),
+                edited,
+                alpha_bar,
+                self.prediction_type,
+            ),
+        )
+
+
+class Captions(NamedTuple):
+    """What describes the source and what describes the edit: embeddings (B, L, E) each."""
+
+    source: Tensor
+    target: Tensor
+
+
+class Step(NamedTuple):
+    """A timestep t, abar_t, and abar of the next less noisy one."""
+
+    t: int
+    alpha_bar: float
+    alpha_bar_after: float
+
+
+def posterior(noisy: Tensor, clean: Tensor, step: Step) -> tuple[Tensor, float]:
+    """Give the mean and the standard deviation of the next less noisy latents (DDIM, eta = 1).
+
+    Args:
+        noisy: x_t (B, C, h, w).
+        clean: What x_0 is taken to be (B, C, h, w).
+        step: The timestep.
+
+    Returns:
+        The mean (B, C, h, w), and sigma_t.
+    """
+    before, after = step.alpha_bar, step.alpha_bar_after
+    variance = (1 - after) / (1 - before) * (1 - before / after)
+    noise = (noisy - before**0.5 * clean) / (1 - before) ** 0.5
+    return after**0.5 * clean + (1 - after - variance) ** 0.5 * noise, variance**0.5
+
+
+def _noised(
+    clean: Tensor, steps: Sequence[Step], generators: Sequence[torch.Generator]
+) -> Iterator[Tensor]:
+    """Give x_t of each step, noisiest first, each with noise of its own, and x_0 at last."""
+    for step in steps:
+        noise = torch.stack(
+            [torch.randn(clean.shape[1:], generator=generator) for generator in generators]
+        ).to(clean)
+        yield add_noise(clean, noise, clean.new_full((len(clean),), step.alpha_bar))
+    yield clean

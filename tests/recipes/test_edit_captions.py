@@ -1,0 +1,83 @@
+"""`ric edit` with an editor that goes from a source's caption to the edit's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ric.config import EditConfig
+from ric.errors import RicError
+from ric.models.table import models_of
+from ric.recipes.edit import edit
+from ric.settings import resolve_config
+
+FEW = {"editor": "ddpm-inversion", "split": "all", "steps": 3, "skip": 1, "image_size": 32}
+TEXTS = {"source_text": "a field", "target_text": "a field with a ball"}
+
+
+def rows(run: Path, kind: str) -> list[dict[str, object]]:
+    file = run / f"{kind}.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+
+
+def test_captions_come_from_the_data_and_are_recorded(make_edits, tiny, follow, tmp_path):
+    data = make_edits(2, {0: TEXTS, 1: TEXTS})
+    run = follow(edit, tiny(EditConfig, data, **FEW), tmp_path / "run")
+    assert len(list((run / "images").iterdir())) == 2
+    for row in rows(run, "edits"):
+        assert {name: row[name] for name in TEXTS} == TEXTS
+        assert (row["editor"], row["model"], row["skip"]) == ("ddpm-inversion", "tiny", 1)
+        assert "instruction" not in row
+
+
+def test_a_sample_without_captions_is_a_failure_that_names_the_columns(
+    make_edits, tiny, follow, tmp_path
+):
+    data = make_edits(2, {1: TEXTS})
+    run = follow(edit, tiny(EditConfig, data, **FEW), tmp_path / "run")
+    (failure,) = rows(run, "failures")
+    assert (failure["id"], failure["stage"]) == ("00", "captions")
+    for said in ("source_text", "target_text", "--source-caption", "--target-caption"):
+        assert said in str(failure["reason"])
+    assert [row["id"] for row in rows(run, "edits")] == ["01"]
+
+
+def test_typed_captions_go_before_the_data_s_and_serve_photos(make_edits, tiny, follow, tmp_path):
+    data = make_edits(1, {0: TEXTS})
+    typed = {"source_caption": "sand", "target_caption": ""}
+    for name, place in (("data", data), ("photo", data / "source" / "00.png")):
+        run = follow(edit, tiny(EditConfig, place, **FEW, **typed), tmp_path / name)
+        (row,) = rows(run, "edits")
+        assert row["source_text"] == "sand"
+
+
+def test_only_the_model_that_the_editor_loads_is_looked_for():
+    def settings(**flags: object) -> list[str]:
+        config = resolve_config(EditConfig, {"data": "photos", **flags})
+        return [model.row.setting for model in models_of(config)]
+
+    assert settings() == ["unet"]
+    assert settings(editor="ddpm-inversion") == ["text_to_image"]
+
+
+@pytest.mark.parametrize(
+    ("editor", "flag"), [("ip2p", "skip"), ("ip2p", "source_caption"), ("ddpm-inversion", "unet")]
+)
+def test_a_setting_of_another_editor_is_refused(editor, flag):
+    value = 3 if flag == "skip" else "x"
+    with pytest.raises(RicError, match=f"--editor {editor} has no use for --{flag[:5]}"):
+        resolve_config(EditConfig, {"data": "photos", "editor": editor, flag: value})
+
+
+def test_an_editor_s_own_defaults_give_way_to_what_is_typed_or_in_a_file():
+    def guidance(**flags: object) -> float:
+        from_file = {"guidance": 9.0} if flags.pop("file", False) else {}
+        given = {"data": "photos", "editor": "ddpm-inversion", **flags}
+        return resolve_config(EditConfig, given, from_file=from_file).guidance
+
+    assert guidance() == 15.0
+    assert guidance(guidance=4.0) == 4.0
+    assert guidance(file=True) == 9.0
+    assert resolve_config(EditConfig, {"data": "photos"}).guidance == 7.5

@@ -3,7 +3,7 @@
 Choice 9, prediction types: Eq. 5 is written for a UNet that predicts the noise. Stable Diffusion
 relatives also predict v = sqrt(alpha_bar_t) epsilon - sqrt(1 - alpha_bar_t) x_0 or x_0 itself;
 `clean_from_prediction` gives x0_hat for all three, and the noise term of Eq. 10 compares the
-prediction with what that scheduler's UNet is asked for (`training_target`).
+prediction with the target of that type (`training_target`).
 
 Choice 12, conditioning latents: as in InstructPix2Pix the source picture enters as four more input
 channels, the VAE posterior's mode *without* the scaling factor; only the target's latents, which
@@ -74,7 +74,7 @@ def reverse_step(
 
 
 def unet_input(noisy: Tensor, source_latents: Tensor) -> Tensor:
-    """Lay the source beside the noisy latents, as an InstructPix2Pix UNet reads them (choice 12).
+    """Concatenate noisy and source latents for an InstructPix2Pix UNet (choice 12).
 
     Args:
         noisy: x_t (B, 4, H, W).
@@ -93,10 +93,10 @@ def predict_noise(
     text_embeddings: Tensor,
     source_latents: Tensor,
 ) -> Tensor:
-    """Ask the UNet for epsilon_theta(x_t, t, c), where c is instruction and source (Eq. 4).
+    """Run the UNet: epsilon_theta(x_t, t, c), where c is instruction and source (Eq. 4).
 
     Args:
-        unet: An eight-channel `UNet2DConditionModel`, or a wrapper called alike.
+        unet: An eight-channel `UNet2DConditionModel`, or a wrapper with the same call.
         noisy: x_t (B, 4, H, W).
         timesteps: t (B,), whole numbers.
         text_embeddings: e_prompt (B, L, E), the text encoder's last hidden state.
@@ -110,7 +110,7 @@ def predict_noise(
 
 
 def predict_clean(noisy: Tensor, noise: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    """Give x0_hat, the clean latents that x_t and the predicted noise imply (Eq. 5).
+    """Compute x0_hat, the clean latents that x_t and the predicted noise imply (Eq. 5).
 
     Args:
         noisy: x_t (B, C, H, W).
@@ -127,7 +127,7 @@ def predict_clean(noisy: Tensor, noise: Tensor, alpha_bar_t: Tensor) -> Tensor:
 def clean_from_prediction(
     prediction: Tensor, noisy: Tensor, alpha_bar_t: Tensor, prediction_type: str
 ) -> Tensor:
-    """Give x0_hat from whatever the UNet predicts (Eq. 5, choice 9).
+    """Compute x0_hat from a prediction of any type (Eq. 5, choice 9).
 
     Args:
         prediction: The UNet's output (B, C, H, W).
@@ -156,7 +156,7 @@ def clean_from_prediction(
 def training_target(
     clean: Tensor, noise: Tensor, alpha_bar_t: Tensor, prediction_type: str
 ) -> Tensor:
-    """Give what the UNet should have predicted: the target of Eq. 10's last term (choice 9).
+    """Compute what the UNet should have predicted: the target of Eq. 10's last term (choice 9).
 
     Args:
         clean: x_0 (B, C, H, W).
@@ -182,7 +182,7 @@ def training_target(
 
 
 def _unknown_prediction_type(prediction_type: str) -> RicError:
-    """Name the prediction type that no formula is known for."""
+    """Make the error for a prediction type that has no formula."""
     return RicError(
         f"The scheduler's prediction_type is {prediction_type!r}.",
         f"Use a base whose scheduler_config.json says one of: {', '.join(PREDICTION_TYPES)}.",

@@ -1,11 +1,11 @@
 """Gated cross-attention fusion: a region borrows context from its image (Sec. 3.2.2, Fig. 4).
 
-Choice 1, fusion runs on patch tokens in the joint space: the paper writes CNN_r, CNN_f and an
-attention without saying what they run over. Here e_r and e_f are CLIP's patch tokens, already in
-the joint space, laid on their square grid; CNN_r and CNN_f are two 3x3 convolutions with a GELU
+Choice 1, fusion runs on patch tokens in the joint space: the paper names CNN_r, CNN_f and an
+attention without saying what their inputs are. Here e_r and e_f are CLIP's patch tokens, already in
+the joint space, arranged on their square grid; CNN_r and CNN_f are two 3x3 convolutions with a GELU
 between, `width` to `width`; the attention has 8 heads in the paper's preset; W_p maps to CLIP's
-projection width. The mean over region tokens, which makes one embedding of them, is the region
-encoder's.
+projection width. The region encoder takes the mean over region tokens, which makes them one
+embedding.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from ric.errors import RicError
 
 
 class GatedCrossAttentionFusion(nn.Module):
-    """Let a region borrow context from its full image (Sec. 3.2.2, Fig. 4, Eqs. 12-16)."""
+    """Fuses a region's tokens with its full image's (Sec. 3.2.2, Fig. 4, Eqs. 12-16)."""
 
     def __init__(self, width: int, num_heads: int, projection: int) -> None:
-        """Build the module with PyTorch's own random weights.
+        """Build the module with PyTorch's default initialisation.
 
         Args:
             width: D, the tokens' width.
@@ -52,7 +52,7 @@ class GatedCrossAttentionFusion(nn.Module):
         self.project = nn.Linear(width, projection)
 
     def forward(self, region_tokens: Tensor, image_tokens: Tensor) -> Tensor:
-        """Give f_r for every region token (Eq. 16, before the mean).
+        """Compute f_r for every region token (Eq. 16, before the mean).
 
         Args:
             region_tokens: e_r (B, R, D), row by row; R is a square number.
@@ -62,7 +62,7 @@ class GatedCrossAttentionFusion(nn.Module):
             f_r (B, R, P).
 
         Raises:
-            RicError: R or F is no square number.
+            RicError: R or F is not a square number.
         """
         region_BRD = _convolve(self.region_cnn, region_tokens)  # Eq. 12
         full_BFD = _convolve(self.full_cnn, image_tokens)  # Eq. 12
@@ -72,8 +72,8 @@ class GatedCrossAttentionFusion(nn.Module):
         return self.project(self.norm(fused_BRD))  # Eq. 16
 
     def attend(self, region_BRD: Tensor, full_BFD: Tensor) -> Tensor:
-        """Ask which part of the image matters to each region token: h (B, R, D) (Eq. 13)."""
-        # without need_weights PyTorch uses its fused attention
+        """Attend from the region's tokens to the full image's: h (B, R, D) (Eq. 13)."""
+        # need_weights=False lets PyTorch use its fused attention
         return self.attention(region_BRD, full_BFD, full_BFD, need_weights=False)[0]
 
 
@@ -85,12 +85,12 @@ def _two_convolutions(width: int) -> nn.Sequential:
 
 
 def _convolve(cnn: nn.Module, tokens_BTD: Tensor) -> Tensor:
-    """Lay tokens on their square grid, convolve, and take them up again row by row."""
+    """Arrange tokens on their square grid, convolve, and flatten the grid row by row."""
     tokens = tokens_BTD.shape[1]
     side = math.isqrt(tokens)
     if side * side != tokens:
         raise RicError(
-            f"{tokens} tokens form no square grid.",
+            f"{tokens} tokens do not form a square grid.",
             "Give patch tokens of a square input, without the class token.",
         )
     grid_BDHW = tokens_BTD.transpose(1, 2).unflatten(2, (side, side))

@@ -1,11 +1,11 @@
-"""What both judges share: pixels in, texts in, a temperature, and which weights are trained.
+"""What both judges share: image and text input, a temperature, and which weights are trained.
 
 Choice 4, the temperature: tau of Eq. 11 is learnable and starts at 0.07. It is held as
-logit_scale = log(1 / tau), as in CLIP, and the scale is kept at 100 or below by putting the
-parameter back onto the bound, as CLIP does: a clamp in the formula alone would cut its gradient
-and hold it there for ever.
+logit_scale = log(1 / tau), as in CLIP, and the scale is kept at 100 or below by clamping the
+parameter itself, as CLIP does: a clamp in the formula alone would cut its gradient, and the
+parameter could never come back.
 
-Texts that are too long: CLIP reads 77 tokens and pools the end token, BLIP 512. A longer text
+Texts that are too long: CLIP reads 77 tokens and pools the end token; BLIP reads 512. A longer text
 loses its last words but keeps its end token, and is counted.
 """
 
@@ -32,7 +32,7 @@ class Judge(nn.Module):
 
     Attributes:
         truncated_texts: How many of the texts encoded so far were too long and were cut.
-        width: Of the embeddings that are compared.
+        width: Width of the embeddings that are compared.
     """
 
     width: int
@@ -50,7 +50,8 @@ class Judge(nn.Module):
         temperature: float = 0.07,
         unused: tuple[str, ...] = (),
     ) -> None:
-        """Keep the parts together.
+        """Set up the temperature and the pixel numbers; the tower's used parameters are trainable.
+
 
         Args:
             tower: The transformers model.
@@ -58,7 +59,7 @@ class Judge(nn.Module):
             pixels: Its input size, mean and std.
             max_text_tokens: Longest text in tokens, end token included.
             temperature: tau at the start, above 0.
-            unused: Name parts of the tower's parameters that the contrastive path does not touch.
+            unused: Parts of the names of parameters that the contrastive path does not use.
 
         Raises:
             RicError: The temperature is not above 0.
@@ -78,7 +79,7 @@ class Judge(nn.Module):
         self.freeze_backbone(False)
 
     def tower_facts(self) -> dict[str, int]:
-        """Give the sizes by which another tower would be told from this one."""
+        """Return the sizes that tell this tower from another."""
         vision = self.tower.config.vision_config
         return {
             "width": self.width,
@@ -95,7 +96,7 @@ class Judge(nn.Module):
         return (-self.logit_scale).exp()
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
-        """Yield the tower's parameters on the contrastive path: what joint fitting trains.
+        """Yield the tower's parameters on the contrastive path, which joint fitting trains.
 
         Others, such as BLIP's matching head, are never trained and stay as they were loaded.
         """
@@ -104,13 +105,13 @@ class Judge(nn.Module):
                 yield parameter
 
     def freeze_backbone(self, flag: bool = True) -> None:
-        """Stop (or, with False, start) training the tower; parameters it never uses stay still."""
+        """Freeze the tower (False: unfreeze it); parameters it does not use stay frozen."""
         self.tower.requires_grad_(False)
         for parameter in self.backbone_parameters():
             parameter.requires_grad_(not flag)
 
     def image_pixels(self, images: Tensor) -> Tensor:
-        """Bring images to the tower's input, with gradient (choice 2).
+        """Resize and normalise images for the tower, with gradient (choice 2).
 
         Args:
             images: (B, 3, H, W), floats in [-1, 1].
@@ -139,7 +140,7 @@ class Judge(nn.Module):
             ids if len(ids) <= limit else [*ids[: limit - 1], ids[-1]]
             for ids in encoded["input_ids"]
         ]
-        # padded with 0: it is masked, and no CLIP pools it before the end token
+        # padding with 0 is safe: it is masked, and CLIP never pools it in place of the end token
         ids_BL = pad_sequence([torch.tensor(ids) for ids in cut], batch_first=True)
         lengths_B = torch.tensor([len(ids) for ids in cut])
         mask_BL = (torch.arange(ids_BL.shape[1]) < lengths_B[:, None]).long()

@@ -1,10 +1,11 @@
-"""How a judge lies on disk: a transformers folder, our numbers beside it, and no pickles.
+"""The format of a judge on disk: a transformers folder, ric's own files beside it, no pickles.
 
 ```
 region_encoder/             or scene_encoder/
-  region_encoder.json       schema, gated, num_heads, width, …
-  fusion.safetensors        what transformers does not know: the fusion and the logit scale
-  clip/                     or blip/: config, model.safetensors, tokenizer, preprocessor numbers
+  region_encoder.json       or scene_encoder.json: schema, gated, num_heads, width, …
+  fusion.safetensors        the fusion and the logit scale, which are not transformers'; a scene
+                            encoder has temperature.safetensors with its logit scale
+  clip/                     or blip/: config, model.safetensors, tokenizer, preprocessor config
 ```
 """
 
@@ -37,11 +38,12 @@ def load_tower(
     Args:
         kind: `CLIPModel` or `BlipForImageTextRetrieval`.
         folder: The folder `save_pretrained` wrote.
-        model_type: What its config.json must say: `clip` or `blip`.
-        unused: Name parts of parameters the contrastive path does not touch: they may be missing.
+        model_type: The model type in its config.json: `clip` or `blip`.
+        unused: Parts of the names of parameters that the contrastive path does not use and that
+            may therefore be missing.
 
     Raises:
-        RicError: The folder is missing, holds another model, pickled weights only, broken files,
+        RicError: The folder is missing, holds another model, only pickled weights or broken files,
             or lacks weights that the contrastive path needs.
     """
     found = read_json(folder / "config.json", what=f"a {model_type.upper()} model").get(
@@ -59,20 +61,21 @@ def load_tower(
 
 
 def load_pixel_numbers(folder: Path, size: int) -> PixelNumbers:
-    """Read mean and std from the processor's config beside a model; OpenAI's where there is none.
+    """Read mean and std from the preprocessor config beside a model; OpenAI's where there is none.
 
     Args:
         folder: The model's folder.
         size: The tower's input side in pixels, from the model's own config.
 
     Raises:
-        RicError: The file is no JSON object, or its numbers are not one for each of three channels.
+        RicError: The file is not a JSON object, or mean or std is not three finite numbers, std's
+            above 0.
     """
     numbers: dict[str, Any] = {}
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).is_file():
             loaded = read_json(folder / name, what="a preprocessor's numbers")
-            # transformers 5 writes a processor's parts into one file
+            # transformers 5 writes all parts of a processor into one file
             numbers = loaded.get("image_processor", loaded)
             break
     default = PixelNumbers(size)
@@ -103,14 +106,14 @@ def save_tower(
     image_processor: str,
     folder: Path,
 ) -> None:
-    """Write a model, its tokenizer and its preprocessor numbers as transformers reads them.
+    """Write a model, its tokenizer and its preprocessor config as transformers reads them.
 
     Args:
         model: The CLIP or BLIP.
         tokenizer: Its fast tokenizer.
         pixels: Its input size, mean and std.
-        image_processor: The class transformers opens the numbers with: `CLIPImageProcessor`, ….
-        folder: Made if it is not there.
+        image_processor: The transformers class of its image processor: `CLIPImageProcessor`, ….
+        folder: Created if missing.
     """
     model.save_pretrained(folder, state_dict=_plain_layout(model.state_dict()))
     tokenizer.save_pretrained(folder)
@@ -140,10 +143,10 @@ def find_artifact(path: Path, name: str, made_by: str) -> tuple[Path, dict[str, 
         made_by: The command that writes it, for the hint.
 
     Returns:
-        The folder and what its `<name>.json` holds.
+        The folder and the contents of its `<name>.json`.
 
     Raises:
-        RicError: There is no such folder, or it was written by a later `ric`.
+        RicError: There is no such folder, it is incomplete, or its schema is not this version's.
     """
     folder = path / name if (path / name).is_dir() else path
     if not (folder / f"{name}.json").is_file():
@@ -156,7 +159,7 @@ def find_artifact(path: Path, name: str, made_by: str) -> tuple[Path, dict[str, 
     schema = settings.get("schema")
     if schema != SCHEMA:
         raise RicError(
-            f"{folder / f'{name}.json'} is of schema {schema!r}; this ric reads {SCHEMA}.",
+            f"{folder / f'{name}.json'} has schema {schema!r}; this ric reads {SCHEMA}.",
             "Update ric, or make the encoder again.",
         )
     return folder, settings
@@ -167,11 +170,11 @@ def refuse_other_tower(file: Path, settings: dict[str, Any], facts: dict[str, in
 
     Args:
         file: The json.
-        settings: What it holds; one of an older `ric` holds fewer of the facts.
+        settings: Its contents; an older `ric` wrote fewer of the facts.
         facts: `Judge.tower_facts` of the tower that was loaded.
 
     Raises:
-        RicError: they differ: another width, grid of patches or tokenizer.
+        RicError: They differ in width, image size, patch size or vocabulary.
     """
     for key, found in facts.items():
         if settings.get(key, found) != found:
@@ -186,12 +189,13 @@ def load_tensors(module: nn.Module, path: Path, names: set[str]) -> None:
     """Fill the named parameters of `module` from a safetensors file.
 
     Args:
-        module: Whose parameters are filled.
+        module: The module to fill.
         path: The file.
-        names: What the file must hold, exactly.
+        names: Exactly the names that the file must hold.
 
     Raises:
-        RicError: The file is missing or broken, or its names or shapes are others.
+        RicError: The file is missing or broken, holds a number that is not finite, or its names or
+            shapes do not match.
     """
     try:
         tensors = load_file(path)
@@ -201,7 +205,7 @@ def load_tensors(module: nn.Module, path: Path, names: set[str]) -> None:
         raise RicError(f"{path} holds numbers that are not finite, such as in {bad[0]}.")
     if tensors.keys() != names:
         odd = ", ".join(sorted(tensors.keys() ^ names)[:3])
-        raise RicError(f"{path} does not hold the weights its encoder has; look at: {odd}.")
+        raise RicError(f"{path} does not hold its encoder's weights; the difference: {odd}.")
     try:
         module.load_state_dict(tensors, strict=False)
     except RuntimeError as error:
@@ -216,15 +220,15 @@ def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
 
 
 def is_count(value: Any) -> TypeGuard[int]:
-    """Tell whether what a file says is a whole number above 0."""
+    """Tell whether a value read from a file is a whole number above 0."""
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write a JSON object, readable by eye."""
+    """Write an indented JSON object."""
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def _plain_layout(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give CPU copies in the default memory layout: safetensors refuses channels_last."""
+    """Copy tensors to the CPU in the default memory layout: safetensors refuses channels_last."""
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

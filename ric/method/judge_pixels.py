@@ -1,10 +1,10 @@
-"""From decoded pixels to what a judge's vision tower reads, with a gradient all the way.
+"""From decoded pixels to the input of a judge's vision tower, differentiably.
 
 Choice 2, resampling: crops and full images are both resized to the judge's own input (224 for
 CLIP, 384 for BLIP) by bicubic resampling with antialiasing, whatever the training size. Values
 outside [-1, 1] - from the decoder, or from bicubic overshoot - are clamped with a straight-through
-gradient: at t = 999 x0_hat leaves the range 15-fold, and an ordinary clamp would then teach
-nothing just where the picture is most wrong.
+gradient: at t = 999 x0_hat exceeds the range 15-fold, and an ordinary clamp would give no gradient
+just where the picture is most wrong.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class PixelNumbers:
-    """What a vision tower's input looks like.
+    """The input size and normalisation of a vision tower.
 
     Attributes:
         size: Side of the square input in pixels.
@@ -36,8 +36,8 @@ class PixelNumbers:
 
 
 def clamp_straight_through(pixels: Tensor) -> Tensor:
-    """Clamp to [-1, 1] going forward, pass the gradient unchanged going back (choice 2)."""
-    # x - x is exactly 0, so that the value is exactly the clamped one
+    """Clamp to [-1, 1] in the forward pass; backward, pass the gradient unchanged (choice 2)."""
+    # x - x is exactly 0, so the value is exactly the clamped one
     return pixels.detach().clamp(-1, 1) + (pixels - pixels.detach())
 
 
@@ -58,7 +58,7 @@ def resize(images: Tensor, size: int) -> Tensor:
 
 
 def normalize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Shift and scale pixels as the vision tower was trained.
+    """Shift and scale pixels as in the vision tower's training.
 
     Args:
         images: (B, 3, H, W) in [-1, 1].
@@ -66,12 +66,12 @@ def normalize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         std: (3,), for pixels in [0, 1].
 
     Returns:
-        (B, 3, H, W), of about zero mean and unit spread.
+        (B, 3, H, W), of about zero mean and unit standard deviation.
     """
     return ((images + 1) / 2 - mean.reshape(-1, 1, 1)) / std.reshape(-1, 1, 1)
 
 
 def as_input(images: Tensor, size: int, mean: Tensor, std: Tensor) -> Tensor:
-    """Resize and normalise images; resampled in float32 or wider, returned in `mean`'s dtype."""
+    """Resize images in float32 or wider and normalise them; returned in the dtype of `mean`."""
     wide = images.to(torch.promote_types(mean.dtype, torch.float32))
     return normalize(resize(wide, size), mean, std).to(mean.dtype)

@@ -2,11 +2,11 @@
 
 Choice 6, what a batch's loss is divided by: samples whose text or source was dropped, or that have
 no text, are left out of the two alignment losses. The sum over the kept ones is divided by the
-*whole* global batch, never by the number kept. An empty remainder is then plainly 0, and
+*whole* global batch, never by the number kept. Where none is kept, the loss is simply 0, and
 micro-batches and processes add up to exactly what one large batch gives. `noise_loss` takes the
 same `batch_size` for the same reason.
 
-Every loss is reduced in float32 (float64 stays float64), whatever the caller's autocast says.
+Every loss is reduced in float32 (float64 stays float64), even under the caller's autocast.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 
 
 def cosine(visual: Tensor, text: Tensor) -> Tensor:
-    """Give cos(visual, text) of each row, in [-1, 1] (the fraction of Eqs. 8 and 9).
+    """Compute cos(visual, text) of each row, in [-1, 1] (the fraction of Eqs. 8 and 9).
 
     Args:
-        visual: (B, P), of any length.
-        text: (B, P), of any length.
+        visual: (B, P), of any norm.
+        text: (B, P), of any norm.
 
     Returns:
         (B,), float32 or wider.
@@ -89,7 +89,7 @@ def global_loss(
 def share_of_batch(
     loss_B: Tensor, kept: Tensor | None, batch_size: int | None, weights: Tensor | None
 ) -> Tensor:
-    """Sum what is kept and divide by the whole batch (choice 6)."""
+    """Sum the kept samples' losses and divide by the whole batch (choice 6)."""
     whole = batch_size or len(loss_B)
     if weights is not None:
         loss_B = loss_B * weights.to(loss_B)
@@ -101,7 +101,7 @@ def share_of_batch(
 
 
 def noise_loss(prediction: Tensor, target: Tensor, *, batch_size: int | None = None) -> Tensor:
-    """Compare the UNet's prediction with its target: Eq. 10's last term, a mean over elements.
+    """Compute the mean squared error of the UNet's prediction (Eq. 10's last term).
 
     Choice 15: Eq. 10 prints a squared norm, which is a sum: 4,096 times this at 256 px. Every
     implementation takes the mean.
@@ -136,14 +136,15 @@ def symmetric_contrastive_loss(
     """Pull matching image-text pairs together and push the others apart (Sec. 3.2.1, Eq. 11).
 
     Args:
-        visual: z (N, P), of any length: normalised here.
-        text: t (N, P), of any length: normalised here.
+        visual: z (N, P), of any norm: normalised here.
+        text: t (N, P), of any norm: normalised here.
         temperature: tau, above 0.
-        same_text: (N, N) bool, True where two pairs carry the same text: such a pair is no negative
-            of the other and leaves both sums. The diagonal always stays. None: Eq. 11 as it stands.
-        source: (N, P), each pair's picture before its edit, of any length. It joins the sum of its
-            own text, which it must be told from; not those of other texts, one of which it may
-            well fit, as in a chain of edits. None: Eq. 11 as it stands.
+        same_text: (N, N) bool, True where two pairs have the same text: such pairs are not
+            negatives of each other and are left out of both sums. The diagonal always counts.
+            None: Eq. 11 as printed.
+        source: (N, P), each pair's picture before its edit, of any norm: a further negative of its
+            own text. Not of other texts: it may well match one of them, as in a chain of edits.
+            None: Eq. 11 as printed.
 
     Returns:
         A scalar, float32 or wider.

@@ -1,11 +1,11 @@
-"""What the UNet is trained on: noise, region in context, whole scene (Sec. 3.2, Eq. 10).
+"""The UNet's training objective: noise, region in context, whole scene (Sec. 3.2, Eq. 10).
 
 Choice 2, pixels are judged, not latents: x0_hat's latents are decoded by the frozen VAE with
 gradient, clamped to [-1, 1] with a straight-through gradient, and the region is cropped from those
-pixels. Only the samples that some judge looks at are decoded at all. The gradient norms of the
-three terms are taken where they meet, at the UNet's output.
+pixels. Only samples that enter an alignment or a further term are decoded. The gradient norms of
+the terms are measured where they meet, at the UNet's output.
 
-Choice 6, what is left out: samples that are not kept count as 0 and everything is divided by the
+Choice 6, dropped samples: those that are not kept count as 0 and every term is divided by the
 whole global batch, so micro-batches add up. Processes that *average* their gradients, as DDP does,
 multiply the total by their number first.
 
@@ -48,7 +48,7 @@ from ric.method.scene_encoder import SceneEncoder
 
 @dataclass(frozen=True)
 class NoisedBatch:
-    """What the UNet was asked about, and what its answer is judged by.
+    """A batch of noised latents, and everything its losses need beside the prediction.
 
     `kept_region` and `kept_scene` (and `timesteps`, with `align_below`) are read on the host: keep
     them on the CPU, or every step waits for the GPU.
@@ -77,7 +77,7 @@ class NoisedBatch:
     kept_scene: Tensor
 
     def of(self, rows: list[int]) -> NoisedBatch:
-        """Give some of the samples."""
+        """Select samples by their row."""
         e_tr, e_tf = self.region_text_embeddings, self.scene_text_embeddings
         return NoisedBatch(
             noisy=_pick(self.noisy, rows),
@@ -96,11 +96,11 @@ class LossTerm(Protocol):
     """A further term beside the paper's three, such as `ric.method.outside.Outside`."""
 
     def __call__(self, pixels: Tensor, batch: NoisedBatch) -> Tensor:
-        """Say how far each sample is from what it should be.
+        """Compute each sample's loss.
 
         Args:
             pixels: x0_hat decoded (B, 3, H, W), in [-1, 1], with gradient.
-            batch: What the UNet was asked about, these B samples.
+            batch: The same B samples.
 
         Returns:
             (B,), float32 or wider, with gradient; 0 for a sample that the term leaves out.
@@ -115,7 +115,7 @@ class WeightedTerm(NamedTuple):
 
 
 class _Alignment(NamedTuple):
-    """One of the two alignment losses: its share of the batch's, and what it looked at."""
+    """One of the two alignment losses: this batch's share of it, and the samples it covers."""
 
     loss: Tensor
     cosine: Tensor  # the mean, unweighted and detached; NaN without any sample
@@ -123,14 +123,14 @@ class _Alignment(NamedTuple):
 
 
 class _Decoded(NamedTuple):
-    """The samples that some judge looks at."""
+    """The samples that were decoded."""
 
     rows: list[int]  # their places in the batch
     pixels: Tensor  # (K, 3, H, W) in [-1, 1], with gradient
     alpha_bar: Tensor  # (K,)
 
     def of(self, rows: list[int]) -> _Decoded:
-        """Give some of them."""
+        """Select samples by their row in the batch."""
         places = [self.rows.index(row) for row in rows]
         return _Decoded(rows, _pick(self.pixels, places), _pick(self.alpha_bar, places))
 
@@ -146,9 +146,9 @@ class Losses:
         global_: Eq. 9, before its weight; 0 where no sample was kept.
         region_cosine: Mean of cos(f_r, e_tr) over the kept samples, not weighted; NaN without any.
         scene_cosine: Mean of cos(e_f, e_tf) over the kept samples, not weighted; NaN without any.
-        region_count: How many samples the region judge looked at.
-        scene_count: How many samples the scene judge looked at.
-        prediction: The UNet's output that was judged (B, C, H, W).
+        region_count: How many samples the region loss covers.
+        scene_count: How many samples the global loss covers.
+        prediction: The UNet's output (B, C, H, W).
         further: The terms beside the paper's, by name, before their weights.
     """
 
@@ -164,15 +164,15 @@ class Losses:
     further: Mapping[str, Tensor] = field(default_factory=dict)
 
     def parts(self) -> dict[str, Tensor]:
-        """Give the terms for a log: detached float32 scalars, still on their device."""
+        """Return the terms for the log: detached float32 scalars, still on their device."""
         return {f"loss_{name}": term.detach().float() for name, term in self._terms().items()}
 
     def gradient_norms(self) -> dict[str, Tensor]:
-        """Measure how hard each term pulls at the UNet's output (choice 2).
+        """Measure the norm of each term's gradient at the UNet's output (choice 2).
 
-        The norm of d(term)/d(prediction), before the term's weight; 0 where it judged no sample.
-        It backpropagates once more through each judge, not through the UNet. Call it before
-        `backward`.
+        The norm of d(term)/d(prediction), before the term's weight; 0 where the term covers no
+        sample. It backpropagates once more through each judge, not through the UNet. Call it
+        before `backward`.
 
         Returns:
             `grad_norm_noise`, `grad_norm_region`, `grad_norm_global` and further terms': float32
@@ -192,7 +192,7 @@ class Losses:
 
 
 def freeze(module: nn.Module) -> nn.Module:
-    """Stop training a module: no gradients to its weights, evaluation mode.
+    """Freeze a module: no gradients to its weights, evaluation mode.
 
     Gradients still flow through it to its inputs.
     """
@@ -219,11 +219,11 @@ class RegionInContextObjective:
         align_weight: str = "none",
         further: Mapping[str, WeightedTerm] | None = None,
     ) -> None:
-        """Freeze the judges and keep the weights of the terms.
+        """Freeze the VAE and the judges, and set the terms' weights.
 
         Args:
-            vae: Decodes what the judges look at: the pipeline's own `AutoencoderKL`, or an
-                `AutoencoderTiny` for its latents, many times cheaper; frozen.
+            vae: Decodes x0_hat: the pipeline's own `AutoencoderKL`, or an `AutoencoderTiny` for
+                its latents, many times cheaper; frozen.
             region_encoder: Eq. 7's F; frozen. None switches the region loss off at no cost.
             scene_encoder: The scene judge; frozen. None switches the global loss off at no cost.
             prediction_type: What the UNet predicts: `epsilon`, `v_prediction` or `sample`.
@@ -232,9 +232,9 @@ class RegionInContextObjective:
             global_weight: Factor of Eq. 9 in Eq. 10.
             noise_weight: Factor of the noise term in Eq. 10.
             align_below: Align only samples with t below it (choice 7); None: every t.
-            further: Terms beside the paper's three, by name; they judge the samples below
-                `align_below`, with the alignments' weights.
             align_weight: `none`, or `alpha-bar`: each alignment by its alpha_bar_t (choice 7).
+            further: Terms beside the paper's three, by name; they cover the samples below
+                `align_below`, with the alignments' weights.
 
         Raises:
             RicError: `align_weight` is neither.
@@ -257,18 +257,19 @@ class RegionInContextObjective:
         self.further = dict(further or {})
 
     def __call__(self, prediction: Tensor, batch: NoisedBatch, batch_size: int) -> Losses:
-        """Judge one batch of the UNet's predictions.
+        """Compute the losses of the UNet's prediction for one batch.
 
         Args:
             prediction: The UNet's output (B, C, H, W).
-            batch: What it was asked about.
+            batch: The noised batch it belongs to.
             batch_size: The whole global batch these B samples are a part of.
 
         Returns:
             Eq. 10 and its parts.
 
         Raises:
-            RicError: A kept sample has no box, or one that leaves the image.
+            RicError: A kept sample has no box, or one that is empty or leaves the image; a judge
+                is on and the batch lacks its text embeddings.
         """
         device = prediction.device
         self.alphas_cumprod = self.alphas_cumprod.to(device)  # moves once
@@ -334,7 +335,7 @@ class RegionInContextObjective:
         shown: _Decoded,
         batch_size: int,
     ) -> _Alignment:
-        """Give a judge's loss of its embeddings (K, P), with the weights of choice 7."""
+        """Compute a judge's loss of its embeddings (K, P), with the weights of choice 7."""
         weights = self._weights(shown.alpha_bar)
         loss = loss_of(visual, text, batch_size=batch_size, weights=weights)
         return _Alignment(loss, cosine(visual, text).detach().mean(), len(shown.rows))
@@ -349,14 +350,14 @@ class RegionInContextObjective:
     def _judged_rows(
         self, judge: nn.Module | None, kept_B: Tensor, timesteps_B: Tensor
     ) -> list[int]:
-        """List the samples a judge looks at: none where it is switched off (choices 6, 7)."""
+        """List the rows that a judge scores: none where it is switched off (choices 6, 7)."""
         if judge is None:
             return []
         kept = kept_B.tolist()
         return [row for row in self._rows_below(timesteps_B) if kept[row]]
 
     def _rows_below(self, timesteps_B: Tensor) -> list[int]:
-        """List the samples whose t is low enough to be judged (choice 7)."""
+        """List the rows whose t is low enough to be aligned (choice 7)."""
         if self.align_below is None:
             return list(range(len(timesteps_B)))
         return [row for row, t in enumerate(timesteps_B.tolist()) if t < self.align_below]
@@ -373,7 +374,7 @@ class RegionInContextObjective:
         return _Decoded(rows, clamp_straight_through(at_least_float32(pixels)), alpha_bar_t)
 
     def _weights(self, alpha_bar_K: Tensor) -> Tensor | None:
-        """Give each sample's alignment weight (choice 7); None for 1."""
+        """Return each sample's alignment weight (choice 7); None: all are 1."""
         if self.align_weight == "none" and self.align_below is None:
             return None
         each = alpha_bar_K if self.align_weight == "alpha-bar" else torch.ones_like(alpha_bar_K)
@@ -383,7 +384,7 @@ class RegionInContextObjective:
 
 
 def _boxes(boxes: Sequence[Box | None], rows: list[int]) -> list[Box]:
-    """Pick the boxes of the kept samples (Raises RicError where one has none)."""
+    """Pick the boxes of the kept samples (raises RicError where one has none)."""
     picked = []
     for row in rows:
         box = boxes[row]
@@ -397,7 +398,7 @@ def _boxes(boxes: Sequence[Box | None], rows: list[int]) -> list[Box]:
 
 
 def _embeddings(embeddings: Tensor | None, rows: list[int], name: str) -> Tensor:
-    """Pick the kept samples' text embeddings (Raises RicError where there are none at all)."""
+    """Pick the kept samples' text embeddings (raises RicError where there are none at all)."""
     if embeddings is None:
         raise RicError(
             f"The {name} encoder is on, but the batch has no {name}_text_embeddings.",
@@ -407,6 +408,6 @@ def _embeddings(embeddings: Tensor | None, rows: list[int], name: str) -> Tensor
 
 
 def _pick(tensor: Tensor, rows: list[int]) -> Tensor:
-    """Give some rows; `tensor[rows]` would wait for the device to be sent the numbers."""
+    """Select rows; `tensor[rows]` would copy the indices to the device and wait for it."""
     every = tensor.unbind()
     return torch.stack([every[row] for row in rows])

@@ -1,6 +1,6 @@
-"""A term that holds the picture outside the edited region to the target's; not in the paper.
+"""A loss term that keeps the picture outside the edited region like the target; not in the paper.
 
-The two alignments can be pleased by changing pixels that no text speaks of. This term sees those
+The two alignments can be lowered by changing pixels that no text speaks of. This term covers those
 pixels and nothing else.
 """
 
@@ -23,7 +23,7 @@ class Outside:
     """Mean absolute difference between x0_hat and the decoded target, outside each sample's box."""
 
     def __init__(self, decoder: AutoencoderKL | AutoencoderTiny) -> None:
-        """Keep what decodes the target's latents, as x0_hat's were decoded."""
+        """Take the decoder of the target's latents, the one that decodes x0_hat's too."""
         self._decoder = decoder
 
     @classmethod
@@ -33,11 +33,11 @@ class Outside:
         decoder: AutoencoderKL | AutoencoderTiny,
         config: object,
     ) -> Outside:
-        """Make the term of a training, as `ric.registry` calls it."""
+        """Build the term for a training, with the arguments that `ric.registry` passes."""
         return cls(decoder)
 
     def __call__(self, pixels: Tensor, batch: NoisedBatch) -> Tensor:
-        """Measure it: (B,), 0 to 2; 0 for a sample without a box, or one that its box fills."""
+        """Compute it: (B,), 0 to 2; 0 for a sample without a box, or one that its box fills."""
         with torch.no_grad():
             latents = batch.clean_latents / self._decoder.config.scaling_factor
             target = self._decoder.decode(latents.to(self._decoder.dtype)).sample.clamp(-1, 1)

@@ -2,8 +2,8 @@
 
 Choice 2, boxes: the paper crops by the tightest box and says nothing of thin or empty masks. A box
 of three pixels blown up to CLIP's input is noise, so a box is grown about its centre to at least
-1/16 of the image's side and moved, never shrunk, to stay inside. An empty mask is an error for
-that sample and never silently becomes the whole image. Boxes are half-open: x_max and y_max are
+1/16 of the image's side and shifted, never shrunk, to stay inside. An empty mask is an error for
+that sample; it never silently becomes the whole image. Boxes are half-open: x_max and y_max are
 the first column and row outside.
 """
 
@@ -73,7 +73,7 @@ def grow_box(box: Box, height: int, width: int, minimum: float = 1 / 16) -> Box:
 
 
 def _grow_side(low: int, high: int, side: int, minimum: float) -> tuple[int, int]:
-    """Widen [low, high) evenly to at least `minimum` of `side`, then move it inside."""
+    """Widen [low, high) evenly to at least `minimum` of `side`, then shift it inside."""
     span = max(high - low, math.ceil(minimum * side))
     low = (low + high - span) // 2
     low = min(max(low, 0), side - span)
@@ -91,7 +91,7 @@ def crop(image: Tensor, box: Box) -> Tensor:
         x0_hat^b (C, y_max - y_min, x_max - x_min), with the batch in front where there was one.
 
     Raises:
-        RicError: The box is empty or leaves the image, which slicing would hide.
+        RicError: The box is empty or leaves the image; slicing alone would not notice.
     """
     x_min, y_min, x_max, y_max = box
     height, width = image.shape[-2:]

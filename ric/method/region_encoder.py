@@ -1,13 +1,13 @@
 """The region judge: CLIP with gated cross-attention fusion (Sec. 3.2.1 and 3.2.2, Eq. 7).
 
 Choice 1, what is fused: e_r and e_f are CLIP's patch tokens of the crop and of the full image,
-the last hidden state without its class token, taken through `post_layernorm` and
+the last hidden state without its class token, mapped by `post_layernorm` and
 `visual_projection` into the joint space (transformers applies neither to patches): 14x14 tokens,
 512 wide, for ViT-B/16. f_r is the mean over region tokens of Eq. 16. Without gated fusion (Table
-3) f_r is CLIP's own projected embedding of the crop, and the full image is not looked at.
+3) f_r is CLIP's own projected embedding of the crop, and the full image is not used.
 
-Two controls tell what context is worth: the same fusion that sees the crop alone (e_r stands for
-e_f), or the full image alone (e_f stands for e_r).
+Two controls measure what context is worth: the same fusion given the crop alone (e_r in place of
+e_f), or the full image alone (e_f in place of e_r).
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ UNUSED = ("logit_scale",)  # CLIP's own: ours is trained instead
 
 
 class RegionEncoder(Judge):
-    """Embed a region seen in the context of its image, and texts, in one space (Eq. 7).
+    """Embed texts, and regions in the context of their image, in one space (Eq. 7).
 
     Attributes:
         gated: False switches the fusion off (Table 3, "without gated fusion").
-        sees: What the fusion is shown; `crop` and `image` are controls.
+        sees: What the fusion gets; `crop` and `image` are controls.
         width: D, the joint space's width, which is also P.
         truncated_texts: How many texts were longer than CLIP's positions and were cut.
     """
@@ -67,7 +67,7 @@ class RegionEncoder(Judge):
         num_heads: int = 8,
         temperature: float = 0.07,
     ) -> None:
-        """Put a fresh fusion on a CLIP; `from_clip` and `from_pretrained` read files.
+        """Add a freshly initialised fusion to a CLIP; `from_clip` and `from_pretrained` read files.
 
         Args:
             clip: A `CLIPModel`.
@@ -78,7 +78,8 @@ class RegionEncoder(Judge):
             temperature: tau of Eq. 11 at the start.
 
         Raises:
-            RicError: `num_heads` does not fit, or the tokenizer does not end texts as CLIP pools.
+            RicError: `num_heads` does not divide the width, or the tokenizer's end token is not the
+                one that CLIP pools.
         """
         super().__init__(
             clip,
@@ -114,7 +115,7 @@ class RegionEncoder(Judge):
             seed: Seeds the fusion's weights; the global random state is left alone.
 
         Raises:
-            RicError: The folder is missing or holds something else; pickled weights only.
+            RicError: The folder is missing, holds something else, or has only pickled weights.
         """
         folder = Path(path)
         clip = load_tower(CLIPModel, folder, "clip", UNUSED)
@@ -122,7 +123,7 @@ class RegionEncoder(Judge):
         tokenizer = load_tokenizer(folder)
         refuse_foreign_words(folder, tokenizer, clip.config.text_config.vocab_size)
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)  # of the CPU alone
+            torch.default_generator.manual_seed(seed)  # the CPU's alone
             encoder = cls(
                 clip,
                 tokenizer,
@@ -141,7 +142,8 @@ class RegionEncoder(Judge):
             path: The folder, or a run of `ric fit-clip` that contains `region_encoder/`.
 
         Raises:
-            RicError: The folder is missing, incomplete or of a later schema.
+            RicError: The folder is missing or incomplete, has another schema, or does not fit the
+                CLIP beside it.
         """
         folder, settings = find_artifact(Path(path), NAME, "ric fit-clip")
         gated, num_heads = settings.get("gated"), settings.get("num_heads")
@@ -150,7 +152,7 @@ class RegionEncoder(Judge):
         encoder = cls.from_clip(folder / "clip", gated=gated, num_heads=num_heads)
         encoder.sees = settings.get("sees", "both")
         if encoder.sees not in get_args(Sees):
-            raise RicError(f"{folder / NAME}.json: a judge cannot see {encoder.sees!r}.")
+            raise RicError(f"{folder / NAME}.json: {encoder.sees!r} is not a value of sees.")
         refuse_other_tower(folder / f"{NAME}.json", settings, encoder.tower_facts())
         load_tensors(encoder, folder / "fusion.safetensors", set(encoder._own_tensors()))
         return encoder
@@ -159,7 +161,7 @@ class RegionEncoder(Judge):
         """Write the encoder: `region_encoder.json`, `fusion.safetensors` and `clip/`.
 
         Args:
-            path: The folder; made if it is not there.
+            path: The folder; created if missing.
         """
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
@@ -176,18 +178,18 @@ class RegionEncoder(Judge):
         write_json(folder / f"{NAME}.json", settings)
 
     def _own_tensors(self) -> dict[str, Tensor]:
-        """Give what transformers does not save: the fusion and the logit scale."""
+        """Return the tensors that transformers does not save: the fusion and the logit scale."""
         state = self.state_dict()
         return {name: tensor for name, tensor in state.items() if not name.startswith("tower.")}
 
     def fusion_parameters(self) -> Iterator[nn.Parameter]:
-        """Yield what phase 1 trains: the fusion and tau; tau alone without gated fusion."""
+        """Yield the parameters of phase 1: the fusion and tau; tau alone without gated fusion."""
         if self.gated:
             yield from self.fusion.parameters()
         yield self.logit_scale
 
     def region_pixels(self, images: Tensor, boxes: Sequence[Box]) -> Tensor:
-        """Crop one box out of each image and bring it to CLIP's input, with gradient (Eq. 6).
+        """Crop one box out of each image and resize it for CLIP, with gradient (Eq. 6).
 
         Args:
             images: (B, 3, H, W), floats in [-1, 1].
@@ -202,11 +204,11 @@ class RegionEncoder(Judge):
         if len(images) != len(boxes):
             raise RicError(f"{len(images)} images came with {len(boxes)} boxes.")
         crops = [crop(images[i : i + 1], box) for i, box in enumerate(boxes)]  # Eq. 6
-        # boxes differ in size, so that each is resized before they can be stacked
+        # boxes differ in size, so each crop is resized before they are stacked
         return torch.cat([self.image_pixels(region) for region in crops])
 
     def tokens(self, pixels: Tensor) -> Tensor:
-        """Give CLIP's patch tokens in the joint space: e_r of a crop, e_f of a full image.
+        """Compute CLIP's patch tokens in the joint space: e_r of a crop, e_f of a full image.
 
         Args:
             pixels: (B, 3, S, S), from `region_pixels` or `image_pixels`.
@@ -221,7 +223,7 @@ class RegionEncoder(Judge):
     def region_and_image_tokens(
         self, images: Tensor, boxes: Sequence[Box]
     ) -> tuple[Tensor, Tensor]:
-        """Give e_r and e_f of images and a box in each (choice 1).
+        """Compute e_r and e_f of images with a box in each (choice 1).
 
         Args:
             images: (B, 3, H, W), floats in [-1, 1].
@@ -238,7 +240,7 @@ class RegionEncoder(Judge):
         return e_r, e_f
 
     def fuse(self, region_tokens: Tensor, image_tokens: Tensor) -> Tensor:
-        """Fuse tokens and average them: f_r (Eqs. 12 to 16, choice 1), or a control's.
+        """Fuse tokens and average them: f_r (Eqs. 12 to 16, choice 1), or a control's f_r.
 
         Args:
             region_tokens: e_r (B, R, D).
@@ -254,7 +256,7 @@ class RegionEncoder(Judge):
         return self.fusion(region_tokens, image_tokens).mean(1)
 
     def control(self, sees: Sees) -> RegionEncoder:
-        """Make a twin that sees something else: a fusion and a tau of its own, the same CLIP."""
+        """Copy the encoder with another `sees`: its own fusion and tau, the same CLIP object."""
         twin = RegionEncoder(
             self.tower,
             self.tokenizer,
@@ -301,10 +303,10 @@ class RegionEncoder(Judge):
 
 
 def _check_end_token(clip: CLIPModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Stop where CLIP would pool another token than the text's last one (Raises RicError)."""
+    """Refuse a tokenizer whose end token is not the one that CLIP pools (raises RicError)."""
     end = tokenizer("").input_ids[-1:]
     pooled = clip.config.text_config.eos_token_id
-    # at the id 2, that of old configs, transformers pools the highest id of the text instead
+    # where old configs say 2, transformers pools the highest id of the text instead
     expected = len(tokenizer) - 1 if pooled == 2 else pooled
     if end != [expected]:
         raise RicError(

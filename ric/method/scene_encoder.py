@@ -1,8 +1,8 @@
 """The scene judge: BLIP's contrastive head over the whole image (Sec. 3.2.1, Eq. 9).
 
-BLIP reads long texts (512 tokens), which suits the paragraph about the scene. Both embeddings are
-those of the contrastive head of `BlipForImageTextRetrieval`: the projected first token of either
-tower, without cross-attention. The matching head and the cross-attention layers are left alone.
+BLIP reads long texts (512 tokens), which suits the paragraph about the scene. Both embeddings come
+from the contrastive head of `BlipForImageTextRetrieval`: each tower's projected first token,
+without cross-attention. The matching head and the cross-attention layers are not used.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class SceneEncoder(Judge):
             temperature: tau of Eq. 11 at the start.
 
         Raises:
-            RicError: `max_text_tokens` leaves no room for a word.
+            RicError: `max_text_tokens` is below 3, which leaves no room for a word.
         """
         if max_text_tokens < 3:
             raise RicError(f"max_text_tokens is {max_text_tokens}; a text needs 3 or more.")
@@ -90,7 +90,7 @@ class SceneEncoder(Judge):
             temperature: tau of Eq. 11 at the start.
 
         Raises:
-            RicError: The folder is missing or holds something else; pickled weights only.
+            RicError: The folder is missing, holds something else, or has only pickled weights.
         """
         folder = Path(path)
         blip = load_tower(BlipForImageTextRetrieval, folder, "blip", UNUSED)
@@ -110,7 +110,8 @@ class SceneEncoder(Judge):
             path: The folder, or a run of `ric fit-blip` that contains `scene_encoder/`.
 
         Raises:
-            RicError: The folder is missing, incomplete or of a later schema.
+            RicError: The folder is missing or incomplete, has another schema, or does not fit the
+                BLIP beside it.
         """
         folder, settings = find_artifact(Path(path), NAME, "ric fit-blip")
         max_text_tokens = settings.get("max_text_tokens")
@@ -125,7 +126,8 @@ class SceneEncoder(Judge):
         """Write the encoder: `scene_encoder.json`, `temperature.safetensors` and `blip/`.
 
         Args:
-            path: The folder; made if it is not there.
+            path: The folder; created if missing.
+
         """
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)

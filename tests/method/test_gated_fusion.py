@@ -126,9 +126,9 @@ def test_gradients_are_the_finite_differences(fusion, tokens):
 
 def test_tokens_that_form_no_square_are_refused(fusion, tokens):
     region, image = tokens
-    with pytest.raises(RicError, match="8 tokens form no square grid"):
+    with pytest.raises(RicError, match="8 tokens do not form a square grid"):
         fusion(region[:, :8], image)
-    with pytest.raises(RicError, match="15 tokens form no square grid"):
+    with pytest.raises(RicError, match="15 tokens do not form a square grid"):
         fusion(region, image[:, 1:])
 
 

@@ -1,1 +1,1 @@
-"""Where a model lies, and how a pipeline is loaded."""
+"""The models of each command: the table of them, finding them, loading pipelines."""

@@ -1,4 +1,4 @@
-"""Where the model that a flag names lies: a run's artifact, the tiny family, a folder, the hub."""
+"""Finding the model that a flag names: a run's artifact, the tiny family, a folder, the hub."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def locate(config: CommandConfig, setting: str, run: RunDir) -> Path:
-    """Find the model that a setting names, as the table says, and note in `run` what was taken.
+    """Find the model that a setting names, by its row of the table, and record it in `run`.
 
     Raises:
         RicError: as `locate_model`.
@@ -58,22 +58,22 @@ def locate_model(
     needs: str = "",
     kind: str = "",
 ) -> Path:
-    """Find the folder of a model, and note in `run` what was taken.
+    """Find the folder of a model, and record it in `run`.
 
-    A run that `name` names is remembered: a resumed `run` takes the same one again.
+    Where `name` names a run, that run is recorded: a resumed `run` uses the same one again.
 
     Args:
         name: `tiny`, a run (path, number, `@command`), a local folder, or a hub id.
         run: The run that will use it.
         tiny: Which member of the tiny family `tiny` means here.
-        artifact: What to take from a run.
-        weights_dir: A folder looked in before the hub's cache.
-        needs: What it is needed for, named in the error when it cannot be had.
+        artifact: Which artifact of a run is used.
+        weights_dir: A folder searched before the hub's cache.
+        needs: What needs it, named in the error when it is not found.
         kind: What its folder must hold, a row of `model_files.PARTS`; "" leaves that to its loader.
 
     Raises:
-        RicError: it is nowhere, only as a pickle, not whole, of a run that is not finished, or of a
-            run that `run` took before and that is gone.
+        RicError: it is not found, only a pickle, incomplete, of a run that is not finished, or of a
+            run that `run` used before and that is gone.
     """
     path = None
     if name == "tiny":
@@ -97,11 +97,11 @@ def find_model(
         name: `tiny`, a run, a local folder or file, or an id of the table or the hub.
         runs_dir: Where runs are looked for.
         tiny: Which member of the tiny family `tiny` means here.
-        artifact: What to take from a run.
-        weights_dir: A folder looked in before the hub's cache.
+        artifact: Which artifact of a run is used.
+        weights_dir: A folder searched before the hub's cache.
 
     Returns:
-        Its place; None where it is not here.
+        Its path; None where it is not here.
 
     Raises:
         RicError: it is of a run that is not finished, or lacks it.

@@ -2,9 +2,9 @@
 
 An InstructPix2Pix-type pipeline is loaded explicitly as
 `StableDiffusionInstructPix2PixPipeline`, since some of the hub's folders name another class
-(vinesmsuic/magicbrush-jul7 does), without the safety checker, and as float32. Such a folder brings
-the other class's scheduler; it is edited with Euler-ancestral, as InstructPix2Pix and MagicBrush
-are.
+(vinesmsuic/magicbrush-jul7 does), without the safety checker, and in float32 by default. Such a
+folder comes with the other class's scheduler; it is replaced by Euler-ancestral, which
+InstructPix2Pix and MagicBrush use.
 
 Choice 10, starting point: an 8-channel UNet is used as it is; a 4-channel one gets four more input
 channels whose weights are zero, and keeps its bias.
@@ -55,7 +55,7 @@ def load_pipeline(
     """Load a pipeline folder that reads a source picture and an instruction.
 
     Raises:
-        RicError: the folder is no pipeline, holds pickles only, lacks a part or some of a part's
+        RicError: the folder is not a pipeline, holds only pickles, lacks a part or some of a part's
             weights, holds weights that are not finite, or its parts do not fit together.
     """
     pipeline, index = _load(StableDiffusionInstructPix2PixPipeline, path, device, dtype)
@@ -115,7 +115,7 @@ CLASSES = {"vae": AutoencoderKL, "unet": UNet2DConditionModel, "text_encoder": C
 
 
 def _read_index(path: Path) -> dict[str, Any]:
-    """Read model_index.json, and see that its networks are of the classes that are loaded."""
+    """Read model_index.json, and check that its networks are of the classes that ric loads."""
     index = read_json(path / "model_index.json")
     if "_class_name" not in index:
         raise RicError(f"{path}/model_index.json is not a pipeline's.", "Get the folder again.")
@@ -130,7 +130,7 @@ def _read_index(path: Path) -> dict[str, Any]:
 
 
 def _load_of_diffusers(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """Load a network of diffusers, whole or not at all (Raises RicError)."""
+    """Load a network of diffusers, complete or not at all (raises RicError)."""
     named = f"{folder.name} in {folder.parent}"
     with told_in_one_line(f"Cannot load the {named}"):
         network, report = kind.from_pretrained(
@@ -173,7 +173,7 @@ def load_small_decoder(
     """Load an AutoencoderTiny (such as TAESD) that decodes the pipeline's latents.
 
     Raises:
-        RicError: the folder holds something else, or it is for other latents.
+        RicError: the folder holds something else, or a decoder of other latents.
     """
     hint = "Give an AutoencoderTiny's folder or hub id, such as madebyollin/taesd, or vae."
     require_whole(path, "network")
@@ -197,7 +197,7 @@ def load_small_decoder(
 
 
 def read_source_channels(unet: UNet2DConditionModel) -> None:
-    """Give a 4-channel UNet four more input channels, zero, in place; leave an 8-channel one.
+    """Add four zero input channels to a 4-channel UNet, in place; leave an 8-channel one as it is.
 
     The widened UNet's output equals the old one's for every source picture (choice 10).
 
@@ -217,16 +217,16 @@ def read_source_channels(unet: UNet2DConditionModel) -> None:
 
 
 def forget_source_channels(unet: UNet2DConditionModel) -> None:
-    """Cut the four source channels off an editor's UNet, in place; leave a 4-channel one.
+    """Cut the four source channels off an editor's UNet, in place; leave a 4-channel one as it is.
 
-    It then answers as it did where the source was dropped, and draws from text alone.
+    It then predicts as it did where the source was dropped: from text alone.
     """
     if unet.conv_in.in_channels != unet.config.out_channels:
         _set_input_channels(unet, unet.config.out_channels)
 
 
 def _set_input_channels(unet: UNet2DConditionModel, count: int) -> None:
-    """Let a UNet read `count` channels: the first ones as before, more with weight zero."""
+    """Set a UNet's input channels to `count`: the first keep their weights, new ones get zero."""
     old = unet.conv_in
     kept = min(old.in_channels, count)
     new = nn.Conv2d(count, old.out_channels, old.kernel_size, old.stride, old.padding)
@@ -240,7 +240,10 @@ def _set_input_channels(unet: UNet2DConditionModel, count: int) -> None:
 
 
 def size_multiple(pipeline: Pipeline) -> int:
-    """Give the pixels that a picture's sides must be a multiple of for VAE and UNet to halve."""
+    """Return the number of pixels that a picture's sides must be a multiple of.
+
+    VAE and UNet halve the sides at each level but the last.
+    """
     halvings = len(pipeline.unet.config.block_out_channels) - 1
     return pipeline.vae_scale_factor * 2**halvings
 
@@ -259,7 +262,7 @@ def encode_prompts(pipeline: Pipeline, texts: Sequence[str]) -> Tensor:
 
 
 def count_cut(pipeline: Pipeline, texts: Sequence[str]) -> int:
-    """Count the instructions of which `encode_prompts` cuts off the end."""
+    """Count the instructions that are too long, of which `encode_prompts` cuts off the end."""
     tokenizer = pipeline.tokenizer
     ids = tokenizer(list(texts), truncation=False, padding=False, verbose=False).input_ids
     return sum(len(one) > tokenizer.model_max_length for one in ids)

@@ -1,4 +1,4 @@
-"""Which models a command loads: a row for each setting that names one.
+"""The models that each command loads: a row for each setting that names one.
 
 Preflight, the memory planner, `ric weights`, `ric doctor`, `ric eval`'s networks and every recipe
 read this table. It imports no torch.
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 
 class ModelRow(NamedTuple):
-    """A setting that names a model, and what its name may stand for.
+    """A setting that names a model, and what its value may stand for.
 
     Attributes:
-        setting: Of the command's config; its value is `tiny`, a run, a folder or a hub id.
+        setting: A field of the command's config; its value is `tiny`, a run, a folder or a hub id.
         tiny: The member of the embedded family that `tiny` means.
-        artifact: What is taken from a run; "" where a run has no such thing.
+        artifact: Which artifact of a run is used; "" where runs have none of this kind.
         used: Whether the command loads it with these settings.
         known: The rows of the table of weights that it may name.
     """
@@ -114,7 +114,7 @@ MODELS: dict[type[CommandConfig], tuple[ModelRow, ...]] = {
 }
 
 
-# What must lie in a member's folder: rows of `model_files.PARTS`; of all others, a network.
+# What each member's folder must hold: a row of `model_files.PARTS`; those not listed are a network.
 KINDS = {
     "pipeline": "pipeline",
     "text_to_image": "pipeline",
@@ -126,7 +126,7 @@ KINDS = {
 
 
 def kind_of(config: CommandConfig, row: ModelRow) -> str:
-    """Give what must lie in the folder that a setting names; "" where another's code reads it."""
+    """Return what the folder of a setting must hold; "" where code from outside reads it."""
     if isinstance(config, EditConfig) and config.editor not in EDITORS:
         return ""
     if isinstance(config, DescribeConfig) and config.describer not in DESCRIBERS:
@@ -135,20 +135,20 @@ def kind_of(config: CommandConfig, row: ModelRow) -> str:
 
 
 class NamedModel(NamedTuple):
-    """A model that a command loads: what it is called, and what that may stand for."""
+    """A model that a command loads: the value of its setting, and its row."""
 
     name: str
     row: ModelRow
 
 
 def rows_of(config: CommandConfig) -> tuple[ModelRow, ...]:
-    """List the rows of a command; none where its settings name no model."""
+    """List the rows of a command; empty where none of its settings names a model."""
     kinds = type(config).__mro__
     return next((MODELS[kind] for kind in kinds if kind in MODELS), ())
 
 
 def row_of(config: CommandConfig, setting: str) -> ModelRow:
-    """Give the row of a setting."""
+    """Return the row of a setting."""
     return next(row for row in rows_of(config) if row.setting == setting)
 
 
@@ -170,10 +170,10 @@ def models_of(config: CommandConfig) -> Iterator[NamedModel]:
 
 
 class EvalNetwork(NamedTuple):
-    """A network that metrics read: its name by the settings, and what stands for it in the family.
+    """A metric network: its name according to the settings, and its stand-in in the tiny family.
 
     Attributes:
-        named: Gives its name outside the embedded family.
+        named: Returns its name outside the embedded family.
         tiny: The member of the embedded family that takes its place.
         known: The rows of the table of weights that it may be.
     """
@@ -209,10 +209,10 @@ EVAL_NETWORKS = {
 
 
 def eval_networks(config: EvalConfig) -> dict[str, str]:
-    """Name the networks that the metrics of `ric eval` read; `tiny` is the embedded family's."""
+    """Name the networks that the metrics of `ric eval` use; `tiny` is the embedded family's."""
     rows = [METRICS[name] for name in metrics_of(config) if name in METRICS]
     asked = {row.network for row in rows}
-    own = ("clip", "dino")  # which settings name
+    own = ("clip", "dino")  # settings name these
     return {
         network: "tiny" if config.preset == "tiny" and network not in own else row.named(config)
         for network, row in EVAL_NETWORKS.items()
@@ -221,17 +221,17 @@ def eval_networks(config: EvalConfig) -> dict[str, str]:
 
 
 def command_of(config: CommandConfig | type[CommandConfig]) -> str:
-    """Give the command of a config, or of its class, as it is typed: `train-unet`, `tiny vae`."""
+    """Return the command of a config, or of its class, as it is typed: `train-unet`, `tiny vae`."""
     kind = config if isinstance(config, type) else type(config)
     words = re.findall("[A-Z][a-z]+", kind.__name__.removesuffix("Config"))
     return "-".join(words).lower().replace("tiny-", "tiny ")
 
 
 def commands_for(weight: str) -> tuple[str, ...]:
-    """List the paper's commands that may load a row of the table of weights.
+    """List which of the six commands may load a row of the table of weights.
 
     Args:
-        weight: Its id; the embedded family, `tiny`, serves all of them.
+        weight: Its id; `tiny`, the embedded family, serves all of them.
     """
     loads = {
         command_of(kind): {name for row in MODELS[kind] for name in row.known} for kind in MODELS

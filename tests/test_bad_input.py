@@ -339,9 +339,9 @@ def test_a_loss_that_is_never_finite_stops_the_run_and_keeps_the_last_good_check
     ("judge", "setting", "value", "words"),
     [
         ("region_encoder/clip", "region_clip", math.nan, "not finite, such as visual_projection"),
-        ("region_encoder/clip", "region_clip", 3e38, "region judge .* answers with NaN"),
+        ("region_encoder/clip", "region_clip", 3e38, "region judge .* outputs NaN"),
         ("scene_encoder/blip", "scene_blip", math.inf, "not finite, such as vision_proj"),
-        ("scene_encoder/blip", "scene_blip", 3e38, "scene judge .* answers with NaN"),
+        ("scene_encoder/blip", "scene_blip", 3e38, "scene judge .* outputs NaN"),
     ],
 )
 def test_a_judge_that_gives_nan_stops_a_training_of_any_length_before_it_begins(

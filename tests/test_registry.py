@@ -169,7 +169,7 @@ def test_a_loss_term_of_a_file_trains_a_unet_beside_the_papers_and_is_logged(par
         ("outsde", "There is no loss 'outsde'"),
         ("outside=much", "--loss outside=much: its weight is not a number of 0 or more"),
         ("outside=-1", "--loss outside=-1: its weight is not a number of 0 or more"),
-        ("my.py:Region", "there is a term 'region' already"),
+        ("my.py:Region", "there is already a term 'region'"),
     ],
 )
 def test_a_loss_term_that_cannot_be_is_told_by_the_dry_run(typed, message, capfd):

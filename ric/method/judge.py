@@ -52,7 +52,6 @@ class Judge(nn.Module):
     ) -> None:
         """Set up the temperature and the pixel numbers; the tower's used parameters are trainable.
 
-
         Args:
             tower: The transformers model.
             tokenizer: Its fast tokenizer, which ends every text with an end token.

@@ -1,1 +1,1 @@
-"""How weights are fitted: steps, optimizers, averages, and what is watched on the way."""
+"""Training: the loop, optimizers, EMA, losses of the fits and of the UNet, previews."""

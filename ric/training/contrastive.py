@@ -1,7 +1,7 @@
 """The fitting loop of both judges: epochs of Eq. 11 over pairs, resumable to the bit (Sec. 3.2.1).
 
-What a batch holds is a function of the seed and the epoch, so a resumed run sees exactly the
-batches that are left, and every process of several knows them without asking.
+The batches are a function of the seed and the epoch, so a resumed run sees exactly those that are
+left, and all processes of one command compute the same ones without communicating.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class FitPhase:
     """Some epochs (0: none) with one set of trained parameters and one learning rate.
 
     Attributes:
-        prepare: Called before the first step; gives what embeds the fitted examples in this phase.
-            None: they are embedded as at any other time.
+        prepare: Called before the first step; returns the embedding function for the fitted
+            examples in this phase. None: that of `Pairs`.
     """
 
     name: str
@@ -75,21 +75,21 @@ def batches_of_epoch(count: int, batch_size: int, seed: int, epoch: int) -> list
 
 
 class Epochs:
-    """The batches of a fit, by the step.
+    """The batches of a fit, by step.
 
     Attributes:
-        steps: Of one epoch.
+        steps: Steps in one epoch.
     """
 
     def __init__(self, examples: Sequence[Example], batch_size: int, seed: int) -> None:
-        """Keep what is fitted."""
+        """Shuffle the first epoch's batches."""
         self.examples = examples
         self._how = (len(examples), batch_size, seed)
         self._epoch, self._batches = 0, batches_of_epoch(*self._how, 0)
         self.steps = len(self._batches)
 
     def batch(self, step: int) -> list[Example]:
-        """Give the examples of a step, counted from 0 over all epochs."""
+        """Return the examples of a step, counted from 0 over all epochs."""
         epoch, place = divmod(step, self.steps)
         if epoch != self._epoch:
             self._epoch, self._batches = epoch, batches_of_epoch(*self._how, epoch)
@@ -106,21 +106,21 @@ def contrastive_epochs(
     """Fit the judge by Eq. 11, phase after phase, logging, measuring and writing checkpoints.
 
     Retrieval is measured before the first step, every `measure_every` epochs and after each phase:
-    on the held-out examples when there are at least two, else on the fitted ones, and named so.
-    `--keep best` leaves the judge as it was when both recalls at 1 were highest on average.
+    on the held-out examples if there are at least two, else on the fitted ones; the figures carry
+    the split's name. `--keep best` restores the weights with the highest mean of both recalls at 1.
 
     Args:
         pairs: Holds the judge, and all parameters that a phase trains.
-        data: What is fitted and what is held out.
+        data: The fitted and the held-out examples.
         phases: Run one after the other.
         settings: The command's config.
-        work: Its run gets metrics.jsonl, checkpoints, and how many texts are too long for the
-            judge; its progress is told about each step.
+        work: Its run gets metrics.jsonl, checkpoints, and the number of texts too long for the
+            judge; its progress shows each step.
 
     Raises:
-        RicError: a batch of one pair, nothing to choose the best by, the loss was not finite ten
-            times in a row, or a checkpoint cannot be written.
-        Interrupted: asked to stop; a checkpoint was written first.
+        RicError: a batch of one pair, too few held-out examples to choose the best by, a loss that
+            was not finite ten times in a row, or a checkpoint that cannot be written.
+        Interrupted: a stop was requested; a checkpoint was written first.
     """
     judge, run, ranks = pairs.judge, work.run, work.ranks
     _refuse_too_few(settings, len(data.held_out) if ranks.is_main else None)
@@ -162,9 +162,9 @@ def _prepared(
     settings: FitClipConfig | FitBlipConfig,
     done: int,
 ) -> list[Phase]:
-    """Make what the phases need that are not over after `done` steps, before the loop begins.
+    """Prepare all phases that are not over after `done` steps, before the loop begins.
 
-    The loop holds signals back, and what is made here may take long.
+    The loop defers signals, and preparing a phase may take long.
     """
     steps, end = [], 0
     for phase in phases:
@@ -176,15 +176,15 @@ def _prepared(
 
 
 def _refuse_too_few(settings: FitClipConfig | FitBlipConfig, held_out: int | None) -> None:
-    """Stop where a batch holds one pair, or val too few to choose by (None: not counted)."""
+    """Refuse batches of one pair, and a val split too small to choose by (None: not counted)."""
     if settings.batch_size < 2:
         raise RicError(
-            f"--batch-size is {settings.batch_size}: a pair needs others to be told from.",
+            f"--batch-size is {settings.batch_size}: a contrastive loss needs other pairs.",
             "Use at least 2; the paper uses 64 and 32.",
         )
     if held_out is not None and settings.keep == "best" and held_out < 2:
         raise RicError(
-            f"{settings.data} has {held_out} usable samples of val: too few to choose by.",
+            f"{settings.data} has {held_out} usable val samples: too few to choose by.",
             "Keep the last weights: --keep last",
         )
 
@@ -192,7 +192,7 @@ def _refuse_too_few(settings: FitClipConfig | FitBlipConfig, held_out: int | Non
 def steps_of(
     phase: FitPhase, pairs: Pairs, epochs: Epochs, settings: FitClipConfig | FitBlipConfig
 ) -> Phase:
-    """Give the steps of a phase of a fit."""
+    """Turn a phase of a fit into a phase of the training loop."""
 
     def begin() -> GuardedAdamW:
         _train_only(pairs.judge, phase.trained)
@@ -209,10 +209,10 @@ def steps_of(
 
 
 class BestSoFar:
-    """The weights that retrieved best, kept in the run's folder `best`."""
+    """The weights with the best retrieval so far, kept in the run's folder `best`."""
 
     def __init__(self, run: RunDir, split: str) -> None:
-        """Go on from what an earlier attempt at the run has kept."""
+        """Read the best recall of an earlier attempt at the run, if there was one."""
         self.folder = run.path / "best"
         self.split = split
         kept = complete_checkpoints(self.folder)
@@ -221,7 +221,7 @@ class BestSoFar:
             self.recall = json.loads((kept[-1] / "state.json").read_text())["recall"]
 
     def offer(self, step: int, figures: Mapping[str, float], named: Mapping[str, Tensor]) -> None:
-        """Keep the weights where their mean recall at 1 is above all before."""
+        """Save the weights if their mean recall at 1 is higher than any before."""
         both = [figures[f"{self.split}_{name}_recall_at_1"] for name in ("i2t", "t2i")]
         recall = sum(both) / 2
         if recall > self.recall:
@@ -229,12 +229,12 @@ class BestSoFar:
             save_checkpoint(self.folder, step, {"model": dict(named)}, {"recall": recall}, keep=1)
 
     def take_back(self, named: Mapping[str, Tensor]) -> int:
-        """Put the kept weights back; return their step (Raises RicError where they are damaged)."""
+        """Restore the best weights; return their step (raises RicError if they are damaged)."""
         kept = complete_checkpoints(self.folder)[-1]
         if file := damage_of(kept):
             raise RicError(
-                f"{kept / file} is damaged: the best weights cannot be taken back.",
-                "Keep the last ones: --keep last; or fit anew.",
+                f"{kept / file} is damaged: the best weights cannot be restored.",
+                "Keep the last ones: --keep last; or begin a new fit.",
             )
         groups, state = load_checkpoint(kept)
         restore_tensors(named, groups["model"])
@@ -244,7 +244,7 @@ class BestSoFar:
 def measure_splits(
     pairs: Pairs, splits: Mapping[str, Sequence[Example]]
 ) -> dict[str, dict[str, float]]:
-    """Measure retrieval on each split of two examples or more."""
+    """Measure retrieval on each split that has at least two examples."""
     return {
         split: {"samples": float(len(examples)), **pairs.measure(examples)}
         for split, examples in splits.items()
@@ -255,9 +255,9 @@ def measure_splits(
 def measure_kept(
     pairs: Pairs, splits: Mapping[str, Sequence[Example]], run: RunDir
 ) -> dict[str, dict[str, float]]:
-    """Measure the weights that are kept on each split of two examples or more.
+    """Measure the kept weights on each split that has at least two examples.
 
-    Written to the run's `retrieval.json`; drawn, with all that was logged, in `curves.png`.
+    The figures go to the run's `retrieval.json`; `curves.png` shows all logged values.
     """
     figures = measure_splits(pairs, splits)
     write_atomically(run.path / "retrieval.json", json.dumps(figures, indent=2) + "\n")

@@ -1,10 +1,10 @@
 """Eq. 11 over one batch of pairs, split among processes and into micro-batches (Sec. 3.2.1).
 
-Eq. 11 compares every pair with every other, so a batch cannot be split as that of a mean over
-samples can. The embeddings can (gradient caching, Gao et al. 2021): each process embeds its share,
-`--micro-batch` pairs at a time; all of them together give Eq. 11 and each embedding's gradient;
-every process carries its share's gradients on to the weights, where they add up. What is split
-into micro-batches is embedded twice, first without a graph.
+Eq. 11 compares every pair with every other, so the loss cannot be split as a mean over samples
+can. The embeddings can (gradient caching, Gao et al. 2021): each process embeds its share,
+`--micro-batch` pairs at a time; Eq. 11 and each embedding's gradient are computed on all of them;
+every process backpropagates its share's gradients to the weights, where they add up. A batch that
+is split into micro-batches is embedded twice, first without a graph.
 
 Pairs with the same text are not negatives of each other. Sources can be negatives of their own
 targets' texts.
@@ -33,25 +33,25 @@ if TYPE_CHECKING:
 # Shape letters: N pairs of the whole batch, D width of the embeddings.
 
 T = TypeVar("T", "Sequence[Example]", "Tensor")
-# by a judge of some examples: visual and text embeddings and, where sources are negatives, theirs:
+# (judge, examples) to visual and text embeddings and, where sources are negatives, the sources':
 # (N, D) each
 Embed: TypeAlias = "Callable[[Any, Sequence[Example]], tuple[Tensor, ...]]"
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """How examples become embeddings, a loss with its gradient, and retrieval figures.
+    """Turns examples into embeddings, a loss with its gradient, and retrieval figures.
 
     Attributes:
-        judge: What embeds them; holds tau.
-        embed: Gives the judge's visual and text embeddings of some examples, (N, D) each; also
-            their sources', where these are to be told from the targets.
-        text_of: Gives an example's text.
-        device: Where the judge is.
+        judge: Embeds them; holds tau.
+        embed: Returns the judge's visual and text embeddings of examples, (N, D) each, and with
+            `told_from_sources` their sources' too.
+        text_of: Returns an example's text.
+        device: The judge's device.
         dtype: What its networks compute in.
-        at_once: How many pairs' graph is held; at least 1.
+        at_once: The micro-batch: how many pairs have their graph in memory; at least 1.
         ranks: The processes that share a batch.
-        told_from_sources: Whether `embed` gives sources too.
+        told_from_sources: Whether sources are negatives of their targets' texts.
     """
 
     judge: Judge
@@ -64,13 +64,13 @@ class Pairs:
     told_from_sources: bool = False
 
     def backward(self, batch: Sequence[Example]) -> Tensor:
-        """Go forward and back through Eq. 11 of one batch.
+        """Run the forward and backward pass of Eq. 11 for one batch.
 
         Args:
             batch: All N pairs, the same in every process.
 
         Returns:
-            The loss, the same in every process, as are the gradients that are left in the judge.
+            The loss, the same in every process, as are the gradients left in the judge.
         """
         mine = self.ranks.share(len(batch))
         pieces = list(_split(batch[mine], self.at_once))
@@ -99,7 +99,7 @@ class Pairs:
         text: Tensor,
         source: Tensor | None = None,
     ) -> Tensor:
-        """Give Eq. 11 of the embeddings (N, D) of a batch's N pairs."""
+        """Compute Eq. 11 from the embeddings (N, D) of a batch's N pairs."""
         same_text = self._same_text(batch)
         return symmetric_contrastive_loss(
             visual, text, self.judge.temperature, same_text=same_text, source=source
@@ -107,7 +107,7 @@ class Pairs:
 
     @torch.no_grad()
     def measure(self, examples: Sequence[Example]) -> dict[str, float]:
-        """Embed some examples, in this process alone, and give their `retrieval`."""
+        """Embed examples, in this process alone, and return their `retrieval` figures."""
         rows = [self._embed(some) for some in _split(examples, self.at_once)]
         visual, text, *source = (torch.cat(parts) for parts in zip(*rows, strict=True))
         return retrieval(visual, text, self._same_text(examples), *source)
@@ -120,14 +120,14 @@ class Pairs:
             return self.embed(self.judge, items)
 
     def _gather(self, parts: Sequence[Tensor], mine: slice, count: int) -> Tensor:
-        """Collect all N embeddings from all processes: (N, D) that takes a gradient."""
+        """Gather all N embeddings from all processes: a leaf (N, D) that requires a gradient."""
         rows_ND = torch.zeros(count, self.judge.width, device=self.device)
         if parts:
             rows_ND[mine] = torch.cat([part.detach() for part in parts]).float()
         return self.ranks.all_reduce(rows_ND).requires_grad_()
 
     def _add_up_gradients(self) -> None:
-        """Add the processes' gradients; tau's is that of the whole batch in each already."""
+        """All-reduce the gradients; each process already has tau's for the whole batch."""
         if self.ranks.count == 1:
             return
         trained = [

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def start_ema(named: Mapping[str, Tensor], device: torch.device | None = None) -> dict[str, Tensor]:
-    """Copy weights, by name, to begin an average of them: on their own device, or on another."""
+    """Start an average with copies of the weights, by name: on their own device, or on another."""
     return {name: weight.detach().to(device, copy=True) for name, weight in named.items()}
 
 
@@ -25,8 +25,8 @@ def update_ema(
 
     Args:
         average: From `start_ema`.
-        named: The weights; where they are on another device than the average, each is copied there.
-        step: Which step the weights have just taken, counted from 0.
+        named: The weights; if they are on another device than the average, each is copied there.
+        step: The step the weights have just taken, counted from 0.
         limit: The decay's upper limit: it is min(limit, (1 + step) / (10 + step)).
     """
     decay = min(limit, (1 + step) / (10 + step))

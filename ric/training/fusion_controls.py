@@ -1,7 +1,7 @@
-"""What context is worth to the region judge: two controls, fitted like phase 1.
+"""Two controls that measure what context is worth to the region judge, fitted like phase 1.
 
-The same fusion, from the same start, on the same batches for as many steps, but shown the crop
-alone or the full image alone. They read the cached tokens, so each costs no more than phase 1.
+Each is the same fusion, with the same initial weights, batches and number of steps, but given the
+crop alone or the full image alone. They read the cached tokens, so each costs no more than phase 1.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CONTROLS: tuple[Sees, ...] = ("crop", "image")
 
 
 def asks_for_controls(config: FitClipConfig) -> bool:
-    """Tell whether controls say anything about a fit: it has a phase 1, and fuses both streams."""
+    """Tell whether controls are on and apply: there is a phase 1, and it fuses both streams."""
     fuses = config.gated_fusion and config.sees == "both"
     return config.controls and fuses and config.fusion_epochs > 0
 
@@ -33,18 +33,18 @@ def asks_for_controls(config: FitClipConfig) -> bool:
 def fit_controls(
     pairs: Pairs, data: FitSet, config: FitClipConfig, work: Work, embed_cached: Embed
 ) -> None:
-    """Fit the controls of a region judge that nothing has changed yet; write `controls.json`.
+    """Fit the controls of a region judge, before its own fit; write `controls.json`.
 
     Args:
-        pairs: Of the judge.
-        data: What is fitted, and what is measured at the end: by split, those of two or more.
+        pairs: The judge's, with its initial weights.
+        data: The examples to fit, and those measured at the end, on each split of at least two.
         config: Phase 1's settings.
-        work: The run gets `controls.json`: by control and split, what `retrieval.json` holds.
-        embed_cached: Embeds the fitted examples from their tokens.
+        work: The run gets `controls.json`: for each control what `retrieval.json` holds.
+        embed_cached: Embeds the fitted examples from their cached tokens.
 
     Raises:
         RicError: a loss was not finite ten times in a row.
-        Interrupted: asked to stop; the controls are fitted again when the run resumes.
+        Interrupted: a stop was requested; the controls are fitted again when the run resumes.
     """
     found = {}
     start = pairs.judge
@@ -56,7 +56,7 @@ def fit_controls(
         trained = list(judge.fusion_parameters())
         phase = FitPhase("fusion", config.fusion_epochs, config.fusion_lr, trained)
         name = f"fitting the control that sees the {sees}"
-        # nothing of it is logged or saved
+        # an empty cadence: nothing is logged or saved
         loop = Loop(work.run, work.progress, work.ranks, Cadence(), Watch(), name)
         steps = steps_of(phase, replace(own, embed=embed_cached), epochs, config)
         loop.take_steps(TrainState(dict(judge.named_parameters())), [steps])

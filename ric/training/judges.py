@@ -1,4 +1,4 @@
-"""Which judges `train-unet` needs, and whether they were fitted on what it shows them.
+"""The judges that `train-unet` needs, and the check of what they were fitted on.
 
 Imports nothing heavy.
 """
@@ -52,15 +52,15 @@ def scene_judge_of(config: TrainUnetConfig) -> str | None:
 def refuse_settings_of_its_own(
     config: FitClipConfig | FitBlipConfig, setting: str, own: Mapping[str, float]
 ) -> None:
-    """Stop where a fit goes on with a judge that has of its own what was asked to be otherwise.
+    """Refuse a setting that contradicts the own value of the fitted judge that a fit starts from.
 
     Args:
-        config: Its defaults ask for nothing.
-        setting: What names the judge: `clip` or `blip`.
-        own: By setting, what the judge has.
+        config: The fit's; settings left at their defaults contradict nothing.
+        setting: The setting that names the judge: `clip` or `blip`.
+        own: The judge's own values, by setting.
 
     Raises:
-        RicError: one of them was asked to be something else.
+        RicError: a setting is neither its default nor the judge's own value.
     """
     usual = resolve_config(type(config), {"data": config.data, "preset": config.preset})
     for name, has in own.items():
@@ -68,24 +68,25 @@ def refuse_settings_of_its_own(
         if asked not in (getattr(usual, name), has):
             flag = "--" + name.replace("_", "-")
             raise RicError(
-                f"{flag} is {asked:g}, but {getattr(config, setting)} is a fitted judge, which has"
-                f" {has:.4g} of its own.",
+                f"{flag} is {asked:g}, but {getattr(config, setting)} is a fitted judge, whose own"
+                f" value is {has:.4g}.",
                 f"Omit {flag}, or start from a pretrained model: --{setting} ID",
             )
 
 
-# what the settings of a fit hold, in every version
+# settings that the record of a fit holds in every version
 SAYS = {"image_size", "data"}
 
 
 def compare_with_fits(config: TrainUnetConfig, work: Work) -> None:
-    """Compare what each judge of a run was fitted on with what it will be shown.
+    """Compare what each judge was fitted on with what this training shows it.
 
-    Another size of pictures or other DATA is told in a line: the paper itself fits at 512 px and
-    trains at 256. Nothing is known of a judge that is not a run.
+    Another picture size or other DATA is noted in a line: the paper itself fits at 512 px and
+    trains at 256. A judge that does not come from a run cannot be checked.
 
     Raises:
-        RicError: a judge was fitted on other texts of the same DATA.
+        RicError: a judge was fitted on other texts of the same DATA, or its run's record does not
+            say on what.
     """
     named = {"region": region_judge_of(config), "scene": scene_judge_of(config)}
     fits = {kind: _fit_of(name, work.run) for kind, name in named.items() if name != "tiny"}
@@ -96,14 +97,14 @@ def compare_with_fits(config: TrainUnetConfig, work: Work) -> None:
         fitted = record["config"]
         if not SAYS.issubset(fitted) or "data" not in record:
             raise RicError(
-                f"{fit}/run.json does not say what the judge was fitted on: no run of"
-                f" {record['command']} is written so.",
-                "Fit the judge again, or name its folder out of the run.",
+                f"{fit}/run.json does not say what the judge was fitted on; it is not the record"
+                " of a fit.",
+                "Fit the judge again, or copy its folder out of the run and name that.",
             )
         if fitted["image_size"] != config.image_size:
             work.progress.note(
-                f"the {kind} judge was fitted on pictures of {fitted['image_size']} px and looks"
-                f" at {config.image_size} px here"
+                f"the {kind} judge was fitted on pictures of {fitted['image_size']} px and sees"
+                f" {config.image_size} px here"
             )
         if record["data"].get("fingerprint") != work.samples.fingerprint:
             work.progress.note(f"the {kind} judge was fitted on {fitted['data']}")
@@ -114,7 +115,7 @@ def compare_with_fits(config: TrainUnetConfig, work: Work) -> None:
 
 
 def _fit_of(name: str | None, run: RunDir) -> Path | None:
-    """Find the run that a judge is of, also where its artifact's folder is named; None without."""
+    """Find the run of a judge, also where its artifact's folder is named; None if there is none."""
     if name is None:
         return None
     found = run.resolve(name)
@@ -139,7 +140,7 @@ def _refuse_other_region_text(
 def _refuse_other_paragraphs(
     fit: Path, record: Mapping[str, Any], config: TrainUnetConfig, run: RunDir
 ) -> None:
-    """Compare the describe runs; where neither names one, both read the data's own scene_text."""
+    """Compare the describe runs; where neither names one, both use the data's own scene_text."""
     named = record["config"].get("descriptions")
     theirs = (fit / record.get("resolved", {}).get(named, named)).resolve() if named else None
     ours = run.resolve(config.descriptions) if config.descriptions else None

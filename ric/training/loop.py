@@ -1,8 +1,8 @@
-"""The one training loop: judges, their controls, UNets and the embedded family are fitted here.
+"""The one training loop: judges, their controls, UNets and the embedded family are trained here.
 
-What a step computes is the caller's; when it is logged, saved, measured, shown and stopped is
-decided here, by one rule for all. A step's number decides all that it draws, so a run that resumes
-from a checkpoint goes on as if it had not stopped.
+The caller computes a step; when to log, save, measure, preview and stop is decided here, by one
+rule for all. Every random draw is a function of the step's number, so a run that resumes from a
+checkpoint continues as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Figures = Mapping[str, float]
 
 
 class Optimizer(Protocol):
-    """Updates what is trained; see `optimizer.GuardedAdamW`."""
+    """Updates the trained weights; see `optimizer.GuardedAdamW`."""
 
     def set_rate(self, lr: float) -> None:
         """Use another learning rate from the next step on."""
@@ -48,18 +48,18 @@ class Optimizer(Protocol):
         """Update from the gradients, clear them, and return their norm before clipping."""
 
     def check(self, steps: int = MOST_IN_A_ROW) -> int:
-        """Return how many steps were skipped; raises RicError after ten in a row, or all steps."""
+        """Return how many steps were skipped (raises RicError after ten in a row, or all steps)."""
 
     def tensors(self, named: Mapping[str, nn.Parameter]) -> Tensors:
-        """Collect what a checkpoint needs."""
+        """Return the optimizer's state for a checkpoint."""
 
     def restore(self, named: Mapping[str, nn.Parameter], tensors: Tensors) -> None:
-        """Put back what `tensors` gave."""
+        """Restore the state that `tensors` returned."""
 
 
 @dataclass
 class TrainState:
-    """What a training changes, and so what a checkpoint holds.
+    """Everything that training changes, which is what a checkpoint holds.
 
     Attributes:
         named: The trained weights by name, all on one device.
@@ -67,9 +67,9 @@ class TrainState:
         averages: EMAs of the weights, each by name.
         decays: The upper limit of each average's decay.
         done: Steps taken.
-        moments: The optimizer's, as the checkpoint has them.
+        moments: The optimizer's state, as read from the checkpoint.
         optimizer: The current phase's.
-        extra: What else the checkpoint's `state.json` says.
+        extra: Further entries of the checkpoint's `state.json`.
     """
 
     named: Mapping[str, nn.Parameter]
@@ -82,12 +82,12 @@ class TrainState:
     optimizer: Optimizer = field(init=False)
 
     def keep_averages(self, decays: Sequence[float], device: torch.device | None = None) -> None:
-        """Begin an EMA of the weights for each limit of its decay (choice 8)."""
+        """Start an EMA of the weights for each limit of the decay (choice 8)."""
         self.decays = decays
         self.averages = [start_ema(self.named, device) for _ in decays]
 
     def resume(self, checkpoint: Path | None) -> None:
-        """Put back what a checkpoint holds; nothing where there is none."""
+        """Restore a checkpoint; do nothing for None."""
         if checkpoint is None:
             return
         groups, state = load_checkpoint(checkpoint)
@@ -97,7 +97,7 @@ class TrainState:
         self.done, self.moments, self.extra = state["step"], groups["moments"], state
 
     def save(self, run: RunDir, keep: int) -> None:
-        """Write a checkpoint of the steps taken so far."""
+        """Write a checkpoint after the steps taken so far; keep the last `keep` of them."""
         groups = {
             "model": dict(self.named) | dict(self.buffers),
             "moments": self.optimizer.tensors(self.named),
@@ -117,12 +117,13 @@ class Phase:
 
     Attributes:
         steps: How many.
-        begin: Called before the first of them; makes the optimizer.
-        step: Computes the loss of a step, counted from 0 over all phases, and its gradients. It is
-            told whether the step is logged, and gives scalars by name, `loss` among them.
+        begin: Called before the first of them; returns the optimizer.
+        step: Computes the loss of a step, counted from 0 over all phases, and its gradients. Its
+            second argument says whether the step is logged; it returns scalars by name, `loss`
+            among them.
         rate: The learning rate of a step.
         images: How many pictures a step sees.
-        name: Stands beside what is logged, where there are several phases.
+        name: Logged as `phase`, where there are several phases.
     """
 
     steps: int
@@ -135,9 +136,9 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True)
 class Cadence:
-    """How often something happens, in steps; 0 is never.
+    """Intervals in steps; 0 is never.
 
-    A phase's last step is logged, measured and saved in any case, unless the interval is 0.
+    A phase's last step is always logged, measured and saved, unless the interval is 0.
     """
 
     log: int = 0
@@ -148,7 +149,7 @@ class Cadence:
 
     @classmethod
     def of(cls, config: Any, *, measure: int = 0, preview: int = 0) -> Cadence:
-        """Take how often to log and to save, and how many checkpoints to keep, from a config."""
+        """Read the intervals of logging and saving, and the checkpoints to keep, from a config."""
         return cls(
             log=config.log_every,
             save=config.checkpoint_every,
@@ -160,14 +161,14 @@ class Cadence:
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
-    """What is looked at beside the loss.
+    """What is observed beside the loss.
 
     Attributes:
-        measure: Gives figures of the weights after so many steps, on held-out data. Called before
-            the first step, too; in every process, though only the main one logs them.
-        preview: Shows what the weights do after so many steps; before the first step, too.
-        also: Gives further figures for each logged row, read after the optimizer's step.
-        shown: Matches the names of figures that stand beside the progress.
+        measure: Returns figures of the weights after so many steps, on held-out data. Called before
+            the first step, too, and in every process, though only the main one logs them.
+        preview: Renders a preview after so many steps; before the first step, too.
+        also: Returns further figures for each logged row, read after the optimizer's step.
+        shown: A pattern: figures whose names match it stand beside the progress.
     """
 
     measure: Callable[[int], Figures] | None = None
@@ -178,15 +179,15 @@ class Watch:
 
 @dataclass(frozen=True)
 class Loop:
-    """Takes the steps of phases, one after the other.
+    """Runs phases one after the other.
 
     Attributes:
         run: Gets metrics.jsonl and checkpoints.
-        progress: Told about each step.
+        progress: Shows each step.
         ranks: The processes that train together.
-        cadence: How often what happens.
-        watch: What is looked at.
-        name: What the progress is called.
+        cadence: When to log, save, measure and preview.
+        watch: What is observed beside the loss.
+        name: The progress stage's name.
     """
 
     run: RunDir
@@ -201,7 +202,8 @@ class Loop:
 
         Raises:
             RicError: the loss was not finite ten times in a row, or a checkpoint cannot be written.
-            Interrupted: asked to stop; a checkpoint was written first, unless none ever is.
+            Interrupted: a stop was requested; a checkpoint was written first, unless
+                `cadence.save` is 0.
         """
         total = sum(phase.steps for phase in phases)
         self._start_log(state, total, named=any(phase.name for phase in phases))
@@ -261,7 +263,7 @@ class Loop:
     def _take_step(
         self, state: TrainState, phase: Phase, step: int, *, logs: bool
     ) -> Mapping[str, Tensor]:
-        """Compute, update, average; return the loss, the gradients' norm and the loss's parts."""
+        """Take one step and update the EMAs; return the loss, the gradients' norm and the parts."""
         state.optimizer.set_rate(phase.rate(step))
         values = phase.step(step, logs)
         norm = state.optimizer.step(values["loss"])
@@ -271,7 +273,7 @@ class Loop:
         return {"loss": values["loss"], "grad_norm": norm, **values}
 
     def _start_log(self, state: TrainState, total: int, *, named: bool) -> None:
-        """Forget rows of steps that are taken again; measure and show what is there before any."""
+        """Drop rows of steps that will be repeated; measure and preview the initial weights."""
         if not self.cadence.log:
             return
         if state.done:
@@ -286,7 +288,7 @@ class Loop:
             self.watch.preview(0)
 
     def _log(self, done: int, phase: str, row: Figures, stage: Stage, *, measures: bool) -> None:
-        """Log a row, with figures where they are due; what is not finite is written as null."""
+        """Log a row, with figures where they are due; values that are not finite become null."""
         figures = self.watch.measure(done) if measures and self.watch.measure else {}
         finite = finite_or_none({**row, **figures})
         self.run.log_metrics({"step": done, **({"phase": phase} if phase else {}), **finite})
@@ -299,15 +301,16 @@ class Loop:
 
 
 def _is_due(every: int, done: int, *, last: bool) -> bool:
-    """Tell whether what happens every so many steps (0: never) is due after `done` of them."""
+    """Tell whether an interval of `every` steps (0: never) is due after `done` steps."""
     return every > 0 and (last or done % every == 0)
 
 
 class _Clock:
-    """Tells how long it has run."""
+    """Measures the seconds since it was made."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
 
     def seconds(self) -> float:
+        """Return the seconds since then."""
         return time.monotonic() - self._began

@@ -1,8 +1,8 @@
 """LoRA: low-rank updates beside a UNet's attention, trained in place of its weights.
 
-Hu et al., arXiv 2106.09685: W + B A with B (out, r) and A (r, in); B starts at zero, so that the
-first step begins at the base. alpha is r: the update counts as it is. The layers are peft's, the
-file is one that any diffusers pipeline of this base loads with `load_lora_weights`.
+Hu et al., arXiv 2106.09685: W + B A with B (out, r) and A (r, in); B starts at zero, so training
+starts exactly at the base. alpha is r, so the update is not scaled. The layers are peft's; any
+diffusers pipeline of this base loads the file with `load_lora_weights`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ PROJECTIONS = ["to_q", "to_k", "to_v", "to_out.0"]
 
 
 def add_lora(unet: UNet2DConditionModel, rank: int, seed: int) -> None:
-    """Freeze a UNet and put trainable low-rank updates beside its attention's projections.
+    """Freeze a UNet and add trainable low-rank updates to its attention's projections.
 
     Args:
-        unet: Of 8 input channels, or the source would be read by frozen zeros.
+        unet: With 8 trained input channels; newly added ones would stay frozen at zero.
         rank: r, at least 1.
         seed: Seeds A; the global random state is left alone.
 
@@ -38,7 +38,7 @@ def add_lora(unet: UNet2DConditionModel, rank: int, seed: int) -> None:
 
     unet.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # of the CPU alone
+        torch.default_generator.manual_seed(seed)  # the CPU's alone
         device = unet.device
         unet.to("cpu").add_adapter(
             LoraConfig(
@@ -53,7 +53,7 @@ def export_lora(unet: UNet2DConditionModel, folder: Path) -> None:
 
     Args:
         unet: From `add_lora`; afterwards an ordinary UNet of W + B A.
-        folder: Is there already.
+        folder: An existing folder.
     """
     from diffusers import StableDiffusionInstructPix2PixPipeline
     from diffusers.utils import convert_state_dict_to_diffusers

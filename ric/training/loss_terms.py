@@ -14,24 +14,24 @@ from ric.registry import refuse_unknown
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-PAPERS = ("noise", "region", "global")  # what the paper's terms are called in the log
+PAPERS = ("noise", "region", "global")  # the paper's terms, by their names in the log
 
 
 def refuse_unknown_terms(losses: Iterable[str]) -> None:
-    """Stop where a term is not there.
+    """Refuse a term that is not known.
 
     Raises:
-        RicError: as `weights_of` and `ric.registry.load_part`.
+        RicError: as `weights_of` and `ric.registry.refuse_unknown`.
     """
     for place in weights_of(losses):
         refuse_unknown("loss", place)
 
 
 def weights_of(losses: Iterable[str]) -> dict[str, float]:
-    """Read NAME=WEIGHT, by name; a name alone has the weight 1.
+    """Parse NAME=WEIGHT into weights by name; a name alone has the weight 1.
 
     Raises:
-        RicError: a weight is no number of 0 or more, or two terms share a name in the log.
+        RicError: a weight is not a number of 0 or more, or two terms share a name in the log.
     """
     weights: dict[str, float] = {}
     taken = set(PAPERS)
@@ -48,7 +48,7 @@ def weights_of(losses: Iterable[str]) -> dict[str, float]:
             )
         if log_name(place) in taken:
             raise RicError(
-                f"--loss {text}: there is a term {log_name(place)!r} already.",
+                f"--loss {text}: there is already a term {log_name(place)!r}.",
                 "Give each its own name; the paper's three are noise, region and global.",
             )
         taken.add(log_name(place))
@@ -57,5 +57,5 @@ def weights_of(losses: Iterable[str]) -> dict[str, float]:
 
 
 def log_name(place: str) -> str:
-    """Give what `loss_…` and `grad_norm_…` of a term are called: the last part of its place."""
+    """Return a term's name in `loss_…` and `grad_norm_…`: the last part of its place."""
     return place.rpartition(":")[2].rpartition(".")[2].lower()

@@ -1,10 +1,10 @@
-"""Muon for matrices and convolutions, AdamW for the rest: how the embedded family is trained.
+"""Muon for matrices and convolutions, AdamW for the rest: `ric tiny --optimizer muon`.
 
 Muon (Jordan et al. 2024) replaces a matrix's momentum by the nearest matrix whose singular values
-are all alike. `torch.optim.Muon` takes two-dimensional weights only, so a convolution's are shown
-to it as (out, in x height x width), a view of the same memory. Its updates are scaled to the size
-of AdamW's, so that both share one learning rate. Embeddings (that of t, too), biases, norms and the
-first and last convolution stay with AdamW, as its authors advise.
+are all equal. `torch.optim.Muon` takes only two-dimensional weights, so a convolution's are passed
+as (out, in x height x width), a view of the same memory. Its updates are scaled to the size of
+AdamW's, so both share one learning rate. Embeddings (that of t, too), biases, norms and the first
+and last convolution stay with AdamW, as Muon's authors advise.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
     from ric.runs.checkpoints import Tensors
 
-BY_ADAMW = ("embedding", "conv_in", "conv_out")  # parts of the names of weights that AdamW keeps
+BY_ADAMW = ("embedding", "conv_in", "conv_out")  # parts of the names of weights AdamW updates
 
 
 class GuardedMuon:
-    """Muon and AdamW with clipping, which together skip a step that is not finite.
+    """Muon and AdamW with clipping; both skip a step whose loss or gradient is not finite.
 
-    The host decides whether to skip: on a GPU each step waits for it.
+    The host decides whether to skip, so each step on a GPU synchronises with it.
 
     Args:
-        named: What is trained, by name; all on one device, each contiguous or channels_last.
+        named: The trained weights by name; all on one device, each contiguous or channels_last.
         lr: Learning rate of both.
         weight_decay: Decoupled weight decay of both.
         max_grad_norm: All gradients together are scaled down to this norm.
@@ -73,7 +73,7 @@ class GuardedMuon:
             group["lr"] = lr
 
     def step(self, loss: torch.Tensor) -> torch.Tensor:
-        """Update from the gradients that are there and clear them.
+        """Update the weights from their gradients and clear these.
 
         Returns:
             The gradients' norm before clipping.
@@ -95,11 +95,11 @@ class GuardedMuon:
         return self._adamw.check(steps)
 
     def tensors(self, named: Mapping[str, nn.Parameter]) -> Tensors:
-        """Collect what a checkpoint needs."""
+        """Return both optimizers' state for a checkpoint."""
         return self._adamw.tensors(named) | optimizer_tensors(self._flat.items(), self._muon)
 
     def restore(self, named: Mapping[str, nn.Parameter], tensors: Tensors) -> None:
-        """Put back what `tensors` gave."""
+        """Restore the state that `tensors` returned."""
         momenta = {key: value for key, value in tensors.items() if key.endswith(":momentum_buffer")}
         rest = {key: value for key, value in tensors.items() if key not in momenta}
         others = {name: weight for name, weight in named.items() if name not in self._matrices}
@@ -108,7 +108,7 @@ class GuardedMuon:
 
 
 def flattened(weight: torch.Tensor) -> torch.Tensor:
-    """Show a weight (out, in, ...) as a matrix (out, the rest), in the order of its memory.
+    """View a weight (out, in, ...) as a matrix (out, the rest), in memory order.
 
     Muon treats all columns alike, so their order does not matter as long as it stays the same.
     """

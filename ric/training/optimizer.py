@@ -1,10 +1,10 @@
-"""AdamW that steps over a NaN: decided on the device, so that no step waits for the host.
+"""AdamW that skips steps that are not finite: decided on the device, without synchronising.
 
 The fused kernel reads `found_inf` and leaves weights, moments and step counts alone when it is 1.
-bitsandbytes' 8-bit kernels know nothing of it and wait for the device of themselves: there the
-host decides. How many steps were skipped is counted on the device and read only when something is
-logged; ten in a row end the run. A checkpoint keeps how many were skipped, not how many in a row:
-skipped steps leave nothing bad behind, so a resumed run has ten tries again.
+bitsandbytes' 8-bit kernels do not read it, so there the host decides, and waits for the device.
+Skipped steps are counted on the device, and the counts are read only when something is logged; ten
+in a row end the run. A checkpoint holds how many were skipped, not how many in a row: a skipped
+step leaves no trace, so a resumed run has ten tries again.
 """
 
 from __future__ import annotations
@@ -41,25 +41,25 @@ class GuardedAdamW:
         max_grad_norm: float | None = None,
         eight_bit: bool = False,
     ) -> None:
-        """Keep what is trained.
+        """Build the AdamW of these parameters.
 
         Args:
             parameters: What is trained; all on one device.
-            lr: Learning rate, constant (choice 8: no schedule, no warm-up).
+            lr: Learning rate (choice 8: constant); `set_rate` changes it.
             betas: AdamW's betas.
             weight_decay: AdamW's decoupled weight decay.
-            max_grad_norm: Gradients are scaled down to this norm; None leaves them.
-            eight_bit: Keep the moments of all but small tensors in 8 bits, by bitsandbytes.
+            max_grad_norm: Gradients are scaled down to this norm; None: no clipping.
+            eight_bit: Store the moments of all but small tensors in 8 bits, with bitsandbytes.
 
         Raises:
-            RicError: bitsandbytes is asked for and not installed.
+            RicError: `eight_bit` is set and bitsandbytes is not installed.
         """
         self.parameters = list(parameters)
         self.eight_bit = eight_bit
         kind = _eight_bit_adamw() if eight_bit else partial(torch.optim.AdamW, fused=True)
         self.optimizer = kind(self.parameters, lr=lr, betas=betas, weight_decay=weight_decay)
         self.max_grad_norm = float("inf") if max_grad_norm is None else max_grad_norm
-        # skipped in a row until now, the most in a row, all of them
+        # skipped steps: in a row until now, the longest row, all
         self._counts = torch.zeros(3, device=self.parameters[0].device)
 
     def set_rate(self, lr: float) -> None:
@@ -68,7 +68,7 @@ class GuardedAdamW:
             group["lr"] = lr
 
     def step(self, loss: torch.Tensor) -> torch.Tensor:
-        """Update from the gradients that are there and clear them.
+        """Update the weights from their gradients and clear these.
 
         Returns:
             The gradients' norm before clipping, on the device.
@@ -88,41 +88,43 @@ class GuardedAdamW:
         """Read the counts (this waits for the device) and return the steps skipped so far.
 
         Args:
-            steps: How many there were, where there will be no more: fewer than ten may all be bad.
+            steps: How many steps a finished phase took: with fewer than ten, that many in a row
+                are an error.
 
         Raises:
-            RicError: ten steps in a row, or all that there were, had no finite loss.
+            RicError: the loss or a gradient was not finite in min(steps, 10) steps in a row.
         """
         _, longest, skipped = self._counts.tolist()
         most = min(steps, MOST_IN_A_ROW)
         if longest >= most:
             raise RicError(
                 f"The loss was not finite in {most} steps in a row; the run stops.",
-                "The last good checkpoint is kept. Try a lower --lr, or --dtype fp32.",
+                "The last checkpoint is kept. Try a lower --lr, or --dtype fp32.",
             )
         return int(skipped)
 
     def tensors(self, named: Mapping[str, torch.nn.Parameter]) -> Tensors:
-        """Collect what a checkpoint needs: moments and step counts by name, skipped steps."""
+        """Return the state for a checkpoint: moments and step counts by name, skipped steps."""
         moments = optimizer_tensors(named.items(), self.optimizer)
         return {**moments, SKIPPED: self._counts[2:]}
 
     def restore(self, named: Mapping[str, torch.nn.Parameter], tensors: Tensors) -> None:
-        """Put back what `tensors` gave; counting in a row starts over.
+        """Restore the state that `tensors` returned; the count in a row starts over.
 
         Raises:
-            RicError: the moments are in 8 bits and these are not, or the other way round.
+            RicError: the checkpoint's moments are in 8 bits and this AdamW's are not, or vice
+                versa.
         """
         moments = [name for name in tensors if name != SKIPPED]
         in_8_bits = any(name.endswith(":state1") for name in moments)
         if moments and in_8_bits != self.eight_bit:
             raise RicError(
-                "The checkpoint's moments are of the other AdamW: in 8 bits or not.",
+                "Either the checkpoint's moments or this AdamW's are in 8 bits, but not both.",
                 "Keep --adam-8bit as it was, or begin a new run.",
             )
         if self.eight_bit:
             for place, parameter in enumerate(self.parameters):
-                # its tables of 8-bit values are made, not read
+                # its tables of 8-bit values are rebuilt, not read
                 self.optimizer.init_state(  # type: ignore[attr-defined]
                     self.optimizer.param_groups[0], parameter, 0, place
                 )
@@ -139,5 +141,5 @@ def _eight_bit_adamw() -> Callable[..., torch.optim.Optimizer]:
 
 
 def finite_or_none(row: Mapping[str, float]) -> dict[str, float | None]:
-    """Give a row for metrics.jsonl: JSON has no NaN, so what is not finite becomes null."""
+    """Replace values that are not finite by None: JSON has no NaN."""
     return {key: value if math.isfinite(value) else None for key, value in row.items()}

@@ -1,7 +1,7 @@
-"""`--track NAME`: what is logged goes to a tracker that accelerate knows, too (TensorBoard, …).
+"""`--track NAME`: logged rows also go to one of accelerate's trackers (TensorBoard, …).
 
-metrics.jsonl stays the run's own record; a tracker is shown each of its rows. A resumed run goes on
-in a session of the tracker's own; rows that it repeats are shown again.
+metrics.jsonl stays the run's own record; a tracker gets a copy of each of its rows. A resumed run
+opens a new session of the tracker; rows that it repeats are sent again.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def tracked(name: str | None, run: RunDir) -> Iterator[None]:
-    """Show every row that the run logs in the block to the tracker `name`; None: to no tracker.
+    """Send every row that the run logs in the block to the tracker `name`; None: to no tracker.
 
     Raises:
-        RicError: accelerate knows no such tracker, or its package is not installed.
+        RicError: accelerate has no such tracker, or its package is not installed.
     """
     if name is None:
         yield
@@ -55,12 +55,12 @@ def find_tracker(name: str) -> type[GeneralTracker]:
     """Find accelerate's class of a tracker.
 
     Raises:
-        RicError: accelerate knows no such tracker, or its package is not installed.
+        RicError: accelerate has no such tracker, or its package is not installed.
     """
     kind = LOGGER_TYPE_TO_CLASS.get(name)
     if kind is None:
         known = ", ".join(sorted(LOGGER_TYPE_TO_CLASS))
-        raise RicError(f"accelerate knows no tracker {name!r}.", f"Choose one of: {known}.")
+        raise RicError(f"accelerate has no tracker {name!r}.", f"Choose one of: {known}.")
     ours = kind.__module__ == "accelerate.tracking"
     if ours and name not in map(str, get_available_trackers()):
         raise RicError(f"The tracker {name!r} is not installed.", f"pip install {name}")

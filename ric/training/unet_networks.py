@@ -1,4 +1,4 @@
-"""The networks of `ric train-unet`: the base that is trained, and what judges it, frozen."""
+"""The networks of `ric train-unet`: the base that is trained, and the frozen judges."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
 
 def load_base(config: TrainUnetConfig, work: Work) -> StableDiffusionInstructPix2PixPipeline:
-    """Load the pipeline whose UNet is trained; it reads a source picture from now on.
+    """Load the pipeline whose UNet is trained, with input channels for a source picture.
 
     Raises:
-        RicError: it cannot be had, or cannot be trained as the settings say.
+        RicError: it is not found, or cannot be trained with these settings.
     """
     pipeline = load_pipeline(locate(config, "base", work.run), work.device)
     if config.lora_rank:
@@ -54,10 +54,10 @@ def load_base(config: TrainUnetConfig, work: Work) -> StableDiffusionInstructPix
 def load_objective(
     config: TrainUnetConfig, work: Work, pipeline: StableDiffusionInstructPix2PixPipeline
 ) -> RegionInContextObjective:
-    """Load what judges the UNet's answers, and weigh it as Eq. 10 does.
+    """Load the judges, the decoder and further terms, and weight them as in Eq. 10.
 
     Raises:
-        RicError: a judge, the small decoder or a further term cannot be had.
+        RicError: a judge, the small decoder or a further term cannot be loaded.
     """
     region_judge, scene_judge = load_judges(config, work)
     schedule = DDPMScheduler.from_config(pipeline.scheduler.config)
@@ -88,8 +88,8 @@ def load_judges(
     """Load the judges whose losses are on.
 
     Raises:
-        RicError: a loss is on and its judge is not named, is not a judge, or was fitted with the
-            fusion where it is off here, or without it where it is on.
+        RicError: a loss is on and its judge is not named, is not a judge, outputs NaN, or was
+            fitted with the fusion where it is off here, or without it where it is on.
     """
     region = scene = None
     if region_judge_of(config):
@@ -104,9 +104,9 @@ def load_judges(
 
 
 def _refuse_other_fusion(region: RegionEncoder, config: TrainUnetConfig) -> None:
-    """Stop where a judge would be asked for what it was not fitted for.
+    """Refuse a judge that was fitted with fusion where it is off here, or the other way round.
 
-    Without the fusion that it was fitted with, a judge finds a third of what it finds with it.
+    Without the fusion that it was fitted with, a judge's recall falls to a third.
     """
     if region.gated == config.gated_fusion:
         return
@@ -123,12 +123,12 @@ def _refuse_other_fusion(region: RegionEncoder, config: TrainUnetConfig) -> None
 
 @torch.no_grad()
 def _refuse_nan(region: RegionEncoder | None, scene: SceneEncoder | None) -> None:
-    """Stop where a judge answers with NaN or infinity, asked for a grey picture and a word.
+    """Refuse a judge whose embedding of a grey picture or of a word is not finite.
 
-    Its steps would all be skipped: those that it takes no part in would be all that is trained.
+    Every step that it takes part in would be skipped, and only the others would train.
 
     Raises:
-        RicError: one does.
+        RicError: one is not.
     """
     for name, judge in (("region", region), ("scene", scene)):
         if judge is None:
@@ -142,8 +142,8 @@ def _refuse_nan(region: RegionEncoder | None, scene: SceneEncoder | None) -> Non
         )
         if not all(answer.isfinite().all() for answer in (seen, judge.encode_text(["a"]))):
             raise RicError(
-                f"The {name} judge in {judge.tower.name_or_path} answers with NaN or infinity.",
-                "Its fit has failed: fit it again, with a lower rate.",
+                f"The {name} judge in {judge.tower.name_or_path} outputs NaN or infinity.",
+                "Its fit has failed: fit it again, with a lower learning rate.",
             )
         judge.truncated_texts = 0
 
@@ -151,7 +151,7 @@ def _refuse_nan(region: RegionEncoder | None, scene: SceneEncoder | None) -> Non
 def _loss_decoder(
     config: TrainUnetConfig, run: RunDir, pipeline: StableDiffusionInstructPix2PixPipeline
 ) -> AutoencoderKL | AutoencoderTiny:
-    """Give what decodes for the judges: the pipeline's own VAE, or a small one of its latents."""
+    """Load the decoder of the losses: the pipeline's own VAE, or a small one of its latents."""
     if config.loss_decoder == "vae":
         return pipeline.vae
     path = locate(config, "loss_decoder", run)
@@ -168,12 +168,12 @@ def _refuse_unread_source(unet: UNet2DConditionModel) -> None:
 
 
 def refuse_size(size: int, multiple: int) -> None:
-    """Stop where S cannot be halved as often as VAE and UNet do.
+    """Refuse an image size that is not a multiple of what VAE and UNet need.
 
-    The decoded picture would be smaller than S, and every box, in pixels of S, off its region.
+    The decoded picture would be smaller, and every box would miss its region.
 
     Raises:
-        RicError: it cannot; names the two nearest sizes that can.
+        RicError: it is not; names the two nearest sizes that are.
     """
     if size % multiple:
         below = max(1, size // multiple) * multiple
@@ -194,9 +194,9 @@ def _use_xformers(unet: UNet2DConditionModel) -> None:
 
 
 def leave_the_file(unet: UNet2DConditionModel) -> None:
-    """Copy weights, one by one, out of the file that they are a view of on a CPU.
+    """Copy the weights, one by one, out of the memory-mapped file that backs them on a CPU.
 
-    As long as one of them is a view, all of the file's pages that were read stay in memory.
+    As long as one of them is a view of it, all pages of the file that were read stay in memory.
     """
     for weight in unet.parameters():
         weight.data = weight.data.clone()

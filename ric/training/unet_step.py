@@ -1,6 +1,6 @@
 """One step of `ric train-unet`: forward and backward passes over the micro-batches of one batch.
 
-Each process goes over its own part of the batch, and DDP joins the gradients.
+Each process computes its own part of the batch, and DDP averages the gradients.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ if TYPE_CHECKING:
 class UnetStep:
     """Runs forward and backward over one batch, accumulating gradients over micro-batches.
 
-    Each process goes over its own part of the batch; all get the gradients and values of all.
+    Each process computes its own part of the batch; all end up with the whole batch's gradients and
+    values.
 
     Attributes:
         config: Batch size, dropout, micro-batches.
-        accelerator: Runs the backward pass, and joins gradients of several processes.
-        unet: What is trained, as the accelerator prepared it.
+        accelerator: Runs the backward pass, and averages gradients over the processes.
+        unet: The trained UNet, as the accelerator prepared it.
         objective: Eq. 10.
-        data: What batches are drawn of.
+        data: What batches are drawn from.
         ranks: The processes that train together.
     """
 
@@ -51,9 +52,9 @@ class UnetStep:
     def __call__(self, step: int, measured: bool) -> dict[str, Tensor]:
         """Accumulate the gradients of a step; return its loss and its parts.
 
-        Where `measured`, also what costs more: `grad_norm_noise`, `grad_norm_region` and
-        `grad_norm_global` (`Losses.gradient_norms`), `cos_region` and `cos_scene`, the mean cosines
-        of what the judges looked at, NaN where that was nothing.
+        Where `measured`, also figures that cost more: `grad_norm_noise`, `grad_norm_region` and
+        `grad_norm_global` (`Losses.gradient_norms`), and the mean cosines `cos_region` and
+        `cos_scene` over the aligned samples, NaN where there are none.
         """
         config, ranks = self.config, self.ranks
         pieces, norms, region, scene = [], [], [], []
@@ -61,7 +62,7 @@ class UnetStep:
         todo = micro_batches(range(mine.start, mine.stop), config.accumulate)
         for which in todo:
             batch = draw_batch(self.data, config, step, which)
-            # gradients are joined once, with the last micro-batch; how many there are may differ
+            # gradients are reduced once, with the last micro-batch; processes may differ in number
             last = which is todo[-1]
             with nullcontext() if last else self.accelerator.no_sync(self.unet):
                 with self.accelerator.autocast():
@@ -70,7 +71,7 @@ class UnetStep:
                     norms.append(losses.gradient_norms())
                     region.append((losses.region_cosine, losses.region_count))
                     scene.append((losses.scene_cosine, losses.scene_count))
-                # DDP gives the mean over processes; each loss is its share of the whole batch's
+                # DDP averages over processes; each loss is a share of the whole batch's
                 self.accelerator.backward(losses.total * ranks.count)
             pieces.append({"loss": losses.total.detach(), **losses.parts()})
         values = _summed(pieces, ranks)
@@ -83,13 +84,13 @@ class UnetStep:
 
 
 def _summed(pieces: Sequence[Mapping[str, Tensor]], ranks: Ranks) -> dict[str, Tensor]:
-    """Add up scalars by name, over micro-batches and processes."""
+    """Sum scalars by name, over micro-batches and processes."""
     rows = torch.stack([torch.stack([value.float() for value in one.values()]) for one in pieces])
     return dict(zip(pieces[0], ranks.all_reduce(rows.sum(dim=0)), strict=True))
 
 
 def _mean(parts: Sequence[tuple[Tensor, int]], ranks: Ranks) -> Tensor:
-    """Join means over so many samples each, of all processes; NaN over none."""
+    """Average means, each over so many samples, over all processes; NaN where there are none."""
     device = parts[0][0].device
     sums = [mean.float() * count for mean, count in parts if count]
     total = torch.stack(sums).sum() if sums else torch.zeros((), device=device)
@@ -107,7 +108,7 @@ def micro_batches(whole: range, pieces: int) -> list[range]:
 def judge_batch(
     unet: torch.nn.Module, objective: RegionInContextObjective, batch: Batch, batch_size: int
 ) -> Losses:
-    """Noise a batch, ask the UNet, and give Eq. 10 as this batch's share of `batch_size`."""
+    """Noise a batch, run the UNet, and return Eq. 10 as this batch's share of `batch_size`."""
     device = batch.clean.device
     timesteps = batch.timesteps.to(device, non_blocking=True)
     alpha_bar_t = objective.alphas_cumprod.to(device)[timesteps]

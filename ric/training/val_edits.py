@@ -1,8 +1,8 @@
-"""The same few val samples edited again and again while a UNet trains, to be looked at.
+"""Previews while a UNet trains: the same few val samples, edited again and again.
 
 Each time `val/step-NNNNNN/` in the run gets a picture per sample and `sheet.png`: source, edit and
 target side by side. The noise of an edit is a function of the seed and the sample's id, so two
-sheets differ by nothing but the weights; they are those of the step, not their average.
+sheets differ only by the weights. They are the step's weights, not their EMA.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ STEPS = 20  # denoising steps at most
 def preview_edits(
     config: TrainUnetConfig, work: Work, pipeline: StableDiffusionInstructPix2PixPipeline
 ) -> Callable[[int], None]:
-    """Give what edits the first val samples after so many steps."""
+    """Return the function that edits the first val samples after so many steps."""
     return partial(ValEdits(config, work, pipeline).show, progress=work.progress)
 
 
@@ -47,9 +47,10 @@ class ValEdits:
     """The first val samples of DATA, and the pipeline that edits them.
 
     Args:
-        config: Seed and sizes; scales and steps are those `ric edit` takes in its preset.
+        config: Seed and sizes; the guidance scales and at most 20 steps are those of `ric edit` in
+            its preset.
         work: DATA; its run gets the pictures.
-        pipeline: Its UNet may be in training.
+        pipeline: Its UNet may be in training mode.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class ValEdits:
         )
 
     def show(self, step: int, progress: Progress) -> None:
-        """Edit the samples with the UNet as it is after so many steps; nothing without samples.
+        """Edit the samples with the current UNet, after `step` steps; nothing without samples.
 
         A failed preview (a full disk, too little memory) is logged; training continues.
         """
@@ -103,7 +104,7 @@ class ValEdits:
 
 
 def _readable(samples: Samples) -> Iterator[tuple[EditSample, Image]]:
-    """Give val's samples with their sources; pass over those whose pictures cannot be read."""
+    """Yield val's samples with their sources; skip those whose pictures cannot be read."""
     for sample in samples.narrowed("val", on_failure=lambda error: None):
         try:
             source = sample.load_source()

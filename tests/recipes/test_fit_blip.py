@@ -214,7 +214,7 @@ def test_no_paragraph_at_all_says_so(tiny, make_edits, follow, tmp_path):
 def test_what_a_fitted_judge_has_of_its_own_cannot_be_asked_to_be_otherwise(
     changes, tiny, eight, tiny_family
 ):
-    with pytest.raises(RicError, match="but tiny is a fitted judge, which has"):
+    with pytest.raises(RicError, match="but tiny is a fitted judge, whose own value"):
         start_judge(tiny_family / "scene_encoder", tiny(FitBlipConfig, eight, **changes))
 
 

@@ -216,9 +216,9 @@ def test_a_fitted_judge_goes_on_with_its_own_fusion_and_temperature(tiny, eight,
     [
         (
             {"temperature": 0.5},
-            r"--temperature is 0\.5, but tiny is a fitted judge, which has",
+            r"--temperature is 0\.5, but tiny is a fitted judge, whose own value is",
         ),
-        ({"num_heads": 2}, r"--num-heads is 2, but tiny is a fitted judge, which has 8 of its own"),
+        ({"num_heads": 2}, r"--num-heads is 2, but tiny is a fitted judge, whose own value is 8"),
     ],
 )
 def test_what_a_fitted_judge_has_of_its_own_cannot_be_asked_to_be_otherwise(

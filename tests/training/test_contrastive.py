@@ -286,11 +286,11 @@ def test_an_interrupted_fit_that_keeps_the_best_keeps_the_same(
 
 def test_without_val_nothing_is_chosen(tiny, make_edits, follow, tmp_path):
     config = tiny(FitClipConfig, make_edits(4), keep="best")
-    with pytest.raises(RicError, match="0 usable samples of val: too few to choose by"):
+    with pytest.raises(RicError, match="0 usable val samples: too few to choose by"):
         follow(fit_clip, config, tmp_path / "run")
 
 
 def test_a_batch_of_one_pair_is_refused(tiny, edits, follow, tmp_path):
     config = replace(tiny(FitClipConfig, edits), batch_size=1)
-    with pytest.raises(RicError, match="--batch-size is 1: a pair needs others to be told from"):
+    with pytest.raises(RicError, match="--batch-size is 1: a contrastive loss needs other pairs"):
         follow(fit_clip, config, tmp_path / "run")

@@ -101,7 +101,7 @@ def test_data_and_judges_are_the_same_by_whatever_name(runs, compared, edits):
 def test_another_size_of_pictures_is_told_in_a_line_with_both(runs, compared):
     settings = {"region_clip": runs["orders"], "scene_blip": "tiny", "region_text": "instruction"}
     assert compared(**settings) == [
-        "the region judge was fitted on pictures of 72 px and looks at 64 px here"
+        "the region judge was fitted on pictures of 72 px and sees 64 px here"
     ]
 
 

@@ -81,7 +81,7 @@ def test_a_tracker_sees_the_settings_and_every_row_and_is_finished(
 def test_a_tracker_that_accelerate_does_not_know_is_refused(tmp_path):
     with (
         open_run("fit-clip", {}, runs_dir=tmp_path) as run,
-        pytest.raises(RicError, match="accelerate knows no tracker 'abacus'"),
+        pytest.raises(RicError, match="accelerate has no tracker 'abacus'"),
         tracked("abacus", run),
     ):
         pass

@@ -1,1 +1,1 @@
-"""What training reads: samples as squares, and what frozen networks make of them, computed once."""
+"""What training reads: samples as squares, and the frozen networks' outputs, computed once."""

@@ -1,12 +1,12 @@
-"""What the UNet is shown: the draws of every step, laid over samples as `encodings` gives them.
+"""The UNet's batches: each step's random draws, applied to the samples that `encodings` prepares.
 
-What sample k of step n sees (which picture, noise, t, dropout, flip) is a function of the seed, n
-and k alone, so nothing random needs saving and a resumed run repeats nothing and skips nothing.
+Sample k of step n (its picture, noise, t, dropout, flip) is a function of the seed, n and k alone,
+so no random state needs saving, and a resumed run repeats nothing and skips nothing.
 
-Choice 6, conditioning dropout: 5 % text only, 5 % image only, 5 % both, one uniform draw a sample.
-A judge's loss leaves out what was dropped or lacks that judge's text; the noise loss never does.
-Choice 11, flip: off by default; per sample, and never where one of its texts names a side.
-Choice 12, latents: the target's are sampled and scaled.
+Choice 6, conditioning dropout: 5 % text only, 5 % image only, 5 % both, by one uniform draw per
+sample. A judge's loss leaves out samples that were dropped or lack that judge's text; the noise
+loss never does. Choice 11, flip: off by default; per sample, and never where one of its texts names
+a side. Choice 12, latents: the target's are sampled and scaled.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """All samples, and what they share."""
+    """All samples, and the values they share."""
 
     samples: Sequence[Prepared] | OnDemand
     null_prompt: Tensor  # the embedding of "" (L, E)
@@ -42,7 +42,7 @@ class TrainingSet:
     num_timesteps: int  # t is drawn below it
 
     def take(self, indices: Sequence[int]) -> list[Prepared]:
-        """Give some samples; what `OnDemand` holds is encoded now."""
+        """Return samples by index; those of `OnDemand` are encoded now."""
         if isinstance(self.samples, OnDemand):
             return self.samples.take(indices)
         return [self.samples[index] for index in indices]
@@ -50,7 +50,7 @@ class TrainingSet:
 
 @dataclass(frozen=True)
 class Batch:
-    """What the UNet sees in one (micro-)step; see `draw_batch`."""
+    """A micro-batch for the UNet; see `draw_batch`."""
 
     source: Tensor  # (B, C, h, w), zero where the picture was dropped
     clean: Tensor  # x_0 (B, C, h, w), sampled and scaled
@@ -73,21 +73,21 @@ class Draw:
     drop_source: bool
     flip: bool
     noise: Tensor  # epsilon (C, h, w)
-    spread: Tensor  # of the target's posterior (C, h, w)
+    spread: Tensor  # the noise that samples the target's posterior (C, h, w)
 
 
 def draw_sample(
     seed: int, step: int, k: int, *, shape: Sequence[int], num_timesteps: int, dropout: float = 0.0
 ) -> Draw:
-    """Draw for sample `k` of step `step`: a function of the arguments and nothing else.
+    """Draw everything random of sample `k` of step `step`, as a function of the arguments alone.
 
     Args:
         seed: The run's.
         step: Counted from 0.
         k: The sample's place in the whole batch.
         shape: (C, h, w) of the latents.
-        num_timesteps: t is drawn from 0 to this, exclusive.
-        dropout: p, at most 1/3: the chance of each of the three ways to drop (choice 6).
+        num_timesteps: t is drawn from 0 up to this, exclusive.
+        dropout: p, at most 1/3: the probability of each of the three ways to drop (choice 6).
     """
     generator = draw_generator(seed, "sample", step, k)
     timestep = int(torch.randint(num_timesteps, (), generator=generator))
@@ -105,10 +105,10 @@ def draw_sample(
 
 
 def draw_batch(data: TrainingSet, config: TrainUnetConfig, step: int, which: range) -> Batch:
-    """Draw samples `which` of step `step`: a function of (seed, step, k) and nothing else.
+    """Draw samples `which` of step `step`, as a function of (seed, step, k) alone.
 
     Args:
-        data: All samples; each epoch goes through them once, in an order of its own.
+        data: All samples; each epoch goes through them once, in its own order.
         config: Seed, batch size, dropout.
         step: Counted from 0.
         which: The k's, a part of range(batch_size).
@@ -127,10 +127,10 @@ def draw_batch(data: TrainingSet, config: TrainUnetConfig, step: int, which: ran
         )
         for k in which
     ]
-    # the last view is the flipped one, where there is one
+    # the last view is the flipped one, if there is one
     views = [item.views[-1 if draw.flip else 0] for item, draw in zip(items, draws, strict=True)]
     device = data.null_prompt.device
-    # no masking: the host would wait until the device has its mask
+    # a mask would have to be copied to the device, and the host would wait for it
     sources = [
         torch.zeros_like(view.source) if draw.drop_source else view.source
         for view, draw in zip(views, draws, strict=True)
@@ -163,9 +163,9 @@ def draw_batch(data: TrainingSet, config: TrainUnetConfig, step: int, which: ran
 
 
 def index_at(place: int, count: int, seed: int) -> int:
-    """Tell which of `count` samples stands at a place of the endless row of epochs.
+    """Return which of `count` samples stands at a place in the endless sequence of epochs.
 
-    Each epoch goes through all of them, in an order of its own.
+    Each epoch goes through all of them, in its own order.
     """
     epoch, place_in_epoch = divmod(place, count)
     return int(_order_of_epoch(count, seed, epoch)[place_in_epoch])
@@ -177,7 +177,7 @@ def _order_of_epoch(count: int, seed: int, epoch: int) -> Tensor:
 
 
 def _stacked(rows: Sequence[Tensor | None], device: torch.device) -> Tensor | None:
-    """Stack embeddings, zero for those that are None; None where every one is."""
+    """Stack embeddings, with zeros for those that are None; None if all are."""
     there = next((row for row in rows if row is not None), None)
     if there is None:
         return None
@@ -186,7 +186,7 @@ def _stacked(rows: Sequence[Tensor | None], device: torch.device) -> Tensor | No
 
 
 def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy a tensor to the device without waiting for what the device is at."""
+    """Copy a tensor to the device without waiting for the device's pending work."""
     if device.type == "cuda" and tensor.device.type == "cpu":
-        tensor = tensor.pin_memory()  # a GPU fetches pinned memory in its own time
+        tensor = tensor.pin_memory()  # a GPU copies pinned memory asynchronously
     return tensor.to(device, non_blocking=True)

@@ -1,6 +1,6 @@
-"""Phase 1 of fit-clip without its backbone: CLIP's tokens computed once and read ever after.
+"""Phase 1 of fit-clip without running the backbone: CLIP's tokens are computed once and cached.
 
-While the backbone is frozen, what it makes of a sample never changes: e_r, e_f and e_tr are
+While the backbone is frozen, its output for a sample never changes: e_r, e_f and e_tr are
 computed once, in the precision of the networks, into memory-mapped files. The folder, in `ric`'s
 cache, is named by the content: pictures, boxes, texts, CLIP's weights, resolution and precision.
 """
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
 
 # Shape letters: N examples, T tokens of a picture, D joint width.
 
-LAYOUT = 2  # raised whenever the same key would name other contents
+LAYOUT = 2  # raised whenever the same key would name different contents
 
 
 @dataclass(frozen=True)
 class TokenCache:
-    """What a frozen region judge makes of examples.
+    """A frozen region judge's tokens and text embeddings of examples.
 
     Attributes:
-        places: Of each example's id, its row.
-        visual: e_r and e_f (N, 2, T, D), mapped; without gated fusion the crops' projected
+        places: Each example's row, by id.
+        visual: e_r and e_f (N, 2, T, D), memory-mapped; without gated fusion the crops' projected
             embeddings (N, 1, 1, D).
-        text: e_tr (N, D), mapped.
+        text: e_tr (N, D), memory-mapped.
     """
 
     places: dict[str, int]
@@ -51,7 +51,7 @@ class TokenCache:
     text: Tensor
 
     def embed(self, judge: RegionEncoder, items: Sequence[Example]) -> tuple[Tensor, Tensor]:
-        """Embed examples with nothing but the judge's fusion left to compute: (N, D) each."""
+        """Embed examples, computing nothing but the judge's fusion: f_r and e_tr, (N, D) each."""
         rows = [self.places[item.id] for item in items]
         device = judge.logit_scale.device
         visual, text = self.visual[rows].to(device), self.text[rows].to(device)
@@ -68,13 +68,13 @@ def cache_tokens(
     dtype: torch.dtype,
     at_once: int,
 ) -> TokenCache:
-    """Compute, or find, what the judge's CLIP makes of the examples, once per machine.
+    """Compute the examples' tokens with the judge's CLIP, or find them, once per machine.
 
     Args:
         judge: Its CLIP must not change as long as the result is used.
         examples: With boxes and region texts.
-        work: The processes that train together, and who is told about each example.
-        dtype: What the networks compute in, and what is kept.
+        work: The processes that train together; its progress shows each example.
+        dtype: What the networks compute in and the files store.
         at_once: Examples in one pass.
     """
     folder = cache_folder() / "tokens" / _key(judge, examples, dtype)
@@ -136,7 +136,7 @@ def _mapped(
 ) -> Tensor:
     count = torch.Size(shape).numel()
     if writes:
-        with open(file, "wb") as stream:  # a full disk is an error here, and a crash when mapped
+        with open(file, "wb") as stream:  # a full disk is an error here, but a crash once mapped
             os.posix_fallocate(stream.fileno(), 0, count * dtype.itemsize)
     return torch.from_file(str(file), shared=writes, size=count, dtype=dtype).reshape(shape)
 

@@ -1,4 +1,4 @@
-"""What decides the results of a network, as bytes to be hashed into a cache's name."""
+"""Everything that determines a network's output, as bytes to be hashed into a cache's name."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def network_content(network: nn.Module, part: str = "") -> Iterator[bytes]:
-    """Give a network's config, without where it came from, and its weights.
+    """Yield a network's config, without its origin, and its weights.
 
     Args:
-        network: Of transformers or diffusers.
-        part: Only the weights whose names begin so.
+        network: A network of transformers or diffusers.
+        part: Only weights whose names begin with this.
     """
     config: Any = network.config
     settings = dict(config) if isinstance(config, dict) else config.to_dict()
@@ -32,12 +32,12 @@ def network_content(network: nn.Module, part: str = "") -> Iterator[bytes]:
 
 
 def tokenizer_content(tokenizer: PreTrainedTokenizerBase) -> bytes:
-    """Give a fast tokenizer's rules, without the padding and truncation of its last call."""
+    """Return a fast tokenizer's rules, without the padding and truncation of its last call."""
     rules = json.loads(tokenizer.backend_tokenizer.to_str())
     rules |= {"padding": None, "truncation": None, "longest": tokenizer.model_max_length}
     return json.dumps(rules, sort_keys=True).encode()
 
 
 def tensor_content(tensor: Tensor) -> bytes:
-    """Give a tensor's numbers."""
+    """Return a tensor's values."""
     return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()

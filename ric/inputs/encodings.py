@@ -1,11 +1,11 @@
-"""What the frozen networks make of a sample: latents of both pictures, embeddings of its texts.
+"""The frozen networks' encodings of a sample: latents of both pictures, embeddings of its texts.
 
-None of it changes while the UNet trains, so it is computed once and kept in `ric`'s cache: shards
-of safetensors beside their checksums, in a folder named by the content (pictures, texts, the
-networks' weights, precision, flips). With `--no-cache` it is computed anew for every batch.
+They do not change while the UNet trains, so they are computed once and stored in `ric`'s cache:
+shards of safetensors beside their checksums, in a folder named by the content (pictures, texts, the
+networks' weights, precision, flips). With `--no-cache` they are recomputed for every batch.
 
-Choice 12: the source's latents are the posterior's mode and not scaled; of the target's posterior
-mean and standard deviation are kept, so that each step still samples.
+Choice 12: the source's latents are the posterior's mode, not scaled; for the target, the
+posterior's mean and standard deviation are stored, so that each step still samples.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 # Shape letters: C latent channels, h and w latent height and width, L text tokens, E text width,
 # P and Q the two judges' widths.
 
-LAYOUT = 3  # raised whenever the same key would name other contents
+LAYOUT = 3  # raised whenever the same key would name different contents
 AT_ONCE = 8  # samples encoded in one pass
 IN_A_SHARD = 256  # samples
 # also leftmost, right-hand and anticlockwise
@@ -56,7 +56,7 @@ TEXTS = ("instruction", "region_text", "scene_text")
 
 @dataclass(frozen=True)
 class View:
-    """One way to look at a sample, as it is or flipped: latents and the region's box."""
+    """A sample as it is, or flipped: latents and the region's box."""
 
     source: Tensor  # (C, h, w), posterior mode, unscaled
     target_mean: Tensor  # (C, h, w)
@@ -68,7 +68,7 @@ class View:
 class Prepared:
     """A sample with everything that does not change while the UNet trains."""
 
-    views: tuple[View, ...]  # as it is; flipped too where --flip may
+    views: tuple[View, ...]  # as it is; also flipped, where --flip allows it
     instruction: Tensor  # (L, E)
     region_text: Tensor | None  # e_tr (P,); None without a text, or with no region judge on
     scene_text: Tensor | None  # e_tf (Q,); None without a text, or with no scene judge on
@@ -83,7 +83,7 @@ class Encoder:
         region_judge: None where its loss is off.
         scene_judge: None where its loss is off.
         dtype: What the networks compute in.
-        flip: Whether samples whose texts say no side are also seen flipped (choice 11).
+        flip: Whether samples whose texts name no side are also encoded flipped (choice 11).
     """
 
     pipeline: StableDiffusionInstructPix2PixPipeline
@@ -119,13 +119,13 @@ class Encoder:
             return encode_prompts(self.pipeline, [""])[0].float()
 
     def turns(self, item: Example) -> bool:
-        """Tell whether a sample is seen flipped too."""
+        """Tell whether a sample is also encoded flipped."""
         return self.flip and not says_a_side(item)
 
     def _views(self, items: Sequence[Example], *, flipped: bool) -> list[View]:
         if not items:
             return []
-        # only the fits do without sources
+        # every sample has a source: only fits load examples without
         sources = to_unit(torch.stack([item.source for item in items if item.source is not None]))
         targets = to_unit(torch.stack([item.target for item in items]))
         if flipped:
@@ -139,19 +139,19 @@ class Encoder:
 
 
 def says_a_side(item: Example) -> bool:
-    """Tell whether any of a sample's texts names a side, which a mirror would swap.
+    """Tell whether any of a sample's texts names a side, which a flip would swap.
 
-    Also those of a judge that is switched off, so that every ablation sees the same flips.
+    Texts of a judge that is switched off count too, so that every ablation sees the same flips.
     """
     texts = (item.instruction, item.region_text, item.scene_text)
     return any(SAYS_A_SIDE.search(text) for text in texts if text)
 
 
 class OnDemand:
-    """Samples that are encoded each time they are asked for."""
+    """Samples that are encoded each time they are used."""
 
     def __init__(self, encoder: Encoder, examples: Sequence[Example]) -> None:
-        """Keep the pictures."""
+        """Hold the encoder and the pictures."""
         self.encoder, self.examples = encoder, examples
 
     def __len__(self) -> int:
@@ -174,17 +174,17 @@ def encode_once(
     *,
     on_host: bool = False,
 ) -> list[Prepared]:
-    """Find every sample's encodings in the cache, or make them there, once per machine.
+    """Load every sample's encodings from the cache, after filling it once per machine if needed.
 
-    They are kept in the device's memory where a quarter of what is free holds them, else in the
+    They are kept in the device's memory if a quarter of its free memory holds them, else in the
     host's. Text embeddings are rounded to the encoder's precision.
 
     Args:
         encoder: Its networks must not change as long as the result is used.
         examples: The samples.
         ranks: The processes that train together.
-        progress: Told about each sample that is encoded, and about a damaged cache.
-        on_host: Keep them in the host's memory whatever is free: `--memory` counts on it.
+        progress: Shows each sample that is encoded, and a note about a damaged cache.
+        on_host: Keep them in the host's memory in any case: `--memory` counts on it.
     """
     folder = cache_folder() / "encodings" / _key(encoder, examples)
 
@@ -195,14 +195,14 @@ def encode_once(
         if is_whole():
             return
         if folder.is_dir():
-            progress.note(f"{folder} is damaged and is made again")
+            progress.note(f"{folder} is damaged and is being rebuilt")
         with appearing_whole(folder, is_whole) as aside:
             _write(aside, _passes(encoder, examples, progress), encoder.dtype)
 
     ranks.once_per_machine(fill)
     device = encoder.pipeline.device
     files = [folder / name for name in _checksums(folder)]
-    # texts are kept in the networks' precision and used as float32
+    # texts are stored in the networks' precision and used as float32
     size = 4 // encoder.dtype.itemsize * sum(file.stat().st_size for file in files)
     if on_host or not _fits(size, device):
         device = torch.device("cpu")
@@ -242,7 +242,7 @@ def _write(folder: Path, passes: Iterator[list[Prepared]], dtype: torch.dtype) -
 
 
 def _tensors(one: Prepared, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Name what is kept of a sample: latents in float32, texts in the networks' precision."""
+    """Name a sample's stored tensors: latents in float32, texts in the networks' precision."""
     named = {
         f"{key}.{number}": getattr(view, key).cpu().contiguous()
         for number, view in enumerate(one.views)

@@ -1,6 +1,6 @@
-"""The samples a recipe works on: checked, squared; what fails is listed and skipped.
+"""The samples a recipe works on: checked, squared; those that fail are listed and skipped.
 
-Their pictures are 8-bit views into a memory-mapped file (`squares`): the loops never decode.
+Their pictures are 8-bit views into a memory-mapped file (`squares`): training loops never decode.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class Example:
     """A sample ready for training.
 
     Attributes:
-        source: uint8 (3, S, S); None where only the target is looked at.
+        source: uint8 (3, S, S); None where only the target is used.
         target: uint8 (3, S, S).
-        box: The region in pixels of the square; None when the derived one is unlocalised, the mask
-            is of no use, or regions play no part.
+        box: The region in pixels of the square; None if the derived one is unlocalised, the mask is
+            unusable, or regions play no part.
         region_text: t_r, None when the sample has none.
         scene_text: t_f, None when the sample has none.
-        bad_mask: Why its mask is of no use; None where it is.
+        bad_mask: Why its mask is unusable; None if it is usable, or masks are not read.
     """
 
     id: str
@@ -48,16 +48,16 @@ class Example:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a recipe wants of its samples.
+    """What a recipe needs of its samples.
 
     Attributes:
         size: S of the squares.
         fit: `squash` or `crop`.
         region_text: Which text is t_r; None when region texts and boxes play no part.
         descriptions: t_f by id, in place of the data's own: a sample without one has no t_f.
-        require: `region_text`, `scene_text`, `box`: a sample without it is a failure. Where no box
-            is required, a bad mask costs a sample its box and nothing else.
-        sources: Whether the sources are kept, once masks are derived from them.
+        require: Some of `region_text`, `scene_text`, `box`: a sample that lacks one is a failure.
+            Where no box is required, a sample with a bad mask only loses its box.
+        sources: Whether the sources are kept after masks are derived from them.
     """
 
     size: int
@@ -71,7 +71,7 @@ class Needs:
 def load_examples(
     config: CommandConfig, work: Work, split: SplitName, needs: Needs
 ) -> list[Example]:
-    """Decode every usable sample of a split into memory.
+    """Load every usable sample of a split; their pictures are views of the mapped squares.
 
     Args:
         config: DATA's limits and columns.
@@ -80,11 +80,11 @@ def load_examples(
         needs: Their size, texts and boxes.
 
     Raises:
-        RicError: the data as a whole cannot be read, or the signature is to be ignored in crops.
+        RicError: the data as a whole cannot be read, or `--ignore-signature` meets `--fit crop`.
     """
     if config.ignore_signature and needs.fit == "crop":
         raise RicError(
-            "--ignore-signature needs --fit squash: in a crop the signature is at another place.",
+            "--ignore-signature needs --fit squash: a crop moves the signature.",
             "Omit one of the two.",
         )
     how = Squaring(
@@ -117,14 +117,14 @@ def load_examples(
 
 
 def _note_large(examples: list[Example], size: int, work: Work) -> None:
-    """Note whose given masks are so large that a derived one would be left out (choice 2)."""
+    """Note samples whose given mask is so large that a derived one would be left out (choice 2)."""
     large = [item.id for item in examples if item.box and is_unlocalised(item.box, size)]
     if large:
         known = work.run.record.get("large_masks", ())
         work.run.note(large_masks=sorted({*known, *large}))
         work.progress.note(
             f"{len(large)} samples have a given mask whose box covers over {UNLOCALISED:.0%} of the"
-            " picture: their region is nearly the whole (large_masks in run.json)"
+            " picture: their region is most of it (large_masks in run.json)"
         )
 
 
@@ -144,7 +144,7 @@ def _example_at(place: int, squares: Squares, region_text: RegionText | None) ->
 
 
 def _refuse_incomplete(example: Example, needs: Needs) -> None:
-    """Raise SampleError where an example lacks one of the attributes that are required."""
+    """Raise SampleError if an example lacks a required attribute."""
     for name in needs.require:
         if getattr(example, name) is None:
             if name == "scene_text" and needs.descriptions is not None:
@@ -153,7 +153,7 @@ def _refuse_incomplete(example: Example, needs: Needs) -> None:
             raise SampleError(example.id, *_MISSING[name])
 
 
-# what is missing: the stage and the reason of the failure row
+# by missing attribute: the stage and the reason of the failure row
 _MISSING = {
     "region_text": (
         "texts",
@@ -174,7 +174,7 @@ def enough(examples: list[Example], run: RunDir, least: int = 2) -> list[Example
     """Return the examples when there are at least `least`.
 
     Raises:
-        RicError: there are fewer; says how many were lost and why.
+        RicError: there are fewer; it says how many were lost and why.
     """
     if len(examples) < least:
         reasons = [f"{row['id']}: {row['reason']}" for row in run.rows("failures")]

@@ -1,4 +1,4 @@
-"""Folders of a cache appear whole or not at all, whoever fills them at once."""
+"""Cache folders that appear whole or not at all, even if several processes fill them at once."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @contextmanager
 def appearing_whole(folder: Path, is_whole: Callable[[], bool]) -> Iterator[Path]:
-    """Yield a folder that becomes `folder` when the block ends well.
+    """Yield a temporary folder that becomes `folder` when the block succeeds.
 
-    Where another process has made a whole one meanwhile, its stays: somebody may read it already.
+    If another process has completed `folder` meanwhile, that one stays: it may already be in use.
 
     Args:
         folder: Gets the contents.
-        is_whole: Tells whether what lies there is whole and up to date.
+        is_whole: Tells whether `folder` is there, whole and up to date.
     """
     aside = folder.with_name(f".{folder.name}.{writer_name()}")
     aside.parent.mkdir(parents=True, exist_ok=True)
@@ -33,7 +33,7 @@ def appearing_whole(folder: Path, is_whole: Callable[[], bool]) -> Iterator[Path
         yield aside
         if is_whole():
             return
-        shutil.rmtree(folder, ignore_errors=True)  # damaged, or of files that have changed since
+        shutil.rmtree(folder, ignore_errors=True)  # damaged, or made from files changed since
         try:
             aside.rename(folder)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""What a judge is fitted on, and what it is measured on."""
+"""The samples that a judge is fitted on, and those it is measured on."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class FitSet:
     """The samples of a fit.
 
     Attributes:
-        fitted: Those of the split that is fitted on.
-        measured: By split, those that retrieval is measured on at the end: val and test after a fit
+        fitted: Those of the split to fit.
+        measured: Those that retrieval is measured on at the end, by split: val and test after a fit
             on train, else the fitted ones. Only the main process has val and test.
     """
 
@@ -30,7 +30,7 @@ class FitSet:
 
     @property
     def held_out(self) -> list[Example]:
-        """The val split; empty where the fit is on another split than train."""
+        """The val split; empty if the fit is not on train."""
         return self.measured.get("val", [])
 
 

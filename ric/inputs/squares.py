@@ -1,12 +1,12 @@
-"""Every picture decoded once, in worker processes, into one memory-mapped file of 8-bit squares.
+"""All pictures decoded once, in worker processes, into memory-mapped files of 8-bit squares.
 
-The folder, in `ric`'s cache, is named by all that decides what is in it; the sizes and times of the
-files that were read stand beside, and where one has changed everything is read again. It appears
-whole or not at all. All processes of a training, and the next command over the same data at the
-same size, map the same file.
+The folder, in `ric`'s cache, is named by everything that determines its contents. It also records
+the sizes and times of the files that were read; if one has changed, everything is read again. It
+appears whole or not at all. All processes of a training, and the next command over the same data at
+the same size, map the same files.
 
 Choice 14, signature: with `--ignore-signature` the target shows the source's pixels in the corner
-strip, so that no loss asks for a signature.
+strip, so that no loss rewards drawing a signature.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ if TYPE_CHECKING:
     from ric.method.region_box import Box
     from ric.work import Work
 
-LAYOUT = 3  # raised whenever the same key would name other contents
+LAYOUT = 3  # raised whenever the same key would name different contents
 # choice 2: a box over this share of the picture says little about where the edit is; a derived one
-# is left out, a given one noted
+# is left out, a given one is noted
 UNLOCALISED = 0.6
-FEW = 256  # samples that are decoded before processes are worth starting
+FEW = 256  # below so many samples, worker processes are not worth starting
 AT_ONCE = 8  # samples a worker takes at a time
-AHEAD = 3  # times as many may wait for each worker
+AHEAD = 3  # batches of AT_ONCE in flight for each worker
 
 
 Masks = Literal["ignored", "wanted", "required"]
@@ -60,14 +60,14 @@ Masks = Literal["ignored", "wanted", "required"]
 
 @dataclass(frozen=True)
 class Squaring:
-    """How samples are brought to squares.
+    """How samples become squares.
 
     Attributes:
         size: S in pixels.
         fit: `squash` or `crop`.
         masks: `ignored`; `wanted`: a sample without a usable mask has no box; or `required`: it
-            fails. Only where they are ignored does the window of a crop not follow them.
-        keep_source: Whether the sources are kept, once masks are derived from them.
+            fails. Unless they are ignored, the window of a crop follows the mask.
+        keep_source: Whether the sources are kept after masks are derived from them.
         ignore_signature: Whether the targets' corner strip shows the source.
     """
 
@@ -83,11 +83,11 @@ class Squares:
     """The samples of a split at one size.
 
     Attributes:
-        rows: Of each sample its id, group, instruction, region_text, scene_text and box (None where
-            none was asked for, or the derived one is unlocalised), and why its mask is of no use.
-        sources: uint8 (N, 3, S, S), mapped; None where they are not kept.
-        targets: uint8 (N, 3, S, S), mapped.
-        failures: What could not be read.
+        rows: Each sample's id, group, instruction, region_text, scene_text and box (None if masks
+            are ignored, or the derived box is unlocalised), and why its mask is unusable.
+        sources: uint8 (N, 3, S, S), memory-mapped; None if they are not kept.
+        targets: uint8 (N, 3, S, S), memory-mapped.
+        failures: The samples that could not be read, with the reason.
     """
 
     rows: list[dict[str, Any]]
@@ -98,7 +98,7 @@ class Squares:
 
 @dataclass(frozen=True)
 class _Decoded:
-    """What a worker gives back of one sample: a row and its pixels, or a failure."""
+    """What a worker returns for one sample: a row and its pixels, or a failure."""
 
     row: dict[str, Any]
     source: bytes = b""
@@ -106,11 +106,11 @@ class _Decoded:
 
 
 def decode_squares(config: CommandConfig, work: Work, split: SplitName, how: Squaring) -> Squares:
-    """Give a split's samples as squares, from the cache where they are there.
+    """Decode a split's samples to squares, or map them from the cache.
 
     Args:
         config: DATA's limits and columns.
-        work: DATA, and who is told about each sample.
+        work: DATA; its progress shows each sample.
         split: Which samples.
         how: Size and geometry.
 
@@ -136,7 +136,7 @@ def decode_squares(config: CommandConfig, work: Work, split: SplitName, how: Squ
 
 
 def _read(folder: Path, how: Squaring) -> Squares | None:
-    """Map what is cached; None where there is nothing, or a file it was read from has changed."""
+    """Map the cached squares; None if there are none, or a file they were read from has changed."""
     if not (folder / "rows.jsonl").is_file():
         return None
     try:
@@ -150,18 +150,18 @@ def _read(folder: Path, how: Squaring) -> Squares | None:
         source = mapped("source") if how.keep_source else None
         return Squares(rows, source, mapped("target"), failures)
     except (KeyError, TypeError, ValueError, OSError):
-        return None  # damaged: rows of another shape, or pixels that are cut
+        return None  # damaged: malformed rows, or too few pixels
 
 
 def _mapped(folder: Path, count: int, size: int, name: str) -> Tensor:
     shape = (count, 3, size, size)
     if not count:
         return torch.empty(shape, dtype=torch.uint8)
-    # private: what is written into it stays in this process
+    # shared=False: what is written into it stays in this process
     file = str(folder / f"{name}.u8")
     numbers = count * 3 * size * size
     if os.path.getsize(file) != numbers:
-        raise ValueError(f"{file} is cut")
+        raise ValueError(f"{file} is truncated")
     return torch.from_file(file, shared=False, size=numbers, dtype=torch.uint8).reshape(shape)
 
 
@@ -245,7 +245,7 @@ def _decode(sample: EditSample, how: Squaring) -> _Decoded:
 
 
 def _square(sample: EditSample, how: Squaring) -> tuple[Square, str | None]:
-    """Bring a sample to a square; also say why its mask is of no use, where none is required."""
+    """Make a sample's square; also return why its mask is unusable, where none is required."""
     try:
         return to_square(sample, how.size, how.fit, need_mask=how.masks != "ignored"), None
     except SampleError as error:
@@ -260,7 +260,7 @@ def _box(mask: Tensor, sample: EditSample, size: int) -> Box | None:
 
 
 def is_unlocalised(box: Box, size: int) -> bool:
-    """Whether a box in pixels covers more of a square of `size` than `UNLOCALISED`."""
+    """Tell whether a box in pixels covers more than `UNLOCALISED` of a square of side `size`."""
     x_min, y_min, x_max, y_max = box
     return (x_max - x_min) * (y_max - y_min) > UNLOCALISED * size**2
 
@@ -273,6 +273,6 @@ def _failure(error: SampleError, files: list[list[Any]]) -> dict[str, Any]:
 def _files(sample: EditSample) -> list[Path]:
     """List the local files that a sample's pictures are read from."""
     if isinstance(sample.pictures, DrawnPictures):
-        return []  # they are drawn when they are asked for
+        return []  # they are drawn on demand
     given = (sample.pictures.source, sample.pictures.target, sample.pictures.mask)
     return [Path(one) for one in given if isinstance(one, str | Path) and "://" not in str(one)]

@@ -1,4 +1,4 @@
-"""What `ric train-unet` is fed: DATA decoded, listed, and encoded by the frozen networks."""
+"""The training set of `ric train-unet`: DATA decoded, listed, and encoded by frozen networks."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ def encode_training_set(
     region_judge: RegionEncoder | None,
     scene_judge: SceneEncoder | None,
 ) -> TrainingSet:
-    """Encode the samples once, or keep their pictures to encode them in every step.
+    """Encode the samples once, or with `--no-cache` keep their pictures to encode them each step.
 
     Raises:
-        RicError: there is no usable sample, or a judge would have nothing to judge by.
+        RicError: there is no usable sample, no sample has a judge's text, or some lack it without
+            `--allow-missing-text`.
     """
     dtype = pick_dtype(config.dtype, pipeline.device)
     encoder = Encoder(pipeline, region_judge, scene_judge, dtype, config.flip)
@@ -60,10 +61,10 @@ def _examples(
     by_region: bool,
     by_scene: bool,
 ) -> list[Example]:
-    """Decode the samples and list them; say which of them a judge's loss leaves out (choice 6).
+    """Load the samples and list them; note those that a judge's loss leaves out (choice 6).
 
-    Which samples there are does not depend on the judges: trainings with and without one see the
-    same pictures, noise and timesteps.
+    The set of samples does not depend on the judges: trainings with and without one see the same
+    pictures, noise and timesteps.
     """
     run = work.run
     needs = Needs(
@@ -85,7 +86,7 @@ def _examples(
 
 
 def _note_cut_texts(examples: Sequence[Example], encoder: Encoder, work: Work) -> None:
-    """Note how many texts are longer than the network reads that they are for."""
+    """Note how many texts are longer than their network reads."""
     cut = {"instruction": count_cut(encoder.pipeline, [item.instruction for item in examples])}
     judges = {"region_text": encoder.region_judge, "scene_text": encoder.scene_judge}
     for kind, judge in judges.items():
@@ -97,17 +98,17 @@ def _note_cut_texts(examples: Sequence[Example], encoder: Encoder, work: Work) -
     work.run.note(truncated_texts=cut)
     for kind, count in cut.items():
         if count:
-            words = f"{count} of {len(examples)} samples have a longer {kind} than is read"
-            work.progress.note(f"{words}: the end is cut off")
+            few = f"{count} of {len(examples)} samples"
+            work.progress.note(f"{few} have a {kind} longer than is read: the end is cut off")
 
 
 def _leave_out_without_box(examples: Sequence[Example], work: Work) -> None:
-    """Note the samples whose region is not known: the region loss skips them."""
+    """Note the samples without a box: the region loss skips them."""
     bad = {item.id: item.bad_mask for item in examples if item.bad_mask is not None}
     if bad:
         work.run.note(bad_masks=bad)
         shown = "; ".join(f"{name}: {reason}" for name, reason in list(bad.items())[:3])
-        work.progress.note(f"{len(bad)} masks are of no use ({shown}): the region loss skips them")
+        work.progress.note(f"{len(bad)} masks are unusable ({shown}): the region loss skips them")
     unlocalised = [item.id for item in examples if item.box is None and item.bad_mask is None]
     if unlocalised:
         work.run.note(unlocalised=unlocalised)
@@ -122,7 +123,7 @@ def _leave_out(
     """Note the samples without a judge's text: its loss skips them, the noise loss does not.
 
     Raises:
-        RicError: that is all of them, or any where the user did not allow it.
+        RicError: all lack it, or some do without `--allow-missing-text`.
     """
     if not lost:
         return
@@ -130,20 +131,20 @@ def _leave_out(
     remedy, without = _REMEDIES[judge]
     if len(lost) == count:
         raise RicError(
-            f"No sample has a {judge} text: the {judge} loss would judge nothing.",
+            f"No sample has a {judge} text, which the {judge} loss needs.",
             f"Use {remedy}, or train without that loss: {without}",
         )
     if not config.allow_missing_text:
         shown = ", ".join(lost[:5]) + (", …" if len(lost) > 5 else "")
         raise RicError(
             f"{len(lost)} of {count} samples have no {judge} text: {shown}.",
-            f"All are listed in {work.run.path / 'run.json'}. Use {remedy}, or train them by the"
-            " other losses alone: --allow-missing-text",
+            f"All are listed in {work.run.path / 'run.json'}. Use {remedy}, or train them with the"
+            " other losses only: --allow-missing-text",
         )
     work.progress.note(f"{len(lost)} samples have no {judge} text: the {judge} loss skips them")
 
 
-# what gives a judge its texts, and what leaves its loss out
+# by judge: the flag that provides its texts, and the one that switches its loss off
 _REMEDIES = {
     "region": ("--region-text instruction", "--no-region-loss"),
     "scene": ("--descriptions RUN", "--no-global-loss"),

@@ -211,7 +211,7 @@ def test_a_damaged_cache_is_found_by_its_checksums_and_made_again(harm, encoder,
         (folder / "checksums.json").write_text(harm)
     ours, progress = encoded(encoder, examples)
     assert progress.encoded == 5
-    assert progress.said == [f"{folder} is damaged and is made again"]
+    assert progress.said == [f"{folder} is damaged and is being rebuilt"]
     assert_same(ours, expected)
     assert list(json.loads((folder / "checksums.json").read_text())) == [shard.name]
 

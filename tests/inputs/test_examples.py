@@ -145,7 +145,7 @@ def test_a_given_mask_as_large_is_taken_at_its_word_and_noted(load, make_edits):
     assert run.record["large_masks"] == ["00"]
     assert notes == [
         "1 samples have a given mask whose box covers over 60% of the picture: their region is"
-        " nearly the whole (large_masks in run.json)"
+        " most of it (large_masks in run.json)"
     ]
 
 

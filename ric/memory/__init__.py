@@ -1,1 +1,1 @@
-"""How much memory a training step takes, counted before it runs."""
+"""The GPU memory of a training step, counted before it runs."""

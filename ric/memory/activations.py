@@ -1,13 +1,13 @@
-"""What a step keeps for its backward pass, counted without weights, pictures or a GPU.
+"""The activations that a step saves for its backward pass, counted without weights or a GPU.
 
-The networks run forward once on PyTorch's fake tensors, which have a shape, a type and a device and
-no numbers, under the autocast rules of the device they pretend to be on; `saved_tensors_hooks` tell
-what autograd keeps, and each storage counts once, weights not at all. Done for one sample and for
-two, what a batch keeps is a straight line: copies of weights in bfloat16 and the like once, the
-rest for every sample.
+The networks run forward on PyTorch's fake tensors, which have a shape, a type and a device but no
+values, under the autocast rules of the device they pretend to be on. `saved_tensors_hooks` sees
+what autograd saves; each storage counts once, weights not at all. Counts for one sample and for two
+give a straight line for any batch: a fixed part, such as bfloat16 copies of weights, and a part per
+sample.
 
-A block under gradient checkpointing keeps what goes in; what it would keep besides is there while
-it is backpropagated, so that only the largest of them counts.
+A block under gradient checkpointing saves only its inputs; its other activations exist while it is
+recomputed for the backward pass, so only the largest block counts.
 """
 
 from __future__ import annotations
@@ -34,31 +34,31 @@ if TYPE_CHECKING:
     from ric.memory.meta_networks import StepNetworks
 
 TIMESTEPS = 1000
-TOKENS = 77  # of an instruction
+TOKENS = 77  # per instruction
 
 
 @dataclass(frozen=True)
 class Bytes:
-    """So many bytes at once, and so many for every sample."""
+    """A fixed number of bytes, and a number for each sample."""
 
     fixed: int
     each: int
 
     def of(self, samples: int) -> int:
-        """Add up a micro-batch's."""
+        """Return the bytes of a micro-batch."""
         return self.fixed + self.each * samples
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What a micro-batch keeps for its backward pass.
+    """The activations that a micro-batch saves for its backward pass.
 
     Attributes:
-        by_unet: Once the UNet has answered.
-        by_all: Once the losses are there too.
-        largest: The largest tensors: one that is there once, and one that grows with the samples;
-            as the float32 that their gradients may be.
-        blocks: What each checkpointed block keeps while it is backpropagated; the UNet's first.
+        by_unet: After the UNet's forward pass.
+        by_all: After the losses too.
+        largest: The largest tensors, one of a fixed size and one that grows with the samples; in
+            float32, as their gradients may be.
+        blocks: What each checkpointed block recomputes in the backward pass; the UNet's first.
         of_unet: How many of the blocks are the UNet's.
     """
 
@@ -69,35 +69,36 @@ class Kept:
     of_unet: int = 0
 
     def largest_tensor(self, samples: int) -> int:
-        """Give the bytes of the largest tensor."""
+        """Return the bytes of the largest tensor."""
         return max(tensor.of(samples) for tensor in self.largest)
 
     def largest_block(self, samples: int, *, unet_alone: bool = False) -> int:
-        """Give the bytes of the block that keeps most."""
+        """Return the bytes of the largest checkpointed block."""
         blocks = self.blocks[: self.of_unet] if unet_alone else self.blocks
         return max((block.of(samples) for block in blocks), default=0)
 
 
 @dataclass
 class _Frame:
-    """What is kept within a checkpointed block, or outside of all."""
+    """What is saved within a checkpointed block, or outside of all blocks."""
 
     storages: dict[int, torch.UntypedStorage] = field(default_factory=dict)
-    inner: int = 0  # of the block within it that keeps most
+    inner: int = 0  # bytes of the largest block within it
 
     def size(self) -> int:
+        """Return the bytes of what is saved here."""
         return sum(storage.nbytes() for storage in self.storages.values())
 
 
 class Keeper:
-    """Adds up what autograd keeps while it is open: every storage once, and no weight.
+    """Adds up what autograd saves while it is open: every storage once, and no weights.
 
     Args:
         networks: Their parameters and buffers are not counted.
     """
 
     def __init__(self, networks: Iterable[torch.nn.Module]) -> None:
-        """See the class."""
+        """Start with nothing saved; see the class."""
         self._weights = {
             _address(tensor)
             for network in networks
@@ -108,16 +109,16 @@ class Keeper:
         self.tensors: set[int] = set()
 
     def open(self) -> AbstractContextManager[object]:
-        """Look at what is kept from here on."""
+        """Count what is saved within this context."""
         return saved_tensors_hooks(self._pack, lambda tensor: tensor)
 
     @property
     def kept(self) -> int:
-        """The bytes kept until now, outside of checkpointed blocks."""
+        """The bytes saved so far, outside of checkpointed blocks."""
         return self._frames[0].size()
 
     def checkpoint(self, block: Callable[..., Any], *inputs: object) -> Any:
-        """Stand in for `torch.utils.checkpoint`: go through a block, keep its inputs."""
+        """Stand in for `torch.utils.checkpoint`: run a block and count its inputs as saved."""
         for value in inputs:
             if isinstance(value, torch.Tensor):
                 self._pack(value)
@@ -134,7 +135,7 @@ class Keeper:
         address = _address(tensor)
         known = any(address in frame.storages for frame in self._frames)
         if address not in self._weights and not known:
-            # held, so that no later one gets its address
+            # the reference keeps a later storage from reusing its address
             storage = self._frames[-1].storages[address] = tensor.untyped_storage()
             self.tensors.add(4 * (storage.nbytes() // tensor.itemsize))
         return tensor
@@ -143,16 +144,16 @@ class Keeper:
 def count_kept(
     networks: StepNetworks, *, image_size: int, dtype: torch.dtype, device: str = "cuda"
 ) -> Callable[[bool], Kept]:
-    """Prepare to count what a step of these networks keeps.
+    """Prepare to count the activations of a step of these networks.
 
-    The UNet's input is laid out as `train_unet` does; every sample is judged by both judges, which
-    some of a real batch are not (choice 6).
+    The UNet's memory format is that of `train_unet`; both judges score every sample, while in a
+    real batch they leave some out (choice 6).
 
     Args:
         networks: On the meta device; they become fake tensors.
         image_size: S, in pixels.
         dtype: What the networks compute in: float32 or bfloat16.
-        device: Whose rules hold: `cuda` (there need not be one) or `cpu`.
+        device: Whose rules apply: `cuda` (there need not be one) or `cpu`.
 
     Returns:
         A function that counts without (False) or with (True) gradient checkpointing.
@@ -165,12 +166,12 @@ def count_kept(
 
 
 class Setting(NamedTuple):
-    """What a micro-batch is computed in.
+    """The size, precision and device of a micro-batch.
 
     Attributes:
         image_size: S, in pixels.
         dtype: What the networks compute in.
-        device: Where they are.
+        device: The networks' device.
     """
 
     image_size: int
@@ -203,7 +204,7 @@ def _line(one: int, two: int) -> Bytes:
 
 @dataclass(frozen=True)
 class Piece:
-    """What a micro-batch of so many samples keeps, in bytes; see `Kept`."""
+    """The activations of a micro-batch of a given size, in bytes; see `Kept`."""
 
     by_unet: int
     by_all: int
@@ -219,7 +220,7 @@ def keep_of_micro_batch(
     checkpointing: bool,
     within: AbstractContextManager[object] | None = None,
 ) -> Piece:
-    """Run forward over one micro-batch and add up what is kept.
+    """Run one micro-batch forward and add up the activations that are saved.
 
     Args:
         networks: Real ones, or fake ones with their mode as `within`.
@@ -287,7 +288,7 @@ def _address(tensor: Tensor) -> int:
 
 @contextmanager
 def _autocast(device: str, dtype: torch.dtype) -> Iterator[None]:
-    """Do as torch.autocast, which switches itself off where the device is only pretended."""
+    """Act like torch.autocast, which switches itself off where the device does not exist."""
     if dtype == torch.float32:
         yield
         return
@@ -306,10 +307,10 @@ def _autocast(device: str, dtype: torch.dtype) -> Iterator[None]:
 
 @contextmanager
 def _fused_attention(device: str) -> Iterator[None]:
-    """Let attention keep what a GPU's fused kernels keep: its inputs, its output, a row of sums.
+    """Make attention save what a GPU's fused kernels save: inputs, output and a row of sums.
 
-    Which kernel is taken PyTorch asks of the GPU; where there is none it would spell attention out
-    and keep the whole matrix. On a CPU it is fused as it is.
+    PyTorch chooses the kernel by the GPU; without one it would fall back to unfused attention and
+    save the whole matrix. On a CPU it is fused anyway.
     """
     if device != "cuda":
         yield

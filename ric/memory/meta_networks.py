@@ -1,8 +1,8 @@
-"""The networks of a `train-unet` step as shapes without numbers, on PyTorch's meta device.
+"""The networks of a `train-unet` step as shapes without values, on PyTorch's meta device.
 
-They are built from their configs, in a second and next to no memory; nothing of their weights is
-read. Where the paper's own are not here yet, the architectures that they are known to have stand
-in: Stable Diffusion 1.5 with eight input channels, CLIP ViT-B/16 and BLIP base.
+They are built from their configs, in a second and next to no memory; no weights are read. Where the
+paper's own are not on this machine, their known architectures stand in: Stable Diffusion 1.5 with
+eight input channels, CLIP ViT-B/16 and BLIP base.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ SD15_TEXT = {
 
 @dataclass(frozen=True)
 class StepNetworks:
-    """What a step needs, on the meta device.
+    """The networks of a step, on the meta device.
 
     Attributes:
-        unet: With eight input channels; what is trained requires gradients, in channels_last.
+        unet: With eight input channels, in channels_last; trained weights require gradients.
         vae: The pipeline's.
-        decoder: What decodes for the judges: `vae` itself, or a small one.
+        decoder: The decoder of the losses: `vae` itself, or a small one.
         text_encoder: The pipeline's.
         region: None where its loss is off.
         scene: None where its loss is off.
@@ -88,11 +88,12 @@ def pipeline_shapes(
     """Build a pipeline's UNet, VAE and text encoder.
 
     Args:
-        folder: The pipeline; None for Stable Diffusion 1.5 that reads a source picture.
+        folder: The pipeline; None for Stable Diffusion 1.5 with source channels.
         lora_rank: Train updates of this rank beside the attention; None: all weights.
 
     Raises:
-        RicError: a part's config is not there, or the UNet has neither 4 nor 8 input channels.
+        RicError: a part's config is missing, the UNet has neither 4 nor 8 input channels, or peft
+            is needed and not installed.
     """
     unet, vae, text = (
         read_json(folder / part / "config.json", what=f"a pipeline's {part}") if folder else shape
@@ -136,7 +137,7 @@ def region_judge_shape(folder: Path | None, *, gated: bool = True) -> RegionEnco
     if folder:
         folder, settings = find_artifact(folder, "region_encoder", "ric fit-clip")
         config = CLIPConfig.from_dict(read_json(folder / "clip/config.json", what="a CLIP"))
-    # no text is read in a step: any tokenizer will do
+    # a step reads no text, so any tokenizer will do
     tokenizer = AutoTokenizer.from_pretrained(tiny_family() / "region_encoder/clip")
     config.text_config.eos_token_id = tokenizer("").input_ids[-1]
     with torch.device("meta"):
@@ -153,7 +154,7 @@ def region_judge_shape(folder: Path | None, *, gated: bool = True) -> RegionEnco
 
 
 def scene_judge_shape(folder: Path | None) -> SceneEncoder:
-    """Build a scene judge; without a folder BLIP base, which looks at 384 pixels.
+    """Build a scene judge; without a folder BLIP base at 384 pixels.
 
     Args:
         folder: What `ric fit-blip` wrote, or its run.

@@ -1,14 +1,14 @@
-"""`--memory GB`: how a `train-unet` step fits into a GPU, by arithmetic on what is counted.
+"""`--memory GB`: choosing how a `train-unet` step fits into a GPU, from counted memory.
 
-Tried in the order of what costs least time, each kept when the next is added: gradient
-accumulation over 2, 4, 8, … micro-batches; gradient checkpointing of UNet and loss decoder; AdamW's
-moments in 8 bits; the EMA in the host's memory. None of them but the 8 bits changes what is learnt.
+Measures are tried in order of their cost in time, and added up: gradient accumulation over 2, 4, 8,
+… micro-batches; then gradient checkpointing of UNet and loss decoder; AdamW's moments in 8 bits;
+the EMA in the host's memory. Only the 8 bits change what is learnt.
 
-What is counted: weights, gradients, moments, average and frozen networks to the byte, and the
-activations that the backward pass needs (`activations`). A step is fullest at the end of its
-forward pass; gradients are there by then only where there are several micro-batches, since a single
-one's appear as its activations go. Under a plan the samples' encodings stay in the host's memory,
-so that it is the same whatever the data.
+Counted to the byte are weights, gradients, moments, EMA and frozen networks, and the activations
+that the backward pass needs (`activations`). Memory peaks at the end of the forward pass; gradients
+exist by then only with several micro-batches, since a single one's appear as its activations are
+freed. Under a plan the samples' encodings stay in the host's memory, so the plan does not depend on
+the data.
 
 What cannot be counted is `ALLOWANCE`.
 """
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from ric.config import TrainUnetConfig
     from ric.work import Work
 
-GIB = 2**30  # a card sold with 24 GB has 24 of these
+GIB = 2**30  # a card sold as 24 GB has 24 of these
 
 
 class Allowance(NamedTuple):
-    """What is not counted: the only guesses here."""
+    """What is not counted: the only estimates here."""
 
-    context: float  # GiB: CUDA's context, the kernels' code, work space of cuBLAS and cuDNN
-    fragments: float  # share of what is counted: gaps in PyTorch's pool of memory
-    passing: int  # tensors of the largest size that come and go in a pass over one layer
+    context: float  # GiB: CUDA's context, the kernels' code, workspaces of cuBLAS and cuDNN
+    fragments: float  # share of what is counted: fragmentation of PyTorch's memory pool
+    passing: int  # temporary tensors of the largest size within one layer
 
 
 ALLOWANCE = Allowance(context=0.8, fragments=0.05, passing=3)
@@ -47,15 +47,15 @@ ALLOWANCE = Allowance(context=0.8, fragments=0.05, passing=3)
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """One way to take the step, and what it takes of a GPU.
+    """One way to compute a step, and the GPU memory it needs.
 
     Attributes:
-        accumulate: Pieces a batch is computed in.
-        gradient_checkpointing: Of UNet and loss decoder.
-        eight_bit: AdamW's moments.
-        average_on_cpu: The average is in the host's memory.
-        samples: In the largest micro-batch.
-        gib: GiB by part when the step is fullest.
+        accumulate: Micro-batches per batch.
+        gradient_checkpointing: Whether UNet and loss decoder are checkpointed.
+        eight_bit: Whether AdamW's moments are in 8 bits.
+        average_on_cpu: Whether the EMA is in the host's memory.
+        samples: Samples in the largest micro-batch.
+        gib: GiB by part at the step's peak.
     """
 
     accumulate: int
@@ -67,11 +67,11 @@ class MemoryPlan:
 
     @property
     def total(self) -> float:
-        """GiB when the step is fullest."""
+        """GiB at the step's peak."""
         return sum(self.gib.values())
 
     def settings(self) -> dict[str, Any]:
-        """Give the plan as `TrainUnetConfig` has it."""
+        """Return the plan as settings of `TrainUnetConfig`."""
         return {
             "accumulate": self.accumulate,
             "gradient_checkpointing": self.gradient_checkpointing,
@@ -80,7 +80,7 @@ class MemoryPlan:
         }
 
     def flags(self) -> str:
-        """Give the plan as it is typed."""
+        """Return the plan as flags of the command line."""
         words = [f"--accumulate {self.accumulate}"]
         words += ["--gradient-checkpointing"] * self.gradient_checkpointing
         words += ["--adam-8bit"] * self.eight_bit
@@ -88,21 +88,21 @@ class MemoryPlan:
         return " ".join(words)
 
     def in_words(self) -> str:
-        """Say what is done and what it takes: one line."""
+        """Describe the plan and its memory in one line."""
         parts = ", ".join(f"{name} {size:.1f}" for name, size in self.gib.items() if size >= 0.05)
-        return f"{self.flags()}: {self.total:.1f} GiB at the fullest moment ({parts})"
+        return f"{self.flags()}: {self.total:.1f} GiB at its peak ({parts})"
 
 
 def plan_memory(step: Step, config: TrainUnetConfig, gigabytes: float) -> MemoryPlan:
-    """Pick the plan that costs least time among those that fit; what `config` sets is kept.
+    """Pick the fastest plan among those that fit.
 
     Args:
         step: From `count_step`.
-        config: What it has switched on already stays on.
-        gigabytes: Of the GPU, as it is sold: 12, 24, 48, 80.
+        config: What it already switches on stays on.
+        gigabytes: The GPU's memory, as it is sold: 12, 24, 48, 80.
 
     Raises:
-        RicError: none fits; says what the least takes.
+        RicError: none fits; names the smallest plan.
     """
     plans = list(_plans(step, config))
     for plan in plans:
@@ -110,7 +110,7 @@ def plan_memory(step: Step, config: TrainUnetConfig, gigabytes: float) -> Memory
             return plan
     least = min(plans, key=lambda plan: plan.total)
     raise RicError(
-        f"--memory {gigabytes:g} holds no step of this training: the least takes "
+        f"--memory {gigabytes:g} is too small for this training: the smallest plan takes "
         f"{least.total:.1f} GiB, with {least.flags()}."
     )
 
@@ -119,7 +119,8 @@ def plan_for(config: TrainUnetConfig, runs_dir: Path, *, processes: int = 1) -> 
     """Pick the plan that `--memory` asks for; arguments as `count_step`.
 
     Raises:
-        RicError: a network is not on this machine, or no plan fits; the hint names only what would.
+        RicError: a network is not on this machine, or no plan fits; the hint names changes that
+            would fit.
     """
     gigabytes = config.memory or 0.0
     step = count_step(config, runs_dir, processes=processes)
@@ -131,7 +132,7 @@ def plan_for(config: TrainUnetConfig, runs_dir: Path, *, processes: int = 1) -> 
 
 
 def _what_fits(config: TrainUnetConfig, runs_dir: Path, processes: int) -> str:
-    """Name the other trainings that fit into `--memory`, each by itself; else all at once."""
+    """Name the changes that each fit into `--memory` alone; if none does, all of them together."""
 
     def fits(changed: TrainUnetConfig) -> bool:
         try:
@@ -147,11 +148,11 @@ def _what_fits(config: TrainUnetConfig, runs_dir: Path, processes: int) -> str:
     together = {key: value for settings in ways.values() for key, value in settings.items()}
     if fits(replace(config, **together)):
         return f"What fits: {' '.join(ways)}."
-    return "No smaller training of this base fits: take a larger card."
+    return "No smaller training of this base fits: use a larger card."
 
 
 def _other_ways(config: TrainUnetConfig) -> dict[str, dict[str, Any]]:
-    """List what makes a step smaller and what is learnt another: settings by their flags."""
+    """List changes that make a step smaller but alter what is learnt: settings by their flags."""
     ways: dict[str, dict[str, Any]] = {}
     if not config.lora_rank:
         ways["--lora-rank 16"] = {"lora_rank": 16}
@@ -164,21 +165,21 @@ def _other_ways(config: TrainUnetConfig) -> dict[str, dict[str, Any]]:
 
 
 def plan_as_set(step: Step, config: TrainUnetConfig) -> MemoryPlan:
-    """Give the plan that `config` follows as it is."""
+    """Return the plan of `config`'s own settings."""
     return next(_plans(step, config))
 
 
 def next_plan(step: Step, config: TrainUnetConfig) -> MemoryPlan | None:
-    """Give the first plan after `config`'s own that takes less; None where none does."""
+    """Return the first plan after `config`'s own that takes less; None if none does."""
     now, *others = _plans(step, config)
     return next((plan for plan in others if plan.total < now.total), None)
 
 
 def within_memory(config: TrainUnetConfig, work: Work) -> TrainUnetConfig:
-    """Lay the plan that `--memory` asks for over the settings, and tell it.
+    """Apply the plan that `--memory` asks for to the settings, and note it.
 
-    A run keeps its first plan: another number of processes, or of packages, would plan otherwise,
-    and moments of one kind are none of the other. The first process plans for all.
+    A run keeps its first plan: another number of processes, or other packages, would change it, and
+    moments of one kind cannot be restored as the other. The main process plans for all.
 
     Returns:
         `config` itself without `--memory`.
@@ -201,12 +202,12 @@ def within_memory(config: TrainUnetConfig, work: Work) -> TrainUnetConfig:
 
 
 def out_of_memory(config: TrainUnetConfig, runs_dir: Path, processes: int = 1) -> RicError:
-    """Make the line for a GPU that ran out of memory: it names the next plan that takes less.
+    """Make the error for a GPU that ran out of memory; it names the next plan that takes less.
 
     Args:
-        config: What ran out.
-        runs_dir: Where its runs lie.
-        processes: That train together.
+        config: The settings that ran out of memory.
+        runs_dir: Where runs are looked for.
+        processes: The number of processes that train together.
     """
     message = "The GPU ran out of memory."
     try:
@@ -222,13 +223,13 @@ def out_of_memory(config: TrainUnetConfig, runs_dir: Path, processes: int = 1) -
 
 
 def _plans(step: Step, config: TrainUnetConfig) -> Iterator[MemoryPlan]:
-    """Give all plans, fastest first; the first is `config`'s own.
+    """Yield all plans, fastest first; the first is `config`'s own.
 
-    Without bitsandbytes none is in 8 bits that is not asked for.
+    Without bitsandbytes, none uses 8 bits unless `config` does.
     """
     eight_bit = config.adam_8bit
     smaller = eight_bit or find_spec("bitsandbytes") is not None
-    # without an average there is none to be moved
+    # without an EMA there is none to move
     on_cpu = config.ema_on_cpu or not config.ema
     ways = [
         Way(config.gradient_checkpointing, eight_bit, on_cpu),
@@ -239,12 +240,12 @@ def _plans(step: Step, config: TrainUnetConfig) -> Iterator[MemoryPlan]:
     for way in dict.fromkeys(ways):
         for accumulate in _micro_batch_counts(config.accumulate, step.batch):
             plan = _plan(step, accumulate, way)
-            # without an average none is on the CPU
+            # without an EMA none is on the CPU
             yield plan if config.ema else replace(plan, average_on_cpu=False)
 
 
 class Way(NamedTuple):
-    """What a step does to take less memory, beside accumulating gradients."""
+    """Measures that save memory, beside gradient accumulation."""
 
     checkpointing: bool
     eight_bit: bool
@@ -265,14 +266,14 @@ def _plan(step: Step, accumulate: int, way: Way) -> MemoryPlan:
     samples = ceil(step.batch / accumulate)
     kept = step.kept(checkpointing)
     passing = ALLOWANCE.passing * kept.largest_tensor(samples)
-    # a logged step backpropagates through the judges with all that was kept; before that, at the
-    # end of the forward pass, autocast still holds its copies
+    # a logged step backpropagates through the judges while all activations exist; before that, at
+    # the end of the forward pass, autocast still holds its copies
     judged = kept.by_all.of(samples) + passing
     again = kept.largest_block(samples)
     if checkpointing:
         again = max(again, step.copies - passing)
     gradients = step.gradients if accumulate > 1 else 0
-    # the UNet's share is backpropagated when the judges' is gone
+    # the UNet's backward pass begins when the judges' activations are freed
     answered = kept.by_unet.of(samples) + passing
     again_unet = kept.largest_block(samples, unet_alone=True)
     if judged + again + gradients < answered + again_unet + step.gradients:

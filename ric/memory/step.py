@@ -1,6 +1,6 @@
-"""What a `train-unet` step takes of a GPU's memory, counted from the networks' configs alone.
+"""The GPU memory of a `train-unet` step, counted from the networks' configs alone.
 
-Weights, gradients, moments, average and frozen networks are counted to the byte, and so are the
+Weights, gradients, moments, EMA and frozen networks are counted to the byte, and so are the
 activations that the backward pass needs (`activations`). Nothing is loaded.
 """
 
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from ric.config import TrainUnetConfig
     from ric.memory.activations import Kept
 
-# 8-bit AdamW (bitsandbytes): a byte a moment, a float32 for every 256 of them; small tensors are
-# left as they are
+# 8-bit AdamW (bitsandbytes): one byte per moment, a float32 for every 256 of them; small tensors
+# keep float32
 SMALL, IN_A_BLOCK = 4096, 256
 
 
@@ -45,19 +45,19 @@ class NotHereError(RicError):
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What decides a step's memory, in bytes unless said otherwise.
+    """What determines a step's memory, in bytes unless said otherwise.
 
     Attributes:
-        batch: Samples of the batch that one process takes.
+        batch: Samples of the batch in one process.
         weights: The UNet's, LoRA included, float32.
-        gradients: Of what is trained, float32.
+        gradients: Those of the trained weights, float32.
         moments: Both of AdamW's, float32.
         moments_8bit: The same in 8 bits.
-        average: 0 without one.
+        average: The EMA's; 0 without one.
         frozen: VAE, loss decoder, text encoder, both judges, float32.
         copies: Trained weights in bfloat16, which autocast holds until the forward pass ends.
-        buckets: DDP's, of the gradients' size; 0 for one process.
-        kept: What is kept for the backward pass, without or with checkpointing.
+        buckets: DDP's, as large as the gradients; 0 for one process.
+        kept: The activations for the backward pass, without or with checkpointing.
     """
 
     batch: int
@@ -73,15 +73,15 @@ class Step:
 
 
 def count_step(config: TrainUnetConfig, runs_dir: Path, *, processes: int = 1) -> Step:
-    """Count what a step takes, from the networks' configs alone.
+    """Count the memory of a step from the networks' configs alone.
 
     Args:
-        config: Names the networks and the sizes. Its rules are a GPU's, unless it asks for the CPU.
-        runs_dir: Where its runs lie.
-        processes: That train together, a GPU each.
+        config: Names the networks and the sizes. A GPU's rules apply, unless it asks for the CPU.
+        runs_dir: Where runs are looked for.
+        processes: The number of processes that train together, each with its GPU.
 
     Raises:
-        NotHereError: a network is not on this machine, and is none of the paper's.
+        NotHereError: a network is not on this machine, and is not one of the paper's.
         RicError: a network's folder lacks its config.
     """
     networks = _networks(config, runs_dir)
@@ -112,7 +112,7 @@ def _networks(config: TrainUnetConfig, runs_dir: Path) -> StepNetworks:
     def place(setting: str) -> Path | None:
         name, row = getattr(config, setting), row_of(config, setting)
         found = name and find(config, NamedModel(name, row), runs_dir)
-        # the paper's networks have known shapes, and so has a judge that is not named yet
+        # the paper's networks have known shapes, and so does a judge that is not named yet
         if not found and name not in (*row.known, None):
             raise NotHereError(
                 f"--memory cannot plan before {name} is on this machine.",
@@ -147,7 +147,7 @@ def _moment_8bit(numbers: int) -> int:
 
 
 def _cast_copies(unet: nn.Module) -> int:
-    """Give the bytes of trained weights that autocast casts to bfloat16: of matrix products."""
+    """Return the bytes of autocast's bfloat16 copies of trained linear and convolution weights."""
     return 2 * sum(
         weight.numel()
         for module in unet.modules()

@@ -137,7 +137,7 @@ def test_the_first_plan_that_fits_is_the_one_that_costs_least_time(gigabytes, ex
     plan = plan_memory(STEP, CONFIG, gigabytes)
     assert plan.flags() == expected
     assert plan.total <= gigabytes
-    assert plan.in_words().startswith(f"{expected}: {plan.total:.1f} GiB at the fullest moment (")
+    assert plan.in_words().startswith(f"{expected}: {plan.total:.1f} GiB at its peak (")
 
 
 def test_what_the_settings_have_on_stays_on():
@@ -148,9 +148,9 @@ def test_what_the_settings_have_on_stays_on():
 def test_where_nothing_fits_the_error_tells_the_least():
     with pytest.raises(RicError) as error:
         plan_memory(STEP, CONFIG, 8)
-    assert "--memory 8 holds no step of this training" in error.value.message
+    assert "--memory 8 is too small for this training" in error.value.message
     least = "--accumulate 8 --gradient-checkpointing --adam-8bit --ema-on-cpu"
-    assert error.value.message.endswith(f"the least takes 12.6 GiB, with {least}.")
+    assert error.value.message.endswith(f"the smallest plan takes 12.6 GiB, with {least}.")
 
 
 def test_the_hint_names_only_what_fits_and_the_plan_is_the_same_whatever_the_data(
@@ -175,7 +175,7 @@ def test_the_hint_names_only_what_fits_and_the_plan_is_the_same_whatever_the_dat
     assert error.value.hint == f"What fits: {' or '.join(fitting)}."
     with pytest.raises(RicError) as error:
         plan_for(replace(config, memory=ALLOWANCE.context), tmp_path)
-    assert error.value.hint == "No smaller training of this base fits: take a larger card."
+    assert error.value.hint == "No smaller training of this base fits: use a larger card."
     shown = [
         dry_run(replace(config, memory=8, data=data), tmp_path)["cost"]["memory"]
         for data in (config.data, "./nowhere")
@@ -187,7 +187,7 @@ def test_a_memory_that_holds_no_step_is_a_problem_of_the_dry_run(tiny_family, ma
     config = tiny(make_edits(4), split="all", memory=ALLOWANCE.context)
     told = dry_run(config, tmp_path)
     assert told["cost"]["memory"] in told["problems"][0]
-    assert "take a larger card" in told["problems"][0]
+    assert "use a larger card" in told["problems"][0]
     assert told["data"]["samples"] == 4
 
 

@@ -55,7 +55,7 @@ def show(
 
     path = find_run(run, runs_dir)
     if path is None:
-        raise RicError(f"No run at {run!r}.", "See which there are: ric runs ls")
+        raise RicError(f"No run at {run!r}.", "List the runs: ric runs ls")
     record = read_record(path)
     if json:
         print_json({"run": str(path), **record, "status": status_of(record, path)})

@@ -57,7 +57,7 @@ def get(
         raise typer.BadParameter("Name one weight, or what needs them: --for COMMAND.")
     weight = find_weight(name) if name else None
     if name and weight is None:
-        raise RicError(f"No weight {name!r} in the table.", "See which there are: ric weights ls")
+        raise RicError(f"No weight {name!r} in the table.", "List the weights: ric weights ls")
     progress = make_progress(quiet=json)
     places = {}
     for chosen in [weight] if weight else _weights_of(command):

@@ -1,1 +1,1 @@
-"""What a run is: its folder, its record, what it made and from what, and how it goes on."""
+"""Runs: their folders, records, artifacts and provenance, and how they are resumed."""

@@ -1,4 +1,4 @@
-"""Writing what the next command reads: aside first, then renamed, with a card that says whence."""
+"""Writing artifacts for the next command: into a temporary folder, then renamed; model cards."""
 
 from __future__ import annotations
 
@@ -28,14 +28,18 @@ ORIGIN = "_name_or_path"  # where transformers and diffusers note the folder tha
 
 @contextmanager
 def artifact_folder(run: RunDir, name: str) -> Iterator[Path]:
-    """Yield an empty folder that becomes `<run>/<name>` when the block ends well."""
+    """Yield an empty folder that becomes `<run>/<name>` when the block succeeds."""
     with renamed_when_whole(run.path / name) as aside:
         yield aside
 
 
 @contextmanager
 def renamed_when_whole(final: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `final` that replaces it when the block ends well."""
+    """Yield an empty folder beside `final` that replaces it when the block succeeds.
+
+    Raises:
+        RicError: safetensors could not write into it.
+    """
     aside = final.parent / f".{final.name}.{writer_name()}"
     final.parent.mkdir(parents=True, exist_ok=True)
     remove(left_beside(aside))
@@ -48,7 +52,7 @@ def renamed_when_whole(final: Path) -> Iterator[Path]:
             shutil.rmtree(final)
         aside.rename(final)
     except SafetensorError as error:
-        # transformers and diffusers write by it; their other errors come as OSError
+        # transformers and diffusers write with safetensors; their other errors are OSErrors
         raise RicError(
             f"Cannot write {final}: {error}.", "Free some space, and repeat the command."
         ) from None
@@ -57,7 +61,7 @@ def renamed_when_whole(final: Path) -> Iterator[Path]:
 
 
 def _forget_origin(file: Path) -> None:
-    """Leave out of a config where it was read from: a folder that only this machine has."""
+    """Remove the folder that a config was read from, which exists only on this machine."""
     text = file.read_text(encoding="utf-8")
     if ORIGIN not in text:
         return
@@ -72,9 +76,9 @@ def _without_origin(held: Any) -> Any:
 
 
 def public_name(name: Any) -> Any:
-    """Give a setting, or all in a dict, as others may read it: of a path its last part alone.
+    """Strip local paths in a setting, or in all of a dict or list, to their last part.
 
-    Ids of the hub, addresses, names of runs and of the embedded family stay as they are.
+    Hub ids, addresses, names of runs and of the embedded family stay as they are.
     """
     if isinstance(name, dict):
         return {key: public_name(one) for key, one in name.items()}
@@ -97,7 +101,7 @@ def write_judge(judge: RegionEncoder | SceneEncoder, run: RunDir, name: str, *, 
 def judge_card(run: RunDir, name: str, base: str) -> str:
     """Write a judge's model card: what it was fitted on, how, and how well it retrieves.
 
-    The run has `retrieval.json`, and `controls.json` where controls were fitted.
+    Reads the run's `retrieval.json`, and `controls.json` if there is one.
     """
     data, config, base = *_public(run), public_name(base)
     found = {"fitted": json.loads((run.path / "retrieval.json").read_text())}
@@ -120,11 +124,11 @@ def judge_card(run: RunDir, name: str, base: str) -> str:
         f"- texts cut because they were too long: {run.record['truncated_texts']}",
         *(f"- {key}: {config[key]}" for key in config if key not in ("data", "split", "preset")),
         "",
-        "Of the weights kept, and of phase 1's fusion where it sees one stream alone:",
+        "Retrieval with the kept weights, and with controls that see one stream alone:",
         "",
         *_retrieval_table(found),
         "",
-        "On the way:",
+        "During the fit:",
         "",
         "| step | phase | figure | value |",
         "|---|---|---|---|",
@@ -137,12 +141,12 @@ def judge_card(run: RunDir, name: str, base: str) -> str:
 
 
 def _public(run: RunDir) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Give a run's data and config with nothing in them that only this machine has."""
+    """Return a run's data and config without local paths."""
     return public_name(run.record["data"]), public_name(run.record["config"])
 
 
 def _retrieval_table(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
-    """Set out recalls and ranks, by judge and split."""
+    """Format recalls and ranks as a table, by judge and split."""
     names = next(iter(next(iter(found.values())).values()), {})
     lines = [
         "| judge | split | " + " | ".join(name.replace("_", " ") for name in names) + " |",
@@ -159,17 +163,17 @@ def _retrieval_table(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> 
 
 
 def licence_of(base: str) -> str:
-    """Name the licence of what was fitted, which holds for the result."""
+    """Name the licence of the base, which applies to the result."""
     if base == "tiny":
         return "Apache-2.0, as ric's own"
     weight = find_weight(base)
-    return weight.licence if weight else f"that of {base} holds"
+    return weight.licence if weight else f"that of {base}"
 
 
 def pipeline_card(run: RunDir, base: str) -> str:
-    """Write a trained pipeline's model card; its head is what the hub reads."""
+    """Write a trained pipeline's model card; the hub reads its front matter."""
     data, config, base = *_public(run), public_name(base)
-    # what --memory has picked
+    # the plan that --memory picked
     config = {**config, **run.record.get("memory_plan", {})}
     is_lora = config.get("lora_rank") is not None
     return "\n".join(
@@ -186,9 +190,9 @@ def pipeline_card(run: RunDir, base: str) -> str:
             "# InstructPix2Pix, fine-tuned by Region in Context",
             "",
             f"Fine-tuned by `ric {run.record['command']}` (arXiv 2510.16772, Eq. 10) from {base};"
-            " the licence of the base holds.",
+            " the base's licence applies.",
             *(
-                ["", "`pipeline.load_lora_weights(folder)` puts the updates onto a pipeline of it."]
+                ["", "`pipeline.load_lora_weights(folder)` adds the updates to a pipeline of it."]
                 if is_lora
                 else []
             ),
@@ -204,7 +208,7 @@ def pipeline_card(run: RunDir, base: str) -> str:
 
 
 def _cut_lines(cut: Mapping[str, int]) -> list[str]:
-    """Say how many texts of each kind were cut because they were too long."""
+    """List how many texts of each kind were cut because they were too long."""
     if not any(cut.values()):
         return []
     counts = ", ".join(f"{kind} {count}" for kind, count in cut.items())
@@ -212,20 +216,17 @@ def _cut_lines(cut: Mapping[str, int]) -> list[str]:
 
 
 def _is_hub_id(name: str) -> bool:
-    """Tell whether a name is one the hub knows, and no run, folder or drawn scenes of this machine.
-
-    The embedded family keeps its name.
-    """
+    """Tell whether a name looks like a hub id and is no path on this machine, or is `tiny`."""
     looks_so = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name) and not Path(name).exists()
     return name == "tiny" or bool(looks_so)
 
 
 def _licence_lines(base: str) -> list[str]:
-    """Name the base's licence as the hub does; `other` comes with a name."""
+    """Format the base's licence as the hub's front matter; `other` comes with a name."""
     if base == "tiny":
         return ["license: apache-2.0"]
     weight = find_weight(base)
     if weight and "CreativeML OpenRAIL-M" in weight.licence:
-        # of Stable Diffusion's parts, whose restrictions pass on
+        # Stable Diffusion's licence, whose restrictions carry over
         return ["license: creativeml-openrail-m"]
     return ["license: other", "license_name: that-of-the-base"]

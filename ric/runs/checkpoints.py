@@ -1,10 +1,10 @@
 """Checkpoints that are whole or absent: safetensors and one JSON, written aside, synced, renamed.
 
 `step-000500/` holds a `<name>.safetensors` per group of tensors (model, moments, average) and
-`state.json`, which is written last and lists every file's size and SHA-256: the folder counts only
-when all are there at that size, and is gone on from only when every byte is as it was written (a
-disk or a copy may have changed one). There is no random state to save: every draw is a function of
-seed, step and sample. accelerate's save_state is not used, since it writes pickles.
+`state.json`, which is written last and lists every file's size and SHA-256. A checkpoint counts
+only if all files are there at that size, and training resumes from it only if all digests match (a
+disk or a copy may have changed a byte). There is no random state to save: every draw is a function
+of seed, step and sample. accelerate's save_state is not used, since it writes pickles.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ric.runs.run import RunDir
 
 Tensors = dict[str, torch.Tensor]
-# what a checkpoint holds: weights and moments, 8-bit moments, step counts
+# the types in a checkpoint: weights and moments, 8-bit moments, step counts
 SAFETENSORS_NAMES = {
     torch.float32: "F32", torch.float64: "F64", torch.bfloat16: "BF16", torch.float16: "F16",
     torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.int8: "I8",
@@ -78,7 +78,7 @@ def save_checkpoint(
         _sync(aside / "state.json")
         _sync(aside)
         if path.exists():
-            # deleting takes long, and a kill in the midst of it would leave neither
+            # deleting takes long, and a kill in the middle of it would leave neither
             replaced = folder / f".step-{step:06d}.{os.getpid()}.replaced"
             path.rename(replaced)
             aside.rename(path)
@@ -102,14 +102,14 @@ def save_checkpoint(
 def write_tensors(tensors: Tensors, file: Path) -> str:
     """Write a safetensors file, holding one tensor's copy at a time.
 
-    The library's own writer asks for all of them at once in the plain layout and on the CPU: a
-    second copy of every convolution that is channels_last, and of everything that is on a GPU. The
-    memory format is put back on loading.
+    The library's own writer needs all of them at once, contiguous and on the CPU: a second copy of
+    every channels_last convolution, and of everything on a GPU. The memory format is restored on
+    loading.
 
     Returns:
-        The file's SHA-256, of what was meant to be written.
+        The SHA-256 of the bytes handed to the file.
     """
-    # wide types first: each tensor then begins at a multiple of its own width
+    # wide types first, so each tensor begins at a multiple of its own width
     ordered = sorted(tensors.items(), key=lambda item: -item[1].element_size())
     header: dict[str, Any] = {}
     end = 0
@@ -134,23 +134,23 @@ def write_tensors(tensors: Tensors, file: Path) -> str:
 
 
 def _refuse_small_disk(folder: Path, step: int, groups: Mapping[str, Tensors]) -> None:
-    """Stop before anything is written where it will not fit (Raises RicError)."""
+    """Refuse to start writing what will not fit (raises RicError)."""
     needed = sum(tensor.nbytes for tensors in groups.values() for tensor in tensors.values())
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise RicError(
-            f"The checkpoint of step {step} takes {size_in_words(needed)}, and the disk of {folder}"
+            f"The checkpoint of step {step} takes {size_in_words(needed)}, but the disk of {folder}"
             f" has {size_in_words(free)} left: the run stops before writing it.",
             "The last complete checkpoint is untouched; free some space and repeat the command.",
         )
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:
-    """List the checkpoints under `folder` that are whole, by the step they hold."""
+    """List the complete checkpoints under `folder`, by step."""
     found = []
     for state_file in folder.glob("*/state.json"):
-        # a dot means: not renamed yet
+        # a leading dot: not renamed yet
         if state_file.parent.name.startswith("."):
             continue
         try:
@@ -168,9 +168,9 @@ def complete_checkpoints(folder: Path) -> list[Path]:
 
 
 def damage_of(path: Path) -> str | None:
-    """Say which file of a complete checkpoint is not as it was written; None where all are.
+    """Name the first damaged file of a complete checkpoint; None if all digests match.
 
-    Checkpoints of 0.1.0 have no digests: of them nothing is known but the sizes.
+    Checkpoints of 0.1.0 have no digests, so damage that leaves the sizes is not found.
     """
     try:
         state = json.loads((path / "state.json").read_text())
@@ -188,7 +188,7 @@ def damage_of(path: Path) -> str | None:
 
 
 def _signed(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the digest of all facts, in place of that of the checkpoint that was gone on from."""
+    """Add the digest of all facts, replacing that of the checkpoint that was resumed from."""
     own = {key: value for key, value in facts.items() if key != "sha256_of_this"}
     return {**own, "sha256_of_this": _digest_of(own)}
 
@@ -205,19 +205,19 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensors], dict[str, Any]]:
 
 
 def clear_unfinished(folder: Path) -> None:
-    """Delete what a killed process left half-written."""
+    """Delete the half-written checkpoints of killed processes."""
     for path in folder.glob(".step-*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
-# of bitsandbytes' 8-bit moments: one table for all weights, which the optimizer makes anew
+# bitsandbytes' tables for 8-bit moments: the same for all weights, rebuilt by the optimizer
 TABLES = ("qmap1", "qmap2")
 
 
 def optimizer_tensors(
     named: Iterable[tuple[str, torch.nn.Parameter]], optimizer: torch.optim.Optimizer
 ) -> Tensors:
-    """Collect AdamW's moments and step counts by parameter name."""
+    """Collect an optimizer's state, such as moments and step counts, by parameter name."""
     tensors = {}
     for name, parameter in named:
         for key, value in optimizer.state.get(parameter, {}).items():
@@ -231,11 +231,11 @@ def restore_optimizer(
     optimizer: torch.optim.Optimizer,
     tensors: Tensors,
 ) -> None:
-    """Put moments back, each in its parameter's own memory format.
+    """Restore an optimizer's state, each tensor in its parameter's memory format.
 
-    The fused kernel takes moments of another layout without a word and then updates the wrong
-    elements; `empty_like(parameter).copy_` keeps channels_last where the parameter has it. State
-    that the optimizer has already is filled in place: there the types are its own.
+    The fused kernel silently accepts moments of another layout and then updates the wrong elements;
+    `empty_like(parameter).copy_` keeps channels_last where the parameter has it. State that the
+    optimizer already has is filled in place and keeps its type.
     """
     states: dict[str, Tensors] = {}
     for key, value in tensors.items():
@@ -256,7 +256,7 @@ def restore_optimizer(
 
 
 def restore_tensors(into: Mapping[str, torch.Tensor], tensors: Tensors) -> None:
-    """Copy tensors into those of the same names, keeping their memory format and device.
+    """Copy tensors into those of the same names, which keep their memory format and device.
 
     Raises:
         RicError: the names or the shapes differ.
@@ -279,17 +279,17 @@ def _sync(path: Path) -> None:
 
 
 def last_checkpoint(run: RunDir, progress: Progress | None = None) -> Path | None:
-    """Find the newest whole checkpoint of a run and take over its number of threads.
+    """Find the newest intact checkpoint of a run and set the number of threads to its own.
 
-    Sums are split among threads, so another number gives other last bits. Ask before anything is
-    computed: what is encoded before the first step must come out the same as well.
+    Sums are split among threads, so another number gives different last bits. Call it before
+    anything is computed: the encodings before the first step must come out the same too.
 
     Args:
         run: The run.
-        progress: Told about each damaged checkpoint; the one before it is taken.
+        progress: Shows a note for each damaged checkpoint; the one before it is used.
 
     Returns:
-        The checkpoint's folder; None where the run starts from the beginning.
+        The checkpoint's folder; None if the run starts from the beginning.
 
     Raises:
         RicError: there are checkpoints, and all of them are damaged.
@@ -302,10 +302,10 @@ def last_checkpoint(run: RunDir, progress: Progress | None = None) -> Path | Non
             state = json.loads((path / "state.json").read_text(encoding="utf-8"))
             torch.set_num_threads(state["threads"])
             return path
-        (progress or Silent()).note(f"{path / file} is damaged: the checkpoint before it is taken")
+        (progress or Silent()).note(f"{path / file} is damaged: the checkpoint before it is used")
     if found:
         raise RicError(
-            f"Every checkpoint in {folder} is damaged, as its digests show.",
-            f"Copy a whole one back, or delete them to begin anew: rm -r {folder}",
+            f"Every checkpoint in {folder} is damaged: the digests do not match.",
+            f"Restore an intact one, or delete them to start over: rm -r {folder}",
         )
     return None

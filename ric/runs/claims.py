@@ -1,11 +1,11 @@
-"""Who is at work on a run, and who works on which of its samples.
+"""Claims: which processes are at work on a run, and on which of its samples.
 
 Every process at work keeps a heartbeat file fresh and removes it when it leaves. A sample is
 claimed by a file that is written aside and linked into place, which every POSIX file system
-(network ones too) does atomically; flock is not used. So a claim is whole, and has one owner. One
-whose owner is gone is taken over: at once when its process left or no longer lives on this host,
-after a minute without a heartbeat when it is another's.
-Containers and boots count as hosts of their own: a pid of one says nothing in another.
+(network ones too) does atomically; flock is not used. So a claim is complete and has one owner. A
+claim whose owner is gone is taken over: at once if the process left or has ended on this host,
+after a minute without a heartbeat if it is another host's. Each container and each boot counts as a
+separate host: a pid of one means nothing in another.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ WHOLE_RUN = ""
 
 
 def process_identity() -> dict[str, Any]:
-    """Describe this process so that others can tell whether it still lives."""
+    """Describe this process so that others can tell whether it is still alive."""
     return {
         "host": socket.gethostname(),
         "place": writer_place(),
@@ -50,7 +50,7 @@ def process_identity() -> dict[str, Any]:
 
 
 def is_identity(value: object) -> bool:
-    """Tell whether a value has the shape of what `process_identity` gives, in any version."""
+    """Tell whether a value has the form of a `process_identity`, of any version."""
     if not isinstance(value, dict):
         return False
     pid = value.get("pid")
@@ -59,12 +59,12 @@ def is_identity(value: object) -> bool:
 
 
 def is_alive(identity: dict[str, Any], heartbeat_age: float | None = None) -> bool:
-    """Tell whether the process that `identity` describes still works.
+    """Tell whether the process that `identity` describes is still alive.
 
     Args:
-        identity: What `process_identity` gave there; of anything else nobody works.
-        heartbeat_age: Seconds since its last sign of life; decides for processes whose pid means
-            nothing here: those of other hosts, containers and boots.
+        identity: That process's `process_identity`; anything else counts as not alive.
+        heartbeat_age: Seconds since its last heartbeat; decides for processes of other hosts,
+            containers and boots, whose pid means nothing here.
     """
     if not is_identity(identity):
         return False
@@ -79,7 +79,7 @@ def is_alive(identity: dict[str, Any], heartbeat_age: float | None = None) -> bo
     except PermissionError:
         pass
     started = _process_start(pid)
-    # a pid is used again after a while: the start time tells the two apart
+    # pids are reused: the start time tells the two processes apart
     return started != ENDED and (started is None or identity.get("started") in (None, started))
 
 
@@ -91,7 +91,7 @@ ENDED = -1  # the start of a process that ended and was not waited for: a zombie
 
 
 def _process_start(pid: int) -> int | None:
-    """Clock ticks after boot at which `pid` started, where the system tells (Linux); else None."""
+    """Return the start of `pid` in clock ticks after boot; None where there is no /proc."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
             fields = stream.read().rpartition(")")[2].split()
@@ -104,18 +104,18 @@ class Claims:
     """The claims of one run, as files under `<run>/claims`.
 
     Args:
-        folder: Where they are.
-        finished_by: Gives the ids of the samples that a writer who is gone has finished; they are
-            not done again.
+        folder: Their folder.
+        finished_by: Returns the ids of the samples that a writer who is gone has finished; they
+            are not repeated.
 
     Attributes:
-        left_to_others: The samples that `take` did not give to this process.
+        left_to_others: The samples that `take` refused to this process.
     """
 
     def __init__(
         self, folder: Path, finished_by: Callable[[str], set[str]] = lambda writer: set()
     ) -> None:
-        """Write nothing yet: the folder is made with the first claim."""
+        """Write nothing yet: the folder is created with the first claim."""
         self.folder = folder
         self._finished_by = finished_by
         self.left_to_others: set[str] = set()
@@ -123,10 +123,10 @@ class Claims:
         self._beats = False
 
     def take(self, *ids: str) -> bool:
-        """Claim samples that are worked on together; False where that is another's, or finished.
+        """Claim samples that are processed together; False if they are another's, or finished.
 
         Args:
-            ids: Every process names the same samples together, in the same order.
+            ids: Every process must group the same samples, in the same order.
         """
         if not self._beats:
             self.heartbeat()
@@ -137,7 +137,7 @@ class Claims:
         text = json.dumps({**me, "ids": ids})
         finished: set[str] = set()
         # A dead owner's claim is never removed: whoever takes over creates the next generation,
-        # exclusively again, so that two takers cannot both win.
+        # exclusively again, so two takers cannot both win.
         generation = 0
         while True:
             path = folder / f"{name}.{generation}"
@@ -155,13 +155,13 @@ class Claims:
             generation += 1
 
     def owner_of(self, *ids: str) -> dict[str, Any]:
-        """Tell who claimed samples last; empty when nobody did, or it cannot be read."""
+        """Return the identity that claimed samples last; empty if none did, or it is unreadable."""
         name = _name_of(ids)
         files = sorted((self.folder / name[:2]).glob(f"{name}.*"), key=_generation)
         return self._read(files[-1]) if files else {}
 
     def settle(self, what: str, value: str) -> str:
-        """Fix a value for all processes and attempts of the run: the first one's holds."""
+        """Fix a value for all processes and attempts of the run; return the first one's value."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"settled-{hashlib.sha256(what.encode()).hexdigest()}"
         create_atomically(path, value)
@@ -186,7 +186,7 @@ class Claims:
 
         def beat() -> None:
             while not ended.wait(HEARTBEAT_EVERY):
-                # a full disk or a folder that went away: the work itself will say so
+                # a full disk or a folder that is gone: the work itself will report it
                 with suppress(OSError):
                     self.heartbeat()
 
@@ -200,12 +200,12 @@ class Claims:
             thread.join()
 
     def leave(self) -> None:
-        """Show others that this process is gone: what it claimed and did not finish is free."""
+        """Show others that this process is gone: its unfinished claims are free."""
         self._beats = False
         self._beat_file(writer_name()).unlink(missing_ok=True)
 
     def at_work(self) -> list[str]:
-        """List the writers that are at work on the run, this process among them."""
+        """List the writers that are at work on the run, this process included."""
         writers = []
         for file in sorted(self.folder.glob("heartbeat-*")):
             if is_alive(self._read(file), self._age(file)):
@@ -213,7 +213,7 @@ class Claims:
         return writers
 
     def clear(self) -> None:
-        """Forget all claims: the run is done."""
+        """Delete all claims: the run is done."""
         self._beats = False
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -222,15 +222,15 @@ class Claims:
 
     def _is_at_work(self, owner: dict[str, Any], claim: Path) -> bool:
         if not owner:
-            # Where there are no links, another one may be writing it at this moment: whoever
-            # claims shows signs of life before.
+            # Where there are no links, its owner may be writing it at this moment; it has sent a
+            # heartbeat before.
             return _is_fresh(self._age(claim)) and bool({*self.at_work()} - {writer_name()})
         beat = self._beat_file(_writer(owner))
         age = self._age(beat)
         return age is not None and is_alive(owner, age)
 
     def _finished(self, owner: dict[str, Any]) -> set[str]:
-        """Give the ids that an owner who is gone has finished; they change no more."""
+        """Return the ids that an owner who is gone has finished, cached: they no longer change."""
         if not owner:
             return set()
         writer = _writer(owner)
@@ -239,7 +239,7 @@ class Claims:
         return self._gone[writer]
 
     def _read(self, path: Path) -> dict[str, Any]:
-        """Read who wrote a claim or a heartbeat; empty where it is torn, or nothing of the kind."""
+        """Read the identity in a claim or a heartbeat; empty if it is torn or something else."""
         try:
             owner = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError, FileNotFoundError):
@@ -247,12 +247,12 @@ class Claims:
         return owner if is_identity(owner) and "host" in owner else {}
 
     def _age(self, path: Path) -> float | None:
-        """Count the seconds since a file was touched; None where there is no file."""
+        """Return the seconds since a file was touched; None if there is no file."""
         try:
             then = path.stat().st_mtime
         except FileNotFoundError:
             return None
-        # another host's clock may differ from ours, the file server's does not
+        # another host's clock may differ from ours; the file server's is the same for both
         clock = self.folder / "clock"
         try:
             clock.touch()

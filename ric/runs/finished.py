@@ -1,4 +1,4 @@
-"""Which samples of a run are finished, and why a run that ended without an error is not done."""
+"""The finished samples of a run, and the reasons why a run without an error may not be done."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ric.runs.rows import read_lines, read_rows
 if TYPE_CHECKING:
     from pathlib import Path
 
-# rows that list what a run was given; a sample that stands there need not be finished
+# rows that list a run's input; a sample listed there need not be finished
 LISTED = "samples"
 
 
@@ -27,29 +27,28 @@ def finished_by(path: Path, writer: str) -> set[str]:
 
 
 def why_undone(path: Path, left_to_others: set[str]) -> RicError | None:
-    """Say which samples were left to other processes and have neither row nor failure.
+    """Report samples that were left to other processes and have neither row nor failure.
 
     Returns:
-        The error to be raised; None when all of them are finished.
+        The error to raise; None if all of them are finished.
     """
     undone = sorted(left_to_others - finished_by(path, "*")) if left_to_others else []
     if not undone:
         return None
     return RicError(
         f"{len(undone)} samples ({', '.join(undone[:3])}) were begun in {path} by another "
-        "process that is gone, and are not done.",
+        "process, which ended before it finished them.",
         f"Repeat the command with --run {path}",
     )
 
 
 def why_failed(path: Path) -> RicError | None:
-    """Say that a run has failures and nothing else; None when some sample was finished."""
+    """Report that a run has failures and nothing else; None if some sample was finished."""
     failed = list(read_rows(path, "failures"))
     if not failed or finished_by(path, "*") - {row["id"] for row in failed}:
         return None
     reasons = "; ".join(f"{row['id']}: {row.get('reason')}" for row in failed[:3])
     return RicError(
         f"All {len(failed)} samples failed. {reasons}",
-        f"They are listed in {path / 'failures.jsonl'}. What is mended is tried again "
-        f"with --run {path}",
+        f"They are listed in {path / 'failures.jsonl'}. Fix them, then try again with --run {path}",
     )

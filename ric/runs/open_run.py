@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-# Where a run is executed does not change what it is: these may differ when it is resumed.
+# Settings that may differ when a run is resumed: they do not change its results.
 MAY_DIFFER = frozenset({"device", "weights", "track"})
 
 
@@ -29,18 +29,18 @@ def open_run(
     run: Path | None = None,
     shared: bool = False,
 ) -> RunDir:
-    """Make the next numbered run, or open the one that `run` names.
+    """Create the next numbered run, or open the one that `run` names.
 
     Args:
         command: Such as `train-unet`.
         config: The resolved settings, JSON-ready.
-        runs_dir: Where numbered runs live.
-        run: The folder of `--run`; made when it is not there.
+        runs_dir: The folder of numbered runs.
+        run: The folder of `--run`; created if missing.
         shared: Several processes may work on this run at once.
 
     Raises:
-        RicError: `run` holds something else, another command's run, other settings, or another
-            process is at work there with a command that is one process's job.
+        RicError: `run` is not a run, belongs to another command, has other settings, has a link out
+            of it or cannot be written, or another process is at work there and `shared` is off.
     """
     config = redacted(dict(config))
     path = _next_numbered(runs_dir, command) if run is None else run
@@ -52,19 +52,19 @@ def open_run(
         _refuse_another(path, record, command, config)
         refuse_links_out(path)
         if record["status"] == "done":
-            # a kill may have come between saying so and this
+            # a kill may have come between writing the status and this
             Claims(path / "claims").clear()
             return RunDir(path, record, runs_dir=runs_dir, resumed=True)
     opened = RunDir(path, record, runs_dir=runs_dir, resumed=resumed, shared=shared)
     if not shared:
         _take_alone(opened)
     opened.claims.heartbeat()
-    # listed before asking who is at work: whoever joins later may write aside
+    # listed before checking who is at work: a process that joins later may write files of its own
     left = half_written(path)
     resumes = resumed and len(opened.claims.at_work()) == 1
     remove([one for one in left if resumes or of_gone_writer(one)])
     if resumes:
-        # whoever was at work may have finished since we looked
+        # another process may have finished it since we looked
         opened.record = read_record(path)
         opened.finished_before = opened.record["status"] == "done"
         if opened.finished_before:
@@ -72,7 +72,7 @@ def open_run(
         else:
             for name in ("error", "ended"):
                 opened.record.pop(name, None)
-            # the failed samples are tried again
+            # failed samples are tried again
             for file in row_files(path, "failures"):
                 file.unlink(missing_ok=True)
             opened.note(**_attempt(config, path))
@@ -80,7 +80,7 @@ def open_run(
 
 
 def _take_alone(opened: RunDir) -> None:
-    """Claim the whole run (Raises RicError where another process has)."""
+    """Claim the whole run (raises RicError if another process has)."""
     if opened.claims.take(WHOLE_RUN):
         return
     owner = opened.claims.owner_of(WHOLE_RUN)
@@ -92,11 +92,11 @@ def _take_alone(opened: RunDir) -> None:
 
 
 def _attempt(config: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Describe one attempt at a run: what was asked, by which process, with what.
+    """Describe one attempt at a run: its command, settings, process and environment.
 
-    Until it is entered, it stands there as interrupted: whatever ends it before that is no work.
+    Until the run is entered, its status is `interrupted`: no work has been done yet.
     """
-    # its imports take 25 ms, which `ric --help` need not pay
+    # its imports take 25 ms, which `ric --help` should not pay
     from ric.runs.provenance import environment_report
 
     return {
@@ -109,11 +109,11 @@ def _attempt(config: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _create(path: Path, record: Mapping[str, Any]) -> bool:
-    """Make a run in `path`; False when there is one. Of two that start at once one makes it."""
+    """Create a run in `path`; False if there is one. Of two that start at once, one creates it."""
     if (path / "run.json").is_file():
         return False
     try:
-        # .run.json.…: another process is making the run at this moment
+        # .run.json.…: another process is creating the run at this moment
         if path.exists() and not (
             path.is_dir() and all(file.name.startswith(".run.json") for file in path.iterdir())
         ):
@@ -121,20 +121,20 @@ def _create(path: Path, record: Mapping[str, Any]) -> bool:
                 return False
             raise RicError(
                 f"{path} exists and is not a run (it has no run.json).",
-                "Name a folder that is empty or not there yet, or omit --run.",
+                "Name a folder that is empty or does not exist yet, or omit --run.",
             )
         path.mkdir(parents=True, exist_ok=True)
         return create_atomically(path / "run.json", as_text(record))
     except OSError as error:
         raise RicError(
-            f"Cannot make a run in {path}: {error.strerror}.", "Name another folder: --run DIR."
+            f"Cannot create a run in {path}: {error.strerror}.", "Name another folder: --run DIR."
         ) from None
 
 
 def _refuse_another(
     path: Path, record: Mapping[str, Any], command: str, config: Mapping[str, Any]
 ) -> None:
-    """Refuse to go on with another command's run, or with other settings."""
+    """Refuse to resume another command's run, or one with other settings."""
     if record["command"] != command:
         raise RicError(
             f"{path} is a run of `ric {record['command']}`, not of `ric {command}`.",
@@ -149,12 +149,12 @@ def _refuse_another(
     if differences:
         raise RicError(
             f"{path} was started with other settings: {'; '.join(differences)}.",
-            "Repeat them to resume it, or name another folder.",
+            "Use the same settings to resume it, or name another folder.",
         )
 
 
 def _next_numbered(runs_dir: Path, command: str) -> Path:
-    """Take the next number; two commands that start at once take two."""
+    """Reserve the next number; two commands that start at once get different ones."""
     numbers = runs_dir / ".numbers"
     try:
         numbers.mkdir(parents=True, exist_ok=True)
@@ -171,7 +171,7 @@ def _next_numbered(runs_dir: Path, command: str) -> Path:
         path.mkdir()
     except OSError as error:
         raise RicError(
-            f"Cannot make runs in {runs_dir}: {error.strerror}.",
-            "Name a folder that can be written: --runs-dir DIR.",
+            f"Cannot create runs in {runs_dir}: {error.strerror}.",
+            "Name a writable folder: --runs-dir DIR.",
         ) from None
     return path

@@ -1,6 +1,6 @@
-"""What a result was made with: versions, the source's commit, the machine. For run.json and doctor.
+"""Provenance for run.json and `ric doctor`: versions, the source's commit, the machine.
 
-Cheap enough for every run: versions are read from the packages' metadata, and nothing is imported.
+Cheap enough for every run: versions are read from the packages' metadata, without importing them.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ PACKAGES = (
     "safetensors", "tokenizers", "huggingface_hub", "numpy", "scipy", "pillow", "torchmetrics",
     "clean-fid", "lpips", "torch-fidelity", "xformers",
 )  # fmt: skip
-GIT_SECONDS = 2.0  # a checkout on a sleeping network disk must not hold a run up
+GIT_SECONDS = 2.0  # a checkout on a sleeping network drive must not delay a run
 
 
 def environment_report(folder: str | Path = ".") -> dict[str, Any]:
-    """Describe what runs here, as JSON-ready values.
+    """Describe the software and the machine, as JSON-ready values.
 
     Args:
         folder: Where results will be written; the free space is that of its disk.
 
     Returns:
-        `python`, `versions` (name to version, None where not installed), `git` (`commit` and
-        `dirty`, None where `ric` is no checkout), `platform`, `machine`, `cpus`, `memory_bytes`,
-        `gpus` (names; None where torch is not loaded yet) and `disk_free_bytes`.
+        `python`, `versions` (name to version, None if not installed), `git` (`commit` and `dirty`,
+        None if `ric` is not a checkout), `platform`, `machine`, `cpus`, `memory_bytes`, `gpus`
+        (names; None if torch is not loaded yet) and `disk_free_bytes`.
     """
     return {
         "python": platform.python_version(),
@@ -48,15 +48,15 @@ def environment_report(folder: str | Path = ".") -> dict[str, Any]:
 
 
 def git_state(checkout: Path) -> dict[str, Any] | None:
-    """Give a checkout's commit and whether tracked files differ from it; None where unknown.
+    """Return a checkout's commit and whether tracked files differ from it; None if unknown.
 
     Args:
-        checkout: A folder; one that is no checkout's root gives None, so that an installed `ric`
-            does not name the commit of a project around its environment.
+        checkout: A folder; one that is not the root of a checkout gives None, so that an installed
+            `ric` does not report the commit of a project around its environment.
     """
     if not (checkout / ".git").exists():
         return None
-    # one call for both; without locks, so that a commit under way is not disturbed
+    # one call for both; without locks, so a commit in progress is not disturbed
     command = (
         "git", "--no-optional-locks", "-C", str(checkout),
         "status", "--porcelain=v2", "--branch", "--untracked-files=no",
@@ -89,7 +89,7 @@ def _memory_bytes() -> int | None:
 
 
 def _disk_free(folder: Path) -> int | None:
-    """Free bytes on the disk of a folder that need not exist yet."""
+    """Return the free bytes on the disk of a folder, which need not exist yet."""
     for existing in (folder.absolute(), *folder.absolute().parents):
         if existing.exists():
             return shutil.disk_usage(existing).free

@@ -1,4 +1,4 @@
-"""Reading runs that are there: their records, their status, and how a command names one."""
+"""Reading existing runs: their records and status, and finding the one that a command names."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 SCHEMA = 1
-LARGEST = 2**24  # bytes of a run.json; those of ric take some 10 kB
+LARGEST = 2**24  # bytes of a run.json; ric's take about 10 kB
 NEEDED = {"command": str, "status": str, "config": dict, "started": str}
 OPTIONAL: dict[str, type] = {
     "argv": list, "data": dict, "ended": str, "environment": dict, "error": str,
     "memory_plan": dict, "parents": list, "process": dict, "resolved": dict,
     "unavailable": list, "weights": dict,
 }  # fmt: skip
-# what lists and dicts hold, where anything reads it
+# the types of the values in lists and dicts that are read
 WITHIN: dict[str, type] = {
     "argv": str, "parents": str, "resolved": str, "unavailable": str, "weights": dict,
 }  # fmt: skip
 
 
 def number_of(path: Path) -> int | None:
-    """Read the number in a run folder's name; None where it has none."""
+    """Read the number in a run folder's name; None if it has none."""
     match = re.fullmatch(r"(\d{5,})-[a-z-]+", path.name)
     return int(match[1]) if match else None
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Read a run.json of this or an older schema; addresses in it come without their secrets.
+    """Read a run.json of this or an older schema; secrets in addresses are redacted.
 
     Raises:
         RicError: there is none, it cannot be read, or a newer `ric` wrote it.
     """
     file = path / "run.json"
     try:
-        if not file.is_file():  # a device or a pipe would never end
+        if not file.is_file():  # reading a device or a pipe would never end
             raise FileNotFoundError
         if file.stat().st_size > LARGEST:
             raise ValueError
@@ -66,12 +66,12 @@ def read_record(path: Path) -> dict[str, Any]:
     if any(key not in record for key in NEEDED):
         raise RicError(f"{file} cannot be read: it is not a run record.")
     if wrong := _misshapen(record):
-        raise RicError(f"{file} cannot be read: its {wrong!r} is not what ric writes there.")
+        raise RicError(f"{file} cannot be read: its {wrong!r} does not have the expected type.")
     return dict(redacted(record))
 
 
 def _misshapen(record: dict[str, Any]) -> str | None:
-    """Name the first entry of a record that has another type than what reads it expects."""
+    """Name the first entry of a record that does not have the expected type."""
     for key, kind in {**NEEDED, **OPTIONAL}.items():
         if key in record and not isinstance(record[key], kind):
             return key
@@ -89,14 +89,14 @@ def _misshapen(record: dict[str, Any]) -> str | None:
 def list_runs(
     runs_dir: Path, on_unreadable: Callable[[RicError], None] = lambda error: None
 ) -> list[tuple[Path, dict[str, Any]]]:
-    """List the runs in `runs_dir` with their records, numbered or named, by their start.
+    """List the runs in `runs_dir` with their records, oldest first, numbered or named.
 
     Of those that started in the same second the lower number comes first, names last.
 
     Args:
-        runs_dir: Where they are.
-        on_unreadable: Is told of each run.json that cannot be read; that run is left out, as is
-            what holds none.
+        runs_dir: Their folder.
+        on_unreadable: Called for each run.json that cannot be read; that run is left out, as are
+            folders without one.
     """
     found = []
     for path in runs_dir.iterdir() if runs_dir.is_dir() else ():
@@ -119,11 +119,12 @@ def parents_of(path: Path, record: Mapping[str, Any]) -> list[Path]:
 
 
 def status_of(record: Mapping[str, Any], path: Path | None = None) -> str:
-    """Give a run's status; `killed` when it says running and nobody is at work on it.
+    """Return a run's status; `killed` if it says running and no process is at work on it.
 
     Args:
         record: Its run.json.
-        path: Its folder, whose heartbeats tell of processes on other hosts and of late joiners.
+        path: Its folder, whose heartbeats show processes on other hosts and those that joined
+            later.
     """
     if record["status"] != "running" or is_alive(record.get("process", {})):
         return record["status"]
@@ -132,12 +133,12 @@ def status_of(record: Mapping[str, Any], path: Path | None = None) -> str:
 
 
 def find_run(reference: str, runs_dir: Path) -> Path | None:
-    """Find the run that a path, a number or `@command` names; None when it names none of these.
+    """Find the run that a path, a number or `@command` names; None if it is none of these.
 
-    `@command` is the one of its finished runs that ended last.
+    `@command` is the command's finished run that ended last.
 
     Raises:
-        RicError: `@command` or a number that no run answers to.
+        RicError: there is no run for `@command` or the number.
     """
     if reference.startswith("@"):
         command = reference[1:]
@@ -149,14 +150,14 @@ def find_run(reference: str, runs_dir: Path) -> Path | None:
         if finished:
             return max(finished)[2]
         raise RicError(
-            f"No finished run of `ric {command}` in {runs_dir}.", "See which there are: ric runs ls"
+            f"No finished run of `ric {command}` in {runs_dir}.", "List the runs: ric runs ls"
         )
     if reference.isdecimal():
         for path, _ in list_runs(runs_dir):
             if number_of(path) == int(reference):
                 return path
         if not Path(reference).is_dir():
-            raise RicError(f"No run {reference} in {runs_dir}.", "See which there are: ric runs ls")
+            raise RicError(f"No run {reference} in {runs_dir}.", "List the runs: ric runs ls")
     path = Path(reference)
     return path if (path / "run.json").is_file() else None
 
@@ -186,7 +187,7 @@ def artifact_of(path: Path, artifact: str) -> Path:
     if not (path / artifact).exists():
         raise RicError(
             f"{path} has no {artifact}: it is a run of `ric {record['command']}`, {status}.",
-            "Name a finished run of the command that makes it.",
+            "Name a finished run of the command that writes it.",
         )
     if status != "done":
         raise RicError(
@@ -198,10 +199,10 @@ def artifact_of(path: Path, artifact: str) -> Path:
 
 
 def as_text(record: Mapping[str, Any]) -> str:
-    """Write a record out as run.json holds it."""
+    """Format a record as the text of run.json."""
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
 def now() -> str:
-    """Give the time as a record has it: UTC, to the second."""
+    """Return the current time as in a record: UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,8 +1,8 @@
 """Rows that many processes may write at once: JSON lines, a file per writer, merged by id.
 
 A process appends to `<kind>-<writer>.jsonl`, where `writer` names its host, place and pid, so no
-two processes share a file. Readers merge all of them; the end of a run merges them into
-`<kind>.jsonl`. A line torn by a killed process is dropped, and its sample is done again.
+two processes share a file. Readers merge all of them; at its end a run merges them into
+`<kind>.jsonl`. A line torn by a killed process is dropped, and its sample is repeated.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Row = dict[str, Any]
-# what file systems without hard links answer (exFAT, some of FUSE)
+# errors of file systems without hard links (exFAT, some of FUSE)
 NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
 def writer_name() -> str:
-    """Name this process among all that may write to one run: its host, place and pid."""
+    """Name this process uniquely among all that may write to one run: host, place and pid."""
     return writer_of(socket.gethostname(), os.getpid(), writer_place())
 
 
 def writer_of(host: str, pid: int, place: str = "") -> str:
-    """Name the process `pid` of `host` as a part of a file's name: `node_7_1f2e3d4c.4711`."""
+    """Name the process `pid` of `host`, for use in file names: `node_7_1f2e3d4c.4711`."""
     words = f"{host}_{place}" if place else host
     return f"{''.join(c if c.isalnum() else '_' for c in words)}.{pid}"
 
 
 @cache
 def writer_place() -> str:
-    """Name where this process's pid counts, in 8 hex digits: one boot, one pid namespace.
+    """Name the scope of this process's pid, one boot and pid namespace, in 8 hex digits.
 
-    Two containers, or two machines, may have one host name, and the same pids. Empty where the
-    system tells neither (it is not Linux).
+    Two containers, or two machines, may share a host name and pids. Empty where the system has
+    neither (it is not Linux).
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -57,14 +57,14 @@ def append_row(path: Path, row: Row) -> None:
     """Append one row to a file that only this process writes to."""
     line = json.dumps(row, ensure_ascii=False) + "\n"
     with path.open("ab+") as stream:
-        # after a full disk or a kill the last line may be torn: ours must not hang on to it
+        # after a full disk or a kill the last line may be torn: ours must not be appended to it
         if stream.tell() and (stream.seek(-1, os.SEEK_END), stream.read(1))[1] != b"\n":
             line = "\n" + line
         stream.write(_encoded(line))
 
 
 def read_lines(path: Path) -> Iterator[Row]:
-    """Yield a file's rows; a line that was torn by a crash is passed over."""
+    """Yield a file's rows; a line torn by a crash is skipped."""
     with path.open(encoding="utf-8", errors="replace") as stream:
         for line in stream:
             try:
@@ -84,7 +84,7 @@ def row_files(folder: Path, kind: str) -> list[Path]:
 def read_rows(folder: Path, kind: str) -> Iterator[Row]:
     """Yield rows of `kind` from all writers, each id once (the first one wins).
 
-    What has no id is no row of a sample, and is passed over as a torn line is.
+    A row without an id is skipped, as a torn line is.
     """
     seen: set[str] = set()
     merged_meanwhile = True
@@ -98,7 +98,7 @@ def read_rows(folder: Path, kind: str) -> Iterator[Row]:
                         seen.add(name)
                         yield row
             except FileNotFoundError:
-                # its rows stand in the merged file now: go through the files once more
+                # its rows are in the merged file now: read the files once more
                 merged_meanwhile = True
 
 
@@ -108,7 +108,7 @@ def merge_rows(folder: Path, kind: str, files: list[Path] | None = None) -> int:
     Args:
         folder: The run.
         kind: Which rows.
-        files: Files that no process writes to any more, removed afterwards; all when left out.
+        files: Files that no process writes to any more, removed afterwards; None: all.
     """
     files = row_files(folder, kind) if files is None else files
     if not files:
@@ -132,14 +132,14 @@ def merge_rows(folder: Path, kind: str, files: list[Path] | None = None) -> int:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a small file so that a reader sees the old one or the new one, never half of it."""
+    """Write a small file so that a reader sees either the old or the new one, never a part."""
     with _written_aside(path, content) as aside:
         aside.replace(path)
 
 
 def save_png(picture: Image, path: Path) -> None:
-    """Write a PNG that is there whole or not at all."""
-    # not named by the id, which may leave no room for another letter
+    """Write a PNG that appears whole or not at all."""
+    # not named by the id, which may already be as long as a file name can be
     aside = path.with_name(f".png.{writer_name()}")
     try:
         picture.save(aside, format="PNG")
@@ -149,7 +149,7 @@ def save_png(picture: Image, path: Path) -> None:
 
 
 def create_atomically(path: Path, text: str) -> bool:
-    """Write a small file unless it is there; of several writers exactly one is told True."""
+    """Write a small file unless it exists; of several writers exactly one gets True."""
     with _written_aside(path, text) as aside:
         try:
             os.link(aside, path)
@@ -163,7 +163,7 @@ def create_atomically(path: Path, text: str) -> bool:
 
 
 def _create_alone(path: Path, text: str) -> bool:
-    """Write a small file unless it is there; a kill within it leaves a part of the file."""
+    """Write a small file unless it exists; a kill meanwhile leaves a part of the file."""
     try:
         stream = path.open("xb")
     except FileExistsError:
@@ -178,7 +178,7 @@ def _create_alone(path: Path, text: str) -> bool:
 
 
 def _encoded(content: str | bytes) -> bytes:
-    """Encode a text; letters that are none, of names that are not UTF-8, as JSON escapes them."""
+    """Encode a text; surrogates, from names that are not UTF-8, become backslash escapes."""
     if isinstance(content, bytes):
         return content
     return content.encode(errors="backslashreplace")
@@ -186,7 +186,7 @@ def _encoded(content: str | bytes) -> bytes:
 
 @contextmanager
 def _written_aside(path: Path, content: str | bytes) -> Iterator[Path]:
-    """Give a file beside `path` that holds all of it, under `path`'s name with a dot before."""
+    """Yield a temporary file beside `path` with the whole content, named `.<name>.<writer>`."""
     aside = path.with_name(f".{path.name}.{writer_name()}")
     try:
         with aside.open("wb") as stream:

@@ -1,16 +1,16 @@
-"""A run: one numbered folder that holds what a command was asked, what it made, and from what.
+"""A run: one numbered folder with a command's settings, its results and their provenance.
 
     runs/00004-train-unet/
       run.json            schema, command, argv, config, parents, resolved, data, status, versions,
                           times
       metrics.jsonl       one row per logged step
       failures.jsonl      one row per sample that could not be processed
-      checkpoints/        where something trains
+      checkpoints/        of a command that trains
       <artifact>/         what the next command reads
 
 Used as a context manager: leaving it sets the status to done, interrupted or failed. Repeating a
-command with `--run DIR` on an unfinished run resumes it, with the runs it took at first; with
-other settings or other data it is refused.
+command with `--run DIR` on an unfinished run resumes it, with the same input runs; other settings
+or other data are refused.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ class RunDir:
 
     Attributes:
         path: The folder.
-        runs_dir: Where its sisters live, by number or `@command`.
-        record: What run.json holds.
-        resumed: True when an earlier attempt left work here.
-        shared: True when other processes may be at work on it too.
-        finished_before: True when this very run was already done; nothing is left to do.
-        listeners: Are told each row that is logged to metrics.jsonl.
+        runs_dir: The folder in which numbers and `@command` are looked up.
+        record: The contents of run.json.
+        resumed: Whether the run existed before.
+        shared: Whether other processes may be at work on it too.
+        finished_before: Whether the run was already done; nothing is left to do.
+        listeners: Called with each row that is logged to metrics.jsonl.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class RunDir:
         resumed: bool,
         shared: bool = False,
     ) -> None:
-        """Hold an opened run; `open_run` makes one."""
+        """Wrap a run's folder; use `open_run` to open one."""
         self.path = path
         self.runs_dir = runs_dir
         self.record = record
@@ -78,7 +78,7 @@ class RunDir:
         self._beating = ExitStack()
         self._writer = writer_name()
 
-    # --- what the command knows -------------------------------------------------------------
+    # --- the record -------------------------------------------------------------------------
 
     def note(self, **values: Any) -> None:
         """Add facts to run.json: `weights=…`, `unavailable=[…]`."""
@@ -86,14 +86,14 @@ class RunDir:
         self._save()
 
     def note_data(self, name: str, fingerprint: str | None) -> None:
-        """Note which data this run reads.
+        """Record which data this run reads.
 
         Args:
-            name: What the command line calls it.
+            name: Its name on the command line.
             fingerprint: Of its content; None is not compared.
 
         Raises:
-            RicError: the run has read data with another fingerprint, in any of its attempts.
+            RicError: an earlier attempt, or another process, read data with another fingerprint.
         """
         known = self.record.get("data", {}).get("fingerprint")
         if fingerprint is not None:
@@ -109,20 +109,20 @@ class RunDir:
             self.note(data=data)
 
     def resolve(self, reference: str) -> Path | None:
-        """Find the run that a reference names, and take the same one in every later attempt.
+        """Find the run that a reference names, and use the same one in every later attempt.
 
-        The first of several processes decides for all. What was found is kept in run.json as
+        The first of several processes decides for all. The run is recorded in run.json as
         `resolved`, relative to this run's folder, so that a folder of runs can be moved.
 
         Args:
             reference: A path, a number or `@command`.
 
         Returns:
-            The run's folder; None when `reference` names no run.
+            The run's folder; None if `reference` names no run.
 
         Raises:
-            RicError: `@command` or a number that no run answers to, or the run that was taken
-                at first is gone.
+            RicError: there is no run for `@command` or the number, or the run that was used at
+                first is gone.
         """
         resolved = self.record.get("resolved", {})
         if reference not in resolved:
@@ -136,21 +136,21 @@ class RunDir:
         path = Path(os.path.normpath(self.path.resolve() / self.record["resolved"][reference]))
         if not (path / "run.json").is_file():
             raise RicError(
-                f"{path} is gone, which {self.path} took for {reference!r} when it began.",
+                f"{path}, which {self.path} used for {reference!r} when it began, is gone.",
                 "Put it back, or use a new run (omit --run).",
             )
         return path
 
     def add_parent(self, path: Path) -> None:
-        """Record that this run is made from the run in `path`.
+        """Record that this run was made from the run in `path`.
 
-        It is kept relative to this run's folder, so that a folder of runs can be moved.
+        The path is relative to this run's folder, so that a folder of runs can be moved.
         """
         parents = self.record.get("parents", [])
         self.note(parents=list(dict.fromkeys([*parents, self._relative(path)])))
 
     def log_metrics(self, row: Mapping[str, float | int | str | None]) -> None:
-        """Append one row to metrics.jsonl; it names its `step`."""
+        """Append one row, which has a `step`, to metrics.jsonl; call the listeners."""
         append_row(self.path / "metrics.jsonl", dict(row))
         for show in self.listeners:
             show(row)
@@ -161,13 +161,13 @@ class RunDir:
         return list(read_lines(path)) if path.is_file() else []
 
     def forget_metrics_after(self, step: int) -> None:
-        """Drop rows of steps that a resumed run is about to repeat, so that none stands twice."""
+        """Drop rows of later steps, which a resumed run will repeat, so that none appears twice."""
         path = self.path / "metrics.jsonl"
         if path.is_file():
             kept = [row for row in read_lines(path) if _step_of(row) <= step]
             write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
 
-    # --- what it makes, sample by sample ------------------------------------------------------
+    # --- rows of samples ----------------------------------------------------------------------
 
     def append(self, kind: str, row: Mapping[str, Any]) -> None:
         """Append a sample's row (with its `id`) to this process's `<kind>-<writer>.jsonl`."""
@@ -178,7 +178,7 @@ class RunDir:
         return read_rows(self.path, kind)
 
     def fail(self, error: SampleError) -> None:
-        """Record a sample that could not be processed; the rest goes on."""
+        """Record a sample that could not be processed; the others continue."""
         self.failures += 1
         row = {"id": error.sample_id, "stage": error.stage, "reason": redacted(error.reason)}
         self.append("failures", row)
@@ -186,10 +186,10 @@ class RunDir:
     # --- life ---------------------------------------------------------------------------------
 
     def __enter__(self) -> RunDir:
-        """Say that the run is running, and show signs of life until the block ends.
+        """Set the status to running, and keep a heartbeat until the block ends.
 
         Raises:
-            Interrupted: a signal came meanwhile; the run says so.
+            Interrupted: a signal came meanwhile; the status becomes interrupted.
         """
         if self.finished_before:
             return self
@@ -210,9 +210,9 @@ class RunDir:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close the run: merge its rows and say in run.json how it ended.
+        """Close the run: merge its rows and write to run.json how it ended.
 
-        Ctrl-C and SIGTERM wait until that is said.
+        Ctrl-C and SIGTERM are deferred until that is written.
 
         Raises:
             RicError: another process began samples that it has not finished, or every sample of
@@ -227,17 +227,17 @@ class RunDir:
             stop.raise_if_set()
 
     def _close(self, error: BaseException | None, stop: StopRequest) -> RicError | None:
-        """Do what `__exit__` says; return why the run is not done though nothing was raised."""
+        """Close the run for `__exit__`; return why it is not done although nothing was raised."""
         self._beating.close()
         if self.finished_before:
             return None
-        # listed before asking who is at work: whoever joins later writes files of its own
+        # listed before checking who is at work: a process that joins later writes other files
         kinds = {file.name.split("-")[0] for file in self.path.glob("[!.]*-*.jsonl")}
         files = {name: row_files(self.path, name) for name in sorted(kinds)}
         if self.shared:
             self.claims.leave()
             if self.claims.at_work():
-                return None  # the last one to leave says how the run ended
+                return None  # the last one to leave records how the run ended
         refused, ending = None, error
         status = "interrupted"
         reason: BaseException | None = None
@@ -261,7 +261,7 @@ class RunDir:
     def _say_how_it_ended(
         self, status: str, reason: BaseException | None, *, may_fail: bool
     ) -> None:
-        """Write the status into run.json, and show that nobody is at work any more."""
+        """Write the status to run.json, and remove the heartbeat."""
         self.record |= {"status": status, "ended": now()}
         if reason is not None:
             self.record["error"] = redacted(str(reason) or type(reason).__name__)
@@ -275,7 +275,7 @@ class RunDir:
             self.claims.leave()
 
     def _merge(self, files: Mapping[str, list[Path]], stop: StopRequest) -> bool:
-        """Merge the rows of each kind; False when a signal came before all were merged."""
+        """Merge the rows of each kind; False if a signal came before all were merged."""
         for name, paths in files.items():
             if stop:
                 return False
@@ -290,14 +290,14 @@ class RunDir:
 
 
 class FollowedRun(RunDir):
-    """A run that the main process of the same command writes and this one only reads."""
+    """A run that the main process of the same command writes, and this process only reads."""
 
     def __init__(self, path: Path, *, runs_dir: Path) -> None:
         """Follow the run that the main process has opened."""
         super().__init__(path, read_record(path), runs_dir=runs_dir, resumed=True)
 
     def note(self, **values: Any) -> None:
-        """Know facts that the main process notes."""
+        """Add facts in memory only; the main process writes them."""
         self.record.update(values)
 
     def log_metrics(self, row: Mapping[str, float | int | str | None]) -> None:
@@ -307,7 +307,7 @@ class FollowedRun(RunDir):
         """Leave metrics.jsonl to the main process."""
 
     def append(self, kind: str, row: Mapping[str, Any]) -> None:
-        """Leave rows to the main process, which sees the same samples or hears of them."""
+        """Leave rows to the main process, which sees the same samples or is sent them."""
 
     def __enter__(self) -> FollowedRun:
         """Claim nothing."""
@@ -319,10 +319,10 @@ class FollowedRun(RunDir):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close nothing: the main process says how the run ended."""
+        """Close nothing: the main process records how the run ended."""
 
 
 def _step_of(row: Mapping[str, Any]) -> float:
-    """Give the step of a row of metrics; one that tells none stands after all others."""
+    """Return the step of a metrics row; one without a step sorts after all others."""
     step = row.get("step")
     return step if isinstance(step, (int, float)) else math.inf

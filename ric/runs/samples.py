@@ -1,4 +1,4 @@
-"""DATA as a run reads it, and the paragraphs that a describe run wrote about it."""
+"""DATA as a run reads it, and the paragraphs of a describe run about it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def open_samples(
     split: SplitName | None = None,
     need_instruction: bool = True,
 ) -> Samples:
-    """Open DATA as the config says; rows that cannot be read become failures of the run.
+    """Open DATA with the config's settings; rows that cannot be read become failures of the run.
 
     Raises:
         RicError: a resumed run began with other data.
@@ -69,7 +69,7 @@ class Descriptions:
 
 
 def read_descriptions(reference: str | None, samples: Samples, run: RunDir) -> Descriptions | None:
-    """Read the paragraphs of a describe run about DATA; None when no run is named.
+    """Read the paragraphs of a describe run about DATA; None if no run is named.
 
     Raises:
         RicError: the reference is not a run, the run is not finished or has no descriptions, or
@@ -79,7 +79,7 @@ def read_descriptions(reference: str | None, samples: Samples, run: RunDir) -> D
         return None
     path = run.resolve(reference)
     if path is None:
-        raise RicError(f"No run at {reference!r}.", "See which there are: ric runs ls")
+        raise RicError(f"No run at {reference!r}.", "List the runs: ric runs ls")
     record = read_record(path)
     if record["status"] != "done":
         raise RicError(
@@ -93,12 +93,12 @@ def read_descriptions(reference: str | None, samples: Samples, run: RunDir) -> D
         if isinstance(text := row.get("scene_text"), str)
     }
     if not texts:
-        raise RicError(f"{path} has no descriptions.", "Make them: ric describe DATA")
-    # every split: which one a sample is in could only be told by decoding it
+        raise RicError(f"{path} has no descriptions.", "Write them: ric describe DATA")
+    # all splits: finding a sample's split may need decoding it
     everything = samples.narrowed("all", on_failure=lambda error: None)
     if not any(sample.id in texts for sample in everything):
         raise RicError(
-            f"{path} describes no sample of {samples.name}: none of its {len(texts)} ids is there.",
+            f"{path} describes no sample of {samples.name}: none of its {len(texts)} ids match.",
             f"Describe these samples: ric describe {samples.name}",
         )
     run.add_parent(path)

@@ -1,4 +1,4 @@
-"""What must not lie in a run's folder: links out of it, and files that a killed process left."""
+"""Strays in a run's folder: links out of it, and half-written files of killed processes."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from ric.runs.rows import writer_name
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# what is written aside bears a dot, its name and its writer: .run.json.node_1f2e3d4c.4711
+# a temporary file's name: a dot, the final name and the writer: .run.json.node_1f2e3d4c.4711
 ASIDE = re.compile(r"\..+\.(?P<place>\w+)\.(?P<pid>\d+)")
 
 
 def refuse_links_out(run: Path, part: str = "") -> None:
-    """Stop where a link leads out of a run: its folder may come from anybody.
+    """Refuse links that lead out of a run: its folder may come from anybody.
 
     Args:
         run: The run's folder, which may itself be reached by a link.
         part: Only this file or folder of it.
 
     Raises:
-        RicError: names the first such link.
+        RicError: there is such a link; names the first.
     """
     within = run.resolve()
     for path in _all_below(run / part):
         if path.is_symlink() and not path.resolve().is_relative_to(within):
             raise RicError(
                 f"{path} is a link out of its run, to {os.readlink(path)}.",
-                "Put what it points to in its place, if you trust it.",
+                "If you trust it, replace the link by what it points to.",
             )
 
 
 def half_written(run: Path) -> list[Path]:
-    """List what other writers have written aside in a run, and not yet put into its place."""
+    """List other writers' temporary files in a run that are not yet renamed."""
     claims, mine = run / "claims", writer_name()
     return [
         path
@@ -52,12 +52,12 @@ def half_written(run: Path) -> list[Path]:
 
 
 def left_beside(path: Path) -> list[Path]:
-    """List what processes of this machine that live no more have written aside next to `path`."""
+    """List the temporary files beside `path` of processes of this machine that have ended."""
     return [one for one in path.parent.iterdir() if of_gone_writer(one)]
 
 
 def of_gone_writer(path: Path) -> bool:
-    """Tell whether `path` was written aside by a process of this machine that lives no more."""
+    """Tell whether `path` is a temporary file of a process of this machine that has ended."""
     name = ASIDE.fullmatch(path.name)
     here = writer_name().rpartition(".")[0]
     if name is None or name["place"] != here:
@@ -66,7 +66,7 @@ def of_gone_writer(path: Path) -> bool:
 
 
 def remove(paths: list[Path]) -> None:
-    """Remove files and folders, those that are gone already too."""
+    """Remove files and folders; those already gone are no error."""
     for path in paths:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -75,9 +75,9 @@ def remove(paths: list[Path]) -> None:
 
 
 def _all_below(top: Path) -> Iterator[Path]:
-    """Give a file, or a folder and all that is in it; what links point to is not entered."""
+    """Yield a file, or a folder and everything in it, without following links."""
     yield top
-    # a scan tells links and folders without asking for each file, of which a run may have millions
+    # scandir knows links and folders without a stat per file, of which a run may have millions
     todo = [top] if top.is_dir() and not top.is_symlink() else []
     while todo:
         with os.scandir(todo.pop()) as entries:

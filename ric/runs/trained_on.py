@@ -1,7 +1,8 @@
 """Refusing to score a model on pictures it was trained on.
 
-Every run that trains lists its samples; an edit run and a score descend from those runs. Samples
-are compared by their group (an IMAGE_ID, or the source's pixels), so two edits of one photo count.
+Every run that trains lists its samples; edit and eval runs descend from those runs. Samples are
+compared by their group (an IMAGE_ID, or the source's pixels), so another edit of the same photo
+counts too.
 """
 
 from __future__ import annotations
@@ -27,25 +28,29 @@ TRAINS = (
 
 
 class Grouped(Protocol):
-    """A sample that is trained on."""
+    """A sample with an id and a group."""
 
     @property
     def id(self) -> str:
-        """Names it."""
+        """The sample's id."""
 
     @property
     def group(self) -> str:
-        """Tells whether two samples show one picture."""
+        """Equal for samples of the same picture."""
 
 
 def list_trained_on(examples: Iterable[Grouped], run: RunDir) -> None:
-    """List in a run what it trains on, as `trained_groups` reads it."""
+    """List a run's training samples in it, for `trained_groups`."""
     for example in examples:
         run.append(LISTED, {"id": example.id, "group": example.group})
 
 
 def trained_groups(run: Path) -> set[str]:
-    """Collect the groups that `run` and all its ancestors were trained on."""
+    """Collect the groups that `run` and all its ancestors were trained on.
+
+    Raises:
+        RicError: a record cannot be read, or a list of samples is damaged.
+    """
     groups: set[str] = set()
     todo, seen = [run], set()
     while todo:
@@ -57,7 +62,7 @@ def trained_groups(run: Path) -> set[str]:
         if record["command"] in TRAINS:
             for row in read_rows(path, LISTED):
                 if not isinstance(group := row.get("group"), str):
-                    # passed over, it would count as one that was not trained on
+                    # skipped, it would count as one that was not trained on
                     raise RicError(f"{path}/{LISTED}.jsonl is damaged: {row['id']!r} has no group.")
                 groups.add(group)
         todo += parents_of(path, record)
@@ -65,7 +70,7 @@ def trained_groups(run: Path) -> set[str]:
 
 
 def groups_of(samples: Samples) -> Iterator[str]:
-    """Yield the group of every sample; what cannot be read is left to the recipe to list."""
+    """Yield the group of every readable sample; the recipe lists the others as failures."""
     for sample in samples.glance():
         try:
             yield sample.group()
@@ -74,11 +79,11 @@ def groups_of(samples: Samples) -> Iterator[str]:
 
 
 def refuse_overlap(trained: set[str], groups: Callable[[], Iterable[str]], what: str) -> None:
-    """Stop when samples to be edited or scored were trained on.
+    """Refuse to edit or score samples that were trained on.
 
     Args:
         trained: The groups that were trained on.
-        groups: Gives the group of each sample; asked only when `trained` holds any, since it may
+        groups: Yields the group of each sample; called only if `trained` holds any, since it may
             have to decode every source.
         what: Names the model.
 
@@ -89,5 +94,5 @@ def refuse_overlap(trained: set[str], groups: Callable[[], Iterable[str]], what:
     if any(asked):
         raise RicError(
             f"{sum(asked)} of {len(asked)} samples were in the training data of {what}.",
-            "Score on --split test, or, knowing that, pass --allow-overlap.",
+            "Score on --split test, or accept the overlap with --allow-overlap.",
         )

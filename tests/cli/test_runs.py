@@ -85,7 +85,7 @@ def test_show_as_json_is_the_record_with_the_present_status(ric, three_runs):
 def test_show_of_no_run_is_1_and_names_the_next_step(ric, three_runs, reference, words):
     said = ric("runs", "show", reference)
     assert said.code == 1
-    assert said.err == f"Error: {words}\nHint: See which there are: ric runs ls\n"
+    assert said.err == f"Error: {words}\nHint: List the runs: ric runs ls\n"
 
 
 def test_one_bad_run_is_told_on_stderr_and_the_others_are_listed(ric, three_runs):

@@ -74,7 +74,7 @@ def test_get_of_what_cannot_be_had_is_1(ric):
     assert f"{CLIP} (about 602 MB) is not on this machine" in said.err
     said = ric("weights", "get", "org/unknown")
     assert "No weight 'org/unknown' in the table." in said.err
-    assert "Hint: See which there are: ric weights ls" in said.err
+    assert "Hint: List the weights: ric weights ls" in said.err
 
 
 def test_check_calls_a_whole_weight_whole(ric, clip_here):

@@ -48,7 +48,7 @@ def test_a_fit_that_is_gone_is_named_and_no_newer_one_is_taken(runs):
     locate(run)
     fitted(runs)
     shutil.rmtree(first)
-    with pytest.raises(RicError, match=r"00001-fit-clip is gone, which .* took for '@fit-clip'"):
+    with pytest.raises(RicError, match=r"00001-fit-clip, which .* used for '@fit-clip' .* is gone"):
         locate(run)
 
 

@@ -171,8 +171,8 @@ def test_a_refusal_says_that_the_pipeline_is_whole_and_how_to_upload_it_later(hu
     with pytest.raises(RicError) as error:
         push_to_hub(pipeline, REPO, endpoint=hub.address)
     assert error.value.message == (
-        f"What was trained is whole in {pipeline}, but was not uploaded to {REPO}: this login may"
-        " not write there."
+        f"The result is complete in {pipeline}, but was not uploaded to {REPO}: this login"
+        " has no write access."
     )
     assert error.value.hint == f"Upload it later: hf upload {REPO} '{pipeline}'"
     assert contents(pipeline) == before
@@ -183,7 +183,7 @@ def test_a_hub_that_is_broken_or_gone_says_so_in_one_line(hub, pipeline):
     with pytest.raises(RicError, match=r"was not uploaded to someone/my-editor: .*418"):
         push_to_hub(pipeline, REPO, endpoint=hub.address)
     gone = "http://127.0.0.1:9"  # the port of discard, where nobody listens
-    with pytest.raises(RicError, match=r"whole in .* was not uploaded") as error:
+    with pytest.raises(RicError, match=r"complete in .* was not uploaded") as error:
         push_to_hub(pipeline, REPO, endpoint=gone)
     assert "\n" not in error.value.message
 
@@ -192,7 +192,9 @@ def test_without_a_login_nothing_is_asked(hub, pipeline, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(RicError, match="needs a login to the hub, and there is none") as error:
         push_to_hub(pipeline, REPO, endpoint=hub.address)
-    assert error.value.hint == ("Set HF_TOKEN to a token that may write, or log in: hf auth login")
+    assert error.value.hint == (
+        "Set HF_TOKEN to a token with write access, or log in: hf auth login"
+    )
     assert hub.asked == []
 
 
@@ -205,7 +207,7 @@ def test_a_stored_login_is_taken(tmp_path, monkeypatch):
 
 def test_offline_nothing_is_asked(hub, pipeline, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(RicError, match="needs the network, and HF_HUB_OFFLINE is set") as error:
+    with pytest.raises(RicError, match="needs a connection, but HF_HUB_OFFLINE is set") as error:
         push_to_hub(pipeline, REPO, endpoint=hub.address)
     assert f"hf upload {REPO} RUN/pipeline" in error.value.hint
     assert hub.asked == []

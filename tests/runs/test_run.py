@@ -85,7 +85,7 @@ def test_a_number_is_not_given_again_when_its_run_was_deleted(runs):
 
 def test_a_runs_folder_that_cannot_be_made_says_which_flag_to_change(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(RicError, match=r"Cannot make runs in .*/file/runs: Not a directory\."):
+    with pytest.raises(RicError, match=r"Cannot create runs in .*/file/runs: Not a directory\."):
         open_run("edit", CONFIG, runs_dir=tmp_path / "file" / "runs")
 
 
@@ -123,7 +123,7 @@ def test_other_settings_are_refused_with_the_list_of_differences(runs):
     assert raised.value.message == (
         f"{path} was started with other settings: lr: 0.0001 there, 1.0 now; steps: 3 there, 4 now."
     )
-    assert raised.value.hint == "Repeat them to resume it, or name another folder."
+    assert raised.value.hint == "Use the same settings to resume it, or name another folder."
 
 
 def test_another_commands_run_is_refused(runs):
@@ -169,7 +169,7 @@ def test_a_folder_that_holds_something_else_is_refused_and_left_alone(runs, tmp_
 
 def test_a_folder_below_a_file_is_refused(runs, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(RicError, match=r"Cannot make a run in .*/file/run: Not a directory\."):
+    with pytest.raises(RicError, match=r"Cannot create a run in .*/file/run: Not a directory\."):
         open_run("edit", CONFIG, runs_dir=runs, run=tmp_path / "file" / "run")
 
 
@@ -230,7 +230,12 @@ def test_a_sample_that_a_killed_process_left_undone_keeps_a_shared_run_from_bein
         shared = {"runs_dir": runs, "run": path, "shared": True}
         run = open_run("edit", CONFIG, **shared)
         assert not run.claims.take("first")
-        with pytest.raises(RicError, match=r"1 samples \(first\) were begun in .* not done\."), run:
+        with (
+            pytest.raises(
+                RicError, match=r"1 samples \(first\) were begun in .* before it finished them\."
+            ),
+            run,
+        ):
             kill(other)
     assert read_record(path)["status"] == "interrupted"
     with open_run("edit", CONFIG, **shared) as run:
@@ -533,7 +538,7 @@ def test_a_run_that_was_taken_and_is_gone_is_named(runs):
     with pytest.raises(RicError) as raised:
         run.resolve("@fit-clip")
     assert raised.value.message == (
-        f"{first} is gone, which {path} took for '@fit-clip' when it began."
+        f"{first}, which {path} used for '@fit-clip' when it began, is gone."
     )
     assert raised.value.hint == "Put it back, or use a new run (omit --run)."
 
@@ -622,7 +627,7 @@ def test_what_names_no_run_is_said_or_is_none(runs, tmp_path):
     finished_run(runs)
     with pytest.raises(RicError, match=r"No finished run of `ric edit` in ") as raised:
         find_run("@edit", runs)
-    assert raised.value.hint == "See which there are: ric runs ls"
+    assert raised.value.hint == "List the runs: ric runs ls"
     with pytest.raises(RicError, match=r"No run 7 in "):
         find_run("7", runs)
     assert find_run(str(tmp_path), runs) is None

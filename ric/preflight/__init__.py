@@ -1,1 +1,1 @@
-"""What can be known before any network is loaded."""
+"""Checks and estimates before any network is loaded."""

@@ -1,7 +1,7 @@
-"""What can be known before any network is loaded: are DATA and models there, and what will it cost?
+"""Checks before any network is loaded: whether DATA, models and packages are there.
 
-Nothing of ric's that is imported here imports torch, so a missing model is named within a second
-and not after the ten that the libraries take to load.
+None of ric's modules imported here imports torch, so a missing model is reported within a second,
+not after the ten that the libraries take to load.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 
 def check(config: CommandConfig, runs_dir: Path, progress: Progress | None = None) -> None:
-    """Make sure that all that the command names is there, fetching models that are not.
+    """Make sure that everything the command names is there, fetching models that are not.
 
-    `progress` is told of models that are fetched or converted.
+    `progress` shows models that are fetched or converted.
 
     Raises:
-        RicError: something is not; says what, and how to get it.
+        RicError: something is missing or unusable; says what, and how to get it.
     """
     for problem in _problems(config, runs_dir, fetch=progress or Silent()):
         raise problem
 
 
 def find_problems(config: CommandConfig, runs_dir: Path) -> list[RicError]:
-    """List all that `check` would complain about, without fetching anything."""
+    """List all errors that `check` would raise, without fetching anything."""
     return list(_problems(config, runs_dir, fetch=None))
 
 
@@ -55,7 +55,7 @@ def _problems(
 def _looks(
     config: CommandConfig, runs_dir: Path, fetch: Progress | None
 ) -> Iterator[Callable[[], object]]:
-    """List what is looked at; each raises RicError when it is not as it must be."""
+    """Yield the checks; each raises RicError if it fails."""
     yield partial(_open_data, config)
     if isinstance(config, EvalConfig):
         from ric.scoring.outputs import find_outputs, pictures_in
@@ -65,7 +65,7 @@ def _looks(
             yield partial(pictures_in, Path(config.fid_set))
         for text in config.edits:
             yield partial(find_outputs, text, runs_dir, match=config.match)
-        # a metric whose network is missing is shown as not available; the others go on
+        # a metric whose network is missing is shown as not available; the others are computed
         for model in () if fetch else models_of(config):
             if model.name != "tiny":
                 yield partial(_locate, model, config, runs_dir, fetch)
@@ -103,13 +103,13 @@ def _looks(
 
 def _find_descriptions(reference: str | None, runs_dir: Path) -> None:
     if reference is not None and not find_artifact(reference, "descriptions.jsonl", runs_dir):
-        raise RicError(f"No run at {reference!r}.", "See which there are: ric runs ls")
+        raise RicError(f"No run at {reference!r}.", "List the runs: ric runs ls")
 
 
 def _locate(
     model: NamedModel, config: CommandConfig, runs_dir: Path, fetch: Progress | None
 ) -> None:
-    """Find a model; one that is not here is fetched, or could be if `fetch` is None."""
+    """Find a model; fetch one that is not here, or with `fetch` None check that it could be."""
     name, weights = model.name, config.weights
     if model.row.artifact and find_artifact(name, model.row.artifact, runs_dir):
         return
@@ -122,7 +122,7 @@ def _locate(
     weight = find_weight(name) or unlisted(name)
     if is_present(weight, weights) is None and convertible_copy(weight, weights) is None:
         size = f" ({weight.size})" if weight.size_bytes else ""
-        hint = f"With a network: ric weights get {name}. Or give --weights a folder that holds it."
+        hint = f"With a connection: ric weights get {name}. Or name its folder with --weights."
         require_network(f"{name}{size}, which {needs} needs,", hint, url=weight.url)
 
 

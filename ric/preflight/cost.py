@@ -1,4 +1,4 @@
-"""What a command will cost: steps, memory, caches on disk, and arithmetic."""
+"""The cost of a command: steps, memory, disk space, and arithmetic."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from ric.weights import find_weight, size_in_words
 if TYPE_CHECKING:
     from pathlib import Path
 
-# of Stable Diffusion 1.5's UNet with eight input channels, float32
+# Stable Diffusion 1.5's UNet with eight input channels, float32
 PAPER_BASES = ("timbrooks/instruct-pix2pix", "vinesmsuic/magicbrush-jul7")
 PAPER_UNET = 4 * 859_532_484
-# what phase 1 keeps of a sample: ViT-B/16's patches of crop and image, and their width
+# phase 1's cache of a sample: ViT-B/16's patches of crop and image, and their width
 PAPER_CLIP = FitClipConfig.clip
 TOKENS_OF_CLIP = 2 * 14 * 14
 WIDTH_OF_CLIP = 512
-# of an instruction for SD1.5's UNet, and of the judges' two texts
+# the embeddings of an instruction for SD1.5's UNet, and of the judges' two texts
 NUMBERS_OF_TEXTS = 77 * 768 + 512 + 256
 # GFLOP a picture at the paper's sizes, 2 per multiply-add, counted with torch's FlopCounterMode:
 # CLIP ViT-B/16 forward 35, + input gradient 72, + all gradients 105; BLIP ViT-B/16 at 384 px 111,
@@ -48,7 +48,7 @@ GFLOP_EDIT_STEP = 3 * 803
 
 
 def step_count(config: CommandConfig, samples: int | None) -> int | None:
-    """Count the optimizer's steps; None where nothing trains or the samples are not known."""
+    """Count the optimizer's steps; None if nothing trains or the number of samples is unknown."""
     if isinstance(config, TrainUnetConfig):
         return config.steps
     if samples is None:
@@ -62,7 +62,7 @@ def step_count(config: CommandConfig, samples: int | None) -> int | None:
 
 
 def cache_sizes(config: CommandConfig, samples: int | None) -> dict[str, str]:
-    """Give the size of what is kept beside the run, in ric's cache: squares, tokens, encodings."""
+    """Estimate what a training stores in ric's cache: squares, tokens, encodings."""
     if samples is None or not isinstance(config, (FitClipConfig, FitBlipConfig, TrainUnetConfig)):
         return {}
     both = isinstance(config, TrainUnetConfig) or getattr(config, "source_negatives", False)
@@ -84,16 +84,16 @@ def cache_sizes(config: CommandConfig, samples: int | None) -> dict[str, str]:
 
 
 def run_size(config: CommandConfig, runs_dir: Path) -> dict[str, str]:
-    """Give what a training leaves in its run, and has there at the most: checkpoints and the model.
+    """Estimate the disk space of a training's run at most: checkpoints and the model.
 
-    Nothing where it is not known before the model is here.
+    It is unknown until the model is on this machine.
     """
     if not isinstance(config, (FitClipConfig, FitBlipConfig, TrainUnetConfig)):
         return {}
     model = next(models_of(config))
     trained = _weight_bytes(model, config, runs_dir, trained=True)
     if trained is None:
-        return {"disk": "not known before the model is here, and the cache"}
+        return {"disk": "unknown until the model is here, and the cache"}
     result, name = trained, "the fitted judge"
     copies: float = 3  # weights and two moments
     if isinstance(config, TrainUnetConfig):
@@ -108,9 +108,9 @@ def run_size(config: CommandConfig, runs_dir: Path) -> dict[str, str]:
 
 
 def memory_needed(config: CommandConfig, runs_dir: Path) -> dict[str, str]:
-    """Give what is certain before anything is computed: the weights, and copies of trained ones.
+    """Estimate the memory that is certain to be used: the weights, and copies of trained ones.
 
-    With `--memory` all of a step is counted, and the plan is given.
+    With `--memory` all of a step is counted, and the plan is shown.
 
     Raises:
         RicError: no plan fits into `--memory`.
@@ -132,23 +132,23 @@ def memory_needed(config: CommandConfig, runs_dir: Path) -> dict[str, str]:
     sizes = [_weight_bytes(model, config, runs_dir, trained=trains) for model in models]
     size = sum(known for known in sizes if known)
     if not size:
-        return {"memory": "not known before the model is here"}
+        return {"memory": "unknown until the model is here"}
     if not trains:
         return {"memory": f"at least {size_in_words(size)} (the weights), and activations"}
     if getattr(config, "lora_rank", None):
         return {"memory": f"{size_in_words(size)} (weights), updates, and activations: --memory GB"}
     copies = 5 if getattr(config, "ema", False) else 4
-    words = "weights, gradients, two moments" + (", average" if copies == 5 else "")
+    words = "weights, gradients, two moments" + (", EMA" if copies == 5 else "")
     return {"memory": f"{size_in_words(copies * size)} ({words}, float32), and activations"}
 
 
 def _weight_bytes(
     model: NamedModel, config: CommandConfig, runs_dir: Path, *, trained: bool
 ) -> int | None:
-    """Sum a model's files; of a pipeline that is trained, the UNet's.
+    """Sum a model's weight files; of a pipeline that is trained, only the UNet's.
 
-    One that is not here has the size that the table tells; a table tells nothing of a UNet alone,
-    but the paper's is known.
+    A model that is not here has its size in the table of weights; that has no size for a UNet
+    alone, but the paper's is known.
     """
     weight = find_weight(model.name)
     try:
@@ -165,21 +165,21 @@ def _weight_bytes(
     unet = place / "unet"
     files = (unet if trained and unet.is_dir() else place).rglob("*.safetensors")
     size = sum(file.stat().st_size for file in files)
-    # the embedded family lies there in half precision and is used as float32
+    # the embedded family is stored in half precision and used as float32
     return (2 * size if model.name == "tiny" else size) or None
 
 
 def why_no_time(config: CommandConfig, samples: int | None) -> str:
-    """Say why `arithmetic` counts nothing."""
+    """Explain why `arithmetic` returns None."""
     if isinstance(config, (DescribeConfig, EvalConfig)):
         return "not estimated for this command"
     if samples is None:
         return "not estimated (the number of samples is not known)"
-    return "not estimated (other models than the paper's)"
+    return "not estimated (not the paper's models)"
 
 
 def arithmetic(config: CommandConfig, samples: int | None, steps: int | None) -> float | None:
-    """Count the GFLOP of a command with the paper's models; None for others."""
+    """Count the GFLOP of a command with the paper's models; None for other models."""
     paper = {
         FitClipConfig: PAPER_CLIP,
         FitBlipConfig: "Salesforce/blip-itm-base-coco",
@@ -187,7 +187,7 @@ def arithmetic(config: CommandConfig, samples: int | None, steps: int | None) ->
     if config.preset == "tiny" or samples is None:
         return None
     if isinstance(config, FitClipConfig) and config.clip == paper[FitClipConfig]:
-        # phase 1 runs the backbone once, and as many fusions as there are controls beside it
+        # phase 1 runs the backbone once, and its own fusion beside those of the controls
         fusions = 3 if config.controls and config.gated_fusion and config.sees == "both" else 1
         backbone = GFLOP_TOKENS if config.fusion_epochs else 0
         again = GFLOP_TOKENS if config.micro_batch else 0

@@ -1,4 +1,4 @@
-"""What `--dry-run` shows: settings, samples, models and cost."""
+"""The content of `--dry-run`: settings, samples, models and cost."""
 
 from __future__ import annotations
 
@@ -23,17 +23,16 @@ from ric.weights import check_weights, find_weight, is_present
 if TYPE_CHECKING:
     from ric.config import CommandConfig
 
-BURSTS, BURST = 5, 0.1  # times the matrix rate is measured, and for how many seconds
+BURSTS, BURST = 5, 0.1  # measurements of the matrix rate, and seconds for each
 
 
 def plan(config: CommandConfig, runs_dir: Path) -> dict[str, Any]:
     """Describe what a command would do: settings, samples, models, steps, memory and time.
 
-    Time is arithmetic at this machine's own matrix rate, for the paper's models; other models' is
-    not estimated. It is a floor, as no machine keeps its matrix rate up throughout, and a range, as
-    a machine that others use too is now faster and now slower.
-    What is not there is said to be missing or unknown; `find_problems` tells why. Among `problems`
-    stands here only a `--memory` into which nothing fits.
+    Time is the arithmetic of the paper's models at this machine's measured matrix rate; for other
+    models it is not estimated. It is a lower bound, since no machine sustains its matrix rate, and
+    a range, since the rate of a shared machine varies. What is not there is shown as missing or
+    unknown; `find_problems` says why. The `problems` here are only a `--memory` that is too small.
     """
     samples, samples_in_words = count_samples(config)
     models = {model.name: _model_in_words(model, runs_dir, config) for model in models_of(config)}
@@ -65,7 +64,7 @@ def plan(config: CommandConfig, runs_dir: Path) -> dict[str, Any]:
 
 
 def _time(gflop: float, config: CommandConfig) -> str:
-    """Give the least time as a range, at the rates that this machine shows at this moment."""
+    """Return the lower bound of the time, as a range over the rates measured now."""
     from ric.device import matmul_rate, pick_device, pick_dtype
 
     device = pick_device(config.device)

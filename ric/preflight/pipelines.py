@@ -1,4 +1,4 @@
-"""Is a folder an InstructPix2Pix-type pipeline? Read from its configs, before torch is imported."""
+"""Recognising InstructPix2Pix-type pipelines by their configs, before torch is imported."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def refuse_other_pipelines(config: CommandConfig, runs_dir: Path) -> None:
-    """Stop where the pipeline that a command names could not be trained, or could not edit.
+    """Refuse a pipeline that could not be trained, or could not edit.
 
-    One that is not on this machine yet is not looked at.
+    One that is not on this machine yet is not checked.
 
     Raises:
         RicError: it is of another kind, such as SDXL's, or its UNet reads no source picture.
@@ -34,14 +34,14 @@ def refuse_other_pipelines(config: CommandConfig, runs_dir: Path) -> None:
 
 
 def _refuse_other(name: str, place: Path, *, widens: bool) -> None:
-    """Refuse a pipeline by its configs; with `widens` a UNet without a source will do (choice 10).
+    """Check a pipeline's configs; with `widens` a UNet without source channels will do (choice 10).
 
     Raises:
         RicError: see `refuse_other_pipelines`.
     """
     index = _read(place / "model_index.json")
     unet, text = (_read(place / part / "config.json") for part in ("unet", "text_encoder"))
-    kind = index.get("_class_name") or "no diffusers pipeline"
+    kind = index.get("_class_name") or "folder without a pipeline class"
     reads, makes = unet.get("in_channels"), int(unet.get("out_channels") or 0)
     wrong = None
     if not index:
@@ -49,22 +49,22 @@ def _refuse_other(name: str, place: Path, *, widens: bool) -> None:
     elif unet.get("_class_name") != "UNet2DConditionModel":
         wrong = f"it is a {kind}, without a UNet2DConditionModel"
     elif unet.get("addition_embed_type") or unet.get("encoder_hid_dim_type"):
-        wrong = f"it is a {kind}, whose UNet reads more than one text's tokens"
+        wrong = f"it is a {kind}, whose UNet reads more than the tokens of one text"
     elif text.get("hidden_size") != unet.get("cross_attention_dim"):
-        wrong = f"it is a {kind}, whose UNet reads no single CLIP text encoder's tokens"
+        wrong = f"it is a {kind}, whose UNet does not read the tokens of one CLIP text encoder"
     elif reads not in ((makes, 2 * makes) if widens else (2 * makes,)):
-        wanted = f"{makes} or {2 * makes}" if widens else f"{2 * makes}, latents and source,"
-        wrong = f"its UNet reads {reads} channels, and {wanted} were expected"
+        wanted = f"{makes} or {2 * makes}" if widens else f"{2 * makes} (latents and source)"
+        wrong = f"its UNet reads {reads} channels, not {wanted}"
     if wrong:
         others = ", or one of Stable Diffusion 1 or 2" if widens else ""
         raise RicError(
-            f"{name} is no InstructPix2Pix-type pipeline: {wrong}.",
+            f"{name} is not an InstructPix2Pix-type pipeline: {wrong}.",
             f"Name one such as timbrooks/instruct-pix2pix, or a train-unet run{others}.",
         )
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """Read a config; what is missing or broken is as if empty."""
+    """Read a config; a missing or broken one counts as empty."""
     try:
         read = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):

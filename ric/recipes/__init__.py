@@ -1,1 +1,1 @@
-"""One recipe per command: what it does, told in the nouns of the paper."""
+"""One recipe per command: its steps in order, in the paper's terms."""

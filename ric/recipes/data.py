@@ -1,7 +1,7 @@
-"""`ric data`: loose pictures, or any DATA, written as our folder of edits.
+"""`ric data`: loose pictures, or any DATA, written as ric's folder of edits.
 
-Pictures that are PNG, JPEG or WEBP are copied byte for byte, named by what they are; others become
-PNG. Nothing that is there already is overwritten unless it is the same.
+PNG, JPEG and WEBP pictures are copied byte for byte, with the extension of their real format;
+others become PNG. An existing file with other contents is never overwritten.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class FolderReport:
-    """What was written, and what was not.
+    """Counts of what was written, and lists of what was left out.
 
     Attributes:
         out: The folder.
@@ -50,7 +50,7 @@ class FolderReport:
         masks: Rows with a mask.
         without_instruction: Rows that still need an instruction before training.
         failures: Samples that were left out, and why.
-        unmatched: Files, or rows of the texts, that go with no photo.
+        unmatched: Files, or rows of the texts, without a matching photo.
     """
 
     out: Path
@@ -72,20 +72,20 @@ def make_folder(
     max_pixels: int = MAX_PIXELS,
     progress: Progress = Silent(),  # noqa: B008 - it holds no state
 ) -> FolderReport:
-    """Write loose pictures, paired by name, as our folder.
+    """Write loose pictures, paired by name, as ric's folder.
 
     Args:
-        out: Where to.
+        out: The folder to write.
         source: A folder of photos; `<name>_mask.*` beside a photo is its mask.
         target: A folder of their edits; a photo without one is then a failure.
         mask: A folder of their masks, white = edit.
-        texts: A CSV file with a column `id` or `file` and any of our text columns.
+        texts: A CSV file with a column `id` or `file` and any of ric's text columns.
         max_pixels: A larger picture is a failure.
-        progress: Told about each photo.
+        progress: Shows each photo.
 
     Raises:
-        RicError: A folder or the CSV cannot be read, or something else is in the way in `out`,
-            or `out` cannot be written.
+        RicError: A folder or the CSV cannot be read, `out` holds other files of the same names, or
+            `out` cannot be written.
     """
     pairs, unmatched = pair_loose(source, target, mask)
     words = read_texts(texts, progress.note) if texts else {}
@@ -108,7 +108,7 @@ def make_folder(
     report = replace(report, unmatched=tuple(lost))
     if report.without_instruction:
         progress.note(
-            f"{report.without_instruction} rows have no instruction: add it in"
+            f"{report.without_instruction} rows have no instruction: add them to"
             f" {out / 'metadata.jsonl'} before training."
         )
     return report
@@ -120,12 +120,12 @@ def from_data(
     *,
     progress: Progress = Silent(),  # noqa: B008 - it holds no state
 ) -> FolderReport:
-    """Write any DATA as our folder, its given masks as white on black.
+    """Write any DATA as ric's folder, its given masks as white on black.
 
-    Groups and splits go along, so every sample stays in its split.
+    Groups and splits are kept, so every sample stays in its split.
 
     Raises:
-        RicError: Something else is in the way in `out`, or it cannot be written.
+        RicError: `out` holds other files of the same names, or it cannot be written.
     """
     count = samples.row_count
 
@@ -150,7 +150,7 @@ def _write(
     make_row: Callable,
     progress: Progress,
 ) -> FolderReport:
-    """Stream a row per item; what cannot be used is left out and reported."""
+    """Stream a row per item; unusable items are left out and reported."""
     failures: list[SampleError] = []
     totals = {"target_file_name": 0, "mask_file_name": 0, "instruction": 0}
 
@@ -179,7 +179,7 @@ def _write(
 
 
 def _refuse_useless_mask(pair: Loose, max_pixels: int) -> None:
-    """Raise SampleError where training would: the mask is empty, or covers nearly everything."""
+    """Raise SampleError if the mask is empty or covers nearly everything, as training would."""
     if pair.mask is None:
         return
     pictures = Pictures(source=pair.source, mask=pair.mask, max_pixels=max_pixels)
@@ -193,7 +193,7 @@ def _place_all(
     count: int | None,
     max_pixels: int,
 ) -> Row:
-    """Check all of a sample's pictures, then write them; return their columns of its row."""
+    """Check all of a sample's pictures, then write them; return their columns of the row."""
     ready: dict[str, tuple[bytes, str]] = {}
     for kind, picture in pictures.items():
         if picture is None:
@@ -210,7 +210,7 @@ def _place_all(
 
 
 def _encode(kind: str, picture: PictureSource, max_pixels: int) -> tuple[bytes, str]:
-    """Give a picture's bytes and extension, decoding it once to know that it is whole."""
+    """Return a picture's bytes and extension, after decoding it once to check that it is intact."""
     if not isinstance(picture, Image.Image):
         data = read_bytes(picture)
         suffix = web_suffix(picture, max_pixels=max_pixels)

@@ -1,7 +1,7 @@
-"""`ric demo`: the six commands as one chain on drawn scenes, without network or GPU.
+"""`ric demo`: the six commands as one chain on drawn scenes, without a connection or a GPU.
 
-The embedded family describes pictures it has not seen, goes on a few steps with each of its fits
-and of its UNet, edits the test scenes, and is scored where the right answer is known.
+The embedded family describes pictures it has not seen, its judges and its UNet are trained for a
+few more steps, and it edits test scenes and is scored against their exact targets.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
     from ric.runs.run import RunDir
     from ric.scoring.scores import Scores
 
-SEED = 2024  # of the scenes; the family was trained on others
-SCENES, TESTED, TRAINED = 640, 60, 32  # drawn in all, edited of test, trained on of train
+SEED = 2024  # of the scenes; the family was trained on other ones
+SCENES, TESTED, TRAINED = 640, 60, 32  # all scenes; those edited, of test; those trained on
 
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo made.
+    """The result of the demo.
 
     Attributes:
         rows: The score table, identity and ground truth included.
@@ -69,8 +69,8 @@ def demo(
 
     Args:
         folder: Gets `scenes/` and `runs/`.
-        progress: Told about each stage.
-        say: Told each command line before it runs.
+        progress: Shows each stage.
+        say: Called with each command line before it runs.
     """
     progress = progress or Silent()
     data, runs = folder / "scenes", folder / "runs"

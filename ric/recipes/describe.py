@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 def describe(config: DescribeConfig, run: RunDir, progress: Progress | None = None) -> Path:
     """Describe every sample of DATA; return the run's `descriptions.jsonl`.
 
-    What is described already is passed over, and several processes may share one run.
+    Samples already described are skipped, and several processes may share one run.
 
     Raises:
-        RicError: DATA or the model cannot be had, or there is no sample.
-        Interrupted: asked to stop; what is described stays.
+        RicError: DATA or the model cannot be loaded, or there is no sample.
+        Interrupted: a stop was requested; finished descriptions are kept.
     """
     progress = progress or Silent()
     model, model_name = None, None

@@ -31,22 +31,22 @@ if TYPE_CHECKING:
     from ric.data.sample import EditSample, Samples
     from ric.runs.run import RunDir
 
-NOT_FINITE = "The model's numbers are not finite: there is no picture (--dtype fp32 may help)."
+NOT_FINITE = "The model's output is not finite: there is no picture (--dtype fp32 may help)."
 
 
 def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> Path:
     """Edit every sample of DATA and return the run's `images` folder; `sheet.png` shows the first.
 
-    Batches are fixed by the list of samples, since the last bits of a picture depend on those that
-    are computed with it. One that is done already is passed over, unread, so a repeated command
-    goes on where it stopped; one that was begun is computed again whole, and what it lacked is
-    kept. Several processes may share one run, batch by batch. A stop is heeded between denoising
-    steps.
+    Batches are fixed by the list of samples, since the last bits of a picture depend on the others
+    in its batch. A finished batch is skipped without reading it, so a repeated command continues
+    where it stopped; an unfinished one is recomputed as a whole, and only its missing pictures are
+    written. Several processes may share one run, batch by batch. Stops are honoured between
+    denoising steps.
 
     Raises:
-        RicError: no instruction for a photo, a model that cannot be had, samples that the model
-            was trained on, or none at all.
-        Interrupted: asked to stop; what is edited stays.
+        RicError: there is no instruction for a photo, the model cannot be loaded or was trained on
+            some samples, or there are no samples.
+        Interrupted: a stop was requested; finished edits are kept.
     """
     progress = progress or Silent()
     device = pick_device(config.device)
@@ -96,7 +96,7 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
 
 
 def _open(config: EditConfig, run: RunDir) -> Samples:
-    """Open a dataset (Raises RicError where the model was trained on some of it)."""
+    """Open a dataset (raises RicError if the model was trained on some of it)."""
     needed = config.instruction is None and "instruction" in texts_read(config.editor)
     samples = open_samples(config, run, need_instruction=needed)
     if not config.allow_overlap:
@@ -105,7 +105,7 @@ def _open(config: EditConfig, run: RunDir) -> Samples:
 
 
 def _some(samples: Samples, config: EditConfig) -> Iterator[EditSample]:
-    """Go through a dataset's samples (Raises RicError where there is none)."""
+    """Yield a dataset's samples (raises RicError if there are none)."""
     sample = None
     for sample in samples:
         yield sample
@@ -137,7 +137,7 @@ def _requests(
         yield EditRequest(sample.id, image, **texts)
 
 
-# where the texts that an editor reads come from, beside the data's own
+# the settings that replace the data's own texts
 TYPED = {
     "instruction": "instruction",
     "source_text": "source_caption",
@@ -146,10 +146,10 @@ TYPED = {
 
 
 def _texts_for(sample: Photo | EditSample, config: EditConfig) -> dict[str, str]:
-    """Give the texts that the editor reads: those that were typed, else the sample's own.
+    """Return the texts that the editor reads: those that were typed, else the sample's own.
 
     Raises:
-        SampleError: it reads captions, and there is none.
+        SampleError: it reads captions, and one is missing.
     """
     texts = {"instruction": ""}
     lacking = []
@@ -173,12 +173,12 @@ def _texts_for(sample: Photo | EditSample, config: EditConfig) -> dict[str, str]
 
 
 def _texts_of(request: EditRequest, editor: str) -> dict[str, str]:
-    """Give the texts that made an edit, as its row records them."""
+    """Return the texts of an edit, as its row records them."""
     return {name: getattr(request, name) for name in texts_read(editor)}
 
 
 def _note_cut_texts(run: RunDir, progress: Progress) -> None:
-    """Count the edits of which the editor did not read a text to its end."""
+    """Note how many edits have a text that the editor did not read to its end."""
     rows = list(run.rows("edits"))
     if count := sum("text_cut" in row for row in rows):
         run.note(truncated_texts={"edits": count})

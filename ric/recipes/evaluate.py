@@ -1,10 +1,10 @@
 """`ric eval`: the six metrics over edit runs or any folders of images (Sec. 4).
 
 Every picture is decoded and encoded once for all editors. The unedited source and the ground truth
-are scored beside them: a metric on which doing nothing wins says little.
+are scored beside them: a metric that doing nothing wins says little.
 
-An editor is scored on every sample it has a picture of, source and ground truth on those of which
-every editor has one: a row of another N than theirs stands on other samples, and carries a mark.
+An editor is scored on every sample it has a picture for; source and ground truth on the samples for
+which every editor has one. A row with another N than theirs covers other samples, and is marked.
 """
 
 from __future__ import annotations
@@ -67,9 +67,10 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
     """Score editors on DATA and write scores.json, per_sample.jsonl, table.md, .csv and .tex.
 
     Raises:
-        RicError: no outputs to score, none of them belongs to DATA, no metric could be computed,
-            `--metrics` names none, or the outputs come from a model trained on these samples.
-        Interrupted: asked to stop.
+        RicError: there are no outputs to score, none of them belongs to DATA, no metric could be
+            computed, `--metrics` names an unknown one, or the outputs come from a model trained on
+            these samples.
+        Interrupted: a stop was requested; finished batches are kept.
     """
     refuse_unknown_metrics(config)
     edited = _find_edited(config, run)
@@ -77,7 +78,7 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
     matched = match_outputs(config, work.samples, edited, work)
     if not matched.any_target and config.reference == "target":
         config = replace(config, reference="source")
-        work.progress.note(f"{config.data} has no targets: outputs are held against the sources")
+        work.progress.note(f"{config.data} has no targets: outputs are compared with the sources")
     if not config.allow_overlap:
         _refuse_trained_on(work.samples, edited)
     judges = _load_noted(config, work)
@@ -106,7 +107,7 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
 
 
 def _find_edited(config: EvalConfig, run: RunDir) -> list[Outputs]:
-    """Find what is to be scored, and remember the runs that made it."""
+    """Find the outputs to score, and record the runs that made them."""
     edited = [
         find_outputs(text, run.runs_dir, run.resolve, match=config.match) for text in config.edits
     ]
@@ -130,7 +131,7 @@ def _load_noted(config: EvalConfig, work: Work) -> Judges | PieBenchJudges:
 
 
 def _fid_set(config: EvalConfig, judges: Judges | PieBenchJudges, work: Work) -> FidSet | None:
-    """Read the pictures of `--fid-set` in the main process; None where none are asked for."""
+    """Read the pictures of `--fid-set` in the main process; None without it or without FID."""
     network = judges.fid if isinstance(judges, Judges) else Unavailable("not in this protocol")
     if not config.fid_set or not work.ranks.is_main or isinstance(network, Unavailable):
         return None
@@ -157,7 +158,7 @@ def _refuse_same_labels(edited: Sequence[Outputs]) -> None:
 
 
 def _refuse_trained_on(samples: Samples, edited: Sequence[Outputs]) -> None:
-    """Compare what the editors' models were trained on with DATA, before any network is loaded."""
+    """Refuse editors whose model was trained on samples of DATA, before loading any network."""
     groups: list[str] = []
 
     def asked() -> Iterable[str]:
@@ -177,7 +178,7 @@ def _open_suites(
     edited: Sequence[Outputs],
     device: torch.device,
 ) -> dict[str, Suite]:
-    """Make a suite for each editor, the source and the ground truth, by their labels."""
+    """Make a metric suite for each editor, the source and the ground truth, by label."""
     names = metrics_of(config)
     if isinstance(judges, PieBenchJudges):
         new_suite: Callable[..., Suite] = partial(
@@ -187,7 +188,7 @@ def _open_suites(
         checker = None
         of_scenes = is_scenes(config.data)
         if of_scenes and set(names) & set(OF_SCENES):
-            # under --preset tiny the judges hold the same network
+            # under --preset tiny the metric networks include the same network
             net = judges.fid if isinstance(judges.fid, SceneNet) else load_scene_net(run, device)
             checker = EditChecker(net)
         elif config.metrics is None:
@@ -210,7 +211,7 @@ def _open_suites(
 
 
 class _Scored(NamedTuple):
-    """What is scored, by what, and where that is stored."""
+    """The outputs to score, their metric suites, and the store of finished batches."""
 
     edited: Sequence[Outputs]
     suites: dict[str, Suite]
@@ -218,7 +219,7 @@ class _Scored(NamedTuple):
 
 
 def _score_all(config: EvalConfig, work: Work, samples: Samples, scored: _Scored) -> None:
-    """Score this process's share of the samples, batch by batch, and store what comes of it."""
+    """Score this process's share of the samples, batch by batch, and store the results."""
     ranks, (edited, suites, stored) = work.ranks, scored
     known = stored.done()
     of_scenes = is_scenes(config.data)
@@ -243,9 +244,9 @@ def _score_all(config: EvalConfig, work: Work, samples: Samples, scored: _Scored
 def _unscored(
     samples: Iterable[EditSample], size: int, known: set[str]
 ) -> Iterator[list[EditSample]]:
-    """Batch samples by their list, and give the batches of which one lacks its scores.
+    """Yield the batches, fixed by the list of samples, in which a sample lacks its scores.
 
-    The last bits of what networks make of a picture depend on those that are computed with it.
+    The last bits of a network's output for a picture depend on the others in its batch.
     """
     samples = iter(samples)
     while batch := list(islice(samples, size)):
@@ -254,10 +255,10 @@ def _unscored(
 
 
 def _threads() -> int:
-    """Count the threads that decode: this process's share of the machine's cores, some at most.
+    """Return the number of decoding threads: this process's share of the cores, at most 16.
 
-    Each holds pictures of full size, two of them ahead of the networks. As many prepare pictures
-    for the networks and compute on their pixels.
+    Each holds full-size pictures, two of them ahead of the networks. As many more threads prepare
+    pictures for the networks and compute on their pixels.
     """
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return max(1, min(usable_cores() // here, MOST_THREADS))
@@ -266,7 +267,7 @@ def _threads() -> int:
 def _score(batch: Sequence[Decoded], suites: dict[str, Suite], pool: Executor) -> None:
     encodings = Encodings(pool)
     read = [(one.pair, one.outputs) for one in batch if one.pair]
-    # those that not every editor has are left out in the end: one may turn out to have none
+    # samples that some editor lacks are dropped at the end: an editor may turn out to have none
     shown = [pair for pair, made in read if made]
     for label, suite in suites.items():
         if label == IDENTITY:
@@ -280,7 +281,7 @@ def _score(batch: Sequence[Decoded], suites: dict[str, Suite], pool: Executor) -
 
 
 def _gather(stored: ScoredBatches, suites: dict[str, Suite], run: RunDir) -> None:
-    """Put what all processes have stored into the suites, and list what failed in the run."""
+    """Load the stored scores of all processes into the suites, and list failures in the run."""
     done = set[str]()
     failures: list[SampleError] = []
     for batch in stored.read():
@@ -289,19 +290,19 @@ def _gather(stored: ScoredBatches, suites: dict[str, Suite], run: RunDir) -> Non
         for label, kept in batch.kept.items():
             suites[label].put(kept)
     for error in failures:
-        # one that was mended since has been scored in a later batch
+        # a sample that was fixed since has been scored in a later batch
         if error.sample_id not in done:
             run.fail(error)
 
 
 def _failures_of(run: RunDir) -> str:
-    """Name the first failures of a run in a sentence; nothing where there is none."""
+    """Name the first failures of a run in a sentence; "" if there are none."""
     told = [f"{row['id']}: {row['reason']}" for row in run.rows("failures")]
     return f" {len(told)} failed: {'; '.join(told[:3])}" if told else ""
 
 
 def _key(config: EvalConfig, content: str, edited: Sequence[Outputs]) -> str:
-    """Name what is scored by what: outputs, samples' pictures and networks, each file's state."""
+    """Hash what scores depend on: outputs, samples' pictures and networks, by each file's state."""
     digest = hashlib.sha256(f"{content}{networks_stamp(config)}".encode())
     for item in edited:
         for name, file in item.files.items():

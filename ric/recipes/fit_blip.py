@@ -36,13 +36,13 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
     """Fit the scene judge on DATA and return the folder `scene_encoder` of the run.
 
     Raises:
-        RicError: fewer than two usable samples, a model that cannot be had, or a loss that is not
-            finite ten times in a row.
-        Interrupted: asked to stop; the run resumes from its checkpoint.
+        RicError: there are fewer than two usable samples, the model cannot be loaded, or the loss
+            was not finite ten times in a row.
+        Interrupted: a stop was requested; the run resumes from its checkpoint.
     """
     work = open_work(config, run, progress)
     judge = start_judge(locate(config, "blip", run), config).to(work.device)
-    judge.eval()  # BLIP's dropout is 0; repeating a command repeats its result
+    judge.eval()  # BLIP's dropout is 0 by default; this makes sure of it
     needs = Needs(
         config.image_size,
         config.fit,
@@ -72,10 +72,10 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
 
 
 def start_judge(path: Path, config: FitBlipConfig) -> SceneEncoder:
-    """Start from a pretrained BLIP, or go on with a fitted judge and its own tau.
+    """Start from a pretrained BLIP, or from a fitted judge with its own tau.
 
     Raises:
-        RicError: the folder holds neither, or a fitted judge has what was asked to be otherwise.
+        RicError: the folder holds neither, or a setting contradicts a fitted judge's own value.
     """
     if (path / f"{NAME}.json").is_file():
         judge = SceneEncoder.from_pretrained(path)
@@ -90,7 +90,7 @@ def start_judge(path: Path, config: FitBlipConfig) -> SceneEncoder:
 def embed(
     judge: SceneEncoder, items: Sequence[Example], *, with_sources: bool = False
 ) -> tuple[Tensor, ...]:
-    """Embed examples' targets, their paragraphs, and maybe their sources: (N, Q) each."""
+    """Embed examples' targets, their paragraphs and, if asked, their sources: (N, Q) each."""
 
     def images_of(pictures: Iterable[Tensor]) -> Tensor:
         stacked = torch.stack(list(pictures)).to(judge.logit_scale.device)

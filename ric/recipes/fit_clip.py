@@ -1,7 +1,7 @@
 """`ric fit-clip`: fit the region judge, first its fusion, then all of it (Sec. 3.2.1, 3.2.2).
 
-Both views are of the *target* picture (choice 3): the crop of its edited region and the whole of
-it, against the region's text.
+It sees the *target* picture (choice 3), as the crop of the edited region and as a whole, and
+compares the two with the region's text.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
     """Fit the region judge on DATA and return the folder `region_encoder` of the run.
 
     Raises:
-        RicError: fewer than two usable samples, a model that cannot be had, or a loss that is not
-            finite ten times in a row.
-        Interrupted: asked to stop; the run resumes from its checkpoint.
+        RicError: there are fewer than two usable samples, the model cannot be loaded, or the loss
+            was not finite ten times in a row.
+        Interrupted: a stop was requested; the run resumes from its checkpoint.
     """
     work = open_work(config, run, progress)
     judge = start_judge(locate(config, "clip", run), config).to(work.device)
-    judge.eval()  # CLIP has no dropout; nothing here depends on the mode but libraries' defaults
+    judge.eval()  # CLIP's dropout is 0 by default; this makes sure of it
     needs = Needs(
         config.image_size,
         config.fit,
@@ -85,7 +85,7 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
 def phases_of(
     judge: RegionEncoder, config: FitClipConfig, prepare: Callable[[], Embed]
 ) -> list[FitPhase]:
-    """Give Sec. 3's two phases: the fusion alone on tokens that `prepare` caches, then all."""
+    """Return Sec. 3's two phases: the fusion alone on tokens that `prepare` caches, then all."""
     fusion, backbone = list(judge.fusion_parameters()), list(judge.backbone_parameters())
     return [
         FitPhase("fusion", config.fusion_epochs, config.fusion_lr, fusion, prepare=prepare),
@@ -94,10 +94,10 @@ def phases_of(
 
 
 def start_judge(path: Path, config: FitClipConfig) -> RegionEncoder:
-    """Put a fresh fusion on a CLIP, or go on with a fitted judge and its own fusion and tau.
+    """Add a new fusion to a CLIP, or start from a fitted judge with its own fusion and tau.
 
     Raises:
-        RicError: the folder holds neither, or a fitted judge has what was asked to be otherwise.
+        RicError: the folder holds neither, or a setting contradicts a fitted judge's own value.
     """
     if (path / f"{NAME}.json").is_file():
         judge = RegionEncoder.from_pretrained(path)
@@ -117,7 +117,7 @@ def start_judge(path: Path, config: FitClipConfig) -> RegionEncoder:
 
 
 def embed(judge: RegionEncoder, items: Sequence[Example]) -> tuple[Tensor, Tensor]:
-    """Embed examples' regions in their targets, and their texts: (N, P) each."""
+    """Embed the regions of examples' targets, and their texts: (N, P) each."""
     device = judge.logit_scale.device
     images = to_unit(torch.stack([item.target for item in items]).to(device))
     visual = judge.encode_region(images, [item.box for item in items if item.box])

@@ -1,8 +1,8 @@
-"""`ric scenes`: drawn scenes written as our folder of edits, with every core.
+"""`ric scenes`: drawn scenes written as ric's folder of edits, on all cores.
 
 Each worker process draws a share of the samples and writes their pictures; this process writes the
-metadata in the samples' order. Pictures that are there already are kept: they can only be the same
-ones, for a sample's pixels follow from its seed and index, and another stream's folder is refused.
+metadata in the samples' order. Existing pictures are kept: they must be the same, since a sample's
+pixels are a function of its seed and index, and a folder of another stream is refused.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ def make_scenes(
     workers: int | None = None,
     progress: Progress = Silent(),  # noqa: B008 - it holds no state
 ) -> dict[str, int]:
-    """Write a stream of scenes as a folder; the same call again changes nothing or finishes it.
+    """Write a stream of scenes as a folder; repeating the call finishes it or changes nothing.
 
     Args:
-        out: Where to.
+        out: The folder to write.
         stream: Which scenes.
-        sheets: Also write a contact sheet per edit type there, `Add.png` and so on.
-        workers: How many processes draw; all cores by default, 1 for this process alone.
-        progress: Told about each sample.
+        sheets: A folder that gets a contact sheet per edit type, `Add.png` and so on.
+        workers: How many processes draw; one per core by default, 1 for this process alone.
+        progress: Shows each sample.
 
     Returns:
         How many samples each split got.
@@ -91,7 +91,7 @@ def _claim(out: Path, stream: SceneStream) -> None:
 
 
 def _write_sample(out: Path, stream: SceneStream, index: int) -> Row:
-    """Draw one sample unless its pictures are there, and give its row."""
+    """Draw one sample unless its pictures exist, and return its row."""
     edit = edit_of(stream.seed, index, photos=stream.photos)
     name = sample_id(stream.seed, index)
     kinds = ("source", "target", "mask", "context_mask")
@@ -111,7 +111,7 @@ def _write_sample(out: Path, stream: SceneStream, index: int) -> Row:
 
 
 def _place(path: Path, data: bytes) -> None:
-    """Let a file appear complete or not at all."""
+    """Write a file so that it appears complete or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.write_bytes(data)
@@ -122,7 +122,7 @@ def _place(path: Path, data: bytes) -> None:
 def _mapped(
     workers: int,
 ) -> Iterator[Callable[[Callable[[int], Row], Iterable[int]], Iterator[Row]]]:
-    """Give a `map` that keeps the order, here or over processes."""
+    """Yield a `map` that keeps the order, in this process or over several."""
     if workers == 1:
         yield map
         return

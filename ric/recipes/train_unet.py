@@ -5,9 +5,9 @@ Everything that does not change while the UNet trains is computed once (`encodin
 Choice 8, EMA: the exponential moving average of the weights, decay min(0.9999, (1+n)/(10+n)) after
 n steps, is exported; `--no-ema` exports the weights themselves and keeps no average.
 
-Started as several processes, each takes its part of every batch, and DDP joins their gradients: as
-what a sample sees is a function of the seed, the step and its place in the batch, the steps are
-those of one process. The first one keeps the average and writes the run.
+With several processes, each takes its part of every batch, and DDP averages their gradients. Since
+a sample's random draws are a function of the seed, the step and its place in the batch, the steps
+are those of one process. The main process keeps the EMA and writes the run.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ CURVES = (
     Panel("Eq. 10 and its parts", "^loss"),
     Panel("cosines with the texts", "^cos_"),
     Panel("gradient norms", "^grad_norm"),
-    Panel("pictures a second", "^images_per_second$"),
+    Panel("pictures per second", "^images_per_second$"),
 )
 
 
@@ -65,9 +65,9 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
     """Fine-tune the base's UNet on DATA and return the run's `pipeline` folder.
 
     Raises:
-        RicError: no usable sample, a model that cannot be had or does not fit, a judge that is
-            missing, or a loss that is not finite ten times in a row.
-        Interrupted: asked to stop; the run resumes from its checkpoint.
+        RicError: there is no usable sample, a model or judge cannot be loaded or does not fit, or
+            the loss was not finite ten times in a row.
+        Interrupted: a stop was requested; the run resumes from its checkpoint.
     """
     checkpoint = last_checkpoint(run, progress)  # first: it sets the number of threads
     work = open_work(config, run, progress)
@@ -84,7 +84,7 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
 
 
 class Setup(NamedTuple):
-    """What a training needs, loaded and encoded."""
+    """The networks and data of a training, loaded and encoded."""
 
     pipeline: StableDiffusionInstructPix2PixPipeline
     objective: RegionInContextObjective
@@ -92,7 +92,7 @@ class Setup(NamedTuple):
 
 
 def _prepare(config: TrainUnetConfig, work: Work) -> Setup:
-    """Load the base and the judges, and encode the data (Raises RicError, as `train_unet`)."""
+    """Load the base and the judges, and encode the data (raises RicError, as `train_unet`)."""
     pipeline = load_base(config, work)
     objective = load_objective(config, work, pipeline)
     compare_with_fits(config, work)
@@ -110,9 +110,9 @@ def _prepare(config: TrainUnetConfig, work: Work) -> Setup:
 def _export(
     config: TrainUnetConfig, work: Work, pipeline: StableDiffusionInstructPix2PixPipeline
 ) -> None:
-    """Write what the next command reads, and push it to the hub where that is asked for.
+    """Write what the next command reads, and upload it with `--push-to-hub`.
 
-    A failure to push leaves the run whole, and the exit code tells of it.
+    A failed upload leaves the run complete; the exit code shows it.
     """
     run, card = work.run, pipeline_card(work.run, config.base)
     if config.lora_rank:
@@ -133,7 +133,7 @@ def _export(
 
 @contextmanager
 def _in_one_line(config: TrainUnetConfig, work: Work) -> Iterator[None]:
-    """Say in one line that memory ran out, or that torch.compile does not work on this machine."""
+    """Turn a GPU out of memory, or a torch.compile that does not work here, into a RicError."""
     try:
         yield
     except torch.OutOfMemoryError:
@@ -141,16 +141,16 @@ def _in_one_line(config: TrainUnetConfig, work: Work) -> Iterator[None]:
     except (BackendCompilerFailed, InductorError) as error:
         raise RicError(
             f"--compile does not work here: {first_line(error)}",
-            "It needs a C++ compiler for a CPU and triton for a GPU; or omit --compile.",
+            "Install what it needs (a CPU: a C++ compiler; a GPU: triton), or omit --compile.",
         ) from None
 
 
 def _train(config: TrainUnetConfig, work: Work, setup: Setup, checkpoint: Path | None) -> None:
-    """Take `config.steps` steps of Eq. 10, leaving the exported weights in the pipeline's UNet."""
+    """Take `config.steps` steps of Eq. 10; leave the weights to export in the pipeline's UNet."""
     ranks, (pipeline, objective, data) = work.ranks, setup
     accelerator = start_accelerator(work.device, pick_dtype(config.dtype, work.device), ranks)
     work.run.note(processes=ranks.count)
-    # 8-bit AdamW lays weights out plainly
+    # 8-bit AdamW needs contiguous weights
     layout = torch.contiguous_format if config.adam_8bit else torch.channels_last
     leave_the_file(pipeline.unet)
     unet = pipeline.unet.train().to(memory_format=layout)
@@ -159,10 +159,10 @@ def _train(config: TrainUnetConfig, work: Work, setup: Setup, checkpoint: Path |
     named = {name: weight for name, weight in unet.named_parameters() if weight.requires_grad}
     trained = accelerator.prepare_model(unet)
     if config.compile:
-        # the gradient norms that are logged go back through the decoder once more
+        # the logged gradient norms backpropagate through the decoder once more
         torch._functorch.config.donated_buffer = False
         trained = torch.compile(trained)
-        objective.vae.decoder.compile(dynamic=True)  # how many samples are judged varies
+        objective.vae.decoder.compile(dynamic=True)  # the number of decoded samples varies
     optimizer = GuardedAdamW(
         named.values(),
         lr=config.lr,

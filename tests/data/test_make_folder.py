@@ -219,7 +219,7 @@ def test_rows_without_an_instruction_are_counted_and_said(tmp_path, loose):
     notes = Notes()
     report = make_folder(tmp_path / "out", source=loose[0], progress=notes)
     assert report.without_instruction == 2
-    assert notes.notes[0].startswith("2 rows have no instruction: add it in")
+    assert notes.notes[0].startswith("2 rows have no instruction: add them to")
 
 
 def test_two_pictures_of_one_name_are_that_photo_s_failure(tmp_path, noise):

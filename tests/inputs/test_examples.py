@@ -208,7 +208,7 @@ def test_descriptions_of_other_data_are_refused(edits, tiny, run_on, described):
     with pytest.raises(RicError) as caught:
         read_descriptions(str(path), load_samples(edits), run)
     assert caught.value.message == (
-        f"{path} describes no sample of {edits}: none of its 2 ids is there."
+        f"{path} describes no sample of {edits}: none of its 2 ids match."
     )
     assert caught.value.hint == f"Describe these samples: ric describe {edits}"
     assert run.record["parents"] == []

@@ -222,7 +222,12 @@ def test_a_model_that_no_network_could_bring_is_a_problem(data, runs, tmp_path):
             {},
             "it is a StableDiffusionXLPipeline, whose UNet reads more than one",
         ),
-        ("StableDiffusionPipeline", {}, {"hidden_size": 512}, "reads no single CLIP text"),
+        (
+            "StableDiffusionPipeline",
+            {},
+            {"hidden_size": 512},
+            "does not read the tokens of one CLIP",
+        ),
         ("StableDiffusionInpaintPipeline", {"in_channels": 9}, {}, "reads 9 channels"),
     ],
 )
@@ -358,7 +363,7 @@ def test_no_time_is_told_for_its_true_reason(data, runs):
 
     unknown = "not estimated (the number of samples is not known)"
     assert time_of(FitClipConfig, data="./nowhere") == unknown
-    other = "not estimated (other models than the paper's)"
+    other = "not estimated (not the paper's models)"
     assert time_of(FitClipConfig, preset="tiny") == other
     edits = (f"A={data}",)
     assert time_of(EvalConfig, edits=edits) == "not estimated for this command"
@@ -392,7 +397,7 @@ def test_a_plans_memory_is_the_trained_weights_and_their_copies(data, runs, tmp_
     assert told["cost"]["memory"] == (
         "4 kB (weights, gradients, two moments, float32), and activations"
     )
-    assert told["cost"]["time"] == "not estimated (other models than the paper's)"
+    assert told["cost"]["time"] == "not estimated (not the paper's models)"
 
 
 def test_a_plan_of_scoring_lists_its_networks_as_present_or_missing(data, runs, tmp_path):
@@ -446,7 +451,7 @@ def test_the_embedded_familys_memory_is_twice_its_files_for_they_are_halves(
     told = plan(resolve_config(FitClipConfig, flags), runs)
     assert told["cost"]["memory"].startswith("8 kB (weights, gradients, two moments, float32)")
     told = plan(resolve_config(TrainUnetConfig, flags), runs)
-    assert told["cost"]["memory"].startswith("10 kB (weights, gradients, two moments, average")
+    assert told["cost"]["memory"].startswith("10 kB (weights, gradients, two moments, EMA")
     assert "memory" not in plan(resolve_config(DescribeConfig, flags), runs)["cost"]
 
 

@@ -322,7 +322,7 @@ def test_without_targets_the_source_is_the_reference_and_there_is_no_fid_or_grou
     assert rows[IDENTITY]["clip_i"].value == pytest.approx(1, abs=1e-5)
     assert rows["Mine"]["clip_i_target"].unavailable == "no sample has a target"
     assert rows["Mine"]["fid"].unavailable == "no sample has a target"
-    assert progress.lines == [f"{data} has no targets: outputs are held against the sources"]
+    assert progress.lines == [f"{data} has no targets: outputs are compared with the sources"]
 
 
 def test_a_split_without_samples_is_an_error(score, outputs):

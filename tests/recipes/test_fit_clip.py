@@ -274,4 +274,4 @@ def test_the_card_sets_the_controls_beside_the_fitted_judge_and_names_the_licenc
 
 def test_a_card_names_the_licence_of_a_base_that_is_known():
     assert licence_of("openai/clip-vit-base-patch16") == "MIT (of the CLIP code)"
-    assert licence_of("somebody/clip") == "that of somebody/clip holds"
+    assert licence_of("somebody/clip") == "that of somebody/clip"

@@ -1,1 +1,1 @@
-"""How the embedded family is made: one recipe per member that the paper's six commands lack."""
+"""Training the embedded family: a recipe for each member that none of the six commands trains."""

@@ -1,7 +1,7 @@
 """`ric tiny assemble`: finished runs become the embedded family, in half precision, with cards.
 
-Every member's card says what it was trained on, for how long and on which machine, and what it is
-worth.
+Every member's card says what it was trained on, for how long and on which machine, and how well it
+scores.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 class Member(NamedTuple):
-    """A member of the family: where it goes, and what a run holds of it."""
+    """A member of the family: the artifact of a run that becomes it, and its card's facts."""
 
     artifact: str  # of the run
     title: str
     library: str
-    scores: str = ""  # its part of family_scores.json
+    scores: str = ""  # its entry in family_scores.json
 
 
 MEMBERS = {
@@ -56,12 +56,12 @@ def assemble(
 
     Args:
         folder: Gets a subfolder per member.
-        runs: By member; each finished. A member that is not named is left out.
-        family_scores: What `ric tiny score` wrote.
+        runs: Finished runs by member; members without one are left out.
+        family_scores: The file that `ric tiny score` wrote.
         editor_scores: The scores.json of `ric eval` of the editor, labelled `Ours`.
 
     Raises:
-        RicError: a run is not finished or holds something else, or a weight is too large for half
+        RicError: a run is not finished or lacks the artifact, or a weight is too large for half
             precision.
     """
     scores = json.loads(family_scores.read_text()) if family_scores else {}
@@ -84,7 +84,7 @@ def halve(file: Path) -> None:
     """Rewrite a safetensors file with its float32 tensors in half precision.
 
     Raises:
-        RicError: a number is too large for it.
+        RicError: a value is too large for it.
     """
     tensors = load_file(file)
     halved = {
@@ -134,7 +134,7 @@ def card(run: Path, member: Member, scores: Mapping[str, float]) -> list[str]:
 
 
 def hours(rows: list[dict[str, Any]], config: Mapping[str, Any]) -> float:
-    """Add up how long the logged steps took, over all attempts at a run."""
+    """Add up the hours of the logged steps, over all attempts at a run."""
     seconds, before = 0.0, 0
     for row in rows:
         rate = row.get("images_per_second")
@@ -145,7 +145,7 @@ def hours(rows: list[dict[str, Any]], config: Mapping[str, Any]) -> float:
 
 
 def lineage(run: Path) -> list[str]:
-    """List what a run went on from, and what that went on from, a line for each run."""
+    """List a run's ancestors, a line for each run."""
     lines = []
     for parent in parents_of(run, read_record(run)):
         record = read_record(parent)
@@ -160,7 +160,7 @@ def lineage(run: Path) -> list[str]:
 
 
 def editor_table(scores: Mapping[str, Any]) -> list[str]:
-    """Set an editor's scores beside doing nothing and the exact target."""
+    """Format an editor's scores as a table beside doing nothing and the exact target."""
     editors = scores["editors"]
     lines = ["", f"Scores on {scores['data']['name']}, {editors[0]['samples']} test samples:", ""]
     lines += ["| score | " + " | ".join(row["label"] for row in editors) + " |"]

@@ -1,7 +1,7 @@
 """`ric tiny begin`: the embedded family before its training, seeded random weights and tokenizers.
 
 Each member is an ordinary transformers or diffusers class in its ordinary layout. The tokenizers
-know the words of the drawn scenes as one token each; other words are spelled.
+have one token for each word of the drawn scenes; other words are split into pieces.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-IMAGE_SIZE = 64  # pixels; every member of the family reads and draws this size
-PATCH = 8  # pixels of a vision tower's patch
-WIDTH, LAYERS, HEADS = 96, 4, 4  # of every tower, and width of the joint spaces
-PROMPT_WIDTH, PROMPT_LAYERS, PROMPT_TOKENS = 128, 3, 48  # what the UNets read
+IMAGE_SIZE = 64  # pixels; every member of the family reads or draws this size
+PATCH = 8  # pixels; the side of a vision tower's patch
+WIDTH, LAYERS, HEADS = 96, 4, 4  # of every tower; WIDTH also of the joint spaces
+PROMPT_WIDTH, PROMPT_LAYERS, PROMPT_TOKENS = 128, 3, 48  # of the UNets' text encoder
 
-# Words of instructions that the scenes do not use, each worth a token of its own.
+# Words of instructions that the scenes do not use, but that get a token of their own.
 MORE_WORDS = (
     "add", "a", "an", "the", "and", "into", "to", "of", "it", "its", "all", "bigger", "smaller",
     "brown", "grey", "pink", "night", "day", "person", "woman", "man", "dog", "cat", "bird",
@@ -64,7 +64,7 @@ def write_beginnings(folder: Path, *, seed: int = 0) -> Path:
             `captioner` (BlipForConditionalGeneration), `scene_classifier`
             (ResNetForImageClassification), `pipeline` (an InstructPix2Pix pipeline) and
             `text_to_image` (its 4-channel twin).
-        seed: Seeds every weight; torch's global random state is left as it was.
+        seed: Seeds every weight; torch's global random state is left alone.
     """
     words = scene_words()
     with torch.random.fork_rng(devices=[]):
@@ -87,15 +87,15 @@ def scene_words() -> list[str]:
 
 
 def clip_tokenizer(words: list[str], max_length: int) -> CLIPTokenizer:
-    """Make a byte-level BPE as CLIP's whose merges lead to `words`.
+    """Make a byte-level BPE like CLIP's, whose merges build `words`.
 
-    The end token is the last id, and so never 2, the id at which transformers would pool the
-    highest token instead.
+    The end token has the last id, so it is never 2, for which transformers would pool the highest
+    id instead.
     """
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = sorted(byte_level.alphabet())
-    # The trainer numbers "x</w>" in an order that changes from run to run, and with it which of
-    # two equally frequent pairs is merged first. A character of its own stands for each instead.
+    # The trainer numbers "x</w>" in an order that changes from run to run, and that order decides
+    # which of two equally frequent pairs is merged first. So a private character stands for each.
     ending = {character: chr(0xE000 + ord(character)) for character in alphabet}
     pieces = [piece for word in words for piece, _ in byte_level.pre_tokenize_str(word)]
     bpe = Tokenizer(models.BPE())
@@ -118,7 +118,7 @@ def clip_tokenizer(words: list[str], max_length: int) -> CLIPTokenizer:
 
 
 def bert_tokenizer(words: list[str]) -> BertTokenizer:
-    """Make a WordPiece tokenizer as BLIP's: the words, and single letters for all others."""
+    """Make a WordPiece tokenizer like BLIP's: `words`, and single letters for all others."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     letters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
     pieces = [*letters, *(f"##{letter}" for letter in letters), *words]
@@ -144,9 +144,9 @@ def new_vae() -> AutoencoderKL:
 
 
 def new_unet(in_channels: int) -> UNet2DConditionModel:
-    """Make a UNet of 8.9 M parameters on 16 x 16 latents: 4 channels, or 8 with the source's.
+    """Make a UNet of 8.9 M parameters on 16 x 16 latents, for 4 channels, or 8 with a source.
 
-    Attention is at 8 x 8 only: at 16 x 16 it costs more of a CPU's time than half of the width.
+    Attention is at 8 x 8 only: at 16 x 16 it would take more CPU time than half of the width does.
     """
     return UNet2DConditionModel(
         sample_size=IMAGE_SIZE // 4,
@@ -224,7 +224,7 @@ def _build_blip(folder: Path, words: list[str], kind: type[PreTrainedModel]) -> 
             "sep_token_id": tokenizer.sep_token_id,
             "pad_token_id": tokenizer.pad_token_id,
         },
-        # BLIP's own 1e-10 would make every picture the same vector until it is trained
+        # BLIP's own 1e-10 would give every picture the same vector until it is trained
         vision_config={**_vision_config(), "initializer_range": 0.02},
         projection_dim=WIDTH,
         image_text_hidden_size=WIDTH,
@@ -262,7 +262,7 @@ def _pipeline_parts(words: list[str], in_channels: int) -> dict[str, Any]:
         "unet": new_unet(in_channels),
         "text_encoder": CLIPTextModel(CLIPTextConfig(**text)).eval(),
         "tokenizer": tokenizer,
-        # what the hub's timbrooks/instruct-pix2pix ships, but for what the UNet predicts
+        # as in the hub's timbrooks/instruct-pix2pix, but for the prediction type
         "scheduler": EulerAncestralDiscreteScheduler(
             beta_start=0.00085,
             beta_end=0.012,

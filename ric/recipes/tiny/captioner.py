@@ -1,13 +1,13 @@
 """`ric tiny captioner`: a BLIP that writes a scene's paragraph from its pixels alone.
 
-It learns the paragraph of either picture, less the sentence that tells where the edit was: that
-cannot be seen. As BLIP's captioner shares its vision tower with BLIP's matcher, `--vision RUN`
-starts with that of a fitted scene judge.
+It learns the paragraphs of both pictures, without the sentence about where the edit was, which
+cannot be seen. BLIP's captioner has the same vision tower as its matcher, so `--vision RUN` starts
+with that of a fitted scene judge.
 
-A decoder that reads its own "purple" before it says what is purple learns which kinds are purple in
-train, and calls a purple thing of a kind that never is there by another name. With `colour_noise`
-that share of the colour words it reads (not of those it must say) are other colours, drawn at
-random: the kind is then told from the picture.
+A decoder that reads its own "purple" before it names the thing learns which kinds are purple in
+train, and misnames a purple thing of any other kind. With `colour_noise`, that share of the colour
+words it reads (not of those it must predict) is replaced by random colours, so it has to recognise
+the kind in the picture.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ric.config import TinyCaptionerConfig
     from ric.runs.run import RunDir
 
-ASKED = 64  # held-out pictures that are described at each measurement
+ASKED = 64  # held-out pictures described at each measurement
 LONGEST = 256  # tokens
 
 
@@ -51,8 +51,8 @@ def train_captioner(
     """Train the captioner on DATA; return the run's folder `captioner`.
 
     Raises:
-        RicError: no usable sample, or a loss that is not finite ten times in a row.
-        Interrupted: asked to stop; the run resumes from its checkpoint.
+        RicError: there is no usable sample, or the loss was not finite ten times in a row.
+        Interrupted: a stop was requested; the run resumes from its checkpoint.
     """
     progress = progress or Silent()
     device = pick_device(config.device)
@@ -117,13 +117,13 @@ def _captions(
 
 
 def miscoloured(ids: Tensor, colours: Tensor, share: float, draw: torch.Generator) -> Tensor:
-    """Put colours at random in place of a share of a text's colour words.
+    """Replace a share of a text's colour words by random colours.
 
     Args:
         ids: (N, L), tokens.
         colours: (K,), the token of each colour.
-        share: Of the colour words, 0 to 1.
-        draw: A generator of the CPU.
+        share: The share of the colour words, 0 to 1.
+        draw: A CPU generator.
 
     Returns:
         (N, L): `ids` with some of its colours changed.
@@ -134,19 +134,19 @@ def miscoloured(ids: Tensor, colours: Tensor, share: float, draw: torch.Generato
 
 
 def seen_of(scene_text: str) -> str:
-    """Leave out of a paragraph the sentence that only an editor could write."""
+    """Remove the sentence of a paragraph that says where the edit was."""
     return re.sub(r" The eye is drawn to [^.]*\.", "", scene_text)
 
 
 def names_edited(ids: Sequence[str], texts: Sequence[str]) -> float:
-    """Give the share of texts that name the edited thing's colour and kind as it is afterwards.
+    """Return the share of texts that name the edited thing's colour and kind after the edit.
 
-    Where the edit leaves nothing (Remove, Counting down) every thing still there counts: the text
-    must not name the removed look unless another thing of that look is left.
+    Where the edit leaves nothing (Remove, Counting down), a text is right if it names the removed
+    colour and kind exactly when another such thing is left.
 
     Args:
-        ids: Of drawn scenes.
-        texts: What was written about their targets.
+        ids: Ids of drawn scenes.
+        texts: Descriptions of their targets.
     """
     right = []
     for name, text in zip(ids, texts, strict=True):
@@ -169,7 +169,7 @@ def _says(words: str, look: tuple[str, str]) -> bool:
 
 def _caption_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> Tensor:
     ids = tokenizer(text).input_ids
-    # told of a longest length, the tokenizer would keep that and be saved with it
+    # given a maximum length, the tokenizer would remember it and save it
     ids = [*ids[:-1][: LONGEST - 1], ids[-1]]
     ids[0] = tokenizer.bos_token_id  # BLIP starts a caption with a token of its own
     return torch.tensor(ids)

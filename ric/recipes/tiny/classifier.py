@@ -1,9 +1,9 @@
-"""`ric tiny classifier`: a network that has only seen drawn scenes, to tell apart what they show.
+"""`ric tiny classifier`: a network that classifies the content of drawn scenes.
 
-It reads whole pictures (place, light, how many things) and crops of one thing (kind, colour,
-material, state, or that nothing stands there). Its features stand in for Inception's, LPIPS' and
-DINO's under `--preset tiny`; what it reads in a crop decides whether an edit was carried out.
-Half of what it learns from is softened: what an editor's autoencoder gives back is soft, too.
+It reads whole pictures (place, light, number of things) and crops of one thing (kind, colour,
+material, state, or nothing there). Its features stand in for Inception's, LPIPS' and DINO's under
+`--preset tiny`; its reading of a crop decides whether an edit succeeded. Half of its training
+pictures are softened, since the output of an editor's autoencoder is soft too.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
     from ric.scenes.scene import Scene
     from ric.scenes.things import Thing
 
-JITTER = 0.12  # of a box's sides, by which training moves it
-SOFTEST = 0.35  # of a picture's side, to which training shrinks it before it is brought back
-NOT_ASKED = -100  # what cross entropy passes over
+JITTER = 0.12  # of a box's sides: how far training moves them at most
+SOFTEST = 0.35  # of a picture's side: how far training shrinks it at most before enlarging it
+NOT_ASKED = -100  # cross entropy's ignore_index
 
 
 class Labelled(NamedTuple):
-    """A picture and what is to be read in it, by group; groups that are not named are not asked."""
+    """A picture and its labels by group; groups without a label do not count."""
 
     picture: Tensor  # uint8 (3, S, S)
     labels: dict[str, str]
@@ -58,8 +58,8 @@ def train_classifier(
     """Train the classifier on DATA; return the run's folder `scene_classifier`.
 
     Raises:
-        RicError: no usable sample, or a loss that is not finite ten times in a row.
-        Interrupted: asked to stop; the run resumes from its checkpoint.
+        RicError: there is no usable sample, or the loss was not finite ten times in a row.
+        Interrupted: a stop was requested; the run resumes from its checkpoint.
     """
     progress = progress or Silent()
     device = pick_device(config.device)
@@ -105,7 +105,7 @@ def train_classifier(
 
 
 def softened(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Soften a random half of the pictures (B, 3, S, S), all to one degree."""
+    """Soften a random half of the pictures (B, 3, S, S), all to the same degree."""
     side = pictures.shape[-1]
     share = SOFTEST + (1 - SOFTEST) * torch.rand((), generator=generator).item()
     chosen = (torch.rand(len(pictures), generator=generator) < 0.5).to(pictures.device)
@@ -115,7 +115,7 @@ def softened(pictures: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def accuracies(logits: Tensor, known: Sequence[Labelled]) -> dict[str, float]:
-    """Give the share read right of each group, where it is asked for."""
+    """Return the accuracy of each group, over the pictures with a label in it."""
     shares = {}
     for group, place in group_ranges().items():
         wanted = torch.tensor([_number(group, item) for item in known])
@@ -126,7 +126,7 @@ def accuracies(logits: Tensor, known: Sequence[Labelled]) -> dict[str, float]:
 
 
 def labelled(sample: DrawnSample, seed: int) -> Iterator[Labelled]:
-    """Give a sample's whole target, and crops of what changes in both of its pictures."""
+    """Yield one of a sample's pictures as a whole, at random, and crops of what changes in both."""
     edit = edit_of_sample(sample.id)
     generator = draw_generator(seed, "crops", sample.id)
     pictures = {"source": sample.source, "target": sample.target}

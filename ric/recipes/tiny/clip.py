@@ -1,7 +1,7 @@
-"""`ric tiny clip`: a CLIP that knows whole pictures and their captions.
+"""`ric tiny clip`: a CLIP trained on whole pictures and their captions.
 
-It stands to `ric fit-clip` as OpenAI's CLIP does: the region judge starts from it, and it is the
-CLIP of CLIP-I and CLIP-T under `--preset tiny`, which no training of an editor ever looks at.
+It plays the part of OpenAI's CLIP: the region judge of `ric fit-clip` starts from it, and it is the
+CLIP of CLIP-I and CLIP-T under `--preset tiny`, which no editor is trained with.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ def train_clip(config: TinyClipConfig, run: RunDir, progress: Progress | None = 
     """Train a CLIP on targets and their captions by Eq. 11; return the run's folder `clip`.
 
     Raises:
-        RicError: no usable sample, or a loss that is not finite ten times in a row.
-        Interrupted: asked to stop; the run resumes from its checkpoint.
+        RicError: there is no usable sample, or the loss was not finite ten times in a row.
+        Interrupted: a stop was requested; the run resumes from its checkpoint.
     """
     progress = progress or Silent()
     device = pick_device(config.device)
     base = locate(config, "base", run)
-    # not gated, a region encoder is CLIP itself, with its temperature and its text cut
+    # without gated fusion a region encoder is CLIP itself, with a temperature and cut texts
     judge = RegionEncoder.from_clip(base, gated=False).to(device)
     trained, held_out = load_drawn(config, run, progress)
 

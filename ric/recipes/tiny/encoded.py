@@ -1,7 +1,7 @@
-"""What the embedded UNets learn from: drawn scenes as latents and token ids.
+"""The training data of the embedded UNets: drawn scenes as latents and token ids.
 
-Either all of DATA, encoded once, or fresh scenes: a stream of `scenes:COUNT` is drawn a block at a
-time, and each block is trained on a few times before the next one is drawn.
+Either all of DATA, encoded once, or fresh scenes: a stream `scenes:COUNT` is drawn one block at a
+time, and each block is used for a few passes before the next one is drawn.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 
 
 class EncodedSamples:
-    """Samples as latents and token ids; half precision, for there are many.
+    """Samples as latents and token ids; in half precision, since there are many.
 
     Attributes:
-        sources: Posterior modes (N, C, h, w), not scaled; empty where only texts are read.
-        means: Of the targets' posteriors.
-        stds: Their deviations.
-        changed: Which latent places hold a pixel that the edit changes, bool (N, 1, h, w).
-        edited: Which hold one of the edited thing.
-        context: Which hold one that changes beside it, and none of the thing itself.
+        sources: Posterior modes (N, C, h, w), not scaled; empty for a text-to-image UNet.
+        means: Means of the targets' posteriors (N, C, h, w).
+        stds: Their standard deviations.
+        changed: Which latent positions cover a pixel that the edit changes, bool (N, 1, h, w).
+        edited: Which cover a pixel of the edited thing, likewise.
+        context: Which cover one that changes beside it, and none of the thing itself, likewise.
         ids: Token ids (N, L).
-        null_ids: Of the empty text (L,).
+        null_ids: Token ids of the empty text (L,).
     """
 
     @torch.no_grad()
@@ -98,10 +98,9 @@ class EncodedSamples:
 
 
 class FreshScenes:
-    """Blocks of a stream's train samples, encoded when a step first asks for one.
+    """Blocks of a stream's train samples, encoded when a step first needs one.
 
-    Which samples step n sees is a function of the settings and n, so a resumed run sees what it
-    would have seen.
+    The samples of step n are a function of the settings and n, so a resumed run sees the same ones.
     """
 
     def __init__(
@@ -116,13 +115,13 @@ class FreshScenes:
         """Draw nothing yet.
 
         Raises:
-            RicError: DATA is not a stream of scenes, or one that is too short, or a setting says
-                to train on a part of it.
+            RicError: DATA is not a stream of scenes, is too short, or is narrowed by `limit` or
+                `split`; or a block is smaller than a batch.
         """
         self._make = (pipeline, config, progress)
         self._edits = edits
         self._stream, self._run = parse_scenes(config.data), run
-        self._steps = config.block * config.passes // config.batch_size  # of a block
+        self._steps = config.block * config.passes // config.batch_size  # per block
         if not self._steps:
             raise RicError(
                 f"{config.passes} passes over {config.block} scenes are less than one batch.",
@@ -130,7 +129,7 @@ class FreshScenes:
             )
         if config.limit is not None or config.split != "train":
             raise RicError(
-                "Fresh scenes are all of the stream's train samples.",
+                "Fresh scenes use all of the stream's train samples.",
                 "Omit --limit and --split, or use --block 0.",
             )
         blocks = -(-config.steps // self._steps)
@@ -140,18 +139,18 @@ class FreshScenes:
             raise RicError(
                 f"{config.data} has {len(self._train)} train samples; {config.steps} steps need"
                 f" {blocks * config.block}.",
-                "Name a longer stream, or fewer --steps; scenes are drawn as they are needed.",
+                "Name a longer stream, or fewer --steps; scenes are drawn only when needed.",
             )
         self._number = -1
         self._block: EncodedSamples | None = None
 
     def at(self, step: int) -> tuple[EncodedSamples, list[int]]:
-        """Give the block that step `step` learns from, and which of its samples."""
+        """Return the block of step `step`, and the indices of the step's samples in it."""
         pipeline, config, progress = self._make
         number, within = divmod(step, self._steps)
         if number != self._number or self._block is None:
             samples = self._drawn(number)
-            with torch.autocast(pipeline.device.type, enabled=False):  # the loop's is not for this
+            with torch.autocast(pipeline.device.type, enabled=False):  # leave the loop's autocast
                 self._block = EncodedSamples(samples, pipeline, config, progress, edits=self._edits)
             self._number = number
         return self._block, batch_of_step(len(self._block), config, within)

@@ -1,4 +1,4 @@
-"""The drawn scenes as tensors and texts: what the members of the embedded family are trained on."""
+"""Drawn scenes as tensors and texts, the training data of the embedded family."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ric.progress import Progress
     from ric.runs.run import RunDir
 
-HELD_OUT = 512  # samples of val that are looked at on the way
+HELD_OUT = 512  # val samples that are measured during training
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class DrawnSample:
     """A sample of the scenes; see `ric.scenes.words.Texts` for the texts.
 
     Attributes:
-        group: What tells whether two samples show the same picture.
+        group: Equal for samples of the same picture.
         source: uint8 (3, S, S).
         target: uint8 (3, S, S).
         mask: bool (S, S), where the edited thing is.
-        context: bool (S, S), where else the picture changes; apart from the mask.
+        context: bool (S, S), where else the picture changes.
     """
 
     id: str
@@ -55,10 +55,10 @@ class DrawnSample:
 def load_drawn(
     config: TinyConfig, run: RunDir, progress: Progress
 ) -> tuple[list[DrawnSample], list[DrawnSample]]:
-    """Decode what is trained on, listing it in the run, and the first of what is held out.
+    """Decode the training samples, listing them in the run, and the first held-out ones.
 
     Raises:
-        RicError: there is no usable sample in either.
+        RicError: there is no usable sample in one of the two.
     """
     trained = _load(config, run, progress, config.split)
     list_trained_on(trained, run)
@@ -115,7 +115,7 @@ def decode(sample: EditSample, size: int) -> DrawnSample:
 
 
 def _square_mask(mask: Mask | None, size: int) -> Tensor:
-    """Bring a mask to size x size; nowhere where there is none."""
+    """Resize a mask to size x size; all False if there is none."""
     if mask is None:
         return torch.zeros(size, size, dtype=torch.bool)
     return torch.from_numpy(shrink_mask(mask, size))

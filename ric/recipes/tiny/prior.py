@@ -1,21 +1,21 @@
-"""`ric tiny prior`: the UNets' prior checkpoints, with the text encoder that they read.
+"""`ric tiny prior`: the UNets' prior checkpoints, with their text encoder.
 
-An 8-channel UNet learns to edit (InstructPix2Pix, Brooks et al. 2023), a 4-channel one to draw
-from a caption (Stable Diffusion); `--text-to-image` makes the second of the first. Both learn by
-the diffusion loss alone, UNet and text encoder together: no text encoder of the world's knows these
-words yet. `ric train-unet` then keeps the text encoder as it is.
+An 8-channel UNet learns to edit (InstructPix2Pix, Brooks et al. 2023), a 4-channel one to draw from
+a caption (Stable Diffusion); `--text-to-image` turns the first into the second. Both learn by the
+diffusion loss alone, UNet and text encoder together, since the text encoder starts from random
+weights. `ric train-unet` then keeps it frozen.
 
-Both predict v (Salimans & Ho 2022), as their scheduler's config says. A UNet that predicts the
-noise leaves the picture to a division by sqrt(alpha_bar_t): at t = 999 its error is magnified 14.6
-times, just where an edit's structure is decided. `--noise-power P` below 1 shows it more of those
+Both predict v (Salimans & Ho 2022), as their scheduler's config says. With a UNet that predicts the
+noise, the picture comes from a division by sqrt(alpha_bar_t): at t = 999 its error is magnified
+14.6 times, just where an edit's structure is decided. `--noise-power P` below 1 draws more of those
 steps.
 
-Most of a picture stays as it is, and a UNet soon learns to copy. `--edit-weight W` counts the
-places whose pixels change 1 + W times in an editor's loss, `--context-weight W` adds W where they
+Most of a picture stays as it is, and a UNet soon learns to copy. `--edit-weight W` weights latent
+positions whose pixels change by 1 + W in an editor's loss; `--context-weight W` adds W where they
 change beside the edited thing: a shadow, a mirror image.
 
 For the study of context, the editing prior is trained on scenes *without* shadows and mirror
-images: it can edit a thing, and knows nothing of what should follow.
+images: it can edit a thing, and has never seen what should follow.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ if TYPE_CHECKING:
     from ric.config import TinyPriorConfig
     from ric.runs.run import RunDir
 
-LOOKED_AT = (999, 500, 150)  # the t at which each part of the picture is measured
-LOOKED_AT_FIRST = 128  # held-out samples that are
+LOOKED_AT = (999, 500, 150)  # the t at which the errors by part of the picture are measured
+LOOKED_AT_FIRST = 128  # held-out samples that they are measured on
 
 
 def train_prior(config: TinyPriorConfig, run: RunDir, progress: Progress | None = None) -> Path:
     """Train a UNet and its text encoder on DATA; return the run's folder `pipeline`.
 
     Raises:
-        RicError: no usable sample, or a loss that is not finite ten times in a row.
-        Interrupted: asked to stop; the run resumes from its checkpoint.
+        RicError: there is no usable sample, or the loss was not finite ten times in a row.
+        Interrupted: a stop was requested; the run resumes from its checkpoint.
     """
     progress = progress or Silent()
     device = pick_device(config.device)
@@ -71,7 +71,7 @@ def train_prior(config: TinyPriorConfig, run: RunDir, progress: Progress | None 
         forget_source_channels(pipeline.unet)
     pipeline.unet.to(memory_format=torch.channels_last)
     if device.type == "cpu":
-        # the backward pass of torch's fused attention takes longer there than these products do
+        # on a CPU the backward pass of torch's fused attention is slower than plain products
         pipeline.unet.set_attn_processor(AttnProcessor())
     loss = DiffusionLoss(pipeline, config)
     known, seen_at = _load(pipeline, config, run, progress, edits=loss.edits)
@@ -99,7 +99,7 @@ def train_prior(config: TinyPriorConfig, run: RunDir, progress: Progress | None 
 
 
 class Answer(NamedTuple):
-    """What a UNet predicted, and what it was shown; each (B, C, h, w)."""
+    """A UNet's prediction and its input; each (B, C, h, w)."""
 
     prediction: Tensor
     noisy: Tensor
@@ -112,15 +112,15 @@ class DiffusionLoss:
 
     Attributes:
         edits: Whether the UNet reads a source picture.
-        alpha_bar: By the step.
-        kind: What the UNet predicts, as its scheduler says.
+        alpha_bar: alpha_bar_t of every t (1000,).
+        kind: The scheduler's prediction type.
         scale: The VAE's scaling factor.
     """
 
     def __init__(
         self, pipeline: StableDiffusionInstructPix2PixPipeline, config: TinyPriorConfig
     ) -> None:
-        """Keep the networks and how the loss is weighed."""
+        """Hold the networks, the noise schedule and the loss weights."""
         self._unet, self._text_encoder = pipeline.unet, pipeline.text_encoder
         self._config, self._device = config, pipeline.device
         self.edits = self._unet.config.in_channels == 2 * self._unet.config.out_channels
@@ -130,7 +130,7 @@ class DiffusionLoss:
         self.scale: float = pipeline.vae.config.scaling_factor
 
     def draw(self, data: EncodedSamples, count: int, step: int, dropout: float) -> list[Draw]:
-        """Draw noise, t and what is dropped for the samples of a step."""
+        """Draw noise, t and conditioning dropout for the samples of a step."""
         return [
             draw_sample(
                 self._config.seed, step, k,
@@ -142,7 +142,7 @@ class DiffusionLoss:
     def answer(
         self, data: EncodedSamples, which: Sequence[int], draws: Sequence[Draw], steps: Tensor
     ) -> Answer:
-        """Ask the UNet about samples noised to `steps` (B,)."""
+        """Run the UNet on samples noised to `steps` (B,)."""
         device = self._device
         spread, noise = (
             torch.stack([getattr(draw, name) for draw in draws]).to(device)
@@ -165,7 +165,7 @@ class DiffusionLoss:
     def __call__(
         self, data: EncodedSamples, which: Sequence[int], draws: Sequence[Draw], power: float = 1.0
     ) -> Tensor:
-        """Give the loss of a batch; t leans to high noise where `power` is below 1."""
+        """Compute the loss of a batch; a `power` below 1 shifts t to high noise."""
         at = torch.tensor([draw.timestep for draw in draws], device=self._device)
         steps = lean_to_noise(at, power, len(self.alpha_bar))
         answer = self.answer(data, which, draws, steps)
@@ -209,7 +209,7 @@ def _load(
     *,
     edits: bool,
 ) -> tuple[EncodedSamples, Callable[[int], tuple[EncodedSamples, list[int]]]]:
-    """Encode what is held out; tell, for any step, what is learnt from and which samples of it."""
+    """Encode held-out samples; return them, and a function from a step to its data and indices."""
     if config.block:
         held_out = load_held_out(config, run, progress)
         if not held_out:
@@ -223,19 +223,19 @@ def _load(
 
 
 def lean_to_noise(timesteps: Tensor, power: float, count: int) -> Tensor:
-    """Turn uniform t (B,) into floor(count u^power), where u is t's place in [0, 1)."""
+    """Map uniform t (B,) to floor(count u^power), where u = (t + 0.5) / count."""
     if power == 1:
         return timesteps
     return (count * ((timesteps + 0.5) / count) ** power).long()
 
 
 def weighted_error(prediction: Tensor, target: Tensor, where: Tensor) -> Tensor:
-    """Give the squared error, weighted by place.
+    """Compute the squared error, weighted by position.
 
     Args:
         prediction: (B, C, h, w).
         target: (B, C, h, w).
-        where: (B, 1, h, w); the mean is over these weights.
+        where: The weights (B, 1, h, w); the error is divided by their mean.
 
     Returns:
         A scalar; the plain mean where all weights are 1.
@@ -246,12 +246,12 @@ def weighted_error(prediction: Tensor, target: Tensor, where: Tensor) -> Tensor:
 class PartErrors:
     """The squared error of clean latents by part of the picture, over batches.
 
-    Outside both masks it is absolute; in the mask and in the context mask it is a share of what
-    doing nothing would leave there.
+    Outside both masks it is absolute; in the mask and in the context mask it is relative to the
+    error of doing nothing.
     """
 
     def __init__(self) -> None:
-        """Start with nothing added."""
+        """Start with empty sums."""
         self._sums = dict.fromkeys(("outside", "count", "mask", "context"), 0.0)
         self._undone = dict.fromkeys(("mask", "context"), 0.0)
 
@@ -263,7 +263,7 @@ class PartErrors:
         data: EncodedSamples,
         which: Sequence[int],
     ) -> None:
-        """Add a batch of answers (B, C, h, w), what is right, and the source; all scaled alike."""
+        """Add a batch of predicted, true and source latents (B, C, h, w), all scaled alike."""
         error = (answer - clean).square().mean(1, keepdim=True).cpu()
         undone = (source - clean).square().mean(1, keepdim=True).cpu()
         mask, context = data.edited[which], data.context[which]
@@ -275,7 +275,7 @@ class PartErrors:
             self._undone[name] += float(undone[part].sum())
 
     def figures(self) -> Mapping[str, float]:
-        """Give the three errors; NaN where no picture has such a part."""
+        """Return the three errors; NaN if no picture has such a part."""
         shares = {
             name: self._sums[name] / undone if undone else float("nan")
             for name, undone in self._undone.items()

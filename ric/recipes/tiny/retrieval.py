@@ -1,4 +1,4 @@
-"""Recall among a fixed number of candidates, so that figures on sets of any size compare."""
+"""Recall among a fixed number of candidates, so that figures on sets of any size are comparable."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def retrieval_among(
     text_of: Callable[[Item], str],
     among: int = AMONG,
 ) -> dict[str, float]:
-    """Measure `retrieval` among so many candidates at a time, and give the means.
+    """Measure `retrieval` within groups of `among` items, and return the means over groups.
 
     Args:
-        items: Fewer than `among` are one group; what the last full group leaves over is not used.
-        embed: Gives visual and text embeddings of some items, and maybe sources', (N, D) each.
-        text_of: Gives an item's text.
+        items: Fewer than `among` form one group; items after the last full group are not used.
+        embed: Returns visual and text embeddings of items, and maybe their sources', (N, D) each.
+        text_of: Returns an item's text.
         among: How many pictures and texts are searched.
     """
     among = min(among, len(items))

@@ -1,6 +1,6 @@
-"""`ric tiny score`: what each member of a family is worth, on drawn scenes it has never seen.
+"""`ric tiny score`: scores of each member of a family on drawn scenes it has never seen.
 
-The editor is not among them: `ric edit` and `ric eval` say what it is worth.
+The editor is not among them: `ric edit` and `ric eval` score it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def score_family(config: TinyScoreConfig, run: RunDir, progress: Progress | None
     """Score the members of the family that `tiny` means on DATA; write `family_scores.json`.
 
     Raises:
-        RicError: a member is missing, or DATA is no drawn scenes.
+        RicError: a member is missing, or DATA is not drawn scenes.
     """
     work = open_work(config, run, progress)
     device = work.device
@@ -102,7 +102,7 @@ def _score_captions(
 
 
 def _score_checker(path: Path, samples: Sequence[EditSample], config: TinyScoreConfig) -> Figures:
-    """Say how often edit success is granted to the exact target, and to doing nothing."""
+    """Measure how often the exact target, and doing nothing, count as a successful edit."""
     checker = EditChecker(SceneNet(path, pick_device(config.device)))
     granted = {"exact_target": 0, "doing_nothing": 0}
     for sample in samples:

@@ -1,10 +1,10 @@
 """The training loop of the embedded family: steps of a loss, resumable to the bit.
 
-The learning rate rises over the first steps, stays for a share of all, and falls along a cosine to
-a hundredth; it is a function of the step, as is everything that a loss draws. An average of the
-weights is what is kept (as choice 8), with batch norms' own averages beside it. Averages of several
-lengths can be taken, of which the best on held-out data is kept: while the rate does not fall, how
-long an average should be is not known beforehand (Karras et al. 2024).
+The learning rate rises over the first steps, stays constant until a given share of all steps, and
+falls along a cosine to a hundredth; it is a function of the step, as are all random draws of a
+loss. The result is an EMA of the weights (as in choice 8), with batch norms' own averages beside
+it. Several EMAs of different lengths can be taken, of which the best on held-out data is kept: the
+right length is not known beforehand (Karras et al. 2024).
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from ric.progress import Progress
     from ric.runs.run import RunDir
 
-LAST_SHARE = 0.01  # of the learning rate, at the last step
-LONGER = 4  # times as long as the one before is each further average
+LAST_SHARE = 0.01  # of the learning rate, after the last step
+LONGER = 4  # each further EMA is this many times as long as the one before
 
 
 def learning_rate(step: int, config: TinyConfig) -> float:
-    """Give the rate of step `step`, counted from 0: a rise, a plateau, then half a cosine."""
+    """Return the rate of step `step`, counted from 0: a rise, a plateau, then half a cosine."""
     rise = min(1.0, (step + 1) / max(config.warmup_steps, 1))
     plateau = config.constant_share * config.steps
     fallen = max(step - plateau, 0.0) / max(config.steps - plateau, 1.0)
@@ -48,9 +48,9 @@ def learning_rate(step: int, config: TinyConfig) -> float:
 
 
 def batch_of_step(count: int, config: TinyConfig, step: int) -> list[int]:
-    """List which of `count` items step `step` sees; each epoch goes through all, in its own order.
+    """List the indices of `count` items that step `step` sees; each epoch has its own order.
 
-    A function of the seed, the batch size and the step.
+    They are a function of the seed, the batch size and the step.
     """
     places = range(step * config.batch_size, (step + 1) * config.batch_size)
     return [index_at(place, count, config.seed) for place in places]
@@ -58,14 +58,15 @@ def batch_of_step(count: int, config: TinyConfig, step: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a member of the family learns, and how that is measured.
+    """The modules of a member of the family, their loss, and how they are measured.
 
     Attributes:
-        modules: What is trained, by a name for each; all on one device.
-        loss_of: Gives step n's loss as `loss`, and its parts, each a scalar; called under autocast.
-        measure: Gives figures on held-out data; called with the averaged weights in place, before
+        modules: The trained modules by name; all on one device.
+        loss_of: Returns step n's loss as `loss`, and its parts, each a scalar; called under
+            autocast.
+        measure: Returns figures on held-out data; called with the averaged weights in place, before
             the first step, every `measure_every` steps, and after the last.
-        worth: Says of such figures how good they are; needed where there are several averages.
+        worth: Maps such figures to one number, larger is better; needed for several EMAs.
     """
 
     modules: Mapping[str, nn.Module]
@@ -78,17 +79,17 @@ def train_steps(lesson: Lesson, config: TinyConfig, run: RunDir, progress: Progr
     """Take `config.steps` steps and leave the best of the averaged weights in the modules.
 
     Args:
-        lesson: What is trained and by which loss.
-        config: Steps, rate, batch size, decay of the average, how often to log and to save.
+        lesson: The modules and their loss.
+        config: Steps, rate, batch size, decay of the EMA, how often to log and to save.
         run: Gets metrics.jsonl and checkpoints.
-        progress: Told about each step.
+        progress: Shows each step.
 
     Raises:
         RicError: the loss was not finite ten times in a row, a checkpoint cannot be written,
-            several processes were started, or several averages are kept and nothing chooses.
-        Interrupted: asked to stop; a checkpoint was written first.
+            several processes were started, or there are several EMAs and no `worth`.
+        Interrupted: a stop was requested; a checkpoint was written first.
     """
-    # one module that holds them all: its weights' names begin with theirs
+    # one module that holds them all, which prefixes the weights' names with theirs
     together = nn.ModuleDict(lesson.modules).train().requires_grad_(True)
     named, buffers = dict(together.named_parameters()), dict(together.named_buffers())
     device = next(iter(named.values())).device
@@ -133,11 +134,11 @@ def _start(
     named: dict[str, nn.Parameter],
     buffers: dict[str, Tensor],
 ) -> TrainState:
-    """Begin with fresh averages, as many as are asked for and chosen among."""
+    """Start the state, with as many EMAs as the config asks for."""
     if config.averages > 1 and lesson.worth is None:
         raise RicError(
-            f"--averages is {config.averages}, and nothing here chooses among them.",
-            "Only ric tiny prior keeps several: use --averages 1.",
+            f"--averages is {config.averages}, but this training cannot choose among them.",
+            "Only ric tiny prior can: use --averages 1.",
         )
     state = TrainState(named, buffers, extra={"best": 0})
     state.keep_averages([1 - (1 - config.ema_decay) / LONGER**n for n in range(config.averages)])
@@ -147,7 +148,7 @@ def _start(
 def measure_averages(
     module: nn.Module, state: TrainState, measure: Callable[[], Mapping[str, float]]
 ) -> list[dict[str, float]]:
-    """Give figures of each average, put in place of a module's weights meanwhile."""
+    """Measure each EMA, put in place of a module's weights meanwhile."""
     weights = {name: weight.detach().clone() for name, weight in state.named.items()}
     module.eval()
     found = []

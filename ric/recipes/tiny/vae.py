@@ -1,8 +1,9 @@
 """`ric tiny vae`: the autoencoder whose latents the embedded UNets work on.
 
-A quarter of the side, 4 channels. Trained by squared error, which is what PSNR measures, with the
-Kullback-Leibler term that keeps latents near a Gaussian (Kingma & Welling 2014); no adversary and
-no perceptual loss, for their fine print would be noise to an edit that is measured to the pixel.
+Latents have 4 channels at a quarter of the side. It is trained by squared error, which PSNR
+measures, with the Kullback-Leibler term that keeps latents near a Gaussian (Kingma & Welling 2014);
+without an adversarial or perceptual loss, whose invented details would be noise to edits that are
+measured to the pixel.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ def train_vae(config: TinyVaeConfig, run: RunDir, progress: Progress | None = No
     """Train the autoencoder on sources and targets of DATA; return the run's folder `vae`.
 
     Raises:
-        RicError: no usable sample, or a loss that is not finite ten times in a row.
-        Interrupted: asked to stop; the run resumes from its checkpoint.
+        RicError: there is no usable sample, or the loss was not finite ten times in a row.
+        Interrupted: a stop was requested; the run resumes from its checkpoint.
     """
     progress = progress or Silent()
     device = pick_device(config.device)
@@ -51,7 +52,7 @@ def train_vae(config: TinyVaeConfig, run: RunDir, progress: Progress | None = No
         noise = torch.randn(posterior.mean.shape, generator=draw_generator(config.seed, step))
         latents = posterior.mean + posterior.std * noise.to(device)
         squared_error = (vae.decode(latents).sample.float() - clean).square().mean()
-        # of one latent number, so that its weight does not depend on the picture's size
+        # per latent value, so that its weight does not depend on the picture's size
         divergence = posterior.kl().float().mean() / posterior.mean[0].numel()
         return {
             "loss": squared_error + config.kl_weight * divergence,
@@ -71,7 +72,7 @@ def train_vae(config: TinyVaeConfig, run: RunDir, progress: Progress | None = No
 
 @torch.no_grad()
 def scaling_factor(vae: AutoencoderKL, pictures: Tensor) -> float:
-    """Give what brings the latents of uint8 pictures (N, 3, H, W) to a deviation of 1."""
+    """Return the factor that gives the latents of uint8 pictures (N, 3, H, W) unit deviation."""
     latents = [
         vae.encode(to_unit(some).to(vae.device)).latent_dist.mode().float()
         for some in pictures.split(64)
@@ -81,7 +82,7 @@ def scaling_factor(vae: AutoencoderKL, pictures: Tensor) -> float:
 
 @torch.no_grad()
 def reconstruction_psnr(vae: AutoencoderKL, pictures: Tensor) -> float:
-    """Give the mean PSNR in dB of uint8 pictures (N, 3, H, W), encoded and decoded to 8 bits."""
+    """Return the mean PSNR in dB of uint8 pictures (N, 3, H, W), encoded and decoded to 8 bits."""
     found = []
     for some in pictures.split(64):
         latents = vae.encode(to_unit(some).to(vae.device)).latent_dist.mode()

@@ -1,4 +1,4 @@
-"""Addresses without what must not be told: passwords, keys and signatures."""
+"""Redacting addresses: passwords, keys and signatures are never written or shown."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 HIDDEN = "***"
 # scheme://NAME:PASSWORD@host; a token may stand there alone
 _LOGIN = re.compile(r"(?<=://)[^\s/?#]*@")
-# what follows ?, & or # in an address; any of it may be a signature, so none is told
+# the values after ?, & or # in an address; any may be a signature, so all are hidden
 _ADDRESS = re.compile(r"\w://\S+")
 _VALUE = re.compile(r"(?<=[?&#;])([\w.%\[\]-]+)=[^\s&#;'\"<>)]*")
 
 
 def redacted(value: Any) -> Any:
-    """Hide logins and the values behind ? in every address of a text, also within lists and dicts.
+    """Hide logins and the values after ? in every address of a text, also within lists and dicts.
 
     `s3://key:secret@bucket/a?X-Amz-Signature=1f2e` becomes `s3://***@bucket/a?X-Amz-Signature=***`.
     """

@@ -1,4 +1,4 @@
-"""Where caches of this user lie."""
+"""The cache folders of this user."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def user_cache() -> Path:
-    """Give the folder that caches of this user live in: XDG_CACHE_HOME, or `~/.cache`.
+    """Return the folder of this user's caches: XDG_CACHE_HOME, or `~/.cache`.
 
-    A user without a home, as some containers have it, has `.cache` in the current folder.
+    For a user without a home, as in some containers, it is `.cache` in the current folder.
     """
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
@@ -18,6 +18,6 @@ def user_cache() -> Path:
 
 
 def cache_folder() -> Path:
-    """Give the folder for what `ric` builds on first use: RIC_CACHE_DIR, or `ric` in the cache."""
+    """Return the folder of what `ric` builds on first use: RIC_CACHE_DIR, or `ric` in the cache."""
     own = os.environ.get("RIC_CACHE_DIR")
     return Path(own).expanduser() if own else user_cache() / "ric"

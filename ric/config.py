@@ -1,9 +1,9 @@
 """One frozen dataclass per command. Its defaults are `--preset paper`: the paper's own numbers.
 
-Every number the paper states stands here once, with where it says so (arXiv 2510.16772); what the
-paper leaves open is marked "choice" with its number in the README's table.
-`TINY` holds what `--preset tiny` sets otherwise. This file imports nothing heavy: flags read
-their defaults from it while `ric --help` must stay fast.
+Every number the paper states stands here once, with its source (arXiv 2510.16772); what the paper
+leaves open is marked "choice" with its number in the README's table.
+`TINY` holds the other values of `--preset tiny`. This file imports nothing heavy: flags read their
+defaults from it, and `ric --help` must stay fast.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ EvalProtocol = Literal["none", "magicbrush", "pie-bench", "paper"]
 # fmt: off
 @dataclass(frozen=True, kw_only=True)
 class CommandConfig:
-    """What every command that reads DATA understands."""
+    """The settings of every command that reads DATA."""
 
     data: str = ""
     preset: Preset = "paper"
@@ -46,9 +46,9 @@ class CommandConfig:
     seed: int = 0
     device: str = "auto"
     dtype: Dtype = "bf16"               # the paper is silent; weights stay float32
-    weights: str | None = None          # a folder looked in before the hub's cache
+    weights: str | None = None          # a folder searched before the hub's cache
     max_pixels: int = 64_000_000        # a picture over this is a failure row, not a crash
-    ignore_signature: bool = False      # choice 14: keep DALL-E's corner strip out
+    ignore_signature: bool = False      # choice 14: leave out DALL-E's corner strip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class FitClipConfig(CommandConfig):
     image_size: int = 512                           # "resized to a resolution of 512x512"
     fit: Fit = "squash"                             # choice 2: "resized to"
     batch_size: int = 64                            # phase 1: "a batch size of 64"
-    micro_batch: int | None = None                  # pairs held at once; None: all of a batch
+    micro_batch: int | None = None                  # pairs with a graph at once; None: a batch
     fusion_epochs: int = 50                         # phase 1: backbone frozen, "for 50 epochs"
     fusion_lr: float = 1e-4                         # phase 1: AdamW, "1x10^-4"
     joint_epochs: int = 20                          # phase 2: "20 additional epochs"
@@ -77,11 +77,11 @@ class FitClipConfig(CommandConfig):
     temperature: float = 0.07                       # choice 4: learnable, as CLIP starts it
     num_heads: int = 8                              # choice 1
     gated_fusion: bool = True                       # False: Table 3's "without gated fusion"
-    sees: Sees = "both"                             # what the fusion sees; the others are controls
+    sees: Sees = "both"                             # what the fusion gets; the others are controls
     controls: bool = True                           # also fit both controls' fusions in phase 1
     region_text: RegionText = "region_text"         # choice 3: HumanEdit's OUTPUT_DESCRIPTION
     weight_decay: float = 1e-2                      # choice 8
-    measure_every: int = 5                          # epochs between two looks at val
+    measure_every: int = 5                          # epochs between measurements on val
     keep: Keep = "last"                             # best: by val
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
@@ -99,14 +99,14 @@ class FitBlipConfig(CommandConfig):
     image_size: int = 512                           # as the region judge
     fit: Fit = "squash"
     batch_size: int = 32                            # "a batch size of 32"
-    micro_batch: int | None = None                  # pairs held at once; None: all of a batch
+    micro_batch: int | None = None                  # pairs with a graph at once; None: a batch
     epochs: int = 20                                # "train for 20 epochs"
     lr: float = 1e-5                                # AdamW, "1x10^-5"
     source_negatives: bool = False                  # sources join Eq. 11's second sum; not in paper
     max_text_tokens: int = 512                      # Sec. 3.2.1: "(512 tokens)"
     temperature: float = 0.07                       # choice 4
     weight_decay: float = 1e-2                      # choice 8
-    measure_every: int = 5                          # epochs between two looks at val
+    measure_every: int = 5                          # epochs between measurements on val
     keep: Keep = "last"                             # best: by val
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
@@ -128,7 +128,7 @@ class TrainUnetConfig(CommandConfig):
     image_size: int = 256                           # "a resolution of 256x256"
     batch_size: int = 8                             # "a batch size of 8"
     accumulate: int = 1
-    lora_rank: int | None = None                    # train low-rank updates of this rank alone
+    lora_rank: int | None = None                    # train only low-rank updates of this rank
     region_loss: bool = True                        # False: Table 3's "without region desc loss"
     global_loss: bool = True                        # False: Table 3's "without full desc loss"
     gated_fusion: bool = True                       # False: Table 3's "without gated fusion"
@@ -137,7 +137,7 @@ class TrainUnetConfig(CommandConfig):
     noise_weight: float = 1.0                       # Eq. 10
     losses: tuple[str, ...] = ()                    # NAME=WEIGHT, further terms (ric.registry)
     region_text: RegionText = "region_text"         # choice 3
-    allow_missing_text: bool = False                # a sample without one: noise loss alone
+    allow_missing_text: bool = False                # a sample without one: the other losses only
     fit: Fit = "squash"                             # choice 2
     flip: bool = False                              # choice 11
     loss_decoder: str = "vae"                       # choice 2; or an AutoencoderTiny, cheaper
@@ -147,14 +147,14 @@ class TrainUnetConfig(CommandConfig):
     align_weight: AlignWeight = "none"              # choice 7
     ema: bool = True                                # choice 8
     ema_decay: float = 0.9999                       # choice 8
-    ema_on_cpu: bool = False                        # less GPU memory: the average in the host's
+    ema_on_cpu: bool = False                        # less GPU memory: the EMA in the host's
     adam_8bit: bool = False                         # less memory: moments in 8 bits
     adam_beta1: float = 0.9                         # choice 8
     adam_beta2: float = 0.999                       # choice 8
     weight_decay: float = 1e-2                      # choice 8
     max_grad_norm: float = 1.0
-    gradient_checkpointing: bool = False            # less memory: blocks are computed twice
-    memory: float | None = None                     # GB of the GPU: picks what makes a step fit
+    gradient_checkpointing: bool = False            # less memory: activations are recomputed
+    memory: float | None = None                     # GB of the GPU: picks a plan that fits
     show_every: int = 1000                          # steps between previews of val edits; 0: never
     compile: bool = False                           # torch.compile of UNet and loss decoder
     attention: Attention = "sdpa"                   # the paper: xFormers
@@ -192,7 +192,7 @@ class EvalConfig(CommandConfig):
     """`ric eval`: the six metrics of Sec. 4, defined as docs/scoring.md says."""
 
     split: SplitName = "test"
-    dtype: Dtype = "fp32"                           # what all metrics are computed in
+    dtype: Dtype = "fp32"                           # all metrics are computed in it
     edits: tuple[str, ...] = ()                     # "Label=RUN or DIR", …
     source: str | None = None                       # a folder of photos, in place of DATA
     target: str | None = None                       # with source: a folder of their ground truths
@@ -200,10 +200,10 @@ class EvalConfig(CommandConfig):
     texts: str | None = None                        # with source: a CSV of their texts
     match: Match = "id"                             # by what an output's file is named
     fit: OutputFit | None = None                    # for outputs of another shape; None: a failure
-    partial: bool = False                           # under 95 % of the samples will do
+    partial: bool = False                           # allow outputs for under 95 % of the samples
     group_by: GroupBy | None = None                 # also a table for each group of samples
-    fid_set: str | None = None                      # a folder of pictures FID is to be taken to
-    layout: Layout = "table-1"                      # the paper's: 2 and 3 have a column an editor
+    fid_set: str | None = None                      # a folder of reference pictures for FID
+    layout: Layout = "table-1"                      # the paper's: 2 and 3 have a column per editor
     protocol: EvalProtocol = "none"                 # whose definitions; see PROTOCOLS
     metrics: str | None = None                      # "l1,fid,my.py:Name" (see ric.registry)
     reference: Reference = "target"
@@ -216,14 +216,14 @@ class EvalConfig(CommandConfig):
     allow_overlap: bool = False
 
 
-# --- the embedded family: sizes of ours, no number of the paper's -------------------------------
+# --- the embedded family: ric's own sizes, not the paper's --------------------------------------
 @dataclass(frozen=True, kw_only=True)
 class TinyConfig(CommandConfig):
-    """What every `ric tiny` training understands; made for drawn scenes of 64 pixels."""
+    """The settings of every `ric tiny` training, made for drawn scenes of 64 pixels."""
 
     preset: Preset = "tiny"
     split: SplitName = "train"
-    base: str = "tiny"                  # what it starts from: a folder, a run, the shipped one
+    base: str = "tiny"                  # starting weights: a folder, a run, the embedded ones
     image_size: int = 64
     steps: int = 4000
     batch_size: int = 32
@@ -233,7 +233,7 @@ class TinyConfig(CommandConfig):
     constant_share: float = 0.0         # of the steps, before the rate falls along a cosine
     weight_decay: float = 1e-2
     ema_decay: float = 0.999
-    averages: int = 1                   # each four times as long as the last; the best is kept
+    averages: int = 1                   # EMAs, each four times as long; the best is kept
     checkpoint_every: int = 250
     keep_checkpoints: int = 2
     measure_every: int = 500
@@ -245,12 +245,12 @@ class TinyVaeConfig(TinyConfig):
     """`ric tiny vae`: the autoencoder of both pipelines."""
 
     batch_size: int = 16
-    kl_weight: float = 1e-4             # of the divergence per latent number
+    kl_weight: float = 1e-4             # of the divergence per latent value
 
 
 @dataclass(frozen=True, kw_only=True)
 class TinyClipConfig(TinyConfig):
-    """`ric tiny clip`: a CLIP of whole pictures and captions."""
+    """`ric tiny clip`: a CLIP for whole pictures and captions."""
 
     batch_size: int = 64
 
@@ -259,8 +259,8 @@ class TinyClipConfig(TinyConfig):
 class TinyCaptionerConfig(TinyConfig):
     """`ric tiny captioner`: a BLIP that writes scene paragraphs."""
 
-    vision: str | None = None           # a fit-blip run whose eyes it starts with
-    colour_noise: float = 0.0           # share of the colour words it reads that are others
+    vision: str | None = None           # a fit-blip run whose vision tower it starts with
+    colour_noise: float = 0.0           # share of the colour words it reads that are replaced
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,17 +276,17 @@ class TinyPriorConfig(TinyConfig):
 
     vae: str | None = None              # a tiny-vae run; None: the base's own
     conditioning_dropout: float = 0.05  # choice 6
-    text_to_image: bool = False         # forget the source channels of an editor's UNet
-    edit_weight: float = 0.0            # added to a place's 1 in the loss where pixels change
+    text_to_image: bool = False         # drop the source channels of an editor's UNet
+    edit_weight: float = 0.0            # added to a position's weight of 1 where pixels change
     context_weight: float = 0.0         # added where they change beside the edited thing
     noise_power: float = 1.0            # t is 1000 u^this: below 1, more high noise
-    block: int = 0                      # fresh scenes, so many at a time; 0: all of DATA at once
+    block: int = 0                      # fresh scenes, this many at a time; 0: all of DATA at once
     passes: int = 8                     # over each block
 
 
 @dataclass(frozen=True, kw_only=True)
 class TinyScoreConfig(CommandConfig):
-    """`ric tiny score`: what each member is worth on scenes it has not seen."""
+    """`ric tiny score`: scores of each member on scenes it has not seen."""
 
     preset: Preset = "tiny"
     split: SplitName = "test"
@@ -297,7 +297,7 @@ class TinyScoreConfig(CommandConfig):
 
 # --- presets -------------------------------------------------------------------------------------
 
-# What `--preset tiny` sets otherwise: the embedded family and sizes that two CPU cores finish.
+# The values of `--preset tiny`: the embedded family, and sizes that two CPU cores can finish.
 TINY: dict[type[CommandConfig], dict[str, Any]] = {
     CommandConfig: {},
     DescribeConfig: {"describer": "dataset", "model": "tiny", "max_new_tokens": 64},
@@ -324,12 +324,12 @@ TINY: dict[type[CommandConfig], dict[str, Any]] = {
 }  # fmt: skip
 
 
-# What an editor sets otherwise than `EditConfig`, by preset; flags and a config file go before it.
+# Editors' own defaults in place of `EditConfig`'s, by preset; flags and a config file win over them.
 OF_EDITORS: dict[Preset, dict[str, dict[str, Any]]] = {
     "paper": {"ddpm-inversion": {"guidance": 15.0}},
     "tiny": {"ddpm-inversion": {"steps": 50, "skip": 18}},
 }
-# Settings that only these editors read.
+# Settings that only some editors read.
 ONLY_OF = {
     "image_guidance": ("ip2p",),
     "unet": ("ip2p",),
@@ -342,7 +342,7 @@ ONLY_OF = {
 }
 
 
-# Protocols of few scores, none of them of whole sets: all of them count, and all are shown.
+# Protocols with a few scores of their own, none over whole sets; all are computed and shown.
 OF_FEW_SCORES: dict[EvalProtocol, tuple[str, ...]] = {
     "magicbrush": ("clip_i", "dino", "clip_t", "l1", "l2"),
     "pie-bench": (
@@ -353,11 +353,11 @@ OF_FEW_SCORES: dict[EvalProtocol, tuple[str, ...]] = {
 
 
 def compares_two(config: EvalConfig) -> bool:
-    """Tell whether `ric eval A/ B/` holds one folder against another, without any source."""
+    """Tell whether `ric eval A/ B/` compares two folders, without any source."""
     return config.source is not None and config.source == config.target
 
 
-# What a protocol of `ric eval` fixes; with the tiny preset its own networks stay.
+# The settings that a protocol of `ric eval` fixes; the tiny preset keeps its own networks.
 PROTOCOLS: dict[EvalProtocol, dict[str, str]] = {
     "magicbrush": {                     # its evaluation/image_eval.py
         "reference": "target",
@@ -384,7 +384,7 @@ PROTOCOLS: dict[EvalProtocol, dict[str, str]] = {
 
 
 def as_dict(config: CommandConfig) -> dict[str, Any]:
-    """Give the config as JSON-ready values, in the order of the dataclass."""
+    """Return the config as JSON-ready values, in the order of the dataclass."""
     return {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in dataclasses.asdict(config).items()

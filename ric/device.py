@@ -1,6 +1,6 @@
 """The machine under the models: device, number format, attention back-ends, and seeded draws.
 
-torch is imported inside the functions, so that a command line can ask for `machine_name` alone.
+torch is imported inside the functions, so that `machine_name` alone does not load it.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-# What a flag names; anything else is refused with this list.
+# The values of the flags; anything else is refused with this list.
 DEVICES = "auto, cpu, cuda, cuda:N"
 DTYPES = "bf16, fp32"
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Turn `--device` into a device: `auto` is the GPU where there is one.
+    """Turn `--device` into a device: `auto` is the GPU if there is one.
 
-    Apple's GPU (`mps`) is not taken: it lacks operations that training needs.
+    Apple's GPU (`mps`) is not used: it lacks operations that training needs.
 
     Raises:
         RicError: `name` is none of `auto`, `cpu`, `cuda`, `cuda:N`, or there is no such GPU.
@@ -50,8 +50,8 @@ def pick_device(name: str = "auto") -> torch.device:
         raise RicError(f"Unknown device {name!r}.", f"Choose one of: {DEVICES}.")
     if kind == "cuda" and not count:
         raise RicError(
-            f"--device {name} was asked for, and PyTorch {torch.__version__} finds no CUDA GPU.",
-            "Use --device cpu, or look at what ric doctor says of the driver.",
+            f"--device {name} was requested, but PyTorch {torch.__version__} finds no CUDA GPU.",
+            "Use --device cpu, or check the GPU's driver: ric doctor",
         )
     if index and int(index) >= count:
         raise RicError(
@@ -61,9 +61,9 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Turn `--dtype` into the format that matrix products are computed in.
+    """Turn `--dtype` into the number format of matrix products.
 
-    Weights are kept in float32 either way; `bf16` is autocast, on a CPU too.
+    Weights stay in float32 either way; `bf16` is autocast, on a CPU too.
 
     Raises:
         RicError: `name` is neither `bf16` nor `fp32`, or the GPU has no bfloat16.
@@ -82,7 +82,7 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:
-    """Open the context a forward pass runs in: autocast to `dtype`, or nothing for float32."""
+    """Return the context for a forward pass: autocast to `dtype`, or nothing for float32."""
     import torch
 
     if dtype == torch.float32:
@@ -94,21 +94,21 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
 
 
 def draw_generator(seed: int, *keys: int | str) -> torch.Generator:
-    """Give the CPU generator of one draw, a function of `seed` and `keys` alone.
+    """Return the CPU generator of one draw, a function of `seed` and `keys` alone.
 
-    Training asks for `draw_generator(seed, "noise", step, sample_id)`, so that a draw depends on
-    neither the number of processes, nor the worker, nor where a run was resumed; the global
-    generator is not touched. The seed is read from a SHA-256 of all of them. PyTorch's CPU
-    generator uses 32 bits of a seed: among 77,000 draws two share a stream as often as not, which
-    is as harmless as two samples that meet the same timestep.
+    Training uses `draw_generator(seed, "sample", step, k)`, so a draw depends neither on the number
+    of processes nor on where a run was resumed; the global generator is not touched. The
+    generator's seed comes from a SHA-256 of all arguments. PyTorch's CPU generator uses 32 bits of
+    it: among 77,000 draws the chance that two share a stream is about a half, which is as harmless
+    as two samples with the same timestep.
 
     Args:
         seed: The run's seed.
-        keys: What tells this draw from others; 1 and "1" are different keys.
+        keys: Identify the draw; 1 and "1" are different keys.
     """
     import torch
 
-    # repr keeps types and borders apart: (1, "1") and ("11",) must not meet
+    # repr keeps types and boundaries: (1, "1") and ("11",) must differ
     digest = hashlib.sha256(repr((seed, *keys)).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))
 
@@ -118,11 +118,11 @@ def draw_generator(seed: int, *keys: int | str) -> torch.Generator:
 
 @dataclass(frozen=True)
 class BackendReport:
-    """Whether one attention back-end gives the right numbers on this machine.
+    """The result of testing one attention back-end on this machine.
 
     Attributes:
-        name: `math`, `flash`, `efficient`, `cudnn` (of PyTorch), or `xformers`.
-        works: It ran and agreed with the plain formula.
+        name: `math`, `flash`, `efficient`, `cudnn` (PyTorch's), or `xformers`.
+        works: Whether it ran and agreed with the plain formula.
         detail: One line: its largest error, or why it does not work.
     """
 
@@ -134,10 +134,10 @@ class BackendReport:
 def attention_backends(device: torch.device | None = None) -> list[BackendReport]:
     """Run every attention back-end once on a small tensor and compare it with the formula.
 
-    That a package can be imported says little: its kernels may be built for another GPU.
+    A successful import proves little: a package's kernels may be built for another GPU.
 
     Args:
-        device: Where to run; the GPU where there is one when left out.
+        device: Where to run; None: the GPU if there is one.
     """
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -171,7 +171,7 @@ def _try_attention(
 ) -> BackendReport:
     import torch
 
-    # the fused kernels of a GPU take half precision alone
+    # a GPU's fused kernels support half precision only
     dtype = torch.bfloat16 if query.device.type == "cuda" else torch.float32
     inputs = [tensor.to(dtype) for tensor in (query, key, value)]
     with warnings.catch_warnings(record=True) as said:
@@ -197,7 +197,7 @@ def _plain_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def _xformers_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    # its import warns of extensions that were built for another torch; the result is what counts
+    # its import warns about extensions built for another torch; only the result counts
     logger = logging.getLogger("xformers")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -206,7 +206,7 @@ def _xformers_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             from xformers.ops import memory_efficient_attention
         except ImportError as error:
             raise ImportError("not installed: pip install 'ric[xformers]'") from error
-        # it wants (batch, tokens, heads, width)
+        # it expects (batch, tokens, heads, width)
         swapped = (tensor.transpose(1, 2) for tensor in (query, key, value))
         return memory_efficient_attention(*swapped).transpose(1, 2)
     finally:
@@ -214,7 +214,7 @@ def _xformers_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def _reason(error: Exception, said: list[str], device: torch.device) -> str:
-    """One line; PyTorch puts the cause into its warnings and little into the error."""
+    """Summarise an error in one line; PyTorch puts the cause into its warnings."""
     headings = ("not used because", "runtime disabled")
     causes = [line for line in said if not any(heading in line for heading in headings)]
     text = str(error).strip() or type(error).__name__
@@ -227,9 +227,9 @@ def _reason(error: Exception, said: list[str], device: torch.device) -> str:
 
 
 def machine_name() -> str:
-    """Name this machine as a result should: `AMD EPYC 9654, 16 cores; NVIDIA H200`.
+    """Name this machine for a result: `AMD EPYC 9654, 16 cores; NVIDIA H200`.
 
-    GPUs are named only where torch is loaded already: loading it takes seconds.
+    GPUs are named only if torch is already loaded: loading it takes seconds.
     """
     cpu = f"{_cpu_model()}, {usable_cores()} cores"
     gpus = gpu_names()
@@ -244,7 +244,7 @@ def usable_cores() -> int:
 
 
 def gpu_names() -> list[str] | None:
-    """List the GPUs' names; None where torch is not loaded, so that nothing is known of them."""
+    """List the GPUs' names; None if torch is not loaded, since then they are unknown."""
     torch = sys.modules.get("torch")
     if torch is None or not hasattr(torch, "cuda"):
         return None
@@ -265,19 +265,19 @@ def _cpu_model() -> str:
 def matmul_rate(
     dtype: torch.dtype, seconds: float = 0.2, device: torch.device | None = None
 ) -> float:
-    """Measure how fast square matrices are multiplied, in FLOP per second (2 n^3 a product).
+    """Measure how fast square matrices are multiplied, in FLOP per second (2 n^3 per product).
 
     Args:
-        dtype: Of the matrices; float32 is measured without TF32, as torch computes it by default.
-        seconds: For how long; more gives a steadier number.
-        device: Where; the GPU where there is one when left out.
+        dtype: Of the matrices; float32 is measured without TF32, torch's default.
+        seconds: How long to measure; longer gives a steadier number.
+        device: Where to measure; None: the GPU if there is one.
     """
     import torch
 
     device = device or pick_device("auto")
     on_gpu = device.type == "cuda"
     side = 8192 if on_gpu else 512
-    # not ones: a GPU draws less power on them, and runs faster than it ever will on weights
+    # random, not ones: on ones a GPU draws less power and runs faster than it will on weights
     a = torch.randn(side, side, device=device).to(dtype)
     wait: Callable[[], Any] = torch.cuda.synchronize if on_gpu else lambda: None
     burst = 8 if on_gpu else 1

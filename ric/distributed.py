@@ -1,8 +1,8 @@
 """The processes of one command: this one alone, or all that a launcher started.
 
-Started as `torchrun --nproc_per_node N -m ric_cli …` (or by `accelerate launch` on GPUs), N
-processes do one command's work together. The main one opens the run and alone writes
-there; the others follow it.
+Started as `torchrun --nproc_per_node N -m -- ric_cli …` (or by `accelerate launch` on GPUs), N
+processes run one command together. Only the main one opens the run and writes to it; the others
+follow it.
 """
 
 from __future__ import annotations
@@ -34,33 +34,33 @@ if TYPE_CHECKING:
     from ric.interrupt import StopRequest
 
 Result = TypeVar("Result")
-# the others wait while one fills a cache, measures or saves
+# how long processes wait while one fills a cache, measures or saves
 PATIENCE = timedelta(days=1)
-MEETING = 600.0  # seconds: what a launcher starts together imports torch and is here
-TELL_AFTER = 10.0
+MEETING = 600.0  # seconds in which processes started together must have imported torch and met
+TELL_AFTER = 10.0  # seconds before a line says who is waited for
 
 
 class Ranks:
     """This process among those that work together.
 
     Attributes:
-        count: How many there are.
-        number: This one's, from 0.
+        count: The number of processes.
+        number: This process's rank, from 0.
         is_main: Whether this is the main process, the one that writes.
-        is_local_main: Whether this is the first one of its machine, which fills the caches there.
+        is_local_main: Whether this is the first process of its machine, which fills its caches.
     """
 
     def __init__(
         self, device: torch.device, note: Callable[[str], None] = lambda line: None
     ) -> None:
-        """Meet the others, if there are any; on GPUs each process takes its own.
+        """Join the process group if there are several; on GPUs each process takes its own.
 
         Args:
-            device: What is computed on.
-            note: Is told whom this process waits for.
+            device: The device to compute on.
+            note: Called with a line that says which processes this one waits for.
 
         Raises:
-            RicError: the launcher's variables are not whole, or the others do not come.
+            RicError: the launcher's variables are incomplete, or the others do not join.
         """
         if (count := launched_processes()) > 1 and not torch.distributed.is_initialized():
             _meet("gloo" if device.type == "cpu" else "nccl", count, note)
@@ -73,16 +73,16 @@ class Ranks:
         self._hosts = _group_of_hosts() if self.count > 1 else None
 
     def share(self, count: int) -> slice:
-        """Give this process's part of `count` items: the parts follow one another without gap."""
+        """Return this process's slice of `count` items; the slices are contiguous, without gaps."""
         first, end = (count * place // self.count for place in (self.number, self.number + 1))
         return slice(first, end)
 
     def all_reduce(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Add up the processes' tensors of one shape; all must call this."""
+        """Sum a tensor of one shape over all processes; all must call this."""
         return reduce(tensor, "sum") if self.count > 1 else tensor
 
     def any_stop(self, stop: StopRequest) -> int | None:
-        """Give the signal by which any process was asked to stop, to all; all must call this."""
+        """Return the signal that asked any process to stop, or None; all must call this."""
         if self.count == 1:
             return stop.signal_number
         asked = torch.tensor(stop.signal_number or 0)
@@ -90,19 +90,19 @@ class Ranks:
         return int(asked) or None
 
     def leave_together(self, asked: int) -> NoReturn:
-        """Raise `Interrupted` when every process has come here; all must call this.
+        """Raise `Interrupted` once every process has reached this; all must call this.
 
-        Who leaves first has the launcher stop the others, amid what they are saving.
+        If one left first, the launcher would stop the others while they save.
         """
         self.barrier()
         raise Interrupted(asked)
 
     def barrier(self) -> None:
-        """Go on only when every process has come here; all must call this."""
+        """Wait until every process has reached this; all must call this."""
         self.broadcast()
 
     def broadcast(self, text: str = "") -> str:
-        """Give every process the text of the first one; all must call this."""
+        """Return the main process's text in every process; all must call this."""
         if self.count == 1:
             return text
         said = torch.tensor(list(text.encode() if self.is_main else b""), dtype=torch.int32)
@@ -112,9 +112,10 @@ class Ranks:
         return bytes(self.all_reduce(letters).tolist()).decode()
 
     def once_per_machine(self, make: Callable[[], Result]) -> Result:
-        """Let a process of each machine make what the others there then find made; all call this.
+        """Call `make` in one process per machine first, then in the others; all must call this.
 
-        Machines whose caches lie on one disk make it each; the first whole one stays.
+        The first fills a cache, which the others read. Machines that share a cache's disk each fill
+        it; the first complete one stays.
         """
         made = make() if self.is_local_main else None
         self.barrier()
@@ -122,9 +123,9 @@ class Ranks:
 
 
 def _meet(backend: str, count: int, note: Callable[[str], None]) -> None:
-    """Open the process group; whoever waits for the others can be stopped."""
+    """Join the process group; a process that waits for the others can be stopped."""
     place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-    others = f"the other {count - 1} of the {count} processes that WORLD_SIZE tells of"
+    others = f"the other {count - 1} of the {count} processes of WORLD_SIZE"
     broken: list[Exception] = []
 
     def join() -> None:
@@ -133,7 +134,7 @@ def _meet(backend: str, count: int, note: Callable[[str], None]) -> None:
         except Exception as error:
             broken.append(error)
 
-    # a main thread that waits in there would hear no signal
+    # a main thread waiting in there would not handle signals
     waiting = threading.Thread(target=join, daemon=True)
     waiting.start()
     began, told = time.monotonic(), False
@@ -146,13 +147,13 @@ def _meet(backend: str, count: int, note: Callable[[str], None]) -> None:
         reason = first_line(broken[0]) if broken else f"they did not come in {MEETING:.0f} s"
         raise RicError(
             f"Could not meet {others} at {place}: {reason}.",
-            "Start all of them with torchrun, or unset WORLD_SIZE to work alone.",
+            "Start all of them with torchrun, or unset WORLD_SIZE to use one process.",
         )
 
 
 @cache
 def _group_of_hosts() -> torch.distributed.ProcessGroup:
-    """Let the processes' hosts talk to one another without waiting for their GPUs."""
+    """Make a group in which the hosts communicate without waiting for their GPUs."""
     group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
     return cast("torch.distributed.ProcessGroup", group)
 
@@ -163,13 +164,13 @@ def open_together(
     device: torch.device,
     note: Callable[[str], None],
 ) -> RunDir:
-    """Let the first process open a run, and follow it with the others.
+    """Open a run in the main process, and follow it in the others.
 
     Args:
-        open_run: Opens or resumes the run; called in the first process alone.
-        runs_dir: Where numbered runs live.
-        device: What the training runs on.
-        note: Is told whom this process waits for.
+        open_run: Opens or resumes the run; called in the main process only.
+        runs_dir: The folder of numbered runs.
+        device: The device to train on.
+        note: Called with a line that says which processes this one waits for.
 
     Raises:
         RicError: the run cannot be opened; raised in every process.
@@ -197,30 +198,30 @@ def _leave() -> None:
 
 
 def start_accelerator(device: torch.device, dtype: torch.dtype, ranks: Ranks) -> Accelerator:
-    """Start accelerate on `device`, with bf16 autocast where `dtype` asks for it.
+    """Start accelerate on `device`, with autocast if `dtype` is bfloat16.
 
     Args:
-        device: What is trained on.
+        device: The device to train on.
         dtype: What the networks compute in.
-        ranks: The processes that train together; where there are others, they stay met.
+        ranks: The processes that train together; with several, their process group is kept.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
     from accelerate.utils import GradientAccumulationPlugin
 
-    # accelerate keeps one state a process; a second recipe in this one may want another precision
+    # accelerate keeps one state per process; a second recipe here may want another precision
     AcceleratorState._reset_state(reset_partial_state=ranks.count == 1)
     return Accelerator(
         mixed_precision="bf16" if dtype == torch.bfloat16 else "no",
         cpu=device.type == "cpu",
-        # said, since accelerate reads variables for what is left out
+        # explicit, since accelerate reads defaults from environment variables
         dynamo_backend="no",
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
     )
 
 
 def refuse_batch(batch_size: int, processes: int) -> None:
-    """Stop where a process would have no sample of a batch (Raises RicError)."""
+    """Refuse a batch smaller than the number of processes (raises RicError)."""
     if batch_size < processes:
         raise RicError(
             f"--batch-size is {batch_size}, fewer than the {processes} processes.",

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from ric.errors import RicError
 
-# package -> the flag that needs it, and the extra of ric that brings it
+# package -> the flag that needs it, and the extra of ric that installs it
 EXTRAS = {"peft": ("--lora-rank", "lora"), "bitsandbytes": ("--adam-8bit", "8bit")}
 
 
@@ -20,5 +20,5 @@ def require_extra(package: str) -> None:
     if find_spec(package) is None:
         raise RicError(
             f"{flag} needs {package}, which is not installed.",
-            f"Get it: pip install 'ric[{extra}]'",
+            f"Install it: pip install 'ric[{extra}]'",
         )

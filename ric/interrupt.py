@@ -1,4 +1,4 @@
-"""A polite request to end: asked between two steps of a loop, held back while a run is closed."""
+"""Stop requests by signal: honoured between two steps of a loop, deferred while a run is closed."""
 
 from __future__ import annotations
 
@@ -13,61 +13,61 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-# What terminals (INT, QUIT, HUP), supervisors (TERM, PWR), schedulers ahead of a limit (USR1, USR2,
-# XCPU) and alarms send to end a process that may still write down what it has.
+# The signals of terminals (INT, QUIT, HUP), supervisors (TERM, PWR), schedulers ahead of a limit
+# (USR1, USR2, XCPU) and alarms that end a process but leave it time to save its work.
 POLITE = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGALRM",
           "SIGPWR")  # fmt: skip
-PAIR = 1.0  # seconds in which a second signal is the first one's echo
+PAIR = 1.0  # seconds within which a second signal counts as a repeat of the first
 
 
 class Interrupted(BaseException):
-    """A command was asked to stop; what it had is saved. `exit_code` is 128 + the signal's number.
+    """A stop was requested, and the work so far is saved. `exit_code` is 128 + the signal's number.
 
     That is 130 after Ctrl-C and 143 after SIGTERM.
     """
 
     def __init__(self, signal_number: int) -> None:
-        """Name the signal that asked."""
+        """Name the signal in the message."""
         super().__init__(f"interrupted by {signal.Signals(signal_number).name}")
         self.exit_code = 128 + signal_number
 
 
 class StopRequest:
-    """What a loop asks between two steps: has somebody asked us to stop?"""
+    """A flag that a signal sets and a loop checks between two steps."""
 
     def __init__(self) -> None:
-        """Start with nothing asked."""
+        """Start without a request."""
         self.signal_number: int | None = None
         self._heard_at = 0.0
 
     def __bool__(self) -> bool:
-        """Tell whether a stop was asked for."""
+        """Tell whether a stop was requested."""
         return self.signal_number is not None
 
     def hear(self, number: int) -> None:
-        """Take a signal; the first one is the request."""
+        """Record a signal; only the first one counts."""
         if self.signal_number is None:
             self.signal_number, self._heard_at = number, time.monotonic()
 
     def is_urged_by(self, number: int) -> bool:
-        """Tell whether one more signal means "at once": a Ctrl-C well after the first signal.
+        """Tell whether another signal means "at once": a Ctrl-C well after the first signal.
 
-        All others come more than once of their own accord: timeout(1) signals the process and then
-        its group, a closing terminal and its shell both send SIGHUP, some schedulers repeat
-        theirs, and SIGXCPU comes every second. Who has no patience left sends SIGKILL.
+        All others are sent repeatedly without such a meaning: timeout(1) signals the process and
+        then its group, a closing terminal and its shell both send SIGHUP, some schedulers repeat
+        theirs, and SIGXCPU comes every second. To end a process at once, there is SIGKILL.
         """
         return bool(self) and number == signal.SIGINT and time.monotonic() - self._heard_at > PAIR
 
     def raise_if_set(self) -> None:
-        """Raise `Interrupted` when a stop was asked for; call it after what there is is saved."""
+        """Raise `Interrupted` if a stop was requested; call it after saving."""
         if self.signal_number is not None:
             raise Interrupted(self.signal_number)
 
 
 def stop_signals() -> list[signal.Signals]:
-    """List the signals that ask this process to end, without those that are set to be ignored.
+    """List the signals that ask this process to end, without those that it ignores.
 
-    nohup ignores SIGHUP, and a script's shell ignores SIGINT in what it starts with `&`.
+    nohup makes it ignore SIGHUP, and a script's shell SIGINT in a command started with `&`.
     """
     known = [getattr(signal, name) for name in POLITE if hasattr(signal, name)]
     return [number for number in known if signal.getsignal(number) not in (signal.SIG_IGN, None)]
@@ -76,7 +76,7 @@ def stop_signals() -> list[signal.Signals]:
 def raise_on_stop_signals() -> None:
     """Raise `Interrupted` at the first signal from now on, wherever the program is then.
 
-    A Ctrl-C well after it ends the process at once; what else comes meanwhile says nothing new.
+    A Ctrl-C well after it ends the process at once; further signals are ignored.
     """
     request = StopRequest()
 
@@ -95,13 +95,13 @@ def raise_on_stop_signals() -> None:
 def stop_between_steps(*, second_ends: bool = True) -> Iterator[StopRequest]:
     """Turn every signal that asks the process to end into a request, for the duration of a loop.
 
-    The first signal sets the request: the loop finishes its step, writes what it has and calls
+    The first signal sets the request: the loop finishes its step, saves its work and calls
     `raise_if_set`. A Ctrl-C well after it ends the process at once. Outside the main thread signals
     cannot be caught, and the request is never set.
 
     Args:
-        second_ends: False where a launcher passes on the Ctrl-C that each process got already: a
-            second one then says nothing new, and the launcher kills those that take too long.
+        second_ends: Whether such a Ctrl-C ends the process. False under a launcher, which passes on
+            the Ctrl-C that each process already got, and kills those that take too long.
     """
     request = StopRequest()
 
@@ -116,10 +116,10 @@ def stop_between_steps(*, second_ends: bool = True) -> Iterator[StopRequest]:
 
 @contextmanager
 def signals_held() -> Iterator[StopRequest]:
-    """Let every signal that asks the process to end wait while the block runs.
+    """Defer every signal that asks the process to end while the block runs.
 
-    The first one sets the request, and whether it is raised afterwards is for the caller to say.
-    Outside the main thread signals cannot be caught, and the request is never set.
+    The first one sets the request; the caller decides whether to raise it afterwards. Outside the
+    main thread signals cannot be caught, and the request is never set.
     """
     request = StopRequest()
     with _handled_by(lambda number, frame: request.hear(number)):

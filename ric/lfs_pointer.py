@@ -1,4 +1,4 @@
-"""git-lfs pointers: the lines of text that a clone without git-lfs leaves in a file's place."""
+"""git-lfs pointers: the lines of text that a clone without git-lfs leaves in place of a file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ NO_CONTENT = "is a git-lfs pointer and not the file itself: get it with `git lfs
 
 
 def is_lfs_pointer(path: str | Path) -> bool:
-    """Whether a local file is a pointer, by its first line; False where it cannot be read."""
+    """Tell whether a local file is a pointer, by its first line; False if it cannot be read."""
     try:
         with open(path, "rb") as stream:
             return stream.read(len(LFS_POINTER)) == LFS_POINTER

@@ -1,9 +1,9 @@
-"""What must lie in a model's folder, of each kind: one table, looked at before a library is.
+"""The files that each kind of model's folder must hold: one table, checked before loading.
 
 Where a file is missing, transformers and diffusers often make something up: an empty tokenizer, a
-config's defaults, random weights. So a folder is whole, or it is refused in one line that says
-what it lacks. Whoever made a model's files may have meant harm: JSON is read within bounds, and of
-weights nothing but their header is read here. This file imports nothing heavy.
+config's defaults, random weights. So a folder is complete, or it is refused in one line that says
+what it lacks. A model's files may be malicious: JSON is read within bounds, and of weights only the
+header is read here. This file imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth")
 LARGEST_JSON = 64 << 20  # bytes; a tokenizer of 250,000 words has 17 MB
 LARGEST_HEADER = 100_000_000  # bytes; the format's own bound
-MOST_LAYERS = 1000  # of one kind in a row: building them is what takes time
+MOST_LAYERS = 1000  # of one kind in a row: building more would take very long
 
-# What a folder needs, a row each: one way to meet it, or several. A way is the files that it takes.
+# A folder's needs: each is a tuple of alternatives, and an alternative names the files it takes.
 CONFIG = ("config.json",)
 WEIGHTS = ("*.safetensors",)
 TOKENIZER = ("tokenizer.json", "vocab.json + merges.txt", "vocab.txt", "*.model")
@@ -33,7 +33,7 @@ PROCESSOR = ("preprocessor_config.json", "processor_config.json")
 NETWORK = (CONFIG, WEIGHTS)
 Needs = tuple[tuple[str, ...], ...]
 
-# By kind of model and folder in it; "" is the model's own folder.
+# By kind of model and subfolder; "" is the model's own folder.
 PARTS: dict[str, dict[str, Needs]] = {
     "pipeline": {
         "": (("model_index.json",),),
@@ -55,8 +55,8 @@ PARTS: dict[str, dict[str, Needs]] = {
     "text and image model": {"": (*NETWORK, TOKENIZER)},
     "network": {"": NETWORK},
 }
-JUDGES = ("region_encoder", "scene_encoder")  # whose fits begin from a plain CLIP or BLIP
-# What a config must say itself: a class's default for it fits any weights, and draws otherwise.
+JUDGES = ("region_encoder", "scene_encoder")  # whose fits start from a plain CLIP or BLIP
+# What a config must state: with a class's default the weights would load and give wrong results.
 SAID: dict[str, tuple[str, ...]] = {
     "unet/config.json": (
         "act_fn", "attention_head_dim", "block_out_channels", "cross_attention_dim",
@@ -68,12 +68,12 @@ SAID: dict[str, tuple[str, ...]] = {
         "beta_end", "beta_schedule", "beta_start", "num_train_timesteps",
     ),
 }  # fmt: skip
-# What accelerate, transformers' Trainer and DeepSpeed leave beside the weights of a training.
+# The files that accelerate, transformers' Trainer and DeepSpeed write beside trained weights.
 OF_TRAINERS = (
     "optimizer.*", "scheduler.bin", "scheduler.pt", "random_states_*.pkl", "rng_state*.pth",
     "scaler.pt", "trainer_state.json", "custom_checkpoint_*.pkl", "zero_to_fp32.py", "global_step*",
 )  # fmt: skip
-# What wraps a network puts its name before those of all weights.
+# The prefixes that wrappers of a network add to the names of all weights.
 WRAPPERS = {"module": "DistributedDataParallel", "_orig_mod": "torch.compile"}
 # Weights in these need a scale, or a table, that a plain network does not have.
 QUANTISED = {"I8", "U8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F4"}
@@ -84,15 +84,15 @@ DTYPE_BYTES = {
 
 
 def require_whole(folder: Path, kind: str) -> None:
-    """See that a model's folder holds all that its kind needs, and that its files are sound.
+    """Check that a model's folder holds all that its kind needs, and that its files are sound.
 
     Args:
         folder: The model's.
         kind: A row of `PARTS`.
 
     Raises:
-        RicError: something is missing, damaged, a pickle, a git-lfs pointer, quantised, or of
-            another trainer.
+        RicError: something is missing, damaged, a pickle, a git-lfs pointer, quantised, or another
+            trainer's.
     """
     if kind in JUDGES and not (folder / f"{kind}.json").is_file():
         kind = "text and image model"
@@ -127,7 +127,7 @@ def is_variant(name: str) -> bool:
 
 
 def pickles_beside(folder: Path) -> list[Path]:
-    """List the pickles that may be a model's weights: none of a trainer's own."""
+    """List the pickles that may be a model's weights, without a trainer's own files."""
     ours = ("training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.bin", "scheduler.pt")
     return [
         file
@@ -139,7 +139,7 @@ def pickles_beside(folder: Path) -> list[Path]:
 
 
 def shards_of(index: Path) -> set[str] | None:
-    """Read the files that a sharded model's index names; None when it cannot be read."""
+    """Read the file names in a sharded model's index; None if it cannot be read."""
     try:
         return {str(name) for name in read_json(index)["weight_map"].values()}
     except (RicError, KeyError, AttributeError):
@@ -147,9 +147,9 @@ def shards_of(index: Path) -> set[str] | None:
 
 
 def of_another_trainer(folder: Path) -> RicError | None:
-    """Say that a folder is the checkpoint of another trainer; None where it is a model, or neither.
+    """Return the error for a folder that is another trainer's checkpoint; None if it is not.
 
-    A trainer may leave its own files beside a whole model, which can be loaded as it is.
+    A trainer may leave its own files beside a complete model, which can be loaded as it is.
     """
     if any((folder / name).exists() for name in ("model_index.json", "config.json")):
         return None
@@ -162,18 +162,18 @@ def of_another_trainer(folder: Path) -> RicError | None:
         pipeline = ("model_index.json", *filter(None, PARTS["pipeline"]))
         lacking = ", ".join(part for part in pipeline if part not in names)
         return RicError(
-            f"{about} and no pipeline: it lacks {lacking}.",
+            f"{about} and not a pipeline: it lacks {lacking}.",
             "Copy the pipeline that was trained, put this folder's unet in place of its own, and"
             " name the copy.",
         )
     return RicError(
-        f"{about} and no model: it lacks config.json.",
+        f"{about} and not a model: it lacks config.json.",
         "Write the model with its trainer's save_pretrained, and name that folder.",
     )
 
 
 def read_json(path: Path, what: str = "") -> dict[str, Any]:
-    """Read a JSON object of a size and depth that a model's files have.
+    """Read a JSON object, within the size and depth of a model's files.
 
     Args:
         path: The file.
@@ -189,19 +189,19 @@ def read_json(path: Path, what: str = "") -> dict[str, Any]:
         if is_lfs_pointer(path):
             raise RicError(f"{path} is a git-lfs pointer, not the file itself.", PULL)
         if path.stat().st_size > LARGEST_JSON:
-            raise RicError(f"{path} has more than {LARGEST_JSON >> 20} MB: it is none of a model.")
+            raise RicError(f"{path} has over {LARGEST_JSON >> 20} MB: it is not a model's file.")
         loaded = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RicError(f"Cannot read {path}: {first_line(error)}") from error
     except RecursionError:
-        raise RicError(f"{path} is nested too deeply: it is none of a model.") from None
+        raise RicError(f"{path} is nested too deeply: it is not a model's file.") from None
     if not isinstance(loaded, dict):
-        raise RicError(f"{path} holds no JSON object.")
+        raise RicError(f"{path} does not hold a JSON object.")
     return loaded
 
 
 def unusable(file: Path) -> str | None:
-    """Say why a safetensors file cannot be a plain network's weights, by its header alone."""
+    """Explain why a safetensors file is not a plain network's weights, by its header; else None."""
     try:
         header = read_header(file)
     except OSError as error:
@@ -211,7 +211,7 @@ def unusable(file: Path) -> str | None:
     wrappers = {name.split(".")[0] for name in header}
     if header and wrappers <= WRAPPERS.keys():
         first = sorted(wrappers)[0]
-        return f"its names begin with '{first}.', as {WRAPPERS[first]} calls them"
+        return f"its names begin with '{first}.', the prefix of {WRAPPERS[first]}"
     if found := {tensor["dtype"] for tensor in header.values()} & QUANTISED:
         return f"it is quantised ({', '.join(sorted(found))})"
     return None
@@ -221,10 +221,10 @@ def read_header(file: Path) -> dict[str, Any]:
     """Read a safetensors header: 8 bytes of length, JSON, then offsets that fill the file.
 
     Returns:
-        By name of a tensor its `dtype`, `shape` and `data_offsets`.
+        Each tensor's `dtype`, `shape` and `data_offsets`, by name.
 
     Raises:
-        ValueError: the file is truncated, too long, or no safetensors; says which.
+        ValueError: the file is truncated, too long, or not safetensors; says which.
         OSError: it cannot be read.
     """
     if is_lfs_pointer(file):
@@ -233,7 +233,7 @@ def read_header(file: Path) -> dict[str, Any]:
     with open(file, "rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if size < 8 or length > size - 8:
-            raise ValueError(f"truncated: its header is not all there ({size} bytes)")
+            raise ValueError(f"truncated: its header is incomplete ({size} bytes)")
         text = stream.read(min(length, LARGEST_HEADER))
     try:
         header = json.loads(text)
@@ -252,25 +252,25 @@ def read_header(file: Path) -> dict[str, Any]:
 
 
 class _LayoutError(ValueError):
-    """Tensors that overlap, leave holes or are of another size than they say."""
+    """Tensors overlap, leave gaps or differ in size from their shape."""
 
 
 def _check_layout(header: Mapping[str, Any]) -> int:
-    """See that tensors lie one after the other; return where the last one ends."""
+    """Check that tensors follow one another without gaps; return where the last one ends."""
     position = 0
     for name, tensor in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         start, end = tensor["data_offsets"]
         width = DTYPE_BYTES.get(tensor["dtype"])
         if width is not None and math.prod(tensor["shape"]) * width != end - start:
-            raise _LayoutError(f"the tensor {name} has another size than its shape says")
+            raise _LayoutError(f"the size of tensor {name} does not match its shape")
         if start != position:
-            raise _LayoutError(f"the tensor {name} does not begin where the one before it ends")
+            raise _LayoutError(f"tensor {name} does not begin where the one before it ends")
         position = end
     return position
 
 
 def _lacking(folder: Path, needs: Needs) -> Iterator[str]:
-    """Name what a folder lacks, each by the first way to meet the need."""
+    """Yield a folder's unmet needs, each by its first alternative."""
     for ways in needs:
         if ways == WEIGHTS:
             met = has_weights(folder)
@@ -281,7 +281,7 @@ def _lacking(folder: Path, needs: Needs) -> Iterator[str]:
 
 
 def _holds(folder: Path, name: str) -> bool:
-    """Tell whether a file of a name is there and not empty."""
+    """Tell whether a file that matches a name is there and not empty."""
     return any(file.is_file() and file.stat().st_size for file in folder.glob(name))
 
 
@@ -289,13 +289,13 @@ PULL = "Fetch the real files: git lfs pull, or: hf download ID --local-dir FOLDE
 
 
 def _not_whole(folder: Path, kind: str, lacking: list[str]) -> RicError:
-    """Say what a folder is, where that can be told, and what it lacks."""
+    """Make the error for an incomplete folder: what it is, if that is clear, and what it lacks."""
     parts = PARTS[kind]
     if folder.is_dir() and (error := of_another_trainer(folder)):
         return error
     if kind == "pipeline" and "model_index.json" in lacking:
         return RicError(
-            f"{folder} is no diffusers pipeline: it has no model_index.json.",
+            f"{folder} is not a diffusers pipeline: it has no model_index.json.",
             "Name a train-unet run, a pipeline folder, or a hub id such as "
             "timbrooks/instruct-pix2pix.",
         )
@@ -307,16 +307,15 @@ def _not_whole(folder: Path, kind: str, lacking: list[str]) -> RicError:
     if weightless and len(weightless) == len(lacking):
         return without_weights(folder, [file.parent for file in weightless])
     return RicError(
-        f"The {kind} in {folder} is not whole: it lacks {', '.join(lacking)}.",
+        f"The {kind} in {folder} is incomplete: it lacks {', '.join(lacking)}.",
         "Copy or download the folder again.",
     )
 
 
 def without_weights(model: Path, folders: list[Path]) -> RicError:
-    """Say why folders of a model that should hold weights cannot be loaded, and what to do.
+    """Make the error for folders of a model that lack usable weights, with the command that helps.
 
-    The command that is named writes beside nothing that is there: the model may lie in a hub's
-    cache, whose files are links.
+    That command writes to a new folder: the model may be in the hub's cache, whose files are links.
     """
     first = folders[0]
     pickles = pickles_beside(first)
@@ -324,33 +323,33 @@ def without_weights(model: Path, folders: list[Path]) -> RicError:
     convert = f"ric weights convert {model} NEW_FOLDER"
     if halves:
         return RicError(
-            f"{first} holds the half-precision variant alone ({halves[0].name}).",
-            f"Give its files their plain names in a new folder: {convert}",
+            f"{first} holds only the half-precision variant ({halves[0].name}).",
+            f"Write its files with their plain names to a new folder: {convert}",
         )
     if pickles:
         return RicError(
             f"{first} holds its weights as a pickle ({pickles[0].name}), which could run any code "
             "when it is loaded.",
-            f"Keep its tensors alone, in a new folder: {convert}",
+            f"Write only its tensors to a new folder: {convert}",
         )
     return RicError(
-        f"{first} is incomplete: it holds no whole safetensors.",
+        f"{first} is incomplete: it holds no complete safetensors.",
         "Copy or download it again; ric weights check names broken files.",
     )
 
 
 def _refuse_odd(folder: Path, file: Path) -> None:
-    """Read a JSON file, and refuse what it may not say and the lack of what it must."""
+    """Read a JSON file, and refuse forbidden entries and the lack of required ones."""
     held = read_json(file)
     if not file.name.endswith("config.json"):
         return
     if "quantization_config" in held:
         raise RicError(
-            f"{file} names a quantisation; only plain weights are loaded.",
+            f"{file} has a quantization_config; only plain weights are loaded.",
             "Get the model in float32, bfloat16 or float16.",
         )
     if (count := _layers(held)) > MOST_LAYERS:
-        raise RicError(f"{file} asks for {count:.3g} layers, which no model has.")
+        raise RicError(f"{file} names {count:.3g} layers, which no model has.")
     needed = SAID.get(file.relative_to(folder).as_posix(), ())
     if missing := [key for key in needed if held.get(key) is None]:
         raise RicError(
@@ -359,7 +358,7 @@ def _refuse_odd(folder: Path, file: Path) -> None:
 
 
 def _layers(said: Any, key: str = "") -> float:
-    """Give the largest count of layers that a config names, at any depth."""
+    """Return the largest number of layers that a config names, at any depth."""
     if isinstance(said, dict):
         return max((_layers(value, name) for name, value in said.items()), default=0)
     if isinstance(said, list):

@@ -1,4 +1,4 @@
-"""Text that others wrote, such as an id or a label, as one line that shows all it holds."""
+"""Untrusted text, such as an id or a label, as one line that shows all its characters."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ NOT_PLAIN = re.compile(
 
 
 def plain_line(text: str) -> str:
-    r"""Write what a terminal would obey, and what breaks a line, as an escape: `\n`, `\x1b`."""
+    r"""Escape control characters and line breaks: `\n`, `\x1b`."""
     return NOT_PLAIN.sub(lambda odd: odd[0].encode("unicode_escape").decode(), text)
 
 
 def is_plain_line(text: str) -> bool:
-    """Tell whether a text is one line without anything that a terminal would obey."""
+    """Tell whether a text is one line without control characters."""
     return NOT_PLAIN.search(text) is None

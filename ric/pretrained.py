@@ -1,7 +1,7 @@
-"""Loading what transformers knows from a folder: nothing random, no code of its own, one line.
+"""Loading transformers' networks and tokenizers from a folder, complete or with a one-line error.
 
-The folder's files decide what the network is, and nothing about how it is run: which attention
-kernel, which quantisation and whose code are `ric`'s to choose.
+The folder's files decide what the network is, but not how it runs: `ric` chooses the attention
+kernel, allows no quantisation and runs no code from the folder.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 @contextmanager
 def told_in_one_line(what: str, hint: str | None = None) -> Iterator[None]:
-    """Turn whatever a library raises over a folder's files into one line, and its warnings off.
+    """Turn whatever a library raises over a folder's files into one line; silence its warnings.
 
-    Files of any shape reach deep into transformers, diffusers and their Rust parts, which fail in
+    Malformed files reach deep into transformers, diffusers and their Rust parts, which may raise
     any class, and warn in a line for each weight.
 
     Args:
-        what: What was done: `Cannot load the pipeline in …`.
+        what: What failed: `Cannot load the pipeline in …`.
         hint: The next step.
 
     Raises:
-        RicError: anything was raised.
+        RicError: the block raised an Exception, or Rust panicked.
     """
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
@@ -50,7 +50,7 @@ def told_in_one_line(what: str, hint: str | None = None) -> Iterator[None]:
     except Exception as error:
         raise RicError(f"{what}: {first_line(error)}", hint) from error
     except BaseException as error:
-        if type(error).__name__ != "PanicException":  # of Rust, and no Exception
+        if type(error).__name__ != "PanicException":  # Rust's, which is not an Exception
             raise
         raise RicError(f"{what}: {first_line(error)}", hint) from error
     finally:
@@ -67,19 +67,22 @@ def load_network(
     hint: str | None = None,
     **options: Any,
 ) -> Any:
-    """Load a transformers network from a folder that `require_whole` has looked at.
+    """Load a transformers network from a folder that `require_whole` has checked.
 
     Args:
         kind: Such as `CLIPModel`.
         folder: Holds its config.json and safetensors.
-        dtype: What its weights are held in; left open, fp16 files would be loaded as fp16.
-        unused: Name parts of parameters that may be missing: they are not used.
-        hint: The next step where it cannot be loaded.
+        dtype: The weights' type; without it, fp16 files would be loaded as fp16.
+        unused: Parts of the names of parameters that are not used and may be missing.
+        hint: The next step if it cannot be loaded.
         options: Passed on to the class.
 
+    Returns:
+        The network in evaluation mode, on the CPU.
+
     Raises:
-        RicError: it cannot be loaded, or its weights are not those of its config: transformers
-            would make up those that are missing, and leave out what it does not know.
+        RicError: it cannot be loaded, or its weights do not match its config: transformers would
+            make up missing ones and leave out unknown ones.
     """
     from transformers import AutoConfig
 
@@ -104,7 +107,7 @@ def load_network(
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a folder that `require_whole` has looked at.
+    """Load the tokenizer of a folder that `require_whole` has checked.
 
     Raises:
         RicError: it cannot be read, or is not a fast one.
@@ -121,60 +124,60 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def refuse_other_weights(named: str, missing: Iterable[str], unexpected: Iterable[str]) -> None:
-    """Stop where weights are missing, or hold layers that the config does not know.
+    """Refuse weights that are incomplete, or have layers that the config lacks.
 
-    Heads that are not used, and tables that were once saved, are no numbered layers.
+    Unexpected tensors outside numbered layers, such as unused heads and old tables, are allowed.
 
     Args:
         named: The network and its folder, for the message.
-        missing: Names that the network has and the files have not.
-        unexpected: Names that the files have and the network has not.
+        missing: Names that the network has and the files do not.
+        unexpected: Names that the files have and the network does not.
 
     Raises:
-        RicError: the weights are another network's, or not all there.
+        RicError: the weights are another network's, or incomplete.
     """
     missing = sorted(missing)
     if missing:
         raise RicError(
             f"The {named} lacks {len(missing)} of its weights, such as {missing[0]}.",
-            "Left random, they would answer at random: copy or download the folder again.",
+            "They would stay random: copy or download the folder again.",
         )
     layers = sorted(name for name in unexpected if re.search(r"\.\d+\.", name))
     if layers:
         raise RicError(
-            f"The {named} has {len(layers)} tensors that its config.json knows nothing of, such as"
-            f" {layers[0]}.",
+            f"The {named} has {len(layers)} tensors that its config.json does not account for, such"
+            f" as {layers[0]}.",
             "The config is another network's: copy or download the folder again.",
         )
 
 
 def refuse_foreign_words(folder: Path, tokenizer: PreTrainedTokenizerBase, words: int) -> None:
-    """Stop where a tokenizer is not the one whose words a text network has learned.
+    """Refuse a tokenizer whose vocabulary is not the one that a text network has learned.
 
     Args:
         folder: The tokenizer's, for the message.
-        tokenizer: Whose length is compared.
-        words: How many the network knows; a few more than the tokenizer where rows are padded.
+        tokenizer: Its length is compared.
+        words: The network's vocabulary; padding may make it a little larger than the tokenizer's.
 
     Raises:
-        RicError: the tokenizer has more, or far fewer.
+        RicError: the tokenizer has more tokens, or fewer than 90 % of them.
     """
     if not 0.9 * words <= len(tokenizer) <= words:
         raise RicError(
-            f"The tokenizer in {folder} knows {len(tokenizer)} words, its text encoder {words}.",
-            "Put back the tokenizer that belongs to it.",
+            f"The tokenizer in {folder} has {len(tokenizer)} tokens, its text encoder {words}.",
+            "Restore the tokenizer that belongs to it.",
         )
 
 
 def refuse_not_finite(network: nn.Module, folder: Path) -> None:
-    """Stop where weights hold NaN or infinity: all that the network says would be NaN.
+    """Refuse weights with NaN or infinity: the network's output would be NaN.
 
     Raises:
-        RicError: they do; names the first.
+        RicError: there are some; names the first.
     """
     bad = [name for name, tensor in network.named_parameters() if not tensor.isfinite().all()]
     if bad:
         raise RicError(
             f"{len(bad)} weights in {folder} hold numbers that are not finite, such as {bad[0]}.",
-            "Its training has failed: take an earlier checkpoint, or get the folder again.",
+            "Its training has failed: use an earlier checkpoint, or get the folder again.",
         )

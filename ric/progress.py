@@ -1,4 +1,4 @@
-"""How a recipe says how far it is, without knowing who listens (a terminal, a log, a notebook)."""
+"""Progress reporting of recipes, independent of the listener (a terminal, a log, a notebook)."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ class Stage(Protocol):
 
 
 class Progress(Protocol):
-    """Where a recipe reports to."""
+    """The listener that a recipe reports to."""
 
     def stage(
         self, name: str, total: int | None = None, done: int = 0, unit: str = "steps"
     ) -> AbstractContextManager[Stage]:
-        """Open a stage of `total` units (None: unknown), `done` of which are behind us."""
+        """Open a stage of `total` units (None: unknown), of which `done` are finished."""
 
     def note(self, message: str) -> None:
-        """Say one line that the user should read even when the bars are gone."""
+        """Show one line that stays readable after the bars are gone."""
 
 
 class Silent:
-    """The listener that says nothing: the default of every recipe called from Python."""
+    """The listener that shows nothing: the default of every recipe called from Python."""
 
     def advance(self, count: int = 1, **values: float) -> None:
         """Ignore the count."""
@@ -38,7 +38,7 @@ class Silent:
     def stage(
         self, name: str, total: int | None = None, done: int = 0, unit: str = "steps"
     ) -> Iterator[Stage]:
-        """Yield itself: a stage that ignores what it is told."""
+        """Yield itself: a stage that ignores its counts."""
         yield self
 
     def note(self, message: str) -> None:

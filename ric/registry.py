@@ -1,4 +1,4 @@
-"""Editors, describers, loss terms and metrics by name: ric's own, and those that others add.
+"""Editors, describers, loss terms and metrics by name: ric's own, and those of other code.
 
 `--editor`, `--describer`, `--loss` and `--metrics` take names of the tables below,
 `my_file.py:Name`, `package.module:Name`, or a name that an installed package declares in the entry
@@ -35,9 +35,9 @@ class Part(NamedTuple):
     """An editor, a describer or a loss term.
 
     Attributes:
-        place: `module:name` of what makes it.
-        model: The setting of the command that names the model it loads; "" where it loads none.
-        reads: Of an editor: which of a sample's texts it reads.
+        place: `module:name` of its factory.
+        model: The command's setting that names the model it loads; "" if it loads none.
+        reads: Which of a sample's texts an editor reads.
     """
 
     place: str
@@ -56,7 +56,7 @@ DESCRIBERS = {
     "dataset": Part("ric.describers.from_dataset:FromDataset.from_config"),
     "chat": Part("ric.describers.chat_vlm:ChatVlm.from_config", "model"),
 }
-# the setting that names the model of your own
+# the setting that names the model of your own editor or describer
 OF_ONES_OWN = {"editor": "unet", "describer": "model"}
 LOSSES = {  # terms beside those of Eq. 10
     "outside": Part("ric.method.outside:Outside.for_training"),
@@ -67,13 +67,14 @@ class Metric(NamedTuple):
     """A metric: how it is shown, and what computes it.
 
     Attributes:
-        heading: Of its column.
+        heading: Its column's heading.
         higher_is_better: Which way is better.
-        digits: Behind the point, as it is printed.
-        network: Which of the networks that `ric eval` loads it reads, a key of
-            `ric.models.table.EVAL_NETWORKS`; "" for none of them. What reads one is computed by the
-            suite, which runs each network once for all metrics.
-        place: `module:name` of the `PairMetric` that computes it from a sample's pictures.
+        digits: Decimal places as printed.
+        network: The network of `ric eval` that it uses, a key of `ric.models.table.EVAL_NETWORKS`;
+            "" for none. Metrics with a network are computed by the suite, which runs each network
+            once for all of them.
+        place: `module:name` of the `PairMetric` that computes it from a sample's pictures; ""
+            where the suite computes it.
     """
 
     heading: str
@@ -122,7 +123,7 @@ METRICS = {
     "psnr_preserved": Metric("PSNR outside both masks, dB", True, 2),
 }
 PIE_BENCH = OF_FEW_SCORES["pie-bench"]
-# with the other one of source and target; they come with CLIP-I and DINO
+# to the other one of source and target; computed along with CLIP-I and DINO
 TO_THE_OTHER = ("clip_i_source", "clip_i_target", "dino_source", "dino_target")
 # what `--metrics all` means
 OF_ANY_PICTURES = tuple(name for name in METRICS if name not in (*PIE_BENCH, *TO_THE_OTHER))
@@ -143,8 +144,8 @@ _GROUPS = {
 def metrics_of(config: EvalConfig) -> tuple[str, ...]:
     """List the metrics that `ric eval` computes: those of `--metrics`, else the protocol's.
 
-    Those of drawn scenes are among them, whatever DATA is. Whether a name is one of a metric is not
-    looked at: see `refuse_unknown_metrics`.
+    Those of drawn scenes are among them, whatever DATA is. Names are not checked here: see
+    `refuse_unknown_metrics`.
     """
     of_protocol = OF_FEW_SCORES.get(config.protocol, OF_ANY_PICTURES)
     if config.metrics is None:
@@ -157,21 +158,21 @@ def metrics_of(config: EvalConfig) -> tuple[str, ...]:
 
 
 def refuse_unknown_metrics(config: EvalConfig) -> None:
-    """Stop where `--metrics` names none, one that is none, or one that goes with no other setting.
+    """Refuse `--metrics` that are empty, unknown, or in conflict with other settings.
 
     Raises:
-        RicError: as `load_part`; or the protocol does not have it, two have one name, or
-            `--fid-set` is given without FID and KID.
+        RicError: as `load_part`; or no metric is named, the protocol lacks one, two have the same
+            name, or `--fid-set` is given without FID and KID.
     """
     names = metrics_of(config)
     there = OF_FEW_SCORES.get(config.protocol)
     known = there or OF_ANY_PICTURES
     if not names:
-        raise RicError("--metrics names no metric.", f"Choose of: {', '.join(known)}.")
+        raise RicError("--metrics names no metric.", f"Choose from: {', '.join(known)}.")
     for name in names:
         if name not in known and (there or name in METRICS):
             has = f"--protocol {config.protocol} has" if there else "Without a protocol there is"
-            raise RicError(f"{has} no metric {name!r}.", f"Choose of: {', '.join(known)}.")
+            raise RicError(f"{has} no metric {name!r}.", f"Choose from: {', '.join(known)}.")
         refuse_unknown("metric", name)
     keys = [metric_key(name) for name in names]
     twice = next((key for key in keys if keys.count(key) > 1), None)
@@ -182,14 +183,14 @@ def refuse_unknown_metrics(config: EvalConfig) -> None:
 
 
 def metric_key(name: str) -> str:
-    """Give what tables call a metric: `Sharpness` of `my.py:Sharpness`."""
+    """Return a metric's name in tables: `Sharpness` for `my.py:Sharpness`."""
     return name.rpartition(":")[2].partition(".")[0]
 
 
 def model_of(kind: str, name: str) -> str:
     """Give the setting that names the model of an editor or a describer; "" where it loads none.
 
-    One that does not exist loads none; `load_part` says what is wrong with it.
+    "" for an unknown name; `load_part` says what is wrong with it.
     """
     if shipped := _SHIPPED[kind].get(name):
         return cast("str", shipped.model)
@@ -206,7 +207,7 @@ def texts_read(editor: str) -> tuple[str, ...]:
 
 
 def refuse_unknown(kind: str, name: str) -> None:
-    """Stop where there is no such editor, describer or metric; ric's own are not imported for it.
+    """Refuse an unknown editor, describer, loss term or metric; ric's own are not imported for it.
 
     Raises:
         RicError: as `load_part`.
@@ -216,7 +217,7 @@ def refuse_unknown(kind: str, name: str) -> None:
 
 
 def load_part(kind: str, name: str) -> Callable[..., Any]:
-    """Import what makes an `editor`, a `describer`, a `loss` term or a `metric`.
+    """Import the factory of an `editor`, a `describer`, a `loss` term or a `metric`.
 
     Raises:
         RicError: there is none of that name, or its code cannot be imported.
@@ -224,7 +225,7 @@ def load_part(kind: str, name: str) -> Callable[..., Any]:
     shipped = _SHIPPED[kind].get(name)
     if shipped:
         return _import(kind, shipped.place)
-    # 15 ms that `ric --help` need not pay
+    # takes 15 ms, which `ric --help` should not pay
     from importlib.metadata import entry_points
 
     declared = entry_points(group=_GROUPS[kind], name=name)
@@ -246,10 +247,10 @@ def _import(kind: str, place: str) -> Callable[..., Any]:
         found: Any = _from_file(where) if where.endswith(".py") else import_module(where)
         for part in name.split("."):
             found = getattr(found, part)
-    except Exception as error:  # whatever another's code raises
+    except Exception as error:  # outside code may raise anything
         raise RicError(
             f"The {kind} {place} cannot be imported: {type(error).__name__}: {first_line(error)}",
-            "It is written FILE.py:NAME or PACKAGE.MODULE:NAME.",
+            "Write it as FILE.py:NAME or PACKAGE.MODULE:NAME.",
         ) from error
     return cast("Callable[..., Any]", found)
 
@@ -263,7 +264,7 @@ def _from_file(place: str) -> ModuleType:
 
 @cache
 def _executed(path: Path, changed: int) -> ModuleType:
-    """Run a file once, however often it is asked for, unless it has changed since."""
+    """Run a file once, however often it is imported, unless it has changed since."""
     name = f"ric_part_{path.stem}"
     spec = spec_from_file_location(name, path)
     assert spec is not None  # a .py file has a loader

@@ -1,6 +1,6 @@
-"""From what was typed to a command's config: a preset, a config file and flags, checked.
+"""Resolving a command's config from a preset, a config file and flags, with checks.
 
-This file imports nothing heavy, as `ric.config` does not.
+Like `ric.config`, this file imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 ConfigT = TypeVar("ConfigT", bound=CommandConfig)
 
-# what a protocol leaves no room for: it has no such score, or no choice of what it is taken by
+# settings that a protocol rules out: it has no such score, or fixes how it is computed
 NOT_IN_PROTOCOL: dict[EvalProtocol, tuple[str, ...]] = {
     "magicbrush": ("fid", "fid_set", "lpips_net"),
     "pie-bench": ("fid", "fid_set", "lpips_net"),
@@ -57,12 +57,12 @@ def resolve_config(
     *,
     from_file: dict[str, Any] | None = None,
 ) -> ConfigT:
-    """Lay a preset, a config file and flags over the paper's numbers; the later one wins.
+    """Apply a preset, a config file and flags to the paper's numbers; later ones win.
 
     Args:
         kind: The command's dataclass.
         flags: Values the user typed; keys are field names.
-        from_file: Values of `--config`, keys as in the dataclass.
+        from_file: Values of `--config`; keys are field names.
 
     Raises:
         RicError: `from_file` holds a key the command does not have, or a value is of a wrong
@@ -106,11 +106,11 @@ def _refuse_of_other_editors(editor: str, flags: dict[str, Any]) -> None:
 
 
 def _refuse_without_use(preset: str, flags: dict[str, Any]) -> None:
-    """Stop where `ric eval` is asked for what changes no score (Raises RicError)."""
+    """Refuse flags of `ric eval` that would change no score (raises RicError)."""
     if flags.get("dtype", EvalConfig.dtype) != EvalConfig.dtype:
         raise RicError(
             f"ric eval computes every score in float32, not in {flags['dtype']}.",
-            "Leave --dtype out.",
+            "Omit --dtype.",
         )
     if preset != "tiny":
         return
@@ -119,13 +119,13 @@ def _refuse_without_use(preset: str, flags: dict[str, Any]) -> None:
         if flags.get(key, usual) != usual:
             flag = "--" + key.replace("_", "-")
             raise RicError(
-                f"--preset tiny has no use for {flag}: the embedded classifier stands in for it.",
-                f"Leave {flag} out, or --preset.",
+                f"--preset tiny does not use {flag}: the embedded classifier stands in for it.",
+                f"Omit {flag} or --preset.",
             )
 
 
 def _of_two_folders(values: dict[str, Any]) -> dict[str, Any]:
-    """Let `ric eval A/ B/` hold the pictures of A against those of B, which is no edit's source."""
+    """Make `ric eval A/ B/` compare the pictures of A with those of B, without any source."""
     edits = values.get("edits", ())
     if len(edits) != 2 or any(values.get(key) for key in ("data", "source", "target")):
         return {}
@@ -137,12 +137,13 @@ def _of_two_folders(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_loose_pictures(values: dict[str, Any], flags: dict[str, Any]) -> dict[str, str | None]:
-    """Give what follows from `--source`: its pictures are the data, and they have no splits.
+    """Return the settings that follow from `--source`: its pictures are the data, without splits.
 
-    What was typed goes before a config file: of its data, or of its source.
+    Flags win over a config file's `data` and `source`.
 
     Raises:
-        RicError: both are typed, or what goes with a source and no source.
+        RicError: `--data` and `--source` differ, `--split` or `--columns` is given with a source,
+            or `--target`, `--mask` or `--texts` without one.
     """
     data, typed = flags.get("data"), flags.get("source")
     if data and typed and data != typed:
@@ -153,7 +154,7 @@ def _of_loose_pictures(values: dict[str, Any], flags: dict[str, Any]) -> dict[st
             flag = "--columns" if flags.get("columns") else "--split"
             raise RicError(
                 f"{flag} does not go with --source: loose pictures have no splits and no columns.",
-                f"Leave {flag} out, or describe the pictures in a folder with metadata.jsonl.",
+                f"Omit {flag}, or describe the pictures in a folder with metadata.jsonl.",
             )
         return {"data": source, "split": "all"}
     also = [name for name in ("target", "mask", "texts") if flags.get(name)]
@@ -166,10 +167,10 @@ def _of_loose_pictures(values: dict[str, Any], flags: dict[str, Any]) -> dict[st
 
 
 def _fixed_by_protocol(values: dict[str, Any], flags: dict[str, Any]) -> dict[str, str]:
-    """Return what the protocol sets, also over what a config file says.
+    """Return the settings that the protocol fixes; they override a config file.
 
     Raises:
-        RicError: the user asked for something else.
+        RicError: a flag contradicts them.
     """
     own_networks = ("clip", "dino") if values.get("preset") == "tiny" else ()
     fixed = {
@@ -180,29 +181,27 @@ def _fixed_by_protocol(values: dict[str, Any], flags: dict[str, Any]) -> dict[st
     for key in NOT_IN_PROTOCOL.get(values["protocol"], ()):
         if key in flags:
             flag = "--" + key.replace("_", "-")
-            raise RicError(
-                f"--protocol {values['protocol']} has no use for {flag}.", f"Leave {flag} out."
-            )
+            raise RicError(f"--protocol {values['protocol']} does not use {flag}.", f"Omit {flag}.")
     for key, value in fixed.items():
         if flags.get(key, value) != value:
             flag = "--" + key.replace("_", "-")
             raise RicError(
                 f"--protocol {values['protocol']} fixes {flag} as {value!r}, not {flags[key]!r}.",
-                f"Leave {flag} out, or --protocol.",
+                f"Omit {flag} or --protocol.",
             )
     return fixed
 
 
 def _typed(kind: type[CommandConfig], key: str, value: Any) -> Any:
-    """Check `value` against the field's annotation; numbers in words and lists are converted.
+    """Check `value` against the field's annotation; convert numbers in texts, and lists to tuples.
 
     Raises:
-        RicError: it is of another type, no choice of the field, or out of its range.
+        RicError: it is of another type, not one of the field's choices, or out of range.
     """
     hint = get_type_hints(kind)[key]
-    if get_origin(hint) in (UnionType, Union):  # the latter: of a Literal and None
+    if get_origin(hint) in (UnionType, Union):  # Union: a Literal or None
         hint = get_args(hint)[0]
-        # an empty text, as of `ric edit DATA ""`, is none given; an empty caption is one
+        # an empty text, as in `ric edit DATA ""`, counts as not given; a caption may be empty
         is_empty = isinstance(value, str) and not value.strip() and not key.endswith("_caption")
         if value is None or (hint is str and is_empty):
             return None
@@ -230,7 +229,7 @@ def _typed(kind: type[CommandConfig], key: str, value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """Write a value for a message: on one line, and no longer than one is."""
+    """Format a value for a message, cut to 100 characters."""
     try:
         text = repr(value)
     except ValueError:  # a whole number of more digits than Python writes
@@ -239,21 +238,21 @@ def _shown(value: Any) -> str:
 
 
 class Bounds(NamedTuple):
-    """Which numbers a setting may have; all are finite."""
+    """The range of a setting's values, all finite."""
 
     least: float = -math.inf
     most: float = math.inf
-    but_least: bool = False  # the least itself is one too little
-    but_most: bool = False  # the most itself is one too much
+    but_least: bool = False  # the least itself is excluded
+    but_most: bool = False  # the most itself is excluded
 
     def hold(self, value: float) -> bool:
-        """Tell whether `value` is within."""
+        """Tell whether `value` is within the range."""
         above = value > self.least if self.but_least else value >= self.least
         below = value < self.most if self.but_most else value <= self.most
         return _is_finite(value) and above and below
 
     def in_words(self, value: float) -> str:
-        """Say what `value` should have been: `at least 0 and less than 1`, `finite`."""
+        """Describe what `value` should be: `at least 0 and less than 1`, `finite`."""
         words = [] if _is_finite(value) else ["finite"]
         if self.least > -math.inf:
             words.append(f"{'more than' if self.but_least else 'at least'} {self.least:.4g}")
@@ -269,7 +268,7 @@ def _is_finite(value: float) -> bool:
 
 IN_WORDS = {int: "a whole number", float: "a number", bool: "yes or no (true, false)", str: "text"}
 POSITIVE, NOT_NEGATIVE = Bounds(0, but_least=True), Bounds(0)
-# What flags and config files must keep to; a number that is not here is only finite.
+# The ranges for flags and config files; a number that is not listed need only be finite.
 BOUNDS: dict[str, Bounds] = {
     "accumulate": Bounds(1), "averages": Bounds(1), "block": NOT_NEGATIVE,
     "constant_share": Bounds(0, 1), "context_weight": NOT_NEGATIVE, "noise_power": POSITIVE,
@@ -290,7 +289,7 @@ BOUNDS: dict[str, Bounds] = {
     "seed": NOT_NEGATIVE, "show_every": NOT_NEGATIVE, "steps": Bounds(1), "temperature": POSITIVE,
     "weight_decay": NOT_NEGATIVE,
 }  # fmt: skip
-# a contrastive batch needs a second sample to tell the first one from
+# a contrastive batch needs at least two samples
 OF_ONE_KIND: dict[type[CommandConfig], dict[str, Bounds]] = {
     FitClipConfig: {"batch_size": Bounds(2)},
     FitBlipConfig: {"batch_size": Bounds(2)},
@@ -298,15 +297,15 @@ OF_ONE_KIND: dict[type[CommandConfig], dict[str, Bounds]] = {
 
 
 LARGEST_CONFIG = 1 << 20  # bytes
-MOST_VALUES = 10_000  # in one config file, each counted as often as an alias (*name) repeats it
+MOST_VALUES = 10_000  # in one config file, counting every repetition by an alias (*name)
 
 
 def load_config_file(path: Path) -> dict[str, Any]:
-    """Read `--config`: a YAML file of fields, or a run.json (its `config` is taken).
+    """Read `--config`: a YAML file of fields, or a run.json, whose `config` is used.
 
     Raises:
-        RicError: the file is missing, cannot be parsed, is larger than settings are, names a field
-            twice, or holds no mapping.
+        RicError: the file is missing, cannot be parsed, is too large, names a field twice, or does
+            not hold a mapping.
     """
     try:
         with open(path, "rb") as stream:
@@ -318,22 +317,22 @@ def load_config_file(path: Path) -> dict[str, Any]:
     try:
         loaded = _load_yaml(data.decode("utf-8"))
     except UnicodeDecodeError:
-        raise RicError(f"The config file {path} is neither YAML nor JSON: it is no text.") from None
+        raise RicError(f"The config file {path} is neither YAML nor JSON, but binary.") from None
     except RecursionError:
         raise RicError(f"The config file {path} is nested too deeply.") from None
     except Exception as error:
-        # beside its own errors yaml raises whatever Python does on a date or a number that is none
+        # besides its own errors yaml raises whatever Python does on malformed dates and numbers
         reason = first_line(error)
         raise RicError(f"The config file {path} is neither YAML nor JSON: {reason}.") from None
     if isinstance(loaded, dict) and "schema" in loaded and isinstance(loaded.get("config"), dict):
         loaded = loaded["config"]
     if not isinstance(loaded, dict):
-        raise RicError(f"The config file {path} holds no mapping of fields to values.")
+        raise RicError(f"The config file {path} is not a mapping of fields to values.")
     return loaded
 
 
 def _load_yaml(text: str) -> Any:
-    """Parse YAML of a bounded size (Raises ValueError, RecursionError, or what yaml raises)."""
+    """Parse YAML of a bounded size (raises ValueError, RecursionError, or yaml's errors)."""
     import yaml
 
     loader = yaml.SafeLoader(text)
@@ -356,7 +355,7 @@ def _load_yaml(text: str) -> Any:
 
 
 def _nodes(node: Any) -> Iterator[Any]:
-    """Give a YAML node and all below it, what an alias repeats as often as it does."""
+    """Yield a YAML node and all below it, including every repetition by an alias."""
     yield node
     if isinstance(node.value, list):
         for child in node.value:

@@ -1,9 +1,9 @@
-"""Which split a sample belongs to.
+"""The split of a sample.
 
 Choice 5: HumanEdit has one split, and the paper names none. A sample's group (HumanEdit's IMAGE_ID,
 or else a hash of the source's pixels) is hashed to a fraction: 85 % train, 5 % val, 10 % test. Two
-edits of one photo never straddle the splits, and the answer needs no list and no seed. A dataset's
-own split wins.
+edits of one photo are always in the same split, and no list or seed is needed. A dataset's own
+splits win.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _OWN_NAMES: dict[str, Split] = {
 
 
 def split_of(group: str) -> Split:
-    """Give the split of a group, the same on every machine and in every order."""
+    """Return the split of a group, the same on every machine and in every order."""
     digest = hashlib.sha256(group.encode()).digest()
     fraction = int.from_bytes(digest[:8]) / 2**64
     if fraction < TRAIN_SHARE:
@@ -33,5 +33,5 @@ def split_of(group: str) -> Split:
 
 
 def own_split(name: str) -> Split | None:
-    """Read a dataset's own name of a split (`dev` and `validation` are val); None if unknown."""
+    """Map a dataset's name of a split (`dev` and `validation` are val); None if unknown."""
     return _OWN_NAMES.get(name.strip().lower())

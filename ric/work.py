@@ -1,4 +1,4 @@
-"""What the parts of a recipe share: the run, who hears of it, the processes, the device, DATA."""
+"""What the parts of a recipe share: the run, its progress, the processes, the device, DATA."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Work:
     """A run and what it works with.
 
     Attributes:
-        run: What is written to.
-        progress: Who hears of it.
+        run: The run to write to.
+        progress: The listener.
         ranks: The processes that work together.
-        device: Where this one computes.
-        samples: DATA, opened once; `narrowed` gives one of its splits.
+        device: This process's device.
+        samples: DATA, opened once; `narrowed` returns one of its splits.
     """
 
     run: RunDir
@@ -45,16 +45,17 @@ def open_work(
     *,
     need_instruction: bool = True,
 ) -> Work:
-    """Choose the device, meet the other processes, and open DATA.
+    """Choose the device, join the other processes, and open DATA.
 
     Args:
         config: DATA, its split and limit, the device.
-        run: Notes which data it is; gets a failure row per row that is no sample.
-        progress: Who hears of it; None: nobody.
+        run: Records the data; gets a failure row for each row that is not a sample.
+        progress: The listener; None: no output.
         need_instruction: Whether a row without an instruction is a failure.
 
     Raises:
-        RicError: there is no such DATA, it cannot be read, or a resumed run began with other data.
+        RicError: there is no such DATA or device, DATA cannot be read, the other processes do not
+            join, or a resumed run began with other data.
     """
     device, progress = pick_device(config.device), progress or Silent()
     ranks = Ranks(device, progress.note)

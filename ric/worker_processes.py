@@ -1,4 +1,4 @@
-"""Processes that work for this one, on all cores."""
+"""Worker processes on all cores."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ if TYPE_CHECKING:
 
 @contextmanager
 def worker_processes(count: int) -> Iterator[ProcessPoolExecutor]:
-    """Start `count` processes; they end with the block, what they have not begun is dropped.
+    """Start `count` processes; they end with the block, and pending work is dropped.
 
     Raises:
-        RicError: one of them was ended from outside.
+        RicError: one of them was killed.
     """
-    # spawned, not forked: the caller may hold threads
+    # spawned, not forked: the caller may have threads
     with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
         try:
             yield pool
         except BrokenProcessPool:
             raise RicError(
-                f"One of {count} worker processes was ended from outside; most often memory has"
-                " run out.",
+                f"One of {count} worker processes was killed, most often because memory ran out.",
                 "Free some memory, and repeat the command.",
             ) from None
         finally:

@@ -55,7 +55,7 @@ def test_auto_is_the_gpu_where_there_is_one(one_gpu):
 def test_a_gpu_that_is_not_there_is_an_error(no_gpu):
     with pytest.raises(RicError) as raised:
         pick_device("cuda")
-    assert "--device cuda was asked for" in raised.value.message
+    assert "--device cuda was requested" in raised.value.message
     assert "finds no CUDA GPU" in raised.value.message
     assert "--device cpu" in raised.value.hint
 

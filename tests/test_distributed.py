@@ -326,7 +326,7 @@ def test_who_waits_for_others_says_for_whom_and_can_be_stopped(alone_of_two, tmp
     with alone_of_two(600) as process:
         line = process.stderr.readline()
         assert line.startswith("Waiting at 127.0.0.1:")
-        assert line.endswith("for the other 1 of the 2 processes that WORLD_SIZE tells of.\n")
+        assert line.endswith("for the other 1 of the 2 processes of WORLD_SIZE.\n")
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 143

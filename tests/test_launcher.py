@@ -41,7 +41,7 @@ def test_a_variable_that_is_missing_is_named(told, missing):
     told(**{name: value for name, value in TORCHRUN.items() if name != missing})
     with pytest.raises(RicError, match=rf"WORLD_SIZE is 2, .*, but {missing} is not set") as error:
         launched_processes()
-    assert "unset WORLD_SIZE to work alone" in error.value.hint
+    assert "unset WORLD_SIZE to use one process" in error.value.hint
 
 
 @pytest.mark.parametrize(

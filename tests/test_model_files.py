@@ -105,9 +105,9 @@ def test_a_config_that_leaves_to_a_default_what_fits_any_weights_is_refused(pipe
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("[]", "holds no JSON object"),
-        ("null", "holds no JSON object"),
-        ('"text"', "holds no JSON object"),
+        ("[]", "does not hold a JSON object"),
+        ("null", "does not hold a JSON object"),
+        ('"text"', "does not hold a JSON object"),
         ("{", "Cannot read "),
         ('{"a": ' + "9" * 5000 + "}", "Cannot read "),
         ('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", "is nested too deeply"),
@@ -136,7 +136,7 @@ def test_a_network_of_a_million_layers_is_not_begun(pipeline, file):
 
 def test_json_beyond_all_that_a_model_has_is_not_read(pipeline, monkeypatch):
     monkeypatch.setattr("ric.model_files.LARGEST_JSON", 100)
-    assert "it is none of a model" in refused(pipeline).message
+    assert "it is not a model's file" in refused(pipeline).message
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_json_beyond_all_that_a_model_has_is_not_read(pipeline, monkeypatch):
         (lambda data: b"", "is incomplete|truncated"),
         (lambda data: data[:-1], "truncated"),
         (lambda data: data + b"!", "1 bytes too long"),
-        (lambda data: b"\xff" * 9, "its header is not all there"),
+        (lambda data: b"\xff" * 9, "its header is incomplete"),
         (lambda data: (2).to_bytes(8, "little") + b"[]", "not that of a safetensors file"),
         (
             lambda data: (200_000).to_bytes(8, "little") + b"[" * 200_000,
@@ -171,13 +171,13 @@ def test_a_network_saved_from_inside_a_wrapper_is_told_so(pipeline, wrapper, mak
     tensors = {f"{wrapper}.{name}": value for name, value in load_file(pipeline / UNET).items()}
     save_file(tensors, pipeline / UNET)
     error = refused(pipeline)
-    assert f"its names begin with '{wrapper}.', as {maker} calls them" in error.message
+    assert f"its names begin with '{wrapper}.', the prefix of {maker}" in error.message
     assert "unwrap_model" in error.hint
 
 
 def test_quantised_weights_are_refused_whether_the_config_says_so_or_not(pipeline):
     say(pipeline / "text_encoder/config.json", quantization_config={"quant_method": "bitsandbytes"})
-    assert "config.json names a quantisation" in refused(pipeline).message
+    assert "config.json has a quantization_config" in refused(pipeline).message
     say(pipeline / "text_encoder/config.json", quantization_config=None)
     save_file({"conv_in.weight": torch.zeros(2, dtype=torch.int8)}, pipeline / UNET)
     assert "it is quantised (I8)" in refused(pipeline).message
@@ -199,5 +199,5 @@ def test_another_trainers_checkpoint_is_named_for_what_it_is_and_lacks(pipeline,
 def test_a_half_precision_variant_alone_is_told_so_and_nothing_is_written_beside_it(pipeline):
     (pipeline / UNET).rename(pipeline / UNET.replace(".safe", ".fp16.safe"))
     error = refused(pipeline)
-    assert "holds the half-precision variant alone" in error.message
+    assert "holds only the half-precision variant" in error.message
     assert error.hint.endswith(f"ric weights convert {pipeline} NEW_FOLDER")

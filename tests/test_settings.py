@@ -226,8 +226,8 @@ def test_a_run_json_is_a_config_file(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "holds no mapping of fields to values."),
-        (b"- 1\n", "holds no mapping of fields to values."),
+        (b"", "is not a mapping of fields to values."),
+        (b"- 1\n", "is not a mapping of fields to values."),
         (b"a: [", "is neither YAML nor JSON: while parsing"),
         (b"\xff\xfe\x00\x81", "is neither YAML nor JSON"),
         (b"steps: 1\nlr: 2\nsteps: 3\n", "it sets 'steps' twice"),
@@ -288,8 +288,8 @@ def test_config_and_settings_import_nothing_heavy():
     ("flags", "message"),
     [
         ({"dtype": "bf16"}, "ric eval computes every score in float32, not in bf16."),
-        ({"preset": "tiny", "fid": "pytorch-fid"}, "--preset tiny has no use for --fid: "),
-        ({"preset": "tiny", "lpips_net": "vgg"}, "--preset tiny has no use for --lpips-net: "),
+        ({"preset": "tiny", "fid": "pytorch-fid"}, "--preset tiny does not use --fid: "),
+        ({"preset": "tiny", "lpips_net": "vgg"}, "--preset tiny does not use --lpips-net: "),
     ],
 )
 def test_what_changes_no_score_cannot_be_asked_of_eval(flags, message):

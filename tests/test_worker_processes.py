@@ -12,9 +12,7 @@ from ric.worker_processes import worker_processes
 
 def test_a_worker_that_is_ended_from_outside_is_one_line_and_a_hint():
     with (
-        pytest.raises(
-            RicError, match=r"One of 1 worker processes was ended from outside"
-        ) as raised,
+        pytest.raises(RicError, match=r"One of 1 worker processes was killed") as raised,
         worker_processes(1) as pool,
     ):
         pool.submit(os._exit, 9).result()

@@ -285,7 +285,7 @@ def test_an_unknown_architecture_is_refused_with_what_to_try(folder, open_model)
 
 
 def test_a_model_of_another_kind_is_refused(tiny_family, open_model):
-    with pytest.raises(RicError, match=r"describer in .* is not whole: it lacks tokenizer\.json"):
+    with pytest.raises(RicError, match=r"describer in .* is incomplete: it lacks tokenizer\.json"):
         open_model(tiny_family / "dino")
 
 

@@ -325,7 +325,7 @@ def test_pickled_weights_are_refused_with_the_command_that_converts_them(clip_co
         RegionEncoder.from_clip(clip_copy)
     assert "ric weights convert" in caught.value.hint
     (clip_copy / "pytorch_model.bin").unlink()
-    with pytest.raises(RicError, match=r"it holds no whole safetensors"):
+    with pytest.raises(RicError, match=r"it holds no complete safetensors"):
         RegionEncoder.from_clip(clip_copy)
 
 
@@ -347,14 +347,14 @@ def test_a_torn_weights_file_is_named(clip_copy):
 def test_a_folder_without_a_tokenizer_is_named(clip_copy):
     for path in clip_copy.glob("tokenizer*"):
         path.unlink()
-    with pytest.raises(RicError, match=r"is not whole: it lacks tokenizer\.json"):
+    with pytest.raises(RicError, match=r"is incomplete: it lacks tokenizer\.json"):
         RegionEncoder.from_clip(clip_copy)
 
 
 def test_another_models_tokenizer_is_refused(clip_copy, tiny_family):
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(tiny_family / "scene_encoder" / "blip" / name, clip_copy / name)
-    with pytest.raises(RicError, match="knows 236 words, its text encoder 752"):
+    with pytest.raises(RicError, match="has 236 tokens, its text encoder 752"):
         RegionEncoder.from_clip(clip_copy)
 
 
@@ -375,7 +375,7 @@ def test_a_tokenizer_whose_end_token_clip_does_not_pool_is_refused(clip_copy):
             "fusion.safetensors cannot be used: trunc",
         ),
         (lambda f: save_file({}, f / "fusion.safetensors"), "does not hold its encoder's weights"),
-        (lambda f: (f / "region_encoder.json").write_text("[]"), "holds no JSON object"),
+        (lambda f: (f / "region_encoder.json").write_text("[]"), "does not hold a JSON object"),
         (lambda f: (f / "region_encoder.json").write_text("{"), "Cannot read .*region_encoder.j"),
         (lambda f: (f / "region_encoder.json").write_text('{"schema": 2}'), "has schema 2"),
         (lambda f: (f / "region_encoder.json").write_text('{"schema": 1}'), "lacks a sound value"),

@@ -138,7 +138,7 @@ def test_an_encoder_that_is_not_the_published_one_marks_its_scores(folder):
 
 
 def test_a_folder_without_a_model_is_named(tmp_path):
-    with pytest.raises(RicError, match=r"is not whole: it lacks config\.json"):
+    with pytest.raises(RicError, match=r"is incomplete: it lacks config\.json"):
         ClipSimilarity(tmp_path)
 
 

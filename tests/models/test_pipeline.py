@@ -81,13 +81,13 @@ def test_a_folder_labelled_as_an_editor_keeps_its_own_scheduler(folder):
 
 def test_a_folder_without_model_index_is_no_pipeline(tmp_path):
     error = refused(tmp_path)
-    assert error.message == f"{tmp_path} is no diffusers pipeline: it has no model_index.json."
+    assert error.message == f"{tmp_path} is not a diffusers pipeline: it has no model_index.json."
     assert "train-unet run" in error.hint
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("{", "Cannot read "), ("[]", " holds no JSON object"), ("{}", " is not a pipeline's")],
+    [("{", "Cannot read "), ("[]", " does not hold a JSON object"), ("{}", " is not a pipeline's")],
 )
 def test_a_model_index_of_something_else_is_refused(folder, text, words):
     (folder / "model_index.json").write_text(text)

@@ -195,7 +195,7 @@ def test_asking_for_something_else_is_an_error():
     assert caught.value.message == (
         "--protocol magicbrush fixes --reference as 'target', not 'source'."
     )
-    assert caught.value.hint == "Leave --reference out, or --protocol."
+    assert caught.value.hint == "Omit --reference or --protocol."
     with pytest.raises(RicError, match="protocol is 'ours'") as caught:
         resolve_config(EvalConfig, {"protocol": "ours"})
     assert "none, magicbrush, pie-bench, paper" in caught.value.hint
@@ -207,7 +207,7 @@ def test_a_flag_that_a_protocol_has_no_use_for_is_an_error():
         with pytest.raises(RicError) as caught:
             resolve_config(EvalConfig, {"data": "d", "protocol": "magicbrush"} | flags)
         named = "--" + flag.replace("_", "-")
-        assert caught.value.message == f"--protocol magicbrush has no use for {named}."
+        assert caught.value.message == f"--protocol magicbrush does not use {named}."
 
 
 def test_the_tiny_preset_keeps_its_own_networks():

@@ -52,8 +52,8 @@ def test_another_trainers_checkpoint_of_a_unet_says_what_a_pipeline_of_it_lacks(
         accept(folder)
     assert caught.value.message == (
         f"{folder} is the checkpoint of another trainer (optimizer.bin, random_states_0.pkl,"
-        " scheduler.bin) and no pipeline: it lacks model_index.json, vae, text_encoder, tokenizer,"
-        " scheduler."
+        " scheduler.bin) and not a pipeline: it lacks model_index.json, vae, text_encoder,"
+        " tokenizer, scheduler."
     )
     assert "put this folder's unet in place of its own" in str(caught.value.hint)
 
@@ -63,7 +63,7 @@ def test_another_trainers_checkpoint_without_a_config_is_no_model(tmp_path):
     folder = files(tmp_path / "step_10", "model.safetensors", "optimizer.bin", "scaler.pt")
     with pytest.raises(RicError, match="is the checkpoint of another trainer") as caught:
         accept(folder)
-    assert caught.value.message.endswith("and no model: it lacks config.json.")
+    assert caught.value.message.endswith("and not a model: it lacks config.json.")
     assert "save_pretrained" in str(caught.value.hint)
 
 

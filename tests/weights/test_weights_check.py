@@ -29,14 +29,14 @@ def test_broken_safetensors_are_named_with_what_is_wrong(tmp_path, safetensors_b
     assert problem_of(tmp_path, whole[:-3]) == [
         f"truncated: {len(whole) - 3} of {len(whole)} bytes"
     ]
-    assert problem_of(tmp_path, whole[:20]) == ["truncated: its header is not all there (20 bytes)"]
-    assert problem_of(tmp_path, b"") == ["truncated: its header is not all there (0 bytes)"]
+    assert problem_of(tmp_path, whole[:20]) == ["truncated: its header is incomplete (20 bytes)"]
+    assert problem_of(tmp_path, b"") == ["truncated: its header is incomplete (0 bytes)"]
     assert problem_of(tmp_path, whole + b"!") == ["1 bytes too long"]
     assert problem_of(tmp_path, (2).to_bytes(8, "little") + b"[]") == [
         "its header is not that of a safetensors file"
     ]
     assert problem_of(tmp_path, safetensors_bytes(shape=(3,))) == [
-        "the tensor w has another size than its shape says"
+        "the size of tensor w does not match its shape"
     ]
 
 
@@ -44,9 +44,7 @@ def test_a_hole_between_tensors_is_found(tmp_path):
     header = {"w": {"dtype": "U8", "shape": [2], "data_offsets": [1, 3]}}
     text = json.dumps(header).encode()
     content = len(text).to_bytes(8, "little") + text + bytes(3)
-    assert problem_of(tmp_path, content) == [
-        "the tensor w does not begin where the one before it ends"
-    ]
+    assert problem_of(tmp_path, content) == ["tensor w does not begin where the one before it ends"]
 
 
 def test_an_index_that_cannot_be_read_is_a_problem(tmp_path, model_folder):

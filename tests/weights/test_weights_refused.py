@@ -20,7 +20,7 @@ def test_a_folder_of_pickles_is_refused_with_the_command_that_converts_it(tmp_pa
     assert "holds its weights as a pickle (pytorch_model.bin)" in error.message
     assert "could run any code" in error.message
     assert error.hint == (
-        f"Keep its tensors alone, in a new folder: ric weights convert {folder} NEW_FOLDER"
+        f"Write only its tensors to a new folder: ric weights convert {folder} NEW_FOLDER"
     )
 
 
@@ -48,7 +48,7 @@ def test_a_folder_without_weights_is_called_incomplete(tmp_path, pipeline_folder
     pipeline_folder(tmp_path / "half")
     shutil.rmtree(tmp_path / "half" / "unet")
     error = refusal(resolve_weights, str(tmp_path / "half"))
-    assert f"{tmp_path / 'half' / 'unet'} is incomplete: it holds no whole" in error.message
+    assert f"{tmp_path / 'half' / 'unet'} is incomplete: it holds no complete" in error.message
 
 
 def test_a_path_that_does_not_exist_is_not_looked_up_on_the_hub(refusal):

@@ -324,7 +324,7 @@ TINY: dict[type[CommandConfig], dict[str, Any]] = {
 }  # fmt: skip
 
 
-# Editors' own defaults in place of `EditConfig`'s, by preset; flags and a config file win over them.
+# Editors' own defaults in place of `EditConfig`'s, by preset; flags and a config file win.
 OF_EDITORS: dict[Preset, dict[str, dict[str, Any]]] = {
     "paper": {"ddpm-inversion": {"guidance": 15.0}},
     "tiny": {"ddpm-inversion": {"steps": 50, "skip": 18}},

@@ -188,9 +188,9 @@ def metric_key(name: str) -> str:
 
 
 def model_of(kind: str, name: str) -> str:
-    """Give the setting that names the model of an editor or a describer; "" where it loads none.
+    """Return the setting that names the model of an editor or a describer; "" if it loads none.
 
-    "" for an unknown name; `load_part` says what is wrong with it.
+    "" also for an unknown name; `load_part` says what is wrong with it.
     """
     if shipped := _SHIPPED[kind].get(name):
         return cast("str", shipped.model)

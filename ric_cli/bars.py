@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class Rate(ProgressColumn):
-    """Units per second since this stage was opened, those of an earlier attempt left out."""
+    """Units per second since this stage was opened, without those of an earlier attempt."""
 
     def render(self, task: Task) -> Text:
-        """Write the rate with its unit."""
+        """Format the rate with its unit."""
         elapsed = task.finished_time or task.elapsed or 0
         done = task.completed - task.fields["before"]
         rate = done / elapsed if elapsed else 0
@@ -32,7 +32,7 @@ class Rate(ProgressColumn):
 
 
 def make_bars(console: Console) -> Progress:
-    """Lay a bar out; its task has the fields `before`, `unit` and `values`."""
+    """Make a bar's columns; its task has the fields `before`, `unit` and `values`."""
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),

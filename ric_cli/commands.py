@@ -1,6 +1,6 @@
-"""Every command of `ric` by name; one is imported only when it is asked for.
+"""The table of `ric`'s commands; one is imported only when it is used.
 
-`ric --help` and a usage error then cost little more than Typer itself (benchmarks/startup.py).
+So `ric --help` and usage errors cost little more than Typer itself (benchmarks/startup.py).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typer.core import TyperCommand
 
 METHOD, AROUND = "The method, in order", "Around it"
-# name -> where it is, its panel, the first line of its help
+# name -> its module and function, its panel, the first line of its help
 COMMANDS = {
     "describe": (
         "ric_cli.describe:describe", METHOD,
@@ -45,7 +45,7 @@ COMMANDS = {
     ),
     "demo": (
         "ric_cli.demo:demo", AROUND,
-        "Run the six commands as one chain on drawn scenes, without network or GPU.",
+        "Run the six commands as one chain on drawn scenes, offline and without a GPU.",
     ),
     "data": (
         "ric_cli.data:data", AROUND,
@@ -53,23 +53,23 @@ COMMANDS = {
     ),
     "scenes": (
         "ric_cli.scenes:scenes", AROUND,
-        "Draw scenes whose right answer is known, as a folder that every command reads.",
+        "Draw scenes with exact targets, as a folder that every command reads.",
     ),
     "doctor": (
         "ric_cli.doctor:doctor", AROUND,
-        "Report versions, device, disk, attention back-ends (each one run) and weights.",
+        "Report versions, device, disk, attention back-ends (each is tried) and weights.",
     ),
     "weights": (
         "ric_cli.weights:app", AROUND, "List, get, check and convert pretrained weights.",
     ),
     "runs": ("ric_cli.runs:app", AROUND, "List runs and show one."),
-    "tiny": ("ric_cli.tiny:app", AROUND, "Train the embedded models of --preset tiny anew."),
+    "tiny": ("ric_cli.tiny:app", AROUND, "Retrain the embedded models of --preset tiny."),
 }  # fmt: skip
 
 
 def load_command(name: str) -> TyperCommand | TyperGroup:
     """Import a command, with all its options."""
-    # where it is installed diffusers imports it, and it warns of kernels that ric does not use
+    # where it is installed, diffusers imports it and it warns about kernels that ric does not use
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     module, _, attribute = COMMANDS[name][0].partition(":")
     found = getattr(import_module(module), attribute)
@@ -83,7 +83,7 @@ def load_command(name: str) -> TyperCommand | TyperGroup:
 
 
 class _Commands(TyperGroup):
-    """Lists commands by their first lines, and imports the one that was typed."""
+    """Lists commands from the table, and imports the one that was typed."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, listed, rest = super().resolve_command(ctx, args)

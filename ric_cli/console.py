@@ -1,4 +1,4 @@
-"""What the user sees: data on stdout, talk on stderr; bars on a terminal, plain lines elsewhere."""
+"""Output: data on stdout, messages on stderr; bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ PLAIN_EVERY = 10.0  # seconds between plain lines of one stage
 
 
 def clean(text: str) -> str:
-    """Give a text as a terminal may get it: nothing in it is obeyed, no password is shown."""
+    """Make a text safe for a terminal: control characters escaped, passwords hidden."""
     return plain_line(redacted(text))
 
 
 @cache
 def _plain_console() -> type[Console]:
-    """Make the class of console that every text goes through: no markup, nothing to be obeyed."""
-    # rich takes 0.1 s, which a command that prints one line of data need not pay
+    """Make the console class for all output: no markup, no control characters."""
+    # rich takes 0.1 s, which a command that prints one line of data should not pay
     from rich.console import Console
 
     class PlainConsole(Console):
@@ -49,17 +49,17 @@ def _plain_console() -> type[Console]:
 
 
 def talk() -> Console:
-    """Give the console for people: stderr."""
+    """Make the console for messages: stderr."""
     return _plain_console()(stderr=True)
 
 
 def say(message: str) -> None:
-    """Say a line to people."""
+    """Print a message on stderr."""
     talk().print(message, soft_wrap=True)
 
 
 def show_error(error: RicError) -> None:
-    """Show what went wrong in one line and the next step in another."""
+    """Print an error's message in one line and its hint in another."""
     console = talk()
     console.print("Error:", style="bold red", end=" ")
     console.print(error.message, soft_wrap=True)
@@ -71,7 +71,7 @@ def show_error(error: RicError) -> None:
 def print_json(value: Any) -> None:
     """Print one JSON object on stdout."""
     text = json.dumps(value, ensure_ascii=False, indent=2)
-    # JSON leaves C1 controls and bidi marks as they are, and its own ends of lines must stay
+    # JSON leaves C1 controls and bidi marks as they are; its own line breaks must stay
     text = NOT_PLAIN.sub(lambda odd: odd[0] if odd[0] == "\n" else f"\\u{ord(odd[0]):04x}", text)
     try:
         text.encode(sys.stdout.encoding or "ascii")
@@ -88,9 +88,9 @@ def print_line(text: str) -> None:
 def print_table(table: Table) -> None:
     """Print a table on stdout: as wide as the terminal, or as wide as it needs in a pipe.
 
-    Its cells are texts; one that has a style is made by `styled`.
+    Its cells are texts; make one with a style by `styled`.
     """
-    # in a pipe no line is too long, and a cropped cell would be lost
+    # in a pipe no line is too long, and cropping would lose data
     width = None if sys.stdout.isatty() else 10_000
     _plain_console()(width=width).print(table)
 
@@ -113,19 +113,19 @@ class Bars:
     """Rich bars on a terminal, with rate and time left."""
 
     def __init__(self) -> None:
-        """Draw on one console, so that notes go above the bars and not into them."""
+        """Use one console for all, so that notes go above the bars and not into them."""
         self._console = talk()
 
     def note(self, message: str) -> None:
-        """Say one line above the bars."""
+        """Print one line above the bars."""
         self._console.print(message, soft_wrap=True)
 
     @contextmanager
     def stage(
         self, name: str, total: int | None = None, done: int = 0, unit: str = "steps"
     ) -> Iterator[Stage]:
-        """Show one bar while the stage lasts; it stays, finished, above what follows."""
-        # 10 ms that `ric --help` need not pay
+        """Show one bar while the stage lasts; finished, it stays above later output."""
+        # takes 10 ms, which `ric --help` should not pay
         from ric_cli.bars import make_bars
 
         with make_bars(self._console) as bars:
@@ -146,17 +146,17 @@ class _Bar:
 
 
 class PlainLines:
-    """A line now and then, for logs: no control characters."""
+    """An occasional line, for logs: no control characters."""
 
     def note(self, message: str) -> None:
-        """Say one line."""
+        """Print one line."""
         say(message)
 
     @contextmanager
     def stage(
         self, name: str, total: int | None = None, done: int = 0, unit: str = "steps"
     ) -> Iterator[Stage]:
-        """Say a line every ten seconds, and one at the end."""
+        """Print a line every ten seconds, and one at the end."""
         lines = _Lines(name, total, done, unit)
         yield lines
         lines.say_now()
@@ -175,6 +175,7 @@ class _Lines:
             self.say_now()
 
     def say_now(self) -> None:
+        """Print the stage's count, rate, time left and values."""
         self.said = time.monotonic()
         elapsed = max(self.said - self.began, 1e-9)
         rate = (self.done - self.before) / elapsed

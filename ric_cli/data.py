@@ -29,7 +29,7 @@ def data(
     ] = None,
     convert: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--from", metavar="DATA", help="Write any DATA as such a folder instead."),
+        typer.Option("--from", metavar="DATA", help="Write DATA of any kind instead of --source."),
     ] = None,
     split: Annotated[SplitName, typer.Option(help="With --from: which samples.")] = "all",
     columns: Annotated[

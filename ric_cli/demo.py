@@ -14,18 +14,18 @@ from ric_cli.surroundings import take_one_thread
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Gets the data, the runs and the picture.")] = Path(
+    folder: Annotated[Path, typer.Argument(help="Gets the data, runs and pictures.")] = Path(
         "demo"
     ),
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Run the six commands as one chain on drawn scenes, without network or GPU."""
-    # a place that cannot be written is named before the libraries are loaded
+    """Run the six commands as one chain on drawn scenes, offline and without a GPU."""
+    # an unwritable folder is reported before the libraries are loaded
     folder.mkdir(parents=True, exist_ok=True)
     take_one_thread()
     if not quiet:
-        say("Loading the libraries takes some ten seconds.")
+        say("Loading the libraries takes about ten seconds.")
     from ric.recipes.demo import demo as recipe
 
     made = recipe(
@@ -38,6 +38,6 @@ def demo(
         return
     show_scores(made.rows, made.last, quiet=quiet)
     if not quiet:
-        say(f"{DRAWN_ONLY} A few steps of each fit show the chain; they do not improve it.")
+        say(f"{DRAWN_ONLY} These few steps of each fit show the chain; they improve nothing.")
         say(f"Source, edit and exact target of the first test scenes: {made.sheet}")
     print_line(str(made.last.path))

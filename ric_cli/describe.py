@@ -18,15 +18,15 @@ def describe(
     describer: Annotated[
         str,
         typer.Option(
-            help="chat: a vision-language model; dataset: the data's own captions; or your own,"
+            help="chat: a vision-language model; dataset: the data's own captions; or yours,"
             " my_file.py:Name."
         ),
     ] = DescribeConfig.describer,
     model: Annotated[
-        str, typer.Option(help="Any image-text-to-text model of transformers.")
+        str, typer.Option(help="Any of transformers' image-text-to-text models.")
     ] = DescribeConfig.model,
     max_new_tokens: Annotated[
-        int, typer.Option(min=1, help="The longest paragraph.")
+        int, typer.Option(min=1, help="Longest paragraph in tokens.")
     ] = DescribeConfig.max_new_tokens,
 ) -> None:
     """Write a scene paragraph for every edited picture (Sec. 3.2.3, Table 4)."""

@@ -1,4 +1,4 @@
-"""`ric doctor`: what is installed, what this machine has, and what really works on it."""
+"""`ric doctor`: installed versions, this machine's hardware, and what really works on it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ric_cli.weights import weight_rows, weight_table
 def doctor(
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Report versions, device, disk, attention back-ends (each one run) and weights."""
+    """Report versions, device, disk, attention back-ends (each is tried) and weights."""
     from rich.table import Table
 
     from ric.device import attention_backends, pick_device
@@ -38,7 +38,7 @@ def doctor(
     for name, version in report["versions"].items():
         table.add_row(name, version or "not installed")
     print_table(table)
-    table = Table("attention", "works", "detail", title="Attention, each run once")
+    table = Table("attention", "works", "detail", title="Attention, each tried once")
     for backend in backends:
         table.add_row(backend.name, "yes" if backend.works else "no", backend.detail)
     print_table(table)

@@ -19,16 +19,16 @@ def edit(
         str,
         typer.Argument(
             metavar="DATA|IMAGE|FOLDER",
-            help="A dataset (as everywhere), one photo, or a folder of photos.",
+            help="A dataset, as in the other commands; a photo; or a folder of photos.",
             show_default=False,
         ),
     ],
     instruction: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Argument(help="What to do; needed for photos, before a dataset's own."),
+        typer.Argument(help="What to do; required for photos, replaces a dataset's own."),
     ] = EditConfig.instruction,
     editor: Annotated[
-        str, typer.Option(help=f"Who edits: {', '.join(EDITORS)}; or your own, my_file.py:Name.")
+        str, typer.Option(help=f"The editor: {', '.join(EDITORS)}; or yours, my_file.py:Name.")
     ] = EditConfig.editor,
     unet: Annotated[
         str, typer.Option(help="A train-unet run, or any InstructPix2Pix pipeline (ip2p).")
@@ -38,25 +38,27 @@ def edit(
     ] = EditConfig.text_to_image,
     source_caption: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="What the pictures show (ddpm-inversion), before a dataset's own."),
+        typer.Option(help="The pictures' caption (ddpm-inversion), in place of a dataset's own."),
     ] = EditConfig.source_caption,
     target_caption: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="What the edits are to show (ddpm-inversion), before a dataset's own."),
+        typer.Option(help="The edits' caption (ddpm-inversion), in place of a dataset's own."),
     ] = EditConfig.target_caption,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = EditConfig.steps,
     guidance: Annotated[
         float,
         typer.Option(
-            help="s_T: how much the text counts; 15 for ddpm-inversion, if not given.",
+            help="s_T, the text's guidance scale; for ddpm-inversion the default is 15.",
         ),
     ] = EditConfig.guidance,
     image_guidance: Annotated[
-        float, typer.Option(help="s_I: how much the picture counts (ip2p).")
+        float, typer.Option(help="s_I, the picture's guidance scale (ip2p).")
     ] = EditConfig.image_guidance,
     skip: Annotated[
         int,
-        typer.Option(min=0, help="Noisiest steps left out (ddpm-inversion): more stay closer."),
+        typer.Option(
+            min=0, help="Noisiest steps to skip (ddpm-inversion); more stays closer to the source."
+        ),
     ] = EditConfig.skip,
     source_guidance: Annotated[
         float, typer.Option(help="Guidance of the inversion (ddpm-inversion).")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ric.runs.run import RunDir
     from ric.scoring.scores import Difference, Score, Scores
 
-LOOSE = "Any pictures at all"
+LOOSE = "Pictures without a dataset"
 T = TypeVar("T")
 
 
@@ -47,8 +47,8 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar='"LABEL=RUN or DIR"...',
-            help="What editors made: edit runs, or folders of images (see --match). Two folders "
-            "without --data or --source: the second is what the first is held against.",
+            help="The editors' outputs: edit runs, or folders of images (see --match). Of two "
+            "folders without --data or --source, the first is compared with the second.",
             show_default=False,
         ),
     ],
@@ -64,13 +64,13 @@ def evaluate(
     target: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            metavar="DIR", help="Ground truths, named as the photos.", rich_help_panel=LOOSE
+            metavar="DIR", help="Ground truths, named like the photos.", rich_help_panel=LOOSE
         ),
     ] = EvalConfig.target,
     mask: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            metavar="DIR", help="Masks, named as the photos; white: edit.", rich_help_panel=LOOSE
+            metavar="DIR", help="Masks, named like the photos; white: edit.", rich_help_panel=LOOSE
         ),
     ] = EvalConfig.mask,
     texts: Annotated[
@@ -84,33 +84,33 @@ def evaluate(
     match: Annotated[
         Match,
         typer.Option(
-            help="An output is named by: the sample's id, its source's file, or that "
-            "without ending."
+            help="What an output's file is named after: the sample's id, its source's file name, or "
+            "that name's stem."
         ),
     ] = EvalConfig.match,
     fit: Annotated[
         Optional[OutputFit],  # noqa: UP045
-        typer.Option(help="Outputs of another shape: squash, crop or pad them. Else: failures."),
+        typer.Option(help="Squash, crop or pad outputs of another shape. Else they are failures."),
     ] = EvalConfig.fit,
     group_by: Annotated[
         Optional[GroupBy],  # noqa: UP045
-        typer.Option(help="Also a table for each type of edit, or size of its region."),
+        typer.Option(help="Also make a table for each type of edit, or size of its region."),
     ] = EvalConfig.group_by,
     fid_set: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            metavar="DIR", help="Pictures that FID and KID compare with, in place of targets."
+            metavar="DIR", help="Reference pictures for FID and KID, in place of targets."
         ),
     ] = EvalConfig.fid_set,
     layout: Annotated[
         Layout,
         typer.Option(
-            help="As the paper's tables: 1 has a row an editor; 2 a column, the best of each two in"
-            " bold; 3 a column, the best of all."
+            help="As in the paper's tables: 1 has a row per editor; 2 a column per editor, the best"
+            " of each two in bold; 3 a column per editor, the best of all in bold."
         ),
     ] = EvalConfig.layout,
     partial: Annotated[
-        bool, typer.Option("--partial", help="Score though over 5 % of the outputs are missing.")
+        bool, typer.Option("--partial", help="Score even if over 5 % of the outputs are missing.")
     ] = EvalConfig.partial,
     protocol: Annotated[
         EvalProtocol,
@@ -120,19 +120,19 @@ def evaluate(
         Optional[str],  # noqa: UP045
         typer.Option(
             metavar="NAME,…",
-            help="Only these, such as l1,fid,my.py:Name; all: ric's own. Else those of --protocol.",
+            help="Only these, such as l1,fid,my.py:Name; all: ric's. Default: those of --protocol.",
         ),
     ] = EvalConfig.metrics,
     reference: Annotated[
-        Reference, typer.Option(help="What the outputs are held against.")
+        Reference, typer.Option(help="What the outputs are compared with.")
     ] = EvalConfig.reference,
     text: Annotated[
-        EvalText, typer.Option(help="What CLIP-T compares them with.")
+        EvalText, typer.Option(help="The text that CLIP-T compares them with.")
     ] = EvalConfig.text,
-    fid: Annotated[FidKind, typer.Option(help="Whose FID.")] = EvalConfig.fid,
+    fid: Annotated[FidKind, typer.Option(help="Whose definition of FID.")] = EvalConfig.fid,
     lpips_net: Annotated[LpipsNet, typer.Option()] = EvalConfig.lpips_net,
-    clip: Annotated[str, typer.Option(help="CLIP of CLIP-I and CLIP-T.")] = EvalConfig.clip,
-    dino: Annotated[str, typer.Option(help="Transformer of DINO.")] = EvalConfig.dino,
+    clip: Annotated[str, typer.Option(help="The CLIP of CLIP-I and CLIP-T.")] = EvalConfig.clip,
+    dino: Annotated[str, typer.Option(help="The vision transformer of DINO.")] = EvalConfig.dino,
     batch_size: Annotated[int, typer.Option(min=1)] = EvalConfig.batch_size,
     allow_overlap: Annotated[
         bool, typer.Option("--allow-overlap", help="Score samples the model was trained on.")
@@ -148,7 +148,7 @@ def evaluate(
 
 
 def report_scores(run: RunDir) -> dict[str, Any]:
-    """Give the path of scores.json, and of each label every metric's value and N."""
+    """Return the path of scores.json, and every metric's value and N by label."""
     scores = {
         row.label: {score.name: {"value": score.value, "n": score.n} for score in row.scores}
         for row in read_scores(run.path)
@@ -160,7 +160,7 @@ def read_scores(run: Path) -> list[Scores]:
     """Read the score table of a finished eval run.
 
     Raises:
-        RicError: its scores.json is missing or is none.
+        RicError: its scores.json is missing or cannot be read.
     """
     return _read(run / "scores.json", _read_rows)
 
@@ -169,7 +169,7 @@ def read_groups(run: Path) -> dict[str, list[Scores]]:
     """Read the tables of `--group-by`, by the groups' names.
 
     Raises:
-        RicError: its scores.json is missing or is none.
+        RicError: its scores.json is missing or cannot be read.
     """
 
     def read(told: dict[str, Any]) -> dict[str, list[Scores]]:
@@ -194,10 +194,10 @@ def _read_rows(told: dict[str, Any]) -> list[Scores]:
 
 
 def read_differences(run: Path) -> list[Difference]:
-    """Read what later editors score above the first; nothing in a run that does not tell.
+    """Read the differences of later editors from the first; empty in runs of older versions.
 
     Raises:
-        RicError: its scores.json is missing or is none.
+        RicError: its scores.json is missing or cannot be read.
     """
     from ric.scoring.scores import Difference
 
@@ -239,20 +239,20 @@ def _read_score(name: str, about: dict[str, Any]) -> Score:
 
 
 def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) -> None:
-    """Print the six metrics and KID, the best editor in bold, then what each one means.
+    """Print the six metrics and KID, the best editor in bold, then what each metric means.
 
-    Scenes' own come first; below stands what later editors score above the first one, and the
-    tables of groups.
+    Metrics of scenes come first; the tables of groups and the differences of later editors from the
+    first follow.
 
     Args:
         rows: The scores; None to read them from the run.
         run: The eval run.
-        quiet: Print the tables alone.
+        quiet: Print only the tables.
     """
     from ric.scoring.score_table import meaning, not_available, which_samples, with_numbers
     from ric.scoring.scores import OF_SCENES, column_names
 
-    # the recipe itself says which samples a row stands on
+    # the recipe has already said which samples a row covers
     again = rows is None
     rows = read_scores(run.path) if rows is None else rows
     config = run.record["config"]
@@ -260,12 +260,12 @@ def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) 
     whole = config.get("protocol") in OF_FEW_SCORES or config.get("metrics")
     others = [name for name in column_names(rows) if name not in of_scenes]
     names = [name for name in others if whole or rows[0][name].is_shown_first]
-    if not with_numbers(rows, names):  # without any network: what needs none
+    if not with_numbers(rows, names):  # no network is available: show the metrics without one
         names = others
     title = f"{run.record['data']['name']}, split {config['split']}"
     tables = {title: rows, **(read_groups(run.path) if config.get("group_by") else {})}
     for heading, some in tables.items():
-        # what happens inside the masks comes first: on whole pictures, doing nothing scores well
+        # metrics inside the masks come first: on whole pictures, doing nothing scores well
         for columns in filter(None, (with_numbers(some, of_scenes), with_numbers(some, names))):
             _show_table(some, columns, heading, config.get("layout", "table-1"))
     if sum(row.role == "editor" for row in rows) > 1:
@@ -305,7 +305,7 @@ def _show_table(rows: list[Scores], columns: list[str], title: str, layout: Layo
 
 
 def _show_differences(differences: list[Difference]) -> None:
-    """Print what each later editor scores above the first; bold where 0 is outside the interval."""
+    """Print each later editor's differences from the first; bold if the interval excludes 0."""
     from rich.table import Table
 
     from ric.scoring.score_table import difference_rows

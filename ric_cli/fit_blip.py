@@ -27,7 +27,8 @@ def fit_blip(
     ctx: typer.Context,
     data: Data,
     blip: Annotated[
-        str, typer.Option(help="Any transformers BLIP for retrieval: hub id or folder.")
+        str,
+        typer.Option(help="A transformers BLIP for retrieval (hub id, folder), or a fit-blip run."),
     ] = FitBlipConfig.blip,
     descriptions: Descriptions = FitBlipConfig.descriptions,
     image_size: ImageSize = FitBlipConfig.image_size,
@@ -37,7 +38,7 @@ def fit_blip(
     epochs: Annotated[int, typer.Option(min=1)] = FitBlipConfig.epochs,
     lr: Annotated[float, typer.Option()] = FitBlipConfig.lr,
     source_negatives: Annotated[
-        bool, typer.Option(help="Also tell each target's text from its source picture.")
+        bool, typer.Option(help="Use each source picture as a negative of its target's text.")
     ] = FitBlipConfig.source_negatives,
     max_text_tokens: Annotated[
         int, typer.Option(min=3, help="Longer paragraphs are cut before their end token.")

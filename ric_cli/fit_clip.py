@@ -26,20 +26,20 @@ def fit_clip(
     ctx: typer.Context,
     data: Data,
     clip: Annotated[
-        str, typer.Option(help="Any transformers CLIP: hub id or folder.")
+        str, typer.Option(help="A transformers CLIP (hub id or folder), or a fit-clip run.")
     ] = FitClipConfig.clip,
     image_size: ImageSize = FitClipConfig.image_size,
     fit: SquareFit = FitClipConfig.fit,
     batch_size: Annotated[int, typer.Option(min=2)] = FitClipConfig.batch_size,
     micro_batch: MicroBatch = FitClipConfig.micro_batch,
     fusion_epochs: Annotated[
-        int, typer.Option(min=0, help="Phase 1: the fusion alone.")
+        int, typer.Option(min=0, help="Epochs of phase 1: the fusion alone.")
     ] = FitClipConfig.fusion_epochs,
-    fusion_lr: Annotated[float, typer.Option(help="Phase 1.")] = FitClipConfig.fusion_lr,
+    fusion_lr: Annotated[float, typer.Option(help="Rate of phase 1.")] = FitClipConfig.fusion_lr,
     joint_epochs: Annotated[
-        int, typer.Option(min=0, help="Phase 2: everything.")
+        int, typer.Option(min=0, help="Epochs of phase 2: everything.")
     ] = FitClipConfig.joint_epochs,
-    joint_lr: Annotated[float, typer.Option(help="Phase 2.")] = FitClipConfig.joint_lr,
+    joint_lr: Annotated[float, typer.Option(help="Rate of phase 2.")] = FitClipConfig.joint_lr,
     temperature: Annotated[
         float, typer.Option(help="tau of Eq. 11 at the start; it is learned.")
     ] = FitClipConfig.temperature,
@@ -48,13 +48,13 @@ def fit_clip(
         bool, typer.Option(help="Off: Table 3's 'without gated fusion'.")
     ] = FitClipConfig.gated_fusion,
     sees: Annotated[
-        Sees, typer.Option(help="What the fusion sees; crop or image alone are controls.")
+        Sees, typer.Option(help="The fusion's input; the crop or the image alone is a control.")
     ] = FitClipConfig.sees,
     controls: Annotated[
-        bool, typer.Option(help="Also fit the fusions of both controls, for phase 1.")
+        bool, typer.Option(help="Also fit the fusions of both controls, as in phase 1.")
     ] = FitClipConfig.controls,
     region_text: Annotated[
-        RegionText, typer.Option(help="What a region is matched with.")
+        RegionText, typer.Option(help="The text that a region is matched with.")
     ] = FitClipConfig.region_text,
     measure_every: MeasureEvery = FitClipConfig.measure_every,
     keep: KeepWeights = FitClipConfig.keep,

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from ric.runs.run import RunDir
 
 DRAWN_ONLY = "The embedded family (tiny) has only seen drawn scenes of 64 pixels."
-SOME_FAILED = 3  # exit code: done, but some samples failed and are listed
-# Several processes may work on one run of these: each takes the samples it claims.
+SOME_FAILED = 3  # exit code: done, but some samples failed, or something was not available
+# Commands of which several processes may work on one run: each takes the samples it claims.
 SHARED = ("describe", "edit")
-# Several processes that a launcher started do one run's work together in these.
+# Commands that several processes of a launcher run together.
 TOGETHER = ("fit-clip", "fit-blip", "train-unet", "eval")
 
 
@@ -39,18 +39,18 @@ class Job(Generic[ConfigT]):
 
     Args:
         command: Its name.
-        kind: Its config.
-        ctx: What the user typed.
+        kind: Its config class.
+        ctx: Its parsed command line.
 
     Attributes:
         config: The resolved settings.
     """
 
     def __init__(self, command: str, kind: type[ConfigT], ctx: typer.Context) -> None:
-        """Resolve the settings from what was typed."""
+        """Resolve the settings from the command line."""
         self.command = command
         self.config = config_from_flags(kind, ctx)
-        # `ric tiny` trains with batches that are worth every core
+        # `ric tiny` trains with batches that make use of every core
         if self.config.preset == "tiny" and not command.startswith("tiny-"):
             take_one_thread()
         self.run_folder: Path | None = ctx.params["run"]
@@ -61,13 +61,13 @@ class Job(Generic[ConfigT]):
         self.quiet: bool = ctx.params["quiet"]
 
     def is_dry(self) -> bool:
-        """Check what can be checked without the networks; on `--dry-run` show it and say True.
+        """Check what can be checked without the networks; with `--dry-run` show it, return True.
 
-        Data and models that are not there are found here, before torch is imported.
+        Missing data and models are found here, before torch is imported.
 
         Raises:
-            RicError: DATA, a model or an editor's pictures are not there.
-            typer.Exit: 1 when a dry run has found such problems.
+            RicError: DATA, a model or an editor's pictures are missing.
+            typer.Exit: With 1 if a dry run has found such problems.
         """
         from ric.preflight.checks import check, find_problems
         from ric.preflight.dry_run import plan
@@ -91,21 +91,21 @@ class Job(Generic[ConfigT]):
         show: Callable[[Any, RunDir], None] | None = None,
         report: Callable[[RunDir], dict[str, Any]] | None = None,
     ) -> Any:
-        """Open the run, follow the recipe, show the result.
+        """Open the run, run the recipe, show the result.
 
         Args:
-            recipe: What to do.
-            show: Prints the recipe's result for people, or what the run holds of it when the run
-                was finished before and there is no result; by default its path is printed.
-            report: Reads from a finished run what `--json` gives besides.
+            recipe: The command's recipe.
+            show: Prints the recipe's result for people, or, if the run was finished before and
+                there is no result, reads it from the run; by default its path is printed.
+            report: Reads further entries of `--json` from a finished run.
 
         Returns:
-            The recipe's result; None when the run was finished before.
+            The recipe's result; None if the run was finished before, or the main process has it.
 
         Raises:
-            typer.Exit: 3 when some samples failed or some metrics' weights are missing.
+            typer.Exit: With 3 if some samples failed, or a metric or an upload was not available.
         """
-        # its imports take 20 ms, which `ric --help` need not pay
+        # its imports take 20 ms, which `ric --help` should not pay
         from ric.runs.open_run import open_run
         from ric.runs.run import FollowedRun
 
@@ -139,7 +139,7 @@ class Job(Generic[ConfigT]):
                 result = recipe(self.config, run, progress)
         except Interrupted:
             place = shlex.quote(str(run.path))
-            say(f"What was made is kept. To go on, repeat the command with --run {place}")
+            say(f"Finished work is kept. To continue, repeat the command with --run {place}")
             raise
         self._finish(run, result, show, report)
         return result
@@ -154,9 +154,9 @@ class Job(Generic[ConfigT]):
         failures = list(run.rows("failures"))
         done = run.record["status"] == "done"
         if not (self.quiet or self.json) and not done:
-            say(f"Others are still at work in {run.path}; the last to finish closes it.")
+            say(f"Other processes are still at work in {run.path}; the last to finish closes it.")
         elif run.finished_before and not (self.quiet or self.json):
-            say(f"{run.path} is finished already; nothing was left to do.")
+            say(f"{run.path} is already finished; nothing was left to do.")
         if self.json:
             about = {
                 "command": self.command,
@@ -177,7 +177,7 @@ class Job(Generic[ConfigT]):
             raise typer.Exit(SOME_FAILED)
 
     def _say_more(self, run: RunDir, failures: list[dict[str, Any]]) -> None:
-        """Say what failed, what the result is worth, and the command to type next."""
+        """Print the failed samples and the command to type next."""
         if failures:
             for row in failures[:5]:
                 say(f"  {row['id']}, {row['stage']}: {row['reason']}")
@@ -189,7 +189,7 @@ class Job(Generic[ConfigT]):
 
 
 def _is_beyond_the_family(config: CommandConfig) -> bool:
-    """Tell whether a model of the embedded family is asked about something else than scenes."""
+    """Tell whether a model of the embedded family is used on anything but drawn scenes."""
     from ric.data.drawn_scenes import is_scenes
     from ric.models.table import models_of
 
@@ -197,7 +197,7 @@ def _is_beyond_the_family(config: CommandConfig) -> bool:
 
 
 def show_plan(plan: dict[str, Any], *, as_json: bool) -> None:
-    """Show what a dry run found: settings, samples, models, cost, problems."""
+    """Print a dry run's plan: settings, samples, models, cost, problems."""
     plan = redacted(plan)
     if as_json:
         print_json(plan)

@@ -19,7 +19,8 @@ from ric_cli.surroundings import READER_GONE, lost_output, settle
 def main() -> NoReturn:
     """Run `ric` and exit.
 
-    0 done, 1 error, 2 usage, 3 some samples failed, 128 + a signal's number where one stopped it.
+    0 done, 1 error, 2 usage, 3 some samples failed or something was not available, 128 + the number
+    of the signal that stopped it.
     """
     settle()
     try:
@@ -43,15 +44,15 @@ def main() -> NoReturn:
 
 
 def _in_words(error: OSError) -> RicError | None:
-    """Say what the system refused to do with which file; None when it names none."""
+    """Turn an error of the system into a RicError that names the file; None if it names none."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         place = f" ({error.filename})" if error.filename else ""
         return RicError(f"The disk is full{place}.", "Free some space; repeat the command.")
     if not error.filename:
         return None
-    hint = "Check the path, and that you may read and write there. RIC_DEBUG=1 shows where it was."
+    hint = "Check the path and its permissions. RIC_DEBUG=1 shows where it was."
     file, cache = Path(os.fsdecode(error.filename)), cache_folder()
     if file.is_relative_to(cache) or cache.is_relative_to(file):
-        hint = "Caches lie there; set RIC_CACHE_DIR to a folder that can be written."
+        hint = "ric's caches are there; set RIC_CACHE_DIR to a writable folder."
     reason = error.strerror or str(error)
     return RicError(f"Cannot read or write {file}: {reason}.", hint)

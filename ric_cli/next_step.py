@@ -1,4 +1,4 @@
-"""The command to type next: with everything it needs, so that it can be pasted."""
+"""The command to type next, complete, so that it can be pasted."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ COMMANDS: dict[type[CommandConfig], str] = {
 
 
 def next_step(config: CommandConfig, run: RunDir, *, runs_dir: Path | None) -> str | None:
-    """Give the command line that goes on from a finished run; None where nothing follows.
+    """Return the command line that follows a finished run; None if nothing follows.
 
     Args:
         config: The run's settings; those that the next command needs too are carried over.
         run: The run.
-        runs_dir: What was typed as --runs-dir; None when nothing was.
+        runs_dir: The value of --runs-dir; None if it was not typed.
     """
     kind: type[CommandConfig]
     if isinstance(config, DescribeConfig):
@@ -45,7 +45,7 @@ def next_step(config: CommandConfig, run: RunDir, *, runs_dir: Path | None) -> s
         kind, own = _after_a_judge(config, run)
     elif isinstance(config, TrainUnetConfig):
         kind, own = EditConfig, [config.data, "--unet", str(run.path)]
-    # photos have no fingerprint, and nothing to be scored against
+    # photos have no fingerprint, and nothing to score them against
     elif isinstance(config, EditConfig) and run.record.get("data", {}).get("fingerprint"):
         kind, own = EvalConfig, [f"Mine={run.path}", "--data", config.data]
     else:
@@ -59,7 +59,7 @@ def next_step(config: CommandConfig, run: RunDir, *, runs_dir: Path | None) -> s
 def _after_a_judge(
     config: FitClipConfig | FitBlipConfig, run: RunDir
 ) -> tuple[type[CommandConfig], list[str]]:
-    """Go on to train-unet once both judges are fitted on this data, else to the other judge."""
+    """Continue with train-unet if both judges are fitted on this data, else with the other fit."""
     is_clip = isinstance(config, FitClipConfig)
     other = _latest("fit-blip" if is_clip else "fit-clip", config, run.runs_dir)
     blip = config if isinstance(config, FitBlipConfig) else None
@@ -91,7 +91,7 @@ def _carried(config: CommandConfig, kind: type[CommandConfig]) -> list[str]:
     """List the flags that mean the same to the next command, `kind`, and are not its defaults."""
     words = ["--preset", config.preset] if config.preset != kind.preset else []
     if isinstance(config, TrainUnetConfig):
-        # what the model was not trained on is edited, if there is any
+        # samples the model was not trained on are edited, if there are any
         if config.split in ("all", "test"):
             words += ["--split", config.split, "--allow-overlap"]
     elif config.split not in (type(config).split, kind.split):

@@ -20,20 +20,20 @@ DATA_HELP = (
 )
 Data = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP, show_default=False)]
 ImageSize = Annotated[
-    int, typer.Option(min=8, help="Pictures are brought to this many pixels squared.")
+    int, typer.Option(min=8, help="Pictures become squares of this side, in pixels.")
 ]
 SquareFit = Annotated[
     Fit, typer.Option(help="squash the picture, or crop a square that holds the region.")
 ]
 Descriptions = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option(help="The describe run with the scene paragraphs; else the data's scene_text."),
+    typer.Option(help="A describe run with the scene paragraphs. Default: the data's scene_text."),
 ]
 MicroBatch = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option(min=1, help="Pairs held at once; the gradient is the whole batch's."),
+    typer.Option(min=1, help="Pairs per micro-batch; the gradient is the whole batch's."),
 ]
-MeasureEvery = Annotated[int, typer.Option(min=1, help="Epochs between two looks at val.")]
+MeasureEvery = Annotated[int, typer.Option(min=1, help="Epochs between measurements on val.")]
 KeepWeights = Annotated[Keep, typer.Option(help="The last weights, or the best by val.")]
 Track = Annotated[
     Optional[str],  # noqa: UP045
@@ -61,14 +61,14 @@ def _common_options(
     run: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
-            help="Write there; an unfinished run of the same settings is resumed.",
+            help="The run's folder; an unfinished run with the same settings is resumed.",
             rich_help_panel=COMMON,
         ),
     ] = None,
     runs_dir: Annotated[
         Path,
         typer.Option(
-            help="Where numbered runs live.", envvar="RIC_RUNS_DIR", rich_help_panel=COMMON
+            help="The folder of numbered runs.", envvar="RIC_RUNS_DIR", rich_help_panel=COMMON
         ),
     ] = Path("runs"),
     split: Annotated[
@@ -77,7 +77,7 @@ def _common_options(
     columns: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            help="Names of other data's columns: source=input_image,instruction=edit_prompt",
+            help="Map other columns: source=input_image,instruction=edit_prompt",
             rich_help_panel=COMMON,
         ),
     ] = CommandConfig.columns,
@@ -86,17 +86,17 @@ def _common_options(
         typer.Option(min=1, help="At most this many samples.", rich_help_panel=COMMON),
     ] = CommandConfig.limit,
     seed: Annotated[
-        int, typer.Option(help="Seeds every draw.", rich_help_panel=COMMON)
+        int, typer.Option(help="Seeds all random draws.", rich_help_panel=COMMON)
     ] = CommandConfig.seed,
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda, cuda:N.", rich_help_panel=COMMON)
     ] = CommandConfig.device,
     dtype: Annotated[
-        Dtype, typer.Option(help="What the networks compute in.", rich_help_panel=COMMON)
+        Dtype, typer.Option(help="Number format of matrix products.", rich_help_panel=COMMON)
     ] = CommandConfig.dtype,
     weights: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="A folder looked in before the hub's cache.", rich_help_panel=COMMON),
+        typer.Option(help="A folder searched before the hub's cache.", rich_help_panel=COMMON),
     ] = CommandConfig.weights,
     max_pixels: Annotated[
         int, typer.Option(min=1, help="A larger picture is a failure row.", rich_help_panel=COMMON)
@@ -105,7 +105,7 @@ def _common_options(
         bool,
         typer.Option(
             "--ignore-signature",
-            help="Keep DALL-E's corner strip out of masks, losses and metrics.",
+            help="Leave DALL-E's corner strip out of masks, losses and metrics.",
             rich_help_panel=COMMON,
         ),
     ] = CommandConfig.ignore_signature,
@@ -113,7 +113,7 @@ def _common_options(
         bool,
         typer.Option(
             "--dry-run",
-            help="Show the settings and what they cost; do nothing.",
+            help="Show the settings and their cost; do nothing.",
             rich_help_panel=COMMON,
         ),
     ] = False,
@@ -124,14 +124,14 @@ def _common_options(
         bool, typer.Option("--quiet", help="No progress.", rich_help_panel=COMMON)
     ] = False,
 ) -> None:
-    """Hold the options that every command over DATA takes; their order is the help page's."""
+    """Declare the options of every command that reads DATA, in the order of the help page."""
 
 
 def with_common_options(kind: type[CommandConfig]) -> Callable[[Callable[..., None]], Any]:
     """Add the common options to a command, with the defaults of its config.
 
-    The command itself declares only what is its own; all values are in its context
-    (`ctx.params`), from which `config_from_flags` reads them.
+    The command itself declares only its own options; all values are in its context (`ctx.params`),
+    from which `config_from_flags` reads them.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -160,7 +160,7 @@ def with_common_options(kind: type[CommandConfig]) -> Callable[[Callable[..., No
 
 
 def config_from_flags(kind: type[ConfigT], ctx: typer.Context) -> ConfigT:
-    """Lay preset, `--config` and the flags that were typed over the paper's numbers.
+    """Apply the preset, `--config` and the typed flags to the paper's numbers.
 
     Raises:
         RicError: the config file cannot be read or does not fit the command.

@@ -1,4 +1,4 @@
-"""`ric runs`: what was run, from what, and how it ended."""
+"""`ric runs`: the runs, their parents, and how they ended."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ric.errors import RicError
 from ric_cli.console import print_json, print_table, say
 
 app = typer.Typer(help="List runs and show one.", no_args_is_help=True, add_completion=False)
-RunsDir = Annotated[Path, typer.Option(help="Where numbered runs live.", envvar="RIC_RUNS_DIR")]
+RunsDir = Annotated[Path, typer.Option(help="The folder of numbered runs.", envvar="RIC_RUNS_DIR")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
 @app.command("ls")
 def ls(runs_dir: RunsDir = Path("runs"), json: AsJson = False) -> None:
-    """List all runs, oldest first; one that cannot be read is told on stderr."""
-    # imports of 20 ms that `ric --help` need not pay, here and below
+    """List all runs, oldest first; unreadable ones are reported on stderr."""
+    # imports of 20 ms that `ric --help` should not pay, here and below
     from rich.table import Table
 
     from ric.runs.record import list_runs
@@ -44,7 +44,9 @@ def ls(runs_dir: RunsDir = Path("runs"), json: AsJson = False) -> None:
 
 @app.command("show")
 def show(
-    run: Annotated[str, typer.Argument(help="A folder, a number, or @command (the latest done).")],
+    run: Annotated[
+        str, typer.Argument(help="A folder, a number, or @command (its latest finished run).")
+    ],
     runs_dir: RunsDir = Path("runs"),
     json: AsJson = False,
 ) -> None:

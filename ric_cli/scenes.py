@@ -14,11 +14,11 @@ Backgrounds = Literal["drawn", "photos"]
 
 def scenes(
     out: Annotated[Path, typer.Argument(help="The folder to write.")],
-    count: Annotated[int, typer.Option(help="Samples over all splits together.")] = 1000,
+    count: Annotated[int, typer.Option(help="Samples in all splits together.")] = 1000,
     size: Annotated[int, typer.Option(help="Width and height in pixels, 64 to 512.")] = 64,
-    seed: Annotated[int, typer.Option(help="Names the stream; a longer one goes on from it.")] = 0,
+    seed: Annotated[int, typer.Option(help="The stream; a larger --count continues it.")] = 0,
     backgrounds: Annotated[
-        Backgrounds, typer.Option(help="What is behind: drawn, or scikit-image's photographs.")
+        Backgrounds, typer.Option(help="Drawn backgrounds, or scikit-image's photographs.")
     ] = "drawn",
     shadows: Annotated[
         bool, typer.Option("--shadows/--no-shadows", help="Cast shadows and mirror images.")
@@ -29,12 +29,12 @@ def scenes(
     ] = None,
     workers: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Processes that draw; all cores by default."),
+        typer.Option(min=1, help="Processes that draw. Default: one per core."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Draw scenes whose right answer is known, as a folder that every command reads."""
+    """Draw scenes with exact targets, as a folder that every command reads."""
     from ric.data.drawn_scenes import SceneStream
     from ric.recipes.scenes import make_scenes
 

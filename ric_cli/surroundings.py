@@ -1,6 +1,6 @@
-"""What a command meets before it begins: standard streams, signals, variables of other libraries.
+"""The surroundings of a command: standard streams, signals, and other libraries' variables.
 
-`settle()` is the first thing that `main()` does, before any library is imported that reads them.
+`main()` calls `settle()` first, before it imports any library that reads them.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any, TextIO, cast
 
 from ric.interrupt import raise_on_stop_signals
 
-# The reader has gone: `ric runs ls | head`, or a terminal that was closed.
+# The reader is gone: `ric runs ls | head`, or a closed terminal.
 READER_GONE = (errno.EPIPE, errno.EIO, errno.ECONNRESET)
 
-# Variables by which other libraries would change what is computed, or fail, or run code of others.
-# What ric lets a user choose has a flag.
+# Variables that would make other libraries compute something else, fail, or run foreign code.
+# Choices that ric offers have a flag.
 DROPPED_PREFIXES = (
     "ACCELERATE_", "FSDP_", "MEGATRON_LM_", "PARALLELISM_CONFIG_",  # accelerate's configuration
     "PMI_", "OMPI_COMM_WORLD_", "MV2_COMM_WORLD_", "MPI_LOCAL",     # mpirun's, read by accelerate
@@ -32,12 +32,12 @@ DROPPED = (
     "NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",     # float32 with fewer bits
     "ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE",
 )  # fmt: skip
-# They stay where a launcher has started others; left over alone, they would have accelerate wait.
+# Kept under a launcher; left over without one, they would make accelerate wait for other processes.
 OF_A_LAUNCHER = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-# A notebook's back-end is not installed beside ric, and figures are only ever files.
+# A notebook's back-end is not installed with ric, and figures are only written to files.
 FIXED = {"MPLBACKEND": "agg"}
-# Where the user has set nothing: libraries draw bars and warn on their own otherwise, and threads
-# that wait for others spin, which takes the core from those they wait for (benchmarks/threads.py).
+# Unless the user sets them: libraries would draw their own bars and warn, and waiting threads would
+# spin, which takes the core from those they wait for (benchmarks/threads.py).
 DEFAULTS = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
@@ -48,7 +48,7 @@ DEFAULTS = {
 
 
 def settle() -> None:
-    """Make streams safe to write to, hear signals, and keep other libraries' variables away."""
+    """Make streams safe to write to, handle signals, and clear other libraries' variables."""
     _keep_streams()
     raise_on_stop_signals()
     _set_variables()
@@ -66,10 +66,10 @@ def _set_variables() -> None:
 
 
 def take_one_thread() -> None:
-    """Let networks as small as the embedded family's run on one thread, unless the user says else.
+    """Run networks as small as the embedded family's on one thread, unless the user sets it.
 
     A second one gained nothing on a busy machine, and lost a third on a busier one (docs/speed.md).
-    Called before torch is imported.
+    Call it before torch is imported.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -81,14 +81,14 @@ class _Descriptor(io.FileIO):
     """A descriptor whose writes never fail: what cannot be written is dropped.
 
     Attributes:
-        error: The first failure, for whoever must tell.
+        error: The first failure, to be reported at the end.
     """
 
     error: OSError | None = None
 
     def write(self, data: Any, /) -> int:
         try:
-            # None: another program has made the pipe non-blocking, and it is full
+            # None: another program made the pipe non-blocking, and it is full
             while (written := cast("int | None", super().write(data))) is None:
                 select.select([], [self.fileno()], [])
             return written
@@ -98,14 +98,14 @@ class _Descriptor(io.FileIO):
 
 
 def _keep_streams() -> None:
-    """Let stdout and stderr take any text, and lose no work when nobody reads them."""
+    """Make stdout and stderr accept any text, and never fail when nobody reads them."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            # closed: the next file that is opened would get its number, and what is printed
+            # closed: the next file opened would get its number, and with it the output
             os.open(os.devnull, os.O_RDWR)
-    # a test or a notebook that has put its own in place keeps it
+    # keep the streams that a test or a notebook has put in place
     if sys.stdout is sys.__stdout__:
         sys.stdout = _stream(1, sys.stdout)
     if sys.stderr is sys.__stderr__:
@@ -113,7 +113,7 @@ def _keep_streams() -> None:
 
 
 def _stream(number: int, before: TextIO | None) -> TextIO:
-    """Open a standard stream again: what its encoding lacks is written as an escape."""
+    """Reopen a standard stream; characters that its encoding lacks are escaped."""
     raw = _Descriptor(number, "w", closefd=False)
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
@@ -124,7 +124,7 @@ def _stream(number: int, before: TextIO | None) -> TextIO:
 
 
 def lost_output() -> OSError | None:
-    """Write out what is left of stdout, and give the reason why some of it could not be written."""
+    """Flush stdout; return the error if some of it could not be written."""
     sys.stdout.flush()
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return raw.error if isinstance(raw, _Descriptor) else None

@@ -1,4 +1,4 @@
-"""`ric tiny`: how the embedded family is made; examples/make_tiny.sh strings these together."""
+"""`ric tiny`: training the embedded family; examples/make_tiny.sh runs all of it."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from ric_cli.job import Job
 from ric_cli.options import CheckpointEvery, Data, with_common_options
 
 app = typer.Typer(
-    help="Train the embedded models of --preset tiny anew.",
+    help="Retrain the embedded models of --preset tiny.",
     no_args_is_help=True,
     add_completion=False,
 )
 
 Base = Annotated[
-    str, typer.Option(help="What it starts from: a folder, a run, or tiny, the shipped one.")
+    str, typer.Option(help="Starting weights: a folder, a run, or tiny, the embedded ones.")
 ]
 Steps = Annotated[int, typer.Option(min=1, help="Steps; the rate falls along a cosine over them.")]
 BatchSize = Annotated[int, typer.Option(min=1)]
 Rate = Annotated[float, typer.Option(help="The highest learning rate.")]
 Optimizer = Annotated[
-    Literal["adamw", "muon"], typer.Option(help="Muon takes matrices and convolutions.")
+    Literal["adamw", "muon"], typer.Option(help="muon: Muon for matrices and convolutions.")
 ]
 ConstantShare = Annotated[float, typer.Option(help="Share of the steps before the rate falls.")]
 Averages = Annotated[
@@ -42,7 +42,7 @@ Averages = Annotated[
         help="How many EMAs to keep, each four times as long as the last; the best is exported."
     ),
 ]
-MeasureEvery = Annotated[int, typer.Option(min=1, help="Steps between figures on val.")]
+MeasureEvery = Annotated[int, typer.Option(min=1, help="Steps between measurements on val.")]
 
 
 @app.command()
@@ -50,7 +50,7 @@ def begin(
     folder: Annotated[Path, typer.Argument(help="Gets a subfolder per member.")],
     seed: Annotated[int, typer.Option(min=0, help="Seeds every weight.")] = 0,
 ) -> None:
-    """Write the untrained members: what the trainings start from."""
+    """Write the untrained members, which the trainings start from."""
     folder.mkdir(parents=True, exist_ok=True)
     from ric.recipes.tiny.beginnings import write_beginnings
 
@@ -68,7 +68,7 @@ def vae(
     lr: Rate = TinyVaeConfig.lr,
     optimizer: Optimizer = TinyVaeConfig.optimizer,
     kl_weight: Annotated[
-        float, typer.Option(help="Of the divergence per latent number.")
+        float, typer.Option(help="Weight of the divergence per latent value.")
     ] = TinyVaeConfig.kl_weight,
     measure_every: MeasureEvery = TinyVaeConfig.measure_every,
     checkpoint_every: CheckpointEvery = TinyVaeConfig.checkpoint_every,
@@ -115,7 +115,7 @@ def captioner(
     ] = TinyCaptionerConfig.vision,
     colour_noise: Annotated[
         float,
-        typer.Option(help="Share of colour words it reads as another colour while it trains."),
+        typer.Option(help="Share of the colour words it reads in training that are replaced."),
     ] = TinyCaptionerConfig.colour_noise,
     steps: Steps = TinyCaptionerConfig.steps,
     batch_size: BatchSize = TinyCaptionerConfig.batch_size,
@@ -123,7 +123,7 @@ def captioner(
     measure_every: MeasureEvery = TinyCaptionerConfig.measure_every,
     checkpoint_every: CheckpointEvery = TinyCaptionerConfig.checkpoint_every,
 ) -> None:
-    """Train the captioner that ric describe asks."""
+    """Train the captioner of ric describe."""
     job = Job("tiny-captioner", TinyCaptionerConfig, ctx)
     if job.is_dry():
         return
@@ -144,7 +144,7 @@ def classifier(
     measure_every: MeasureEvery = TinyClassifierConfig.measure_every,
     checkpoint_every: CheckpointEvery = TinyClassifierConfig.checkpoint_every,
 ) -> None:
-    """Train the network of the stand-in metrics and of edit success."""
+    """Train the network behind the stand-in metrics and edit success."""
     job = Job("tiny-classifier", TinyClassifierConfig, ctx)
     if job.is_dry():
         return
@@ -161,14 +161,14 @@ def prior(
     base: Base = TinyPriorConfig.base,
     vae: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="The tiny-vae run whose latents it works on; else the base's own."),
+        typer.Option(help="A tiny-vae run with the VAE to use. Default: the base's own."),
     ] = TinyPriorConfig.vae,
     text_to_image: Annotated[
         bool,
-        typer.Option("--text-to-image", help="Forget the source; draw from captions alone."),
+        typer.Option("--text-to-image", help="Drop the source channels; draw from captions alone."),
     ] = TinyPriorConfig.text_to_image,
     edit_weight: Annotated[
-        float, typer.Option(help="Added to a place's 1 in the loss where pixels change.")
+        float, typer.Option(help="Added to a position's weight of 1 where pixels change.")
     ] = TinyPriorConfig.edit_weight,
     context_weight: Annotated[
         float, typer.Option(help="Added where they change beside the edited thing.")
@@ -179,7 +179,7 @@ def prior(
     block: Annotated[
         int, typer.Option(help="Draw fresh scenes in blocks of this many; 0: all of DATA at once.")
     ] = TinyPriorConfig.block,
-    passes: Annotated[int, typer.Option(help="Over each block of fresh scenes.")] = (
+    passes: Annotated[int, typer.Option(help="Passes over each block of fresh scenes.")] = (
         TinyPriorConfig.passes
     ),
     steps: Steps = TinyPriorConfig.steps,
@@ -191,7 +191,7 @@ def prior(
     measure_every: MeasureEvery = TinyPriorConfig.measure_every,
     checkpoint_every: CheckpointEvery = TinyPriorConfig.checkpoint_every,
 ) -> None:
-    """Train a UNet and its text encoder: what ric train-unet starts from."""
+    """Train a UNet and its text encoder, from which ric train-unet starts."""
     job = Job("tiny-prior", TinyPriorConfig, ctx)
     if job.is_dry():
         return
@@ -238,7 +238,7 @@ def assemble(
     for name, run in named.items():
         if name not in MEMBERS or not run:
             raise RicError(
-                f"--member {name}={run} names no member with its run.",
+                f"--member {name}={run} is not a member and its run.",
                 f"The members are: {', '.join(MEMBERS)}.",
             )
     paths = {name: Path(run) for name, run in named.items()}

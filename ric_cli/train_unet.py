@@ -18,8 +18,8 @@ from ric_cli.options import (
     with_common_options,
 )
 
-LOSS = "What it is trained on"
-MEMORY = "What it fits in"
+LOSS = "The loss"
+MEMORY = "Memory"
 
 
 @with_common_options(TrainUnetConfig)
@@ -45,13 +45,13 @@ def train_unet(
         int,
         typer.Option(
             min=1,
-            help="Pieces a batch is computed in; the gradient is the same.",
+            help="Micro-batches per batch; the gradient is the same.",
             rich_help_panel=MEMORY,
         ),
     ] = TrainUnetConfig.accumulate,
     lora_rank: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(min=1, help="Train a LoRA of this rank beside the attention, and export it."),
+        typer.Option(min=1, help="Train and export a LoRA of this rank on the attention."),
     ] = TrainUnetConfig.lora_rank,
     region_loss: Annotated[
         bool, typer.Option(help="Eq. 8. Off: Table 3.", rich_help_panel=LOSS)
@@ -77,13 +77,13 @@ def train_unet(
     ] = TrainUnetConfig.align_below,
     align_weight: Annotated[
         AlignWeight,
-        typer.Option(help="alpha-bar: weigh them by alpha_bar_t.", rich_help_panel=LOSS),
+        typer.Option(help="alpha-bar: weight them by alpha_bar_t.", rich_help_panel=LOSS),
     ] = TrainUnetConfig.align_weight,
     losses: Annotated[
         list[str],
         typer.Option(
             "--loss",
-            help="Another term, NAME=WEIGHT: outside, or your own, my.py:Name=0.5. Repeatable.",
+            help="A further term, NAME=WEIGHT: outside, or yours, my.py:Name=0.5. Repeatable.",
             rich_help_panel=LOSS,
             show_default=False,
         ),
@@ -91,51 +91,52 @@ def train_unet(
     loss_decoder: Annotated[
         str,
         typer.Option(
-            help="What decodes for the judges: vae, or an AutoencoderTiny, 17 times cheaper: "
+            help="The decoder of the losses: vae, or an AutoencoderTiny, 17 times cheaper: "
             "madebyollin/taesd.",
             rich_help_panel=LOSS,
         ),
     ] = TrainUnetConfig.loss_decoder,
     region_text: Annotated[
-        RegionText, typer.Option(help="What a region is matched with.", rich_help_panel=LOSS)
+        RegionText,
+        typer.Option(help="The text that a region is matched with.", rich_help_panel=LOSS),
     ] = TrainUnetConfig.region_text,
     allow_missing_text: Annotated[
         bool,
         typer.Option(
             "--allow-missing-text",
-            help="Train samples without a judge's text by the other losses alone.",
+            help="Train samples without a judge's text with the other losses only.",
             rich_help_panel=LOSS,
         ),
     ] = TrainUnetConfig.allow_missing_text,
     conditioning_dropout: Annotated[
-        float, typer.Option(min=0, max=1 / 3, help="p for text, for picture and for both.")
+        float, typer.Option(min=0, max=1 / 3, help="Probability for text, picture and both, each.")
     ] = TrainUnetConfig.conditioning_dropout,
     flip: Annotated[
-        bool, typer.Option(help="Mirror samples that do not say left or right.")
+        bool, typer.Option(help="Flip samples at random, unless a text says left or right.")
     ] = TrainUnetConfig.flip,
     cache: Annotated[
-        bool, typer.Option(help="Encode pictures and texts once. Off: in every step.")
+        bool, typer.Option(help="Encode pictures and texts once. Off: at every step.")
     ] = TrainUnetConfig.cache,
     ema: Annotated[bool, typer.Option(help="Export the weights' EMA.")] = TrainUnetConfig.ema,
     memory: Annotated[
         Optional[float],  # noqa: UP045
         typer.Option(
             metavar="GB",
-            help="Of the GPU: pick what makes a step fit, and say so (--dry-run too).",
+            help="The GPU's memory: pick a plan that fits, and show it (also with --dry-run).",
             rich_help_panel=MEMORY,
         ),
     ] = TrainUnetConfig.memory,
     ema_on_cpu: Annotated[
         bool,
         typer.Option(
-            "--ema-on-cpu", help="Keep the average in the host's memory.", rich_help_panel=MEMORY
+            "--ema-on-cpu", help="Keep the EMA in the host's memory.", rich_help_panel=MEMORY
         ),
     ] = TrainUnetConfig.ema_on_cpu,
     adam_8bit: Annotated[
         bool,
         typer.Option(
             "--adam-8bit",
-            help="AdamW's moments in 8 bits, by bitsandbytes.",
+            help="AdamW's moments in 8 bits, with bitsandbytes.",
             rich_help_panel=MEMORY,
         ),
     ] = TrainUnetConfig.adam_8bit,
@@ -144,21 +145,21 @@ def train_unet(
         bool,
         typer.Option(
             "--gradient-checkpointing",
-            help="Compute UNet and decoder twice and keep less; same gradient.",
+            help="Recompute activations of UNet and decoder; the gradient is the same.",
             rich_help_panel=MEMORY,
         ),
     ] = TrainUnetConfig.gradient_checkpointing,
     compile: Annotated[
         bool,
         typer.Option(
-            "--compile", help="torch.compile UNet and loss decoder: slow start, fast steps."
+            "--compile", help="torch.compile UNet and loss decoder: slow start, faster steps."
         ),
     ] = TrainUnetConfig.compile,
     attention: Annotated[Attention, typer.Option()] = TrainUnetConfig.attention,
     log_every: Annotated[int, typer.Option(min=1)] = TrainUnetConfig.log_every,
     show_every: Annotated[
         int,
-        typer.Option(min=0, help="Steps between two sheets of a few val edits, in val/; 0: never."),
+        typer.Option(min=0, help="Steps between previews of a few val edits, in val/; 0: never."),
     ] = TrainUnetConfig.show_every,
     checkpoint_every: CheckpointEvery = TrainUnetConfig.checkpoint_every,
     keep_checkpoints: Annotated[int, typer.Option(min=1)] = TrainUnetConfig.keep_checkpoints,
@@ -166,7 +167,7 @@ def train_unet(
     push_to_hub: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            metavar="ID", help="Upload the pipeline (or the LoRA) there; HF_TOKEN is the login."
+            metavar="ID", help="Upload the pipeline (or the LoRA) there, with the login HF_TOKEN."
         ),
     ] = TrainUnetConfig.push_to_hub,
 ) -> None:

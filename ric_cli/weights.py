@@ -1,4 +1,4 @@
-"""`ric weights`: every pretrained weight, where it lies, how it gets here."""
+"""`ric weights`: the pretrained weights: listing, downloading, checking, converting."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Command = Annotated[
 ]
 Folder = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option("--weights", help="A folder looked in before the hub's cache."),
+    typer.Option("--weights", help="A folder searched before the hub's cache."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
 @app.command("ls")
 def ls(command: Command = None, weights: Folder = None, json: AsJson = False) -> None:
-    """List all weights: id, revision, size, licence, who needs them, whether they are here."""
+    """List all weights: id, revision, size, licence, commands that need them, whether present."""
     rows = weight_rows(command, weights)
     if json:
         print_json({"weights": rows})
@@ -54,7 +54,7 @@ def get(
     from ric.weights import find_weight, get_weights
 
     if (name is None) == (command is None):
-        raise typer.BadParameter("Name one weight, or what needs them: --for COMMAND.")
+        raise typer.BadParameter("Name one weight, or the command that needs them: --for COMMAND.")
     weight = find_weight(name) if name else None
     if name and weight is None:
         raise RicError(f"No weight {name!r} in the table.", "List the weights: ric weights ls")
@@ -73,7 +73,7 @@ def get(
 
 @app.command("check")
 def check(command: Command = None, weights: Folder = None, json: AsJson = False) -> None:
-    """Check that the weights on this machine are whole."""
+    """Check that the weights on this machine are complete."""
     from ric.weights import check_weights, is_present
 
     found = {}
@@ -103,7 +103,7 @@ def convert(
     out: Annotated[Path, typer.Argument(help="The .safetensors file, or the folder, to write.")],
     json: AsJson = False,
 ) -> None:
-    """Keep only the tensors of a pickle checkpoint; nothing in it is run."""
+    """Convert a pickle checkpoint to safetensors: only its tensors; nothing in it is run."""
     from ric.weights.convert import convert_model, convert_to_safetensors
 
     if file.is_dir():
@@ -123,7 +123,7 @@ def convert(
 
 
 def _weights_of(command: str | None) -> Sequence[Weight]:
-    """List the weights that a command may need; all of them when none is named."""
+    """List the weights that a command may need; None: all of them."""
     from ric.models.table import commands_for
     from ric.weights import WEIGHTS
 
@@ -137,7 +137,7 @@ def _weights_of(command: str | None) -> Sequence[Weight]:
 
 
 def weight_rows(command: str | None, weights: Path | None) -> list[dict[str, Any]]:
-    """Give the table of weights as JSON-ready rows."""
+    """Return the table of weights as JSON-ready rows."""
     from ric.models.table import commands_for
     from ric.weights import is_present
 
@@ -161,7 +161,7 @@ def weight_rows(command: str | None, weights: Path | None) -> list[dict[str, Any
 
 
 def weight_table(rows: list[dict[str, Any]]) -> Table:
-    """Lay the rows out for people."""
+    """Format the rows as a table."""
     from rich.table import Table
 
     table = Table("id", "revision", "size", "licence and conditions", "needed by", "here")

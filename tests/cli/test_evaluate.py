@@ -49,7 +49,7 @@ def test_a_finished_run_shows_its_table_again(ric, typed):
     assert first.code == 0, first.err
     assert "CLIP-I" in first.out
     said = ric(*typed)
-    assert "mine is finished already; nothing was left to do." in said.err
+    assert "mine is already finished; nothing was left to do." in said.err
     assert said.out == first.out
     meanings = [line for line in first.err.splitlines() if "(N = " in line]
     assert meanings

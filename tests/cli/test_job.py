@@ -93,7 +93,7 @@ def test_a_finished_run_says_so_and_does_nothing(ric, data, tmp_path):
     said = ric(*DESCRIBE, "--limit", "1", "--run", "mine")
     assert said.code == 0
     assert said.out == "mine\n"
-    assert "mine is finished already; nothing was left to do.\n" in said.err
+    assert "mine is already finished; nothing was left to do.\n" in said.err
     assert (tmp_path / "mine/run.json").read_bytes() == before
     said = ric(*DESCRIBE, "--limit", "1", "--run", "mine", "--json")
     assert json.loads(said.out)["status"] == "done"
@@ -122,7 +122,7 @@ def test_an_interrupted_command_says_how_to_go_on_and_does(ric, data, tmp_path, 
         said = ric(*DESCRIBE)
     assert said.code == 130
     assert said.err.endswith(
-        "What was made is kept. To go on, repeat the command with --run runs/00001-describe\n"
+        "Finished work is kept. To continue, repeat the command with --run runs/00001-describe\n"
         "Stopped: interrupted by SIGINT.\n"
     )
     path = tmp_path / "runs/00001-describe"

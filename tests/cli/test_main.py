@@ -53,8 +53,8 @@ def test_ric_debug_shows_the_traceback(monkeypatch, tmp_path):
         (["paint"], "No such command 'paint'"),
         (["data", "out"], "Give either --source DIR or --from DATA"),
         (["data", "out", "--source", "a", "--from", "b"], "Give either --source DIR or --from"),
-        (["weights", "get"], "Name one weight, or what needs them: --for COMMAND."),
-        (["weights", "get", "tiny", "--for", "edit"], "Name one weight, or what needs them"),
+        (["weights", "get"], "Name one weight, or the command that needs them: --for COMMAND."),
+        (["weights", "get", "tiny", "--for", "edit"], "Name one weight, or the command that"),
     ],
 )
 def test_wrong_usage_is_2_and_says_what_is_wrong(ric, words, complaint):
@@ -126,7 +126,7 @@ def test_a_file_the_system_refuses_is_1_and_named(ric, monkeypatch):
     assert said.code == 1
     assert said.err == (
         "Error: Cannot read or write runs/00001-edit/run.json: Permission denied.\n"
-        "Hint: Check the path, and that you may read and write there. "
+        "Hint: Check the path and its permissions. "
         "RIC_DEBUG=1 shows where it was.\n"
     )
 
@@ -144,7 +144,7 @@ def test_a_home_that_cannot_be_written_names_the_variable_that_helps(
     assert (said.code, said.out) == (1, "")
     error, hint = said.err.splitlines()[-2:]
     assert error.startswith(f"Error: Cannot read or write {tmp_path / home}/.cache")
-    assert hint == "Hint: Caches lie there; set RIC_CACHE_DIR to a folder that can be written."
+    assert hint == "Hint: ric's caches are there; set RIC_CACHE_DIR to a writable folder."
 
 
 def test_a_fault_that_names_no_file_is_not_hidden(ric, monkeypatch):

@@ -1,6 +1,6 @@
 """The networks of `ric eval` at full size with seeded random weights, as `--weights` finds them.
 
-Batch norms are not settled on pictures as the tests have them: for a clock, any numbers will do.
+Unlike in the tests, batch norms are not settled on pictures: for timing, any numbers will do.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ ALEXNET, SQUEEZENET = "alexnet-owt-7be5be79.pth", "squeezenet1_1-b8a52dc0.pth"
 
 
 class BlankInception(FeatureExtractorInceptionV3):
-    """torch-fidelity's network before any file is read into it."""
+    """torch-fidelity's network without loading its weights' file."""
 
     def load_state_dict(self, *_: object, **__: object) -> None:
-        """Keep what is drawn."""
+        """Keep the random weights."""
 
 
 def write_metric_networks(folder: Path) -> Path:
@@ -46,7 +46,7 @@ def write_metric_networks(folder: Path) -> Path:
 
 
 def write_drawn(network: nn.Module, file: Path) -> None:
-    """Save a network with weights that keep activations of even strength from layer to layer."""
+    """Save a network with random weights that keep the activations' scale from layer to layer."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

@@ -1,6 +1,6 @@
-"""Models of the paper's architectures with seeded random weights, as they lie on the hub.
+"""Models of the paper's architectures with seeded random weights, in the hub's layout.
 
-Tokenizers are the embedded family's: their ids lie within the vocabularies.
+Tokenizers are the embedded family's: their ids are within the vocabularies.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ PICKLED = {"diffusion_pytorch_model": "diffusion_pytorch_model", "model": "pytor
 
 
 def write_clip(folder: Path, patch_size: int = 16) -> Path:
-    """Save a CLIP ViT-B as `openai/clip-vit-base-patch16` (or 32) lies on the hub."""
+    """Save a CLIP ViT-B in the layout of `openai/clip-vit-base-patch16` (or 32) on the hub."""
     torch.manual_seed(0)
     vision = {"patch_size": patch_size}
     clip = CLIPModel(CLIPConfig(text_config={"eos_token_id": 2}, vision_config=vision))
@@ -59,9 +59,9 @@ def write_clip(folder: Path, patch_size: int = 16) -> Path:
 
 
 def write_blip(folder: Path) -> Path:
-    """Save a BLIP base as `Salesforce/blip-itm-base-coco` lies on the hub."""
+    """Save a BLIP base in the layout of `Salesforce/blip-itm-base-coco` on the hub."""
     torch.manual_seed(0)
-    # BLIP's own initializer_range of 1e-10 makes every picture the same
+    # BLIP's own initializer_range of 1e-10 would give every picture the same embedding
     vision = {"image_size": 384, "initializer_range": 0.02}
     BlipForImageTextRetrieval(BlipConfig(vision_config=vision)).save_pretrained(folder)
     pixels = BlipImageProcessorPil(size={"height": 384, "width": 384})
@@ -70,16 +70,16 @@ def write_blip(folder: Path) -> Path:
 
 
 def write_instruct_pix2pix(folder: Path) -> Path:
-    """Save a pipeline as `timbrooks/instruct-pix2pix` lies on the hub, safety checker included."""
+    """Save a pipeline in the layout of `timbrooks/instruct-pix2pix`, safety checker included."""
     scheduler = EulerAncestralDiscreteScheduler(**SCHEDULE)
     StableDiffusionInstructPix2PixPipeline(scheduler=scheduler, **_parts()).save_pretrained(folder)
     return folder
 
 
 def write_magicbrush(folder: Path) -> Path:
-    """Save a pipeline as `vinesmsuic/magicbrush-jul7` lies on the hub.
+    """Save a pipeline in the layout of `vinesmsuic/magicbrush-jul7` on the hub.
 
-    It says that it is a StableDiffusionPipeline, brings that one's scheduler, and holds pickles.
+    It claims to be a StableDiffusionPipeline, has that class's scheduler, and holds pickles.
     """
     scheduler = PNDMScheduler(**SCHEDULE, skip_prk_steps=True)
     StableDiffusionPipeline(scheduler=scheduler, **_parts()).save_pretrained(folder)
@@ -90,7 +90,7 @@ def write_magicbrush(folder: Path) -> Path:
 
 
 def write_small_decoder(folder: Path) -> Path:
-    """Save an AutoencoderTiny as `madebyollin/taesd` lies on the hub."""
+    """Save an AutoencoderTiny in the layout of `madebyollin/taesd` on the hub."""
     torch.manual_seed(0)
     AutoencoderTiny().save_pretrained(folder)
     return folder

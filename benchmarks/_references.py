@@ -1,7 +1,7 @@
-"""The libraries that `ric eval` is measured against, each as its own users run it over folders.
+"""The libraries that `ric eval` is measured against, each run over folders as its users would.
 
-All read the files again for themselves, as they do when run one after the other. Networks are
-of the same files as those of `ric`; loading them is not timed, nor is the root in clean-fid's FID.
+Each reads the files again, as it does when they run one after the other. Networks are loaded from
+the same files as `ric`'s; loading them is not timed, nor is the matrix root in clean-fid's FID.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ DINO_RULE = Compose(
 
 
 class Pictures(Dataset):
-    """Files, decoded and made ready one by one."""
+    """Picture files, decoded and preprocessed one by one."""
 
     def __init__(self, files: Sequence[Path], prepare: Callable[[Image.Image], Tensor]) -> None:
-        """Keep the files and what is done to each."""
+        """Store the files and the preprocessing."""
         self.files, self.prepare = files, prepare
 
     def __len__(self) -> int:
-        """How many files."""
+        """Count the files."""
         return len(self.files)
 
     def __getitem__(self, place: int) -> Tensor:
-        """Read one."""
+        """Read one file."""
         with Image.open(self.files[place]) as image:
             return self.prepare(image.convert("RGB"))
 
 
 def clean_fid(network: InceptionFeatures) -> Callable[..., None]:
-    """clean-fid's features of every folder, without the root that makes a FID of them."""
+    """Make a run of clean-fid's features of every folder, without the FID's matrix root."""
 
     def run(folders: Sequence[Path], texts: Sequence[str], batch: int, workers: int) -> None:
         for folder in folders:
@@ -76,7 +76,7 @@ def clean_fid(network: InceptionFeatures) -> Callable[..., None]:
 
 
 def fidelity_is(network: InceptionFeatures) -> Callable[..., None]:
-    """torch-fidelity's IS of every folder."""
+    """Make a run of torch-fidelity's IS of every folder."""
 
     def run(folders: Sequence[Path], texts: Sequence[str], batch: int, workers: int) -> None:
         for folder in folders:
@@ -95,7 +95,7 @@ def fidelity_is(network: InceptionFeatures) -> Callable[..., None]:
 
 
 def lpips_loop(network: LPIPS, device: torch.device) -> Callable[..., None]:
-    """Lpips of the edited pictures and of the targets, against the sources."""
+    """Make a run of lpips of the edited pictures and of the targets, against the sources."""
 
     def levels(image: Image.Image) -> Tensor:
         return InUnitRange()(image) * 2 - 1
@@ -115,7 +115,7 @@ def lpips_loop(network: LPIPS, device: torch.device) -> Callable[..., None]:
 
 
 def clip_loop(network: ClipSimilarity) -> Callable[..., None]:
-    """CLIP of all pictures, transformers' own processor before it, and of the texts."""
+    """Make a run of CLIP over all pictures, with transformers' own processor, and the texts."""
     processor: Any = CLIPImageProcessorPil()
 
     def prepare(image: Image.Image) -> Tensor:
@@ -138,7 +138,7 @@ def clip_loop(network: ClipSimilarity) -> Callable[..., None]:
 
 
 def dino_loop(network: DinoSimilarity) -> Callable[..., None]:
-    """DINO of all pictures."""
+    """Make a run of DINO over all pictures."""
 
     @torch.no_grad()
     def run(folders: Sequence[Path], texts: Sequence[str], batch: int, workers: int) -> None:

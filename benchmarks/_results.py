@@ -1,4 +1,4 @@
-"""What every benchmark says of the machine, and where its results are kept."""
+"""The machine's description in every benchmark's result, and the files of results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def measured_here(**more: object) -> dict[str, Any]:
-    """Begin a result: the machine, `more` of it, the time, and how busy the machine is."""
+    """Start a result: the machine, `more`, the time, and the load average."""
     return {
         "machine": machine_name(),
         **more,

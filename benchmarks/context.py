@@ -1,15 +1,15 @@
-"""What context is worth to the region judge: fused against crop only, three seeds, on drawn scenes.
+"""The value of context to the region judge: fused against crop only, three seeds, drawn scenes.
 
     python benchmarks/context.py [--runs DIR] [--fitted N] [--joint-epochs N]
 
-Six fits of `ric fit-clip` from the embedded family's CLIP, alike but for the seed (0, 1, 2) and
-what the fusion sees (`--sees both`, `--sees crop`). Recall at 1 among 64, both directions, is then
-taken of the same test scenes, some of them with looks that no fit has seen. The interval is that of
-the paired difference: of each scene the hits of the fused judges less those of the others, over
-both directions and all seeds, resampled by scene. It is also given for the texts that a crop cannot
-answer: those that name a relation, a rank ("the left one of two red cubes") or a count.
+Six fits of `ric fit-clip` from the embedded family's CLIP differ only in the seed (0, 1, 2) and in
+the fusion's input (`--sees both`, `--sees crop`). Recall at 1 among 64, in both directions, is then
+measured on the same test scenes, some of them with looks that no fit has seen. The interval is that
+of the paired difference: for each scene the hits of the fused judges minus those of the others,
+over both directions and all seeds, resampled by scene. It is also given for the texts that a crop
+cannot answer: those that name a relation, a rank ("the left one of two red cubes") or a count.
 
-A fit is a run under --runs and is found again there. The result is appended to
+Each fit is a run under --runs, and is resumed or reused there. The result is appended to
 benchmarks/results/context-<machine>.json.
 """
 
@@ -48,7 +48,7 @@ SEARCHED = "scenes:9000@64#3"
 
 @dataclass(frozen=True)
 class Asked:
-    """What the fits have in common."""
+    """The settings that the fits share."""
 
     runs: Path
     fitted: int
@@ -57,20 +57,20 @@ class Asked:
 
 
 def fit(sees: str, seed: int, asked: Asked) -> RegionEncoder:
-    """Fit a judge in a process of its own, or go on with its run; load it."""
+    """Fit a judge in its own process, or resume its run; load it."""
     run = asked.runs / f"{sees}-{seed}"
     words = ["fit-clip", FITTED, "--preset", "tiny", "--clip", str(tiny_family() / "clip"),
              "--sees", sees, "--no-controls", "--seed", str(seed), "--limit", str(asked.fitted),
              "--batch-size", "64", "--fusion-epochs", str(asked.fusion_epochs),
              "--joint-epochs", str(asked.joint_epochs), "--joint-lr", "5e-4",
              "--checkpoint-every", "100", "--run", str(run)]  # fmt: skip
-    # a finished run returns at once, and one of other settings is refused
+    # a finished run returns at once; one with other settings is refused
     subprocess.run([sys.executable, "-m", "ric_cli", *words], check=True)
     return RegionEncoder.from_pretrained(run / "region_encoder")
 
 
 def needs_context(example: Example) -> bool:
-    """Tell whether a region's text says what its crop alone does not show."""
+    """Tell whether a region's text says something that its crop alone does not show."""
     edit = edit_of_sample(example.id)
     seen = edit.seen and edit.seen[0]
     by_others = bool(seen and (seen.relation or seen.rank))
@@ -79,9 +79,9 @@ def needs_context(example: Example) -> bool:
 
 @torch.no_grad()
 def hits(judge: RegionEncoder, examples: list[Example]) -> np.ndarray:
-    """Tell of each example whether its text is found, and its picture: (N, 2) of 0 and 1.
+    """Find for each example whether its text and its picture rank first: (N, 2) of 0 and 1.
 
-    Among 64 at a time; an identical text counts, and a wrong one that scores as well stands first.
+    Ranks are among 64 at a time; an identical text counts as found, and a tie counts against it.
     """
     found = []
     for start in range(0, len(examples), AMONG):
@@ -95,7 +95,7 @@ def hits(judge: RegionEncoder, examples: list[Example]) -> np.ndarray:
 
 
 def compare(fused: np.ndarray, crop: np.ndarray, those: np.ndarray) -> dict[str, Any]:
-    """Give both recalls in percent and the paired interval, of hits (seeds, N, 2)."""
+    """Return both recalls in percent and the paired interval, from hits (seeds, N, 2)."""
     fused, crop = 100 * fused[:, those], 100 * crop[:, those]
     low, high = bootstrap_interval((fused - crop).mean(axis=(0, 2)).tolist())
     return {

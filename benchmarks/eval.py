@@ -1,23 +1,23 @@
-"""How fast `ric eval` scores, beside the libraries it stands for run one after the other.
+"""The speed of `ric eval`, compared with the libraries it replaces, run one after the other.
 
     python benchmarks/eval.py [--pairs N] [--size PX] [--batch-size N] [--device DEVICE]
                               [--memory-pairs FEW MANY] [--skip-slow-roots] [--only PART ...]
 
-512 pairs of 512 px unless told otherwise; CLIP ViT-B/32, DINO ViT-S/16, Inception v3, AlexNet and
-SqueezeNet with random weights. Three parts:
+By default 512 pairs of 512 px; CLIP ViT-B/32, DINO ViT-S/16, Inception v3, AlexNet and SqueezeNet
+with random weights. Three parts:
 
 - `speed`: `ric eval` with all its metrics for one editor, the unedited source and the ground truth,
-  beside what those three rows take from clean-fid, torch-fidelity's IS, lpips, and plain loops of
-  CLIP and DINO over the same files. Each of those runs at its own best batch size and number of
-  workers, found by a sweep over a few pairs that is printed. The ceiling is what would be won if
-  `ric` did nothing but run its networks: their outermost calls of one batch are noted with all
-  their tensors, and made again by themselves, before the timed run and after it. Where processor
-  time is the clock, it is told too what share of the timed run itself those calls took.
+  beside the time that clean-fid, torch-fidelity's IS, lpips, and plain loops of CLIP and DINO take
+  for those three rows over the same files. Each library runs at its own best batch size and number
+  of workers, found by a printed sweep over a few pairs. The ceiling is the time that `ric` would
+  take if it only ran its networks: their outermost calls for one batch are recorded with all their
+  tensors and repeated on their own, before and after the timed run. If the clock is processor time,
+  the share of those calls in the timed run itself is reported too.
 - `memory`: peak resident memory of `ric eval --preset tiny` at 64 px, at two numbers of pairs.
-- `root`: the root in FID at 500 pictures of width 2048, beside scipy's and numpy's.
+- `root`: FID's matrix root at 500 pictures of width 2048, beside scipy's and numpy's.
 
 On one core of a CPU (pinned, OMP_NUM_THREADS=1) times are processor time of all threads and child
-processes, so that other programs count little; else they are the time that passes. The result is
+processes, so that other programs count little; otherwise they are wall time. The result is
 appended to benchmarks/results/eval-<machine>.json.
 """
 
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 PARTS = ("speed", "memory", "root")
 BATCHES = (1, 4, 16, 64)  # tried for each library, up to the number of pairs
 SWEPT = 16  # pairs of the sweep on a CPU
-WORKERS = {"torch-fidelity's IS": (0, 4)}  # it has no other choice: its save_cpu_ram
+WORKERS = {"torch-fidelity's IS": (0, 4)}  # its only choices: its save_cpu_ram
 FOLDERS = ("edited", "target", "source")
 TEXT = "a red ball that lies in the grass to the left of a wooden house"
 
@@ -75,7 +75,7 @@ TEXT = "a red ball that lies in the grass to the left of a wooden house"
 
 
 def is_alone(device: torch.device) -> bool:
-    """Tell whether processor time is the clock; see the top."""
+    """Tell whether processor time is the clock; see the module's docstring."""
     return device.type == "cpu" and torch.get_num_threads() == 1 and usable_cores() == 1
 
 
@@ -93,9 +93,9 @@ def now(device: torch.device) -> float:
 
 
 def write_pairs(folder: Path, count: int, size: int, distinct: int = 64) -> Path:
-    """Write a data folder, and beside its pictures what an editor made, `size` pixels square.
+    """Write a data folder, and an editor's outputs beside its pictures, `size` pixels square.
 
-    Beyond `distinct` pairs the files are further names of earlier ones.
+    Beyond `distinct` pairs the files are links to earlier ones.
     """
     rows = []
     for name in (*FOLDERS, "mask"):
@@ -119,7 +119,7 @@ def write_pairs(folder: Path, count: int, size: int, distinct: int = 64) -> Path
 
 
 def draw(seed: Sequence[int], size: int) -> Image.Image:
-    """Draw broad shades with the grain of a photo, which a PNG takes about 2 bytes a pixel for."""
+    """Draw broad shades with the grain of a photo; a PNG takes about 2 bytes per pixel."""
     generator = np.random.default_rng(seed)
     coarse = Image.fromarray(generator.integers(0, 256, (8, 8, 3), dtype=np.uint8))
     pixels = np.array(coarse.resize((size, size), Image.Resampling.BICUBIC), np.int16)
@@ -131,10 +131,10 @@ def draw(seed: Sequence[int], size: int) -> Image.Image:
 
 
 class Watch(Silent):
-    """Notes when scoring begins and ends; networks are loaded before."""
+    """Records when scoring begins and ends; networks are loaded before."""
 
     def __init__(self, device: torch.device) -> None:
-        """Start with nothing noted."""
+        """Start without marks."""
         self.device = device
         self.marks: list[float] = []
 
@@ -142,14 +142,14 @@ class Watch(Silent):
     def stage(
         self, name: str, total: int | None = None, done: int = 0, unit: str = "steps"
     ) -> Iterator[Silent]:
-        """Note both ends of the stage."""
+        """Mark both ends of the stage."""
         self.marks.append(now(self.device))
         yield self
         self.marks.append(now(self.device))
 
 
 def score(config: EvalConfig, folder: Path, device: torch.device) -> dict[str, float]:
-    """Run `ric eval`; give the seconds of all, of what follows the last batch, and of decoding."""
+    """Run `ric eval`; return the seconds of all, of the part after the last batch, of decoding."""
     seconds = {"decoding": 0.0, "waiting for it": 0.0}
     decode, ahead = evaluate.decode_outputs, evaluate.decoded_ahead
 
@@ -194,10 +194,10 @@ def score(config: EvalConfig, folder: Path, device: torch.device) -> dict[str, f
 
 
 class OutermostCalls:
-    """What the outermost calls of networks were and how long they took, in this thread's time."""
+    """The outermost calls of networks and how long they took, in this thread's time."""
 
     def __init__(self, *, keep: bool) -> None:
-        """Start with none; `keep` holds each with its tensors, to be made again."""
+        """Start with none; with `keep`, each is recorded with its tensors, to be repeated."""
         self.keep = keep
         self.again: list[Callable[[], object]] = []
         self.seconds = 0.0
@@ -205,9 +205,9 @@ class OutermostCalls:
 
 @contextmanager
 def outermost_calls(*, keep: bool = False) -> Iterator[OutermostCalls]:
-    """Watch every call of a network that is not made by another one.
+    """Record every call of a network that is not made by another network.
 
-    What the lpips package does between and behind its layers counts as its network.
+    The lpips package's code between and after its layers counts as its network.
     """
     calls, inside = OutermostCalls(keep=keep), False
 
@@ -241,9 +241,9 @@ def outermost_calls(*, keep: bool = False) -> Iterator[OutermostCalls]:
 
 @exact_inference()
 def networks_alone(config: EvalConfig, folder: Path, device: torch.device) -> float:
-    """Give the seconds that the networks of an evaluation take when their calls are made again.
+    """Return the seconds that the networks of an evaluation take when their calls are repeated.
 
-    The noted tensors are gone with the return: held, they would slow what is measured next.
+    The recorded tensors are freed on return: kept, they would slow the next measurement.
     """
     with outermost_calls(keep=True) as calls:
         score(config, folder, device)
@@ -257,7 +257,7 @@ def networks_alone(config: EvalConfig, folder: Path, device: torch.device) -> fl
 
 
 def libraries(weights: Path, device: torch.device) -> dict[str, Callable[..., None]]:
-    """Load what is run one after the other."""
+    """Load the libraries that run one after the other."""
     inception = InceptionFeatures(weights / INCEPTION, device)
     alexnet = LPIPS(net="alex", pnet_rand=True, verbose=False)
     load_backbone(alexnet, weights / ALEXNET)
@@ -283,7 +283,7 @@ def best_way(
             began = now(device)
             run(folders, [TEXT] * swept, batch, workers)
             found[batch, workers] = (now(device) - began) / swept
-            took = f"{1e3 * found[batch, workers]:.0f} ms a pair"
+            took = f"{1e3 * found[batch, workers]:.0f} ms per pair"
             print(f"{name}, batch {batch}, {workers} workers: {took}", file=sys.stderr, flush=True)
     return min(found, key=found.__getitem__)
 
@@ -326,7 +326,7 @@ def speed(asked: argparse.Namespace, folder: Path, device: torch.device) -> dict
         "times_faster": together / each,
         "ceiling": together / networks,
         "share_of_ceiling": networks / each,
-        # of a GPU, which works while this thread goes on, it says nothing
+        # for a GPU, which works while this thread continues, it means nothing
         "share_of_processor_time_in_networks": calls.seconds / ours["all"]
         if is_alone(device)
         else None,
@@ -337,7 +337,7 @@ def speed(asked: argparse.Namespace, folder: Path, device: torch.device) -> dict
 
 
 def memory(counts: Sequence[int], folder: Path) -> dict[str, Any]:
-    """Give the peak resident memory of `ric eval` at each number of pairs, in a process each."""
+    """Return the peak resident memory of `ric eval` at each number of pairs, in a process each."""
     peaks = {}
     for count in counts:
         data = write_pairs(folder / str(count), count, 64)
@@ -361,7 +361,7 @@ def memory(counts: Sequence[int], folder: Path) -> dict[str, Any]:
 
 
 def root(slow: bool) -> dict[str, Any]:
-    """Time the root at 500 pictures of width 2048 by all three ways, and compare what they give."""
+    """Time the root at 500 pictures of width 2048 in all three ways, and compare the results."""
     generator = np.random.default_rng(0)
     a, b = (np.abs(generator.normal(size=(500, 2048)) + shift) for shift in (0, 0.1))
     began, passed = time.process_time(), time.perf_counter()
@@ -413,7 +413,7 @@ def main() -> None:
     result: dict[str, Any] = {
         **measured_here(torch=torch.__version__),
         "threads": torch.get_num_threads(),
-        "clock": "processor time" if is_alone(device) else "time that passes",
+        "clock": "processor time" if is_alone(device) else "wall time",
     }
     with tempfile.TemporaryDirectory() as name:
         os.environ["RIC_CACHE_DIR"] = f"{name}/cache"

@@ -1,15 +1,15 @@
-"""How fast the judges are fitted: cached phase 1, all of CLIP, BLIP, and filling the cache.
+"""The speed of fitting the judges: cached phase 1, all of CLIP, BLIP, and filling the cache.
 
     python benchmarks/fit.py [--samples N] [--device DEVICE] [--tiny]
 
 CLIP ViT-B/16 and BLIP base with random weights, at the paper's sizes (`--tiny`: the embedded
-family's, to try the script). Everything is measured in one run on one machine:
+family's, to try out the script). Everything is measured in one run on one machine:
 
 - phase 1: an epoch from cached tokens beside the same epoch with the backbone in the loop, at the
   best of several batch sizes, its FLOPs counted with torch's FlopCounterMode;
-- phase 2 and fit-blip: the share of a step's time that waits for data, and the rate as a share of
-  the machine's own measured matrix rate;
-- the square cache: pictures a second over all cores beside a plain loop in one process.
+- phase 2 and fit-blip: the share of a step's time spent waiting for data, and the rate as a share
+  of the machine's own measured matrix rate;
+- the square cache: pictures per second over all cores beside a plain loop in one process.
 
 The result is appended to benchmarks/results/fit-<machine>.json.
 """
@@ -89,11 +89,11 @@ class Bench:
     """A judge on a device, and the clock of its steps."""
 
     def __init__(self, judge: RegionEncoder | SceneEncoder, device: torch.device) -> None:
-        """Move the judge there."""
+        """Move the judge to the device."""
         self.judge, self.device = judge.to(device).eval(), device
 
     def pairs(self, embed: Callable[..., Any], text: str) -> Pairs:
-        """Give the pairs that a fit would make."""
+        """Make the `Pairs` of a fit."""
         return Pairs(
             self.judge, embed, lambda item: getattr(item, text), self.device, BF16, 999,
             Ranks(self.device),
@@ -107,7 +107,7 @@ class Bench:
     def seconds(
         self, pairs: Pairs, examples: list[Example], trained: list[torch.nn.Parameter], batch: int
     ) -> float:
-        """Time an epoch, the first step left out, per sample."""
+        """Time an epoch per sample, without its first step."""
         self.judge.requires_grad_(False)
         for parameter in trained:
             parameter.requires_grad_(True)
@@ -166,7 +166,7 @@ def phase_1(region: RegionEncoder, examples: list[Example], device: torch.device
 
 
 def fusion_alone(region: RegionEncoder, tokens: torch.Tensor) -> None:
-    """Go forward and back through the fusion and nothing else."""
+    """Run the fusion alone, forward and backward."""
     with torch.autocast(tokens.device.type, BF16):
         fused = region.fuse(tokens[:, 0], tokens[:, 1])
     fused.float().sum().backward()
@@ -179,7 +179,7 @@ def everything(
     batch: int,
     rate: float,
 ) -> dict[str, Any]:
-    """Time steps that train all of a judge, and what of them waits for data."""
+    """Time steps that train all of a judge, and the share that waits for data."""
     bench = Bench(judge, device)
     recipe, text = (
         (fit_clip, "region_text") if isinstance(judge, RegionEncoder) else (fit_blip, "scene_text")

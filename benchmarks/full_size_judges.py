@@ -4,8 +4,8 @@
 
 CLIP ViT-B/16 and BLIP base with seeded random weights are saved in the hub's own layout; `ric
 fit-clip` and `ric fit-blip` read them from there and take two steps of every phase at the paper's
-batches (64 and 32) on 128 and 64 scenes of 512 px, controls and measurements included. Fails where
-a command ends with an error or its peak resident memory passes 20 GiB. The result is appended to
+batches (64 and 32) on 128 and 64 scenes of 512 px, controls and measurements included. Fails if a
+command ends with an error or its peak resident memory exceeds 20 GiB. The result is appended to
 benchmarks/results/full-size-judges-<machine>.json.
 """
 
@@ -27,7 +27,7 @@ from _results import append_result, measured_here
 
 MOST = 20 * 2**30  # bytes
 CLIP, BLIP = "openai/clip-vit-base-patch16", "Salesforce/blip-itm-base-coco"
-DATA = "scenes:160@512"  # some 136 of train, of which 128 are taken
+DATA = "scenes:160@512"  # about 136 are train, of which 128 are used
 COMMANDS = {
     "fit-clip": ["--fusion-epochs", "1", "--joint-epochs", "1", "--limit", "128"],
     "fit-blip": ["--epochs", "1", "--limit", "64"],
@@ -36,10 +36,10 @@ STEPS = {"fit-clip": {"fusion": 2, "joint": 2}, "fit-blip": {"all": 2}}
 
 
 def fit(command: str, weights: Path, runs: Path, micro_batch: int) -> dict[str, Any]:
-    """Run one command in a process of its own; give its steps, seconds and peak memory.
+    """Run one command in its own process; return its steps, seconds and peak memory.
 
     Raises:
-        SystemExit: it failed, or took other steps than two of each phase.
+        SystemExit: it failed, or did not take two steps of each phase.
     """
     run = runs / command
     words = [command, DATA, "--preset", "paper", "--weights", str(weights), "--run", str(run),
@@ -55,7 +55,7 @@ def fit(command: str, weights: Path, runs: Path, micro_batch: int) -> dict[str, 
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     last = {row["phase"]: row["step"] for row in rows[1:]}
     if list(last.values()) != [2 * (place + 1) for place in range(len(STEPS[command]))]:
-        raise SystemExit(f"{command} took other steps than two of each phase: {last}")
+        raise SystemExit(f"{command} did not take two steps of each phase: {last}")
     return {
         "command": " ".join(["ric", command, DATA, "--preset paper", *words[8:]]),
         "steps": STEPS[command],

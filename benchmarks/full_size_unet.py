@@ -3,13 +3,13 @@
     python benchmarks/full_size_unet.py [BASE ...]
 
 Pipelines of Stable Diffusion 1.5's shape (a UNet of 859.5 million weights) with seeded random
-weights are saved in the hub's own layout: as `timbrooks/instruct-pix2pix` lies there, and as
-`vinesmsuic/magicbrush-jul7` does, of another class and pickled, so that `ric` converts it. Judges
-of CLIP ViT-B/16 and BLIP base lie beside them. `ric train-unet --base BASE` takes one step at 256
-px, batch 1, both judges looking, writes a full checkpoint and exports the pipeline. It waits until
-the machine has 18 GiB left, and is stopped before that runs out. Fails where the command ends with
-an error, a loss is missing, what it exports is not the base with other weights, or the peak
-resident memory passes 22 GiB. The result is appended to
+weights are saved in the hub's own layouts: that of `timbrooks/instruct-pix2pix`, and that of
+`vinesmsuic/magicbrush-jul7`, of another class and pickled, so that `ric` converts it. Judges of
+CLIP ViT-B/16 and BLIP base are saved beside them. `ric train-unet --base BASE` takes one step at
+256 px, batch 1, with both judges, writes a full checkpoint and exports the pipeline. The script
+waits until the machine has 18 GiB free, and stops the command before memory runs out. Fails if the
+command ends with an error, a loss is missing, the exported pipeline is not the base with another
+UNet, or the peak resident memory exceeds 22 GiB. The result is appended to
 benchmarks/results/full-size-unet-<machine>.json.
 """
 
@@ -33,11 +33,11 @@ import numpy as np
 from _results import append_result, measured_here
 from safetensors import safe_open
 
-# neither torch nor a model is loaded here, for the memory that would take
+# neither torch nor a model is loaded in this process, which would take memory
 GIB = 2**30
 MOST = 22 * GIB
-NEEDED = 18 * GIB  # of the machine's memory, waited for: what is certain to be taken
-LEAST_LEFT = GIB // 2  # of it, to others
+NEEDED = 18 * GIB  # free memory to wait for: what the command takes at least
+LEAST_LEFT = GIB // 2  # free memory to leave to other processes
 DATA = "scenes:8@256"
 BASES = ("timbrooks/instruct-pix2pix", "vinesmsuic/magicbrush-jul7")
 PARTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
@@ -45,7 +45,7 @@ UNET_FILE = "unet/diffusion_pytorch_model.safetensors"
 
 
 def write_models(base: str, folder: Path) -> None:
-    """Save a base as it lies on the hub, and both judges as the fits do."""
+    """Save a base in the hub's layout, and both judges as the fits do."""
     from _models import write_blip, write_clip, write_instruct_pix2pix, write_magicbrush
 
     from ric.method.region_encoder import RegionEncoder
@@ -60,7 +60,7 @@ def write_models(base: str, folder: Path) -> None:
 
 
 def train(base: str, folder: Path) -> dict[str, Any]:
-    """Write a base and judges, take one step; give losses, sizes, seconds and peak memory."""
+    """Write a base and judges, take one step; return losses, sizes, seconds and peak memory."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as writer:
         writer.submit(write_models, base, folder).result()
     run = folder / "run"
@@ -87,10 +87,10 @@ def train(base: str, folder: Path) -> dict[str, Any]:
 
 
 def peak_of(words: list[str], cache: Path) -> int:
-    """Run a command of `ric` in a process of its own and give its peak resident bytes.
+    """Run a command of `ric` in its own process and return its peak resident bytes.
 
     Raises:
-        SystemExit: it failed, or was stopped because the machine's memory ran out.
+        SystemExit: it failed, or was stopped because the machine's memory was running out.
     """
     started = subprocess.Popen(
         [sys.executable, "-m", "ric_cli", *words], env={**os.environ, "RIC_CACHE_DIR": str(cache)}
@@ -108,7 +108,7 @@ def peak_of(words: list[str], cache: Path) -> int:
 
 
 def wait_for_memory() -> None:
-    """Wait until other processes leave as much as is needed."""
+    """Wait until other processes leave enough memory."""
     while memory_left() < NEEDED:
         print(f"waiting for {NEEDED / GIB:.0f} GiB: {memory_left() / GIB:.1f} are left",
               file=sys.stderr)  # fmt: skip
@@ -116,21 +116,21 @@ def wait_for_memory() -> None:
 
 
 def memory_left() -> int:
-    """Give the bytes that processes could still take."""
+    """Return the bytes of memory that are available."""
     return 1024 * int(re.findall(r"MemAvailable: +(\d+)", Path("/proc/meminfo").read_text())[0])
 
 
 def losses_of(run: Path) -> dict[str, float]:
-    """Give the step's losses (Raises SystemExit where it took none or a judge saw nothing)."""
+    """Return the step's losses (raises SystemExit if there is none or a judge scored nothing)."""
     row = json.loads((run / "metrics.jsonl").read_text())
     losses = {key: value for key, value in row.items() if key.startswith("loss")}
     if row["step"] != 1 or not all(losses.values()) or row["skipped"]:
-        raise SystemExit(f"not a whole step: {row}")
+        raise SystemExit(f"not a complete step: {row}")
     return losses
 
 
 def compare(base: Path, exported: Path) -> None:
-    """Make sure that what was exported is the base with another UNet (Raises SystemExit)."""
+    """Make sure that the exported pipeline is the base with another UNet (raises SystemExit)."""
     lacking = [part for part in PARTS if not (exported / part).is_dir()]
     with (
         safe_open(base / UNET_FILE, "np") as old,
@@ -145,7 +145,7 @@ def compare(base: Path, exported: Path) -> None:
 
 
 def gib(folder: Path) -> float:
-    """Add up a folder's files."""
+    """Return the size of a folder's files in GiB."""
     return round(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / GIB, 2)
 
 

@@ -1,9 +1,9 @@
-"""What `ric train-unet` takes of a GPU at the paper's sizes: the table of docs/training.md.
+"""The GPU memory of `ric train-unet` at the paper's sizes: the tables of docs/training.md.
 
     python benchmarks/memory.py [GB …]
 
-For each size of card: the plan that `--memory` picks for the paper's preset, with the
-small loss decoder, and with a LoRA of rank 16. All of it is counted, in seconds, without a GPU.
+For each size of card: the plan that `--memory` picks for the paper's preset, and with one setting
+changed. All of it is counted, in seconds, without a GPU.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ def counted(way: dict[str, object]) -> tuple[TrainUnetConfig, Step]:
 
 
 def row(gigabytes: float, name: str, config: TrainUnetConfig, step: Step) -> str:
-    """Give the table's row of a card and a way to train."""
+    """Format the table's row for a card and a training."""
     try:
         plan = plan_memory(step, config, gigabytes)
     except RicError as error:
         least = str(error.message).rsplit("takes ", 1)[-1].split(", with")[0]
-        return f"| {gigabytes:g} GB | {name} | does not fit: {least} at least | |"
+        return f"| {gigabytes:g} GB | {name} | does not fit: needs {least} | |"
     return f"| {gigabytes:g} GB | {name} | `{plan.flags()}` | {plan.total:.1f} |"
 
 
 def parts(plan: MemoryPlan) -> str:
-    """Give the rows of one plan's parts."""
+    """Format the rows of one plan's parts."""
     return "\n".join(f"| {name} | {size:.2f} |" for name, size in plan.gib.items())
 
 

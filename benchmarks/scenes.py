@@ -1,10 +1,10 @@
-"""How many scenes one core draws in a second: texts, source, target and both masks, not encoded.
+"""Scenes that one core draws per second: texts, source, target and both masks, not encoded.
 
     python benchmarks/scenes.py [SIZE ...]
 
 Each size is measured in seven rounds of different samples, in CPU seconds of one process, so that
 other work on the machine counts little; the median and the best round are shown. The result is
-appended to benchmarks/results/scenes-<machine>.json; the load average tells how quiet it was.
+appended to benchmarks/results/scenes-<machine>.json, with the machine's load average.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ric.data.drawn_scenes import SceneStream
 from ric.scenes.words import texts_of
 
 ROUNDS = 7
-SAMPLES = {64: 60, 128: 30, 256: 12, 512: 4}  # a round
-TARGETS = {64: 100}  # samples a second
+SAMPLES = {64: 60, 128: 30, 256: 12, 512: 4}  # per round
+TARGETS = {64: 100}  # samples per second
 
 
 def rates(size: int) -> list[float]:
-    """Give each round's samples per CPU second."""
+    """Return each round's samples per CPU second."""
     count = SAMPLES.get(size, 10)
     stream = SceneStream(count=count * (ROUNDS + 1), size=size, seed=1)
     found = []
@@ -34,7 +34,7 @@ def rates(size: int) -> list[float]:
             edit, _ = stream.draw(index)
             texts_of(edit, stream.seed, index)
         found.append(count / (time.process_time() - began))
-    return found[1:]  # the first one draws the backgrounds that are kept
+    return found[1:]  # the first one draws the backgrounds that are cached
 
 
 def main() -> None:

@@ -1,13 +1,13 @@
-"""How long `ric` takes to say something: `ric --help` and a usage error, median of nine starts.
+"""The start-up time of `ric`: `ric --help` and a usage error, median of nine starts.
 
     python benchmarks/startup.py
 
-Each is a fresh process, after one that warms the disk's cache and keeps its bytecode, as an
-installed package has it. Beside each stands an empty app of ten commands, started in turn with it:
-what Typer alone costs on this machine at this moment. The ratio is of processor time, from which
-neighbours take least: of the quickest start of each. `--profile` lists instead what `ric --help`
-imports and the empty app does not, with each module's own time. The result is appended to
-benchmarks/results/startup-<machine>.json.
+Each is a fresh process, after one that warms the disk's cache and writes the bytecode that an
+installed package would have. An empty Typer app of ten commands is started in turn with each, which
+shows what Typer alone costs on this machine at this moment. The ratio is of processor time, which
+other processes affect least, of the quickest start of each. `--profile` instead lists the modules
+that `ric --help` imports and the empty app does not, with each module's own time. The result is
+appended to benchmarks/results/startup-<machine>.json.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ for number in range(10):
     app.command(f"c{number}")(command)
 app()
 """
-# What the empty app is asked for beside each command.
+# The empty app's arguments beside each command.
 ASKED = {"ric --help": ["--help"], "ric fit-clip --steps ten": ["c1", "--steps", "ten"]}
 
 
 class Start(NamedTuple):
-    """Seconds that passed, and of the processor."""
+    """Seconds of wall time and of processor time."""
 
     passed: float
     used: float
 
 
 def start(program: list[str], words: list[str], bytecode: str) -> Start:
-    """Start a Python program and wait for its end."""
+    """Start a Python program and wait until it ends."""
     before, began = os.times(), time.perf_counter()
     subprocess.run(
         [sys.executable, *program, *words], env=_environment(bytecode), capture_output=True
@@ -61,7 +61,7 @@ def _environment(bytecode: str) -> dict[str, str]:
 
 
 def import_times(program: list[str], bytecode: str) -> dict[str, float]:
-    """Give the milliseconds of each module's own import, the least of a few starts."""
+    """Return the milliseconds of each module's own import, the least of a few starts."""
     least: dict[str, float] = {}
     for _ in range(STARTS + 1):
         words = [sys.executable, "-X", "importtime", *program, "--help"]
@@ -109,7 +109,7 @@ def measure(bytecode: str) -> None:
 
 
 def main() -> None:
-    """Measure, or with `--profile` list what is imported."""
+    """Measure, or with `--profile` list the imports."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--profile", action="store_true")
     chosen = parser.parse_args()

@@ -1,12 +1,12 @@
-"""What threads are worth to a small network, and what their waiting costs beside a busy neighbour.
+"""The gain of threads for a small network, and the cost of their waiting beside busy processes.
 
     python benchmarks/threads.py
 
-`ric edit` with the embedded family, by one thread and by one a core, each with threads that spin
-while they wait (OpenMP's habit) and with threads that sleep (what ric asks for where the user asks
-for nothing), alone and beside as many neighbours as there are cores, which multiply matrices all
-the time. Each is a fresh process; the seconds are those from the first edit's end to the last's, so
-that what loads the libraries is not counted. The cases take turns. The result is appended to
+`ric edit` with the embedded family, on one thread and on one per core, each with threads that spin
+while they wait (OpenMP's default) and with threads that sleep (ric's default), alone and beside as
+many processes as there are cores, which multiply matrices all the time. Each case is a fresh
+process; the time runs from the end of the first edit to that of the last, so loading the libraries
+is not counted. The cases take turns. The result is appended to
 benchmarks/results/threads-<machine>.json.
 """
 
@@ -53,12 +53,12 @@ with open_run("edit", {}, runs_dir=Path("runs")) as run:
     edit(config, run, clock)
 print((clock.ends[-1] - clock.ends[0]) / (len(clock.ends) - 1))
 """
-LIMIT = 150.0  # seconds, with what loads the libraries
+LIMIT = 150.0  # seconds, loading the libraries included
 NEIGHBOUR = "import numpy\na = numpy.ones((400, 400))\nwhile True: a @ a"
 
 
 def seconds_an_edit(edits: int, threads: int, waiting: str) -> float | None:
-    """Edit some drawn scenes in a process of its own; return the seconds that an edit took.
+    """Edit drawn scenes in a fresh process; return the seconds per edit.
 
     None: the process was ended after `LIMIT` seconds.
     """
@@ -93,14 +93,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--edits", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--remark", default="", help="What else this machine was doing.")
+    parser.add_argument("--remark", default="", help="Note on the machine's other load.")
     chosen = parser.parse_args()
     cores = usable_cores()
     cases = list(product((0, cores), sorted({1, cores}), ("ACTIVE", "PASSIVE")))
     raise_on_stop_signals()  # so that no neighbour outlives this
     result = measured_here(remark=chosen.remark, edits=chosen.edits, seconds_an_edit={})
     print(f"{result['machine']}, load {result['load_average']}. {chosen.remark}")
-    print("seconds an edit, each round in turn:")
+    print("seconds per edit, each round in turn:")
     for _, (busy, threads, waiting) in product(range(chosen.rounds), cases):
         name = f"{busy} neighbours, {threads} threads, {waiting.lower()} wait"
         with neighbours(busy):

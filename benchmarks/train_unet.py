@@ -1,23 +1,23 @@
-"""How fast `ric train-unet` steps, what its two losses cost, and what each trick is worth.
+"""The speed of `ric train-unet`, the cost of its two losses, and the gain of each optimisation.
 
     python benchmarks/train_unet.py [--tiny] [--ablation] [--device DEVICE]
                                     [--steps N] [--rounds N] [--batch-size N]
 
 Stable Diffusion 1.5's UNet and VAE, CLIP ViT-B/16 and BLIP base with random weights, 256 px, batch
 8: for a GPU (`--tiny`: the embedded family at 64 px, for a CPU). Data are drawn scenes. A step is
-the recipe's own: draw, Eq. 10, backward, AdamW, average. The rows are measured in turn, and that
-several times over, so that a busy moment of the machine meets all of them: a row's time is the
-median over its steps, a ratio the median over the rounds. `--ablation` measures, in place of what
-is trained, everything on beside the same with one trick turned the other way.
+the recipe's own: draw, Eq. 10, backward, AdamW, EMA. The rows are measured in turn, in several
+rounds, so that a busy moment of the machine affects all of them: a row's time is the median over
+its steps, a ratio the median over the rounds. `--ablation` instead compares everything on with
+the same and one optimisation changed.
 
 - On a GPU the clock is the device's. On one core of a CPU (pinned, OMP_NUM_THREADS=1) it is the
-  processor time of that one thread, so that other processes count little; on several it is the
-  time that passes.
+  processor time of that one thread, so that other processes count little; on several it is wall
+  time.
 - FLOPs are counted with torch's FlopCounterMode over the same steps, attention as the plain
   formula, and given as a share of the machine's own matrix rate, measured in every round by the
   same clock.
 - The share waiting for data is `draw_batch` alone, encoding included where nothing is cached.
-- Peak memory is what PyTorch held on a GPU; on a CPU the process's resident memory, libraries
+- Peak memory is PyTorch's own on a GPU; on a CPU it is the process's resident memory, libraries
   included.
 
 The result is appended to benchmarks/results/train-unet-<machine>.json (or
@@ -77,7 +77,7 @@ BF16 = torch.bfloat16
 
 @dataclass(frozen=True)
 class Tricks:
-    """What makes a step fast; `ric` compiles only when asked to (`--compile`)."""
+    """The optimisations of a step; `ric` compiles only with `--compile`."""
 
     cache: bool = True
     bf16: bool = True
@@ -89,7 +89,7 @@ class Tricks:
 
 @dataclass(frozen=True)
 class Row:
-    """What is measured under one name."""
+    """One row of the table: a name and the settings it measures."""
 
     name: str
     tricks: Tricks = Tricks()
@@ -118,7 +118,7 @@ ABLATION = (
 
 @dataclass(frozen=True)
 class Models:
-    """Where the networks lie."""
+    """The folders of the networks."""
 
     pipeline: Path
     region: Path
@@ -127,7 +127,7 @@ class Models:
 
 
 def write_models(tiny: bool, folder: Path) -> Models:
-    """Name the embedded family's networks, or write the paper's with random weights."""
+    """Find the embedded family's networks, or write the paper's with random weights."""
     small = folder / "small"
     if tiny:
         torch.manual_seed(0)
@@ -152,13 +152,13 @@ class NotFused(torch.optim.AdamW):
     """AdamW by torch's own choice: foreach on a GPU, a loop on a CPU."""
 
     def step(self, closure: Any = None) -> Any:
-        """Update; unlike the fused kernel, these cannot be told to leave out a step."""
+        """Update; unlike the fused kernel, these cannot skip a step that is not finite."""
         self.found_inf = None
         return super().step(closure)
 
 
 class Step:
-    """A step of the recipe, with some tricks on and others off."""
+    """A step of the recipe, with some optimisations on and others off."""
 
     def __init__(
         self,
@@ -237,7 +237,7 @@ class Step:
             torch.cuda.synchronize()
 
     def count_flops(self, numbers: range) -> float:
-        """Count the FLOPs of a step, a mean over some, attention as the plain formula."""
+        """Count the FLOPs per step, a mean over `numbers`, attention as the plain formula."""
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             for number in numbers:
                 self.take(number)
@@ -245,13 +245,13 @@ class Step:
 
 
 def clock(device: torch.device) -> Callable[[], float]:
-    """Choose what host times are read from; see the top."""
+    """Choose the host's clock; see the module's docstring."""
     alone = device.type == "cpu" and torch.get_num_threads() == 1
     return time.process_time if alone else time.perf_counter
 
 
 def matrix_rate(device: torch.device) -> float:
-    """Measure the rate of bf16 products by that clock, in FLOP per second."""
+    """Measure the rate of bf16 matrix products with that clock, in FLOP per second."""
     now = clock(device)
     began, passed = now(), time.perf_counter()
     rate = matmul_rate(BF16, 0.5, device)
@@ -259,7 +259,7 @@ def matrix_rate(device: torch.device) -> float:
 
 
 def measure(step: Step, numbers: range) -> dict[str, Any]:
-    """Take steps after warm-up: seconds of each, of drawing alone, and peak memory."""
+    """Take steps after a warm-up; return the seconds of each, of drawing alone, and peak memory."""
     now = clock(step.device)
     with ExitStack() as stack:
         if not step.row.tricks.fused_attention:
@@ -280,7 +280,7 @@ def measure(step: Step, numbers: range) -> dict[str, Any]:
 
 
 def timed(step: Step, numbers: range) -> Iterator[float]:
-    """Take steps and yield the seconds of each; a GPU runs on without waiting for the host."""
+    """Take steps and yield the seconds of each; a GPU is not made to wait for the host."""
     if step.device.type == "cuda":
         marks = [torch.cuda.Event(enable_timing=True) for _ in range(len(numbers) + 1)]
         marks[0].record()
@@ -298,7 +298,7 @@ def timed(step: Step, numbers: range) -> Iterator[float]:
 
 
 def forget_peak(device: torch.device) -> None:
-    """Begin to measure peak memory anew."""
+    """Reset the peak memory."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     elif sys.platform == "linux":
@@ -306,7 +306,7 @@ def forget_peak(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> float:
-    """Give the most bytes held since then; NaN where that cannot be known."""
+    """Return the peak bytes since then; NaN where they cannot be known."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated()
     if sys.platform != "linux":
@@ -326,7 +326,7 @@ def load(config: TrainUnetConfig, folder: Path) -> list[Example]:
 
 
 def summary(rounds: list[dict[str, Any]], first: list[dict[str, Any]], batch: int) -> dict:
-    """Join a row's rounds, beside those of the first row."""
+    """Summarise a row's rounds, relative to those of the first row."""
     seconds = median(one for found in rounds for one in found["seconds"])
     drawing = median(one for found in rounds for one in found["drawing"])
     ratios = [
@@ -383,13 +383,13 @@ def main() -> None:
                 rate = matrix_rate(device)
                 step = Step(row, config, models, examples, device)
                 one = {"rate": rate, **measure(step, numbers)}
-                # a compiled step does the same; its parts are hidden from the counter
+                # a compiled step does the same work, but hides it from the counter
                 if not number and not row.tricks.compiled:
                     one["flops"] = step.count_flops(numbers)
                 found[row.name].append(one)
                 del step
                 torch.compiler.reset()
-                print(f"{number + 1}: {row.name}: {1e3 * median(one['seconds']):.1f} ms a step",
+                print(f"{number + 1}: {row.name}: {1e3 * median(one['seconds']):.1f} ms per step",
                       file=sys.stderr)  # fmt: skip
     first = found[rows[0].name]
     result["bf16_matrix_tflop_per_second"] = round(median(one["rate"] for one in first) / 1e12, 3)

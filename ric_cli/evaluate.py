@@ -84,8 +84,8 @@ def evaluate(
     match: Annotated[
         Match,
         typer.Option(
-            help="What an output's file is named after: the sample's id, its source's file name, or "
-            "that name's stem."
+            help="An output's file name: the sample's id, its source's file name, or that name's"
+            " stem."
         ),
     ] = EvalConfig.match,
     fit: Annotated[

@@ -43,7 +43,7 @@ def test_attention_back_ends_are_really_run(ric, monkeypatch):
 def test_people_get_three_tables(ric):
     said = ric("doctor")
     assert said.code == 0
-    for words in ("This machine", "Attention, each run once", "licence and conditions"):
+    for words in ("This machine", "Attention, each tried once", "licence and conditions"):
         assert words in said.out
     (row,) = [line for line in said.out.splitlines() if "│ math " in line]
     assert [cell.strip() for cell in row.split("│")[1:3]] == ["math", "yes"]

@@ -1,4 +1,4 @@
-"""Use the core from Python: judge how well a region, in its context, matches texts."""
+"""Use the core from Python: score how well regions, in their context, match their texts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ric.method.region_encoder import RegionEncoder
 
 
 def judge(data: str, region_clip: str, size: int = 64) -> list[tuple[str, float]]:
-    """Give each sample's id and the cosine of its region with its own text.
+    """Return each sample's id and the cosine of its region with its own text.
 
     Args:
-        data: A folder with metadata.jsonl whose rows have region_text.
+        data: A folder with metadata.jsonl; rows without region_text use their instruction.
         region_clip: A `ric fit-clip` run, or its `region_encoder` folder.
-        size: Pixels of the squares that pictures are brought to.
+        size: The side in pixels of the squares that pictures are resized to.
     """
     encoder = RegionEncoder.from_pretrained(region_clip)
     scores = []

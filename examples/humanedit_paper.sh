@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # The paper's experiment: HumanEdit, InstructPix2Pix, the paper's numbers. Needs a CUDA GPU, the
-# 16 GB data set and the weights of `ric weights ls`.
+# 16 GB dataset and the weights of `ric weights ls`.
 set -euo pipefail
 data=${1:-BryanW/HumanEdit}
 
-ric describe "$data" --describer dataset   # HumanEdit's own captions; --describer chat asks a model
+ric describe "$data" --describer dataset   # HumanEdit's own captions; --describer chat uses a model
 ric fit-clip "$data"
 ric fit-blip "$data" --descriptions @describe
 ric train-unet "$data" --descriptions @describe --region-clip @fit-clip --scene-blip @fit-blip

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Makes the embedded family of --preset tiny anew, by ric's own commands. Repeat it to go on where it
-# was stopped. It takes some thirty hours of a CPU core; the model cards say how long each part, and
-# docs/family.md why the recipe is as it is.
+# Trains the embedded family of --preset tiny with ric's own commands. Repeat it to continue where it
+# was stopped. It takes about thirty hours of a CPU core; the model cards give the time of each part,
+# and docs/family.md explains the recipe.
 #
 #   examples/make_tiny.sh [--stage STAGE] [WORK]
 #
 # STAGE is one of: data vae clip region scene captioner classifier prior editor text-to-image
-# assemble all. Each needs those before it that it reads from.
+# assemble all. Each needs the results of the earlier stages that it reads.
 set -euo pipefail
 stage=all
 if [ "${1:-}" = --stage ]; then stage=$2; shift 2; fi
@@ -20,8 +20,8 @@ mkdir -p "$work"
 wants() { [ "$stage" = all ] || [ "$stage" = "$1" ]; }
 
 if wants data; then
-    # seed 1 with shadows and mirror images, seed 2 without; streams of other seeds are drawn where
-    # they are needed, and the figures come from seed 3
+    # seed 1 with shadows and mirror images, seed 2 without; streams of other seeds are drawn when
+    # they are needed, and the published figures come from seed 3
     ric scenes "$work/scenes" --count 40000 --seed 1
     ric scenes "$work/plain" --count 40000 --seed 2 --no-shadows
     ric tiny begin "$work/begin"
@@ -49,13 +49,13 @@ if wants scene; then
     }
     fit_scene "$work/begin/blip" "$runs/scene-1" --epochs 3 --lr 1e-3 --limit 14000
     fit_scene "$runs/scene-1" "$runs/scene-2" --epochs 4 --lr 8e-4 --limit 20000
-    # a paragraph now also means the target rather than its source
+    # from here on a paragraph must also match the target better than its source
     fit_scene "$runs/scene-2" "$runs/scene-3" --epochs 4 --lr 5e-4 --limit 20000 --source-negatives
     fit_scene "$runs/scene-3" "$runs/scene-4" --epochs 3 --lr 1.5e-4 --limit 20000 --source-negatives
     fit_scene "$runs/scene-4" "$runs/scene-5" --epochs 2 --lr 1.5e-4 --source-negatives
     fit_scene "$runs/scene-5" "$runs/scene-6" --epochs 1 --lr 4e-4 --source-negatives
     fit_scene "$runs/scene-6" "$runs/scene-7" --epochs 1 --lr 5e-5 --source-negatives
-    # in a small batch the source is a larger part of what a paragraph is told from
+    # in a small batch the source is a larger share of a paragraph's negatives
     fit_scene "$runs/scene-7" "$runs/scene-8" --epochs 3 --lr 3e-4 --source-negatives --batch-size 16
     fit_scene "$runs/scene-8" "$runs/scene-9" --epochs 1 --lr 1e-4 --source-negatives --batch-size 16
     fit_scene "$runs/scene-9" "$runs/scene" --epochs 1 --lr 3e-5 --source-negatives --batch-size 16
@@ -65,7 +65,7 @@ if wants captioner; then
     train_captioner --base "$work/begin/captioner" --vision "$runs/scene-2" --steps 4000 --lr 1.5e-3 \
         --run "$runs/captioner-1"
     train_captioner --base "$runs/captioner-1" --steps 8000 --lr 1.2e-3 --run "$runs/captioner-2"
-    # until here it names things well, but not in colours that train never shows them in
+    # up to here it names things well, but not in colours that they never have in train
     train_captioner --base "$runs/captioner-2" --steps 4000 --lr 1e-3 --colour-noise 0.8 \
         --run "$runs/captioner"
 fi
@@ -74,7 +74,7 @@ if wants classifier; then
         --measure-every 1500 --run "$runs/classifier"
 fi
 if wants prior; then
-    # an editor that knows nothing of shadows and mirror images: where studies of context start
+    # an editor that has never seen shadows and mirror images: the start for studies of context
     ric tiny prior "$work/plain" --base "$work/begin/pipeline" --vae "$runs/vae" --steps 2000 \
         --lr 8e-4 --limit 20000 --run "$runs/prior"
     sha256sum "$runs/prior/pipeline/unet/diffusion_pytorch_model.safetensors"
@@ -85,7 +85,7 @@ fresh_scenes() {
 }
 learn_to_edit() { fresh_scenes "$@" --edit-weight 4 --context-weight 3; }
 if wants editor; then
-    # the rate falls in the last run alone, so that runs can be added before it
+    # the rate falls only in the last run, so that runs can be added before it
     learn_to_edit scenes:90000@64#21 --base "$work/begin/pipeline" --vae "$runs/vae" --steps 4000 \
         --lr 2e-3 --constant-share 1 --noise-power 0.6 --run "$runs/editor-1"
     learn_to_edit scenes:90000@64#22 --base "$runs/editor-1" --steps 4000 --lr 2e-3 \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make a data set of your own photos and their edits, then look at what ric reads from it.
+# Make a dataset of your own photos and their edits, then check what ric reads from it.
 #
 #   photos/a.jpg  edited/a.png  texts.csv with columns: file,instruction,region_text,scene_text
 set -euo pipefail

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Score pictures that any editor made: files are named by the samples' ids.
+# Score the output of any editor; its files are named after the samples' ids.
 #
 #   examples/score_a_folder.sh out/ my-edits
 set -euo pipefail

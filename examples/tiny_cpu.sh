@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole chain on your own folder of edits, in a minute on two CPU cores, without any download.
-# The models are small and have only seen drawn scenes: on photos this shows that data and set-up work,
-# not what edits look like.
+# The models are small and have only seen drawn scenes: on photos this shows that data and set-up
+# work, not what edits look like.
 #
 #   examples/tiny_cpu.sh my-edits
 set -euo pipefail

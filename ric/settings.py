@@ -100,7 +100,7 @@ def _refuse_of_other_editors(editor: str, flags: dict[str, Any]) -> None:
         if key in flags and editor in EDITORS and editor not in editors:
             flag = "--" + key.replace("_", "-")
             raise RicError(
-                f"--editor {editor} has no use for {flag}.",
+                f"--editor {editor} does not use {flag}.",
                 f"Omit {flag}, or choose --editor {' or '.join(editors)}.",
             )
 

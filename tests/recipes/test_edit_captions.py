@@ -67,7 +67,7 @@ def test_only_the_model_that_the_editor_loads_is_looked_for():
 )
 def test_a_setting_of_another_editor_is_refused(editor, flag):
     value = 3 if flag == "skip" else "x"
-    with pytest.raises(RicError, match=f"--editor {editor} has no use for --{flag[:5]}"):
+    with pytest.raises(RicError, match=f"--editor {editor} does not use --{flag[:5]}"):
         resolve_config(EditConfig, {"data": "photos", "editor": editor, flag: value})
 
 

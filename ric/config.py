@@ -182,6 +182,8 @@ class EditConfig(CommandConfig):
     skip: int = 36                                  # of the steps (DDPM Inversion)
     source_guidance: float = 3.5                    # (DDPM Inversion)
     keep_last_noise: bool = False                   # (DDPM Inversion)
+    dds_weight: float = 1.0                         # (CDS)
+    contrast_weight: float = 3.0                    # (CDS)
     image_size: int = 512                           # choice 13
     batch_size: int = 4
     allow_overlap: bool = False
@@ -326,19 +328,25 @@ TINY: dict[type[CommandConfig], dict[str, Any]] = {
 
 # Editors' own defaults in place of `EditConfig`'s, by preset; flags and a config file win.
 OF_EDITORS: dict[Preset, dict[str, dict[str, Any]]] = {
-    "paper": {"ddpm-inversion": {"guidance": 15.0}},
-    "tiny": {"ddpm-inversion": {"steps": 50, "skip": 18}},
+    "paper": {"ddpm-inversion": {"guidance": 15.0}, "cds": {"steps": 200}},
+    "tiny": {
+        "ddpm-inversion": {"steps": 30, "skip": 11, "guidance": 7.0},
+        # latents of 16 x 16 have a 16th of 512 px's places, over which the weight is a mean
+        "cds": {"steps": 60, "guidance": 7.5, "dds_weight": 1 / 16},
+    },
 }
 # Settings that only some editors read.
 ONLY_OF = {
     "image_guidance": ("ip2p",),
     "unet": ("ip2p",),
-    "text_to_image": ("ddpm-inversion",),
+    "text_to_image": ("ddpm-inversion", "cds"),
     "skip": ("ddpm-inversion",),
     "source_guidance": ("ddpm-inversion",),
     "keep_last_noise": ("ddpm-inversion",),
-    "source_caption": ("ddpm-inversion",),
-    "target_caption": ("ddpm-inversion",),
+    "dds_weight": ("cds",),
+    "contrast_weight": ("cds",),
+    "source_caption": ("ddpm-inversion", "cds"),
+    "target_caption": ("ddpm-inversion", "cds"),
 }
 
 

@@ -51,6 +51,7 @@ EDITORS = {
     "ddpm-inversion": Part(
         "ric.editors.ddpm_inversion:DdpmInversion.from_config", "text_to_image", CAPTIONS
     ),
+    "cds": Part("ric.editors.cds:Cds.from_config", "text_to_image", CAPTIONS),
 }
 DESCRIBERS = {
     "dataset": Part("ric.describers.from_dataset:FromDataset.from_config"),

@@ -34,15 +34,17 @@ def edit(
         str, typer.Option(help="A train-unet run, or any InstructPix2Pix pipeline (ip2p).")
     ] = EditConfig.unet,
     text_to_image: Annotated[
-        str, typer.Option(help="Any text-to-image pipeline (ddpm-inversion).")
+        str, typer.Option(help="Any text-to-image pipeline (ddpm-inversion, cds).")
     ] = EditConfig.text_to_image,
     source_caption: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="The pictures' caption (ddpm-inversion), in place of a dataset's own."),
+        typer.Option(
+            help="The pictures' caption (ddpm-inversion, cds), in place of a dataset's own."
+        ),
     ] = EditConfig.source_caption,
     target_caption: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(help="The edits' caption (ddpm-inversion), in place of a dataset's own."),
+        typer.Option(help="The edits' caption (ddpm-inversion, cds), not a dataset's own."),
     ] = EditConfig.target_caption,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = EditConfig.steps,
     guidance: Annotated[
@@ -66,6 +68,12 @@ def edit(
     keep_last_noise: Annotated[
         bool, typer.Option("--keep-last-noise", help="Use the last noise map (ddpm-inversion).")
     ] = EditConfig.keep_last_noise,
+    dds_weight: Annotated[
+        float, typer.Option(help="Weight of the score's difference (cds).")
+    ] = EditConfig.dds_weight,
+    contrast_weight: Annotated[
+        float, typer.Option(help="Weight of the contrastive loss (cds); 0 is plain DDS.")
+    ] = EditConfig.contrast_weight,
     image_size: Annotated[
         int, typer.Option(min=8, help="The longer side while editing, in pixels.")
     ] = EditConfig.image_size,

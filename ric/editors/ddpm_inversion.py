@@ -23,7 +23,7 @@ from diffusers import DDIMScheduler
 
 from ric.device import autocast, draw_generator
 from ric.editors.editor import never_stop
-from ric.editors.latent_pictures import LatentPictures
+from ric.editors.latent_pictures import Captions, LatentPictures
 from ric.errors import RicError
 from ric.method.denoising import add_noise, clean_from_prediction
 from ric.models.pipeline import load_text_to_image
@@ -142,10 +142,7 @@ class DdpmInversion:
         scale = self.pipeline.vae.config.scaling_factor
 
         def edit_latents(batch: Sequence[EditRequest], source: Tensor) -> Tensor:
-            captions = Captions(
-                torch.stack([self.pictures.embed(item.source_text) for item in batch]),
-                torch.stack([self.pictures.embed(item.target_text) for item in batch]),
-            )
+            captions = self.pictures.captions_of(batch)
             generators = [draw_generator(self.seed, "edit", item.id) for item in batch]
             return self.denoise(scale * source, captions, generators, between_steps)
 
@@ -236,13 +233,6 @@ class DdpmInversion:
                 self.prediction_type,
             ),
         )
-
-
-class Captions(NamedTuple):
-    """What describes the source and what describes the edit: embeddings (B, L, E) each."""
-
-    source: Tensor
-    target: Tensor
 
 
 class Step(NamedTuple):

@@ -108,7 +108,7 @@ WEIGHTS: tuple[Weight, ...] = (
         size_is_about=True,
         licence="CreativeML OpenRAIL-M",
         conditions="Its use restrictions pass on to whatever is made from it.",
-        purpose="Stable Diffusion 1.4: edit --editor ddpm-inversion",
+        purpose="Stable Diffusion 1.4: edit --editor ddpm-inversion, cds",
         allow_patterns=PIPELINE_FILES,
     ),
     Weight(

@@ -12,8 +12,9 @@ from diffusers import DDIMScheduler, LEditsPPPipelineStableDiffusion
 from PIL import Image
 
 from ric.device import draw_generator
-from ric.editors.ddpm_inversion import Captions, DdpmInversion, posterior
+from ric.editors.ddpm_inversion import DdpmInversion, posterior
 from ric.editors.editor import EditRequest
+from ric.editors.latent_pictures import Captions
 from ric.errors import RicError
 
 CPU = torch.device("cpu")

@@ -261,7 +261,9 @@ def test_every_shared_photo_comes_back_in_its_own_size(editor):
 def test_an_unknown_editor_is_refused_with_those_there_are(tiny_family):
     with pytest.raises(RicError, match="no editor 'zone'") as caught:
         load_editor("zone", tiny_family / "pipeline", EditConfig(), CPU)
-    assert caught.value.hint.startswith("Choose one of: ip2p, ddpm-inversion; or name your own")
+    assert caught.value.hint.startswith(
+        "Choose one of: ip2p, ddpm-inversion, cds; or name your own"
+    )
 
 
 def test_an_editor_is_loaded_with_the_settings_of_the_config(tiny_family):

@@ -39,6 +39,7 @@ RUNS: dict[type[CommandConfig], tuple[Callable[..., object], *tuple[dict[str, ob
         {"steps": 1, "split": "val"},
         {"steps": 1, "skip": 0, "split": "val", "editor": "ddpm-inversion", "source_caption": "x"}
         | {"target_caption": "y"},
+        {"steps": 1, "split": "val", "editor": "cds", "source_caption": "x", "target_caption": "y"},
     ),
     EvalConfig: (evaluate, {"split": "val"}),
 }

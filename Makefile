@@ -14,8 +14,9 @@ HASH := $(shell cat $(INPUTS) | sha256sum | cut -d' ' -f1)
 demo: venv
 	$(BIN)/ric demo demo
 
+# as many processes as there are cores, four at most; each runs its tests on one thread
 test: venv
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 lint: venv
 	$(BIN)/ruff check .

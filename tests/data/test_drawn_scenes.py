@@ -46,13 +46,13 @@ def test_a_stream_is_read_like_any_data():
 
 def test_splits_of_a_stream_are_disjoint_and_complete():
     by_split = {
-        split: [sample.id for sample in load_samples("scenes:300#7", split=split)]
+        split: [sample.id for sample in load_samples("scenes:100#7", split=split)]
         for split in ("train", "val", "test", "all")
     }
     parts = by_split["train"] + by_split["val"] + by_split["test"]
     assert sorted(parts) == by_split["all"]
-    assert len(by_split["all"]) == 300
-    assert len(by_split["test"]) == 32
+    assert len(by_split["all"]) == 100
+    assert len(by_split["test"]) == 9
 
 
 def test_another_seed_gives_other_ids_and_a_size_does_not():

@@ -18,7 +18,7 @@ from ric.scenes.relations import might
 from ric.scenes.render import Pair, render
 from ric.weights.tiny_family import SHIPPED
 
-COUNT = 600  # about 60 of test
+COUNT = 400  # about 40 of test
 Drawn = tuple[Edit, Pair]
 
 

@@ -18,7 +18,7 @@ from ric.scoring.scores import OF_SCENES, Scores
 from ric.settings import resolve_config
 from ric.weights.tiny_family import SHIPPED
 
-DATA = "scenes:400#11"  # about 40 of test
+DATA = "scenes:250#11"  # about 25 of test
 EDITORS = ("Exact", "Sticker", "Nothing", "Repaint")
 
 
@@ -40,6 +40,7 @@ def scored(tmp_path_factory) -> tuple[dict[str, Scores], Path]:
         # only trained networks read what was asked for
         patch.setenv("RIC_TINY_FAMILY", str(SHIPPED))
         flags = {"data": DATA, "edits": edits, "preset": "tiny", "device": "cpu"}
+        flags["metrics"] = ",".join(("l1", *OF_SCENES))
         config = resolve_config(EvalConfig, flags)
         with open_run("eval", as_dict(config), runs_dir=folder) as run:
             rows = evaluate(config, run)
@@ -109,6 +110,7 @@ def test_relative_errors_count_each_sample_by_how_much_had_to_change(scored):
 
 def test_the_table_sets_them_beside_the_others_with_their_meaning(scored):
     table = (scored[1] / "table.md").read_text()
+    assert "L1 ↓" in table
     assert "Edit success ↑" in table
     assert "Sticker rate ↓" in table
     assert "share of edits in which the scene classifier reads what was asked for" in table

@@ -1,4 +1,4 @@
-"""No setting is recorded in a run and then looked at by nothing."""
+"""No setting is recorded in a run and then looked at by nothing; DATA is opened once."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ric.config import (
     FitClipConfig,
     TrainUnetConfig,
 )
+from ric.data import sample
 from ric.recipes.describe import describe
 from ric.recipes.edit import edit
 from ric.recipes.evaluate import evaluate
@@ -75,16 +76,31 @@ def reads_of(kind: type[CommandConfig], seen: set[str]):
 
 
 @pytest.mark.parametrize("kind", RUNS, ids=lambda kind: kind.__name__)
-def test_every_setting_of_a_command_is_read_by_its_recipe(kind, tiny, edits, follow, tmp_path):
-    recipe, *runs = RUNS[kind]
+def test_a_recipe_reads_every_setting_of_its_command_and_opens_data_once(
+    kind, tiny, edits, trained_on, follow, tmp_path, monkeypatch
+):
+    recipe, first, *more = RUNS[kind]
+    if kind in (EditConfig, EvalConfig):
+        # by a model that was trained on other pictures, with which DATA is compared
+        model = {"unet": str(trained_on(["another"]))}
     if kind is EvalConfig:
-        run = follow(edit, tiny(EditConfig, edits, **RUNS[EditConfig][1]), tmp_path / "edited")
-        runs = [{**settings, "edits": (f"Mine={run}",)} for settings in runs]
+        config = tiny(EditConfig, edits, **RUNS[EditConfig][1], **model)
+        first = {**first, "edits": (f"Mine={follow(edit, config, tmp_path / 'edited')}",)}
+    if kind is EditConfig:
+        first = {**first, **model}
     seen: set[str] = set()
-    for number, settings in enumerate(runs):
+    opened, load = [], sample.load_samples
+
+    def counted(*given, **named):
+        opened.append(given)
+        return load(*given, **named)
+
+    monkeypatch.setattr(sample, "load_samples", counted)
+    for number, settings in enumerate((first, *more), 1):
         config = tiny(kind, edits, **settings)
         with reads_of(kind, seen):
             follow(recipe, config, tmp_path / f"run-{number}")
+        assert len(opened) == number
     own = {field.name for field in fields(kind)}
     known = ELSEWHERE[CommandConfig] | ELSEWHERE.get(kind, set())
     assert ", ".join(sorted(own - seen - known)) == ""

@@ -43,7 +43,7 @@ def eight(make_edits) -> Path:
 def test_phase_one_leaves_clip_bit_identical_and_moves_every_weight_of_the_fusion(
     tiny, eight, follow, tiny_family, tmp_path
 ):
-    config = tiny(FitClipConfig, eight, fusion_epochs=2, joint_epochs=0)
+    config = tiny(FitClipConfig, eight, fusion_epochs=2, joint_epochs=0, controls=False)
     moved = changed(
         start_weights(tiny_family), fitted_weights(follow(fit_clip, config, tmp_path / "run"))
     )
@@ -98,7 +98,7 @@ def test_without_gated_fusion_the_fusion_stays_as_it_was_and_is_saved_as_off(
 def test_the_artifact_holds_the_last_checkpoint_s_weights_to_the_bit_and_a_card(
     tiny, eight, follow, tmp_path, record_of
 ):
-    config = tiny(FitClipConfig, eight, fusion_epochs=1, joint_epochs=1)
+    config = tiny(FitClipConfig, eight, fusion_epochs=1, joint_epochs=1, controls=False)
     run = follow(fit_clip, config, tmp_path / "run")
     last = max((run / "checkpoints").iterdir())
     trained = load_file(last / "model.safetensors")
@@ -118,8 +118,8 @@ def test_the_artifact_holds_the_last_checkpoint_s_weights_to_the_bit_and_a_card(
 def test_on_eight_samples_the_loss_falls_and_every_region_finds_its_text(
     dtype, tiny, eight, follow, tmp_path, metrics_of
 ):
-    settings = {"fusion_epochs": 40, "joint_epochs": 20, "fusion_lr": 5e-3, "joint_lr": 1e-3}
-    config = tiny(FitClipConfig, eight, **settings, batch_size=8, dtype=dtype)
+    settings = {"fusion_epochs": 30, "joint_epochs": 15, "fusion_lr": 5e-3, "joint_lr": 1e-3}
+    config = tiny(FitClipConfig, eight, **settings, batch_size=8, controls=False, dtype=dtype)
     rows = metrics_of(follow(fit_clip, config, tmp_path / "run"))
     assert rows[0]["train_i2t_recall_at_1"] <= 0.5
     assert rows[-1]["train_i2t_recall_at_1"] >= 0.8
@@ -131,7 +131,9 @@ def test_the_crop_of_the_target_is_what_is_embedded(
     tiny, eight, follow, tiny_family, tmp_path, metrics_of
 ):
     # one batch of all eight: its first loss is Eq. 11 written out over crops of the target's file
-    config = tiny(FitClipConfig, eight, fusion_epochs=1, joint_epochs=0, batch_size=8)
+    config = tiny(
+        FitClipConfig, eight, fusion_epochs=1, joint_epochs=0, controls=False, batch_size=8
+    )
     run = follow(fit_clip, config, tmp_path / "run")
     judge = RegionEncoder.from_clip(tiny_family / "clip")
     with open_run("fit-clip", {}, runs_dir=tmp_path) as other:
@@ -155,7 +157,7 @@ def test_the_crop_of_the_target_is_what_is_embedded(
 
 def test_texts_that_are_cut_are_counted_once_each(tiny, make_edits, follow, tmp_path, record_of):
     data = make_edits(4, {1: {"region_text": "a red ball " * 40}, 2: {"region_text": "x " * 99}})
-    config = tiny(FitClipConfig, data, fusion_epochs=2, joint_epochs=0)
+    config = tiny(FitClipConfig, data, fusion_epochs=2, joint_epochs=0, controls=False)
     run = follow(fit_clip, config, tmp_path / "run")
     assert record_of(run)["truncated_texts"] == 2
     card = (run / "region_encoder" / "README.md").read_text()
@@ -181,7 +183,7 @@ def test_broken_samples_are_failures_and_never_shift_pairs_out_of_step(
     lines = (whole / "metadata.jsonl").read_text().splitlines(keepends=True)
     kept = [line for number, line in enumerate(lines) if number not in (1, 3, 6)]
     (whole / "metadata.jsonl").write_text("".join(kept))
-    settings = {"batch_size": 3, "fusion_epochs": 2, "joint_epochs": 1}
+    settings = {"batch_size": 3, "fusion_epochs": 2, "joint_epochs": 1, "controls": False}
     broken = follow(fit_clip, tiny(FitClipConfig, data, **settings), tmp_path / "broken")
     sound = follow(fit_clip, tiny(FitClipConfig, whole, **settings), tmp_path / "sound")
     assert metrics_of(broken) == metrics_of(sound)
@@ -199,10 +201,11 @@ def test_the_paper_s_numbers_are_the_defaults():
 
 
 def test_a_fitted_judge_goes_on_with_its_own_fusion_and_temperature(tiny, eight, follow, tmp_path):
+    short = {"fusion_epochs": 2, "joint_epochs": 1, "controls": False}
     first = follow(
-        fit_clip, tiny(FitClipConfig, eight, fusion_epochs=2, joint_epochs=0), tmp_path / "first"
+        fit_clip, tiny(FitClipConfig, eight, **short | {"joint_epochs": 0}), tmp_path / "first"
     )
-    config = tiny(FitClipConfig, eight, clip=str(first))
+    config = tiny(FitClipConfig, eight, clip=str(first), **short)
     judge = start_judge(first / "region_encoder", config)
     before = fitted_weights(first)
     assert not changed(before, judge.state_dict())

@@ -210,7 +210,9 @@ def split_edits(make_edits) -> Path:
 
 
 # with this rate the recall on val goes up and down
-RESTLESS = {"batch_size": 4, "fusion_epochs": 1, "joint_epochs": 5, "joint_lr": 5e-3}
+RESTLESS = {
+    "batch_size": 4, "fusion_epochs": 1, "joint_epochs": 5, "joint_lr": 5e-3, "controls": False
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ def losses(rows) -> list[float]:
 def test_the_autoencoder_learns_and_its_latents_get_a_deviation_of_1(
     settings, train, metrics_of, tmp_path
 ):
-    config = settings(TinyVaeConfig, steps=30, batch_size=8, lr=3e-3)
+    config = settings(TinyVaeConfig, steps=20, batch_size=8, lr=3e-3)
     run = train(train_vae, config, tmp_path / "run")
     rows = metrics_of(run)
     assert rows[-1]["val_psnr"] > rows[0]["val_psnr"] + 2
@@ -357,7 +357,7 @@ def test_a_prior_on_fresh_scenes_that_was_stopped_ends_as_the_whole_one_to_the_b
 
 
 def test_the_diffusion_loss_falls(settings, train, metrics_of, tmp_path):
-    config = settings(TinyPriorConfig, steps=40, batch_size=8, lr=2e-3)
+    config = settings(TinyPriorConfig, steps=20, batch_size=8, lr=2e-3)
     rows = metrics_of(train(train_prior, config, tmp_path / "run"))
     assert rows[-1]["val_loss"] < rows[0]["val_loss"]
 

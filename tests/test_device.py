@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
-import time
 from contextlib import nullcontext
 
 import pytest
 import torch
+from quiet_clock import quiet_seconds
 
 from ric import device as ric_device
 from ric.device import (
@@ -234,7 +234,7 @@ def test_naming_the_machine_does_not_load_torch():
 
 
 def test_the_matrix_rate_is_a_plausible_number_and_keeps_its_time():
-    start = time.monotonic()
+    start = quiet_seconds()
     rate = matmul_rate(torch.float32, seconds=0.1, device=CPU)
     assert 1e8 < rate < 1e14
-    assert time.monotonic() - start < 5
+    assert quiet_seconds() - start < 5

@@ -121,7 +121,7 @@ def test_two_processes_with_half_a_batch_each_give_one_s_loss_and_gradients_to_1
     loss, whole, ids, _ = gradients_of_a_batch(data, tmp_path)
     (tmp_path / "one_batch.py").write_text(ONE_BATCH)
     started = torchrun(tmp_path / "one_batch.py", Path(__file__).parent, tmp_path, data)
-    _, talk = started.communicate(timeout=200)
+    _, talk = started.communicate(timeout=300)
     assert started.returncode == 0, talk
     told = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
     assert all(rank["ids"] for rank in told)
@@ -146,7 +146,7 @@ def test_a_fit_by_two_processes_is_one_run_with_the_losses_of_a_fit_by_one(
 ):
     config = tiny(FitClipConfig, edits, batch_size=4, fusion_epochs=1, joint_epochs=1)
     started = fit_by_two(config, tmp_path / "two")
-    out, talk = started.communicate(timeout=200)
+    out, talk = started.communicate(timeout=300)
     assert started.returncode == 0, talk
     assert out == f"{tmp_path / 'two' / 'region_encoder'}\n"
     assert record_of(tmp_path / "two")["processes"] == 2
@@ -170,7 +170,7 @@ def test_two_processes_train_the_unet_as_one_does_with_the_whole_batch_to_1e_5(
     (tmp_path / "watched.py").write_text(WATCHED_STEPS)
     started = torchrun("--", tmp_path / "watched.py", tmp_path, "train-unet", edits, "--config",
                        tmp_path / "settings.yaml", "--run", tmp_path / "two")  # fmt: skip
-    _, talk = started.communicate(timeout=200)
+    _, talk = started.communicate(timeout=300)
     assert started.returncode == 0, talk
     assert record_of(tmp_path / "two")["processes"] == 2
     drawn = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
@@ -199,7 +199,7 @@ def test_each_of_two_machines_fills_a_cache_of_its_own(tiny, edits, tmp_path, re
                    RIC_CACHE_DIR=str(disk))
         for place, disk in enumerate(caches)
     ]  # fmt: skip
-    talks = [process.communicate(timeout=200)[1] for process in started]
+    talks = [process.communicate(timeout=300)[1] for process in started]
     assert [process.returncode for process in started] == [0, 0], talks
     assert record_of(tmp_path / "run")["status"] == "done"
     for kind in ("squares", "tokens"):
@@ -233,7 +233,7 @@ def test_a_signal_to_one_of_two_processes_stops_both_after_a_checkpoint_and_both
              "--run", run]  # fmt: skip
     started = torchrun(*words)
     try:
-        until = time.monotonic() + 150
+        until = time.monotonic() + 300
         while not (run / "metrics.jsonl").exists() or len(metrics_of(run)) < 4:
             assert time.monotonic() < until
             assert started.poll() is None
@@ -244,7 +244,7 @@ def test_a_signal_to_one_of_two_processes_stops_both_after_a_checkpoint_and_both
         leader = record_of(run)["process"]["pid"]
         follower = next(int(pid) for pid in listed if int(pid) != leader)
         os.kill(follower, signal.SIGTERM)
-        started.communicate(timeout=60)
+        started.communicate(timeout=300)
     finally:
         started.kill()
     assert record_of(run)["status"] == "interrupted"
@@ -254,7 +254,7 @@ def test_a_signal_to_one_of_two_processes_stops_both_after_a_checkpoint_and_both
     if command == "train-unet":
         assert stopped_at < 24
         started = torchrun(*words)
-        _, talk = started.communicate(timeout=200)
+        _, talk = started.communicate(timeout=300)
         assert started.returncode == 0, talk
         assert record_of(run)["status"] == "done"
         alone = metrics_of(follow(train_unet, config, tmp_path / "one"))
@@ -328,7 +328,7 @@ def test_who_waits_for_others_says_for_whom_and_can_be_stopped(alone_of_two, tmp
         assert line.startswith("Waiting at 127.0.0.1:")
         assert line.endswith("for the other 1 of the 2 processes of WORLD_SIZE.\n")
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=300)
     assert process.returncode == 143
     assert said.endswith("Stopped: interrupted by SIGTERM.\n")
     assert not (tmp_path / "run").exists()
@@ -336,7 +336,7 @@ def test_who_waits_for_others_says_for_whom_and_can_be_stopped(alone_of_two, tmp
 
 def test_others_who_do_not_come_are_an_error_of_a_line_and_a_hint(alone_of_two, tmp_path):
     with alone_of_two(1) as process:
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=300)
     assert process.returncode == 1
     _, error, hint = said.splitlines()
     assert error.startswith("Error: Could not meet the other 1 of the 2 processes")

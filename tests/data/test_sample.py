@@ -5,13 +5,13 @@ import json
 import pickle
 import subprocess
 import sys
-import time
 import tracemalloc
 from itertools import islice
 
 import numpy as np
 import pytest
 from PIL import Image
+from quiet_clock import quiet_seconds
 
 from ric.data.images import pixel_hash
 from ric.data.sample import EditSample, Pictures, load_samples
@@ -406,10 +406,10 @@ def test_a_hundred_thousand_rows_start_at_once_and_stay_flat(edits):
     with (folder / "metadata.jsonl").open("w") as stream:
         for number in range(100_000):
             stream.write(json.dumps({"id": f"row-{number}", **row}) + "\n")
-    begun = time.process_time()
+    begun = quiet_seconds()
     samples = iter(load_samples(folder))
     next(samples)
-    assert time.process_time() - begun < 5
+    assert quiet_seconds() - begun < 5
     # 200 bytes a row that stay would show; watching all rows is slow
     tracemalloc.start()
     try:

@@ -506,7 +506,7 @@ def test_two_processes_that_share_a_run_edit_each_sample_once(make_edits, record
         )
         for name in ("one", "other")
     ]
-    answers = [worker.communicate(timeout=100) for worker in workers]
+    answers = [worker.communicate(timeout=300) for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], answers
     ids = [out.split() for out, _ in answers]
     everything = [f"{number:02d}" for number in range(16)]

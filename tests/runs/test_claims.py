@@ -332,7 +332,7 @@ def test_a_heartbeat_goes_on_while_one_sample_takes_long(tmp_path, monkeypatch):
     with claims.beating():
         assert claims.at_work() == [beat.name.removeprefix("heartbeat-")]
         os.utime(beat, (0, 0))
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while beat.stat().st_mtime == 0 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert beat.stat().st_mtime > 0

@@ -253,7 +253,7 @@ def test_two_processes_give_the_numbers_of_one_to_1e_6(config, tmp_path):
         [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--",
          str(tmp_path / "watched.py"), str(tmp_path), "eval", *config.edits, "--data", config.data,
          "--config", str(settings), "--run", str(tmp_path / "two"), "--json"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=200,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert "exitcode  : 3" in done.stderr, done.stderr  # some samples failed
     ranks = [set(json.loads((tmp_path / f"{rank}.json").read_text())) for rank in (0, 1)]

@@ -233,7 +233,7 @@ def test_on_demand_gives_the_same_to_rounding(encoder, examples):
 def test_without_the_cache_the_losses_are_the_same_to_rounding(
     dtype, within, tiny, edits, follow, tmp_path, metrics_of, cache
 ):
-    config = tiny(TrainUnetConfig, edits, steps=3, batch_size=3, dtype=dtype, lr=1e-5, flip=True)
+    config = tiny(TrainUnetConfig, edits, steps=2, batch_size=3, dtype=dtype, lr=1e-5, flip=True)
     cached = metrics_of(follow(train_unet, config, tmp_path / "cached"))
     assert len(list(cache.iterdir())) == 1
     uncached = metrics_of(follow(train_unet, replace(config, cache=False), tmp_path / "uncached"))

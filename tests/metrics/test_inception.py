@@ -34,7 +34,7 @@ def inception(inception_weights: Path) -> InceptionFeatures:
 @pytest.fixture(scope="module")
 def sets(draw) -> tuple[list[Image.Image], list[Image.Image]]:
     ours = [draw(seed, *SIZES[seed % len(SIZES)]) for seed in range(6)]
-    theirs = [draw(seed, *SIZES[seed % len(SIZES)]) for seed in range(50, 56)]
+    theirs = [draw(seed, *SIZES[seed % len(SIZES)]) for seed in range(50, 54)]
     return ours, theirs
 
 
@@ -244,7 +244,9 @@ def test_fid_does_not_depend_on_the_batch(inception, draw):
 
 def test_half_precision_moves_fid_by_more_than_any_tolerance(inception, features, draw):
     # why every judge runs in float32, whatever --dtype says
-    exact = fid(features, "clean")
+    # of two pictures: where a CPU has no arithmetic for it, one takes seconds
+    ours, theirs = (side.features.numpy() for side in features["clean"])
+    exact = fid_from_features(ours[:2], theirs).value
     with pytest.MonkeyPatch.context() as patch:
         layers = [layer for name, layer in inception.network.named_children() if name != "fc"]
         halved = copy.deepcopy(torch.nn.Sequential(*layers)).to(torch.bfloat16)
@@ -253,9 +255,8 @@ def test_half_precision_moves_fid_by_more_than_any_tolerance(inception, features
             "activations",
             lambda _, pixels: halved(pixels.to(torch.bfloat16)).flatten(1).float(),
         )
-        images = [draw(seed, *SIZES[seed % len(SIZES)]) for seed in range(6)]
-        by_half = inception.fed_as("clean").set_features(images)
-    moved = fid_from_features(by_half.features.numpy(), features["clean"][1].features.numpy()).value
+        by_half = inception.fed_as("clean").set_features([draw(0, *SIZES[0]), draw(1, *SIZES[1])])
+    moved = fid_from_features(by_half.features.numpy(), theirs).value
     assert 1e-4 < abs(moved / exact - 1) < 0.1
 
 

@@ -43,7 +43,7 @@ class Child:
 
     def wait_for_step(self, step: int) -> None:
         """Wait until metrics.jsonl holds a whole row of this step."""
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 600
         while time.monotonic() < deadline and self.process.poll() is None:
             lines = self.metrics.read_text().splitlines() if self.metrics.is_file() else []
             if any(line.endswith("}") and json.loads(line)["step"] >= step for line in lines):
@@ -54,7 +54,7 @@ class Child:
     def end(self) -> tuple[int, str]:
         """Wait for its end; return its exit code and what it said."""
         try:
-            output, _ = self.process.communicate(timeout=300)
+            output, _ = self.process.communicate(timeout=600)
         finally:
             self.process.kill()
         return self.process.returncode, output

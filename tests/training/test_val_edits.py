@@ -13,6 +13,7 @@ from ric.editors.editor import EditRequest
 from ric.editors.instruct_pix2pix import InstructPix2Pix
 from ric.progress import Silent
 from ric.recipes.train_unet import train_unet
+from ric.training import val_edits
 from ric.training.val_edits import SHOWN
 
 SETTINGS = {"steps": 4, "batch_size": 2, "ema": False, "region_loss": False, "global_loss": False}
@@ -72,8 +73,9 @@ def test_watching_changes_nothing_of_the_training(
 
 
 def test_without_val_samples_nothing_is_shown_and_no_more_than_a_few_with_many(
-    tiny, make_edits, follow, tmp_path
+    tiny, make_edits, follow, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr(val_edits, "STEPS", 2)
     settings = SETTINGS | {"steps": 1, "show_every": 1}
     none = follow(train_unet, tiny(TrainUnetConfig, make_edits(3), **settings), tmp_path / "none")
     assert not (none / "val").exists()

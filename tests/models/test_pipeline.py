@@ -194,7 +194,8 @@ def test_a_widened_unet_predicts_what_the_old_one_did_whatever_the_source(tiny_f
         wanted = unet(noisy, 7, encoder_hidden_states=text).sample
         read_source_channels(unet)
         got = unet(torch.cat([noisy, source], dim=1), 7, encoder_hidden_states=text).sample
-    torch.testing.assert_close(got, wanted, rtol=0, atol=1e-6)
+    # a convolution of eight channels adds up in another order than one of four
+    torch.testing.assert_close(got, wanted, rtol=0, atol=1e-5)
     torch.testing.assert_close(unet.conv_in.bias, bias)
     assert unet.config.in_channels == 8
     assert all(tensor.requires_grad for tensor in unet.conv_in.parameters())

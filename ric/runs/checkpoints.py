@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from ric.runs.run import RunDir
 
 Tensors = dict[str, torch.Tensor]
+# what reading a state of any shape may raise
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError,
+              RecursionError)  # fmt: skip
 # the types in a checkpoint: weights and moments, 8-bit moments, step counts
 SAFETENSORS_NAMES = {
     torch.float32: "F32", torch.float64: "F64", torch.bfloat16: "BF16", torch.float16: "F16",
@@ -147,7 +150,11 @@ def _refuse_small_disk(folder: Path, step: int, groups: Mapping[str, Tensors]) -
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:
-    """List the complete checkpoints under `folder`, by step."""
+    """List the checkpoints under `folder` whose files are all there, by step."""
+    return [path for _, path in _complete(folder)]
+
+
+def _complete(folder: Path) -> list[tuple[int, Path]]:
     found = []
     for state_file in folder.glob("*/state.json"):
         # a leading dot: not renamed yet
@@ -160,29 +167,46 @@ def complete_checkpoints(folder: Path) -> list[Path]:
                 for name, size in state["files"].items()
             )
             step = int(state["step"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except UNREADABLE:
             continue
         if whole:
             found.append((step, state_file.parent))
-    return [path for _, path in sorted(found)]
+    return sorted(found)
+
+
+def all_checkpoints(folder: Path) -> list[Path]:
+    """List the checkpoints that were once whole under `folder`, damaged ones too, by step.
+
+    A kill amid the deletion of an old one leaves a part of it, which a newer one goes before.
+    """
+    found = {path: step for step, path in _complete(folder)}
+    for path in folder.glob("step-*"):
+        number = path.name.removeprefix("step-")
+        if path not in found and number.isdecimal():
+            found[path] = int(number)
+    return sorted(found, key=lambda path: (found[path], path))
 
 
 def damage_of(path: Path) -> str | None:
-    """Name the first damaged file of a complete checkpoint; None if all digests match.
+    """Name the first damaged or missing file of a checkpoint; None if all are as written.
 
     Checkpoints of 0.1.0 have no digests, so damage that leaves the sizes is not found.
     """
     try:
         state = json.loads((path / "state.json").read_text())
-        if "sha256" not in state and "sha256_of_this" not in state:
-            return None
-        if state.pop("sha256_of_this") != _digest_of(state):
+        signed = "sha256" in state or "sha256_of_this" in state
+        if signed and state.pop("sha256_of_this") != _digest_of(state):
             return "state.json"
-        for name, expected in state["sha256"].items():
+        int(state["step"])
+        for name, size in state["files"].items():
+            file = path / name
+            if not file.is_file() or file.stat().st_size != size:
+                return str(name)
+        for name, expected in state.get("sha256", {}).items():
             with open(path / name, "rb") as stream:
                 if hashlib.file_digest(stream, "sha256").hexdigest() != expected:
                     return str(name)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except UNREADABLE:
         return "state.json"
     return None
 
@@ -296,7 +320,7 @@ def last_checkpoint(run: RunDir, progress: Progress | None = None) -> Path | Non
     """
     folder = run.path / "checkpoints"
     clear_unfinished(folder)
-    found = complete_checkpoints(folder)
+    found = all_checkpoints(folder)
     for path in reversed(found):
         if (file := damage_of(path)) is None:
             state = json.loads((path / "state.json").read_text(encoding="utf-8"))

@@ -16,7 +16,7 @@ from ric.device import draw_generator
 from ric.errors import RicError
 from ric.report.curves import Panel, draw_curves
 from ric.runs.checkpoints import (
-    complete_checkpoints,
+    all_checkpoints,
     damage_of,
     last_checkpoint,
     load_checkpoint,
@@ -212,13 +212,12 @@ class BestSoFar:
     """The weights with the best retrieval so far, kept in the run's folder `best`."""
 
     def __init__(self, run: RunDir, split: str) -> None:
-        """Read the best recall of an earlier attempt at the run, if there was one."""
+        """Read the best recall of an earlier attempt at the run (raises as `take_back`)."""
         self.folder = run.path / "best"
         self.split = split
-        kept = complete_checkpoints(self.folder)
         self.recall = -1.0
-        if kept:
-            self.recall = json.loads((kept[-1] / "state.json").read_text())["recall"]
+        if all_checkpoints(self.folder):
+            self.recall = json.loads((self._kept() / "state.json").read_text())["recall"]
 
     def offer(self, step: int, figures: Mapping[str, float], named: Mapping[str, Tensor]) -> None:
         """Save the weights if their mean recall at 1 is higher than any before."""
@@ -230,15 +229,18 @@ class BestSoFar:
 
     def take_back(self, named: Mapping[str, Tensor]) -> int:
         """Restore the best weights; return their step (raises RicError if they are damaged)."""
-        kept = complete_checkpoints(self.folder)[-1]
+        groups, state = load_checkpoint(self._kept())
+        restore_tensors(named, groups["model"])
+        return int(state["step"])
+
+    def _kept(self) -> Path:
+        kept = all_checkpoints(self.folder)[-1]
         if file := damage_of(kept):
             raise RicError(
                 f"{kept / file} is damaged: the best weights cannot be restored.",
-                "Keep the last ones: --keep last; or begin a new fit.",
+                "Begin a new fit in another run, or with --keep last.",
             )
-        groups, state = load_checkpoint(kept)
-        restore_tensors(named, groups["model"])
-        return int(state["step"])
+        return kept
 
 
 def measure_splits(

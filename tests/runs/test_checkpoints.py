@@ -163,6 +163,35 @@ def test_of_damaged_checkpoints_the_newest_whole_one_is_taken_and_each_is_named(
             last_checkpoint(run, noting)
 
 
+@pytest.mark.parametrize("name", ["state.json", "model.safetensors"])
+@pytest.mark.parametrize("left", [None, b"", b"{", b"[" * 100_000, b'{"step": 1e999, "files": {}}'])
+def test_a_checkpoint_with_a_file_that_is_cut_off_or_gone_is_named_as_damaged_too(
+    tmp_path, name, left
+):
+    noting = Noting()
+    with open_run("train-unet", {}, runs_dir=tmp_path, run=tmp_path / "run") as run:
+        first, second = (save(run.path / "checkpoints", step) for step in (1, 2))
+        for path, taken in ((second, first), (first, None)):
+            if left is None:
+                (path / name).unlink()
+            else:
+                (path / name).write_bytes(left)
+            if taken:
+                assert last_checkpoint(run, noting) == taken
+                assert [line.split(" is damaged")[0] for line in noting.lines] == [str(path / name)]
+        with pytest.raises(RicError, match=r"Every checkpoint in .* is damaged"):
+            last_checkpoint(run, noting)
+
+
+def test_what_is_left_of_an_old_checkpoint_amid_its_deletion_is_not_called_damaged(tmp_path):
+    noting = Noting()
+    with open_run("train-unet", {}, runs_dir=tmp_path, run=tmp_path / "run") as run:
+        first, second = (save(run.path / "checkpoints", step) for step in (1, 2))
+        (first / "state.json").unlink()
+        assert last_checkpoint(run, noting) == second
+    assert not noting.lines
+
+
 def test_a_checkpoint_without_its_state_is_never_found(tmp_path):
     save(tmp_path, 1)
     (save(tmp_path, 2) / "state.json").unlink()

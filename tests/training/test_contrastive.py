@@ -21,7 +21,7 @@ from ric.metrics.retrieval import retrieval
 from ric.recipes.fit_clip import embed, fit_clip
 from ric.runs.checkpoints import complete_checkpoints
 from ric.runs.open_run import open_run
-from ric.training.contrastive import batches_of_epoch
+from ric.training.contrastive import BestSoFar, batches_of_epoch
 from ric.training.contrastive_pairs import Pairs
 from ric.weights.tiny_family import tiny_family
 from ric.work import open_work
@@ -284,6 +284,19 @@ def test_an_interrupted_fit_that_keeps_the_best_keeps_the_same(
     assert record_of(folder)["kept_step"] == record_of(best)["kept_step"]
     ours, theirs = weights(folder), weights(best)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_best_weights_that_are_damaged_are_told_when_the_fit_goes_on(tmp_path):
+    with open_run("fit-clip", {}, runs_dir=tmp_path, run=tmp_path / "run") as run:
+        figures = {f"val_{name}_recall_at_1": 0.5 for name in ("i2t", "t2i")}
+        named = {"weight": torch.ones(2)}
+        BestSoFar(run, "val").offer(3, figures, named)
+        assert BestSoFar(run, "val").take_back(named) == 3
+        for name in ("model.safetensors", "state.json"):
+            harmed = run.path / "best" / "step-000003" / name
+            harmed.write_bytes(harmed.read_bytes()[:-9])
+            with pytest.raises(RicError, match=f"{harmed.name} is damaged: the best weights"):
+                BestSoFar(run, "val")
 
 
 def test_without_val_nothing_is_chosen(tiny, make_edits, follow, tmp_path):

@@ -1,19 +1,20 @@
-"""`ric`: the one place where errors become exit codes."""
+"""`ric`: the one place where errors become exit codes.
+
+Until `settle` has run, a Ctrl-C is Python's own KeyboardInterrupt. So nothing that takes time is
+imported before `main` is there to tell of it in one line.
+"""
 
 from __future__ import annotations
 
-import errno
-import os
 import sys
-from pathlib import Path
-from typing import NoReturn
 
-from ric.cache_folders import cache_folder
 from ric.errors import RicError
-from ric.interrupt import Interrupted
-from ric_cli.commands import app
-from ric_cli.console import say, show_error
-from ric_cli.surroundings import READER_GONE, lost_output, settle
+
+TYPE_CHECKING = False  # what type checkers take it for; `typing` itself takes time
+if TYPE_CHECKING:
+    from typing import NoReturn, TypeVar
+
+    Stop = TypeVar("Stop", bound=BaseException)
 
 
 def main() -> NoReturn:
@@ -22,29 +23,80 @@ def main() -> NoReturn:
     0 done, 1 error, 2 usage, 3 some samples failed or something was not available, 128 + the number
     of the signal that stopped it.
     """
-    settle()
     try:
+        code = _run()
+    except KeyboardInterrupt:
+        from signal import SIGINT
+
+        from ric.interrupt import Interrupted
+        from ric_cli.console import say
+
+        say(f"Stopped: {Interrupted(SIGINT)}.")
+        code = 128 + SIGINT
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Do what was typed, and give the exit code."""
+    from ric.interrupt import Interrupted
+    from ric_cli.console import say
+    from ric_cli.surroundings import READER_GONE, lost_output, settle
+
+    try:
+        settle()
         app()
         code = 0
     except SystemExit as left:
         code = left.code if isinstance(left.code, int) else 0
-    except Interrupted as stopped:
+    except (RicError, OSError) as error:
+        code = _say_error(error)
+    except (Interrupted, Exception) as error:
+        stopped = _before(error, Interrupted)
+        if stopped is None:
+            raise
         say(f"Stopped: {stopped}.")
         code = stopped.exit_code
-    except (RicError, OSError) as error:
-        known = _in_words(error) if isinstance(error, OSError) else error
-        if known is None or os.environ.get("RIC_DEBUG") == "1":
-            raise
-        show_error(known)
-        code = 1
     lost = lost_output()
     if lost and lost.errno not in READER_GONE:
-        show_error(RicError(f"Standard output cannot be written: {lost.strerror}."))
-    sys.exit(code or (1 if lost else 0))
+        _say_error(RicError(f"Standard output cannot be written: {lost.strerror}."))
+    return code or (1 if lost else 0)
+
+
+def app() -> None:
+    """Do what was typed, as Typer reads it."""
+    from ric_cli import commands
+
+    commands.app()
+
+
+def _before(error: BaseException | None, kind: type[Stop]) -> Stop | None:
+    """Find what led to an error: amid an import, Python makes a RuntimeError of any other."""
+    while error is not None and not isinstance(error, kind):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _say_error(error: RicError | OSError) -> int:
+    """Show an error in one line and a hint; one that names nothing is raised as it is."""
+    import os
+
+    from ric_cli.console import show_error
+
+    known = _in_words(error) if isinstance(error, OSError) else error
+    if known is None or os.environ.get("RIC_DEBUG") == "1":
+        raise error
+    show_error(known)
+    return 1
 
 
 def _in_words(error: OSError) -> RicError | None:
     """Turn an error of the system into a RicError that names the file; None if it names none."""
+    import errno
+    import os
+    from pathlib import Path
+
+    from ric.cache_folders import cache_folder
+
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         place = f" ({error.filename})" if error.filename else ""
         return RicError(f"The disk is full{place}.", "Free some space; repeat the command.")

@@ -75,6 +75,41 @@ def test_being_stopped_is_130_or_143(ric, monkeypatch, number, code):
     assert said.err == f"Stopped: interrupted by {number.name}.\n"
 
 
+STOPPED_AT = """
+import os, signal, sys
+class Stop:
+    def find_spec(self, name, *more):
+        if name == sys.argv[0]:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Stop())
+sys.argv = sys.argv[1:]
+from ric_cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["ric_cli.surroundings", "ric_cli.commands", "typer", "rich"])
+def test_a_ctrl_c_while_a_library_is_imported_is_one_line_and_130(module, tmp_path):
+    words = [sys.executable, "-c", STOPPED_AT, module, "runs", "ls"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "Stopped: interrupted by SIGINT.\n"
+
+
+def test_a_stop_that_a_library_has_made_another_error_of_is_one_still(ric, monkeypatch):
+    class Named:
+        def __set_name__(self, owner: type, name: str) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def imports() -> None:
+        type("Owner", (), {"place": Named()})  # a RuntimeError in Python 3.11
+
+    monkeypatch.setattr(ric_cli.main, "app", imports)
+    said = ric("describe")
+    assert (said.code, said.err) == (130, "Stopped: interrupted by SIGINT.\n")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_a_signal_outside_a_loop_stops_the_command(ric, monkeypatch, number):
     monkeypatch.setattr(ric_cli.main, "app", lambda: os.kill(os.getpid(), number))

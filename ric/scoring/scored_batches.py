@@ -1,14 +1,16 @@
 """Scored batches on disk: an interrupted evaluation resumes, and processes share one.
 
 `scored/KEY` in the run holds, for each batch, a JSON of rows and failures and a safetensors of
-features, each picture's once however many editors were compared with it. The JSON is written last:
-a batch counts only when both are there. The key is a hash of the state of all files read (outputs,
-samples and networks), so that a resumed run never mixes two states of them. Samples with a failure
-are tried again. Numbers are restored to the bit.
+features, each picture's once however many editors were compared with it. The JSON is written last,
+with a digest of both: a batch counts only when both are as they were written, and a damaged one is
+scored again. The key is a hash of the state of all files read (outputs, samples and networks), so
+that a resumed run never mixes two states of them. Samples with a failure are tried again. Numbers
+are restored to the bit.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,8 +113,10 @@ class ScoredBatches:
         stem = f"{self.writer:03d}-{self._next:06d}"
         self._next += 1
         # safetensors' own writer reports a full disk as an error of its own
-        write_atomically(self.folder / f"{stem}.safetensors", save(vectors))
-        write_atomically(self.folder / f"{stem}.json", json.dumps(batch))
+        tensors = save(vectors)
+        digest = _digest(batch, hashlib.sha256(tensors).hexdigest())
+        write_atomically(self.folder / f"{stem}.safetensors", tensors)
+        write_atomically(self.folder / f"{stem}.json", json.dumps({**batch, "sha256": digest}))
 
     def read(self) -> Iterator[ScoredBatch]:
         """Yield every complete batch, of all processes."""
@@ -132,27 +136,20 @@ class ScoredBatches:
 
     def _whole(self) -> Iterator[tuple[Path, dict[str, Any]]]:
         for file in sorted(self.folder.glob("*.json")):
-            if not file.with_suffix(".safetensors").is_file():
-                continue
             try:
                 batch = json.loads(file.read_text(encoding="utf-8"))
-            except (ValueError, RecursionError):
-                continue
-            if _is_batch(batch):
+                with file.with_suffix(".safetensors").open("rb") as stream:
+                    tensors = hashlib.file_digest(stream, "sha256").hexdigest()
+                is_whole = batch.pop("sha256") == _digest(batch, tensors)
+            except (OSError, ValueError, RecursionError, AttributeError, TypeError, KeyError):
+                continue  # JSON of another shape, or none
+            if is_whole:
                 yield file, batch
 
     def _mine(self) -> Iterator[Path]:
         return self.folder.glob(f"{self.writer:03d}-*")
 
 
-def _is_batch(value: Any) -> bool:
-    """Tell whether a JSON value has the shape that `write` writes; if not, it is scored again."""
-    if not isinstance(value, dict) or value.keys() != {"ids", "failures", "kept"}:
-        return False
-    failures, kept = value["failures"], value["kept"]
-    return (
-        isinstance(value["ids"], list)
-        and isinstance(failures, list)
-        and all(isinstance(one, list) and len(one) == 3 for one in failures)
-        and isinstance(kept, dict)
-    )
+def _digest(batch: Mapping[str, Any], tensors: str) -> str:
+    """Give the SHA-256 of a batch's JSON and of its tensors' digest."""
+    return hashlib.sha256(f"{json.dumps(batch)}{tensors}".encode()).hexdigest()

@@ -6,6 +6,8 @@ import os
 
 from ric.errors import RicError
 
+# how many processes mpirun or srun have started: they say nothing else that torch reads
+SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 # torchrun sets all of them
 TOLD = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
@@ -15,8 +17,11 @@ def launched_processes() -> int:
 
     Raises:
         RicError: WORLD_SIZE is above 1 and the variables of this process's rank or of the meeting
-            point are missing or out of range; or one of them is not a number.
+            point are missing or out of range; one of them is not a number; or mpirun or srun has
+            started others.
     """
+    if not os.environ.get("WORLD_SIZE"):
+        _refuse_others_alone()
     count = _number("WORLD_SIZE", 1)
     if count == 1:
         return 1
@@ -38,6 +43,19 @@ def launched_processes() -> int:
     _number("LOCAL_WORLD_SIZE", 1)
     _number("MASTER_PORT", 1)
     return count
+
+
+def _refuse_others_alone() -> None:
+    """Stop where each of several processes would do all of the work (Raises RicError)."""
+    for name in SIZES:
+        count = os.environ.get(name, "")
+        if count.isdecimal() and int(count) > 1:
+            raise RicError(
+                f"{name} is {count}: each of the {count} processes that mpirun or srun has started"
+                " would do the whole work.",
+                f"Start them with: torchrun --nproc-per-node {count} -m -- ric_cli …, or set"
+                " WORLD_SIZE=1 if that is meant.",
+            )
 
 
 def _number(name: str, least: int) -> int:

@@ -13,6 +13,7 @@ import sys
 from typing import Any, TextIO, cast
 
 from ric.interrupt import raise_on_stop_signals
+from ric.launcher import SIZES
 
 # The reader is gone: `ric runs ls | head`, or a closed terminal.
 READER_GONE = (errno.EPIPE, errno.EIO, errno.ECONNRESET)
@@ -55,10 +56,13 @@ def settle() -> None:
 
 
 def _set_variables() -> None:
-    alone = os.environ.get("WORLD_SIZE", "") in ("", "1")
+    told = os.environ.get("WORLD_SIZE", "")
+    # without it the sizes stay: what would be done once for each process is refused
+    kept = () if told else SIZES
     for name in list(os.environ):
-        of_none = alone and name in OF_A_LAUNCHER
-        if of_none or name in DROPPED or name.startswith(DROPPED_PREFIXES):
+        of_none = told in ("", "1") and name in OF_A_LAUNCHER
+        dropped = name in DROPPED or name.startswith(DROPPED_PREFIXES)
+        if of_none or (dropped and name not in kept):
             del os.environ[name]
     os.environ.update(FIXED)
     for name, value in DEFAULTS.items():

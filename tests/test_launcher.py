@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ric.errors import RicError
-from ric.launcher import launched_processes
+from ric.launcher import SIZES, launched_processes
 
 TORCHRUN = {
     "WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2",
@@ -16,7 +16,7 @@ TORCHRUN = {
 @pytest.fixture
 def told(monkeypatch):
     def tell(**variables: str) -> None:
-        for name in TORCHRUN:
+        for name in (*TORCHRUN, *SIZES):
             monkeypatch.delenv(name, raising=False)
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
@@ -33,6 +33,20 @@ def test_without_a_launcher_a_process_is_alone(told):
 
 def test_torchrun_s_processes_are_counted(told):
     told(**TORCHRUN)
+    assert launched_processes() == 2
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_processes_of_mpirun_or_srun_are_refused_unless_each_is_to_work_alone(told, name):
+    told(**{name: "2"})
+    with pytest.raises(RicError, match=f"{name} is 2: each of the 2 processes") as error:
+        launched_processes()
+    assert "torchrun --nproc-per-node 2" in error.value.hint
+    told(**{name: "1"})
+    assert launched_processes() == 1
+    told(**{name: "2", "WORLD_SIZE": "1"})
+    assert launched_processes() == 1
+    told(**{**TORCHRUN, name: "2"})
     assert launched_processes() == 2
 
 

@@ -46,7 +46,7 @@ def test_help_imports_no_command():
     _, modules = json.loads(done.stdout.splitlines()[-1])
     ours = {name for name in modules if name.startswith(("ric.", "ric_cli."))}
     assert ours == {
-        "ric.addresses", "ric.errors", "ric.interrupt", "ric.plain_line",
+        "ric.addresses", "ric.errors", "ric.interrupt", "ric.launcher", "ric.plain_line",
         "ric.progress",
         "ric_cli.commands", "ric_cli.console", "ric_cli.main", "ric_cli.surroundings",
     }  # fmt: skip

@@ -150,7 +150,7 @@ POISON = {
     "FSDP_VERSION": "7",
     "DIFFUSERS_ATTN_BACKEND": "flash",
     "LOCAL_RANK": "0",
-    "PMI_SIZE": "2",
+    "PMI_RANK": "1",
 }
 TRAIN = ("train-unet", "--preset", "tiny", "--device", "cpu", "--steps", "2", "--batch-size", "2")
 
@@ -163,6 +163,16 @@ def test_no_variable_of_another_library_changes_a_training(
         monkeypatch.setenv(name, value)
     assert ric(*TRAIN, edits, "--run", "poisoned").code == 0
     assert metrics_of(tmp_path / "poisoned") == metrics_of(tmp_path / "plain")
+
+
+def test_processes_that_mpirun_has_started_do_not_train_a_run_each(ric, edits, monkeypatch):
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
+    said = ric(*TRAIN, edits, "--run", "run")
+    assert (said.code, said.out) == (1, "")
+    error, hint = said.err.splitlines()
+    assert error.startswith("Error: OMPI_COMM_WORLD_SIZE is 2: each of the 2 processes")
+    assert "torchrun --nproc-per-node 2" in hint
+    assert not Path("run").exists()
 
 
 INLINE = "module://matplotlib_inline.backend_inline"  # as notebooks of Colab set it

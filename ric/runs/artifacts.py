@@ -90,6 +90,15 @@ def public_name(name: Any) -> Any:
     return name if scheme not in ("", "file", "local") else PurePath(name).name or name
 
 
+# a whole path between quotes, or from one that has no blank in it
+_PATH = re.compile(r"(?<=')~?/[^'\n]*(?=')|(?<![^\s'\"(=])(?:~|\.\.?)?/[^\s'\",;)]*[^\s'\",;).:]")
+
+
+def public_text(text: str) -> str:
+    """Give a sentence as others may read it: of each path in it the last part alone."""
+    return _PATH.sub(lambda path: PurePath(path[0]).name or path[0], text)
+
+
 def write_judge(judge: RegionEncoder | SceneEncoder, run: RunDir, name: str, *, base: str) -> Path:
     """Save a fitted judge with its card and return its folder."""
     with artifact_folder(run, name) as folder:

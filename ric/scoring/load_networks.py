@@ -19,7 +19,7 @@ from ric.metrics.structure_distance import StructureDistance
 from ric.models.locate import locate_model
 from ric.models.table import eval_networks
 from ric.registry import metrics_of
-from ric.runs.artifacts import public_name
+from ric.runs.artifacts import public_name, public_text
 from ric.scoring.pie_bench import PieBenchJudges
 from ric.scoring.scored_batches import stamp
 from ric.weights import find_weight, is_present, resolve_weights
@@ -116,11 +116,11 @@ def _loader(config: EvalConfig, run: RunDir, device: torch.device) -> Callable[.
 
 
 def either(load: Callable[[], T]) -> T | Unavailable:
-    """Load a network, or return why it is not available."""
+    """Load a network, or return why it is not available, in words that hold no path."""
     try:
         return load()
     except RicError as error:
-        return Unavailable(" ".join(part for part in (error.message, error.hint) if part))
+        return Unavailable(public_text(" ".join(filter(None, (error.message, error.hint)))))
 
 
 def _finder(config: EvalConfig, run: RunDir) -> Callable[..., Path]:

@@ -13,7 +13,7 @@ from ric.recipes.evaluate import evaluate
 from ric.recipes.fit_blip import fit_blip
 from ric.recipes.fit_clip import fit_clip
 from ric.recipes.train_unet import train_unet
-from ric.runs.artifacts import public_name
+from ric.runs.artifacts import public_name, public_text
 
 EXPORTED = (
     "1-fit-clip/region_encoder",
@@ -84,3 +84,17 @@ def test_no_artifact_holds_a_path_of_this_machine(artifact, chain):
 )
 def test_what_lies_on_this_machine_is_named_by_its_last_part_alone(setting, written):
     assert public_name(setting) == written
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("Cannot read /home/me/clip/config.json: no JSON.", "Cannot read config.json: no JSON."),
+        ("'/home/me/my clip' is no model.", "'my clip' is no model."),
+        ("Put it in ~/weights/clip, or in ../clip.", "Put it in clip, or in clip."),
+        ("openai/clip is missing: ric weights get openai/clip", None),
+        ("See https://hub.example/a/b; share 1/2 and/or all", None),
+    ],
+)
+def test_a_sentence_for_others_holds_no_path_of_this_machine(text, written):
+    assert public_text(text) == (written or text)

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from ric.errors import RicError
 from ric.runs.rows import writer_name
 from ric.runs.strays import left_beside, remove
+from ric.table_text import in_markdown
 from ric.weights import find_weight
 
 if TYPE_CHECKING:
@@ -127,11 +128,10 @@ def judge_card(run: RunDir, name: str, base: str) -> str:
         "",
         f"Fitted by `ric {run.record['command']}` (Region in Context, arXiv 2510.16772, Eq. 11).",
         "",
-        f"- licence: {licence_of(base)}",
-        f"- data: {data['name']}, fingerprint `{data['fingerprint'][:16]}`,"
-        f" split {config['split']}, {sum(1 for _ in run.rows('samples'))} samples",
+        f"- licence: {in_markdown(licence_of(base))}",
+        _data_line(run, data, config),
         f"- texts cut because they were too long: {run.record['truncated_texts']}",
-        *(f"- {key}: {config[key]}" for key in config if key not in ("data", "split", "preset")),
+        *_setting_lines(config, but=("data", "split", "preset")),
         "",
         "Retrieval with the kept weights, and with controls that see one stream alone:",
         "",
@@ -152,6 +152,19 @@ def judge_card(run: RunDir, name: str, base: str) -> str:
 def _public(run: RunDir) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a run's data and config without local paths."""
     return public_name(run.record["data"]), public_name(run.record["config"])
+
+
+def _data_line(run: RunDir, data: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """Say what was trained on, in a card."""
+    return (
+        f"- data: {in_markdown(data['name'])}, fingerprint `{data['fingerprint'][:16]}`,"
+        f" split {config['split']}, {sum(1 for _ in run.rows('samples'))} samples"
+    )
+
+
+def _setting_lines(config: Mapping[str, Any], but: tuple[str, ...]) -> list[str]:
+    """List settings in a card."""
+    return [f"- {key}: {in_markdown(str(config[key]))}" for key in config if key not in but]
 
 
 def _retrieval_table(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
@@ -198,19 +211,18 @@ def pipeline_card(run: RunDir, base: str) -> str:
             "---",
             "# InstructPix2Pix, fine-tuned by Region in Context",
             "",
-            f"Fine-tuned by `ric {run.record['command']}` (arXiv 2510.16772, Eq. 10) from {base};"
-            " the base's licence applies.",
+            f"Fine-tuned by `ric {run.record['command']}` (arXiv 2510.16772, Eq. 10) from"
+            f" {in_markdown(base)}; the base's licence applies.",
             *(
                 ["", "`pipeline.load_lora_weights(folder)` adds the updates to a pipeline of it."]
                 if is_lora
                 else []
             ),
             "",
-            f"- licence: {licence_of(base)}",
-            f"- data: {data['name']}, fingerprint `{data['fingerprint'][:16]}`,"
-            f" split {config['split']}, {sum(1 for _ in run.rows('samples'))} samples",
+            f"- licence: {in_markdown(licence_of(base))}",
+            _data_line(run, data, config),
             *_cut_lines(run.record.get("truncated_texts", {})),
-            *(f"- {key}: {config[key]}" for key in config if key not in ("data", "split", "gib")),
+            *_setting_lines(config, but=("data", "split", "gib")),
             "",
         ]
     )

@@ -21,7 +21,7 @@ from ric.scoring.scores import (
     find_score,
     place_of,
 )
-from ric.scoring.table_text import in_csv, in_latex, in_markdown, in_prose
+from ric.table_text import in_csv, in_latex, in_markdown, in_prose
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,7 +14,7 @@ from ric.scoring.pie_bench import PieBenchSuite
 from ric.scoring.protocols import by_protocol
 from ric.scoring.score_table import to_csv, to_latex, to_markdown
 from ric.scoring.suite import MetricSuite
-from ric.scoring.table_text import in_markdown
+from ric.table_text import in_markdown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

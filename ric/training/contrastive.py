@@ -29,6 +29,7 @@ from ric.training.optimizer import GuardedAdamW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from torch import Tensor, nn
 

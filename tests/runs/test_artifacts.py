@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from ric.recipes.evaluate import evaluate
 from ric.recipes.fit_blip import fit_blip
 from ric.recipes.fit_clip import fit_clip
 from ric.recipes.train_unet import train_unet
-from ric.runs.artifacts import public_name, public_text
+from ric.runs.artifacts import judge_card, pipeline_card, public_name, public_text
+from ric.runs.run import open_run
+from ric.table_text import in_markdown
 
 EXPORTED = (
     "1-fit-clip/region_encoder",
@@ -98,3 +101,17 @@ def test_what_lies_on_this_machine_is_named_by_its_last_part_alone(setting, writ
 )
 def test_a_sentence_for_others_holds_no_path_of_this_machine(text, written):
     assert public_text(text) == (written or text)
+
+
+@pytest.mark.parametrize("card", [pipeline_card, lambda run, base: judge_card(run, "judge", base)])
+def test_nothing_that_others_wrote_is_obeyed_in_a_card(card, tmp_path):
+    odd = "a<img src=x>[b](http://c)`|*d*\u202e\n# e"
+    config = {"data": odd, "split": "train", "columns": odd}
+    with open_run("fit-clip", config, runs_dir=tmp_path, run=tmp_path / "run") as run:
+        (run.path / "retrieval.json").write_text("{}")
+        run.note(data={"name": odd, "fingerprint": "0" * 64}, truncated_texts={})
+        body = card(run, odd).split("---\n")[2]
+    assert body.count(in_markdown(odd)) >= 2
+    assert not re.search(r"(?<!\\)[<\[*|]", body.partition("\n|")[0])  # before its tables
+    assert "\n# e" not in body
+    assert "\u202e" not in body

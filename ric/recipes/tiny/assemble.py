@@ -17,6 +17,7 @@ from ric.errors import RicError
 from ric.runs.artifacts import renamed_when_whole
 from ric.runs.record import artifact_of, parents_of, read_record
 from ric.runs.rows import read_lines, read_rows
+from ric.table_text import in_markdown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -162,8 +163,9 @@ def lineage(run: Path) -> list[str]:
 def editor_table(scores: Mapping[str, Any]) -> list[str]:
     """Format an editor's scores as a table beside doing nothing and the exact target."""
     editors = scores["editors"]
-    lines = ["", f"Scores on {scores['data']['name']}, {editors[0]['samples']} test samples:", ""]
-    lines += ["| score | " + " | ".join(row["label"] for row in editors) + " |"]
+    data = in_markdown(scores["data"]["name"])
+    lines = ["", f"Scores on {data}, {editors[0]['samples']} test samples:", ""]
+    lines += ["| score | " + " | ".join(in_markdown(row["label"]) for row in editors) + " |"]
     lines += ["|---|" + "---|" * len(editors)]
     for name in editors[0]["scores"]:
         cells = []

@@ -12,7 +12,7 @@ import pytest
 from ric.plain_line import is_plain_line
 from ric.scoring.score_table import to_csv, to_latex, to_markdown
 from ric.scoring.scores import Difference, Score, Scores
-from ric.scoring.table_text import in_csv, in_latex, in_markdown, in_prose
+from ric.table_text import in_csv, in_latex, in_markdown, in_prose
 
 # what each would do: a tag, a link, a row, a command, a formula, a terminal's colour, a new line
 ODD = "<b>|[a](javascript:x)\\input{x}%\x1b[31m\u202e`c`\n| = |"

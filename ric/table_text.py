@@ -1,4 +1,4 @@
-"""Escape others' text, such as a label, in tables: shown literally, interpreted by no reader."""
+"""Escape others' text in tables and cards: shown literally, interpreted by no reader."""
 
 from __future__ import annotations
 

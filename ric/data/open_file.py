@@ -2,19 +2,25 @@
 
 Rows may come from strangers. An address in a row is fetched only from a web server or an object
 store: `file://` and the like would read this machine's files, and so would a chained address
-(`simplecache::/etc/...`).
+(`simplecache::/etc/...`). Nor may a row name a host of the local network, which may answer only
+this machine; host names are not resolved for this check, and a server may still redirect.
 """
 
 from __future__ import annotations
 
+import io
+import ipaddress
 import os
 import re
+import socket
 import stat
+import unicodedata
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from urllib.parse import urlsplit
 
 from ric.errors import RicError, first_line
 
@@ -24,6 +30,9 @@ if TYPE_CHECKING:
 REMOTE = ("https", "http", "hf", "s3", "gs", "gcs", "az", "abfs")
 MOST_BYTES = 512 << 20  # 64 million pixels of 16-bit RGBA, uncompressed
 MOST_SECONDS = 60.0
+MOST_BYTES_OF_A_TABLE = 8 << 30  # five million rows of a kilobyte and more
+# names that no server of the internet has (RFC 6761, 6762, 8375, and what routers give)
+_LOCAL = (".local", ".localhost", ".internal", ".lan", ".home.arpa")
 _BLOCK = 1 << 20
 
 
@@ -35,6 +44,26 @@ def is_url(path: str | Path) -> bool:
 def is_remote(address: str) -> bool:
     """Tell whether an address in a row may be fetched: a server's, and not chained."""
     return re.match(rf"(?:{'|'.join(REMOTE)})://", address) is not None and "::" not in address
+
+
+def is_of_local_network(address: str) -> bool:
+    """Whether a web address names this machine, or one beside it, by its number or its name."""
+    try:
+        parts = urlsplit(unicodedata.normalize("NFKC", address))
+        host = (parts.hostname or "").rstrip(".")
+    except ValueError:
+        return True  # brackets without a number
+    if parts.scheme not in ("http", "https"):
+        return False
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        try:
+            ip = ipaddress.ip_address(socket.inet_aton(host))  # 127.1, 0x7f.1, 2130706433
+        except OSError:
+            return "." not in host or host.endswith(_LOCAL)
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    return not ip.is_global or ip.is_multicast
 
 
 def as_local(name: str) -> str:
@@ -73,10 +102,10 @@ def why_no_file(path: str | Path) -> str | None:
 
 @contextmanager
 def open_bytes(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a local file or an fsspec URL for reading.
+    """Open a local file or an fsspec URL for reading; of the latter, at most 8 GB are read.
 
     Raises:
-        RicError: It is not a file, or cannot be read.
+        RicError: It is not a file, or cannot be read; reading from a URL raises it too.
     """
     reason = None if is_url(path) else why_no_file(path)
     if reason:
@@ -85,13 +114,49 @@ def open_bytes(path: str | Path) -> Iterator[BinaryIO]:
         if is_url(path):
             import fsspec  # 0.1 s that only remote data should pay
 
-            stream = fsspec.open(str(path), "rb").open()
+            stream = cast("BinaryIO", _Bounded(fsspec.open(str(path), "rb").open(), str(path)))
         else:
             stream = open(path, "rb")  # noqa: SIM115 - closed below
     except OSError as error:
-        raise RicError(f"'{path}' cannot be read: {error.strerror or error}.") from None
+        raise RicError(f"'{path}' cannot be read: {error.strerror or first_line(error)}.") from None
+    except Exception as error:  # each file system behind fsspec has its own errors
+        raise RicError(f"'{path}' cannot be read: {first_line(error)}.") from None
     with stream:
         yield stream
+
+
+class _Bounded(io.RawIOBase):
+    """A remote file that says in one line what goes wrong, and does not go on without end."""
+
+    def __init__(self, stream: Any, name: str) -> None:
+        self._stream, self._name, self._had = stream, name, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return bool(self._stream.seekable())
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return int(self._stream.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._stream.tell())
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data = self._stream.read(len(buffer))
+        except Exception as error:  # each file system behind fsspec has its own errors
+            raise RicError(f"'{self._name}' cannot be read on: {first_line(error)}.") from None
+        self._had += len(data)
+        if self._had > MOST_BYTES_OF_A_TABLE:
+            raise RicError(f"'{self._name}' gives more than {MOST_BYTES_OF_A_TABLE >> 30} GB.")
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
 
 
 def exists(path: str) -> bool:

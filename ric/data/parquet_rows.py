@@ -20,7 +20,7 @@ from ric.data.columns import (
     require_columns,
 )
 from ric.data.files_below import files_below
-from ric.data.open_file import REMOTE, is_remote, is_url, why_no_file
+from ric.data.open_file import REMOTE, is_of_local_network, is_remote, is_url, why_no_file
 from ric.errors import RicError, SampleError
 
 if TYPE_CHECKING:
@@ -179,6 +179,10 @@ def _picture_cell(value: Any) -> str | bytes | None:
     if not isinstance(value, str):
         raise TypeError(f"is a {type(value).__name__}, not a picture")
     if is_remote(value):
+        if is_of_local_network(value):
+            raise TypeError(
+                f"is {value!r}, and a row may not name this machine or its local network"
+            )
         return value
     if is_url(value):
         raise TypeError(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ric.data.columns import Row
 
+LONGEST_LINE = 64 << 20  # letters
 AS_UTF8 = "Save it as UTF-8: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW"
 
 # UTF-32's marks begin like UTF-16's, so they are checked first
@@ -42,7 +43,7 @@ def json_rows(path: str | Path) -> Iterator[tuple[int, Row | str]]:
         RicError: The file cannot be read.
     """
     with _text(path, newline="\n") as stream:
-        for number, line in enumerate(stream, start=1):
+        for number, line in enumerate(_lines(stream, path), start=1):
             if not line.strip():
                 continue
             if fault := _not_utf8(line):
@@ -99,7 +100,7 @@ def in_words(columns: list[str]) -> str:
 @contextmanager
 def _csv(path: str | Path) -> Iterator[csv.DictReader[str]]:
     with _text(path, newline="") as stream:
-        reader = csv.DictReader(stream)
+        reader = csv.DictReader(_lines(stream, path))
         try:
             if fault := next(filter(None, map(_not_utf8, reader.fieldnames or ())), None):
                 raise RicError(f"'{path}', line 1, is not UTF-8: {fault}.", AS_UTF8)
@@ -125,6 +126,17 @@ def _text(path: str | Path, newline: str) -> Iterator[io.TextIOWrapper]:
             yield text
         except UnicodeDecodeError as error:
             raise RicError(f"'{path}' is not {encoding.upper()}: {error.reason}.") from None
+
+
+def _lines(stream: io.TextIOWrapper, path: str | Path) -> Iterator[str]:
+    """Yield a text's lines, held to a length that fits into memory (Raises RicError)."""
+    for number, line in enumerate(iter(lambda: stream.readline(LONGEST_LINE), ""), start=1):
+        if len(line) == LONGEST_LINE and not line.endswith("\n"):
+            raise RicError(
+                f"'{path}', line {number}, has over {LONGEST_LINE >> 20} million letters.",
+                "Write a line for each row, with no pictures in it.",
+            )
+        yield line
 
 
 def _not_utf8(text: str) -> str | None:

@@ -7,21 +7,23 @@ from threading import Event
 import fsspec
 import pytest
 
-from ric.data import open_file
+from ric.data import open_file, text_tables
 from ric.data.images import ImageError, open_image, read_bytes
 from ric.data.loose import read_texts
+from ric.data.open_file import is_of_local_network
 from ric.data.parquet_rows import find_tables
 from ric.data.sample import load_samples
 from ric.errors import RicError
 
 
 class Endless(io.RawIOBase):
-    """Gives zeros without end, as `readinto` is given its buffer."""
+    """Gives spaces without end."""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer) -> int:
+        buffer[:] = b" " * len(buffer)
         return len(buffer)
 
 
@@ -39,17 +41,35 @@ class Silent(Endless):
         return 1
 
 
+class Breaks(Endless):
+    """Gives a row, and then fails as a library does that has errors of its own."""
+
+    def __init__(self) -> None:
+        self.row = b'{"id": "a", "source_file_name": "a.png", "instruction": "x"}\n'
+
+    def readinto(self, buffer) -> int:
+        if not self.row:
+            raise LookupError("the server has gone")
+        buffer[: len(self.row)] = self.row
+        length, self.row = len(self.row), b""
+        return length
+
+
 @pytest.fixture
 def stranger():
     """Register a file system of strangers, as `stranger://endless` and `stranger://silent`."""
     over = Event()
+    whole = {"breaks/metadata.jsonl": Breaks()}
 
     class Files(fsspec.AbstractFileSystem):
         protocol = "stranger"
 
         def _open(self, path, mode="rb", **_):
-            kinds = {"picture": io.BytesIO(b"picture"), "silent": Silent(over)}
+            kinds = {"picture": io.BytesIO(b"picture"), "silent": Silent(over), **whole}
             return kinds.get(path, Endless())
+
+        def isfile(self, path):
+            return path.endswith(".jsonl")
 
     fsspec.register_implementation("stranger", Files, clobber=True)
     yield "stranger:/"
@@ -64,6 +84,51 @@ def test_a_fetch_is_bounded_in_bytes_and_time(stranger, monkeypatch):
     monkeypatch.setattr(open_file, "MOST_SECONDS", 0.5)
     with pytest.raises(ImageError, match=r"/silent' cannot be read: it takes over 0\.5 seconds\."):
         open_image(f"{stranger}/silent")
+
+
+def test_a_remote_table_is_bounded_in_bytes_and_told_in_one_line_when_it_breaks(
+    stranger, monkeypatch
+):
+    monkeypatch.setattr(text_tables, "LONGEST_LINE", 1 << 20)
+    with pytest.raises(RicError, match=r"endless/metadata.jsonl', line 1, has over 1 million"):
+        load_samples(f"{stranger}/endless")
+    with pytest.raises(RicError, match=r"cannot be read on: the server has gone\."):
+        list(load_samples(f"{stranger}/breaks"))
+    monkeypatch.setattr(open_file, "MOST_BYTES_OF_A_TABLE", 1 << 10)
+    with pytest.raises(RicError, match="endless/metadata.jsonl' gives more than 0 GB"):
+        load_samples(f"{stranger}/endless")
+
+
+@pytest.mark.parametrize("separator", ["\n", ","])
+def test_a_line_of_a_table_is_held_to_a_length(tmp_path, monkeypatch, separator):
+    monkeypatch.setattr(text_tables, "LONGEST_LINE", 100)
+    place = tmp_path / ("metadata.jsonl" if separator == "\n" else "metadata.csv")
+    place.write_text("source_file_name,instruction\n" * (separator == ",") + "x" * 101 + "\n")
+    with pytest.raises(RicError, match=r"line \d, has over"):
+        list(load_samples(tmp_path))
+
+
+LOCAL = (
+    "127.0.0.1", "127.1", "0x7f.0.0.1", "2130706433", "10.1.2.3:80", "192.168.0.9", "172.16.0.1",
+    "169.254.169.254", "100.64.0.1", "0.0.0.0", "[::1]", "[fe80::1]:80", "[::ffff:127.0.0.1]",
+    "[fd00::1]", "localhost", "LOCALHOST.", "a.localhost", "printer.local", "intranet", "224.0.0.1",
+    "metadata.google.internal", "good.com@127.0.0.1", "\uff11\uff12\uff17.0.0.1", "[x",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("host", LOCAL)
+def test_a_host_of_the_local_network_is_known_by_its_number_and_its_name(host):
+    for scheme in ("http", "https"):
+        assert is_of_local_network(f"{scheme}://{host}/a.png")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["https://example.com/a.png", "http://93.184.216.34:8080/", "https://[2606:4700::1111]/a",
+     "hf://datasets/a/b.png", "s3://bucket/a.png", "https://127.0.0.1.example.com/"],
+)  # fmt: skip
+def test_a_host_of_the_internet_and_a_bucket_are_none_of_the_local_network(address):
+    assert not is_of_local_network(address)
 
 
 def special(folder, kind: str, name: str):

@@ -95,7 +95,7 @@ def test_a_remote_table_is_bounded_in_bytes_and_told_in_one_line_when_it_breaks(
     with pytest.raises(RicError, match=r"cannot be read on: the server has gone\."):
         list(load_samples(f"{stranger}/breaks"))
     monkeypatch.setattr(open_file, "MOST_BYTES_OF_A_TABLE", 1 << 10)
-    with pytest.raises(RicError, match="endless/metadata.jsonl' gives more than 0 GB"):
+    with pytest.raises(RicError, match=r"endless/metadata.jsonl' gives more than 0 GB"):
         load_samples(f"{stranger}/endless")
 
 

@@ -262,7 +262,10 @@ def test_a_cell_that_names_what_is_on_this_machine_is_never_opened(
 
 
 def test_a_cell_that_names_a_server_is_read_from_there(tmp_path, humanedit_row):
-    row = {**humanedit_row("a"), "OUTPUT_IMG": {"bytes": None, "path": "https://edits.invalid/a.png"}}
+    row = {
+        **humanedit_row("a"),
+        "OUTPUT_IMG": {"bytes": None, "path": "https://edits.invalid/a.png"},
+    }
     write(tmp_path / "rows.parquet", [row])
     (sample,) = load_samples(tmp_path)
     with pytest.raises(SampleError, match=r"'https://edits\.invalid/a\.png' cannot be read"):

@@ -15,7 +15,7 @@ from ric.recipes.fit_blip import fit_blip
 from ric.recipes.fit_clip import fit_clip
 from ric.recipes.train_unet import train_unet
 from ric.runs.artifacts import judge_card, pipeline_card, public_name, public_text
-from ric.runs.run import open_run
+from ric.runs.open_run import open_run
 from ric.table_text import in_markdown
 
 EXPORTED = (

@@ -29,6 +29,7 @@ MOST_LAYERS = 1000  # of one kind in a row: building more would take very long
 CONFIG = ("config.json",)
 WEIGHTS = ("*.safetensors",)
 TOKENIZER = ("tokenizer.json", "vocab.json + merges.txt", "vocab.txt", "*.model")
+TOKENIZER_CONFIG = ("tokenizer_config.json",)  # where texts are cut, and what fills them up
 PROCESSOR = ("preprocessor_config.json", "processor_config.json")
 NETWORK = (CONFIG, WEIGHTS)
 Needs = tuple[tuple[str, ...], ...]
@@ -40,16 +41,16 @@ PARTS: dict[str, dict[str, Needs]] = {
         "vae": NETWORK,
         "unet": NETWORK,
         "text_encoder": NETWORK,
-        "tokenizer": (TOKENIZER,),
+        "tokenizer": (TOKENIZER, TOKENIZER_CONFIG),
         "scheduler": (("scheduler_config.json",),),
     },
     "region_encoder": {
         "": (("region_encoder.json",), ("fusion.safetensors",)),
-        "clip": (*NETWORK, TOKENIZER),
+        "clip": (*NETWORK, TOKENIZER, TOKENIZER_CONFIG, PROCESSOR),
     },
     "scene_encoder": {
         "": (("scene_encoder.json",), ("temperature.safetensors",)),
-        "blip": (*NETWORK, TOKENIZER),
+        "blip": (*NETWORK, TOKENIZER, TOKENIZER_CONFIG, PROCESSOR),
     },
     "describer": {"": (*NETWORK, TOKENIZER, PROCESSOR)},
     "text and image model": {"": (*NETWORK, TOKENIZER)},

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import ResNetForImageClassification
 
+from ric.errors import RicError
 from ric.metrics.networks import SetFeatures, exact_inference, load_folder
 from ric.metrics.pairs import as_rgb
 from ric.metrics.resize_rules import eight_bit
@@ -48,6 +49,8 @@ class SceneNet:
             ResNetForImageClassification, path, device, kind="network"
         )
         self.device = torch.device(device)
+        if not all(isinstance(label, str) for label in self.labels):
+            raise RicError(f"{path}/config.json has labels in id2label that are not texts.")
         # IS needs one set of exclusive labels; for whole pictures that is the place
         self._of_sets = group_ranges(self.labels).get("place", slice(None))
 

@@ -154,6 +154,13 @@ def _load_text_encoder(folder: Path, dtype: torch.dtype) -> CLIPTextModel:
 def _refuse_misfits(path: Path, pipeline: Pipeline) -> None:
     words = pipeline.text_encoder.config.vocab_size
     refuse_foreign_words(path, pipeline.tokenizer, words)
+    longest, places = pipeline.tokenizer.model_max_length, pipeline.text_encoder.config
+    if not 2 < longest <= places.max_position_embeddings:
+        raise RicError(
+            f"{path}: the tokenizer cuts texts at {longest:.4g} tokens, and its text encoder has"
+            f" places for {places.max_position_embeddings}.",
+            "Set model_max_length in its tokenizer_config.json, or get the folder again.",
+        )
     text_width = pipeline.text_encoder.config.hidden_size
     if text_width != pipeline.unet.config.cross_attention_dim:
         raise RicError(

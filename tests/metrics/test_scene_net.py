@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -82,3 +86,13 @@ def test_its_scores_carry_its_name(scene_net):
 def test_a_folder_of_another_model_is_refused(tiny_family):
     with pytest.raises(RicError, match="ResNetForImageClassification"):
         SceneNet(tiny_family / "dino")
+
+
+@pytest.mark.parametrize("label", [None, 3, 1.5, ["kind: ball"]])
+def test_a_label_that_is_no_text_is_one_line(tiny_family, tmp_path, label):
+    folder = Path(shutil.copytree(tiny_family / "scene_classifier", tmp_path / "net"))
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"]["3"] = label
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RicError, match=r"labels in id2label|Cannot load"):
+        SceneNet(folder)

@@ -102,6 +102,14 @@ def test_a_missing_part_is_named(folder, part):
     assert refused(folder).message == f"The pipeline in {folder} has no folder {part}."
 
 
+@pytest.mark.parametrize("most", [None, 10**30, 1, 4096])
+def test_a_tokenizer_that_cuts_texts_elsewhere_than_its_text_encoder_is_refused(folder, most):
+    file = folder / "tokenizer" / "tokenizer_config.json"
+    told = json.loads(file.read_text()) | {"model_max_length": most}
+    file.write_text(json.dumps({key: value for key, value in told.items() if value is not None}))
+    assert "the tokenizer cuts texts at" in refused(folder).message
+
+
 class _Trap:
     """Its pickle makes a file when it is loaded."""
 

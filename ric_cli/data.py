@@ -9,7 +9,7 @@ from typing import Annotated, Optional
 import typer
 
 from ric.config import CommandConfig, SplitName
-from ric.errors import SampleError
+from ric.errors import RicError, SampleError
 from ric_cli.console import make_progress, print_json, print_line, say
 from ric_cli.job import SOME_FAILED
 
@@ -67,7 +67,12 @@ def data(
             convert or "", split=split, columns=columns, limit=limit, max_pixels=max_pixels,
             on_failure=lost.append,
         )  # fmt: skip
-        report = from_data(out, samples, progress=progress)
+        try:
+            report = from_data(out, samples, progress=progress)
+        except RicError:
+            for error in lost[:5]:
+                say(f"  left out: {error.message}")
+            raise
     failures = [*lost, *report.failures]
     if json:
         print_json(

@@ -178,18 +178,21 @@ def _build(
     )
 
 
-def refuse_not_utf8(name: str, label: str) -> None:
-    """Refuse a name that is not UTF-8, since no text file can hold it.
+def refuse_not_plain(name: str, label: str) -> None:
+    """Refuse a name that is not UTF-8 or not one plain line.
 
     Args:
         name: A file's name, or an id made of it.
         label: The name under which the failure is listed.
 
     Raises:
-        SampleError: It is not UTF-8.
+        SampleError: It is not UTF-8, or holds what a terminal would obey.
     """
     if printable(name) != name:
         raise SampleError(label, "metadata", f"Its name is not UTF-8: {name}. Rename the file.")
+    if not is_plain_line(name):
+        reason = f"Its id holds control characters or line breaks: {name!r}."
+        raise SampleError(label, "metadata", reason)
 
 
 def is_missing(value: Any) -> bool:
@@ -210,10 +213,7 @@ def refuse_unsafe(name: str, label: str) -> None:
         SampleError: The id is empty, over 200 bytes, not UTF-8, starts with a dot, or holds a
             control character or one that file systems reserve.
     """
-    refuse_not_utf8(name, label)
-    if not is_plain_line(name):
-        reason = f"Its id holds control characters or line breaks: {name!r}."
-        raise SampleError(label, "metadata", reason)
+    refuse_not_plain(name, label)
     if not name or name.startswith(".") or re.search(r'[/\\:*?"<>|]', name):
         reason = f"Its id cannot be a file name, and results are named after it: {name!r}."
         raise SampleError(label, "metadata", reason)

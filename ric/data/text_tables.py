@@ -9,6 +9,7 @@ import codecs
 import csv
 import io
 import json
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
@@ -100,13 +101,17 @@ def in_words(columns: list[str]) -> str:
 @contextmanager
 def _csv(path: str | Path) -> Iterator[csv.DictReader[str]]:
     with _text(path, newline="") as stream:
-        reader = csv.DictReader(_lines(stream, path))
+        # strict: a quote that is never closed would take all that follows into its cell
+        reader = csv.DictReader(_lines(stream, path), strict=True)
         try:
+            names = Counter(reader.fieldnames or ())
+            if twice := [name for name, count in names.items() if name and count > 1]:
+                raise RicError(f"'{path}' has two columns {twice[0]!r}.", "Leave one of them.")
             if fault := next(filter(None, map(_not_utf8, reader.fieldnames or ())), None):
                 raise RicError(f"'{path}', line 1, is not UTF-8: {fault}.", AS_UTF8)
             yield reader
         except csv.Error as error:
-            raise RicError(f"'{path}', line {reader.line_num}: {error}.") from None
+            raise RicError(f"'{path}', line {reader.reader.line_num}: {error}.") from None
 
 
 @contextmanager

@@ -166,8 +166,16 @@ def _write(
                 yield row
             stage.advance()
 
+    def at_least_one(rows: Iterator[Row]) -> Iterator[Row]:
+        first = next(rows, None)
+        if first is None:
+            reasons = " ".join(error.message for error in failures[:3])
+            raise RicError(f"No sample can be used: nothing is written to '{out}'. {reasons}")
+        yield first
+        yield from rows
+
     with progress.stage("copying", total=count, unit="samples") as stage:
-        written = write_folder(out, rows(stage))
+        written = write_folder(out, at_least_one(rows(stage)))
     return FolderReport(
         out=out,
         rows=written,

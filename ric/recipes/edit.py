@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from ric.data.columns import refuse_not_utf8
+from ric.data.columns import refuse_not_plain
 from ric.data.images import ImageError, open_image
 from ric.data.photos import Photo, find_photos
 from ric.device import pick_device
@@ -123,7 +123,7 @@ def _requests(
     for sample in batch:
         try:
             if isinstance(sample, Photo):
-                refuse_not_utf8(sample.id, sample.path.name)
+                refuse_not_plain(sample.id, sample.path.name)
                 image = open_image(sample.path, max_pixels=config.max_pixels)
             else:
                 image = sample.load_source()

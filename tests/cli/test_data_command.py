@@ -64,6 +64,22 @@ def test_a_photo_that_cannot_be_used_is_left_out_and_makes_it_3(ric, photos):
     assert "left out: Sample 'cat', source: " in said.err
 
 
+@pytest.mark.parametrize("words", [FROM_PHOTOS, ("--from", "rows.jsonl")], ids=["loose", "data"])
+def test_where_nothing_can_be_used_nothing_is_written_and_no_next_step_is_named(ric, photos, words):
+    for name in ("cat.png", "dog.png"):
+        (photos / name).write_bytes(b"no picture")
+    if "--from" in words:
+        row = json.dumps({"id": "cat", "source_file_name": "cat.png", "instruction": "x"})
+        (photos / "metadata.jsonl").write_text(f"{row}\nno row\n")
+        words = ("--from", str(photos))
+    said = ric("data", "out", *words)
+    assert (said.code, said.out) == (1, "")
+    assert "Error: No sample can be used: nothing is written to 'out'. Sample 'cat'" in said.err
+    assert ("left out: Sample 'metadata.jsonl:2'" in said.err) == ("--from" in words)
+    assert "Next:" not in said.err
+    assert not (Path("out") / "metadata.jsonl").exists()
+
+
 def test_any_data_is_written_as_such_a_folder(ric, data):
     said = ric("data", "out", "--from", data, "--limit", "2", "--json")
     assert said.code == 0

@@ -94,6 +94,22 @@ def test_json_rows_without_a_source_column_say_which_there_are(table):
     assert caught.value.hint == "Its columns: id, image, text."
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (CSV.replace("noir", '"noir'), r"metadata.csv', line 2: "),
+        (CSV.replace('noir"', "noir"), r"metadata.csv', line 3: "),
+        (CSV.replace('る"', "る"), r"metadata.csv', line 3: unexpected end of data"),
+        (CSV.replace("id,", "id,instruction,"), r"has two columns 'instruction'\."),
+    ],
+)
+def test_a_quote_out_of_place_or_a_column_twice_loses_no_row_without_a_word(table, text, words):
+    """Read leniently, a quote that is never closed takes all rows that follow into its cell."""
+    folder = table("metadata.csv", text.encode())
+    with pytest.raises(RicError, match=words):
+        list(load_samples(folder, on_failure=lambda _: None))
+
+
 def read(path):
     return read_texts(path, lambda line: None)
 

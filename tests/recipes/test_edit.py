@@ -178,16 +178,20 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_photo_whose_name_is_not_utf8_is_a_row_and_the_rest_goes_on(
+def test_photos_whose_names_are_not_plain_text_are_rows_and_the_rest_goes_on(
     photos, config, follow, tmp_path
 ):
-    for name in (b"pi\xf1a.png", b"dog.png"):
+    for name in (b"pi\xf1a.png", b"dog.png", b"a\nb.png", b"\x1b[2J.png"):
         draw().save(photos / os.fsdecode(name), "PNG")
     run = follow(edit, config(photos, instruction="make it night"), tmp_path / "run")
     assert list(pictures(run)) == ["dog"]
-    (failed,) = rows(run, "failures")
-    assert failed["id"] == r"pi\xf1a.png"
-    assert failed["reason"] == r"Its name is not UTF-8: pi\xf1a. Rename the file."
+    reasons = {failed["id"]: failed["reason"] for failed in rows(run, "failures")}
+    odd = "Its id holds control characters or line breaks: "
+    assert reasons == {
+        r"pi\xf1a.png": r"Its name is not UTF-8: pi\xf1a. Rename the file.",
+        "a\nb.png": odd + r"'a\nb'.",
+        "\x1b[2J.png": odd + r"'\x1b[2J'.",
+    }
 
 
 def test_a_folder_of_photos_of_every_kind_is_edited_and_what_is_none_is_listed(

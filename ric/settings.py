@@ -85,7 +85,7 @@ def resolve_config(
         _refuse_of_other_editors(editor, flags)
         values = {**values, **OF_EDITORS[preset].get(editor, {}), **typed}
     if kind is EvalConfig:
-        _refuse_without_use(preset, flags)
+        values |= _without_use(preset, flags)
         values |= _of_two_folders(values)
         values |= _of_loose_pictures(values, flags)
     if values.get("protocol", "none") != "none":
@@ -105,33 +105,52 @@ def _refuse_of_other_editors(editor: str, flags: dict[str, Any]) -> None:
             )
 
 
-def _refuse_without_use(preset: str, flags: dict[str, Any]) -> None:
-    """Refuse flags of `ric eval` that would change no score (raises RicError)."""
+def _without_use(preset: str, flags: dict[str, Any]) -> dict[str, str]:
+    """Return the settings that change no score of `ric eval`, at their defaults.
+
+    They replace those of a config file, so that what is recorded is what was computed.
+
+    Raises:
+        RicError: one of them was typed with another value.
+    """
     if flags.get("dtype", EvalConfig.dtype) != EvalConfig.dtype:
         raise RicError(
             f"ric eval computes every score in float32, not in {flags['dtype']}.",
             "Omit --dtype.",
         )
+    fixed: dict[str, str] = {"dtype": EvalConfig.dtype}
     if preset != "tiny":
-        return
+        return fixed
     for key in ("fid", "lpips_net"):
-        usual = getattr(EvalConfig, key)
+        fixed[key] = usual = getattr(EvalConfig, key)
         if flags.get(key, usual) != usual:
             flag = "--" + key.replace("_", "-")
             raise RicError(
                 f"--preset tiny does not use {flag}: the embedded classifier stands in for it.",
                 f"Omit {flag} or --preset.",
             )
+    return fixed
 
 
 def _of_two_folders(values: dict[str, Any]) -> dict[str, Any]:
-    """Make `ric eval A/ B/` compare the pictures of A with those of B, without any source."""
+    """Make `ric eval A/ B/` compare the pictures of A with those of B, without any source.
+
+    Raises:
+        RicError: the second of two bare names is neither a folder nor a run.
+    """
     edits = values.get("edits", ())
     if len(edits) != 2 or any(values.get(key) for key in ("data", "source", "target")):
         return {}
     compared, reference = edits
     is_run = (Path(reference) / "run.json").is_file()
     if not Path(reference).is_dir() or is_run:
+        is_named = "=" in reference or reference.startswith("@") or reference.isdecimal()
+        if not (is_run or is_named):
+            raise RicError(
+                f"'{reference}' is no folder that '{compared}' could be held against.",
+                "Two folders are compared as they are; what edits are scored on is named by"
+                " --data DATA or --source DIR.",
+            )
         return {}
     return {"edits": (compared,), "source": reference, "target": reference}
 

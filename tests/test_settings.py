@@ -298,3 +298,17 @@ def test_what_changes_no_score_cannot_be_asked_of_eval(flags, message):
     assert raised.value.message.startswith(message)
     usual = {key: getattr(EvalConfig, key) for key in flags if key != "preset"}
     assert resolve_config(EvalConfig, flags | usual).dtype == "fp32"
+    asked = {key: value for key, value in flags.items() if key != "preset"}
+    tiny = {"preset": flags.get("preset", "paper")}
+    config = resolve_config(EvalConfig, tiny, from_file=asked)
+    assert {key: getattr(config, key) for key in usual} == usual  # what is recorded is what is done
+
+
+def test_a_second_folder_that_is_not_there_is_named(tmp_path):
+    gone = str(tmp_path / "gone")
+    with pytest.raises(RicError, match=f"'{gone}' is no folder that '{tmp_path}' could be held"):
+        resolve_config(EvalConfig, {"edits": (str(tmp_path), gone)})
+    for named in ("@edit", "7", f"B={gone}"):
+        assert resolve_config(EvalConfig, {"edits": (str(tmp_path), named)}).source is None
+    given = {"edits": (str(tmp_path), gone), "data": "scenes:3@64"}
+    assert resolve_config(EvalConfig, given).data == "scenes:3@64"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from copy import copy
 from functools import cache
 from itertools import islice
@@ -24,7 +25,7 @@ from ric.data.folder import (
 from ric.data.hub import cached_metadata, is_hub_id, open_hub
 from ric.data.images import MAX_PIXELS
 from ric.data.loose_samples import LooseFolders
-from ric.data.open_file import as_local, is_url
+from ric.data.open_file import as_local, is_url, why_no_file
 from ric.data.parquet_rows import choose_columns, find_tables, read_tables, tables_hash
 from ric.data.seen_ids import SeenIds
 from ric.errors import RicError, SampleError
@@ -312,7 +313,9 @@ def _open(name: str, mapping: dict[str, str] | None, options: ReadOptions) -> _O
             return _open_folder(metadata, mapping, options)
     elif path.name in METADATA and path.is_file() and (metadata := find_metadata(path.parent)):
         return _open_folder(metadata, mapping, options)
-    if path.exists():
+    if os.path.lexists(path):
+        if not path.is_dir() and (reason := why_no_file(path)):
+            raise RicError(reason, DATA_MAY_BE)
         return _open_tables(path, mapping, options)
     if is_hub_id(name) and (metadata := cached_metadata(name)):
         return _open_folder(metadata, mapping, options)

@@ -164,6 +164,9 @@ def test_pipes_devices_and_dead_links_are_told_and_never_opened(tmp_path, kind):
             find_tables(table.parent)
         assert caught.value.message.endswith(WORDS[kind])
     with pytest.raises(RicError) as caught:
+        load_samples(picture)
+    assert caught.value.message.endswith(WORDS[kind])
+    with pytest.raises(RicError) as caught:
         read_texts(special(tmp_path / "texts", kind, "texts.csv"), lambda line: None)
     assert caught.value.message.endswith(WORDS[kind])
 

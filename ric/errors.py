@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+LONGEST = 500  # letters of either end of a reason
+
 
 class RicError(Exception):
     """An error with a message that names the value at fault, and a hint with the next step.
@@ -32,6 +34,8 @@ class SampleError(RicError):
 
     def __init__(self, sample_id: str, stage: str, reason: str, hint: str | None = None) -> None:
         """Store the parts and join them into the message."""
+        if len(reason) > 2 * LONGEST:  # it may quote a table's cell, which may be of any length
+            reason = f"{reason[:LONGEST]}…{reason[-LONGEST:]}"
         super().__init__(f"Sample {sample_id!r}, {stage}: {reason}", hint)
         self.sample_id = printable(sample_id)
         self.stage = stage

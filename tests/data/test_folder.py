@@ -251,3 +251,12 @@ def test_datasets_opens_what_is_written_also_when_ids_look_like_splits(tmp_path,
     assert table[0]["source"].size == (16, 12)
     assert table[1]["mask"] is None
     assert [s.id for s in load_samples(out)] == [row["id"] for row in rows]
+
+
+def test_a_reason_quotes_no_more_of_a_cell_than_a_line_holds(edits):
+    failures: list[SampleError] = []
+    list(load_samples(edits({"split": "x" * 100_000}), on_failure=failures.append))
+    (failure,) = failures
+    assert failure.reason.startswith("Its split is 'xxx")
+    assert failure.reason.endswith("; it may be train, val or test.")
+    assert len(failure.reason) < 1100

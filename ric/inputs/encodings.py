@@ -45,11 +45,15 @@ if TYPE_CHECKING:
 # Shape letters: C latent channels, h and w latent height and width, L text tokens, E text width,
 # P and Q the two judges' widths.
 
-LAYOUT = 3  # raised whenever the same key would name different contents
+LAYOUT = 4  # raised whenever the same key would name different contents
 AT_ONCE = 8  # samples encoded in one pass
 IN_A_SHARD = 256  # samples
-# also leftmost, right-hand and anticlockwise
-SAYS_A_SIDE = re.compile(r"\b(left|right|(anti|counter-?)?clockwise)", re.IGNORECASE)
+# also leftmost, right-hand, topleft, upper_right and anticlockwise; not upright
+SAYS_A_SIDE = re.compile(
+    r"(?<![^\W_])((top|upper|bottom|lower|far|middle|mid|center|centre)?(left|right)"
+    r"|(anti|counter-?)?clockwise)",
+    re.IGNORECASE,
+)
 LATENTS = ("source", "target_mean", "target_std")
 TEXTS = ("instruction", "region_text", "scene_text")
 

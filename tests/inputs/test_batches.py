@@ -182,7 +182,11 @@ def test_a_flipped_view_brings_its_own_latents_and_box_and_the_others_are_never_
         ("put it LEFT of the tree", True),
         ("the leftmost ball", True),
         ("a right-hand glove", True),
+        ("a star in the topleft corner", True),
+        ("move it to the upper_right", True),
+        ("turn it counter-clockwise", True),
         ("make it brightly lit", False),
+        ("set the chair upright", False),
         ("remove the ball", False),
     ],
 )

@@ -84,6 +84,12 @@ def resolve_config(
         editor = str(values.get("editor", EditConfig.editor))
         _refuse_of_other_editors(editor, flags)
         values = {**values, **OF_EDITORS[preset].get(editor, {}), **typed}
+        if flags.get("ignore_signature"):
+            raise RicError(
+                "ric edit does not use --ignore-signature: editors are shown no mask.",
+                "Omit --ignore-signature; ric eval uses it.",
+            )
+        values["ignore_signature"] = False
     if kind is EvalConfig:
         values |= _without_use(preset, flags)
         values |= _of_two_folders(values)

@@ -56,6 +56,7 @@ def test_every_field_goes_through_json_and_comes_back(kind, preset):
         if (value := other_value(getattr(config, field.name))) is not None
     }
     changed |= {"edits": ("A=1", "B=2")} if kind is EvalConfig else {}
+    changed |= {"ignore_signature": False} if kind is EditConfig else {}  # it has no use for it
     for one in (config, dataclasses.replace(config, **changed)):
         saved = json.loads(json.dumps(as_dict(one)))
         assert list(saved) == [field.name for field in dataclasses.fields(kind)]
@@ -312,3 +313,10 @@ def test_a_second_folder_that_is_not_there_is_named(tmp_path):
         assert resolve_config(EvalConfig, {"edits": (str(tmp_path), named)}).source is None
     given = {"edits": (str(tmp_path), gone), "data": "scenes:3@64"}
     assert resolve_config(EvalConfig, given).data == "scenes:3@64"
+
+
+def test_edit_which_shows_no_mask_to_an_editor_has_no_use_for_their_signature():
+    with pytest.raises(RicError, match="ric edit does not use --ignore-signature"):
+        resolve_config(EditConfig, {"ignore_signature": True})
+    from_file = {"ignore_signature": True}  # as another command's run.json says
+    assert not resolve_config(EditConfig, {}, from_file=from_file).ignore_signature

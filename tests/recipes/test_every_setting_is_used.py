@@ -1,15 +1,27 @@
-"""No setting is recorded in a run and then looked at by nothing; DATA is opened once."""
+"""No setting is recorded in a run and then looked at by nothing; DATA is opened once.
+
+Quick: a recipe reads each of its settings. Slow: another value of it changes what the run holds, or
+is refused. What of a run counts is all but what says what was asked, by whom and when.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from ric.config import (
+    ONLY_OF,
     CommandConfig,
     DescribeConfig,
     EditConfig,
@@ -19,6 +31,8 @@ from ric.config import (
     TrainUnetConfig,
 )
 from ric.data import sample
+from ric.data.masks import signature_box
+from ric.errors import RicError
 from ric.recipes.describe import describe
 from ric.recipes.edit import edit
 from ric.recipes.evaluate import evaluate
@@ -104,3 +118,212 @@ def test_a_recipe_reads_every_setting_of_its_command_and_opens_data_once(
     own = {field.name for field in fields(kind)}
     known = ELSEWHERE[CommandConfig] | ELSEWHERE.get(kind, set())
     assert ", ".join(sorted(own - seen - known)) == ""
+
+
+# --- another value, another run ------------------------------------------------------------------
+
+FOLDER = Path(__file__).parents[2] / "ric" / "assets" / "tiny"  # other weights than the fixture's
+# Another value of each setting, and what else it needs to be asked for.
+OTHER: dict[type[CommandConfig], dict[str, Any]] = {
+    CommandConfig: {
+        "data": "another", "split": "all", "columns": "instruction=region_text", "limit": 2,
+        "seed": 1, "device": "cuda:99", "dtype": "bf16", "max_pixels": 90,
+        "ignore_signature": True,
+    },
+    DescribeConfig: {
+        "describer": "dataset", "model": str(FOLDER / "captioner"), "max_new_tokens": 5,
+    },
+    FitClipConfig: {
+        "clip": str(FOLDER / "clip"), "image_size": 32, "fit": "crop", "batch_size": 3,
+        "fusion_epochs": 2, "fusion_lr": 0.1, "joint_epochs": 2, "joint_lr": 0.1,
+        "temperature": 0.5, "num_heads": 4, "gated_fusion": False, "sees": "crop",
+        "controls": False, "region_text": "instruction", "weight_decay": 0.9, "measure_every": 1,
+        "keep": "best", "checkpoint_every": 9, "keep_checkpoints": 1, "log_every": 2,
+        "track": "no-such-tracker",
+    },
+    FitBlipConfig: {
+        "blip": str(FOLDER / "scene_encoder" / "blip"), "descriptions": "described",
+        "image_size": 32, "fit": "crop", "batch_size": 3, "epochs": 2, "lr": 0.1,
+        "source_negatives": True, "max_text_tokens": 6, "temperature": 0.5, "weight_decay": 0.9,
+        "measure_every": 1, "keep": "best", "checkpoint_every": 9, "keep_checkpoints": 1,
+        "log_every": 2, "track": "no-such-tracker",
+    },
+    TrainUnetConfig: {
+        "base": str(FOLDER / "pipeline"), "descriptions": "described",
+        "region_clip": str(FOLDER / "region_encoder"), "scene_blip": str(FOLDER / "scene_encoder"),
+        "steps": 3, "lr": 0.1, "image_size": 32, "batch_size": 3, "lora_rank": 2,
+        "region_loss": False, "global_loss": False, "gated_fusion": False, "region_weight": 3.0,
+        "global_weight": 3.0, "noise_weight": 3.0, "losses": ("outside=1",),
+        "region_text": "instruction", "fit": "crop", "flip": True, "loss_decoder": "no-such-folder",
+        "conditioning_dropout": 0.33, "align_below": 300, "align_weight": "alpha-bar", "ema": False,
+        "ema_decay": 0.0, "adam_8bit": True, "adam_beta1": 0.1, "adam_beta2": 0.1,
+        "weight_decay": 0.9, "max_grad_norm": 1e-3, "memory": 24.0, "show_every": 1,
+        "attention": "xformers", "checkpoint_every": 9, "keep_checkpoints": 1, "log_every": 2,
+        "track": "no-such-tracker",
+    },
+    EditConfig: {
+        "instruction": "make it night", "editor": "no_such_file.py:Mine",
+        "unet": str(FOLDER / "pipeline"), "steps": 2, "guidance": 5.0, "image_guidance": 3.0,
+        "image_size": 32,
+        # of the second editor
+        "text_to_image": str(FOLDER / "text_to_image"), "skip": 1, "source_guidance": 9.0,
+        "keep_last_noise": True, "source_caption": "a red ball", "target_caption": "a red ball",
+    },
+    EvalConfig: {
+        "edits": ("Other=edited-0",), "source": "photos", "match": "file", "fit": "squash",
+        "group_by": "region-size", "fid_set": "photos", "protocol": "magicbrush",
+        "metrics": "l1", "reference": "source", "text": "instruction",
+        "clip": str(FOLDER / "clip"), "dino": str(FOLDER / "scene_classifier"),
+        "fid": "pytorch-fid", "lpips_net": "vgg", "dtype": "bf16",
+    },
+}  # fmt: skip
+# What changes how a result is come by, or when it is had, and not the result: tests of their own
+# hold it to be the same.
+SAME: dict[type[CommandConfig], set[str]] = {
+    CommandConfig: {"preset", "weights"},  # laid over the defaults; where models are looked for
+    # greedy decoding draws nothing and two words come out the same; of masks a describer of one's
+    # own may look at
+    DescribeConfig: {"seed", "dtype", "ignore_signature"},
+    FitClipConfig: {"micro_batch"},
+    FitBlipConfig: {"micro_batch"},
+    TrainUnetConfig: {
+        "accumulate", "allow_missing_text", "cache", "compile", "ema_on_cpu",
+        "gradient_checkpointing", "push_to_hub",
+    },
+    EditConfig: {"allow_overlap", "batch_size"},
+    EvalConfig: {
+        "allow_overlap", "batch_size", "layout", "mask", "partial", "target", "texts",
+        # which no score of these runs is drawn by, or which only a GPU would
+        "seed", "device",
+    },
+}  # fmt: skip
+SAVED = {"checkpoint_every": 1, "keep_checkpoints": 2}
+OF_THE_ASKING = {"argv", "config", "environment", "process", "started", "ended", "error"}
+
+
+def cases() -> list[Any]:
+    found = []
+    for kind in RUNS:
+        others = OTHER[CommandConfig] | OTHER[kind]
+        same = SAME[CommandConfig] | SAME.get(kind, set())
+        own = {field.name for field in fields(kind)}
+        assert own == (others.keys() & own) | same, sorted(own ^ ((others.keys() & own) | same))
+        found += [
+            pytest.param(kind, name, value, id=f"{kind.__name__}-{name}")
+            for name, value in others.items()
+            if name in own - same
+        ]
+    return found
+
+
+@pytest.fixture(scope="module")
+def workshop(tiny, make_edits, follow, tmp_path_factory) -> Callable[..., dict[str, Any] | None]:
+    """Take a command's run with some settings changed, and give what it holds; None: refused."""
+    room = tmp_path_factory.mktemp("workshop")
+    texts = {n: {"id": f"s{n:02d}", "region_text": f"a thing {n}"} for n in range(12)}
+    val = {n: texts[n] | {"split": "val"} for n in (8, 9, 10)}
+    data = {"one": make_edits(11, texts | val), "another": make_edits(12, texts | val)}
+    for number in range(11):  # a signature, for whoever does not ignore it
+        file = data["one"] / "target" / f"{number:02d}.png"
+        with Image.open(file) as target:
+            signed = target.convert("RGB")
+        signed.paste((255, 0, 0), signature_box(*signed.size))
+        signed.save(file)
+    named = {"another": str(data["another"])}
+    described = tiny(DescribeConfig, data["one"], describer="chat", model="tiny", split="all")
+    named["described"] = str(follow(describe, described, room / "described"))
+    for number in (0, 1):
+        settings = RUNS[EditConfig][1] | {"seed": number}
+        run = follow(edit, tiny(EditConfig, data["one"], **settings), room / f"edited-{number}")
+        # out of its run, whose pictures are named by their samples' ids whatever --match says
+        named[f"edited-{number}"] = str(shutil.copytree(run / "images", room / f"out-{number}"))
+    # of another shape than its source
+    Image.new("RGB", (60, 80)).save(Path(named["edited-1"]) / "s10.png")
+    photos = room / "photos"
+    shutil.copytree(data["one"] / "source", photos)
+    named["photos"] = str(photos)
+    taken = iter(range(1000))
+
+    def here(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(here, value))
+        if not isinstance(value, str):
+            return value
+        label, equals, place = value.rpartition("=")
+        return f"{label}{equals}{named.get(place, place)}" if place in named else value
+
+    def take(
+        kind: type[CommandConfig], second: bool = False, **changes: Any
+    ) -> dict[str, Any] | None:
+        recipe, *several = RUNS[kind]
+        settings = several[second]
+        if second:
+            settings = {**settings, "steps": 2}
+        if kind is EvalConfig:
+            settings = {**settings, "edits": ("Mine=edited-1",), "partial": True}
+        if kind is TrainUnetConfig:
+            settings = {**settings, **SAVED, "steps": 2, "show_every": 0}
+        if kind is FitClipConfig:
+            settings = {**settings, **SAVED, "joint_epochs": 3}
+        if kind is FitBlipConfig:
+            settings = {**settings, **SAVED, "epochs": 3}
+        asked = {key: here(value) for key, value in (settings | changes).items()}
+        on = asked.pop("data", data["one"])
+        try:
+            if "source" in asked:
+                del asked["split"]
+                on = ""
+            config = tiny(kind, on, **asked)
+            return held(follow(recipe, config, room / f"run-{next(taken)}"))
+        except RicError:
+            return None
+
+    return take
+
+
+def held(run: Path) -> dict[str, Any]:
+    """Give what a run's files hold, by name; of its record and rows, what they tell of results."""
+    found: dict[str, Any] = {}
+    for file in sorted(run.rglob("*")):
+        name = str(file.relative_to(run))
+        if file.name in ("state.json", "curves.png", "run.json", "README.md"):
+            found[name] = None  # that it is there: they tell times, or what was asked
+        elif file.suffix == ".jsonl":
+            rows = [json.loads(line) for line in file.read_text().splitlines()]
+            for row in rows:
+                row.pop("images_per_second", None)
+            found[name] = rows
+        elif file.name == "scores.json":
+            scores = json.loads(file.read_text())
+            found[name] = (scores["editors"], sorted(scores["groups"]))
+        elif file.is_file() and file.suffix in (".safetensors", ".png", ".json"):
+            found[name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    record = json.loads((run / "run.json").read_text())
+    return found | {key: record[key] for key in record.keys() - OF_THE_ASKING}
+
+
+@pytest.fixture(scope="module")
+def usual(workshop) -> Callable[..., dict[str, Any]]:
+    @cache
+    def of(kind: type[CommandConfig], second: bool = False) -> dict[str, Any]:
+        found = workshop(kind, second)
+        assert found is not None, "the usual settings are refused: nothing would be shown"
+        return found
+
+    return of
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", RUNS, ids=lambda kind: kind.__name__)
+def test_the_same_settings_give_the_same_run(kind, workshop, usual):
+    for second in range(len(RUNS[kind]) - 1):
+        assert workshop(kind, bool(second)) == usual(kind, bool(second))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "name", "value"), cases())
+def test_another_value_of_a_setting_changes_the_run_or_is_refused(
+    kind, name, value, workshop, usual
+):
+    second = kind is EditConfig and "ip2p" not in ONLY_OF.get(name, ("ip2p",))
+    assert workshop(kind, second, **{name: value}) != usual(kind, second)

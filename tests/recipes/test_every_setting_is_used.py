@@ -168,6 +168,8 @@ OTHER: dict[type[CommandConfig], dict[str, Any]] = {
         # of the second editor
         "text_to_image": str(FOLDER / "text_to_image"), "skip": 1, "source_guidance": 9.0,
         "keep_last_noise": True, "source_caption": "a red ball", "target_caption": "a red ball",
+        # of the third
+        "dds_weight": 0.5, "contrast_weight": 0.5,
     },
     EvalConfig: {
         "edits": ("Other=edited-0",), "source": "photos", "match": "file", "fit": "squash",
@@ -252,12 +254,10 @@ def workshop(tiny, make_edits, follow, tmp_path_factory) -> Callable[..., dict[s
         label, equals, place = value.rpartition("=")
         return f"{label}{equals}{named.get(place, place)}" if place in named else value
 
-    def take(
-        kind: type[CommandConfig], second: bool = False, **changes: Any
-    ) -> dict[str, Any] | None:
+    def take(kind: type[CommandConfig], nth: int = 0, **changes: Any) -> dict[str, Any] | None:
         recipe, *several = RUNS[kind]
-        settings = several[second]
-        if second:
+        settings = several[nth]
+        if nth:
             settings = {**settings, "steps": 2}
         if kind is EvalConfig:
             settings = {**settings, "edits": ("Mine=edited-1",), "partial": True}
@@ -305,8 +305,8 @@ def held(run: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def usual(workshop) -> Callable[..., dict[str, Any]]:
     @cache
-    def of(kind: type[CommandConfig], second: bool = False) -> dict[str, Any]:
-        found = workshop(kind, second)
+    def of(kind: type[CommandConfig], nth: int = 0) -> dict[str, Any]:
+        found = workshop(kind, nth)
         assert found is not None, "the usual settings are refused: nothing would be shown"
         return found
 
@@ -316,8 +316,8 @@ def usual(workshop) -> Callable[..., dict[str, Any]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", RUNS, ids=lambda kind: kind.__name__)
 def test_the_same_settings_give_the_same_run(kind, workshop, usual):
-    for second in range(len(RUNS[kind]) - 1):
-        assert workshop(kind, bool(second)) == usual(kind, bool(second))
+    for nth in range(len(RUNS[kind]) - 1):
+        assert workshop(kind, nth) == usual(kind, nth)
 
 
 @pytest.mark.slow
@@ -325,5 +325,6 @@ def test_the_same_settings_give_the_same_run(kind, workshop, usual):
 def test_another_value_of_a_setting_changes_the_run_or_is_refused(
     kind, name, value, workshop, usual
 ):
-    second = kind is EditConfig and "ip2p" not in ONLY_OF.get(name, ("ip2p",))
-    assert workshop(kind, second, **{name: value}) != usual(kind, second)
+    # an editor that reads it, in the order of their runs
+    nth = ["ip2p", "ddpm-inversion", "cds"].index(ONLY_OF.get(name, ("ip2p",))[0])
+    assert workshop(kind, nth, **{name: value}) != usual(kind, nth)

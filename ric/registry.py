@@ -37,7 +37,7 @@ class Part(NamedTuple):
     Attributes:
         place: `module:name` of its factory.
         model: The command's setting that names the model it loads; "" if it loads none.
-        reads: Which of a sample's texts an editor reads.
+        reads: Which of a sample's texts an editor or a describer needs.
     """
 
     place: str
@@ -54,7 +54,7 @@ EDITORS = {
     "cds": Part("ric.editors.cds:Cds.from_config", "text_to_image", CAPTIONS),
 }
 DESCRIBERS = {
-    "dataset": Part("ric.describers.from_dataset:FromDataset.from_config"),
+    "dataset": Part("ric.describers.from_dataset:FromDataset.from_config", reads=()),
     "chat": Part("ric.describers.chat_vlm:ChatVlm.from_config", "model"),
 }
 # the setting that names the model of your own editor or describer
@@ -202,9 +202,14 @@ def model_of(kind: str, name: str) -> str:
     return OF_ONES_OWN[kind] if needs else ""
 
 
-def texts_read(editor: str) -> tuple[str, ...]:
-    """List which of a sample's texts an editor reads; your own read the instruction."""
-    return EDITORS[editor].reads if editor in EDITORS else ("instruction",)
+def texts_read(kind: str, name: str) -> tuple[str, ...]:
+    """List which of a sample's texts an editor or a describer needs.
+
+    Your own editor needs the instruction, your own describer none.
+    """
+    if shipped := _SHIPPED[kind].get(name):
+        return cast("tuple[str, ...]", shipped.reads)
+    return ("instruction",) if kind == "editor" else ()
 
 
 def refuse_unknown(kind: str, name: str) -> None:

@@ -195,6 +195,7 @@ def test_one_of_an_installed_module_is_found_by_its_place_and_by_its_entry_point
         there = {
             ("ric.editors", "turned"): "my_parts:Turned",
             ("ric.losses", "bright"): "my_parts:Bright",
+            ("ric.describers", "brief"): "my_parts:Brief",
         }
         value = there.get((group, name))
         return [EntryPoint(name, value, group)] if value else []
@@ -202,6 +203,7 @@ def test_one_of_an_installed_module_is_found_by_its_place_and_by_its_entry_point
     monkeypatch.setattr("importlib.metadata.entry_points", declared)
     assert load_part("editor", "turned").__name__ == "Turned"
     assert load_part("loss", "bright").__name__ == "Bright"
+    assert load_part("describer", "brief").__name__ == "Brief"
     with pytest.raises(RicError, match="There is no describer 'turned'"):
         load_part("describer", "turned")
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ric.errors import RicError
 from ric.memory.step import NotHereError, Step, count_step
+from ric.models.table import row_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -157,7 +158,7 @@ def _other_ways(config: TrainUnetConfig) -> dict[str, dict[str, Any]]:
     if not config.lora_rank:
         ways["--lora-rank 16"] = {"lora_rank": 16}
     if config.loss_decoder == "vae" and (config.region_loss or config.global_loss):
-        small = "tiny" if config.base == "tiny" else "madebyollin/taesd"
+        small = "tiny" if config.base == "tiny" else row_of(config, "loss_decoder").known[0]
         ways[f"--loss-decoder {small}"] = {"loss_decoder": small}
     size = config.image_size // 2
     ways[f"--image-size {size}"] = {"image_size": size}

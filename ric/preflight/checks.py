@@ -132,6 +132,8 @@ def _open_data(config: CommandConfig) -> None:
     if isinstance(config, EditConfig):
         from ric.data.photos import find_photos
 
-        if find_photos(config, need_instruction="instruction" in texts_read(config.editor)):
+        if find_photos(
+            config, need_instruction="instruction" in texts_read("editor", config.editor)
+        ):
             return
     samples_of(config)

@@ -15,14 +15,13 @@ from ric.config import (
 )
 from ric.errors import RicError
 from ric.models.locate import find
-from ric.models.table import NamedModel, models_of
+from ric.models.table import PIPELINES, NamedModel, models_of
 from ric.weights import find_weight, size_in_words
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 # Stable Diffusion 1.5's UNet with eight input channels, float32
-PAPER_BASES = ("timbrooks/instruct-pix2pix", "vinesmsuic/magicbrush-jul7")
 PAPER_UNET = 4 * 859_532_484
 # phase 1's cache of a sample: ViT-B/16's patches of crop and image, and their width
 PAPER_CLIP = FitClipConfig.clip
@@ -156,7 +155,7 @@ def _weight_bytes(
     except RicError:
         return None
     if place is None:
-        if trained and model.name in PAPER_BASES:
+        if trained and model.name in PIPELINES:
             return PAPER_UNET
         one_model = weight and (not trained or model.row.artifact != "pipeline")
         return weight.size_bytes if weight and one_model else None
@@ -182,7 +181,7 @@ def arithmetic(config: CommandConfig, samples: int | None, steps: int | None) ->
     """Count the GFLOP of a command with the paper's models; None for other models."""
     paper = {
         FitClipConfig: PAPER_CLIP,
-        FitBlipConfig: "Salesforce/blip-itm-base-coco",
+        FitBlipConfig: FitBlipConfig.blip,
     }
     if config.preset == "tiny" or samples is None:
         return None

@@ -11,6 +11,7 @@ from ric.interrupt import stop_between_steps
 from ric.models.locate import locate
 from ric.models.table import uses
 from ric.progress import Progress, Silent
+from ric.registry import texts_read
 from ric.runs.samples import read_samples
 
 if TYPE_CHECKING:
@@ -35,13 +36,14 @@ def describe(config: DescribeConfig, run: RunDir, progress: Progress | None = No
         model = locate(config, "model", run)
         model_name = config.model
     describer = load_describer(config.describer, model, config, pick_device(config.device))
+    needed = "instruction" in texts_read("describer", config.describer)
     done = {row["id"] for row in run.rows("descriptions")}
     with (
         stop_between_steps() as stop,
         progress.stage("describing", done=len(done), unit="samples") as stage,
     ):
         sample = None
-        for sample in read_samples(config, run, need_instruction=config.describer == "chat"):
+        for sample in read_samples(config, run, need_instruction=needed):
             stop.raise_if_set()
             if sample.id in done or not run.claims.take(sample.id):
                 continue

@@ -50,7 +50,7 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     """
     progress = progress or Silent()
     device = pick_device(config.device)
-    reads_instruction = "instruction" in texts_read(config.editor)
+    reads_instruction = "instruction" in texts_read("editor", config.editor)
     photos = find_photos(config, need_instruction=reads_instruction)
     if photos:
         run.note_data(config.data, None)
@@ -97,7 +97,7 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
 
 def _open(config: EditConfig, run: RunDir) -> Samples:
     """Open a dataset (raises RicError if the model was trained on some of it)."""
-    needed = config.instruction is None and "instruction" in texts_read(config.editor)
+    needed = config.instruction is None and "instruction" in texts_read("editor", config.editor)
     samples = open_samples(config, run, need_instruction=needed)
     if not config.allow_overlap:
         refuse_overlap(_ancestors_groups(run), lambda: groups_of(samples), "this model")
@@ -153,7 +153,7 @@ def _texts_for(sample: Photo | EditSample, config: EditConfig) -> dict[str, str]
     """
     texts = {"instruction": ""}
     lacking = []
-    for name in texts_read(config.editor):
+    for name in texts_read("editor", config.editor):
         typed = getattr(config, TYPED[name])
         text = getattr(sample, name, None) if typed is None else typed
         if text is None:
@@ -174,7 +174,7 @@ def _texts_for(sample: Photo | EditSample, config: EditConfig) -> dict[str, str]
 
 def _texts_of(request: EditRequest, editor: str) -> dict[str, str]:
     """Return the texts of an edit, as its row records them."""
-    return {name: getattr(request, name) for name in texts_read(editor)}
+    return {name: getattr(request, name) for name in texts_read("editor", editor)}
 
 
 def _note_cut_texts(run: RunDir, progress: Progress) -> None:

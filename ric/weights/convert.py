@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ric.weights.read_pickle as read_pickle
 from ric.errors import RicError
 from ric.lfs_pointer import is_lfs_pointer
 from ric.progress import Silent
-from ric.weights import read_pickle
 from ric.weights.find import revision_of
 from ric.weights.loadable import replacements
 from ric.weights.table import size_in_words

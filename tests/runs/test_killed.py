@@ -18,7 +18,8 @@ from pathlib import Path
 import ric.runs.provenance
 from ric.runs.open_run import open_run
 
-IDS, FILES = ["a", "b", "c"], ("claims.py", "rows.py", "strays.py", "run.py")
+IDS = ["a", "b", "c"]
+FILES = ("claims.py", "rows.py", "strays.py", "run.py", "open_run.py", "finished.py", "record.py")
 folder, shared = Path(sys.argv[1]), sys.argv[2] == "shared"
 ric.runs.provenance.environment_report = lambda folder: {}  # asks git, in a process of its own
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,7 +10,7 @@ import torch
 from ric.data.batches import to_square
 from ric.data.masks import shrink_mask
 from ric.errors import RicError, SampleError
-from ric.runs.samples import read_samples
+from ric.runs.samples import open_samples
 from ric.runs.trained_on import list_trained_on
 
 if TYPE_CHECKING:
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from ric.config import SplitName, TinyConfig
+    from ric.config import TinyConfig
     from ric.data.edit_sample import EditSample
     from ric.data.masks import Mask
+    from ric.data.sample import Samples
     from ric.progress import Progress
     from ric.runs.run import RunDir
 
@@ -60,9 +61,10 @@ def load_drawn(
     Raises:
         RicError: there is no usable sample in one of the two.
     """
-    trained = _load(config, run, progress, config.split)
+    samples = open_samples(config, run)
+    trained = _decode_all(samples, config, run, progress)
     list_trained_on(trained, run)
-    held_out = load_held_out(config, run, progress)
+    held_out = _decode_all(_held_out(samples, config, run), config, run, progress)
     if not trained or not held_out:
         raise RicError(
             f"{config.data} has no usable sample to train on, or none in val.",
@@ -73,23 +75,27 @@ def load_drawn(
 
 def load_held_out(config: TinyConfig, run: RunDir, progress: Progress) -> list[DrawnSample]:
     """Decode the first samples of val."""
-    few = replace(config, limit=min(config.limit or HELD_OUT, HELD_OUT))
-    return _load(few, run, progress, "val")
+    held_out = _held_out(open_samples(config, run), config, run)
+    return _decode_all(held_out, config, run, progress)
 
 
-def _load(
-    config: TinyConfig, run: RunDir, progress: Progress, split: SplitName
+def _held_out(samples: Samples, config: TinyConfig, run: RunDir) -> Samples:
+    return samples.narrowed("val", min(config.limit or HELD_OUT, HELD_OUT), run.fail)
+
+
+def _decode_all(
+    samples: Samples, config: TinyConfig, run: RunDir, progress: Progress
 ) -> list[DrawnSample]:
-    samples = []
-    with progress.stage(f"decoding {split}", unit="samples") as stage:
-        for sample in read_samples(config, run, split=split):
+    decoded = []
+    with progress.stage("decoding", unit="samples") as stage:
+        for sample in samples:
             try:
-                samples.append(decode(sample, config.image_size))
+                decoded.append(decode(sample, config.image_size))
             except SampleError as error:
                 run.fail(error)
                 continue
             stage.advance()
-    return samples
+    return decoded
 
 
 def decode(sample: EditSample, size: int) -> DrawnSample:

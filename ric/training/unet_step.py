@@ -14,6 +14,7 @@ import torch
 from ric.inputs.batches import Batch, TrainingSet, draw_batch
 from ric.method.denoising import add_noise, predict_noise
 from ric.method.objective import NoisedBatch
+from ric.training.attention import trained_attention
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,7 +65,8 @@ class UnetStep:
             batch = draw_batch(self.data, config, step, which)
             # gradients are reduced once, with the last micro-batch; processes may differ in number
             last = which is todo[-1]
-            with nullcontext() if last else self.accelerator.no_sync(self.unet):
+            joins = nullcontext() if last else self.accelerator.no_sync(self.unet)
+            with joins, trained_attention(self.accelerator.device):
                 with self.accelerator.autocast():
                     losses = judge_batch(self.unet, self.objective, batch, config.batch_size)
                 if measured:

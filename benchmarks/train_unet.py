@@ -20,8 +20,13 @@ the same and one optimisation changed.
 - Peak memory is PyTorch's own on a GPU; on a CPU it is the process's resident memory, libraries
   included.
 
+    python benchmarks/train_unet.py --beside diffusers --script CHECKOUT_OF_DIFFUSERS
+
+runs plain fine-tuning beside diffusers' own script on one text-to-image base (see
+_beside_diffusers.py), and tells what ric's step is spent on.
+
 The result is appended to benchmarks/results/train-unet-<machine>.json (or
-train-unet-ablation-<machine>.json).
+train-unet-ablation-<machine>.json, train-unet-beside-diffusers-<machine>.json).
 """
 
 from __future__ import annotations
@@ -33,14 +38,16 @@ import re
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import torch
+from _beside_diffusers import SCRIPT, beside_diffusers
 from _models import write_blip, write_clip, write_instruct_pix2pix, write_small_decoder
 from _results import append_result, measured_here
 from diffusers import AutoencoderTiny, DDPMScheduler
@@ -61,9 +68,9 @@ from ric.models.pipeline import load_pipeline, load_small_decoder
 from ric.progress import Silent
 from ric.runs.open_run import open_run
 from ric.settings import resolve_config
+from ric.training import unet_step
 from ric.training.ema import start_ema, update_ema
 from ric.training.optimizer import GuardedAdamW
-from ric.training.unet_step import UnetStep
 from ric.weights.tiny_family import tiny_family
 from ric.work import open_work
 
@@ -84,6 +91,7 @@ class Tricks:
     channels_last: bool = True
     fused_optimizer: bool = True
     fused_attention: bool = True
+    wide_attention: bool = True  # on a CPU
     compiled: bool = False
 
 
@@ -112,6 +120,7 @@ ABLATION = (
     Row("without channels_last", Tricks(channels_last=False)),
     Row("AdamW not fused", Tricks(fused_optimizer=False)),
     Row("attention not fused", Tricks(fused_attention=False)),
+    Row("attention in bf16 on a CPU", Tricks(wide_attention=False)),
     Row("--compile: UNet and decoder compiled", Tricks(compiled=True)),
 )
 
@@ -224,7 +233,7 @@ class Step:
 
     def take(self, number: int) -> None:
         """Take a step that logs nothing."""
-        step = UnetStep(
+        step = unet_step.UnetStep(
             self.config, self.accelerator, self.unet, self.objective, self.data, self.ranks
         )
         values = step(number, measured=False)
@@ -264,6 +273,9 @@ def measure(step: Step, numbers: range) -> dict[str, Any]:
     with ExitStack() as stack:
         if not step.row.tricks.fused_attention:
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if not step.row.tricks.wide_attention:
+            usual = patch.object(unet_step, "trained_attention", lambda device: nullcontext())
+            stack.enter_context(usual)
         for number in range(WARM_UP):
             step.take(number)
         step.wait()
@@ -346,16 +358,43 @@ def summary(rounds: list[dict[str, Any]], first: list[dict[str, Any]], batch: in
     }
 
 
-def main() -> None:
-    """Measure, print, append the result."""
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--ablation", action="store_true")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--steps", type=int, help="default: 10; 60 beside another trainer")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--beside", choices=["diffusers"])
+    parser.add_argument("--script", type=Path, metavar="PATH",
+                        help=f"a checkout of diffusers, or its {SCRIPT.name}")  # fmt: skip
     asked = parser.parse_args()
+    if asked.beside:
+        if asked.script and asked.script.is_dir():
+            asked.script /= SCRIPT
+        if not asked.script or not asked.script.is_file():
+            parser.error(f"--beside diffusers needs --script: a checkout of diffusers ({SCRIPT})")
+    asked.steps = asked.steps or (60 if asked.beside else 10)
+    return asked
+
+
+def main() -> None:
+    """Measure, print, append the result."""
+    asked = arguments()
+    if asked.beside:
+        result = {
+            **measured_here(torch=torch.__version__),
+            **beside_diffusers(asked.script, asked.steps, asked.rounds, asked.batch_size),
+        }
+        finish("train-unet-beside-diffusers", result)
+    else:
+        measure_rows(asked)
+
+
+def measure_rows(asked: argparse.Namespace) -> None:
+    """Measure the rows in turn, and append what was found."""
     device = pick_device(asked.device)
     size = 64 if asked.tiny else 256
     config = resolve_config(
@@ -399,9 +438,13 @@ def main() -> None:
     if not asked.ablation:
         plain = result[PLAIN.name]["ratio_to_first_row"]
         result["what the two losses cost over plain fine-tuning"] = round(1 / plain, 2)
+    finish("train-unet-ablation" if asked.ablation else "train-unet", result)
+
+
+def finish(benchmark: str, result: dict[str, Any]) -> None:
+    """Print a result and append it to its file."""
     result["load_average_at_the_end"] = round(os.getloadavg()[0], 2)
     print(json.dumps(result, indent=2))
-    benchmark = "train-unet-ablation" if asked.ablation else "train-unet"
     print(f"appended to {append_result(benchmark, result)}", file=sys.stderr)
 
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Preset = Literal["paper", "tiny"]
 SplitName = Literal["train", "val", "test", "all"]
@@ -397,3 +400,19 @@ def as_dict(config: CommandConfig) -> dict[str, Any]:
         key: list(value) if isinstance(value, tuple) else value
         for key, value in dataclasses.asdict(config).items()
     }
+
+
+def usual_settings(command: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a command's settings are if none is typed; empty for an unknown command.
+
+    Args:
+        command: As a run records it: `train-unet`, `tiny-vae`.
+        config: Its preset, and its editor if it has one, decide.
+    """
+    name = "".join(word.title() for word in command.split("-")) + "Config"
+    kind = globals().get(name)
+    if kind is None:
+        return {}
+    preset: Preset = "tiny" if config.get("preset") == "tiny" else "paper"
+    of_editor = OF_EDITORS[preset].get(str(config.get("editor")), {})
+    return as_dict(kind()) | (TINY[kind] if preset == "tiny" else {}) | of_editor

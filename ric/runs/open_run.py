@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ric.addresses import redacted
+from ric.config import usual_settings
 from ric.errors import RicError
 from ric.runs.claims import WHOLE_RUN, Claims, process_identity
 from ric.runs.record import SCHEMA, as_text, now, number_of, read_record
@@ -140,7 +141,10 @@ def _refuse_another(
             f"{path} is a run of `ric {record['command']}`, not of `ric {command}`.",
             "Name another folder, or omit --run.",
         )
-    before, now = record["config"], dict(config)
+    before, now = dict(record["config"]), dict(config)
+    # a run of an older version lacks newer settings, and was made as they are by default
+    usual = usual_settings(command, before)
+    before |= {key: usual[key] for key in now.keys() - before.keys() if key in usual}
     differences = [
         f"{key}: {before.get(key)!r} there, {now.get(key)!r} now"
         for key in sorted({*before, *now} - MAY_DIFFER)

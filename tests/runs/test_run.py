@@ -692,3 +692,13 @@ def test_a_run_json_that_cannot_be_read_says_why(runs, text, words):
 def test_a_folder_that_is_no_run_says_so(tmp_path):
     with pytest.raises(RicError, match=r"is not a run: it has no run\.json\."):
         read_record(tmp_path)
+
+
+def test_a_setting_that_an_older_version_did_not_have_is_taken_as_its_default(tmp_path):
+    before = {"preset": "tiny", "editor": "ip2p", "steps": 3}
+    with pytest.raises(Interrupted), open_run("edit", before, runs_dir=tmp_path) as run:
+        raise Interrupted(signal.SIGTERM)
+    now = before | {"text_to_image": "tiny", "skip": 36}
+    with pytest.raises(RicError, match="skip: 36 there, 5 now"):
+        open_run("edit", now | {"skip": 5}, runs_dir=tmp_path, run=run.path)
+    assert open_run("edit", now, runs_dir=tmp_path, run=run.path).resumed

@@ -17,23 +17,21 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import nn
 
-from ric.device import autocast, draw_generator
+from ric.device import draw_generator
+from ric.editors.caption_editor import CaptionEditor
 from ric.editors.editor import never_stop
-from ric.editors.latent_pictures import Captions, LatentPictures
 from ric.errors import RicError
 from ric.method.denoising import add_noise, clean_from_prediction
-from ric.models.pipeline import load_text_to_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from diffusers import UNet2DConditionModel
-    from PIL.Image import Image
     from torch import Tensor
 
-    from ric.config import Dtype, EditConfig
-    from ric.editors.editor import EditRequest
+    from ric.config import Dtype
+    from ric.editors.caption_editor import Captions
 
 # Shape letters: B requests, C latent channels, h and w latent height and width, N places of a
 # layer, D its width, P sampled places.
@@ -47,7 +45,7 @@ PATCH_SIZES = (1, 2)  # averaged over, in places
 TEMPERATURE = 0.07
 
 
-class Cds:
+class Cds(CaptionEditor):
     """Edit from the source's caption to the target's with any text-to-image pipeline.
 
     Args:
@@ -65,6 +63,8 @@ class Cds:
         RicError: the pipeline cannot be loaded, or its UNet has no self-attention in its up path.
     """
 
+    SETTINGS = ("steps", "guidance", "dds_weight", "contrast_weight")
+
     def __init__(
         self,
         model: Path,
@@ -79,92 +79,25 @@ class Cds:
         seed: int = 0,
     ) -> None:
         """Load the pipeline; see the class."""
-        self.pipeline = load_text_to_image(model, device)
-        self.pipeline.unet.eval().requires_grad_(False)
+        super().__init__(model, device, dtype=dtype, image_size=image_size, seed=seed)
         self.layers = self_attention_of_up_path(self.pipeline.unet)
         if not self.layers:
             raise RicError(
                 f"The UNet in {model} has no self-attention in its up path, which CDS compares.",
                 "Name a pipeline of Stable Diffusion 1 or 2.",
             )
-        self.device = device
-        self.pictures = LatentPictures(self.pipeline, device, dtype, image_size)
-        self.steps, self.guidance, self.seed = steps, guidance, seed
+        self.steps, self.guidance = steps, guidance
         self.dds_weight, self.contrast_weight = dds_weight, contrast_weight
         self.alpha_bar = self.pipeline.scheduler.alphas_cumprod.to(device)
-        self.prediction_type = self.pipeline.scheduler.config.prediction_type
 
-    @classmethod
-    def from_config(cls, model: Path, config: EditConfig, device: torch.device) -> Cds:
-        """Load the pipeline in `model` with the settings of `ric edit`."""
-        return cls(
-            model,
-            device=device,
-            dtype=config.dtype,
-            steps=config.steps,
-            guidance=config.guidance,
-            dds_weight=config.dds_weight,
-            contrast_weight=config.contrast_weight,
-            image_size=config.image_size,
-            seed=config.seed,
-        )
-
-    def describe(self) -> dict[str, object]:
-        """Return the settings to record beside each edit."""
-        return {
-            "steps": self.steps,
-            "guidance": self.guidance,
-            "dds_weight": self.dds_weight,
-            "contrast_weight": self.contrast_weight,
-            "image_size": self.pictures.image_size,
-            "seed": self.seed,
-            "dtype": str(self.pictures.dtype).removeprefix("torch."),
-        }
-
-    def cuts(self, request: EditRequest) -> bool:
-        """Tell whether a caption of an edit is longer than the text encoder reads."""
-        return any(map(self.pictures.is_cut, (request.source_text, request.target_text)))
-
-    def edit(
-        self, requests: Sequence[EditRequest], between_steps: Callable[[], None] = never_stop
-    ) -> list[Image | None]:
-        """Edit pictures of any sizes; those of one working size run as one batch.
-
-        Args:
-            requests: What to edit, each with both captions; they may be empty.
-            between_steps: Called before each iteration; what it raises ends the call.
-
-        Returns:
-            RGB pictures in the order of the requests, each in its source's size; None where the
-            decoded picture is not finite.
-        """
-        scale = self.pipeline.vae.config.scaling_factor
-
-        def edit_latents(batch: Sequence[EditRequest], source: Tensor) -> Tensor:
-            captions = self.pictures.captions_of(batch)
-            ids = [item.id for item in batch]
-            return self.optimise(scale * source, captions, ids, between_steps)
-
-        return self.pictures.edit_by_size(requests, edit_latents)
-
-    def optimise(
+    def edit_latents(
         self,
         source: Tensor,
         captions: Captions,
         ids: Sequence[str],
         between_steps: Callable[[], None] = never_stop,
     ) -> Tensor:
-        """Optimise the edits' latents.
-
-        Args:
-            source: The sources' latents (B, C, h, w), scaled.
-            captions: Of both ends.
-            ids: Of the requests.
-            between_steps: Called before each iteration; what it raises ends the optimisation.
-
-        Returns:
-            (B, C, h, w), scaled.
-        """
+        """Optimise the edits' latents; arguments and result as `CaptionEditor.edit_latents`."""
         edited = source.clone()
         for iteration in range(self.steps):
             between_steps()
@@ -202,7 +135,7 @@ class Cds:
             variable = edited.detach().requires_grad_()
             noisy = add_noise(variable, point.noise, point.alpha_bar)
             with _outputs_of(self.layers) as of_edit:
-                self._predict(noisy, point.t, captions.target)
+                self.predict(noisy, point.t, captions.target)
             losses = [
                 contrast(reference, own, (height, width), draws)
                 for reference, own in zip(features, of_edit, strict=True)
@@ -218,27 +151,19 @@ class Cds:
 
         Also returns the source's features with its caption, a layer each: (B, N, D).
         """
-        noisy = [add_noise(one, point.noise, point.alpha_bar) for one in (source, edited)]
-        nothing = self.pictures.embed("").expand_as(captions.source)
-        with _outputs_of(self.layers) as outputs:
-            prediction = self._predict(
-                torch.cat([noisy[0], noisy[0], noisy[1], noisy[1]]),
-                point.t.repeat(4),
-                torch.cat([nothing, captions.source, nothing, captions.target]),
-            )
-        null, conditional, null_edit, conditional_edit = (
-            self._noise_of(rows, latents, point)
-            for rows, latents in zip(
-                prediction.chunk(4), (noisy[0], noisy[0], noisy[1], noisy[1]), strict=True
-            )
+        of_source, of_edit = (
+            add_noise(one, point.noise, point.alpha_bar) for one in (source, edited)
         )
-        of_source = null + self.guidance * (conditional - null)
-        of_edit = null_edit + self.guidance * (conditional_edit - null_edit)
-        return of_edit - of_source, [layer.chunk(4)[1] for layer in outputs]
-
-    def _predict(self, noisy: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        with autocast(self.device, self.pictures.dtype):
-            return self.pipeline.unet(noisy, t, encoder_hidden_states=text).sample.float()
+        with _outputs_of(self.layers) as outputs:
+            predictions = self.predict_with_captions(of_source, of_edit, point.t, captions)
+        noisy = (of_source, of_source, of_edit, of_edit)
+        null, conditional, null_edit, conditional_edit = (
+            self._noise_of(prediction, latents, point)
+            for prediction, latents in zip(predictions, noisy, strict=True)
+        )
+        source_noise = null + self.guidance * (conditional - null)
+        edit_noise = null_edit + self.guidance * (conditional_edit - null_edit)
+        return edit_noise - source_noise, [layer.chunk(4)[1] for layer in outputs]
 
     def _noise_of(self, prediction: Tensor, noisy: Tensor, point: _Point) -> Tensor:
         """Return the noise that a prediction of whatever type implies."""

@@ -21,28 +21,26 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from diffusers import DDIMScheduler
 
-from ric.device import autocast, draw_generator
+from ric.device import draw_generator
+from ric.editors.caption_editor import CaptionEditor
 from ric.editors.editor import never_stop
-from ric.editors.latent_pictures import Captions, LatentPictures
 from ric.errors import RicError
 from ric.method.denoising import add_noise, clean_from_prediction
-from ric.models.pipeline import load_text_to_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from PIL.Image import Image
     from torch import Tensor
 
-    from ric.config import Dtype, EditConfig
-    from ric.editors.editor import EditRequest
+    from ric.config import Dtype
+    from ric.editors.caption_editor import Captions
 
 # Shape letters: B requests, C latent channels, h and w latent height and width, L text tokens,
 # E text width.
 
 
-class DdpmInversion:
+class DdpmInversion(CaptionEditor):
     """Edit from the source's caption to the target's with any text-to-image pipeline.
 
     Args:
@@ -61,6 +59,8 @@ class DdpmInversion:
     Raises:
         RicError: a setting is out of range, or the pipeline cannot be loaded.
     """
+
+    SETTINGS = ("steps", "skip", "source_guidance", "guidance", "keep_last_noise")
 
     def __init__(
         self,
@@ -82,92 +82,24 @@ class DdpmInversion:
                 f"--skip is {skip} with {steps} steps: at least one step must be left.",
                 f"Give a number from 0 to {steps - 1}.",
             )
-        self.pipeline = load_text_to_image(model, device)
-        self.pipeline.unet.eval().requires_grad_(False)
-        self.device, self.pictures = (
-            device,
-            LatentPictures(self.pipeline, device, dtype, image_size),
-        )
-        self.steps, self.skip, self.seed = steps, skip, seed
+        super().__init__(model, device, dtype=dtype, image_size=image_size, seed=seed)
+        self.steps, self.skip, self.keep_last_noise = steps, skip, keep_last_noise
         self.source_guidance, self.guidance = source_guidance, guidance
-        self.keep_last_noise = keep_last_noise
-        self.prediction_type = self.pipeline.scheduler.config.prediction_type
-
-    @classmethod
-    def from_config(cls, model: Path, config: EditConfig, device: torch.device) -> DdpmInversion:
-        """Load the pipeline in `model` with the settings of `ric edit`."""
-        return cls(
-            model,
-            device=device,
-            dtype=config.dtype,
-            steps=config.steps,
-            skip=config.skip,
-            source_guidance=config.source_guidance,
-            guidance=config.guidance,
-            keep_last_noise=config.keep_last_noise,
-            image_size=config.image_size,
-            seed=config.seed,
-        )
-
-    def describe(self) -> dict[str, object]:
-        """Give the settings to record beside each edit."""
-        return {
-            "steps": self.steps,
-            "skip": self.skip,
-            "source_guidance": self.source_guidance,
-            "guidance": self.guidance,
-            "keep_last_noise": self.keep_last_noise,
-            "image_size": self.pictures.image_size,
-            "seed": self.seed,
-            "dtype": str(self.pictures.dtype).removeprefix("torch."),
-        }
-
-    def cuts(self, request: EditRequest) -> bool:
-        """Tell whether a caption of an edit is longer than the text encoder reads."""
-        return any(map(self.pictures.is_cut, (request.source_text, request.target_text)))
-
-    def edit(
-        self, requests: Sequence[EditRequest], between_steps: Callable[[], None] = never_stop
-    ) -> list[Image | None]:
-        """Edit pictures of any sizes; those of one working size run as one batch.
-
-        Args:
-            requests: What to edit, each with both captions; they may be empty.
-            between_steps: Called before each step; what it raises ends the call.
-
-        Returns:
-            RGB pictures in the order of the requests, each in its source's size; None where the
-            decoded picture is not finite.
-        """
-        scale = self.pipeline.vae.config.scaling_factor
-
-        def edit_latents(batch: Sequence[EditRequest], source: Tensor) -> Tensor:
-            captions = self.pictures.captions_of(batch)
-            generators = [draw_generator(self.seed, "edit", item.id) for item in batch]
-            return self.denoise(scale * source, captions, generators, between_steps)
-
-        return self.pictures.edit_by_size(requests, edit_latents)
 
     @torch.no_grad()
-    def denoise(
+    def edit_latents(
         self,
-        clean: Tensor,
+        source: Tensor,
         captions: Captions,
-        generators: Sequence[torch.Generator],
+        ids: Sequence[str],
         between_steps: Callable[[], None] = never_stop,
     ) -> Tensor:
         """Invert the sources' latents and sample the edits', in one pass over the timesteps.
 
-        Args:
-            clean: x_0 (B, C, h, w), scaled.
-            captions: Of both ends.
-            generators: One per request, for the noise of the timesteps.
-            between_steps: Called before each step; what it raises ends the sampling.
-
-        Returns:
-            (B, C, h, w), scaled.
+        Arguments and result as `CaptionEditor.edit_latents`.
         """
-        path = _noised(clean, steps := self.timesteps(), generators)
+        generators = [draw_generator(self.seed, "edit", name) for name in ids]
+        path = _noised(source, steps := self.timesteps(), generators)
         inverted = edited = next(path)
         for step, after in zip(steps, path, strict=True):
             between_steps()
@@ -210,15 +142,10 @@ class DdpmInversion:
         Returns:
             Both estimates, (B, C, h, w) each.
         """
-        nothing = self.pictures.embed("").expand_as(captions.source)
-        text = torch.cat([nothing, captions.source, nothing, captions.target])
-        noisy = torch.cat([inverted, inverted, edited, edited])
-        with autocast(self.device, self.pictures.dtype):
-            prediction = self.pipeline.unet(
-                noisy, step.t, encoder_hidden_states=text
-            ).sample.float()
-        null, source, null_edit, target = prediction.chunk(4)
-        alpha_bar = noisy.new_full((len(inverted),), step.alpha_bar)
+        null, source, null_edit, target = self.predict_with_captions(
+            inverted, edited, step.t, captions
+        )
+        alpha_bar = inverted.new_full((len(inverted),), step.alpha_bar)
         return (
             clean_from_prediction(
                 null + self.source_guidance * (source - null),

@@ -16,7 +16,7 @@ import torch
 
 from ric.device import autocast, draw_generator
 from ric.editors.editor import never_stop
-from ric.editors.latent_pictures import LatentPictures
+from ric.editors.latent_editor import LatentEditor
 from ric.errors import RicError
 from ric.method.denoising import unet_input
 from ric.models.pipeline import load_pipeline
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from ric.config import Dtype, EditConfig
+    from ric.config import Dtype
     from ric.editors.editor import EditRequest
 
 # Shape letters: B requests, G guidance rows (3 B), C latent channels, h and w latent height and
 # width, L text tokens, E text width.
 
 
-class InstructPix2Pix:
+class InstructPix2Pix(LatentEditor):
     """Edit by an instruction with any InstructPix2Pix-type pipeline.
 
     Args:
@@ -51,6 +51,8 @@ class InstructPix2Pix:
     Raises:
         RicError: a setting is out of range, or the pipeline cannot be loaded.
     """
+
+    SETTINGS = ("steps", "guidance", "image_guidance")
 
     def __init__(
         self,
@@ -68,50 +70,25 @@ class InstructPix2Pix:
         if steps < 1:
             raise RicError(f"--steps is {steps}; at least 1 is needed.")
         if isinstance(model, Path):
-            self.pipeline = load_pipeline(model, device)
-            self.pipeline.unet.eval().requires_grad_(False)
+            pipeline = load_pipeline(model, device)
+            pipeline.unet.eval().requires_grad_(False)
         else:
-            self.pipeline = model
-        if self.pipeline.unet.config.in_channels != 2 * self.pipeline.unet.config.out_channels:
+            pipeline = model
+        reads, latent = pipeline.unet.config.in_channels, pipeline.unet.config.out_channels
+        if reads != 2 * latent:
             raise RicError(
-                f"The UNet in {model} reads {self.pipeline.unet.config.in_channels} channels: "
+                f"The UNet in {model} reads {reads} channels: "
                 "it makes pictures from text and cannot see a source.",
                 "Fine-tune it into an editor first: ric train-unet DATA --base …",
             )
-        self.device, self.pictures = (
-            device,
-            LatentPictures(self.pipeline, device, dtype, image_size),
-        )
+        super().__init__(pipeline, device, dtype=dtype, image_size=image_size, seed=seed)
         self.steps, self.guidance, self.image_guidance = steps, guidance, image_guidance
-        self.seed = seed
         takes = inspect.signature(self.pipeline.scheduler.step).parameters
         self._scheduler_draws = "generator" in takes
 
-    @classmethod
-    def from_config(cls, model: Path, config: EditConfig, device: torch.device) -> InstructPix2Pix:
-        """Load the pipeline in `model` with the settings of `ric edit`."""
-        return cls(
-            model,
-            device=device,
-            dtype=config.dtype,
-            steps=config.steps,
-            guidance=config.guidance,
-            image_guidance=config.image_guidance,
-            image_size=config.image_size,
-            seed=config.seed,
-        )
-
     def describe(self) -> dict[str, object]:
         """Return the settings to record beside each edit."""
-        return {
-            "steps": self.steps,
-            "guidance": self.guidance,
-            "image_guidance": self.image_guidance,
-            "image_size": self.pictures.image_size,
-            "seed": self.seed,
-            "dtype": str(self.pictures.dtype).removeprefix("torch."),
-            "scheduler": type(self.pipeline.scheduler).__name__,
-        }
+        return {**super().describe(), "scheduler": type(self.pipeline.scheduler).__name__}
 
     def cuts(self, request: EditRequest) -> bool:
         """Tell whether an edit's instruction is longer than the text encoder reads."""

@@ -8,7 +8,7 @@ of InstructPix2Pix crops to its multiple instead, which would lose the picture's
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
@@ -29,13 +29,6 @@ if TYPE_CHECKING:
 
 # Shape letters: B requests, C latent channels, h and w latent height and width, L text tokens,
 # E text width.
-
-
-class Captions(NamedTuple):
-    """What describes the sources and what describes the edits: embeddings (B, L, E) each."""
-
-    source: Tensor
-    target: Tensor
 
 
 REMEMBERED_PROMPTS = 256  # 60 MB of Stable Diffusion's; a folder of photos shares one
@@ -62,13 +55,6 @@ class LatentPictures:
     def is_cut(self, text: str) -> bool:
         """Tell whether a text is longer than the text encoder reads."""
         return count_cut(self.pipeline, [text]) > 0
-
-    def captions_of(self, requests: Sequence[EditRequest]) -> Captions:
-        """Embed both captions of some requests."""
-        return Captions(
-            torch.stack([self.embed(item.source_text) for item in requests]),
-            torch.stack([self.embed(item.target_text) for item in requests]),
-        )
 
     def working_size(self, width: int, height: int) -> tuple[int, int]:
         """Return the width and height a picture is edited at, in pixels."""

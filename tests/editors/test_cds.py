@@ -5,23 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from drawn_requests import BALL, CUBE, captions, latents, refuse_company_that_tells
 
 from ric.device import draw_generator
 from ric.editors.cds import Cds, contrast
-from ric.editors.editor import EditRequest
-from ric.editors.latent_pictures import Captions
 
 CPU = torch.device("cpu")
-BALL, CUBE = "a red ball on the grass", "a blue cube on the grass"
-
-
-def draw(width: int = 64, height: int = 64, seed: int = 0) -> Image.Image:
-    coarse = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), dtype=np.uint8)
-    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +22,6 @@ def make(tiny_family: Path) -> Callable[..., Cds]:
         return Cds(tiny_family / "text_to_image", device=CPU, **settings)  # type: ignore[arg-type]
 
     return make
-
-
-def latents(editor: Cds) -> torch.Tensor:
-    scale = editor.pipeline.vae.config.scaling_factor
-    return scale * editor.pictures.encode([draw()], (64, 64))
-
-
-def captions(editor: Cds, source: str, target: str) -> Captions:
-    return Captions(*(editor.pictures.embed(text)[None] for text in (source, target)))
 
 
 def test_the_gradient_of_an_iteration_is_that_of_both_losses_written_out(make):
@@ -108,9 +90,9 @@ def test_with_one_caption_and_no_contrast_nothing_changes(make):
     editor = make(contrast_weight=0.0)
     source = latents(editor)
     same = captions(editor, BALL, BALL)
-    assert torch.equal(editor.optimise(source, same, ["a"]), source)
+    assert torch.equal(editor.edit_latents(source, same, ["a"]), source)
     other = captions(editor, BALL, CUBE)
-    assert not torch.allclose(editor.optimise(source, other, ["a"]), source, atol=1e-3)
+    assert not torch.allclose(editor.edit_latents(source, other, ["a"]), source, atol=1e-3)
 
 
 def test_the_contrastive_loss_pulls_each_place_towards_the_source_s():
@@ -122,14 +104,4 @@ def test_the_contrastive_loss_pulls_each_place_towards_the_source_s():
 
 
 def test_a_request_gives_the_same_picture_alone_and_in_company(make):
-    editor = make()
-    requests = [
-        EditRequest("a", draw(seed=1), "", BALL, CUBE),
-        EditRequest("b", draw(96, 48, seed=2), "", BALL, CUBE),
-        EditRequest("c", draw(60, 62, seed=3), "", CUBE, BALL),
-    ]
-    together = editor.edit(requests)
-    assert [picture.size for picture in together] == [(64, 64), (96, 48), (60, 62)]
-    for request, picture in zip(requests, together, strict=True):
-        alone = np.asarray(editor.edit([request])[0], dtype=int)
-        assert np.abs(alone - np.asarray(picture, dtype=int)).max() <= 1
+    refuse_company_that_tells(make())

@@ -16,7 +16,7 @@ from diffusers import (
     PNDMScheduler,
     StableDiffusionInstructPix2PixPipeline,
 )
-from PIL import Image
+from drawn_requests import draw, levels_apart
 
 from ric.config import EditConfig
 from ric.data.images import open_image
@@ -29,15 +29,6 @@ from ric.errors import RicError
 CPU = torch.device("cpu")
 PHOTOS = Path(__file__).parents[2].parent / "shared" / "data" / "photos"
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-
-
-def draw(width: int = 64, height: int = 64, seed: int = 0) -> Image.Image:
-    coarse = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), dtype=np.uint8)
-    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
-
-
-def levels_apart(ours: Image.Image, theirs: Image.Image) -> int:
-    return int(np.abs(np.asarray(ours).astype(int) - np.asarray(theirs).astype(int)).max())
 
 
 @pytest.fixture(scope="module")

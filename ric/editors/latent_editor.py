@@ -1,0 +1,51 @@
+"""What all editors that denoise latents share: how one is made from a config, and recorded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from ric.editors.latent_pictures import LatentPictures
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Self
+
+    import torch
+
+    from ric.config import Dtype, EditConfig
+    from ric.models.pipeline import Pipeline
+
+
+class LatentEditor:
+    """An editor by a pipeline of diffusers; a subclass names its `SETTINGS` and has `edit`.
+
+    Args:
+        pipeline: What it runs.
+        device: Where it is.
+        dtype: `bf16` runs the networks under autocast.
+        image_size: The longer side while editing, in pixels.
+        seed: With a request's id it determines all that is drawn for it.
+    """
+
+    SETTINGS: ClassVar[tuple[str, ...]] = ()  # of `EditConfig`, and attributes of the editor
+
+    def __init__(
+        self, pipeline: Pipeline, device: torch.device, *, dtype: Dtype, image_size: int, seed: int
+    ) -> None:
+        """Hold the pipeline; see the class."""
+        self.pipeline, self.device, self.seed = pipeline, device, seed
+        self.pictures = LatentPictures(pipeline, device, dtype, image_size)
+
+    @classmethod
+    def from_config(cls, model: Path, config: EditConfig, device: torch.device) -> Self:
+        """Load the pipeline in `model` with the settings of `ric edit`."""
+        names = ("dtype", *cls.SETTINGS, "image_size", "seed")
+        return cls(model, device=device, **{name: getattr(config, name) for name in names})
+
+    def describe(self) -> dict[str, object]:
+        """Return the settings to record beside each edit."""
+        return {name: getattr(self, name) for name in self.SETTINGS} | {
+            "image_size": self.pictures.image_size,
+            "seed": self.seed,
+            "dtype": str(self.pictures.dtype).removeprefix("torch."),
+        }

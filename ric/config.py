@@ -9,6 +9,7 @@ defaults from it, and `ric --help` must stay fast.
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -402,6 +403,13 @@ def as_dict(config: CommandConfig) -> dict[str, Any]:
     }
 
 
+def command_of(config: CommandConfig | type[CommandConfig]) -> str:
+    """Return the command of a config, or of its class, as it is typed: `train-unet`, `tiny vae`."""
+    kind = config if isinstance(config, type) else type(config)
+    words = re.findall("[A-Z][a-z]+", kind.__name__.removesuffix("Config"))
+    return "-".join(words).lower().replace("tiny-", "tiny ")
+
+
 def usual_settings(command: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a command's settings are if none is typed; empty for an unknown command.
 
@@ -409,8 +417,7 @@ def usual_settings(command: str, config: Mapping[str, Any]) -> dict[str, Any]:
         command: As a run records it: `train-unet`, `tiny-vae`.
         config: Its preset, and its editor if it has one, decide.
     """
-    name = "".join(word.title() for word in command.split("-")) + "Config"
-    kind = globals().get(name)
+    kind = next((kind for kind in TINY if command_of(kind).replace(" ", "-") == command), None)
     if kind is None:
         return {}
     preset: Preset = "tiny" if config.get("preset") == "tiny" else "paper"

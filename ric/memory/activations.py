@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.autograd.graph import saved_tensors_hooks
-from torch.nn import functional
 
 from ric.method.denoising import predict_noise
 from ric.method.objective import NoisedBatch, RegionInContextObjective
+from ric.training.attention import attending_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -305,22 +305,13 @@ def _autocast(device: str, dtype: torch.dtype) -> Iterator[None]:
         torch.set_autocast_dtype(device, before[1])
 
 
-@contextmanager
-def _fused_attention(device: str) -> Iterator[None]:
+def _fused_attention(device: str) -> AbstractContextManager[None]:
     """Make attention save what a GPU's fused kernels save: inputs, output and a row of sums.
 
     PyTorch chooses the kernel by the GPU; without one it would fall back to unfused attention and
     save the whole matrix. On a CPU it is fused anyway.
     """
-    if device != "cuda":
-        yield
-        return
-    usual = functional.scaled_dot_product_attention
-    functional.scaled_dot_product_attention = _efficient_attention  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        functional.scaled_dot_product_attention = usual
+    return attending_by(_efficient_attention) if device == "cuda" else nullcontext()
 
 
 def _efficient_attention(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ric.models.table import NamedModel, command_of, kind_of, row_of
+from ric.config import command_of
+from ric.models.table import NamedModel, kind_of, row_of
 from ric.runs.record import artifact_of, find_artifact
 from ric.weights import find_weight, is_present, resolve_weights, revision_of
 from ric.weights.tiny_family import tiny_family

@@ -6,7 +6,6 @@ read this table. It imports no torch.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +22,7 @@ from ric.config import (
     TinyPriorConfig,
     TinyVaeConfig,
     TrainUnetConfig,
+    command_of,
 )
 from ric.registry import DESCRIBERS, EDITORS, METRICS, metrics_of, model_of
 
@@ -218,13 +218,6 @@ def eval_networks(config: EvalConfig) -> dict[str, str]:
         for network, row in EVAL_NETWORKS.items()
         if network in asked
     }
-
-
-def command_of(config: CommandConfig | type[CommandConfig]) -> str:
-    """Return the command of a config, or of its class, as it is typed: `train-unet`, `tiny vae`."""
-    kind = config if isinstance(config, type) else type(config)
-    words = re.findall("[A-Z][a-z]+", kind.__name__.removesuffix("Config"))
-    return "-".join(words).lower().replace("tiny-", "tiny ")
 
 
 def commands_for(weight: str) -> tuple[str, ...]:

@@ -10,9 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ric.config import CommandConfig, DescribeConfig, EditConfig, EvalConfig, TrainUnetConfig
+from ric.config import (
+    CommandConfig,
+    DescribeConfig,
+    EditConfig,
+    EvalConfig,
+    TrainUnetConfig,
+    command_of,
+)
 from ric.errors import RicError
-from ric.models.table import NamedModel, command_of, kind_of, models_of
+from ric.models.table import NamedModel, kind_of, models_of
 from ric.preflight.pipelines import refuse_other_pipelines
 from ric.progress import Progress, Silent
 from ric.registry import refuse_unknown, refuse_unknown_metrics, texts_read

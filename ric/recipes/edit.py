@@ -56,7 +56,7 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
         run.note_data(config.data, None)
     setting = model_of("editor", config.editor)
     model = locate(config, setting, run) if setting else None
-    samples = None if photos else _open(config, run)
+    samples = None if photos else _open(config, run, need_instruction=reads_instruction)
     editor = load_editor(config.editor, model, config, device)
     named = public_name(getattr(config, setting)) if setting else None
     settings = {"editor": config.editor, "model": named, **editor.describe()}
@@ -95,9 +95,9 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     return images
 
 
-def _open(config: EditConfig, run: RunDir) -> Samples:
+def _open(config: EditConfig, run: RunDir, *, need_instruction: bool) -> Samples:
     """Open a dataset (raises RicError if the model was trained on some of it)."""
-    needed = config.instruction is None and "instruction" in texts_read("editor", config.editor)
+    needed = need_instruction and config.instruction is None
     samples = open_samples(config, run, need_instruction=needed)
     if not config.allow_overlap:
         refuse_overlap(_ancestors_groups(run), lambda: groups_of(samples), "this model")

@@ -46,12 +46,7 @@ def load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judges
 def _load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judges:
     locate, load = _finder(config, run), _loader(config, run, device)
     names, asked = set(metrics_of(config)), eval_networks(config)
-    clip = load(
-        "clip",
-        lambda: ClipSimilarity(
-            locate(config.clip, "clip"), device, encoder=public_name(config.clip)
-        ),
-    )
+    clip = load("clip", lambda: _clip(config, locate, device))
     dino = load(
         "dino",
         lambda: DinoSimilarity(locate(config.dino), device, encoder=public_name(config.dino)),
@@ -61,12 +56,7 @@ def _load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judge
         lambda: InceptionFeatures(locate(asked["inception"]), device, kind=config.fid),
     )
     lpips = load("lpips", lambda: LpipsDistance(config.lpips_net, locate(asked["lpips"]), device))
-    squeeze = load(
-        "lpips-outside",
-        lambda: LpipsDistance(
-            "squeeze", locate(asked["lpips-outside"]), device, published="squeeze"
-        ),
-    )
+    squeeze = load("lpips-outside", lambda: _squeeze(locate, device))
     is_fed = inception
     if isinstance(inception, InceptionFeatures):
         is_fed = inception.fed_as("torch-fidelity")
@@ -82,16 +72,8 @@ def _load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judge
 
 def _load_pie_bench_judges(config: EvalConfig, run: RunDir, device: torch.device) -> PieBenchJudges:
     locate, load = _finder(config, run), _loader(config, run, device)
-    clip = load(
-        "clip",
-        lambda: ClipSimilarity(
-            locate(config.clip, "clip"), device, encoder=public_name(config.clip)
-        ),
-    )
-    lpips = load(
-        "lpips-outside",
-        lambda: LpipsDistance("squeeze", locate("lpips-squeeze"), device, published="squeeze"),
-    )
+    clip = load("clip", lambda: _clip(config, locate, device))
+    lpips = load("lpips-outside", lambda: _squeeze(locate, device))
     no_keys = Unavailable("the tiny family has no transformer whose keys could be compared")
     structure = load(
         "dino",
@@ -99,6 +81,15 @@ def _load_pie_bench_judges(config: EvalConfig, run: RunDir, device: torch.device
         embedded=lambda: no_keys,
     )
     return PieBenchJudges(clip=clip, lpips=lpips, structure=structure)
+
+
+def _clip(config: EvalConfig, locate: Callable[..., Path], device: torch.device) -> ClipSimilarity:
+    return ClipSimilarity(locate(config.clip, "clip"), device, encoder=public_name(config.clip))
+
+
+def _squeeze(locate: Callable[..., Path], device: torch.device) -> LpipsDistance:
+    """Load the LPIPS of what lies outside a mask."""
+    return LpipsDistance("squeeze", locate("lpips-squeeze"), device, published="squeeze")
 
 
 def _loader(config: EvalConfig, run: RunDir, device: torch.device) -> Callable[..., Any]:

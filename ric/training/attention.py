@@ -6,7 +6,7 @@ PyTorch's fused attention for CPUs goes back up to nine times slower in bfloat16
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,22 +16,28 @@ from torch.nn.functional import scaled_dot_product_attention
 from ric.method.losses import at_least_float32
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from torch import Tensor
 
 
-@contextmanager
-def trained_attention(device: torch.device) -> Iterator[None]:
+def trained_attention(device: torch.device) -> AbstractContextManager[None]:
     """Open the context in which what is trained goes forward and backward; a GPU needs none.
 
-    It is replaced for whoever calls it, since diffusers, transformers and `nn.MultiheadAttention`
-    have no place in common to set it. The backward pass belongs inside: blocks that are computed
-    twice meet it there.
+    The backward pass belongs inside: blocks that are computed twice meet it there.
+    """
+    return attending_by(_attend) if device.type == "cpu" else nullcontext()
+
+
+@contextmanager
+def attending_by(attend: Callable[..., Tensor]) -> Iterator[None]:
+    """Replace `scaled_dot_product_attention` for whoever calls it, while the block runs.
+
+    diffusers, transformers and `nn.MultiheadAttention` have no place in common to set it.
     """
     usual = functional.scaled_dot_product_attention
-    if device.type == "cpu":
-        functional.scaled_dot_product_attention = _attend
+    functional.scaled_dot_product_attention = attend
     try:
         yield
     finally:

@@ -18,8 +18,9 @@ from ric.config import (
     FitClipConfig,
     TinyVaeConfig,
     TrainUnetConfig,
+    command_of,
 )
-from ric.models.table import EVAL_NETWORKS, MODELS, command_of, commands_for, models_of
+from ric.models.table import EVAL_NETWORKS, MODELS, commands_for, models_of
 from ric.settings import resolve_config
 from ric.weights import WEIGHTS, find_weight
 from ric.weights.tiny_family import SHIPPED

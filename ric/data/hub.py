@@ -63,9 +63,9 @@ def open_hub(
             _fingerprint(hub_id, revision, columns),
             count_rows(files),
         )
-    from ric.weights import require_network  # only a miss needs the table of weights
+    from ric.weights import require_connection  # only a miss needs the table of weights
 
-    require_network(
+    require_connection(
         f"The data set {hub_id} ({SIZES.get(hub_id, 'size unknown')})",
         f"Get it where there is a connection: `hf download {hub_id} --repo-type dataset`.",
     )

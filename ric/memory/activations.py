@@ -50,7 +50,7 @@ class Bytes:
 
 
 @dataclass(frozen=True)
-class Kept:
+class SavedActivations:
     """The activations that a micro-batch saves for its backward pass.
 
     Attributes:
@@ -90,7 +90,7 @@ class _Frame:
         return sum(storage.nbytes() for storage in self.storages.values())
 
 
-class Keeper:
+class SavedTensors:
     """Adds up what autograd saves while it is open: every storage once, and no weights.
 
     Args:
@@ -113,7 +113,7 @@ class Keeper:
         return saved_tensors_hooks(self._pack, lambda tensor: tensor)
 
     @property
-    def kept(self) -> int:
+    def nbytes(self) -> int:
         """The bytes saved so far, outside of checkpointed blocks."""
         return self._frames[0].size()
 
@@ -141,9 +141,9 @@ class Keeper:
         return tensor
 
 
-def count_kept(
+def count_saved_activations(
     networks: StepNetworks, *, image_size: int, dtype: torch.dtype, device: str = "cuda"
-) -> Callable[[bool], Kept]:
+) -> Callable[[bool], SavedActivations]:
     """Prepare to count the activations of a step of these networks.
 
     The UNet's memory format is that of `train_unet`; both judges score every sample, while in a
@@ -181,12 +181,12 @@ class Setting(NamedTuple):
 
 def _count(
     mode: FakeTensorMode, networks: StepNetworks, setting: Setting, checkpointing: bool
-) -> Kept:
+) -> SavedActivations:
     one, two = (
-        keep_of_micro_batch(networks, samples, setting, checkpointing, within=mode)
+        activations_of_micro_batch(networks, samples, setting, checkpointing, within=mode)
         for samples in (1, 2)
     )
-    return Kept(
+    return SavedActivations(
         by_unet=_line(one.by_unet, two.by_unet),
         by_all=_line(one.by_all, two.by_all),
         largest=(
@@ -203,8 +203,8 @@ def _line(one: int, two: int) -> Bytes:
 
 
 @dataclass(frozen=True)
-class Piece:
-    """The activations of a micro-batch of a given size, in bytes; see `Kept`."""
+class MicroBatchActivations:
+    """The activations of a micro-batch of a given size, in bytes; see `SavedActivations`."""
 
     by_unet: int
     by_all: int
@@ -213,13 +213,13 @@ class Piece:
     of_unet: int
 
 
-def keep_of_micro_batch(
+def activations_of_micro_batch(
     networks: StepNetworks,
     samples: int,
     setting: Setting,
     checkpointing: bool,
     within: AbstractContextManager[object] | None = None,
-) -> Piece:
+) -> MicroBatchActivations:
     """Run one micro-batch forward and add up the activations that are saved.
 
     Args:
@@ -230,20 +230,20 @@ def keep_of_micro_batch(
         within: A context that everything happens in.
     """
     image_size, dtype, device = setting
-    keeper = Keeper([networks.unet, *networks.frozen()])
+    saved = SavedTensors([networks.unet, *networks.frozen()])
     for network in (networks.unet, networks.decoder):
         network.disable_gradient_checkpointing()
         if checkpointing:
-            network.enable_gradient_checkpointing(keeper.checkpoint)
+            network.enable_gradient_checkpointing(saved.checkpoint)
     side = image_size // 2 ** (len(networks.vae.config.block_out_channels) - 1)
     shape = (samples, networks.unet.config.out_channels, side, side)
     with within or nullcontext(), _autocast(device, dtype), _fused_attention(device):
         noisy, source = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
-        with keeper.open():
+        with saved.open():
             prediction = _ask(networks, noisy, source)
-            by_unet, of_unet = keeper.kept, len(keeper.blocks)
+            by_unet, of_unet = saved.nbytes, len(saved.blocks)
             _judge(networks, prediction, noisy, image_size)
-    return Piece(by_unet, keeper.kept, keeper.tensors, tuple(keeper.blocks), of_unet)
+    return MicroBatchActivations(by_unet, saved.nbytes, saved.tensors, tuple(saved.blocks), of_unet)
 
 
 def _ask(networks: StepNetworks, noisy: Tensor, source: Tensor) -> Tensor:

@@ -192,13 +192,13 @@ def within_memory(config: TrainUnetConfig, work: Work) -> TrainUnetConfig:
         return config
     run, ranks, settings = work.run, work.ranks, {}
     if ranks.is_main:
-        kept = run.record.get("memory_plan")
-        if kept is None:
+        stored = run.record.get("memory_plan")
+        if stored is None:
             plan = plan_for(config, run.runs_dir, processes=ranks.count)
             work.progress.note(plan.in_words())
-            kept = {**plan.settings(), "gib": dict(plan.gib)}
-            run.note(memory_plan=kept)
-        settings = {key: value for key, value in kept.items() if key != "gib"}
+            stored = {**plan.settings(), "gib": dict(plan.gib)}
+            run.note(memory_plan=stored)
+        settings = {key: value for key, value in stored.items() if key != "gib"}
     return replace(config, **json.loads(ranks.broadcast(json.dumps(settings))))
 
 
@@ -255,33 +255,33 @@ class Way(NamedTuple):
 
 def _micro_batch_counts(least: int, batch: int) -> Iterator[int]:
     """Double the number of micro-batches until each holds one sample."""
-    pieces = min(least, batch)
-    yield pieces
-    while pieces < batch:
-        pieces = min(2 * pieces, batch)
-        yield pieces
+    count = min(least, batch)
+    yield count
+    while count < batch:
+        count = min(2 * count, batch)
+        yield count
 
 
 def _plan(step: Step, accumulate: int, way: Way) -> MemoryPlan:
     checkpointing, eight_bit, on_cpu = way
     samples = ceil(step.batch / accumulate)
-    kept = step.kept(checkpointing)
-    passing = ALLOWANCE.passing * kept.largest_tensor(samples)
+    saved = step.activations(checkpointing)
+    passing = ALLOWANCE.passing * saved.largest_tensor(samples)
     # a logged step backpropagates through the judges while all activations exist; before that, at
     # the end of the forward pass, autocast still holds its copies
-    judged = kept.by_all.of(samples) + passing
-    again = kept.largest_block(samples)
+    judged = saved.by_all.of(samples) + passing
+    again = saved.largest_block(samples)
     if checkpointing:
         again = max(again, step.copies - passing)
     gradients = step.gradients if accumulate > 1 else 0
     # the UNet's backward pass begins when the judges' activations are freed
-    answered = kept.by_unet.of(samples) + passing
-    again_unet = kept.largest_block(samples, unet_alone=True)
+    answered = saved.by_unet.of(samples) + passing
+    again_unet = saved.largest_block(samples, unet_alone=True)
     if judged + again + gradients < answered + again_unet + step.gradients:
         judged, again, gradients = answered, again_unet, step.gradients
-        fixed = kept.by_unet.fixed
+        fixed = saved.by_unet.fixed
     else:
-        fixed = kept.by_all.fixed
+        fixed = saved.by_all.fixed
     parts = {
         "weights": step.weights,
         "gradients": gradients + step.buckets,

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ric.errors import RicError
-from ric.memory.activations import count_kept
+from ric.memory.activations import count_saved_activations
 from ric.memory.meta_networks import (
     StepNetworks,
     pipeline_shapes,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ric.config import TrainUnetConfig
-    from ric.memory.activations import Kept
+    from ric.memory.activations import SavedActivations
 
 # 8-bit AdamW (bitsandbytes): one byte per moment, a float32 for every 256 of them; small tensors
 # keep float32
@@ -57,7 +57,7 @@ class Step:
         frozen: VAE, loss decoder, text encoder, both judges, float32.
         copies: Trained weights in bfloat16, which autocast holds until the forward pass ends.
         buckets: DDP's, as large as the gradients; 0 for one process.
-        kept: The activations for the backward pass, without or with checkpointing.
+        activations: The activations for the backward pass, without or with checkpointing.
     """
 
     batch: int
@@ -69,7 +69,7 @@ class Step:
     frozen: int
     copies: int
     buckets: int
-    kept: Callable[[bool], Kept] = field(repr=False)
+    activations: Callable[[bool], SavedActivations] = field(repr=False)
 
 
 def count_step(config: TrainUnetConfig, runs_dir: Path, *, processes: int = 1) -> Step:
@@ -87,7 +87,7 @@ def count_step(config: TrainUnetConfig, runs_dir: Path, *, processes: int = 1) -
     networks = _networks(config, runs_dir)
     trained = [weight for weight in networks.unet.parameters() if weight.requires_grad]
     numbers = sum(weight.numel() for weight in trained)
-    pieces = count_kept(
+    activations = count_saved_activations(
         networks,
         image_size=config.image_size,
         dtype=torch.float32 if config.dtype == "fp32" else torch.bfloat16,
@@ -103,7 +103,7 @@ def count_step(config: TrainUnetConfig, runs_dir: Path, *, processes: int = 1) -
         frozen=_bytes_of(networks.frozen()),
         copies=0 if config.dtype == "fp32" else _cast_copies(networks.unet),
         buckets=4 * numbers if processes > 1 else 0,
-        kept=cache(pieces),
+        activations=cache(activations),
     )
 
 

@@ -124,7 +124,7 @@ class SetEncoder(PictureReader, Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judges:
+class MetricNetworks:
     """The loaded metric networks, or why one is missing.
 
     `inception_score` is usually `fid.fed_as("torch-fidelity")`; where it is the same object as

@@ -24,7 +24,7 @@ from ric.preflight.pipelines import refuse_other_pipelines
 from ric.progress import Progress, Silent
 from ric.registry import refuse_unknown, refuse_unknown_metrics, texts_read
 from ric.runs.record import find_artifact
-from ric.weights import find_weight, is_present, require_network, resolve_weights
+from ric.weights import find_weight, is_present, require_connection, resolve_weights
 from ric.weights.find import convertible_copy
 from ric.weights.resolve import unlisted
 
@@ -130,7 +130,7 @@ def _locate(
     if is_present(weight, weights) is None and convertible_copy(weight, weights) is None:
         size = f" ({weight.size})" if weight.size_bytes else ""
         hint = f"With a connection: ric weights get {name}. Or name its folder with --weights."
-        require_network(f"{name}{size}, which {needs} needs,", hint, url=weight.url)
+        require_connection(f"{name}{size}, which {needs} needs,", hint, url=weight.url)
 
 
 def _open_data(config: CommandConfig) -> None:

@@ -26,17 +26,17 @@ from ric.device import usable_cores
 from ric.errors import RicError
 from ric.interrupt import stop_between_steps
 from ric.metrics.edit_success import EditChecker
-from ric.metrics.networks import NOT_ASKED, Judges, Unavailable
+from ric.metrics.networks import NOT_ASKED, MetricNetworks, Unavailable
 from ric.metrics.scene_net import SceneNet
 from ric.registry import metrics_of, refuse_unknown_metrics
 from ric.runs.trained_on import groups_of, refuse_overlap, trained_groups
 from ric.scoring.encode_once import Encodings
 from ric.scoring.fid_set import read_fid_set
 from ric.scoring.load_metrics import load_pair_metrics
-from ric.scoring.load_networks import load_judges, load_scene_net, networks_stamp
+from ric.scoring.load_networks import load_metric_networks, load_scene_net, networks_stamp
 from ric.scoring.matching import Decoded, decode_outputs, decoded_ahead, match_outputs
 from ric.scoring.outputs import Outputs, find_outputs
-from ric.scoring.pie_bench import PieBenchJudges, PieBenchSuite
+from ric.scoring.pie_bench import PieBenchNetworks, PieBenchSuite
 from ric.scoring.rules import Rules
 from ric.scoring.score_table import not_available, which_samples
 from ric.scoring.scored_batches import ScoredBatches, stamp
@@ -81,9 +81,9 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
         work.progress.note(f"{config.data} has no targets: outputs are compared with the sources")
     if not config.allow_overlap:
         _refuse_trained_on(work.samples, edited)
-    judges = _load_noted(config, work)
-    suites = _open_suites(config, run, judges, edited, work.device)
-    fid_set = _fid_set(config, judges, work)
+    networks = _load_noted(config, work)
+    suites = _open_suites(config, run, networks, edited, work.device)
+    fid_set = _fid_set(config, networks, work)
     key = _key(config, f"{matched.content}{tables_state(work.samples)}", edited)
     stored = ScoredBatches(run.path / "scored" / key, work.ranks.number)
     _score_all(config, work, work.samples, _Scored(edited, suites, stored))
@@ -118,21 +118,27 @@ def _find_edited(config: EvalConfig, run: RunDir) -> list[Outputs]:
     return edited
 
 
-def _load_noted(config: EvalConfig, work: Work) -> Judges | PieBenchJudges:
+def _load_noted(config: EvalConfig, work: Work) -> MetricNetworks | PieBenchNetworks:
     """Load the metric networks, and note in the run which are not available."""
-    judges = load_judges(config, work.run, work.device)
+    networks = load_metric_networks(config, work.run, work.device)
     lacking = [
         name
-        for name, judge in vars(judges).items()
-        if isinstance(judge, Unavailable) and judge is not NOT_ASKED
+        for name, network in vars(networks).items()
+        if isinstance(network, Unavailable) and network is not NOT_ASKED
     ]
     work.run.note(unavailable=lacking, processes=work.ranks.count)
-    return judges
+    return networks
 
 
-def _fid_set(config: EvalConfig, judges: Judges | PieBenchJudges, work: Work) -> FidSet | None:
+def _fid_set(
+    config: EvalConfig, networks: MetricNetworks | PieBenchNetworks, work: Work
+) -> FidSet | None:
     """Read the pictures of `--fid-set` in the main process; None without it or without FID."""
-    network = judges.fid if isinstance(judges, Judges) else Unavailable("not in this protocol")
+    network = (
+        networks.fid
+        if isinstance(networks, MetricNetworks)
+        else Unavailable("not in this protocol")
+    )
     if not config.fid_set or not work.ranks.is_main or isinstance(network, Unavailable):
         return None
     return read_fid_set(config.fid_set, network, config, work, threads=_threads())
@@ -174,22 +180,24 @@ def _refuse_trained_on(samples: Samples, edited: Sequence[Outputs]) -> None:
 def _open_suites(
     config: EvalConfig,
     run: RunDir,
-    judges: Judges | PieBenchJudges,
+    networks: MetricNetworks | PieBenchNetworks,
     edited: Sequence[Outputs],
     device: torch.device,
 ) -> dict[str, Suite]:
     """Make a metric suite for each editor, the source and the ground truth, by label."""
     names = metrics_of(config)
-    if isinstance(judges, PieBenchJudges):
+    if isinstance(networks, PieBenchNetworks):
         new_suite: Callable[..., Suite] = partial(
-            PieBenchSuite, judges, seed=config.seed, metrics=names
+            PieBenchSuite, networks, seed=config.seed, metrics=names
         )
     else:
         checker = None
         of_scenes = is_scenes(config.data)
         if of_scenes and set(names) & set(OF_SCENES):
             # under --preset tiny the metric networks include the same network
-            net = judges.fid if isinstance(judges.fid, SceneNet) else load_scene_net(run, device)
+            net = (
+                networks.fid if isinstance(networks.fid, SceneNet) else load_scene_net(run, device)
+            )
             checker = EditChecker(net)
         elif config.metrics is None:
             names = tuple(name for name in names if name not in OF_SCENES)
@@ -202,7 +210,7 @@ def _open_suites(
             encode_fitted=config.protocol != "magicbrush",
             seed=config.seed,
         )
-        new_suite = partial(MetricSuite, judges, rules, checker=checker)
+        new_suite = partial(MetricSuite, networks, rules, checker=checker)
     suites: dict[str, Suite] = {item.label: new_suite(label=item.label) for item in edited}
     if not compares_two(config):
         suites[IDENTITY] = new_suite(label=IDENTITY, role="identity")

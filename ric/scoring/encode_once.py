@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ric.metrics.networks import (
-    Judges,
+    MetricNetworks,
     PairDistance,
     PictureReader,
     SetEncoder,
@@ -179,9 +179,11 @@ class Encodings:
         self._waiting.clear()
 
 
-def encode_sets(pairs: Sequence[Pair], judges: Judges, encodings: Encodings) -> list[SetRow]:
+def encode_sets(
+    pairs: Sequence[Pair], networks: MetricNetworks, encodings: Encodings
+) -> list[SetRow]:
     """Return the features of every pair for FID and IS; a network that both share runs once."""
-    fid, isc = judges.fid, judges.inception_score
+    fid, isc = networks.fid, networks.inception_score
     edited = [pair.edited for pair in pairs]
     by_fid = _set_features(fid, [*edited, *(pair.target for pair in pairs)], encodings)
     by_is = _set_features(isc, edited, encodings)

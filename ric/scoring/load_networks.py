@@ -13,14 +13,14 @@ from ric.metrics.clip_similarity import ClipSimilarity
 from ric.metrics.dino_similarity import DinoSimilarity
 from ric.metrics.inception import InceptionFeatures
 from ric.metrics.lpips_distance import LpipsDistance
-from ric.metrics.networks import NOT_ASKED, Judges, Unavailable
+from ric.metrics.networks import NOT_ASKED, MetricNetworks, Unavailable
 from ric.metrics.scene_net import SceneNet
 from ric.metrics.structure_distance import StructureDistance
 from ric.models.locate import locate_model
 from ric.models.table import eval_networks
 from ric.registry import metrics_of
 from ric.runs.artifacts import public_name, public_text
-from ric.scoring.pie_bench import PieBenchJudges
+from ric.scoring.pie_bench import PieBenchNetworks
 from ric.scoring.scored_batches import stamp
 from ric.weights import find_weight, is_present, resolve_weights
 from ric.weights.resolve import unlisted
@@ -37,13 +37,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judges | PieBenchJudges:
+def load_metric_networks(
+    config: EvalConfig, run: RunDir, device: torch.device
+) -> MetricNetworks | PieBenchNetworks:
     """Load the metric networks; a missing one becomes `Unavailable`, and the table says why."""
-    load = _load_pie_bench_judges if config.protocol == "pie-bench" else _load_judges
+    load = _load_pie_bench_networks if config.protocol == "pie-bench" else _load_metric_networks
     return load(config, run, device)
 
 
-def _load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judges:
+def _load_metric_networks(config: EvalConfig, run: RunDir, device: torch.device) -> MetricNetworks:
     locate, load = _finder(config, run), _loader(config, run, device)
     names, asked = set(metrics_of(config)), eval_networks(config)
     clip = load("clip", lambda: _clip(config, locate, device))
@@ -60,7 +62,7 @@ def _load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judge
     is_fed = inception
     if isinstance(inception, InceptionFeatures):
         is_fed = inception.fed_as("torch-fidelity")
-    return Judges(
+    return MetricNetworks(
         clip=clip,
         dino=dino,
         lpips=lpips,
@@ -70,7 +72,9 @@ def _load_judges(config: EvalConfig, run: RunDir, device: torch.device) -> Judge
     )
 
 
-def _load_pie_bench_judges(config: EvalConfig, run: RunDir, device: torch.device) -> PieBenchJudges:
+def _load_pie_bench_networks(
+    config: EvalConfig, run: RunDir, device: torch.device
+) -> PieBenchNetworks:
     locate, load = _finder(config, run), _loader(config, run, device)
     clip = load("clip", lambda: _clip(config, locate, device))
     lpips = load("lpips-outside", lambda: _squeeze(locate, device))
@@ -80,7 +84,7 @@ def _load_pie_bench_judges(config: EvalConfig, run: RunDir, device: torch.device
         lambda: StructureDistance(locate(config.dino), device, encoder=public_name(config.dino)),
         embedded=lambda: no_keys,
     )
-    return PieBenchJudges(clip=clip, lpips=lpips, structure=structure)
+    return PieBenchNetworks(clip=clip, lpips=lpips, structure=structure)
 
 
 def _clip(config: EvalConfig, locate: Callable[..., Path], device: torch.device) -> ClipSimilarity:

@@ -48,7 +48,7 @@ CLIP_PAIRS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class PieBenchJudges:
+class PieBenchNetworks:
     """The three metric networks, or why one is missing."""
 
     clip: TextImageEncoder | Unavailable
@@ -60,7 +60,7 @@ class PieBenchSuite(KeptSamples):
     """Accumulate one editor's pairs and compute PIE-Bench's eight scores, as `MetricSuite` does.
 
     Args:
-        judges: The networks.
+        networks: The networks.
         label: The editor's name in tables.
         role: Whether this is an editor, the unedited source or the ground truth.
         seed: Of the bootstrap intervals.
@@ -69,7 +69,7 @@ class PieBenchSuite(KeptSamples):
 
     def __init__(
         self,
-        judges: PieBenchJudges,
+        networks: PieBenchNetworks,
         *,
         label: str = "edited",
         role: Role = "editor",
@@ -78,7 +78,7 @@ class PieBenchSuite(KeptSamples):
     ) -> None:
         """Start empty; see the class."""
         super().__init__()
-        self.judges = judges
+        self.networks = networks
         self.label = label
         self.role = role
         self.seed = seed
@@ -114,23 +114,23 @@ class PieBenchSuite(KeptSamples):
         error = l2(ours, theirs)
         similarity = float(ssim_map(ours, theirs).mean())
         row = {"psnr_unedited": psnr(error), "mse_unedited": error, "ssim_unedited": similarity}
-        judge = self.judges.lpips
-        if not isinstance(judge, Unavailable) and min(ours.size) >= judge.smallest:
-            row["lpips_unedited"] = float(judge.distances([ours], [theirs])[0])
+        network = self.networks.lpips
+        if not isinstance(network, Unavailable) and min(ours.size) >= network.smallest:
+            row["lpips_unedited"] = float(network.distances([ours], [theirs])[0])
         return row
 
     def _structure(self, pair: Pair, encodings: Encodings) -> float | None:
-        judge = self.judges.structure
-        if isinstance(judge, Unavailable):
+        network = self.networks.structure
+        if isinstance(network, Unavailable):
             return None
         images = (pair.edited, pair.source)
-        known = encodings.of(judge, judge.self_similarities, images, "self-similarity")
+        known = encodings.of(network, network.self_similarities, images, "self-similarity")
         return structure_distance(known[id(pair.edited)], known[id(pair.source)])
 
     def _add_clip(
         self, pairs: Sequence[Pair], masks: Sequence[Image.Image | None], encodings: Encodings
     ) -> None:
-        clip = self.judges.clip
+        clip = self.networks.clip
         if isinstance(clip, Unavailable):
             return
         for pair, mask in zip(pairs, masks, strict=True):
@@ -150,10 +150,10 @@ class PieBenchSuite(KeptSamples):
                         self._rows[pair.id]["texts_cut"].append(key)
 
     def _mean(self, rows: Sequence[dict[str, Any]], key: str) -> Score:
-        judge, definition = self._judge_of(key)
-        if isinstance(judge, Unavailable):
-            return Score(key=key, unavailable=judge.reason)
-        marker = judge.marker if judge else ""
+        network, definition = self._network_of(key)
+        if isinstance(network, Unavailable):
+            return Score(key=key, unavailable=network.reason)
+        marker = network.marker if network else ""
         values = [row[key] for row in rows if row[key] is not None]
         if not values:
             reason = (
@@ -175,17 +175,17 @@ class PieBenchSuite(KeptSamples):
             note=" ".join(notes) or None,
         )
 
-    def _judge_of(self, key: str) -> tuple[Network | Unavailable | None, str]:
+    def _network_of(self, key: str) -> tuple[Network | Unavailable | None, str]:
         """Return a score's network, None where it has none, and its definition."""
         if key in PIXEL_DEFINITION:
             return None, PIXEL_DEFINITION[key]
-        judge: Network | Unavailable = self.judges.clip
+        network: Network | Unavailable = self.networks.clip
         about = f"{CLIP_PAIRS.get(key)}: 100 times the"
         if key == "lpips_unedited":
-            judge, about = self.judges.lpips, f"{UNEDITED}:"
+            network, about = self.networks.lpips, f"{UNEDITED}:"
         elif key == "structure_distance":
-            judge, about = self.judges.structure, "edited and source:"
-        return judge, "" if isinstance(judge, Unavailable) else f"{about} {judge.definition}"
+            network, about = self.networks.structure, "edited and source:"
+        return network, "" if isinstance(network, Unavailable) else f"{about} {network.definition}"
 
 
 def with_borders(mask: Image.Image) -> Image.Image:

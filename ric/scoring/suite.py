@@ -13,7 +13,7 @@ from ric.config import Reference
 from ric.errors import RicError, SampleError
 from ric.metrics.context_error import scene_columns
 from ric.metrics.edit_success import EditChecker
-from ric.metrics.networks import ImageEncoder, Judges, Unavailable
+from ric.metrics.networks import ImageEncoder, MetricNetworks, Unavailable
 from ric.metrics.pairs import Pair, fit_to
 from ric.metrics.pixel import leaves_something
 from ric.scoring.encode_once import Comparison, Encodings, SetRow, encode_sets
@@ -51,7 +51,7 @@ class MetricSuite(KeptSamples):
     A picture that is one object in several places (the source as its own edit) is encoded once.
 
     Args:
-        judges: The metric networks.
+        networks: The metric networks.
         rules: What is computed, and against what.
         label: The editor's name in tables.
         role: Whether this is an editor, the unedited source or the ground truth.
@@ -61,7 +61,7 @@ class MetricSuite(KeptSamples):
 
     def __init__(
         self,
-        judges: Judges,
+        networks: MetricNetworks,
         rules: Rules | None = None,
         *,
         label: str = "edited",
@@ -70,7 +70,7 @@ class MetricSuite(KeptSamples):
     ) -> None:
         """Start empty; see the class."""
         super().__init__()
-        self.judges = judges
+        self.networks = networks
         self.rules = rules or Rules()
         self.label = label
         self.role = role
@@ -111,7 +111,7 @@ class MetricSuite(KeptSamples):
         self._add_clip(rows, encoded, encodings)
         self._add_dino(rows, encoded, encodings)
         self._add_lpips(rows, pairs, fitted, encodings)
-        set_rows = encode_sets(fitted, self.judges, encodings)
+        set_rows = encode_sets(fitted, self.networks, encodings)
         own.complete()
         self._set_rows.update({pair.id: row for pair, row in zip(pairs, set_rows, strict=True)})
         self._rows.update({row["id"]: row for row in rows})
@@ -130,7 +130,7 @@ class MetricSuite(KeptSamples):
         except RicError as error:
             reason = error.message
         sets = SetScores(set_rows, reason or distances, fid_set)
-        scores = summarise(rows, sets, self.judges, self.rules)
+        scores = summarise(rows, sets, self.networks, self.rules)
         of_editor = Scores(self.label, tuple(scores), self.role, samples=len(rows))
         return Scored(of_editor, rows, set_rows, distances)
 
@@ -139,15 +139,15 @@ class MetricSuite(KeptSamples):
     ) -> None:
         """Start to prepare the networks' inputs, in the order in which they are needed."""
         edited = [pair.edited for pair in fitted]
-        judges = self.judges
-        for judge, images in (
-            (judges.clip, self._seen(encoded, "clip_i")),
-            (judges.dino, self._seen(encoded, "dino")),
-            (judges.fid, [*edited, *(pair.target for pair in fitted)]),
-            (judges.inception_score, edited),
+        networks = self.networks
+        for network, images in (
+            (networks.clip, self._seen(encoded, "clip_i")),
+            (networks.dino, self._seen(encoded, "dino")),
+            (networks.fid, [*edited, *(pair.target for pair in fitted)]),
+            (networks.inception_score, edited),
         ):
-            if not isinstance(judge, Unavailable):
-                encodings.prepare(judge, images)
+            if not isinstance(network, Unavailable):
+                encodings.prepare(network, images)
 
     def _fit(self, pair: Pair) -> Pair:
         reference = _picture(pair, self.rules.reference) or pair.source
@@ -178,7 +178,7 @@ class MetricSuite(KeptSamples):
     def _add_clip(
         self, rows: list[dict[str, Any]], pairs: Sequence[Pair], encodings: Encodings
     ) -> None:
-        clip = self.judges.clip
+        clip = self.networks.clip
         if isinstance(clip, Unavailable):
             return
         vectors = self._add_cosines(rows, pairs, "clip_i", clip, encodings)
@@ -195,8 +195,8 @@ class MetricSuite(KeptSamples):
     def _add_dino(
         self, rows: list[dict[str, Any]], pairs: Sequence[Pair], encodings: Encodings
     ) -> None:
-        if not isinstance(self.judges.dino, Unavailable):
-            self._add_cosines(rows, pairs, "dino", self.judges.dino, encodings)
+        if not isinstance(self.networks.dino, Unavailable):
+            self._add_cosines(rows, pairs, "dino", self.networks.dino, encodings)
 
     def _add_cosines(
         self,
@@ -223,7 +223,7 @@ class MetricSuite(KeptSamples):
         pairs: Sequence[Pair],
         encodings: Encodings,
     ) -> None:
-        lpips, outside = self.judges.lpips, self.judges.lpips_outside
+        lpips, outside = self.networks.lpips, self.networks.lpips_outside
         for row, raw, pair in zip(rows, raws, pairs, strict=True):
             reference = _picture(pair, self.rules.reference)
             if not isinstance(lpips, Unavailable) and reference is not None:

@@ -13,7 +13,7 @@ from ric.metrics.bootstrap import bootstrap_interval
 from ric.metrics.context_error import STICKER_ABOVE
 from ric.metrics.inception_score import SPLITS, inception_score
 from ric.metrics.kid import SUBSETS
-from ric.metrics.networks import Judges, Network, SetEncoder, Unavailable
+from ric.metrics.networks import MetricNetworks, Network, SetEncoder, Unavailable
 from ric.scoring.encode_once import SetRow, Vector
 from ric.scoring.scores import IS_RANKS_FROM, OF_SCENES, Score
 
@@ -59,7 +59,7 @@ class SetScores(NamedTuple):
 
 
 def summarise(
-    rows: Sequence[dict[str, Any]], sets: SetScores, judges: Judges, rules: Rules
+    rows: Sequence[dict[str, Any]], sets: SetScores, networks: MetricNetworks, rules: Rules
 ) -> list[Score]:
     """Return the requested scores of one editor, the six of the paper's tables first.
 
@@ -67,29 +67,29 @@ def summarise(
         rows: One dict per sample, sorted by id; those of drawn scenes have columns of
             `OF_SCENES`.
         sets: What FID, KID and IS are computed from.
-        judges: The metric networks that made them.
+        networks: The metric networks that made them.
         rules: What is computed, and against what.
     """
 
-    def mean(key: str, judge: Measure, needs: str) -> Score:
-        return mean_score(rows, key, judge, needs=needs, seed=rules.seed)
+    def mean(key: str, network: Measure, needs: str) -> Score:
+        return mean_score(rows, key, network, needs=needs, seed=rules.seed)
 
     clip_i, dino = (f"{key}_{rules.other}" for key in ("clip_i", "dino"))
     scores = [
-        mean("clip_i", judges.clip, rules.reference),
-        mean("dino", judges.dino, rules.reference),
-        _clip_t(rows, judges.clip, rules),
-        mean("lpips", judges.lpips, rules.reference),
-        *fid_and_kid(sets, judges.fid),
-        is_score([row.is_logits for row in sets.rows], judges.inception_score),
+        mean("clip_i", networks.clip, rules.reference),
+        mean("dino", networks.dino, rules.reference),
+        _clip_t(rows, networks.clip, rules),
+        mean("lpips", networks.lpips, rules.reference),
+        *fid_and_kid(sets, networks.fid),
+        is_score([row.is_logits for row in sets.rows], networks.inception_score),
     ]
-    if not isinstance(judges.fid, Unavailable) and judges.fid is not judges.inception_score:
+    if not isinstance(networks.fid, Unavailable) and networks.fid is not networks.inception_score:
         # FID's own pass has the classes too: a second IS at no cost
-        scores.append(is_score([row.logits for row in sets.rows], judges.fid))
-    scores += [mean(clip_i, judges.clip, rules.other), mean(dino, judges.dino, rules.other)]
+        scores.append(is_score([row.logits for row in sets.rows], networks.fid))
+    scores += [mean(clip_i, networks.clip, rules.other), mean(dino, networks.dino, rules.other)]
     shipped = [metric for metric in rules.pair_metrics if not metric.own]
     scores += [mean(metric.key, metric, _needs(metric, rules)) for metric in shipped]
-    scores.append(mean("lpips_outside", judges.lpips_outside, "mask"))
+    scores.append(mean("lpips_outside", networks.lpips_outside, "mask"))
     scores += [scene_score(rows, key, seed=rules.seed) for key in OF_SCENES]
     asked = {*rules.metrics, *rules.to_the_other}
     scores = [_with_derived_masks(score, rows) for score in scores if score.key in asked]
@@ -104,12 +104,12 @@ def _needs(metric: LoadedMetric, rules: Rules) -> str:
     return rules.reference if metric.needs == "reference" else metric.needs
 
 
-def _clip_t(rows: Sequence[dict[str, Any]], judge: Network | Unavailable, rules: Rules) -> Score:
+def _clip_t(rows: Sequence[dict[str, Any]], network: Network | Unavailable, rules: Rules) -> Score:
     """Return CLIP-T, noting how many samples used another text, and how many texts were cut."""
     kinds = Counter(row["text_kind"] for row in rows if row["text_kind"])
     others = {kind: count for kind, count in kinds.items() if kind != rules.text}
     needs = ", else ".join([rules.text, *others])
-    score = mean_score(rows, "clip_t", judge, needs=needs, seed=rules.seed)
+    score = mean_score(rows, "clip_t", network, needs=needs, seed=rules.seed)
     notes = [score.note] if score.note else []
     notes += [f"Without a {rules.text}, by the {kind}: {count}." for kind, count in others.items()]
     cut_texts = sum(bool(row["text_cut"]) for row in rows)
@@ -147,7 +147,7 @@ def scene_score(rows: Sequence[dict[str, Any]], key: str, *, seed: int = 0) -> S
 def mean_score(
     rows: Sequence[dict[str, Any]],
     key: str,
-    judge: Measure,
+    network: Measure,
     *,
     needs: str,
     seed: int = 0,
@@ -157,15 +157,15 @@ def mean_score(
     Args:
         rows: One dict per sample; a value may be None.
         key: The column.
-        judge: Its network, or what measures it without one.
+        network: What measures it: a network, or a rule that needs none.
         needs: What a sample must have for this score: `target`, `source`, `mask`, or a text's name.
         seed: Seeds the interval.
     """
-    if isinstance(judge, Unavailable):
-        return Score(key=key, unavailable=judge.reason)
-    marker = judge.marker
+    if isinstance(network, Unavailable):
+        return Score(key=key, unavailable=network.reason)
+    marker = network.marker
     values = [row[key] for row in rows if row.get(key) is not None]
-    least = getattr(judge, "smallest", 1)
+    least = getattr(network, "smallest", 1)
     small = f" of {least} pixels or more" if least > 1 else ""
     if not values:
         reason = f"no sample has a {needs}{small}" if rows else "no sample was scored"
@@ -178,17 +178,17 @@ def mean_score(
         value=float(np.mean(values)),
         n=len(values),
         interval=bootstrap_interval(values, seed=seed),
-        definition=f"edited and {against}: {judge.definition}",
+        definition=f"edited and {against}: {network.definition}",
         note=f"Samples without a {needs}{small}: {missing} of {len(rows)}." if missing else None,
     )
 
 
-def fid_and_kid(sets: SetScores, judge: SetEncoder | Unavailable) -> list[Score]:
+def fid_and_kid(sets: SetScores, network: SetEncoder | Unavailable) -> list[Score]:
     """Return FID and KID of the edited set and the other one, or why there are none."""
-    if isinstance(judge, Unavailable):
-        return [Score(key=key, unavailable=judge.reason) for key in ("fid", "kid")]
+    if isinstance(network, Unavailable):
+        return [Score(key=key, unavailable=network.reason) for key in ("fid", "kid")]
     distances, fid_set = sets.distances, sets.fid_set
-    marker = "" if judge.kind == FID_RULE else judge.kind
+    marker = "" if network.kind == FID_RULE else network.kind
     if distances is None:
         distances = "no sample has a target" if sets.rows else "no sample was scored"
     if isinstance(distances, str):
@@ -203,7 +203,7 @@ def fid_and_kid(sets: SetScores, judge: SetEncoder | Unavailable) -> list[Score]
         f"Edited and target pictures come in pairs, which adds {distances.kid.pair_bias:.4f}."
     )
     held_against = f"the {others} pictures of {fid_set.name}" if fid_set else "target set"
-    about = f"edited set and {held_against}: {judge.definition}"
+    about = f"edited set and {held_against}: {network.definition}"
     return [
         Score(
             key="fid",
@@ -227,11 +227,11 @@ def fid_and_kid(sets: SetScores, judge: SetEncoder | Unavailable) -> list[Score]
     ]
 
 
-def is_score(logits: Sequence[Vector | None], judge: SetEncoder | Unavailable) -> Score:
+def is_score(logits: Sequence[Vector | None], network: SetEncoder | Unavailable) -> Score:
     """Return the Inception score of the edited set; `logits` in the order of sorted ids."""
-    if isinstance(judge, Unavailable):
-        return Score(key="is", unavailable=judge.reason)
-    marker = "" if judge.kind == IS_RULE else judge.kind
+    if isinstance(network, Unavailable):
+        return Score(key="is", unavailable=network.reason)
+    marker = "" if network.kind == IS_RULE else network.kind
     held = [row for row in logits if row is not None]
     if not held:
         return Score(key="is", marker=marker, unavailable="no sample was scored")
@@ -243,7 +243,7 @@ def is_score(logits: Sequence[Vector | None], judge: SetEncoder | Unavailable) -
         value=score.mean,
         std=score.std,
         n=score.n,
-        definition=f"edited set, mean and std over {splits} splits: {judge.definition}",
+        definition=f"edited set, mean and std over {splits} splits: {network.definition}",
         note=f"{score.n} pictures make splits of about {score.n // splits}: a split of one scores"
         " 1 whatever it shows."
         if score.n < IS_RANKS_FROM

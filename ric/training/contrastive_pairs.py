@@ -73,10 +73,10 @@ class Pairs:
             The loss, the same in every process, as are the gradients left in the judge.
         """
         mine = self.ranks.share(len(batch))
-        pieces = list(_split(batch[mine], self.at_once))
-        once = len(pieces) == 1
+        micro_batches = list(_split(batch[mine], self.at_once))
+        once = len(micro_batches) == 1
         with torch.set_grad_enabled(once):
-            embedded = [self._embed(some) for some in pieces]
+            embedded = [self._embed(some) for some in micro_batches]
         sides = [
             self._gather([pair[side] for pair in embedded], mine, len(batch))
             for side in range(3 if self.told_from_sources else 2)
@@ -84,7 +84,7 @@ class Pairs:
         loss = self.loss(batch, *sides)
         loss.backward()  # to the embeddings, and to tau
         gradients = [_split(cast("Tensor", rows.grad)[mine], self.at_once) for rows in sides]
-        for some, *of_both in zip(pieces, *gradients, strict=True):
+        for some, *of_both in zip(micro_batches, *gradients, strict=True):
             again = embedded[0] if once else self._embed(some)
             for rows, gradient in zip(again, of_both, strict=True):
                 if rows.requires_grad:  # phase 1 leaves the text tower alone
@@ -145,6 +145,6 @@ class Pairs:
 
 
 def _split(items: T, size: int) -> Iterator[T]:
-    """Cut a sequence or a tensor into pieces of `size`, the last one shorter."""
+    """Cut a sequence or a tensor into parts of `size`, the last one shorter."""
     for start in range(0, len(items), size):
         yield items[start : start + size]

@@ -58,7 +58,7 @@ class UnetStep:
         `cos_scene` over the aligned samples, NaN where there are none.
         """
         config, ranks = self.config, self.ranks
-        pieces, norms, region, scene = [], [], [], []
+        losses_of_each, norms, region, scene = [], [], [], []
         mine = ranks.share(config.batch_size)
         todo = micro_batches(range(mine.start, mine.stop), config.accumulate)
         for which in todo:
@@ -75,20 +75,20 @@ class UnetStep:
                     scene.append((losses.scene_cosine, losses.scene_count))
                 # DDP averages over processes; each loss is a share of the whole batch's
                 self.accelerator.backward(losses.total * ranks.count)
-            pieces.append({"loss": losses.total.detach(), **losses.parts()})
-        values = _summed(pieces, ranks)
+            losses_of_each.append({"loss": losses.total.detach(), **losses.parts()})
+        values = _summed(losses_of_each, ranks)
         if measured:
             # the micro-batches' gradients are parts of one long vector
-            squares = [{key: norm**2 for key, norm in piece.items()} for piece in norms]
+            squares = [{key: norm**2 for key, norm in of_one.items()} for of_one in norms]
             values |= {key: total.sqrt() for key, total in _summed(squares, ranks).items()}
             values |= {"cos_region": _mean(region, ranks), "cos_scene": _mean(scene, ranks)}
         return values
 
 
-def _summed(pieces: Sequence[Mapping[str, Tensor]], ranks: Ranks) -> dict[str, Tensor]:
+def _summed(of_each: Sequence[Mapping[str, Tensor]], ranks: Ranks) -> dict[str, Tensor]:
     """Sum scalars by name, over micro-batches and processes."""
-    rows = torch.stack([torch.stack([value.float() for value in one.values()]) for one in pieces])
-    return dict(zip(pieces[0], ranks.all_reduce(rows.sum(dim=0)), strict=True))
+    rows = torch.stack([torch.stack([value.float() for value in one.values()]) for one in of_each])
+    return dict(zip(of_each[0], ranks.all_reduce(rows.sum(dim=0)), strict=True))
 
 
 def _mean(parts: Sequence[tuple[Tensor, int]], ranks: Ranks) -> Tensor:
@@ -101,9 +101,9 @@ def _mean(parts: Sequence[tuple[Tensor, int]], ranks: Ranks) -> Tensor:
     return total / count
 
 
-def micro_batches(whole: range, pieces: int) -> list[range]:
-    """Split a range into at most `pieces` ranges of nearly the same length."""
-    size = -(-len(whole) // pieces)
+def micro_batches(whole: range, count: int) -> list[range]:
+    """Split a range into at most `count` ranges of nearly the same length."""
+    size = -(-len(whole) // count)
     return [whole[start : start + size] for start in range(0, len(whole), size)]
 
 

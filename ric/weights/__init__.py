@@ -7,7 +7,7 @@ machine without a connection reports within seconds what is missing.
 """
 
 from ric.weights.check import check_weights
-from ric.weights.connection import require_network
+from ric.weights.connection import require_connection
 from ric.weights.fetch import get_weights
 from ric.weights.find import is_present, revision_of
 from ric.weights.resolve import resolve_weights
@@ -20,7 +20,7 @@ __all__ = [
     "find_weight",
     "get_weights",
     "is_present",
-    "require_network",
+    "require_connection",
     "resolve_weights",
     "revision_of",
     "size_in_words",

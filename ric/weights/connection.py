@@ -13,7 +13,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 NO_DOWNLOAD_HINT = "--preset tiny needs no download."
 
 
-def require_network(what: str, hint: str, *, url: str | None = None) -> None:
+def require_connection(what: str, hint: str, *, url: str | None = None) -> None:
     """Check that the hub answers before anything waits for it: one attempt, three seconds in all.
 
     Args:

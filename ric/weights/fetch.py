@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ric.errors import RicError
 from ric.progress import Silent
 from ric.weights.check import wrong_hash
-from ric.weights.connection import require_network
+from ric.weights.connection import require_connection
 from ric.weights.find import (
     converted_home,
     convertible_copy,
@@ -63,7 +63,7 @@ def get_weights(
         safe = known or is_convertible(copy, pickles=False)
         return _convert(weight, copy, progress) if safe else accept(copy)
     what = f"{weight.id} ({weight.size})" if weight.size_bytes else weight.id
-    require_network(
+    require_connection(
         f"{what}, which {needs} needs," if needs else what,
         f"With a connection: {_get_command(weight)}. Or give --weights a folder that holds it.",
         url=weight.url,

@@ -13,7 +13,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 
-from ric.memory.activations import Keeper, Kept, Setting, count_kept, keep_of_micro_batch
+from ric.memory.activations import (
+    SavedActivations,
+    SavedTensors,
+    Setting,
+    activations_of_micro_batch,
+    count_saved_activations,
+)
 from ric.memory.meta_networks import StepNetworks, pipeline_shapes
 from ric.method.denoising import predict_noise
 from ric.method.objective import NoisedBatch, RegionInContextObjective
@@ -71,8 +77,10 @@ def really_kept(networks: StepNetworks, samples: int, size: int, dtype: torch.dt
 
 
 @pytest.fixture(scope="module")
-def count(tiny_family) -> Callable[[bool], Kept]:
-    counting = count_kept(shapes_of(tiny_family), image_size=SIZE, dtype=BF16, device="cpu")
+def count(tiny_family) -> Callable[[bool], SavedActivations]:
+    counting = count_saved_activations(
+        shapes_of(tiny_family), image_size=SIZE, dtype=BF16, device="cpu"
+    )
     return cache(counting)
 
 
@@ -97,7 +105,9 @@ def test_in_float32_too(tiny_family, networks):
     networks.unet.disable_gradient_checkpointing()
     networks.vae.disable_gradient_checkpointing()
     fp32 = torch.float32
-    counted = count_kept(shapes_of(tiny_family), image_size=SIZE, dtype=fp32, device="cpu")(False)
+    counted = count_saved_activations(
+        shapes_of(tiny_family), image_size=SIZE, dtype=fp32, device="cpu"
+    )(False)
     by_unet, by_all = really_kept(networks, 3, SIZE, fp32)
     assert counted.by_unet.of(3) == pytest.approx(by_unet, rel=0.01)
     assert counted.by_all.of(3) == pytest.approx(by_all, rel=0.01)
@@ -112,7 +122,9 @@ def test_checkpointed_blocks_keep_within_what_they_kept_in_all_without(count):
 
 
 def test_the_same_step_is_counted_on_real_networks_too(networks):
-    counted = keep_of_micro_batch(networks, 2, Setting(SIZE, BF16, "cpu"), checkpointing=False)
+    counted = activations_of_micro_batch(
+        networks, 2, Setting(SIZE, BF16, "cpu"), checkpointing=False
+    )
     assert [counted.by_unet, counted.by_all] == really_kept(networks, 2, SIZE, BF16)
 
 
@@ -121,30 +133,30 @@ def test_the_same_step_is_counted_on_real_networks_too(networks):
 
 def test_storages_count_once_and_weights_not_at_all():
     layer, x = nn.Linear(3, 5), torch.randn(7, 3, requires_grad=True)
-    keeper = Keeper([layer])
-    with keeper.open():
+    saved = SavedTensors([layer])
+    with saved.open():
         y = layer(x)  # keeps x and the weight
         (y.sin() + y.T.contiguous().T.cos()).sum()  # sin keeps y, cos a copy of it
-    assert keeper.kept == 4 * (7 * 3 + 2 * 7 * 5)
-    with keeper.open():
+    assert saved.nbytes == 4 * (7 * 3 + 2 * 7 * 5)
+    with saved.open():
         (y.view(5, 7).exp() * y[:1].sin().sum()).sum()  # exp and * keep exp(y); y is known
-    assert keeper.kept == 4 * (7 * 3 + 2 * 7 * 5 + 5 * 7 + 1)
-    assert max(keeper.tensors) == 4 * 7 * 5
+    assert saved.nbytes == 4 * (7 * 3 + 2 * 7 * 5 + 5 * 7 + 1)
+    assert max(saved.tensors) == 4 * 7 * 5
 
 
 def test_a_checkpointed_block_keeps_its_inputs_and_the_rest_counts_while_it_is_computed_again():
-    keeper, x = Keeper([]), torch.randn(10, requires_grad=True)
+    saved, x = SavedTensors([]), torch.randn(10, requires_grad=True)
 
     def inner(value: torch.Tensor) -> torch.Tensor:
         return value.sin().sin().sin()  # keeps value, which is known, and two more
 
     def outer(value: torch.Tensor) -> torch.Tensor:
-        return keeper.checkpoint(inner, value.sin()).cos()  # inner's input, then inner's output
+        return saved.checkpoint(inner, value.sin()).cos()  # inner's input, then inner's output
 
-    with keeper.open():
-        keeper.checkpoint(outer, x)
-    assert keeper.kept == 40
-    assert keeper.blocks == [4 * (10 + 10 + 20)]
+    with saved.open():
+        saved.checkpoint(outer, x)
+    assert saved.nbytes == 40
+    assert saved.blocks == [4 * (10 + 10 + 20)]
 
 
 def gpu_keeps(forward, *shape: int) -> int:
@@ -153,10 +165,10 @@ def gpu_keeps(forward, *shape: int) -> int:
 
     with FakeTensorMode(), _autocast("cuda", BF16), _fused_attention("cuda"):
         x = torch.empty(shape, device="cuda", dtype=BF16, requires_grad=True)
-        keeper = Keeper([])
-        with keeper.open():
+        saved = SavedTensors([])
+        with saved.open():
             forward(x)
-        return keeper.kept - x.nbytes
+        return saved.nbytes - x.nbytes
 
 
 def test_a_gpu_computes_norms_in_float32():
@@ -179,7 +191,7 @@ def test_counting_leaves_pytorch_as_it_was(tiny_family):
     usual = functional.scaled_dot_product_attention
     unet, vae, text_encoder = pipeline_shapes(tiny_family / "pipeline")
     shapes = StepNetworks(unet, vae, vae, text_encoder, None, None)
-    count_kept(shapes, image_size=SIZE, dtype=BF16)(True)
+    count_saved_activations(shapes, image_size=SIZE, dtype=BF16)(True)
     assert functional.scaled_dot_product_attention is usual
     assert not torch.is_autocast_enabled("cuda")
     assert torch.nn.Linear(2, 2)(torch.ones(1, 2)).dtype == torch.float32
@@ -192,7 +204,7 @@ def test_counting_leaves_pytorch_as_it_was(tiny_family):
 def test_a_real_stable_diffusion_unet_keeps_what_is_counted():
     unet, vae, text_encoder = pipeline_shapes(None)
     shapes = StepNetworks(unet, vae, vae, text_encoder, None, None)
-    counted = count_kept(shapes, image_size=256, dtype=BF16, device="cpu")(False)
+    counted = count_saved_activations(shapes, image_size=256, dtype=BF16, device="cpu")(False)
     unet, _, _ = pipeline_shapes(None)
     unet.to_empty(device="cpu")
     with torch.no_grad():
@@ -206,10 +218,10 @@ def test_a_real_stable_diffusion_unet_keeps_what_is_counted():
 
 @pytest.mark.gpu
 def test_a_real_gpu_keeps_what_is_counted(tiny_family):
-    counted = count_kept(shapes_of(tiny_family), image_size=SIZE, dtype=BF16)(False)
+    counted = count_saved_activations(shapes_of(tiny_family), image_size=SIZE, dtype=BF16)(False)
     networks = loaded(tiny_family, "cuda")
     setting = Setting(SIZE, BF16, "cuda")
-    keep_of_micro_batch(networks, 8, setting, checkpointing=False)  # libraries load
-    real = keep_of_micro_batch(networks, 8, setting, checkpointing=False)
+    activations_of_micro_batch(networks, 8, setting, checkpointing=False)  # libraries load
+    real = activations_of_micro_batch(networks, 8, setting, checkpointing=False)
     assert counted.by_unet.of(8) == pytest.approx(real.by_unet, rel=0.05)
     assert counted.by_all.of(8) == pytest.approx(real.by_all, rel=0.05)

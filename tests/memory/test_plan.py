@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 from ric.config import TrainUnetConfig
 from ric.errors import RicError
 from ric.memory import plan as module
-from ric.memory.activations import Bytes, Kept
+from ric.memory.activations import Bytes, SavedActivations
 from ric.memory.meta_networks import StepNetworks, pipeline_shapes
 from ric.memory.plan import (
     ALLOWANCE,
@@ -69,12 +69,12 @@ def noise_alone(data: object = "x", **changes: Any) -> Config:
 # --- by hand: a UNet of 1 GiB and samples of 1 GiB -----------------------------------------------
 
 LARGEST = (Bytes(GIB // 32, 0), Bytes(0, GIB // 16))
-PLAIN = Kept(
+PLAIN = SavedActivations(
     by_unet=Bytes(GIB, GIB // 4),
     by_all=Bytes(2 * GIB, GIB),
     largest=LARGEST,
 )
-CHECKPOINTED = Kept(
+CHECKPOINTED = SavedActivations(
     by_unet=Bytes(0, 0),
     by_all=Bytes(GIB, GIB // 4),
     largest=LARGEST,
@@ -91,7 +91,7 @@ STEP = Step(
     frozen=2 * GIB,
     copies=GIB,
     buckets=0,
-    kept=lambda checkpointing: CHECKPOINTED if checkpointing else PLAIN,
+    activations=lambda checkpointing: CHECKPOINTED if checkpointing else PLAIN,
 )
 CONFIG = Config(data="x", base="tiny")
 

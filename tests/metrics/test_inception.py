@@ -243,7 +243,7 @@ def test_fid_does_not_depend_on_the_batch(inception, draw):
 
 
 def test_half_precision_moves_fid_by_more_than_any_tolerance(inception, features, draw):
-    # why every judge runs in float32, whatever --dtype says
+    # why every network runs in float32, whatever --dtype says
     # of two pictures: where a CPU has no arithmetic for it, one takes seconds
     ours, theirs = (side.features.numpy() for side in features["clean"])
     exact = fid_from_features(ours[:2], theirs).value

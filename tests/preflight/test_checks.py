@@ -189,7 +189,7 @@ def test_looking_for_problems_fetches_nothing(data, runs, monkeypatch):
 
     monkeypatch.setattr(ric.weights.resolve, "get_weights", fetch)
     # the network is there
-    monkeypatch.setattr(ric.preflight.checks, "require_network", lambda *args, **flags: None)
+    monkeypatch.setattr(ric.preflight.checks, "require_connection", lambda *args, **flags: None)
     for name in (CLIP, "someone/other-clip"):
         config = resolve_config(FitClipConfig, {"data": str(data), "clip": name})
         assert find_problems(config, runs) == []

@@ -29,7 +29,7 @@ from ric.recipes import evaluate as module
 from ric.recipes.evaluate import evaluate
 from ric.runs.open_run import open_run
 from ric.scoring import matching
-from ric.scoring.load_networks import load_judges
+from ric.scoring.load_networks import load_metric_networks
 from ric.scoring.scores import THE_SIX, Scores
 from ric_cli.main import main
 
@@ -358,8 +358,8 @@ def test_an_eval_that_goes_on_scores_the_run_that_its_name_meant_at_first(
 
     first = new_edit()
     with monkeypatch.context() as broken:
-        broken.setattr(module, "load_judges", fail)
-        with pytest.raises(RicError, match="no judges today"):
+        broken.setattr(module, "load_metric_networks", fail)
+        with pytest.raises(RicError, match="no networks today"):
             score("Mine=@edit")
     new_edit()
     _, run = score("Mine=@edit")
@@ -368,7 +368,7 @@ def test_an_eval_that_goes_on_scores_the_run_that_its_name_meant_at_first(
 
 
 def fail(*given: object) -> None:
-    raise RicError("no judges today")
+    raise RicError("no networks today")
 
 
 # --- what is written -----------------------------------------------------------------------------
@@ -693,9 +693,11 @@ def test_magicbrush_loads_what_it_shows_and_nothing_else(tiny, data, outputs, tm
     config = tiny(EvalConfig, data, edits=(f"Mine={outputs()}",), split="all",
                   protocol="magicbrush", text="target_text")  # fmt: skip
     with open_run("eval", as_dict(config), runs_dir=tmp_path, run=tmp_path / "run") as run:
-        judges = load_judges(config, run, torch.device("cpu"))
+        networks = load_metric_networks(config, run, torch.device("cpu"))
         (mine, *_) = evaluate(config, run)
-    assert {judges.lpips, judges.lpips_outside, judges.fid, judges.inception_score} == {NOT_ASKED}
+    assert {networks.lpips, networks.lpips_outside, networks.fid, networks.inception_score} == {
+        NOT_ASKED
+    }
     assert [score.key for score in mine.scores] == ["clip_i", "dino", "clip_t", "l1", "l2"]
     assert run.record["unavailable"] == []  # which would be exit code 3
 

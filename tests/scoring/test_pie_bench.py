@@ -27,7 +27,7 @@ from ric.metrics.lpips_distance import LpipsDistance
 from ric.metrics.networks import Unavailable
 from ric.metrics.pairs import Pair
 from ric.metrics.structure_distance import StructureDistance
-from ric.scoring.pie_bench import PieBenchJudges, PieBenchSuite, last_panel, with_borders
+from ric.scoring.pie_bench import PieBenchNetworks, PieBenchSuite, last_panel, with_borders
 from ric.scoring.scores import PIE_BENCH
 from ric.scoring.suite import Scored
 
@@ -60,8 +60,8 @@ def clip(clip_folder, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def judges(clip, squeezenet_weights, vit) -> PieBenchJudges:
-    return PieBenchJudges(
+def networks(clip, squeezenet_weights, vit) -> PieBenchNetworks:
+    return PieBenchNetworks(
         clip=ClipSimilarity(clip),
         lpips=LpipsDistance("squeeze", squeezenet_weights, published="squeeze"),
         structure=StructureDistance(vit),
@@ -87,16 +87,16 @@ def pairs(draw) -> list[Pair]:
     return made
 
 
-def score(judges: PieBenchJudges, pairs: list[Pair]) -> Scored:
-    suite = PieBenchSuite(judges)
+def score(networks: PieBenchNetworks, pairs: list[Pair]) -> Scored:
+    suite = PieBenchSuite(networks)
     for pair in pairs:
         suite.add([pair])
     return suite.finish()
 
 
 @pytest.fixture(scope="module")
-def scored(judges, pairs) -> Scored:
-    return score(judges, pairs)
+def scored(networks, pairs) -> Scored:
+    return score(networks, pairs)
 
 
 def unedited(pair: Pair, image: Image.Image) -> torch.Tensor:
@@ -143,10 +143,10 @@ def clip_score(folder: Path, pixels: np.ndarray, text: str) -> float:
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_clip_scores_are_100_cosines_not_below_0_of_texts_without_brackets(
-    judges, pairs, clip, clip_folder, turned
+    networks, pairs, clip, clip_folder, turned
 ):
     folder = clip if turned else clip_folder
-    rows = score(replace(judges, clip=ClipSimilarity(folder)), pairs[:2]).rows
+    rows = score(replace(networks, clip=ClipSimilarity(folder)), pairs[:2]).rows
     told = []
     for pair, row in zip(pairs, rows, strict=False):
         mask = np.array(pair.mask) / 255
@@ -203,27 +203,27 @@ def test_means_have_intervals_definitions_and_all_eight_scores(scored):
         assert score.definition
 
 
-def test_the_source_itself_is_perfect(judges, pairs):
-    row = score(judges, [replace(pairs[0], edited=pairs[0].source)]).rows[0]
+def test_the_source_itself_is_perfect(networks, pairs):
+    row = score(networks, [replace(pairs[0], edited=pairs[0].source)]).rows[0]
     perfect = {"psnr_unedited": 100, "ssim_unedited": 1, "lpips_unedited": 0, "mse_unedited": 0}
     assert row == row | {key: pytest.approx(value) for key, value in perfect.items()}
     assert row["structure_distance"] == 0
 
 
-def test_an_empty_unedited_part_or_no_text_is_left_out_of_the_mean_and_counted(judges, pairs):
+def test_an_empty_unedited_part_or_no_text_is_left_out_of_the_mean_and_counted(networks, pairs):
     full = replace(pairs[1], mask=Image.new("L", (SIDE, SIDE), 255), source_text=None)
-    scores = score(judges, [pairs[0], full]).scores
+    scores = score(networks, [pairs[0], full]).scores
     for key in ("psnr_unedited", "lpips_unedited", "clip_source"):
         assert scores[key].n == 1
         assert scores[key].note == "Samples without it: 1 of 2."
     assert scores["clip_edited_part"].n == 2
-    alone = score(judges, [replace(full, mask=None)]).scores["psnr_unedited"]
+    alone = score(networks, [replace(full, mask=None)]).scores["psnr_unedited"]
     assert alone.unavailable == "no sample has the mask or the text it needs"
 
 
 def test_missing_networks_are_named_and_the_rest_is_scored(pairs):
     gone = Unavailable("it needs weights")
-    scores = score(PieBenchJudges(clip=gone, lpips=gone, structure=gone), pairs).scores
+    scores = score(PieBenchNetworks(clip=gone, lpips=gone, structure=gone), pairs).scores
     told = [score.key for score in scores.scores if score.unavailable == "it needs weights"]
     assert told == [
         "structure_distance", "lpips_unedited", "clip_source", "clip_edited", "clip_edited_part"
@@ -247,6 +247,6 @@ def test_of_a_strip_the_last_512_pixels_are_the_edit_and_what_is_no_strip_stays(
     assert last_panel(draw(3, 400, 100), (400, 200)).size == (200, 100)
 
 
-def test_a_mask_of_another_size_is_that_samples_failure(judges, pairs):
+def test_a_mask_of_another_size_is_that_samples_failure(networks, pairs):
     with pytest.raises(SampleError, match=r"Sample '0', mask: it is \(5, 5\) pixels"):
-        PieBenchSuite(judges).add([replace(pairs[0], mask=Image.new("L", (5, 5)))])
+        PieBenchSuite(networks).add([replace(pairs[0], mask=Image.new("L", (5, 5)))])

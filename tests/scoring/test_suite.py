@@ -20,7 +20,7 @@ from ric.metrics.dino_similarity import DinoSimilarity
 from ric.metrics.fid import fid_from_features, jackknife_fid
 from ric.metrics.inception_score import inception_score
 from ric.metrics.kid import kid_from_features
-from ric.metrics.networks import Judges, SetFeatures, Unavailable
+from ric.metrics.networks import MetricNetworks, SetFeatures, Unavailable
 from ric.metrics.pairs import Pair, fit_to
 from ric.metrics.pixel import black_inside, l1, l2, psnr_outside, ssim_outside
 from ric.metrics.scene_net import SceneNet
@@ -32,9 +32,9 @@ OUTSIDE = ("psnr_outside", "ssim_outside", "lpips_outside")
 
 
 @pytest.fixture(scope="module")
-def judges(tiny_family) -> Judges:
+def networks(tiny_family) -> MetricNetworks:
     scene_net = SceneNet(tiny_family / "scene_classifier")
-    return Judges(
+    return MetricNetworks(
         clip=ClipSimilarity(tiny_family / "clip", encoder="tiny"),
         dino=DinoSimilarity(tiny_family / "dino", encoder="tiny"),
         lpips=scene_net,
@@ -61,8 +61,8 @@ def pairs(draw) -> list[Pair]:
     ]
 
 
-def score(judges, pairs, batch: int = 4, role="editor", **rules):
-    suite = MetricSuite(judges, Rules(**rules), role=role)
+def score(networks, pairs, batch: int = 4, role="editor", **rules):
+    suite = MetricSuite(networks, Rules(**rules), role=role)
     for start in range(0, len(pairs), batch):
         suite.add(pairs[start : start + batch])
     return suite.finish()
@@ -73,27 +73,27 @@ def numbers(row: dict) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def scored(judges, pairs):
-    return score(judges, pairs)
+def scored(networks, pairs):
+    return score(networks, pairs)
 
 
-def test_a_row_is_every_metric_called_by_itself(judges, pairs, scored):
+def test_a_row_is_every_metric_called_by_itself(networks, pairs, scored):
     pair, row = pairs[3], dict(scored.rows[3])
     edited = fit_to(pair.edited, pair.target.size)
     cosine = {}
-    for name, encoder in (("clip_i", judges.clip), ("dino", judges.dino)):
+    for name, encoder in (("clip_i", networks.clip), ("dino", networks.dino)):
         ours, target, source = encoder.image_embeddings([edited, pair.target, pair.source])
         cosine |= {name: ours @ target, f"{name}_source": ours @ source}
-    text = judges.clip.text_embeddings([pair.text])[0]
+    text = networks.clip.text_embeddings([pair.text])[0]
     expected = {
         **cosine,
-        "clip_t": judges.clip.image_embeddings([edited])[0] @ text,
-        "lpips": judges.lpips.distances([edited], [pair.target]).item(),
+        "clip_t": networks.clip.image_embeddings([edited])[0] @ text,
+        "lpips": networks.lpips.distances([edited], [pair.target]).item(),
         "l1": l1(edited, pair.target),
         "l2": l2(edited, pair.target),
         "psnr_outside": psnr_outside(edited, pair.source, pair.mask),
         "ssim_outside": ssim_outside(edited, pair.source, pair.mask),
-        "lpips_outside": judges.lpips_outside.distances(
+        "lpips_outside": networks.lpips_outside.distances(
             *([black_inside(image, pair.mask)] for image in (edited, pair.source))
         ).item(),
     }
@@ -105,17 +105,17 @@ def test_a_row_is_every_metric_called_by_itself(judges, pairs, scored):
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64])
-def test_samples_do_not_depend_on_the_batch_size(judges, pairs, scored, batch):
-    again = score(judges, pairs, batch=batch)
+def test_samples_do_not_depend_on_the_batch_size(networks, pairs, scored, batch):
+    again = score(networks, pairs, batch=batch)
     for ours, theirs in zip(again.rows, scored.rows, strict=True):
         assert numbers(ours) == pytest.approx(numbers(theirs), abs=1e-5)
     fid = again.scores["fid"].value
     assert fid == pytest.approx(scored.scores["fid"].value, rel=1e-4)
 
 
-def test_the_order_of_samples_does_not_matter(judges, pairs, scored):
+def test_the_order_of_samples_does_not_matter(networks, pairs, scored):
     shuffled = random.Random(0).sample(pairs, len(pairs))
-    again = score(judges, shuffled)
+    again = score(networks, shuffled)
     for ours, theirs in zip(again.scores.scores, scored.scores.scores, strict=True):
         assert ours.value == pytest.approx(theirs.value, rel=1e-4)
     assert [row["id"] for row in again.rows] == sorted(pair.id for pair in pairs)
@@ -130,18 +130,18 @@ def test_means_are_over_the_rows_and_lie_in_their_interval(scored):
         assert score.n == len(values)
 
 
-def test_fid_and_is_are_of_the_sets(judges, pairs, scored):
-    edited = judges.fid.set_features([fit_to(pair.edited, pair.target.size) for pair in pairs])
-    target = judges.fid.set_features([pair.target for pair in pairs])
+def test_fid_and_is_are_of_the_sets(networks, pairs, scored):
+    edited = networks.fid.set_features([fit_to(pair.edited, pair.target.size) for pair in pairs])
+    target = networks.fid.set_features([pair.target for pair in pairs])
     fid = fid_from_features(edited.features, target.features).value
     assert scored.scores["fid[scene-net]"].value == pytest.approx(fid, rel=1e-4)
     inception = inception_score(edited.logits)
     assert scored.scores["is[scene-net]"].value == pytest.approx(inception.mean, rel=1e-5)
 
 
-def test_fids_spread_and_kid_are_of_the_same_features(judges, pairs, scored):
-    edited = judges.fid.set_features([fit_to(pair.edited, pair.target.size) for pair in pairs])
-    target = judges.fid.set_features([pair.target for pair in pairs])
+def test_fids_spread_and_kid_are_of_the_same_features(networks, pairs, scored):
+    edited = networks.fid.set_features([fit_to(pair.edited, pair.target.size) for pair in pairs])
+    target = networks.fid.set_features([pair.target for pair in pairs])
     sides = edited.features.numpy(), target.features.numpy()
     fid, kid = scored.scores["fid[scene-net]"], scored.scores["kid[scene-net]"]
     assert fid.std == pytest.approx(jackknife_fid(*sides).error, rel=1e-3)
@@ -154,8 +154,8 @@ def test_fids_spread_and_kid_are_of_the_same_features(judges, pairs, scored):
     assert f"which adds {by_itself.pair_bias:.4f}" in kid.note
 
 
-def test_one_sample_has_neither_fid_nor_kid(judges, pairs):
-    scores = score(judges, pairs[:1]).scores
+def test_one_sample_has_neither_fid_nor_kid(networks, pairs):
+    scores = score(networks, pairs[:1]).scores
     for key in ("fid", "kid"):
         assert "FID needs 2 pictures or more" in scores[key].unavailable
 
@@ -165,16 +165,16 @@ def test_few_pictures_make_fid_carry_a_note(scored):
     assert "N = 10" in scored.scores["fid"].note
 
 
-def test_the_unedited_source_against_itself_is_perfect(judges, pairs):
+def test_the_unedited_source_against_itself_is_perfect(networks, pairs):
     same = [Pair(id=pair.id, edited=pair.source, source=pair.source) for pair in pairs]
-    scores = score(judges, same, reference="source", role="identity").scores
+    scores = score(networks, same, reference="source", role="identity").scores
     assert scores["clip_i"].value == pytest.approx(1, abs=1e-6)
     assert scores["dino"].value == pytest.approx(1, abs=1e-6)
     assert scores["lpips"].value == pytest.approx(0, abs=1e-9)
     assert scores["l1"].value == 0
 
 
-def test_more_noise_scores_worse_on_everything_that_has_a_reference(judges, pairs):
+def test_more_noise_scores_worse_on_everything_that_has_a_reference(networks, pairs):
     def noisy(pair: Pair, strength: int) -> Pair:
         generator = np.random.default_rng(int(pair.id))
         grain = strength * generator.normal(size=(*reversed(pair.target.size), 3))
@@ -182,7 +182,7 @@ def test_more_noise_scores_worse_on_everything_that_has_a_reference(judges, pair
         return replace(pair, edited=Image.fromarray(pixels), source=pair.target)
 
     ladder = [
-        score(judges, [noisy(pair, strength) for pair in pairs]).scores
+        score(networks, [noisy(pair, strength) for pair in pairs]).scores
         for strength in (0, 8, 24, 72)
     ]
     assert ladder[0]["fid"].value == pytest.approx(0, abs=1e-4)
@@ -193,22 +193,22 @@ def test_more_noise_scores_worse_on_everything_that_has_a_reference(judges, pair
         assert len(set(values)) == 4, key
 
 
-def test_the_ground_truth_set_is_at_no_frechet_distance(judges, pairs):
+def test_the_ground_truth_set_is_at_no_frechet_distance(networks, pairs):
     truth = [Pair(pair.id, pair.target, pair.source, pair.target) for pair in pairs]
-    scores = score(judges, truth, role="ground-truth").scores
+    scores = score(networks, truth, role="ground-truth").scores
     assert scores["fid"].value == pytest.approx(0, abs=1e-4)
 
 
-def test_with_the_source_as_reference_the_target_is_the_other_one(judges, pairs, scored):
-    turned = score(judges, pairs[:3], reference="source")
+def test_with_the_source_as_reference_the_target_is_the_other_one(networks, pairs, scored):
+    turned = score(networks, pairs[:3], reference="source")
     for ours, theirs in zip(turned.rows, scored.rows, strict=False):
         assert ours["clip_i"] == pytest.approx(theirs["clip_i_source"], abs=1e-5)
         assert ours["clip_i_target"] == pytest.approx(theirs["clip_i"], abs=1e-5)
 
 
-def test_samples_without_a_target_are_left_out_of_what_needs_one(judges, pairs):
+def test_samples_without_a_target_are_left_out_of_what_needs_one(networks, pairs):
     bare = Pair(id="bare", edited=pairs[0].edited, source=pairs[0].source)
-    scored = score(judges, [bare, *pairs[1:5]])
+    scored = score(networks, [bare, *pairs[1:5]])
     assert scored.scores["clip_i"].n == 4
     assert scored.scores["clip_i"].note == "Samples without a target: 1 of 5."
     assert scored.scores["clip_i_source"].n == 5
@@ -216,8 +216,8 @@ def test_samples_without_a_target_are_left_out_of_what_needs_one(judges, pairs):
     assert scored.rows[-1]["lpips"] is None
 
 
-def test_data_without_targets_texts_and_masks_says_so(judges, pairs):
-    scores = score(judges, [Pair(pair.id, pair.edited, pair.source) for pair in pairs]).scores
+def test_data_without_targets_texts_and_masks_says_so(networks, pairs):
+    scores = score(networks, [Pair(pair.id, pair.edited, pair.source) for pair in pairs]).scores
     assert scores["clip_i"].unavailable == "no sample has a target"
     assert scores["fid"].unavailable == "no sample has a target"
     assert scores["clip_t"].unavailable == "no sample has a text"
@@ -228,43 +228,43 @@ def test_data_without_targets_texts_and_masks_says_so(judges, pairs):
 
 def test_missing_networks_are_named_and_the_rest_is_scored(pairs):
     gone = Unavailable("lpips needs alexnet-owt-7be5be79.pth")
-    judges = Judges(clip=gone, dino=gone, lpips=gone, fid=gone, inception_score=gone)
-    scores = score(judges, pairs).scores
+    networks = MetricNetworks(clip=gone, dino=gone, lpips=gone, fid=gone, inception_score=gone)
+    scores = score(networks, pairs).scores
     for key in ("clip_i", "dino", "clip_t", "lpips", "fid", "kid", "is"):
         assert scores[key].value is None
         assert scores[key].unavailable == gone.reason
     assert scores["l1"].value > 0
 
 
-def test_one_picture_gives_no_fid_but_the_reason(judges, pairs):
-    assert "2 pictures or more" in score(judges, pairs[:1]).scores["fid"].unavailable
+def test_one_picture_gives_no_fid_but_the_reason(networks, pairs):
+    assert "2 pictures or more" in score(networks, pairs[:1]).scores["fid"].unavailable
 
 
-def test_an_empty_suite_scores_nothing(judges):
-    scored = score(judges, [])
+def test_an_empty_suite_scores_nothing(networks):
+    scored = score(networks, [])
     assert scored.rows == []
     assert all(score.unavailable == "no sample was scored" for score in scored.scores.scores)
 
 
-def test_long_texts_are_counted_once_a_suite(judges, pairs):
+def test_long_texts_are_counted_once_a_suite(networks, pairs):
     long = [Pair(p.id, p.edited, p.source, p.target, "a red ball " * 60) for p in pairs[:3]]
     for _ in range(2):
-        note = score(judges, long).scores["clip_t"].note
+        note = score(networks, long).scores["clip_t"].note
         assert note == "Texts cut to the length the network reads: 3."
 
 
-def test_an_id_given_twice_is_refused_and_nothing_is_kept(judges, pairs):
-    suite = MetricSuite(judges, label="ours")
+def test_an_id_given_twice_is_refused_and_nothing_is_kept(networks, pairs):
+    suite = MetricSuite(networks, label="ours")
     suite.add(pairs[:2])
     with pytest.raises(RicError, match="'0001' was added twice to 'ours'"):
         suite.add([pairs[2], pairs[1]])
     assert len(suite.finish().rows) == 2
 
 
-def test_a_mask_of_another_size_is_that_samples_failure(judges, pairs):
+def test_a_mask_of_another_size_is_that_samples_failure(networks, pairs):
     bad = Pair("bad", pairs[0].edited, pairs[0].source, mask=Image.new("L", (5, 5)))
     with pytest.raises(SampleError, match=r"Sample 'bad', mask: it is \(5, 5\) pixels"):
-        MetricSuite(judges).add([bad])
+        MetricSuite(networks).add([bad])
 
 
 class Counting:
@@ -288,16 +288,20 @@ class Counting:
 def test_every_picture_is_encoded_once(pairs):
     gone = Unavailable("not in this test")
     shared = Counting("scene-net")
-    score(Judges(clip=gone, dino=gone, lpips=gone, fid=shared, inception_score=shared), pairs)
+    score(
+        MetricNetworks(clip=gone, dino=gone, lpips=gone, fid=shared, inception_score=shared), pairs
+    )
     assert shared.seen == 2 * len(pairs)
 
 
 def test_suites_that_share_their_encodings_encode_source_and_target_once(pairs):
     gone = Unavailable("not in this test")
     network = Counting("scene-net")
-    judges = Judges(clip=gone, dino=gone, lpips=gone, fid=network, inception_score=network)
-    suites, shared = [MetricSuite(judges, label=name) for name in "ab"], Encodings()
-    apart = MetricSuite(judges)
+    networks = MetricNetworks(
+        clip=gone, dino=gone, lpips=gone, fid=network, inception_score=network
+    )
+    suites, shared = [MetricSuite(networks, label=name) for name in "ab"], Encodings()
+    apart = MetricSuite(networks)
     for suite in suites:
         suite.add([replace(pair, edited=pair.edited.copy()) for pair in pairs], shared)
     assert network.seen == (2 + 1) * len(pairs)
@@ -324,15 +328,15 @@ class CountingDistance:
 def test_suites_that_share_their_encodings_compare_with_each_reference_in_a_row(pairs):
     gone = Unavailable("not in this test")
     network, outside = CountingDistance(), CountingDistance()
-    judges = Judges(
+    networks = MetricNetworks(
         clip=gone, dino=gone, lpips=network, fid=gone, inception_score=gone, lpips_outside=outside
     )
     made = {name: [replace(pair, edited=pair.edited.copy()) for pair in pairs] for name in "ab"}
     made["source"] = [replace(pair, edited=pair.source) for pair in pairs]
     made["target"] = [replace(pair, edited=pair.target) for pair in pairs]
-    apart = {name: score(judges, some).rows for name, some in made.items()}
+    apart = {name: score(networks, some).rows for name, some in made.items()}
     network.calls.clear()
-    suites, shared = {name: MetricSuite(judges, label=name) for name in made}, Encodings()
+    suites, shared = {name: MetricSuite(networks, label=name) for name in made}, Encodings()
     for name, suite in suites.items():
         suite.add(made[name], shared)
     assert network.calls == []
@@ -345,18 +349,18 @@ def test_suites_that_share_their_encodings_compare_with_each_reference_in_a_row(
     assert [len(list(same)) for _, same in groupby(references, id)] == [3] * len(pairs)
 
 
-def test_clip_t_tells_which_text_each_sample_brought(judges, pairs):
+def test_clip_t_tells_which_text_each_sample_brought(networks, pairs):
     asked = [replace(pair, text_kind="region_text") for pair in pairs[:3]]
     other = [replace(pair, text_kind="instruction") for pair in pairs[3:5]]
-    clip_t = score(judges, [*asked, *other], text="region_text").scores["clip_t"]
+    clip_t = score(networks, [*asked, *other], text="region_text").scores["clip_t"]
     assert clip_t.definition.startswith("edited and region_text, else instruction: ")
     assert clip_t.note == "Without a region_text, by the instruction: 2."
-    clip_t = score(judges, asked, text="region_text").scores["clip_t"]
+    clip_t = score(networks, asked, text="region_text").scores["clip_t"]
     assert clip_t.definition.startswith("edited and region_text: ")
     assert clip_t.note is None
 
 
-def test_each_sample_s_long_text_is_counted_once_and_tells_samples_apart(judges, pairs):
+def test_each_sample_s_long_text_is_counted_once_and_tells_samples_apart(networks, pairs):
     long = [
         " ".join((sentence * 12).split()[:120])
         for sentence in (
@@ -365,7 +369,7 @@ def test_each_sample_s_long_text_is_counted_once_and_tells_samples_apart(judges,
         )
     ]
     same = [replace(pairs[0], id=name, text=text) for name, text in zip("ab", long, strict=True)]
-    scored = score(judges, [*same, pairs[1], replace(pairs[2], text=None)], batch=3)
+    scored = score(networks, [*same, pairs[1], replace(pairs[2], text=None)], batch=3)
     assert scored.scores["clip_t"].note.endswith("Texts cut to the length the network reads: 2.")
     one, other = (row["clip_t"] for row in scored.rows if row["id"] in "ab")
     assert abs(one - other) > 1e-3
@@ -375,7 +379,7 @@ def test_a_second_inception_score_comes_from_fids_own_pass(pairs):
     gone = Unavailable("not in this test")
     clean, tf1 = Counting("clean"), Counting("torch-fidelity")
     scores = score(
-        Judges(clip=gone, dino=gone, lpips=gone, fid=clean, inception_score=tf1), pairs
+        MetricNetworks(clip=gone, dino=gone, lpips=gone, fid=clean, inception_score=tf1), pairs
     ).scores
     assert (clean.seen, tf1.seen) == (2 * len(pairs), len(pairs))
     assert [s.name for s in scores.scores if s.key in ("fid", "is")] == ["fid", "is", "is[clean]"]
@@ -386,33 +390,33 @@ def test_scores_and_rows_are_json(scored):
     assert json.loads(json.dumps(scored.rows))[0]["id"] == "0000"
 
 
-def test_threads_that_prepare_pictures_change_no_number(judges, pairs):
+def test_threads_that_prepare_pictures_change_no_number(networks, pairs):
     # in the same batches: a matrix product of other shape may round its sums otherwise
-    alone = score(judges, pairs, batch=len(pairs))
+    alone = score(networks, pairs, batch=len(pairs))
     with ThreadPoolExecutor(3) as pool:
-        suite, encodings = MetricSuite(judges), Encodings(pool)
+        suite, encodings = MetricSuite(networks), Encodings(pool)
         suite.add(pairs, encodings)
         encodings.complete()
     assert suite.finish().rows == alone.rows
     assert suite.finish().scores == replace(alone.scores, label=suite.label)
 
 
-def test_every_text_is_encoded_once_for_all_suites(judges, pairs, monkeypatch):
+def test_every_text_is_encoded_once_for_all_suites(networks, pairs, monkeypatch):
     seen = []
-    embed = judges.clip.text_embeddings
+    embed = networks.clip.text_embeddings
     monkeypatch.setattr(
-        judges.clip, "text_embeddings", lambda texts: (seen.extend(texts), embed(texts))[1]
+        networks.clip, "text_embeddings", lambda texts: (seen.extend(texts), embed(texts))[1]
     )
     shared = Encodings()
     for name in "ab":
-        MetricSuite(judges, label=name).add(pairs, shared)
+        MetricSuite(networks, label=name).add(pairs, shared)
     assert sorted(seen) == sorted({pair.text for pair in pairs if pair.text})
 
 
-def test_a_picture_too_small_for_lpips_has_none_and_is_counted(pairs, judges):
+def test_a_picture_too_small_for_lpips_has_none_and_is_counted(pairs, networks):
     network = CountingDistance()
     network.smallest = 81  # the pictures are 96 x 80
-    others = replace(judges, lpips=network, lpips_outside=network)
+    others = replace(networks, lpips=network, lpips_outside=network)
     scored = score(others, pairs)
     assert network.calls == []
     assert all(row["lpips"] is None and row["lpips_outside"] is None for row in scored.rows)
@@ -423,36 +427,36 @@ def test_a_picture_too_small_for_lpips_has_none_and_is_counted(pairs, judges):
     assert note == f"Samples without a target of 81 pixels or more: 1 of {len(pairs)}."
 
 
-def test_masks_that_were_derived_are_told(judges, pairs):
+def test_masks_that_were_derived_are_told(networks, pairs):
     derived = [replace(pair, mask_is_derived=True) for pair in pairs[:4]]
-    scores = score(judges, [*derived, *pairs[4:]]).scores
+    scores = score(networks, [*derived, *pairs[4:]]).scores
     for key in OUTSIDE:
         told = f"Masks derived from where source and target differ: 4 of {len(pairs)}."
         assert scores[key].note == told
-    assert score(judges, pairs).scores["psnr_outside"].note is None
+    assert score(networks, pairs).scores["psnr_outside"].note is None
 
 
-def test_an_error_in_a_thread_reaches_who_asks(judges, pairs, monkeypatch):
+def test_an_error_in_a_thread_reaches_who_asks(networks, pairs, monkeypatch):
     def fail(*given) -> None:
         raise ZeroDivisionError
 
     with ThreadPoolExecutor(2) as pool:
         monkeypatch.setattr(pixel, "l1", fail)
         encodings = Encodings(pool)
-        MetricSuite(judges).add(pairs, encodings)
+        MetricSuite(networks).add(pairs, encodings)
         with pytest.raises(ZeroDivisionError):
             encodings.complete()
         monkeypatch.undo()
-        monkeypatch.setattr(judges.clip, "prepare", fail)
+        monkeypatch.setattr(networks.clip, "prepare", fail)
         with pytest.raises(ZeroDivisionError):
-            MetricSuite(judges).add(pairs, Encodings(pool))
+            MetricSuite(networks).add(pairs, Encodings(pool))
 
 
-def test_as_magicbrush_has_it_clip_and_dino_see_an_output_at_its_own_size(judges, pairs):
-    suite = MetricSuite(judges, Rules(encode_fitted=False))
+def test_as_magicbrush_has_it_clip_and_dino_see_an_output_at_its_own_size(networks, pairs):
+    suite = MetricSuite(networks, Rules(encode_fitted=False))
     suite.add(pairs[:2])
-    rows, fitted = suite.finish().rows, score(judges, pairs[:2]).rows
-    for key, encoder in (("clip_i", judges.clip), ("dino", judges.dino)):
+    rows, fitted = suite.finish().rows, score(networks, pairs[:2]).rows
+    for key, encoder in (("clip_i", networks.clip), ("dino", networks.dino)):
         for pair, row, other in zip(pairs, rows, fitted, strict=False):
             ours, target = encoder.image_embeddings([pair.edited, pair.target])
             assert row[key] == pytest.approx(float(ours @ target), abs=1e-5)

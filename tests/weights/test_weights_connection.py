@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from quiet_clock import quiet_seconds
 
-from ric.weights import connection, require_network, resolve_weights
+from ric.weights import connection, require_connection, resolve_weights
 
 IP2P = "timbrooks/instruct-pix2pix"
 
@@ -37,7 +37,7 @@ def test_a_model_outside_the_table_is_fetched_with_the_hubs_own_command(refusal)
 def test_offline_mode_does_not_even_try(monkeypatch, variable, refusal):
     monkeypatch.setenv(variable, "1")
     monkeypatch.setattr(socket, "create_connection", lambda *_, **__: pytest.fail("it tried"))
-    error = refusal(require_network, "a model (1 GB)", "Fetch it.")
+    error = refusal(require_connection, "a model (1 GB)", "Fetch it.")
     assert error.message == f"a model (1 GB) is not on this machine, and {variable} is set."
     assert error.hint == "Fetch it. --preset tiny needs no download."
 
@@ -52,7 +52,7 @@ def test_a_name_look_up_that_hangs_is_given_up(monkeypatch, refusal):
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     start = quiet_seconds()
-    error = refusal(require_network, "a model", "Fetch it.")
+    error = refusal(require_connection, "a model", "Fetch it.")
     assert quiet_seconds() - start < 2
     enough.set()
     assert "no answer in 0.2 s" in error.message
@@ -60,7 +60,7 @@ def test_a_name_look_up_that_hangs_is_given_up(monkeypatch, refusal):
 
 def test_a_hub_that_answers_is_enough():
     with socket.create_server(("127.0.0.1", 0)) as server:
-        require_network("a model", "", url=f"http://127.0.0.1:{server.getsockname()[1]}")
+        require_connection("a model", "", url=f"http://127.0.0.1:{server.getsockname()[1]}")
 
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
@@ -68,8 +68,8 @@ def test_a_proxy_is_asked_in_the_hubs_place(monkeypatch, variable, refusal):
     monkeypatch.setenv("HF_ENDPOINT", "https://no-such-host.invalid")
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv(variable, f"http://127.0.0.1:{server.getsockname()[1]}")
-        require_network("a model", "")
-    assert "127.0.0.1 cannot be reached" in refusal(require_network, "a model", "").message
+        require_connection("a model", "")
+    assert "127.0.0.1 cannot be reached" in refusal(require_connection, "a model", "").message
 
 
 def test_no_proxy_reaches_around_the_proxy(monkeypatch):
@@ -77,7 +77,7 @@ def test_no_proxy_reaches_around_the_proxy(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
-        require_network("a model", "")
+        require_connection("a model", "")
 
 
 def test_without_any_network_it_takes_seconds_and_no_torch(tmp_path, monkeypatch):

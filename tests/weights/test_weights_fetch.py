@@ -32,7 +32,7 @@ CLIP = "openai/clip-vit-base-patch16"
 
 @pytest.fixture
 def open_network(monkeypatch):
-    monkeypatch.setattr(fetch, "require_network", lambda *_, **__: None)
+    monkeypatch.setattr(fetch, "require_connection", lambda *_, **__: None)
 
 
 class FakeHub:

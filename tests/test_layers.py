@@ -12,8 +12,14 @@ ROOT = Path(__file__).parents[1]
 STANDARD = sys.stdlib_module_names
 
 
-def imports(path: Path, *, everywhere: bool = True) -> set[str]:
-    """List what a file imports; with `everywhere=False` only what runs on import."""
+def imports(path: Path, *, everywhere: bool = True, types: bool = False) -> set[str]:
+    """List what a file imports.
+
+    Args:
+        path: The file.
+        everywhere: False: only what runs on import.
+        types: Also what only the type checker reads.
+    """
     tree = ast.parse(path.read_text())
     found: set[str] = set()
     todo: list[ast.AST] = [tree]
@@ -27,7 +33,7 @@ def imports(path: Path, *, everywhere: bool = True) -> set[str]:
             found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
         if not everywhere and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+        if not types and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
             todo += node.orelse
             continue
         todo += ast.iter_child_nodes(node)
@@ -86,23 +92,25 @@ ROOMS: dict[str, set[str]] = {
     "method": {"errors", "model_files", "pretrained"},
     "weights": FOUNDATION | {"cache_folders", "model_files"},
     "data": FOUNDATION | {"splits", "scenes", "weights"},
-    "runs": FOUNDATION | {"addresses", "device", "model_files", "weights", "data"},
+    "runs": FOUNDATION | {"addresses", "device", "model_files", "method", "weights", "data"},
     "distributed": FOUNDATION | {"launcher", "runs"},
-    "work": FOUNDATION | {"device", "distributed", "runs"},
+    "work": FOUNDATION | {"device", "distributed", "data", "runs"},
     "models": FOUNDATION | {"registry", "model_files", "pretrained", "weights", "runs"},
-    "describers": FOUNDATION | {"registry", "device", "model_files", "pretrained"},
+    "describers": FOUNDATION | {"registry", "device", "model_files", "pretrained", "data"},
     "editors": FOUNDATION | {"registry", "device", "method", "data", "models"},
     "metrics": FOUNDATION | {"scenes", "model_files", "pretrained"},
     "report": FOUNDATION | {"scenes", "data", "runs"},
-    "scoring": FOUNDATION | {"registry", "weights", "data", "runs", "models", "metrics"},
+    "scoring": FOUNDATION | {"registry", "weights", "data", "runs", "work", "models", "metrics"},
     "inputs": FOUNDATION
-    | {"cache_folders", "worker_processes", "device", "method", "data", "runs", "models"},
+    | {"cache_folders", "worker_processes", "device", "method", "data", "runs", "models"}
+    | {"distributed", "work"},
     "training": FOUNDATION
     | {"settings", "registry", "extras", "device", "method", "data", "runs", "models"}
-    | {"inputs", "metrics"}
+    | {"distributed", "work", "inputs", "metrics"}
     | {"editors", "report"},
     "memory": FOUNDATION
-    | {"extras", "model_files", "pretrained", "method", "weights", "data", "models", "training"},
+    | {"extras", "model_files", "pretrained", "method", "weights", "data", "work", "models"}
+    | {"training"},
     "preflight": FOUNDATION
     | {"registry", "extras", "device", "weights", "data", "runs", "models"}
     | {"training", "scoring", "memory"},
@@ -115,8 +123,13 @@ def room(module: str) -> str:
 
 
 def rooms_imported(path: Path) -> set[str]:
-    """List which other rooms a file imports, at its top or in a function's body."""
-    return {room(name) for name in imports(path) if name.startswith("ric.")} - {own_room(path)}
+    """List which other rooms a file imports, for types and in a function's body too."""
+    names = imports(path, types=True)
+    return {room(name) for name in names if name.startswith("ric.")} - {own_room(path)}
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
 def own_room(path: Path) -> str:
@@ -145,10 +158,7 @@ def test_imports_go_one_way_between_rooms():
 
 
 def test_no_two_files_import_one_another_not_even_from_within_functions():
-    graph = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts): imports(path)
-        for path in files("ric")
-    }
+    graph = {module_name(path): imports(path) for path in files("ric")}
 
     def reached(start: str) -> set[str]:
         found: set[str] = set()

@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from ric.extras import require_extra
+from ric.method import region_encoder, scene_encoder
 from ric.method.judge_files import find_artifact
 from ric.method.judge_pixels import PixelNumbers
 from ric.method.objective import freeze
@@ -135,7 +136,7 @@ def region_judge_shape(folder: Path | None, *, gated: bool = True) -> RegionEnco
     settings: dict[str, Any] = {}
     config = CLIPConfig(vision_config={"patch_size": 16})
     if folder:
-        folder, settings = find_artifact(folder, "region_encoder", "ric fit-clip")
+        folder, settings = find_artifact(folder, region_encoder.NAME, "ric fit-clip")
         config = CLIPConfig.from_dict(read_json(folder / "clip/config.json", what="a CLIP"))
     # a step reads no text, so any tokenizer will do
     tokenizer = AutoTokenizer.from_pretrained(tiny_family() / "region_encoder/clip")
@@ -161,7 +162,7 @@ def scene_judge_shape(folder: Path | None) -> SceneEncoder:
     """
     config = BlipConfig(vision_config={"image_size": 384})
     if folder:
-        folder, _ = find_artifact(folder, "scene_encoder", "ric fit-blip")
+        folder, _ = find_artifact(folder, scene_encoder.NAME, "ric fit-blip")
         config = BlipConfig.from_dict(read_json(folder / "blip/config.json", what="a BLIP"))
     tokenizer = AutoTokenizer.from_pretrained(tiny_family() / "scene_encoder/blip")
     with torch.device("meta"):

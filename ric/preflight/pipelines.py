@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ric.config import EditConfig, TrainUnetConfig
 from ric.errors import RicError
 from ric.models.locate import find
-from ric.models.table import models_of
+from ric.models.table import kind_of, models_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,11 +24,12 @@ def refuse_other_pipelines(config: CommandConfig, runs_dir: Path) -> None:
     Raises:
         RicError: it is of another kind, such as SDXL's, or its UNet reads no source picture.
     """
-    is_edit = isinstance(config, EditConfig) and config.editor == "ip2p"
-    if not (is_edit or isinstance(config, TrainUnetConfig)):
+    if not isinstance(config, (EditConfig, TrainUnetConfig)):
         return
     for model in models_of(config):
-        if model.row.artifact == "pipeline" and (place := find(config, model, runs_dir)):
+        # an editor from outside ric may read other pipelines: its kind is ""
+        of_kind = model.row.artifact == kind_of(config, model.row) == "pipeline"
+        if of_kind and (place := find(config, model, runs_dir)):
             widens = isinstance(config, TrainUnetConfig) and config.lora_rank is None
             _refuse_other(model.name, place, widens=widens)
 

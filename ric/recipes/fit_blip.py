@@ -67,8 +67,8 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
         contrastive_epochs(pairs, data, phases, config, work)
     if work.ranks.is_main:
         measure_kept(pairs, data.measured, run)
-        write_judge(judge, run, "scene_encoder", base=config.blip)
-    return run.path / "scene_encoder"
+        write_judge(judge, run, NAME, base=config.blip)
+    return run.path / NAME
 
 
 def start_judge(path: Path, config: FitBlipConfig) -> SceneEncoder:

@@ -78,8 +78,8 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
         contrastive_epochs(pairs, data, phases, config, work)
     if work.ranks.is_main:
         measure_kept(pairs, data.measured, run)
-        write_judge(judge, run, "region_encoder", base=config.clip)
-    return run.path / "region_encoder"
+        write_judge(judge, run, NAME, base=config.clip)
+    return run.path / NAME
 
 
 def phases_of(

@@ -17,7 +17,7 @@ from ric.metrics.networks import NOT_ASKED, MetricNetworks, Unavailable
 from ric.metrics.scene_net import SceneNet
 from ric.metrics.structure_distance import StructureDistance
 from ric.models.locate import locate_model
-from ric.models.table import eval_networks
+from ric.models.table import EVAL_NETWORKS, eval_networks
 from ric.registry import metrics_of
 from ric.runs.artifacts import public_name, public_text
 from ric.scoring.pie_bench import PieBenchNetworks
@@ -47,17 +47,15 @@ def load_metric_networks(
 
 def _load_metric_networks(config: EvalConfig, run: RunDir, device: torch.device) -> MetricNetworks:
     locate, load = _finder(config, run), _loader(config, run, device)
-    names, asked = set(metrics_of(config)), eval_networks(config)
+    names = set(metrics_of(config))
     clip = load("clip", lambda: _clip(config, locate, device))
     dino = load(
-        "dino",
-        lambda: DinoSimilarity(locate(config.dino), device, encoder=public_name(config.dino)),
+        "dino", lambda: DinoSimilarity(locate("dino"), device, encoder=public_name(config.dino))
     )
     inception = load(
-        "inception",
-        lambda: InceptionFeatures(locate(asked["inception"]), device, kind=config.fid),
+        "inception", lambda: InceptionFeatures(locate("inception"), device, kind=config.fid)
     )
-    lpips = load("lpips", lambda: LpipsDistance(config.lpips_net, locate(asked["lpips"]), device))
+    lpips = load("lpips", lambda: LpipsDistance(config.lpips_net, locate("lpips"), device))
     squeeze = load("lpips-outside", lambda: _squeeze(locate, device))
     is_fed = inception
     if isinstance(inception, InceptionFeatures):
@@ -81,19 +79,21 @@ def _load_pie_bench_networks(
     no_keys = Unavailable("the tiny family has no transformer whose keys could be compared")
     structure = load(
         "dino",
-        lambda: StructureDistance(locate(config.dino), device, encoder=public_name(config.dino)),
+        lambda: StructureDistance(locate("dino"), device, encoder=public_name(config.dino)),
         embedded=lambda: no_keys,
     )
     return PieBenchNetworks(clip=clip, lpips=lpips, structure=structure)
 
 
-def _clip(config: EvalConfig, locate: Callable[..., Path], device: torch.device) -> ClipSimilarity:
-    return ClipSimilarity(locate(config.clip, "clip"), device, encoder=public_name(config.clip))
+def _clip(
+    config: EvalConfig, locate: Callable[[str], Path], device: torch.device
+) -> ClipSimilarity:
+    return ClipSimilarity(locate("clip"), device, encoder=public_name(config.clip))
 
 
-def _squeeze(locate: Callable[..., Path], device: torch.device) -> LpipsDistance:
+def _squeeze(locate: Callable[[str], Path], device: torch.device) -> LpipsDistance:
     """Load the LPIPS of what lies outside a mask."""
-    return LpipsDistance("squeeze", locate("lpips-squeeze"), device, published="squeeze")
+    return LpipsDistance("squeeze", locate("lpips-outside"), device, published="squeeze")
 
 
 def _loader(config: EvalConfig, run: RunDir, device: torch.device) -> Callable[..., Any]:
@@ -118,14 +118,17 @@ def either(load: Callable[[], T]) -> T | Unavailable:
         return Unavailable(public_text(" ".join(filter(None, (error.message, error.hint)))))
 
 
-def _finder(config: EvalConfig, run: RunDir) -> Callable[..., Path]:
-    """Return a function that locates a network's weights by name, all looked up beforehand."""
-    missing = _look_up(config)
+def _finder(config: EvalConfig, run: RunDir) -> Callable[[str], Path]:
+    """Return a function that locates a network of `EVAL_NETWORKS`; all are looked up beforehand."""
+    names, missing = eval_networks(config), _look_up(config)
 
-    def locate(name: str, tiny: str = "") -> Path:
+    def locate(network: str) -> Path:
+        name = names[network]
         if name in missing:
             raise _in_short(name, missing[name])
-        return locate_model(name, run, tiny=tiny or name, weights_dir=config.weights, needs="eval")
+        # the run records weights by name, those of the embedded family by member
+        member = EVAL_NETWORKS[network].tiny if name == "tiny" else name
+        return locate_model(name, run, tiny=member, weights_dir=config.weights, needs="eval")
 
     return locate
 

@@ -1,4 +1,4 @@
-"""What the parts of a recipe share: the run, its progress, the processes, the device, DATA."""
+"""The state that the parts of a recipe share: run, progress, processes, device, DATA."""
 
 from __future__ import annotations
 

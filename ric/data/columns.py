@@ -1,4 +1,4 @@
-"""How rows of any data set become samples: which column is what, and which values are allowed."""
+"""From rows of any data set to samples: the columns' meaning and their allowed values."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Columns:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions:
-    """What the caller requires of every sample."""
+    """The caller's requirements of every sample."""
 
     max_pixels: int = MAX_PIXELS
     ignore_signature: bool = False
@@ -56,7 +56,7 @@ class ReadOptions:
 
 
 class RowPlace(NamedTuple):
-    """Where a row is, and the id of its sample where no column holds one.
+    """The place of a row, and the id of its sample where no column holds one.
 
     Attributes:
         label: Such as `metadata.jsonl:7`; names a row without an id that cannot become a sample.
@@ -117,7 +117,7 @@ def build_sample(
     Args:
         row: Their column -> value.
         columns: Which column is what.
-        options: What the caller requires of every sample.
+        options: The caller's requirements of every sample.
         locate: Turns a picture cell that is not empty into a path, URL or bytes.
         place: Where the row is, and its fallback ids.
 

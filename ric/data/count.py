@@ -1,4 +1,4 @@
-"""How many samples DATA holds, without decoding a picture."""
+"""Counting DATA's samples without decoding a picture."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ HOW = "Write scenes:COUNT, scenes:COUNT@SIZE or scenes:COUNT@SIZE#SEED, such as 
 
 @dataclass(frozen=True, kw_only=True)
 class SceneStream:
-    """Which samples to draw, and how.
+    """A selection of samples to draw.
 
     Attributes:
         count: How many samples, over all splits.

@@ -44,7 +44,7 @@ FULL_COVER = 0.99  # a mask over this share of the picture says nothing
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """Where a sample's pictures are (paths, fsspec URLs or encoded bytes) and how to read them."""
+    """The places of a sample's pictures (paths, fsspec URLs, encoded bytes), and their reading."""
 
     source: PictureSource
     target: PictureSource | None = None

@@ -1,4 +1,4 @@
-"""Where the edit is: masks read from files that are white on black, or derived from what changed.
+"""Edit masks: read from files that are white on black, or derived from what changed.
 
 Choice 14: the paper does not mention HumanEdit's traps (its own masks are read in erased_masks.py).
 Its targets carry a coloured signature in the bottom-right corner, so that strip is left out of

@@ -1,4 +1,4 @@
-"""What a describer is, and how one is loaded: a file here and a row of `registry.DESCRIBERS`."""
+"""The describer's protocol, and loading one: a file here and a row of `registry.DESCRIBERS`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What editors from caption to caption share: any text-to-image pipeline, run on both ends."""
+"""The base of editors from caption to caption, which run a text-to-image pipeline."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Captions(NamedTuple):
-    """What describes the sources and what describes the edits: embeddings (B, L, E) each."""
+    """Embedded captions of the sources and of the edits, (B, L, E) each."""
 
     source: Tensor
     target: Tensor

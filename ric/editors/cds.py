@@ -176,7 +176,7 @@ class Cds(CaptionEditor):
 
 
 class _Point(NamedTuple):
-    """Where source and edit are noised to: t (B,), noise (B, C, h, w), alpha_bar_t (B,)."""
+    """The noising that source and edit share: t (B,), noise (B, C, h, w), alpha_bar_t (B,)."""
 
     t: Tensor
     noise: Tensor

@@ -1,4 +1,4 @@
-"""What all editors that denoise latents share: how one is made from a config, and recorded."""
+"""The base of editors that denoise latents: made from a config, recorded in a run."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What training reads: samples as squares, and the frozen networks' outputs, computed once."""
+"""The inputs of training: samples as squares, and the frozen networks' outputs, computed once."""

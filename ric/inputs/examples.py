@@ -48,7 +48,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a recipe needs of its samples.
+    """A recipe's requirements of its samples.
 
     Attributes:
         size: S of the squares.

@@ -60,7 +60,7 @@ Masks = Literal["ignored", "wanted", "required"]
 
 @dataclass(frozen=True)
 class Squaring:
-    """How samples become squares.
+    """The rules by which samples become squares.
 
     Attributes:
         size: S in pixels.
@@ -98,7 +98,7 @@ class Squares:
 
 @dataclass(frozen=True)
 class _Decoded:
-    """What a worker returns for one sample: a row and its pixels, or a failure."""
+    """A worker's result for one sample: a row and its pixels, or a failure."""
 
     row: dict[str, Any]
     source: bytes = b""

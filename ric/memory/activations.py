@@ -80,7 +80,7 @@ class SavedActivations:
 
 @dataclass
 class _Frame:
-    """What is saved within a checkpointed block, or outside of all blocks."""
+    """The storages saved within a checkpointed block, or outside of all blocks."""
 
     storages: dict[int, torch.UntypedStorage] = field(default_factory=dict)
     inner: int = 0  # bytes of the largest block within it

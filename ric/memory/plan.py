@@ -36,7 +36,7 @@ GIB = 2**30  # a card sold as 24 GB has 24 of these
 
 
 class Allowance(NamedTuple):
-    """What is not counted: the only estimates here."""
+    """Allowances for what is not counted: the only estimates here."""
 
     context: float  # GiB: CUDA's context, the kernels' code, workspaces of cuBLAS and cuDNN
     fragments: float  # share of what is counted: fragmentation of PyTorch's memory pool

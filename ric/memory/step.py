@@ -45,7 +45,7 @@ class NotHereError(RicError):
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What determines a step's memory, in bytes unless said otherwise.
+    """The parts of a step's memory, in bytes unless said otherwise.
 
     Attributes:
         batch: Samples of the batch in one process.

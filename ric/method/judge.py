@@ -1,4 +1,4 @@
-"""What both judges share: image and text input, a temperature, and which weights are trained.
+"""The base of both judges: image and text input, a temperature, and the trained weights.
 
 Choice 4, the temperature: tau of Eq. 11 is learnable and starts at 0.07. It is held as
 logit_scale = log(1 / tau), as in CLIP, and the scale is kept at 100 or below by clamping the

@@ -1,4 +1,4 @@
-"""Where the edit is: the tightest box of a mask and the crop it cuts (Sec. 3.2, Eq. 6).
+"""The edited region: a mask's tightest box, and its crop (Sec. 3.2, Eq. 6).
 
 Choice 2, boxes: the paper crops by the tightest box and says nothing of thin or empty masks. A box
 of three pixels blown up to CLIP's input is noise, so a box is grown about its centre to at least

@@ -33,7 +33,7 @@ APART = 0.5  # places whose boxes overlap by more show the same thing
 
 
 class Reading(NamedTuple):
-    """What the classifier reads in one crop; `kind` may be `nothing`."""
+    """The classifier's reading of one crop; `kind` may be `nothing`."""
 
     kind: str
     colour: str

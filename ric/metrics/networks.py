@@ -1,4 +1,4 @@
-"""What the suite requires of a network, how a local one is loaded, and what replaces none.
+"""Metric networks: their protocols, loading one from a folder, and the mark of a missing one.
 
 Networks run in plain float32: TensorFloat-32 moves a cosine in its fourth digit.
 """
@@ -35,7 +35,7 @@ NOT_ASKED = Unavailable("the protocol does not have it")
 
 
 class SetFeatures(NamedTuple):
-    """What FID and IS are computed from.
+    """The inputs of FID and IS.
 
     Attributes:
         features: (N, W) pooled activations.
@@ -47,7 +47,7 @@ class SetFeatures(NamedTuple):
 
 
 class Network(Protocol):
-    """How every network describes itself.
+    """The description that every network gives of itself.
 
     Attributes:
         marker: What stands in brackets after the metric's name, as in `fid[scene-net]`; empty

@@ -1,4 +1,4 @@
-"""What is scored: an edited picture beside its source, its target, its text and its mask."""
+"""One sample to score: an edited picture with its source, target, text and mask."""
 
 from __future__ import annotations
 

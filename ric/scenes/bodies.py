@@ -80,14 +80,14 @@ class Body:
 
 
 class Face(NamedTuple):
-    """Where rays enter one of a body's bounds, and how fast they cross a slab (None: a quadric)."""
+    """The rays' entry into one of a body's bounds; their speed across a slab (None: a quadric)."""
 
     enter: Number
     speed: Number | None
 
 
 class Crossing(NamedTuple):
-    """Where rays cross a body: the body lies between `enter` and `leave`; a miss if reversed."""
+    """The rays' passage through a body, from `enter` to `leave`; a miss if reversed."""
 
     enter: Number
     leave: Number

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What an edit asks for, for a classifier to check in the target's region.
+    """The requested result of an edit, which a classifier checks in the target's region.
 
     Attributes:
         attribute: What must have changed: `state`, `presence`, `absence`, `count`, `place`, `kind`,

@@ -1,4 +1,4 @@
-"""Which samples belong to which split, and what the training split never shows.
+"""The splits of drawn scenes, and the combinations that train never shows.
 
 A sample's split is that of its id (choice 5: 85 % train, 5 % val, 10 % test). Two kinds of pairs
 are held out: looks (a colour with a kind) and counts (a relation with the number of things in the

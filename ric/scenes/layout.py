@@ -1,4 +1,4 @@
-"""Where things may stand: inside the frame, apart from one another, and each one visible.
+"""Placing things: inside the frame, apart from one another, each of them visible.
 
 How much of a thing is visible is counted on a coarse grid with the outline of its kind, row by row,
 nearest things first. It need not be exact, only the same at every picture size.

@@ -22,7 +22,7 @@ BEARINGS = ((12 / 13, 5 / 13), (4 / 5, 3 / 5))
 
 @dataclass(frozen=True)
 class Light:
-    """Where the light comes from.
+    """The direction of the light.
 
     Attributes:
         side: `left` or `right`.
@@ -58,7 +58,7 @@ class Scene:
     Attributes:
         place: The setting's name, a key of settings.SETTINGS.
         variant: Which of the setting's colourings.
-        light: Where the light comes from.
+        light: The direction of the light.
         things: What stands in it; a thing keeps its place in the tuple.
         photo: The name of a photograph behind it in place of the sky or wall, or "".
     """

@@ -1,4 +1,4 @@
-"""What a scene is made of: the label sets, and one thing of each as plain data.
+"""The things of a scene: their label sets, and a thing as plain data.
 
 The label sets are in a fixed order: a classifier's outputs may be numbered by them.
 """

@@ -1,4 +1,4 @@
-"""What each ray meets first, and how that surface is lit: one pass for a view or its mirror image.
+"""Ray casting: the first surface on each ray and its light, for a view or its mirror image.
 
 The mirror image of a picture in its ground is the same scene seen from below the ground, so both
 passes are this one with another eye. Everything is float32 and element by element; a pass over a
@@ -80,7 +80,7 @@ def mirror(rays: Rays, ripple: Number) -> Rays:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the rays meet first among the things, (H, W) each.
+    """The rays' first hits among the things, (H, W) each.
 
     Attributes:
         depth: Its depth; the one passed in where there is no thing.

@@ -1,4 +1,4 @@
-"""What a suite stores of each sample once its pictures are gone: a row of numbers, and features."""
+"""A scored sample without its pictures: a row of numbers, and features."""
 
 from __future__ import annotations
 

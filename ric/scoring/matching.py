@@ -42,7 +42,7 @@ ENOUGH = 0.95  # share of the samples that an editor must have, unless --partial
 
 
 class Matched(NamedTuple):
-    """What a pass over all samples has found.
+    """The result of a pass over all samples.
 
     Attributes:
         any_target: Whether any sample has a target; True if there are no samples.

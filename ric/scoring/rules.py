@@ -1,4 +1,4 @@
-"""What an evaluation computes for every editor, and against what."""
+"""The rules of an evaluation: what is computed for every editor, and against what."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ SCENE_DEFINITION = {
 
 
 class SetScores(NamedTuple):
-    """What the scores of the whole set are computed from.
+    """The features that the scores of the whole set are computed from.
 
     Attributes:
         rows: One per sample, sorted by id.

@@ -1,4 +1,4 @@
-"""What `ric eval` writes: every editor's scores in tables, for all samples and for groups."""
+"""The tables of `ric eval`: every editor's scores, for all samples and for groups."""
 
 from __future__ import annotations
 

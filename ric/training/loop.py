@@ -161,7 +161,7 @@ class Cadence:
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
-    """What is observed beside the loss.
+    """Observations beside the loss.
 
     Attributes:
         measure: Returns figures of the weights after so many steps, on held-out data. Called before
@@ -186,7 +186,7 @@ class Loop:
         progress: Shows each step.
         ranks: The processes that train together.
         cadence: When to log, save, measure and preview.
-        watch: What is observed beside the loss.
+        watch: Observations beside the loss.
         name: The progress stage's name.
     """
 

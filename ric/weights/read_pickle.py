@@ -227,7 +227,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 class Checkpoint(NamedTuple):
-    """What a pickle held.
+    """The contents of a pickle.
 
     Attributes:
         content: Of dicts, lists and plans of tensors.

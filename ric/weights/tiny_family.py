@@ -1,4 +1,4 @@
-"""Where the embedded family lies: small real models, trained on drawn scenes by `ric` itself."""
+"""The embedded family's folder: small real models, trained on drawn scenes by `ric` itself."""
 
 from __future__ import annotations
 

@@ -295,7 +295,7 @@ IN_WORDS = {int: "a whole number", float: "a number", bool: "yes or no (true, fa
 POSITIVE, NOT_NEGATIVE = Bounds(0, but_least=True), Bounds(0)
 # The ranges for flags and config files; a number that is not listed need only be finite.
 BOUNDS: dict[str, Bounds] = {
-    "accumulate": Bounds(1), "averages": Bounds(1), "block": NOT_NEGATIVE,
+    "accumulate": Bounds(1), "averages": Bounds(1), "balance": NOT_NEGATIVE, "block": NOT_NEGATIVE,
     "constant_share": Bounds(0, 1), "context_weight": NOT_NEGATIVE, "noise_power": POSITIVE,
     "passes": Bounds(1),
     "adam_beta1": Bounds(0, 1, but_most=True),

@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from ric.config import AlignWeight, Attention, RegionText, TrainUnetConfig
+from ric.config import AlignWeight, Attention, NoiseReduction, RegionText, TrainUnetConfig
 from ric_cli.job import Job
 from ric_cli.options import (
     CheckpointEvery,
@@ -77,8 +77,35 @@ def train_unet(
     ] = TrainUnetConfig.align_below,
     align_weight: Annotated[
         AlignWeight,
-        typer.Option(help="alpha-bar: weight them by alpha_bar_t.", rich_help_panel=LOSS),
+        typer.Option(
+            help="Weight them by alpha_bar_t, or by how far Eq. 5 magnifies errors at t.",
+            rich_help_panel=LOSS,
+        ),
     ] = TrainUnetConfig.align_weight,
+    noise_reduction: Annotated[
+        NoiseReduction,
+        typer.Option(
+            help="Of the squared error: over a sample's elements. The paper prints a sum.",
+            rich_help_panel=LOSS,
+        ),
+    ] = TrainUnetConfig.noise_reduction,
+    hinge: Annotated[
+        bool,
+        typer.Option(
+            "--hinge",
+            help="Region and scene losses end at the cosine that the target itself has.",
+            rich_help_panel=LOSS,
+        ),
+    ] = TrainUnetConfig.hinge,
+    balance: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            min=0,
+            metavar="R",
+            help="Scale each so that its gradient is R times the noise term's.",
+            rich_help_panel=LOSS,
+        ),
+    ] = TrainUnetConfig.balance,
     losses: Annotated[
         list[str],
         typer.Option(

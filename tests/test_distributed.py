@@ -177,7 +177,7 @@ def test_two_processes_train_the_unet_as_one_does_with_the_whole_batch_to_1e_5(
 ):
     # one process has one sample of a batch in one piece, the other two in two
     config = tiny(TrainUnetConfig, edits, steps=3, batch_size=3, accumulate=2,
-                  checkpoint_every=1, keep_checkpoints=3)  # fmt: skip
+                  checkpoint_every=1, keep_checkpoints=3, balance=0.5)  # fmt: skip
     (tmp_path / "settings.yaml").write_text(json.dumps(as_dict(config)))
     (tmp_path / "watched.py").write_text(WATCHED_STEPS)
     started = torchrun("--", tmp_path / "watched.py", tmp_path, "train-unet", edits, "--config",

@@ -62,6 +62,8 @@ class Batch:
     scene_texts: Tensor | None  # (B, Q), likewise
     kept_region: Tensor  # (B,) bool on the CPU
     kept_scene: Tensor  # (B,) bool on the CPU
+    region_ceilings: Tensor | None  # (B,), 1 where there is none; None where all lack one
+    scene_ceilings: Tensor | None  # (B,), likewise
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,8 @@ def draw_batch(data: TrainingSet, config: TrainUnetConfig, step: int, which: ran
         scene_texts=_stacked([item.scene_text for item in items], device),
         kept_region=kept & torch.tensor(judged),  # choice 6
         kept_scene=kept & torch.tensor([item.scene_text is not None for item in items]),
+        region_ceilings=_stacked([view.region_ceiling for view in views], device, missing=1),
+        scene_ceilings=_stacked([view.scene_ceiling for view in views], device, missing=1),
     )
 
 
@@ -176,12 +180,14 @@ def _order_of_epoch(count: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(count, generator=draw_generator(seed, "epoch", epoch))
 
 
-def _stacked(rows: Sequence[Tensor | None], device: torch.device) -> Tensor | None:
-    """Stack embeddings, with zeros for those that are None; None if all are."""
+def _stacked(
+    rows: Sequence[Tensor | None], device: torch.device, missing: float = 0
+) -> Tensor | None:
+    """Stack tensors, filled with `missing` for those that are None; None if all are."""
     there = next((row for row in rows if row is not None), None)
     if there is None:
         return None
-    filled = [torch.zeros_like(there) if row is None else row for row in rows]
+    filled = [torch.full_like(there, missing) if row is None else row for row in rows]
     return _sent(torch.stack(filled), device)
 
 

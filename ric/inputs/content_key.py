@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedTokenizerBase
 
+    from ric.method.region_encoder import RegionEncoder
+    from ric.method.scene_encoder import SceneEncoder
+
 
 def network_content(network: nn.Module, part: str = "") -> Iterator[bytes]:
     """Yield a network's config, without its origin, and its weights.
@@ -25,6 +28,17 @@ def network_content(network: nn.Module, part: str = "") -> Iterator[bytes]:
     settings = dict(config) if isinstance(config, dict) else config.to_dict()
     told = {key: value for key, value in settings.items() if not key.startswith("_")}
     yield json.dumps(told, sort_keys=True, default=str).encode()
+    yield from _weights(network, part)
+
+
+def judge_content(judge: RegionEncoder | SceneEncoder) -> Iterator[bytes]:
+    """Yield a whole judge: its settings, its tower's config, and all weights."""
+    yield json.dumps(judge.settings(), sort_keys=True).encode()
+    yield from network_content(judge.tower)
+    yield from _weights(judge)
+
+
+def _weights(network: nn.Module, part: str = "") -> Iterator[bytes]:
     for name, weight in network.state_dict().items():
         if name.startswith(part):
             yield repr((name, weight.dtype, tuple(weight.shape))).encode()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,8 +22,14 @@ from safetensors.torch import load_file
 from ric.cache_folders import cache_folder
 from ric.data.batches import to_unit
 from ric.device import autocast
-from ric.inputs.content_key import network_content, tensor_content, tokenizer_content
+from ric.inputs.content_key import (
+    judge_content,
+    network_content,
+    tensor_content,
+    tokenizer_content,
+)
 from ric.inputs.filling import appearing_whole
+from ric.method.losses import cosine
 from ric.models.pipeline import encode_prompts, encode_source
 from ric.runs.checkpoints import write_tensors
 from ric.runs.rows import write_atomically
@@ -32,7 +38,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from diffusers import StableDiffusionInstructPix2PixPipeline
+    from diffusers import (
+        AutoencoderKL,
+        AutoencoderTiny,
+        StableDiffusionInstructPix2PixPipeline,
+    )
     from torch import Tensor
 
     from ric.distributed import Ranks
@@ -55,17 +65,24 @@ SAYS_A_SIDE = re.compile(
     re.IGNORECASE,
 )
 LATENTS = ("source", "target_mean", "target_std")
+CEILINGS = ("region_ceiling", "scene_ceiling")
 TEXTS = ("instruction", "region_text", "scene_text")
 
 
 @dataclass(frozen=True)
 class View:
-    """A sample as it is, or flipped: latents and the region's box."""
+    """A sample as it is, or flipped: latents and the region's box, and what the judges see in it.
+
+    The ceilings are the cosines, as scalar tensors, of the decoded target with its own texts
+    (choice 16); None where they are not asked for or a judge or text is missing.
+    """
 
     source: Tensor  # (C, h, w), posterior mode, unscaled
     target_mean: Tensor  # (C, h, w)
     target_std: Tensor  # (C, h, w)
     box: Box | None
+    region_ceiling: Tensor | None = None
+    scene_ceiling: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +105,7 @@ class Encoder:
         scene_judge: None where its loss is off.
         dtype: What the networks compute in.
         flip: Whether samples whose texts name no side are also encoded flipped (choice 11).
+        decoder: Decodes targets for the judges' ceilings (choice 16); None: there are none.
     """
 
     pipeline: StableDiffusionInstructPix2PixPipeline
@@ -95,6 +113,7 @@ class Encoder:
     scene_judge: SceneEncoder | None
     dtype: torch.dtype
     flip: bool
+    decoder: AutoencoderKL | AutoencoderTiny | None = None
 
     @torch.no_grad()
     def encode(self, items: Sequence[Example]) -> list[Prepared]:
@@ -107,11 +126,13 @@ class Encoder:
             for place, view in zip(turned, flipped, strict=True):
                 views[place].append(view)
             return [
-                Prepared(
-                    views=tuple(seen),
-                    instruction=instruction,
-                    region_text=_embed(self.region_judge, item.region_text),
-                    scene_text=_embed(self.scene_judge, item.scene_text),
+                self._judged(
+                    Prepared(
+                        views=tuple(seen),
+                        instruction=instruction,
+                        region_text=_embed(self.region_judge, item.region_text),
+                        scene_text=_embed(self.scene_judge, item.scene_text),
+                    )
                 )
                 for item, seen, instruction in zip(items, views, instructions.float(), strict=True)
             ]
@@ -125,6 +146,25 @@ class Encoder:
     def turns(self, item: Example) -> bool:
         """Tell whether a sample is also encoded flipped."""
         return self.flip and not says_a_side(item)
+
+    def _judged(self, sample: Prepared) -> Prepared:
+        """Add the judges' ceilings to a sample's views (choice 16)."""
+        if self.decoder is None:
+            return sample
+        scale = self.pipeline.vae.config.scaling_factor / self.decoder.config.scaling_factor
+        latents = torch.stack([view.target_mean for view in sample.views]) * scale
+        pixels = self.decoder.decode(latents.to(self.decoder.dtype)).sample.float().clamp(-1, 1)
+        views = []
+        for view, picture in zip(sample.views, pixels.split(1), strict=True):
+            region = scene = None
+            if self.region_judge and sample.region_text is not None and view.box is not None:
+                f_r = self.region_judge.encode_region(picture, [view.box])
+                region = cosine(f_r, sample.region_text[None])[0]
+            if self.scene_judge and sample.scene_text is not None:
+                e_f = self.scene_judge.encode_image(picture)
+                scene = cosine(e_f, sample.scene_text[None])[0]
+            views.append(replace(view, region_ceiling=region, scene_ceiling=scene))
+        return replace(sample, views=tuple(views))
 
     def _views(self, items: Sequence[Example], *, flipped: bool) -> list[View]:
         if not items:
@@ -250,7 +290,8 @@ def _tensors(one: Prepared, dtype: torch.dtype) -> dict[str, Tensor]:
     named = {
         f"{key}.{number}": getattr(view, key).cpu().contiguous()
         for number, view in enumerate(one.views)
-        for key in LATENTS
+        for key in (*LATENTS, *CEILINGS)
+        if getattr(view, key) is not None
     }
     for key in TEXTS:
         if (text := getattr(one, key)) is not None:
@@ -271,7 +312,12 @@ def _prepared(
 ) -> Prepared:
     kept = {key: value.to(device, torch.float32) for key, value in row.items()}
     views = tuple(
-        View(**{key: kept[f"{key}.{number}"] for key in LATENTS}, box=_box(item, flipped=flipped))
+        View(
+            **{key: kept[f"{key}.{number}"] for key in LATENTS},
+            box=_box(item, flipped=flipped),
+            region_ceiling=kept.get(f"region_ceiling.{number}"),
+            scene_ceiling=kept.get(f"scene_ceiling.{number}"),
+        )
         for number, flipped in enumerate([False, True] if encoder.turns(item) else [False])
     )
     return Prepared(views, kept["instruction"], kept.get("region_text"), kept.get("scene_text"))
@@ -306,10 +352,16 @@ def _contents(encoder: Encoder, examples: Sequence[Example]) -> Iterator[bytes]:
     yield from network_content(pipeline.vae)
     yield from network_content(pipeline.text_encoder)
     yield tokenizer_content(pipeline.tokenizer)
+    if encoder.decoder is not None:
+        yield b"ceilings"
+        yield from network_content(encoder.decoder)
     for judge in (encoder.region_judge, encoder.scene_judge):
         yield b"judge"
         if judge is not None:
-            yield from network_content(judge.tower, "text")
+            # a ceiling depends on the whole judge, an embedded text on its text tower
+            yield from (
+                judge_content(judge) if encoder.decoder else network_content(judge.tower, "text")
+            )
             yield tokenizer_content(judge.tokenizer)
             yield repr(judge.max_text_tokens).encode()
     for item in examples:

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from diffusers import StableDiffusionInstructPix2PixPipeline
 
     from ric.config import TrainUnetConfig
-    from ric.method.region_encoder import RegionEncoder
-    from ric.method.scene_encoder import SceneEncoder
+    from ric.method.objective import RegionInContextObjective
     from ric.work import Work
 
 
@@ -29,8 +28,7 @@ def encode_training_set(
     config: TrainUnetConfig,
     work: Work,
     pipeline: StableDiffusionInstructPix2PixPipeline,
-    region_judge: RegionEncoder | None,
-    scene_judge: SceneEncoder | None,
+    objective: RegionInContextObjective,
 ) -> TrainingSet:
     """Encode the samples once, or with `--no-cache` keep their pictures to encode them each step.
 
@@ -39,7 +37,9 @@ def encode_training_set(
             `--allow-missing-text`.
     """
     dtype = pick_dtype(config.dtype, pipeline.device)
-    encoder = Encoder(pipeline, region_judge, scene_judge, dtype, config.flip)
+    region_judge, scene_judge = objective.region_encoder, objective.scene_encoder
+    decoder = objective.vae if config.hinge else None
+    encoder = Encoder(pipeline, region_judge, scene_judge, dtype, config.flip, decoder)
     load = partial(_examples, config, work, region_judge is not None, scene_judge is not None)
     examples = work.ranks.once_per_machine(load)
     _note_cut_texts(examples, encoder, work)

@@ -153,6 +153,24 @@ def clean_from_prediction(
     raise _unknown_prediction_type(prediction_type)
 
 
+def error_gain(alpha_bar_t: Tensor, prediction_type: str) -> Tensor:
+    """Compute the factor by which `clean_from_prediction` magnifies a prediction's error.
+
+    Args:
+        alpha_bar_t: (B,), in (0, 1].
+        prediction_type: `epsilon`, `v_prediction` or `sample`.
+
+    Returns:
+        |d x0_hat / d prediction| (B,): from 0 at t = 0 without bound for epsilon, at most 1 for v,
+        and 1 for x_0.
+    """
+    if prediction_type == "epsilon":
+        return ((1 - alpha_bar_t) / alpha_bar_t).sqrt()
+    if prediction_type == "v_prediction":
+        return (1 - alpha_bar_t).sqrt()
+    return torch.ones_like(alpha_bar_t)
+
+
 def training_target(
     clean: Tensor, noise: Tensor, alpha_bar_t: Tensor, prediction_type: str
 ) -> Tensor:

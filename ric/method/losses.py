@@ -45,6 +45,7 @@ def region_loss(
     kept: Tensor | None = None,
     batch_size: int | None = None,
     weights: Tensor | None = None,
+    ceiling: Tensor | None = None,
 ) -> Tensor:
     """Measure how far the regions are from their descriptions: 1 - cos (Eq. 8).
 
@@ -54,11 +55,12 @@ def region_loss(
         kept: (B,), bool or 0 to 1: the samples that count; None keeps all (choice 6).
         batch_size: What the sum is divided by: the whole global batch; None: B.
         weights: (B,), a factor for each sample, such as alpha_bar_t (choice 7); None: 1.
+        ceiling: (B,), cosines above which a sample's loss is 0 (choice 16); None: 1.
 
     Returns:
         A scalar, float32 or wider.
     """
-    distance_B = 1 - cosine(f_r, e_tr)  # Eq. 8
+    distance_B = _distance(f_r, e_tr, ceiling)  # Eq. 8
     return share_of_batch(distance_B, kept, batch_size, weights)
 
 
@@ -69,6 +71,7 @@ def global_loss(
     kept: Tensor | None = None,
     batch_size: int | None = None,
     weights: Tensor | None = None,
+    ceiling: Tensor | None = None,
 ) -> Tensor:
     """Measure how far the whole images are from their scene descriptions: 1 - cos (Eq. 9).
 
@@ -78,12 +81,19 @@ def global_loss(
         kept: (B,), bool or 0 to 1: the samples that count; None keeps all (choice 6).
         batch_size: What the sum is divided by: the whole global batch; None: B.
         weights: (B,), a factor for each sample, such as alpha_bar_t (choice 7); None: 1.
+        ceiling: (B,), cosines above which a sample's loss is 0 (choice 16); None: 1.
 
     Returns:
         A scalar, float32 or wider.
     """
-    distance_B = 1 - cosine(e_f, e_tf)  # Eq. 9
+    distance_B = _distance(e_f, e_tf, ceiling)  # Eq. 9
     return share_of_batch(distance_B, kept, batch_size, weights)
+
+
+def _distance(visual: Tensor, text: Tensor, ceiling: Tensor | None) -> Tensor:
+    """Return 1 - cos (B,), or with a ceiling how far cos lies below it."""
+    cosine_B = cosine(visual, text)
+    return 1 - cosine_B if ceiling is None else (ceiling.to(cosine_B) - cosine_B).relu()
 
 
 def share_of_batch(
@@ -100,22 +110,27 @@ def share_of_batch(
     return loss_B.sum() / whole
 
 
-def noise_loss(prediction: Tensor, target: Tensor, *, batch_size: int | None = None) -> Tensor:
-    """Compute the mean squared error of the UNet's prediction (Eq. 10's last term).
+def noise_loss(
+    prediction: Tensor, target: Tensor, *, batch_size: int | None = None, reduction: str = "mean"
+) -> Tensor:
+    """Compute the squared error of the UNet's prediction (Eq. 10's last term).
 
-    Choice 15: Eq. 10 prints a squared norm, which is a sum: 4,096 times this at 256 px. Every
-    implementation takes the mean.
+    Choice 15: Eq. 10 prints a squared norm, which is a sum over the elements of a sample: 4,096
+    times their mean at 256 px. Every implementation of the noise loss takes the mean.
 
     Args:
         prediction: (B, C, H, W).
         target: (B, C, H, W), from `training_target`.
         batch_size: The whole global batch where these B samples are a part of it; None: B.
+        reduction: `mean` or `sum` over the elements of a sample.
 
     Returns:
-        A scalar, float32 or wider: the mean over elements times B / batch_size.
+        A scalar, float32 or wider: the mean over samples times B / batch_size.
     """
-    mean = functional.mse_loss(at_least_float32(prediction), at_least_float32(target))
-    return mean if batch_size is None else mean * (len(prediction) / batch_size)
+    error = functional.mse_loss(at_least_float32(prediction), at_least_float32(target))
+    if reduction == "sum":
+        error = error * prediction[0].numel()
+    return error if batch_size is None else error * (len(prediction) / batch_size)
 
 
 def same_text_mask(texts: Sequence[str]) -> Tensor:

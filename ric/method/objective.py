@@ -12,7 +12,13 @@ multiply the total by their number first.
 Choice 7, timesteps: the paper aligns at every t, though x0_hat means little at large ones.
 `align_below` leaves out samples with t at or above it. t is uniform, so that share of the batch is
 expected to be aligned, and the alignment is divided by it: the losses are means over the aligned
-samples, not smaller ones. `align_weight="alpha-bar"` weights each alignment by its alpha_bar_t.
+samples, not smaller ones. `align_weight="alpha-bar"` weights each alignment by its alpha_bar_t;
+`"jacobian"` by 1 / max(1, J), where J is the factor by which Eq. 5 magnifies an error of the
+prediction: sqrt((1 - alpha_bar_t) / alpha_bar_t) for epsilon, which is 14.6 at t = 999.
+
+Choice 16, ceilings: a judge can be pleased beyond what the true target pleases it. With a ceiling,
+the cosine of the decoded target itself, a sample's alignment loss ends there.
+
 Decoding runs in the VAE's own dtype or the caller's autocast, while x0_hat and every loss are
 float32 (float64 stays float64).
 """
@@ -21,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import torch
@@ -28,7 +35,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
 from ric.errors import RicError
-from ric.method.denoising import clean_from_prediction, training_target
+from ric.method.denoising import clean_from_prediction, error_gain, training_target
 from ric.method.judge_pixels import clamp_straight_through
 from ric.method.losses import (
     at_least_float32,
@@ -41,6 +48,8 @@ from ric.method.losses import (
 from ric.method.region_box import Box
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
+
+ALIGN_WEIGHTS = ("none", "alpha-bar", "jacobian")
 
 # Shape letters: B batch, K kept samples, C latent channels, H and W latent or pixel height and
 # width, P and Q the two judges' widths.
@@ -64,6 +73,8 @@ class NoisedBatch:
         scene_text_embeddings: e_tf (B, Q); None without a scene encoder.
         kept_region: (B,) bool, the samples the region loss counts (choice 6).
         kept_scene: (B,) bool, the samples the global loss counts (choice 6).
+        region_ceilings: (B,) cosines at which the region loss ends (choice 16); None: at 1.
+        scene_ceilings: (B,) likewise for the global loss.
     """
 
     noisy: Tensor
@@ -75,20 +86,23 @@ class NoisedBatch:
     scene_text_embeddings: Tensor | None
     kept_region: Tensor
     kept_scene: Tensor
+    region_ceilings: Tensor | None = None
+    scene_ceilings: Tensor | None = None
 
     def of(self, rows: list[int]) -> NoisedBatch:
         """Select samples by their row."""
-        e_tr, e_tf = self.region_text_embeddings, self.scene_text_embeddings
         return NoisedBatch(
             noisy=_pick(self.noisy, rows),
             clean_latents=_pick(self.clean_latents, rows),
             noise=_pick(self.noise, rows),
             timesteps=_pick(self.timesteps, rows),
             boxes=[self.boxes[row] for row in rows],
-            region_text_embeddings=None if e_tr is None else _pick(e_tr, rows),
-            scene_text_embeddings=None if e_tf is None else _pick(e_tf, rows),
+            region_text_embeddings=_pick_some(self.region_text_embeddings, rows),
+            scene_text_embeddings=_pick_some(self.scene_text_embeddings, rows),
             kept_region=_pick(self.kept_region, rows),
             kept_scene=_pick(self.kept_scene, rows),
+            region_ceilings=_pick_some(self.region_ceilings, rows),
+            scene_ceilings=_pick_some(self.scene_ceilings, rows),
         )
 
 
@@ -217,6 +231,7 @@ class RegionInContextObjective:
         noise_weight: float = 1,
         align_below: int | None = None,
         align_weight: str = "none",
+        noise_reduction: str = "mean",
         further: Mapping[str, WeightedTerm] | None = None,
     ) -> None:
         """Freeze the VAE and the judges, and set the terms' weights.
@@ -232,15 +247,17 @@ class RegionInContextObjective:
             global_weight: Factor of Eq. 9 in Eq. 10.
             noise_weight: Factor of the noise term in Eq. 10.
             align_below: Align only samples with t below it (choice 7); None: every t.
-            align_weight: `none`, or `alpha-bar`: each alignment by its alpha_bar_t (choice 7).
+            align_weight: `none`; `alpha-bar` or `jacobian`: weights by t (choice 7).
+            noise_reduction: `mean` or `sum` over a sample's elements (choice 15).
             further: Terms beside the paper's three, by name; they cover the samples below
                 `align_below`, with the alignments' weights.
 
         Raises:
-            RicError: `align_weight` is neither.
+            RicError: `align_weight` is none of these.
         """
-        if align_weight not in ("none", "alpha-bar"):
-            raise RicError(f"align_weight is {align_weight!r}.", "Choose one of: none, alpha-bar.")
+        if align_weight not in ALIGN_WEIGHTS:
+            known = ", ".join(ALIGN_WEIGHTS)
+            raise RicError(f"align_weight is {align_weight!r}.", f"Choose one of: {known}.")
         for judge in (vae, region_encoder, scene_encoder):
             if judge is not None:
                 freeze(judge)
@@ -254,15 +271,23 @@ class RegionInContextObjective:
         self.noise_weight = noise_weight
         self.align_below = align_below
         self.align_weight = align_weight
+        self.noise_reduction = noise_reduction
         self.further = dict(further or {})
 
-    def __call__(self, prediction: Tensor, batch: NoisedBatch, batch_size: int) -> Losses:
+    def __call__(
+        self,
+        prediction: Tensor,
+        batch: NoisedBatch,
+        batch_size: int,
+        factors: Mapping[str, float] | None = None,
+    ) -> Losses:
         """Compute the losses of the UNet's prediction for one batch.
 
         Args:
             prediction: The UNet's output (B, C, H, W).
             batch: The noised batch it belongs to.
             batch_size: The whole global batch these B samples are a part of.
+            factors: Of `region` and `global` in the total, beside their weights (`balance`).
 
         Returns:
             Eq. 10 and its parts.
@@ -277,7 +302,9 @@ class RegionInContextObjective:
         target = training_target(
             batch.clean_latents, batch.noise, alpha_bar_t, self.prediction_type
         )
-        noise = noise_loss(prediction, target, batch_size=batch_size)  # Eq. 10, last term
+        noise = noise_loss(
+            prediction, target, batch_size=batch_size, reduction=self.noise_reduction
+        )  # Eq. 10, last term
 
         region_rows = self._judged_rows(self.region_encoder, batch.kept_region, batch.timesteps)
         scene_rows = self._judged_rows(self.scene_encoder, batch.kept_scene, batch.timesteps)
@@ -294,9 +321,10 @@ class RegionInContextObjective:
             scene = self._align_scenes(decoded.of(scene_rows), batch, batch_size)
         if further_rows:
             further = self._further(decoded.of(further_rows), batch, batch_size)
+        factors = factors or {}
         total = (
-            self.region_weight * region.loss
-            + self.global_weight * scene.loss
+            self.region_weight * factors.get("region", 1.0) * region.loss
+            + self.global_weight * factors.get("global", 1.0) * scene.loss
             + self.noise_weight * noise
         )  # Eq. 10
         for name, loss in further.items():
@@ -319,13 +347,19 @@ class RegionInContextObjective:
         boxes = _boxes(batch.boxes, shown.rows)
         f_r = self.region_encoder.encode_region(shown.pixels, boxes)  # Eqs. 6, 7
         e_tr = _embeddings(batch.region_text_embeddings, shown.rows, "region")
-        return self._aligned(region_loss, f_r, e_tr, shown, batch_size)  # Eq. 8
+        ceiling = _pick_some(batch.region_ceilings, shown.rows)
+        return self._aligned(
+            partial(region_loss, ceiling=ceiling), f_r, e_tr, shown, batch_size
+        )  # Eq. 8
 
     def _align_scenes(self, shown: _Decoded, batch: NoisedBatch, batch_size: int) -> _Alignment:
         assert self.scene_encoder is not None  # else no row is judged
         e_f = self.scene_encoder.encode_image(shown.pixels)
         e_tf = _embeddings(batch.scene_text_embeddings, shown.rows, "scene")
-        return self._aligned(global_loss, e_f, e_tf, shown, batch_size)  # Eq. 9
+        ceiling = _pick_some(batch.scene_ceilings, shown.rows)
+        return self._aligned(
+            partial(global_loss, ceiling=ceiling), e_f, e_tf, shown, batch_size
+        )  # Eq. 9
 
     def _aligned(
         self,
@@ -377,7 +411,11 @@ class RegionInContextObjective:
         """Return each sample's alignment weight (choice 7); None: all are 1."""
         if self.align_weight == "none" and self.align_below is None:
             return None
-        each = alpha_bar_K if self.align_weight == "alpha-bar" else torch.ones_like(alpha_bar_K)
+        each = torch.ones_like(alpha_bar_K)
+        if self.align_weight == "alpha-bar":
+            each = alpha_bar_K
+        if self.align_weight == "jacobian":
+            each = 1 / error_gain(alpha_bar_K, self.prediction_type).clamp(min=1)
         steps = len(self.alphas_cumprod)
         aligned = steps if self.align_below is None else min(self.align_below, steps)
         return each * (steps / aligned)
@@ -405,6 +443,10 @@ def _embeddings(embeddings: Tensor | None, rows: list[int], name: str) -> Tensor
             f"Encode the batch's texts, or build the objective without a {name} encoder.",
         )
     return _pick(embeddings, rows)
+
+
+def _pick_some(tensor: Tensor | None, rows: list[int]) -> Tensor | None:
+    return None if tensor is None else _pick(tensor, rows)
 
 
 def _pick(tensor: Tensor, rows: list[int]) -> Tensor:

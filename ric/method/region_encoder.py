@@ -167,15 +167,18 @@ class RegionEncoder(Judge):
         folder.mkdir(parents=True, exist_ok=True)
         save_tower(self.tower, self.tokenizer, self.pixels, "CLIPImageProcessor", folder / "clip")
         save_tensors(self._own_tensors(), folder / "fusion.safetensors")
-        settings: dict[str, Any] = {
+        # last, so that a folder cut short never looks whole
+        write_json(folder / f"{NAME}.json", self.settings())
+
+    def settings(self) -> dict[str, Any]:
+        """Return what determines its embeddings beside its weights, as its JSON file holds it."""
+        return {
             "schema": SCHEMA,
             "gated": self.gated,
             "sees": self.sees,
             "num_heads": self.fusion.num_heads,
             **self.tower_facts(),
         }
-        # last, so that a folder cut short never looks whole
-        write_json(folder / f"{NAME}.json", settings)
 
     def _own_tensors(self) -> dict[str, Tensor]:
         """Return the tensors that transformers does not save: the fusion and the logit scale."""

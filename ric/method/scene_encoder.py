@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 from transformers import BlipForImageTextRetrieval, PreTrainedTokenizerBase
@@ -133,13 +134,16 @@ class SceneEncoder(Judge):
         folder.mkdir(parents=True, exist_ok=True)
         save_tower(self.tower, self.tokenizer, self.pixels, "BlipImageProcessor", folder / "blip")
         save_tensors({"logit_scale": self.logit_scale}, folder / "temperature.safetensors")
-        settings = {
+        # last, so that a folder cut short never looks whole
+        write_json(folder / f"{NAME}.json", self.settings())
+
+    def settings(self) -> dict[str, Any]:
+        """Return what determines its embeddings beside its weights, as its JSON file holds it."""
+        return {
             "schema": SCHEMA,
             "max_text_tokens": self.max_text_tokens,
             **self.tower_facts(),
         }
-        # last, so that a folder cut short never looks whole
-        write_json(folder / f"{NAME}.json", settings)
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Embed whole images: e_f of Eq. 9.

@@ -24,6 +24,7 @@ from ric.distributed import refuse_batch, start_accelerator
 from ric.errors import RicError, first_line
 from ric.inputs.training_set import encode_training_set
 from ric.memory.plan import out_of_memory, within_memory
+from ric.method.balance import Balance
 from ric.report.curves import Panel, draw_curves
 from ric.runs.artifacts import artifact_folder, pipeline_card
 from ric.runs.checkpoints import last_checkpoint, restore_tensors
@@ -96,9 +97,7 @@ def _prepare(config: TrainUnetConfig, work: Work) -> Setup:
     pipeline = load_base(config, work)
     objective = load_objective(config, work, pipeline)
     compare_with_fits(config, work)
-    data = encode_training_set(
-        config, work, pipeline, objective.region_encoder, objective.scene_encoder
-    )
+    data = encode_training_set(config, work, pipeline, objective)
     if config.gradient_checkpointing:
         for network in (pipeline.unet, objective.vae):
             network.enable_gradient_checkpointing()
@@ -175,10 +174,13 @@ def _train(config: TrainUnetConfig, work: Work, setup: Setup, checkpoint: Path |
     if config.ema and ranks.is_main:
         state.keep_averages([config.ema_decay], torch.device("cpu") if config.ema_on_cpu else None)
     state.resume(checkpoint)
+    balance = None
+    if config.balance is not None:
+        balance = Balance(config.balance, state.extra.setdefault("gradient_norms", {}))
     phase = Phase(
         steps=config.steps,
         begin=lambda: optimizer,
-        step=UnetStep(config, accelerator, trained, objective, data, ranks),
+        step=UnetStep(config, accelerator, trained, objective, data, ranks, balance),
         rate=lambda step: config.lr,
         images=lambda step: config.batch_size,
     )

@@ -73,6 +73,7 @@ def load_objective(
         noise_weight=config.noise_weight,
         align_below=config.align_below,
         align_weight=config.align_weight,
+        noise_reduction=config.noise_reduction,
         further={
             log_name(place): WeightedTerm(
                 weight, load_part("loss", place)(pipeline, decoder, config)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ric.config import TrainUnetConfig
     from ric.distributed import Ranks
+    from ric.method.balance import Balance
     from ric.method.objective import Losses, RegionInContextObjective
 
 
@@ -41,6 +42,7 @@ class UnetStep:
         objective: Eq. 10.
         data: What batches are drawn from.
         ranks: The processes that train together.
+        balance: Scales the alignments; None: their weights alone do.
     """
 
     config: TrainUnetConfig
@@ -49,15 +51,19 @@ class UnetStep:
     objective: RegionInContextObjective
     data: TrainingSet
     ranks: Ranks
+    balance: Balance | None = None
 
     def __call__(self, step: int, measured: bool) -> dict[str, Tensor]:
         """Accumulate the gradients of a step; return its loss and its parts.
 
         Where `measured`, also figures that cost more: `grad_norm_noise`, `grad_norm_region` and
         `grad_norm_global` (`Losses.gradient_norms`), and the mean cosines `cos_region` and
-        `cos_scene` over the aligned samples, NaN where there are none.
+        `cos_scene` over the aligned samples, NaN where there are none; with a balance also the
+        factors it gave the alignments, `balance_region` and `balance_global`.
         """
-        config, ranks = self.config, self.ranks
+        config, ranks, balance = self.config, self.ranks, self.balance
+        factors = balance.factors() if balance else {}
+        needs_norms = measured or (balance is not None and balance.measures(step))
         losses_of_each, norms, region, scene = [], [], [], []
         mine = ranks.share(config.batch_size)
         todo = micro_batches(range(mine.start, mine.stop), config.accumulate)
@@ -68,19 +74,29 @@ class UnetStep:
             joins = nullcontext() if last else self.accelerator.no_sync(self.unet)
             with joins, trained_attention(self.accelerator.device):
                 with self.accelerator.autocast():
-                    losses = judge_batch(self.unet, self.objective, batch, config.batch_size)
-                if measured:
+                    losses = judge_batch(
+                        self.unet, self.objective, batch, config.batch_size, factors
+                    )
+                if needs_norms:
                     norms.append(losses.gradient_norms())
+                if measured:
                     region.append((losses.region_cosine, losses.region_count))
                     scene.append((losses.scene_cosine, losses.scene_count))
                 # DDP averages over processes; each loss is a share of the whole batch's
                 self.accelerator.backward(losses.total * ranks.count)
             losses_of_each.append({"loss": losses.total.detach(), **losses.parts()})
         values = _summed(losses_of_each, ranks)
-        if measured:
+        if needs_norms:
             # the micro-batches' gradients are parts of one long vector
             squares = [{key: norm**2 for key, norm in of_one.items()} for of_one in norms]
-            values |= {key: total.sqrt() for key, total in _summed(squares, ranks).items()}
+            whole = {key: total.sqrt() for key, total in _summed(squares, ranks).items()}
+            if balance and balance.measures(step):
+                balance.update(
+                    {key.removeprefix("grad_norm_"): norm.item() for key, norm in whole.items()}
+                )
+        if measured:
+            values |= whole
+            values |= {f"balance_{key}": torch.tensor(one) for key, one in factors.items()}
             values |= {"cos_region": _mean(region, ranks), "cos_scene": _mean(scene, ranks)}
         return values
 
@@ -108,7 +124,11 @@ def micro_batches(whole: range, count: int) -> list[range]:
 
 
 def judge_batch(
-    unet: torch.nn.Module, objective: RegionInContextObjective, batch: Batch, batch_size: int
+    unet: torch.nn.Module,
+    objective: RegionInContextObjective,
+    batch: Batch,
+    batch_size: int,
+    factors: Mapping[str, float],
 ) -> Losses:
     """Noise a batch, run the UNet, and return Eq. 10 as this batch's share of `batch_size`."""
     device = batch.clean.device
@@ -126,5 +146,7 @@ def judge_batch(
         batch.scene_texts,
         batch.kept_region,
         batch.kept_scene,
+        batch.region_ceilings,
+        batch.scene_ceilings,
     )
-    return objective(prediction, asked, batch_size)
+    return objective(prediction, asked, batch_size, factors)

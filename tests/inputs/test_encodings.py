@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from dataclasses import replace
@@ -15,7 +16,7 @@ from ric.config import TrainUnetConfig
 from ric.distributed import Ranks
 from ric.inputs import encodings as module
 from ric.inputs import filling
-from ric.inputs.encodings import Encoder, OnDemand, Prepared, encode_once
+from ric.inputs.encodings import Encoder, OnDemand, Prepared, _key, encode_once
 from ric.inputs.examples import Example, Needs, load_examples
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
@@ -98,6 +99,33 @@ def assert_same(ours: list[Prepared], theirs: list[Prepared]) -> None:
             if mine is not None:
                 assert mine.dtype == torch.float32
                 assert torch.equal(mine, other_one)
+
+
+def test_a_ceiling_is_the_cosine_of_the_decoded_target_with_its_own_text(encoder, examples, cache):
+    judged = replace(encoder, decoder=encoder.pipeline.vae)
+    kept, _ = encoded(judged, examples)
+    assert kept[2].views[0].scene_ceiling is None  # it has no scene text
+    vae, region, scene = encoder.pipeline.vae, encoder.region_judge, encoder.scene_judge
+    for sample in (kept[0], kept[1]):
+        for view in sample.views:  # also the flipped one, in its own box
+            with torch.no_grad():
+                pixels = vae.decode(view.target_mean[None]).sample.clamp(-1, 1)
+                f_r, e_f = region.encode_region(pixels, [view.box]), scene.encode_image(pixels)
+            region_ceiling = torch.cosine_similarity(f_r, sample.region_text[None])[0]
+            scene_ceiling = torch.cosine_similarity(e_f, sample.scene_text[None])[0]
+            torch.testing.assert_close(view.region_ceiling, region_ceiling)
+            torch.testing.assert_close(view.scene_ceiling, scene_ceiling)
+
+
+def test_ceilings_are_cached_by_the_whole_judge(encoder, examples, cache):
+    judged = replace(encoder, decoder=encoder.pipeline.vae)
+    other = copy.deepcopy(encoder.region_judge)
+    with torch.no_grad():
+        next(other.fusion.parameters()).add_(0.1)
+    # embedded texts do not depend on the fusion, ceilings do
+    assert _key(encoder, examples) == _key(replace(encoder, region_judge=other), examples)
+    assert _key(judged, examples) != _key(replace(judged, region_judge=other), examples)
+    assert _key(judged, examples) != _key(encoder, examples)
 
 
 @pytest.mark.parametrize("in_a_shard", [2, 256])

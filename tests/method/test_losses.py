@@ -86,6 +86,32 @@ def test_the_noise_term_is_a_mean_over_elements_and_adds_up(draw):
     assert noise_loss(prediction.bfloat16(), target.bfloat16()).dtype == torch.float32
 
 
+def test_the_noise_term_as_printed_is_a_squared_norm_averaged_over_samples(draw):
+    prediction, target = torch.randn(2, 4, 3, 2, 2, generator=draw, dtype=torch.float64)
+    norms = [(prediction[i] - target[i]).norm() ** 2 for i in range(4)]
+    found = noise_loss(prediction, target, reduction="sum")
+    torch.testing.assert_close(found, sum(norms) / 4)
+    half = noise_loss(prediction[:2], target[:2], batch_size=4, reduction="sum")
+    torch.testing.assert_close(half, sum(norms[:2]) / 4)
+
+
+@ALIGNMENTS
+def test_a_cosine_above_its_ceiling_costs_nothing_and_pulls_at_nothing(loss, draw):
+    visual, text = torch.randn(2, 3, 6, generator=draw, dtype=torch.float64)
+    visual.requires_grad_()
+    cosines = torch.stack(
+        [v @ t / (v.norm() * t.norm()) for v, t in zip(visual, text, strict=True)]
+    )
+    cosines = cosines.detach()
+    ceiling = cosines + torch.tensor([0.2, 0.0, -0.2])
+    value = loss(visual, text, ceiling=ceiling)
+    torch.testing.assert_close(value, torch.tensor(0.2 / 3, dtype=torch.float64))
+    (pull,) = torch.autograd.grad(value, visual)
+    (free,) = torch.autograd.grad(loss(visual, text), visual)
+    torch.testing.assert_close(pull[0], free[0])
+    assert not pull[1:].any()
+
+
 def written_out(visual, text, tau, same_text=None, source=None):
     """Eq. 11, term by term; a pair's source is one more picture for its own text."""
     z = [row / row.norm() for row in visual]

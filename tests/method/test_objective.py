@@ -8,9 +8,10 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.functional import cosine_similarity
 
 from ric.errors import RicError
-from ric.method.denoising import add_noise, training_target
+from ric.method.denoising import add_noise, clean_from_prediction, training_target
 from ric.method.objective import Losses, NoisedBatch, RegionInContextObjective, freeze
 
 LATENT = (4, 4, 8, 8)  # decoded to 32x32 pixels
@@ -31,16 +32,19 @@ class Batch:
     scene_text_embeddings: Tensor | None
     kept_region: Tensor = field(default_factory=lambda: torch.ones(4, dtype=torch.bool))
     kept_scene: Tensor = field(default_factory=lambda: torch.ones(4, dtype=torch.bool))
+    region_ceilings: Tensor | None = None
+    scene_ceilings: Tensor | None = None
     batch_size: int = 4
 
-    def of(self, objective: RegionInContextObjective) -> Losses:
+    def of(self, objective: RegionInContextObjective, factors: Any = None) -> Losses:
         asked = dict(vars(self))
         prediction, batch_size = asked.pop("prediction"), asked.pop("batch_size")
-        return objective(prediction, NoisedBatch(**asked), batch_size)
+        return objective(prediction, NoisedBatch(**asked), batch_size, factors)
 
     def rows(self, rows: slice) -> Batch:
-        values = {k: v if k == "batch_size" else v[rows] for k, v in vars(self).items()}
-        return Batch(**values)
+        whole = {"batch_size": self.batch_size}
+        values = {k: v[rows] for k, v in vars(self).items() if v is not None and k not in whole}
+        return Batch(**values, **whole)
 
 
 @pytest.fixture
@@ -324,6 +328,57 @@ def test_alpha_bar_weights_each_alignment(judges, batch, alphas_cumprod):
     )
     # the cosines are for reading and stay unweighted
     assert losses.region_cosine.item() == pytest.approx(1 - sum(region) / 4)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+def test_the_jacobian_weight_undoes_what_eq_5_magnifies(kind, judges, batch, alphas_cumprod):
+    batch = replace(batch, timesteps=torch.tensor([10, 300, 700, 999]))
+    alpha_bar = alphas_cumprod[batch.timesteps]
+
+    def clean(prediction: Tensor) -> Tensor:
+        return clean_from_prediction(prediction, batch.noisy, alpha_bar, kind)
+
+    # by how much a change of the prediction moves x0_hat
+    moved = clean(batch.prediction + 1) - clean(batch.prediction)
+    expected = 1 / moved.abs().mean(dim=(1, 2, 3)).clamp(min=1)
+    settings = {"prediction_type": kind, "alphas_cumprod": alphas_cumprod}
+    weighted = RegionInContextObjective(*judges, **settings, align_weight="jacobian")
+    each = [
+        batch.rows(slice(i, i + 1)).of(RegionInContextObjective(*judges, **settings))
+        for i in range(4)
+    ]
+    losses = batch.of(weighted)
+    for name in ("region", "global_"):
+        alone = torch.stack([getattr(one, name) for one in each])
+        torch.testing.assert_close(getattr(losses, name), (expected * alone).sum())
+
+
+def test_a_judged_target_that_is_its_own_ceiling_pulls_at_nothing(objective, judges, batch):
+    vae, region_encoder, scene_encoder = judges
+    perfect = batch.noise.clone().requires_grad_()
+    with torch.no_grad():
+        pixels = decoded(vae, batch.clean_latents).clamp(-1, 1)
+        f_r = region_encoder.encode_region(pixels, batch.boxes)
+        ceilings = {
+            "region_ceilings": cosine_similarity(f_r, batch.region_text_embeddings),
+            "scene_ceilings": cosine_similarity(
+                scene_encoder.encode_image(pixels), batch.scene_text_embeddings
+            ),
+        }
+    at_target = replace(batch, prediction=perfect)
+    losses = replace(at_target, **{k: v - 1e-9 for k, v in ceilings.items()}).of(objective)
+    assert losses.region.item() == losses.global_.item() == 0
+    assert not torch.autograd.grad(losses.total, perfect)[0].any()
+    # without ceilings the judges walk away from it
+    assert torch.autograd.grad(at_target.of(objective).total, perfect)[0].any()
+
+
+def test_factors_scale_the_alignments_in_the_total_alone(objective, batch):
+    plain = batch.of(objective)
+    scaled = batch.of(objective, {"region": 3.0, "global": 0.5})
+    torch.testing.assert_close(scaled.region, plain.region)
+    expected = 3 * plain.region + 0.5 * plain.global_ + plain.noise
+    torch.testing.assert_close(scaled.total, expected)
 
 
 def test_half_precision_training_reduces_in_float32(

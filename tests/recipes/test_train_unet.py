@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,33 @@ def test_a_batch_in_pieces_gives_the_gradients_and_losses_of_the_whole(
     # after one step a moment is a tenth of the gradient
     apart = relative_distances(first_moments(parts, step=1), first_moments(whole, step=1))
     assert max(apart.values()) < 1e-5
+
+
+def test_balanced_alignments_pull_as_hard_as_asked_of_the_noise_term(
+    config, follow, tmp_path, metrics_of
+):
+    settings = {"steps": 4, "log_every": 1, "balance": 0.5}
+    run = follow(train_unet, config(**settings), tmp_path / "run")
+    rows = metrics_of(run)
+    assert rows[0]["balance_region"] == rows[0]["balance_global"] == 0
+    assert rows[0]["loss"] == pytest.approx(rows[0]["loss_noise"])
+    averages: dict[str, float] = {}
+    for before, row in pairwise(rows):
+        for term in ("noise", "region", "global"):
+            norm = before[f"grad_norm_{term}"]
+            averages[term] = 0.9 * averages.get(term, norm) + 0.1 * norm
+        for term in ("region", "global"):
+            pull = row[f"balance_{term}"] * averages[term]
+            assert pull == pytest.approx(0.5 * averages["noise"])
+        assert row["loss"] == pytest.approx(
+            row["loss_noise"]
+            + row["balance_region"] * row["loss_region"]
+            + row["balance_global"] * row["loss_global"]
+        )
+    parts = follow(train_unet, config(**settings, accumulate=2), tmp_path / "parts")
+    for one, other in zip(rows, metrics_of(parts), strict=True):
+        assert other["balance_region"] == pytest.approx(one["balance_region"], rel=1e-4)
+        assert other["balance_global"] == pytest.approx(one["balance_global"], rel=1e-4)
 
 
 def test_a_batch_smaller_than_the_number_of_processes_is_refused():

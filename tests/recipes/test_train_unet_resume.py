@@ -23,7 +23,7 @@ from ric.runs.checkpoints import complete_checkpoints
 from ric.runs.record import status_of
 
 STEPS = 12
-SETTINGS = {"batch_size": 2, "steps": STEPS, "checkpoint_every": 3}
+SETTINGS = {"batch_size": 2, "steps": STEPS, "checkpoint_every": 3, "balance": 0.5}
 
 
 class Child:

@@ -6,7 +6,14 @@ from typing import Annotated, Optional
 
 import typer
 
-from ric.config import AlignWeight, Attention, NoiseReduction, RegionText, TrainUnetConfig
+from ric.config import (
+    AlignWeight,
+    Attention,
+    NoiseReduction,
+    RegionGradient,
+    RegionText,
+    TrainUnetConfig,
+)
 from ric_cli.job import Job
 from ric_cli.options import (
     CheckpointEvery,
@@ -78,7 +85,7 @@ def train_unet(
     align_weight: Annotated[
         AlignWeight,
         typer.Option(
-            help="Weight them by alpha_bar_t, or by how far Eq. 5 magnifies errors at t.",
+            help="Weight them by alpha_bar_t, by the rest, or against what Eq. 5 magnifies.",
             rich_help_panel=LOSS,
         ),
     ] = TrainUnetConfig.align_weight,
@@ -106,6 +113,33 @@ def train_unet(
             rich_help_panel=LOSS,
         ),
     ] = TrainUnetConfig.balance,
+    align_restore: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Share of the known noise put back into x0_hat.", rich_help_panel=LOSS
+        ),
+    ] = TrainUnetConfig.align_restore,
+    flatten: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="RHO",
+            help="Judge pixels after an adversarial step of this length, such as 0.02.",
+            rich_help_panel=LOSS,
+        ),
+    ] = TrainUnetConfig.flatten,
+    augment_judged: Annotated[
+        bool,
+        typer.Option(
+            "--augment-judged",
+            help="Judge pixels shifted and noised, differently each time.",
+            rich_help_panel=LOSS,
+        ),
+    ] = TrainUnetConfig.augment_judged,
+    region_gradient: Annotated[
+        RegionGradient,
+        typer.Option(help="Where the region loss may change pixels.", rich_help_panel=LOSS),
+    ] = TrainUnetConfig.region_gradient,
     losses: Annotated[
         list[str],
         typer.Option(

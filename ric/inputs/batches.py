@@ -64,6 +64,8 @@ class Batch:
     kept_scene: Tensor  # (B,) bool on the CPU
     region_ceilings: Tensor | None  # (B,), 1 where there is none; None where all lack one
     scene_ceilings: Tensor | None  # (B,), likewise
+    shifts: Tensor  # (B, 2) in [-1, 1], on the CPU
+    pixel_seeds: list[int]
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class Draw:
     flip: bool
     noise: Tensor  # epsilon (C, h, w)
     spread: Tensor  # the noise that samples the target's posterior (C, h, w)
+    shift: Tensor  # (2,) in [-1, 1], for `method.alignment.augmented`
+    pixel_seed: int
 
 
 def draw_sample(
@@ -95,6 +99,7 @@ def draw_sample(
     timestep = int(torch.randint(num_timesteps, (), generator=generator))
     u, side = torch.rand(2, generator=generator).tolist()
     noise, spread = torch.randn(2, *shape, generator=generator)
+    shift = 2 * torch.rand(2, generator=generator) - 1
     return Draw(
         timestep=timestep,
         # choice 6: [0, p) text only, [p, 2p) both, [2p, 3p) picture only
@@ -103,6 +108,8 @@ def draw_sample(
         flip=side < 0.5,
         noise=noise,
         spread=spread,
+        shift=shift,
+        pixel_seed=int(torch.randint(1 << 31, (), generator=generator)),
     )
 
 
@@ -163,6 +170,8 @@ def draw_batch(data: TrainingSet, config: TrainUnetConfig, step: int, which: ran
         kept_scene=kept & torch.tensor([item.scene_text is not None for item in items]),
         region_ceilings=_stacked([view.region_ceiling for view in views], device, missing=1),
         scene_ceilings=_stacked([view.scene_ceiling for view in views], device, missing=1),
+        shifts=torch.stack([draw.shift for draw in draws]),
+        pixel_seeds=[draw.pixel_seed for draw in draws],
     )
 
 

@@ -9,15 +9,9 @@ Choice 6, dropped samples: those that are not kept count as 0 and every term is 
 whole global batch, so micro-batches add up. Processes that *average* their gradients, as DDP does,
 multiply the total by their number first.
 
-Choice 7, timesteps: the paper aligns at every t, though x0_hat means little at large ones.
-`align_below` leaves out samples with t at or above it. t is uniform, so that share of the batch is
-expected to be aligned, and the alignment is divided by it: the losses are means over the aligned
-samples, not smaller ones. `align_weight="alpha-bar"` weights each alignment by its alpha_bar_t;
-`"jacobian"` by 1 / max(1, J), where J is the factor by which Eq. 5 magnifies an error of the
-prediction: sqrt((1 - alpha_bar_t) / alpha_bar_t) for epsilon, which is 14.6 at t = 999.
-
 Choice 16, ceilings: a judge can be pleased beyond what the true target pleases it. With a ceiling,
-the cosine of the decoded target itself, a sample's alignment loss ends there.
+the cosine of the decoded target itself, a sample's alignment loss ends there. Choices 7 and 18, the
+other rules of the alignments, are in `alignment`.
 
 Decoding runs in the VAE's own dtype or the caller's autocast, while x0_hat and every loss are
 float32 (float64 stays float64).
@@ -35,7 +29,14 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor, nn
 
 from ric.errors import RicError
-from ric.method.denoising import clean_from_prediction, error_gain, training_target
+from ric.method.alignment import (
+    AlignmentRules,
+    augmented,
+    flattened,
+    gradient_near,
+    restored,
+)
+from ric.method.denoising import clean_from_prediction, training_target
 from ric.method.judge_pixels import clamp_straight_through
 from ric.method.losses import (
     at_least_float32,
@@ -49,8 +50,6 @@ from ric.method.region_box import Box
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
 
-ALIGN_WEIGHTS = ("none", "alpha-bar", "jacobian")
-
 # Shape letters: B batch, K kept samples, C latent channels, H and W latent or pixel height and
 # width, P and Q the two judges' widths.
 
@@ -59,8 +58,8 @@ ALIGN_WEIGHTS = ("none", "alpha-bar", "jacobian")
 class NoisedBatch:
     """A batch of noised latents, and everything its losses need beside the prediction.
 
-    `kept_region` and `kept_scene` (and `timesteps`, with `align_below`) are read on the host: keep
-    them on the CPU, or every step waits for the GPU.
+    `kept_region` and `kept_scene` (and with some rules `timesteps`, `shifts` and `pixel_seeds`) are
+    read on the host: keep them on the CPU, or every step waits for the GPU.
 
     Attributes:
         noisy: x_t (B, C, H, W).
@@ -75,6 +74,8 @@ class NoisedBatch:
         kept_scene: (B,) bool, the samples the global loss counts (choice 6).
         region_ceilings: (B,) cosines at which the region loss ends (choice 16); None: at 1.
         scene_ceilings: (B,) likewise for the global loss.
+        shifts: (B, 2) in [-1, 1], and
+        pixel_seeds: B seeds, for `alignment.augmented`; None without it.
     """
 
     noisy: Tensor
@@ -88,6 +89,8 @@ class NoisedBatch:
     kept_scene: Tensor
     region_ceilings: Tensor | None = None
     scene_ceilings: Tensor | None = None
+    shifts: Tensor | None = None
+    pixel_seeds: Sequence[int] | None = None
 
     def of(self, rows: list[int]) -> NoisedBatch:
         """Select samples by their row."""
@@ -103,6 +106,8 @@ class NoisedBatch:
             kept_scene=_pick(self.kept_scene, rows),
             region_ceilings=_pick_some(self.region_ceilings, rows),
             scene_ceilings=_pick_some(self.scene_ceilings, rows),
+            shifts=_pick_some(self.shifts, rows),
+            pixel_seeds=self.pixel_seeds and [self.pixel_seeds[row] for row in rows],
         )
 
 
@@ -142,11 +147,17 @@ class _Decoded(NamedTuple):
     rows: list[int]  # their places in the batch
     pixels: Tensor  # (K, 3, H, W) in [-1, 1], with gradient
     alpha_bar: Tensor  # (K,)
+    boxes: list[Box | None]  # of the batch, in these pixels
 
     def of(self, rows: list[int]) -> _Decoded:
         """Select samples by their row in the batch."""
         places = [self.rows.index(row) for row in rows]
-        return _Decoded(rows, _pick(self.pixels, places), _pick(self.alpha_bar, places))
+        return _Decoded(
+            rows,
+            _pick(self.pixels, places),
+            _pick(self.alpha_bar, places),
+            [self.boxes[place] for place in places],
+        )
 
 
 @dataclass(frozen=True)
@@ -229,9 +240,8 @@ class RegionInContextObjective:
         region_weight: float = 1,
         global_weight: float = 1,
         noise_weight: float = 1,
-        align_below: int | None = None,
-        align_weight: str = "none",
         noise_reduction: str = "mean",
+        rules: AlignmentRules | None = None,
         further: Mapping[str, WeightedTerm] | None = None,
     ) -> None:
         """Freeze the VAE and the judges, and set the terms' weights.
@@ -246,18 +256,11 @@ class RegionInContextObjective:
             region_weight: Factor of Eq. 8 in Eq. 10.
             global_weight: Factor of Eq. 9 in Eq. 10.
             noise_weight: Factor of the noise term in Eq. 10.
-            align_below: Align only samples with t below it (choice 7); None: every t.
-            align_weight: `none`; `alpha-bar` or `jacobian`: weights by t (choice 7).
             noise_reduction: `mean` or `sum` over a sample's elements (choice 15).
-            further: Terms beside the paper's three, by name; they cover the samples below
-                `align_below`, with the alignments' weights.
-
-        Raises:
-            RicError: `align_weight` is none of these.
+            rules: Of the alignments; None: as the paper prints them.
+            further: Terms beside the paper's three, by name; they cover the samples that
+                `rules.below` leaves, with the alignments' weights.
         """
-        if align_weight not in ALIGN_WEIGHTS:
-            known = ", ".join(ALIGN_WEIGHTS)
-            raise RicError(f"align_weight is {align_weight!r}.", f"Choose one of: {known}.")
         for judge in (vae, region_encoder, scene_encoder):
             if judge is not None:
                 freeze(judge)
@@ -269,9 +272,8 @@ class RegionInContextObjective:
         self.region_weight = region_weight
         self.global_weight = global_weight
         self.noise_weight = noise_weight
-        self.align_below = align_below
-        self.align_weight = align_weight
         self.noise_reduction = noise_reduction
+        self.rules = rules or AlignmentRules()
         self.further = dict(further or {})
 
     def __call__(
@@ -308,17 +310,17 @@ class RegionInContextObjective:
 
         region_rows = self._judged_rows(self.region_encoder, batch.kept_region, batch.timesteps)
         scene_rows = self._judged_rows(self.scene_encoder, batch.kept_scene, batch.timesteps)
-        further_rows = self._rows_below(batch.timesteps) if self.further else []
+        further_rows = self.rules.rows_below(batch.timesteps) if self.further else []
         rows = sorted({*region_rows, *scene_rows, *further_rows})
         region = scene = _Alignment(torch.zeros_like(noise), torch.full_like(noise, torch.nan), 0)
         further = {name: torch.zeros_like(noise) for name in self.further}
         if rows:
-            shown = (_pick(values, rows) for values in (prediction, batch.noisy, alpha_bar_t))
-            decoded = self._decode(rows, *shown)  # Eq. 5
+            decoded = self._decode(rows, _pick(prediction, rows), batch, alpha_bar_t)  # Eq. 5
+            judged = self._augment(decoded, batch)
         if region_rows:
-            region = self._align_regions(decoded.of(region_rows), batch, batch_size)
+            region = self._align_regions(judged.of(region_rows), batch, batch_size)
         if scene_rows:
-            scene = self._align_scenes(decoded.of(scene_rows), batch, batch_size)
+            scene = self._align_scenes(judged.of(scene_rows), batch, batch_size)
         if further_rows:
             further = self._further(decoded.of(further_rows), batch, batch_size)
         factors = factors or {}
@@ -343,39 +345,41 @@ class RegionInContextObjective:
         )
 
     def _align_regions(self, shown: _Decoded, batch: NoisedBatch, batch_size: int) -> _Alignment:
-        assert self.region_encoder is not None  # else no row is judged
-        boxes = _boxes(batch.boxes, shown.rows)
-        f_r = self.region_encoder.encode_region(shown.pixels, boxes)  # Eqs. 6, 7
+        judge = self.region_encoder
+        assert judge is not None  # else no row is judged
+        boxes = _boxes(shown)
+        if self.rules.region_gradient == "box":
+            shown = shown._replace(pixels=gradient_near(shown.pixels, boxes))
         e_tr = _embeddings(batch.region_text_embeddings, shown.rows, "region")
-        ceiling = _pick_some(batch.region_ceilings, shown.rows)
-        return self._aligned(
-            partial(region_loss, ceiling=ceiling), f_r, e_tr, shown, batch_size
-        )  # Eq. 8
+        loss_of = partial(region_loss, ceiling=_pick_some(batch.region_ceilings, shown.rows))
+        embed = partial(judge.encode_region, boxes=boxes)  # Eqs. 6, 7
+        return self._aligned(embed, e_tr, loss_of, shown, batch_size)  # Eq. 8
 
     def _align_scenes(self, shown: _Decoded, batch: NoisedBatch, batch_size: int) -> _Alignment:
         assert self.scene_encoder is not None  # else no row is judged
-        e_f = self.scene_encoder.encode_image(shown.pixels)
         e_tf = _embeddings(batch.scene_text_embeddings, shown.rows, "scene")
-        ceiling = _pick_some(batch.scene_ceilings, shown.rows)
-        return self._aligned(
-            partial(global_loss, ceiling=ceiling), e_f, e_tf, shown, batch_size
-        )  # Eq. 9
+        loss_of = partial(global_loss, ceiling=_pick_some(batch.scene_ceilings, shown.rows))
+        embed = self.scene_encoder.encode_image
+        return self._aligned(embed, e_tf, loss_of, shown, batch_size)  # Eq. 9
 
     def _aligned(
         self,
-        loss_of: Callable[..., Tensor],
-        visual: Tensor,
+        embed: Callable[[Tensor], Tensor],
         text: Tensor,
+        loss_of: Callable[..., Tensor],
         shown: _Decoded,
         batch_size: int,
     ) -> _Alignment:
-        """Compute a judge's loss of its embeddings (K, P), with the weights of choice 7."""
-        weights = self._weights(shown.alpha_bar)
-        loss = loss_of(visual, text, batch_size=batch_size, weights=weights)
+        """Compute a judge's loss of pixels beside their texts (K, P), by the rules."""
+        pixels = flattened(
+            shown.pixels, lambda probe: -cosine(embed(probe), text), self.rules.flatten
+        )
+        visual = embed(pixels)
+        loss = loss_of(visual, text, batch_size=batch_size, weights=self._weights(shown))
         return _Alignment(loss, cosine(visual, text).detach().mean(), len(shown.rows))
 
     def _further(self, shown: _Decoded, batch: NoisedBatch, batch_size: int) -> dict[str, Tensor]:
-        weights, some = self._weights(shown.alpha_bar), batch.of(shown.rows)
+        weights, some = self._weights(shown), batch.of(shown.rows)
         return {
             name: share_of_batch(term(shown.pixels, some), None, batch_size, weights)
             for name, (_, term) in self.further.items()
@@ -388,44 +392,46 @@ class RegionInContextObjective:
         if judge is None:
             return []
         kept = kept_B.tolist()
-        return [row for row in self._rows_below(timesteps_B) if kept[row]]
-
-    def _rows_below(self, timesteps_B: Tensor) -> list[int]:
-        """List the rows whose t is low enough to be aligned (choice 7)."""
-        if self.align_below is None:
-            return list(range(len(timesteps_B)))
-        return [row for row, t in enumerate(timesteps_B.tolist()) if t < self.align_below]
+        return [row for row in self.rules.rows_below(timesteps_B) if kept[row]]
 
     def _decode(
-        self, rows: list[int], prediction: Tensor, noisy: Tensor, alpha_bar_t: Tensor
+        self, rows: list[int], prediction: Tensor, batch: NoisedBatch, alpha_bar_t: Tensor
     ) -> _Decoded:
         """Decode x0_hat (K, C, H, W) to pixels, with gradient (Eq. 5, choice 2)."""
-        clean = clean_from_prediction(
+        noisy, alpha_bar_t = _pick(batch.noisy, rows), _pick(alpha_bar_t, rows)
+        x0_hat = clean_from_prediction(
             at_least_float32(prediction), at_least_float32(noisy), alpha_bar_t, self.prediction_type
         )  # Eq. 5
-        latents = clean / self.vae.config.scaling_factor
+        x0_hat = restored(x0_hat, _pick(batch.clean_latents, rows), self.rules.restore)
+        latents = x0_hat / self.vae.config.scaling_factor
         pixels = self.vae.decode(latents.to(self.vae.dtype)).sample
-        return _Decoded(rows, clamp_straight_through(at_least_float32(pixels)), alpha_bar_t)
+        shown = clamp_straight_through(at_least_float32(pixels))
+        return _Decoded(rows, shown, alpha_bar_t, [batch.boxes[row] for row in rows])
 
-    def _weights(self, alpha_bar_K: Tensor) -> Tensor | None:
-        """Return each sample's alignment weight (choice 7); None: all are 1."""
-        if self.align_weight == "none" and self.align_below is None:
-            return None
-        each = torch.ones_like(alpha_bar_K)
-        if self.align_weight == "alpha-bar":
-            each = alpha_bar_K
-        if self.align_weight == "jacobian":
-            each = 1 / error_gain(alpha_bar_K, self.prediction_type).clamp(min=1)
+    def _augment(self, decoded: _Decoded, batch: NoisedBatch) -> _Decoded:
+        """Shift and noise what the judges see, where the rules say so."""
+        if not self.rules.augment:
+            return decoded
+        assert batch.shifts is not None
+        assert batch.pixel_seeds is not None
+        pixels, boxes = augmented(
+            decoded.pixels,
+            decoded.boxes,
+            batch.shifts[decoded.rows],
+            [batch.pixel_seeds[row] for row in decoded.rows],
+        )
+        return decoded._replace(pixels=pixels, boxes=boxes)
+
+    def _weights(self, shown: _Decoded) -> Tensor | None:
+        """Return each sample's alignment weight; None: all are 1."""
         steps = len(self.alphas_cumprod)
-        aligned = steps if self.align_below is None else min(self.align_below, steps)
-        return each * (steps / aligned)
+        return self.rules.weights(shown.alpha_bar, self.prediction_type, steps)
 
 
-def _boxes(boxes: Sequence[Box | None], rows: list[int]) -> list[Box]:
-    """Pick the boxes of the kept samples (raises RicError where one has none)."""
+def _boxes(shown: _Decoded) -> list[Box]:
+    """Return the boxes of the kept samples (raises RicError where one has none)."""
     picked = []
-    for row in rows:
-        box = boxes[row]
+    for row, box in zip(shown.rows, shown.boxes, strict=True):
         if box is None:
             raise RicError(
                 f"Sample {row} of the batch is kept for the region loss but has no box.",

@@ -8,6 +8,7 @@ import torch
 from diffusers import DDPMScheduler
 
 from ric.errors import RicError
+from ric.method.alignment import AlignmentRules
 from ric.method.objective import RegionInContextObjective, WeightedTerm
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
@@ -71,9 +72,15 @@ def load_objective(
         region_weight=config.region_weight,
         global_weight=config.global_weight,
         noise_weight=config.noise_weight,
-        align_below=config.align_below,
-        align_weight=config.align_weight,
         noise_reduction=config.noise_reduction,
+        rules=AlignmentRules(
+            below=config.align_below,
+            weight=config.align_weight,
+            restore=config.align_restore,
+            flatten=config.flatten,
+            augment=config.augment_judged,
+            region_gradient=config.region_gradient,
+        ),
         further={
             log_name(place): WeightedTerm(
                 weight, load_part("loss", place)(pipeline, decoder, config)

@@ -148,5 +148,7 @@ def judge_batch(
         batch.kept_scene,
         batch.region_ceilings,
         batch.scene_ceilings,
+        batch.shifts,
+        batch.pixel_seeds,
     )
     return objective(prediction, asked, batch_size, factors)

@@ -11,6 +11,7 @@ from torch.nn import functional
 from torch.nn.functional import cosine_similarity
 
 from ric.errors import RicError
+from ric.method.alignment import AlignmentRules
 from ric.method.denoising import add_noise, clean_from_prediction, training_target
 from ric.method.objective import Losses, NoisedBatch, RegionInContextObjective, freeze
 
@@ -301,7 +302,9 @@ def test_halves_of_a_batch_add_up_to_the_whole(objective, batch):
 def test_align_below_leaves_out_late_steps_and_divides_by_the_share_that_is_left(
     judges, batch, alphas_cumprod
 ):
-    objective = RegionInContextObjective(*judges, "epsilon", alphas_cumprod, align_below=300)
+    objective = RegionInContextObjective(
+        *judges, "epsilon", alphas_cumprod, rules=AlignmentRules(below=300)
+    )
     losses = batch.of(objective)
     with torch.no_grad():
         region, scene = written_out(judges, batch, alphas_cumprod)
@@ -314,7 +317,7 @@ def test_align_below_leaves_out_late_steps_and_divides_by_the_share_that_is_left
 
 def test_alpha_bar_weights_each_alignment(judges, batch, alphas_cumprod):
     objective = RegionInContextObjective(
-        *judges, "epsilon", alphas_cumprod, align_weight="alpha-bar"
+        *judges, "epsilon", alphas_cumprod, rules=AlignmentRules(weight="alpha-bar")
     )
     losses = batch.of(objective)
     with torch.no_grad():
@@ -342,7 +345,9 @@ def test_the_jacobian_weight_undoes_what_eq_5_magnifies(kind, judges, batch, alp
     moved = clean(batch.prediction + 1) - clean(batch.prediction)
     expected = 1 / moved.abs().mean(dim=(1, 2, 3)).clamp(min=1)
     settings = {"prediction_type": kind, "alphas_cumprod": alphas_cumprod}
-    weighted = RegionInContextObjective(*judges, **settings, align_weight="jacobian")
+    weighted = RegionInContextObjective(
+        *judges, **settings, rules=AlignmentRules(weight="jacobian")
+    )
     each = [
         batch.rows(slice(i, i + 1)).of(RegionInContextObjective(*judges, **settings))
         for i in range(4)
@@ -423,9 +428,9 @@ def test_missing_text_embeddings_are_an_error(objective, batch):
         replace(batch, scene_text_embeddings=None).of(objective)
 
 
-def test_an_unknown_alignment_weight_is_named(judges, alphas_cumprod):
+def test_an_unknown_alignment_weight_is_named():
     with pytest.raises(RicError, match="align_weight is 'min-snr'"):
-        RegionInContextObjective(*judges, "epsilon", alphas_cumprod, align_weight="min-snr")
+        AlignmentRules(weight="min-snr")
 
 
 def test_gradient_norms_are_of_each_term_at_the_unets_output_and_leave_backward_as_it_was(

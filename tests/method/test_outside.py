@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from ric.method.alignment import AlignmentRules
 from ric.method.objective import NoisedBatch, RegionInContextObjective, WeightedTerm
 from ric.method.outside import Outside
 
@@ -81,7 +82,7 @@ def test_only_samples_below_the_step_are_judged_and_their_share_divides(vae, bat
 
     further = {"one": WeightedTerm(1.0, watched)}
     objective = RegionInContextObjective(
-        vae, None, None, "epsilon", alphas_cumprod, align_below=250, further=further
+        vae, None, None, "epsilon", alphas_cumprod, rules=AlignmentRules(below=250), further=further
     )
     losses = objective(batch.noise, batch, batch_size=4)
     assert seen == [(2, [10, 100], BOXES[:2])]

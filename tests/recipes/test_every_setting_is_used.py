@@ -157,6 +157,7 @@ OTHER: dict[type[CommandConfig], dict[str, Any]] = {
         "region_text": "instruction", "fit": "crop", "flip": True, "loss_decoder": "no-such-folder",
         "conditioning_dropout": 0.33, "align_below": 300, "align_weight": "alpha-bar", "ema": False,
         "noise_reduction": "sum", "hinge": True, "balance": 0.5,
+        "align_restore": 0.5, "flatten": 0.1, "augment_judged": True, "region_gradient": "box",
         "ema_decay": 0.0, "adam_8bit": True, "adam_beta1": 0.1, "adam_beta2": 0.1,
         "weight_decay": 0.9, "max_grad_norm": 1e-3, "memory": 24.0, "show_every": 1,
         "attention": "xformers", "checkpoint_every": 9, "keep_checkpoints": 1, "log_every": 2,

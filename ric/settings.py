@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -81,12 +82,13 @@ def resolve_config(
     typed = {**from_file, **flags}
     values = {**(TINY[kind] if preset == "tiny" else {}), **typed}
     if kind is EditConfig:
+        typed |= _of_several_inputs(flags, from_file)
         editor = str(values.get("editor", EditConfig.editor))
         _refuse_of_other_editors(editor, flags)
         values = {**values, **OF_EDITORS[preset].get(editor, {}), **typed}
         if flags.get("ignore_signature"):
             raise RicError(
-                "ric edit does not use --ignore-signature: editors are shown no mask.",
+                "ric edit does not use --ignore-signature.",
                 "Omit --ignore-signature; ric eval uses it.",
             )
         values["ignore_signature"] = False
@@ -98,6 +100,22 @@ def resolve_config(
         _typed(kind, "protocol", values["protocol"])
         values |= _fixed_by_protocol(values, flags)
     return kind(**{key: _typed(kind, key, value) for key, value in values.items()})
+
+
+def _of_several_inputs(flags: dict[str, Any], from_file: dict[str, Any]) -> dict[str, Any]:
+    """Tell photos from the instruction in `ric edit A.jpg B.jpg FOLDER "make it night"`.
+
+    What follows DATA is typed as `instruction` and `also`, in this order. All of it is photos and
+    folders, but for the last where there is nothing of that name.
+    """
+    words = [flags.get("instruction"), *(flags.get("also") or ())]
+    typed = [word for word in words if isinstance(word, str)]
+    if not typed:
+        return {}
+    told = from_file.get("instruction")
+    if not os.path.exists(typed[-1]):
+        told = typed.pop()
+    return {"instruction": told, "also": typed or from_file.get("also", ())}
 
 
 def _refuse_of_other_editors(editor: str, flags: dict[str, Any]) -> None:
@@ -304,13 +322,15 @@ BOUNDS: dict[str, Bounds] = {
     "conditioning_dropout": Bounds(0, 1 / 3),
     "edit_weight": NOT_NEGATIVE, "ema_decay": Bounds(0, 1), "epochs": Bounds(1),
     "fusion_epochs": NOT_NEGATIVE,
+    "feather": NOT_NEGATIVE,
     "fusion_lr": POSITIVE, "global_weight": NOT_NEGATIVE, "image_size": Bounds(8),
     "joint_epochs": NOT_NEGATIVE, "joint_lr": POSITIVE, "keep_checkpoints": Bounds(1),
     "limit": Bounds(1), "log_every": Bounds(1), "lora_rank": Bounds(1), "lr": POSITIVE,
-    "max_grad_norm": POSITIVE,
+    "margin": NOT_NEGATIVE, "max_grad_norm": POSITIVE,
     "max_new_tokens": Bounds(1), "max_pixels": Bounds(1), "max_text_tokens": Bounds(3),
     "memory": POSITIVE,
-    "noise_weight": NOT_NEGATIVE, "num_heads": Bounds(1), "region_weight": NOT_NEGATIVE,
+    "noise_weight": NOT_NEGATIVE, "num_heads": Bounds(1), "quality": Bounds(1, 100),
+    "region_weight": NOT_NEGATIVE,
     "seed": NOT_NEGATIVE, "show_every": NOT_NEGATIVE, "steps": Bounds(1), "temperature": POSITIVE,
     "weight_decay": NOT_NEGATIVE,
 }  # fmt: skip

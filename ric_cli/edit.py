@@ -6,10 +6,12 @@ from typing import Annotated, Optional
 
 import typer
 
-from ric.config import EditConfig
+from ric.config import EditConfig, PhotoFormat
 from ric.registry import EDITORS
 from ric_cli.job import Job
 from ric_cli.options import with_common_options
+
+MASKS, PHOTOS = "Masks", "Photos"
 
 
 @with_common_options(EditConfig)
@@ -25,8 +27,75 @@ def edit(
     ],
     instruction: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Argument(help="What to do; required for photos, replaces a dataset's own."),
+        typer.Argument(help="What to do, after all photos; for a dataset in place of its own."),
     ] = EditConfig.instruction,
+    also: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MORE",
+            help="Further photos and folders come before the instruction.",
+            show_default=False,
+        ),
+    ] = EditConfig.also,  # type: ignore[assignment]
+    recursive: Annotated[
+        bool,
+        typer.Option("--recursive", help="Photos in subfolders, too.", rich_help_panel=PHOTOS),
+    ] = EditConfig.recursive,
+    mask: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="data|FILE|DIR|none",
+            help="Edit only inside masks, white on black: the dataset's own, one for all photos, a "
+            "folder of them. Default: NAME_mask.png beside a photo; none for a dataset.",
+            rich_help_panel=MASKS,
+            show_default=False,
+        ),
+    ] = EditConfig.mask,
+    feather: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Pixels outside the mask over which the edit fades.",
+            rich_help_panel=MASKS,
+        ),
+    ] = EditConfig.feather,
+    crop_to_mask: Annotated[
+        bool,
+        typer.Option(
+            "--crop-to-mask",
+            help="Edit a window round the mask at native resolution.",
+            rich_help_panel=MASKS,
+        ),
+    ] = EditConfig.crop_to_mask,
+    margin: Annotated[
+        int,
+        typer.Option(
+            min=0, help="That window's pixels round the mask, at least.", rich_help_panel=MASKS
+        ),
+    ] = EditConfig.margin,
+    out: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="DIR",
+            help="Where photos' edits go, named and nested like them. Default: the run's images.",
+            rich_help_panel=PHOTOS,
+            show_default=False,
+        ),
+    ] = EditConfig.out,
+    format: Annotated[
+        Optional[PhotoFormat],  # noqa: UP045
+        typer.Option(help="Default: the photo's own.", rich_help_panel=PHOTOS, show_default=False),
+    ] = EditConfig.format,
+    quality: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            min=1,
+            max=100,
+            help="Of JPEG and WebP. Default: as the photo's own JPEG; WebP without loss.",
+            rich_help_panel=PHOTOS,
+            show_default=False,
+        ),
+    ] = EditConfig.quality,
     editor: Annotated[
         str, typer.Option(help=f"The editor: {', '.join(EDITORS)}; or yours, my_file.py:Name.")
     ] = EditConfig.editor,
@@ -82,7 +151,7 @@ def edit(
         bool, typer.Option("--allow-overlap", help="Edit samples the model was trained on.")
     ] = EditConfig.allow_overlap,
 ) -> None:
-    """Edit pictures by instructions; each result has its source's size."""
+    """Edit pictures by instructions; each result has its source's size, and a photo stays one."""
     job = Job("edit", EditConfig, ctx)
     if job.is_dry():
         return

@@ -44,7 +44,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SIDEWAYS = (5, 6, 7, 8)  # these swap width and height
+SIDEWAYS = (5, 6, 7, 8)  # these swap width and height
 _SAY_ORIENTATION = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
 _ICC_SPACES = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab "}
 
@@ -101,9 +101,9 @@ def picture_size(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> tupl
     """
     with opened(source, max_pixels) as image:
         width, height = image.size
-        swapped = orientation(image) in _SIDEWAYS
+        swapped = orientation(image) in SIDEWAYS
         if image.format == "TIFF":  # Pillow has already swapped its size by the TIFF's own tag
-            swapped ^= getattr(image, "tag_v2", {}).get(_ORIENTATION) in _SIDEWAYS
+            swapped ^= getattr(image, "tag_v2", {}).get(_ORIENTATION) in SIDEWAYS
         return (height, width) if swapped else (width, height)
 
 

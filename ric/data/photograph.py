@@ -17,6 +17,7 @@ from PIL import Image, JpegImagePlugin
 
 from ric.data.exif import of_upright_edit
 from ric.data.images import (
+    SIDEWAYS,
     ImageError,
     as_srgb,
     decoded_upright,
@@ -58,7 +59,8 @@ _QUALITY = {"JPEG": 95, "AVIF": 95}  # where there is no --quality; WebP is then
 _LOSSLESS_TIFF = ("raw", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "packbits")
 # of a TIFF's tags, those that describe the photo and not the file: description, make, model,
 # software, time, artist, copyright, EXIF and GPS
-_ABOUT = (270, 271, 272, 305, 306, 315, 33432, 0x8769, 0x8825)
+_EXIF, _GPS = 0x8769, 0x8825
+_ABOUT = (270, 271, 272, 305, 306, 315, 33432, _EXIF, _GPS)
 
 
 @dataclass(frozen=True)
@@ -116,11 +118,12 @@ class Photograph:
         return image
 
     def _from_srgb(self, edited: Image.Image) -> Image.Image:
-        mode = self.pixels.mode
-        if mode == "I;16":
-            return Image.fromarray(np.asarray(edited.convert("L")).astype(np.uint16) * 257)
-        converted = into_profile(edited, self.icc, mode) if self.icc else None
-        return converted or edited.convert(mode)
+        mode = _eight_bit(self.pixels.mode)
+        part = into_profile(edited, self.icc, mode) if self.icc else None
+        part = part or edited.convert(mode)
+        if mode == self.pixels.mode:
+            return part
+        return Image.fromarray(np.asarray(part).astype(np.uint16) * 257)
 
     def encoded(self, form: str, quality: int | None) -> bytes:
         """Write a file of the format `form`, a key of `SUFFIXES`.
@@ -157,8 +160,7 @@ class Photograph:
         if form == "WEBP":
             return {"lossless": True, "exact": True} if quality is None else {"quality": quality}
         if form == "TIFF":
-            before = self.beside.get("compression")
-            return {"compression": before if before in _LOSSLESS_TIFF else "tiff_lzw"}
+            return {"compression": self.beside.get("compression", "tiff_lzw")}
         if form not in _QUALITY:
             return {}
         if form == "JPEG" and quality is None and same_mode and "qtables" in self.beside:
@@ -177,8 +179,9 @@ def open_photograph(source: PictureSource, *, max_pixels: int) -> Photograph:
         ImageError: As `ric.data.images.open_image`.
     """
     with opened(source, max_pixels) as image:
-        beside = _beside(image)
+        sideways = orientation(image) in SIDEWAYS
         upright = decoded_upright(image, source)
+        beside = _beside(image, sideways=sideways)
         form = "JPEG" if image.format == "MPO" else str(image.format)
     try:
         pixels, alpha, icc = _own_colours(upright)
@@ -202,16 +205,19 @@ def _own_colours(image: Image.Image) -> tuple[Image.Image, Image.Image | None, b
         image = image.convert("L" if image.mode == "1" else "RGB")
     if image.mode not in ("RGB", "L", "CMYK", "I;16"):
         return as_srgb(image), alpha, None
-    icc = icc if icc and profile_for(image.mode, icc) else None
+    icc = icc if icc and profile_for(_eight_bit(image.mode), icc) else None
     grey = image.mode == "L" and icc is None
     plain = image.convert("RGB") if grey else image.copy()
     plain.info = {}
     return plain, alpha, icc
 
 
-def _beside(image: Image.Image) -> dict[str, Any]:
-    """Collect what `Photograph.beside` holds from an opened picture."""
-    sideways = orientation(image) in (5, 6, 7, 8)
+def _eight_bit(mode: str) -> str:
+    return "L" if mode == "I;16" else mode
+
+
+def _beside(image: Image.Image, *, sideways: bool) -> dict[str, Any]:
+    """Collect what `Photograph.beside` holds from a decoded picture, turned by 90 degrees or not."""
     found: dict[str, Any] = {}
     exif = image.info.get("exif")
     if image.format == "TIFF":
@@ -219,7 +225,9 @@ def _beside(image: Image.Image) -> dict[str, Any]:
         for tag in [tag for tag in tags if tag not in _ABOUT]:
             del tags[tag]
         exif = tags.tobytes() if tags else None
-        found["compression"] = image.info.get("compression")
+        # Pillow cannot compress a TIFF that has EXIF or GPS
+        compressed = image.info.get("compression") if not {_EXIF, _GPS} & tags.keys() else "raw"
+        found["compression"] = compressed if compressed in _LOSSLESS_TIFF else "tiff_lzw"
     if isinstance(exif, bytes):
         found["exif"] = of_upright_edit(exif)
     dpi = image.info.get("dpi")

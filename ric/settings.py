@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -82,7 +81,6 @@ def resolve_config(
     typed = {**from_file, **flags}
     values = {**(TINY[kind] if preset == "tiny" else {}), **typed}
     if kind is EditConfig:
-        typed |= _of_several_inputs(flags, from_file)
         editor = str(values.get("editor", EditConfig.editor))
         _refuse_of_other_editors(editor, flags)
         values = {**values, **OF_EDITORS[preset].get(editor, {}), **typed}
@@ -100,22 +98,6 @@ def resolve_config(
         _typed(kind, "protocol", values["protocol"])
         values |= _fixed_by_protocol(values, flags)
     return kind(**{key: _typed(kind, key, value) for key, value in values.items()})
-
-
-def _of_several_inputs(flags: dict[str, Any], from_file: dict[str, Any]) -> dict[str, Any]:
-    """Tell photos from the instruction in `ric edit A.jpg B.jpg FOLDER "make it night"`.
-
-    What follows DATA is typed as `instruction` and `also`, in this order. All of it is photos and
-    folders, but for the last where there is nothing of that name.
-    """
-    words = [flags.get("instruction"), *(flags.get("also") or ())]
-    typed = [word for word in words if isinstance(word, str)]
-    if not typed:
-        return {}
-    told = from_file.get("instruction")
-    if not os.path.exists(typed[-1]):
-        told = typed.pop()
-    return {"instruction": told, "also": typed or from_file.get("also", ())}
 
 
 def _refuse_of_other_editors(editor: str, flags: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Optional
 
 import typer
@@ -152,9 +153,20 @@ def edit(
     ] = EditConfig.allow_overlap,
 ) -> None:
     """Edit pictures by instructions; each result has its source's size, and a photo stays one."""
+    _tell_photos_from_instruction(ctx)
     job = Job("edit", EditConfig, ctx)
     if job.is_dry():
         return
     from ric.recipes.edit import edit as recipe
 
     job.run(recipe)
+
+
+def _tell_photos_from_instruction(ctx: typer.Context) -> None:
+    """Sort what follows DATA: the last word is the instruction, unless it is a file or folder."""
+    words = [word for word in (ctx.params["instruction"], *ctx.params["also"]) if word is not None]
+    source = ctx.get_parameter_source("instruction")
+    told = words.pop() if words and not os.path.exists(words[-1]) else None
+    ctx.params.update(instruction=told, also=words)
+    for name, is_typed in (("instruction", told is not None), ("also", bool(words))):
+        ctx._parameter_source[name] = source if is_typed else None

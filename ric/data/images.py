@@ -77,9 +77,9 @@ def open_image(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> Image.
     try:
         return as_srgb(image)
     except ImageError as error:
-        raise ImageError(f"{_label(source)}: {error.message}") from None
+        raise ImageError(f"{label(source)}: {error.message}") from None
     except Exception as error:  # a palette or profile that Pillow cannot apply
-        raise ImageError(f"{_label(source)} cannot become sRGB: {_one_line(error)}.") from None
+        raise ImageError(f"{label(source)} cannot become sRGB: {_one_line(error)}.") from None
 
 
 def open_raw(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -142,7 +142,7 @@ def read_bytes(source: str | bytes | Path) -> bytes:
         with _open_file(Path(source)) as stream:
             data = stream.read()
     if not data:
-        raise ImageError(f"{_label(source)} is empty (0 bytes).")
+        raise ImageError(f"{label(source)} is empty (0 bytes).")
     return data
 
 
@@ -168,9 +168,9 @@ def opened(source: PictureSource, max_pixels: int) -> Iterator[Image.Image]:
         try:
             image = _header(stream)
         except Image.UnidentifiedImageError:
-            raise ImageError(f"{_label(source)} {why_unread(stream)}.") from None
+            raise ImageError(f"{label(source)} {why_unread(stream)}.") from None
         except Exception as error:  # a crafted header can raise nearly anything
-            raise ImageError(f"{_label(source)} is broken: {_one_line(error)}.") from None
+            raise ImageError(f"{label(source)} is broken: {_one_line(error)}.") from None
         _check(image, source, max_pixels)
         yield image
 
@@ -186,7 +186,7 @@ def decoded_upright(image: Image.Image, source: PictureSource) -> Image.Image:
         return _upright(image)
     except Exception as error:  # Pillow's decoders raise errors of every kind
         reason = _one_line(error)
-        raise ImageError(f"{_label(source)} is broken or truncated: {reason}.") from None
+        raise ImageError(f"{label(source)} is broken or truncated: {reason}.") from None
 
 
 def _open_file(path: Path) -> io.BufferedReader:
@@ -224,12 +224,12 @@ def _check(image: Image.Image, source: PictureSource, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
         raise ImageError(
-            f"{_label(source)} has {width}x{height} = {width * height:,} pixels,"
+            f"{label(source)} has {width}x{height} = {width * height:,} pixels,"
             f" over the limit of {max_pixels:,}. Raise it with --max-pixels."
         )
     # a phone's JPEG may carry a depth map as a second picture (MPO): not an animation
     if image.format != "MPO" and getattr(image, "is_animated", False):
-        raise ImageError(f"{_label(source)} is animated: it holds more than one frame.")
+        raise ImageError(f"{label(source)} is animated: it holds more than one frame.")
 
 
 # --- converting ----------------------------------------------------------------------------------
@@ -339,7 +339,8 @@ def _converted(
 # --- words ---------------------------------------------------------------------------------------
 
 
-def _label(source: PictureSource) -> str:
+def label(source: PictureSource) -> str:
+    """Name a picture in a message."""
     return f"'{source}'" if isinstance(source, (str, Path)) else "The picture"
 
 

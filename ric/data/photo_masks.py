@@ -14,7 +14,7 @@ from ric.data.names import nfc
 from ric.errors import RicError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ric.config import EditConfig
     from ric.data.masks import Mask
@@ -94,7 +94,7 @@ def _key(path: Path) -> str:
     return nfc(str(path))
 
 
-def _first_of(wanted: dict[Path, tuple[str, ...]], there: dict[str, Path]) -> dict[Path, Path]:
+def _first_of(wanted: Mapping[Path, tuple[str, ...]], there: dict[str, Path]) -> dict[Path, Path]:
     found = {}
     for file, names in wanted.items():
         mask = next((there[name] for name in names if name in there), None)

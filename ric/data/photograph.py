@@ -22,6 +22,7 @@ from ric.data.images import (
     as_srgb,
     decoded_upright,
     into_profile,
+    label,
     opened,
     orientation,
     profile_for,
@@ -186,9 +187,9 @@ def open_photograph(source: PictureSource, *, max_pixels: int) -> Photograph:
     try:
         pixels, alpha, icc = _own_colours(upright)
     except ImageError as error:
-        raise ImageError(f"'{source}': {error.message}") from None
+        raise ImageError(f"{label(source)}: {error.message}") from None
     except Exception as error:  # a palette that Pillow cannot apply
-        raise ImageError(f"'{source}' has no colours that can be edited: {error}.") from None
+        raise ImageError(f"{label(source)} has no colours that can be edited: {error}.") from None
     return Photograph(pixels, alpha, icc, form, beside)
 
 
@@ -217,7 +218,7 @@ def _eight_bit(mode: str) -> str:
 
 
 def _beside(image: Image.Image, *, sideways: bool) -> dict[str, Any]:
-    """Collect what `Photograph.beside` holds from a decoded picture, turned by 90 degrees or not."""
+    """Collect what `Photograph.beside` holds from a decoded picture."""
     found: dict[str, Any] = {}
     exif = image.info.get("exif")
     if image.format == "TIFF":
@@ -241,7 +242,7 @@ def _beside(image: Image.Image, *, sideways: bool) -> dict[str, Any]:
 
 def _jpeg_tables(image: Image.Image, tables: Any, *, sideways: bool) -> dict[str, Any]:
     """Give a JPEG's own quantization, turned with its picture, and its sampling of colours."""
-    halves = JpegImagePlugin.get_sampling(image)  # type: ignore[no-untyped-call]
+    halves = JpegImagePlugin.get_sampling(image)
     square = {number: np.reshape(table, (8, 8)) for number, table in tables.items()}
     turned = {number: table.T if sideways else table for number, table in square.items()}
     return {

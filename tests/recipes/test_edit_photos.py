@@ -11,17 +11,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from display_p3 import display_p3
 from noting import Noting
 from PIL import Image, ImageDraw
 
 from ric.config import EditConfig
-from ric.data.drawn_scenes import is_scenes
 from ric.data.masks import Mask
 from ric.data.photograph import Photograph
 from ric.data.sample import load_samples
@@ -185,27 +186,29 @@ def test_a_large_jpeg_keeps_its_exif_and_loses_only_what_saving_again_loses(
 # --- the seam ------------------------------------------------------------------------------------
 
 
-def test_the_seam_of_a_held_edit_is_smaller_than_that_of_pasting_and_a_feather_s_smaller_still():
-    """Steps across the mask's border that the source does not have, on the first drawn scenes."""
-    folder = Path(__file__).parents[2] / "ric/assets/tiny/pipeline"
-    import torch
-
+def test_the_seam_of_a_held_edit_is_smaller_than_pastings_and_with_a_feather_smaller_still():
+    """Steps across a mask's border that the source does not have, on drawn scenes."""
     editor = InstructPix2Pix(
-        folder, device=torch.device("cpu"), dtype="fp32", steps=8, guidance=2.0,
-        image_guidance=1.1, image_size=64,
-    )  # fmt: skip
-    assert is_scenes("scenes:12@64#7")
+        Path(__file__).parents[2] / "ric/assets/tiny/pipeline",
+        device=torch.device("cpu"),
+        dtype="fp32",
+        steps=8,
+        guidance=2.0,
+        image_guidance=1.1,
+        image_size=64,
+    )
+    mask = np.zeros((64, 64), dtype=bool)
+    mask[16:48, 16:48] = True
     pasted, held, faded = [], [], []
-    for sample in load_samples("scenes:12@64#7"):
-        source, mask = sample.load_source(), sample.load_mask()
-        request = EditRequest(sample.id, source, sample.instruction)
-        with_mask = EditRequest(sample.id, source, sample.instruction, mask=mask)
-        (plain,), (kept,) = editor.edit([request]), editor.edit([with_mask])
+    for sample in load_samples("scenes:4@64#7"):
+        source = sample.load_source()
+        request = EditRequest(sample.id, source, "turn everything red")
+        (plain,), (kept,) = editor.edit([request]), editor.edit([replace(request, mask=mask)])
         pasted.append(seam(source, plain, mask, 0))
         held.append(seam(source, kept, mask, 0))
         faded.append(seam(source, kept, mask, 3))
-    assert np.mean(held) < np.mean(pasted)
-    assert np.mean(faded) < 0.7 * np.mean(held)
+    assert np.mean(held) < 0.85 * np.mean(pasted)
+    assert np.mean(faded) < 0.85 * np.mean(held)
 
 
 def seam(source: Image.Image, edited: Image.Image, mask: Mask, feather: int) -> float:

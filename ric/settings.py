@@ -83,6 +83,7 @@ def resolve_config(
     if kind is EditConfig:
         editor = str(values.get("editor", EditConfig.editor))
         _refuse_of_other_editors(editor, flags)
+        _refuse_what_needs_a_mask(values)
         values = {**values, **OF_EDITORS[preset].get(editor, {}), **typed}
         if flags.get("ignore_signature"):
             raise RicError(
@@ -109,6 +110,18 @@ def _refuse_of_other_editors(editor: str, flags: dict[str, Any]) -> None:
                 f"--editor {editor} does not use {flag}.",
                 f"Omit {flag}, or choose --editor {' or '.join(editors)}.",
             )
+
+
+def _refuse_what_needs_a_mask(values: dict[str, Any]) -> None:
+    """Stop where `ric edit` would not use a setting of masks (raises RicError)."""
+    for key, flag in (("crop_to_mask", "--crop-to-mask"), ("feather", "--feather")):
+        if values.get("mask") == "none" and values.get(key):
+            raise RicError(f"{flag} needs a mask, and --mask is none.", f"Omit {flag} or --mask.")
+    usual = EditConfig.margin
+    if values.get("margin", usual) != usual and not values.get("crop_to_mask"):
+        raise RicError("--margin is that of --crop-to-mask.", "Add --crop-to-mask.")
+    if values.get("format") == "png" and values.get("quality") is not None:
+        raise RicError("--quality goes with JPEG and WebP.", "Omit --quality, or --format png.")
 
 
 def _without_use(preset: str, flags: dict[str, Any]) -> dict[str, str]:

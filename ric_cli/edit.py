@@ -165,8 +165,9 @@ def edit(
 def _tell_photos_from_instruction(ctx: typer.Context) -> None:
     """Sort what follows DATA: the last word is the instruction, unless it is a file or folder."""
     words = [word for word in (ctx.params["instruction"], *ctx.params["also"]) if word is not None]
-    source = ctx.get_parameter_source("instruction")
     told = words.pop() if words and not os.path.exists(words[-1]) else None
     ctx.params.update(instruction=told, also=words)
     for name, is_typed in (("instruction", told is not None), ("also", bool(words))):
-        ctx._parameter_source[name] = source if is_typed else None
+        source = ctx.get_parameter_source(name)
+        assert source is not None  # it is declared above
+        ctx.set_parameter_source(name, source.COMMANDLINE if is_typed else source.DEFAULT)

@@ -29,12 +29,9 @@ def find_masks(config: EditConfig, photos: Sequence[tuple[Path, str]]) -> dict[P
         photos: Their files, and their places in the tree.
 
     Raises:
-        RicError: There is no such file or folder, or masks are asked for with --mask none.
+        RicError: There is no such file or folder.
     """
     if config.mask == "none":
-        if config.crop_to_mask or config.feather:
-            flag = "--crop-to-mask" if config.crop_to_mask else "--feather"
-            raise RicError(f"{flag} needs a mask, and --mask is none.", f"Omit {flag} or --mask.")
         return {}
     if config.mask in (None, "data"):
         there = _pictures([*{file.parent: None for file, _ in photos}])

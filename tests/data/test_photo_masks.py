@@ -14,6 +14,7 @@ from ric.data.images import ImageError
 from ric.data.photo_masks import read_mask
 from ric.data.photos import find_photos
 from ric.errors import RicError
+from ric.settings import resolve_config
 
 
 def put(folder: Path, *names: str) -> Path:
@@ -100,10 +101,9 @@ def test_a_mask_that_is_not_there_is_one_line(tmp_path):
     ("settings", "flag"),
     [({"crop_to_mask": True}, "--crop-to-mask"), ({"feather": 3}, "--feather")],
 )
-def test_what_needs_a_mask_is_refused_without_one(tmp_path, settings, flag):
-    data = put(tmp_path / "in", "cat.jpg")
+def test_what_needs_a_mask_is_refused_without_one(settings, flag):
     with pytest.raises(RicError, match=f"{flag} needs a mask, and --mask is none"):
-        masks(data, mask="none", **settings)
+        resolve_config(EditConfig, {"data": "in", "mask": "none", **settings})
 
 
 # --- reading one ---------------------------------------------------------------------------------

@@ -157,7 +157,8 @@ def _refuse_settings_of_photos(config: EditConfig) -> None:
 
 def _refuse_what_is_no_instruction(config: EditConfig, need_instruction: bool) -> None:
     told = (config.instruction or "").strip()
-    if told and Path(told).suffix.lower() in PICTURE_SUFFIXES | RAW_SUFFIXES:
+    is_one_word = len(told.split()) == 1
+    if is_one_word and Path(told).suffix.lower() in PICTURE_SUFFIXES | RAW_SUFFIXES:
         raise RicError(f"There is no file '{told}', and it is hardly an instruction.")
     if need_instruction and not told:
         place = shlex.quote(config.data)

@@ -23,9 +23,9 @@ class EditRequest:
         instruction: An imperative sentence, not empty; "" where the editor reads captions alone.
         source_text: A caption of the picture, for editors that go from one caption to another.
         target_text: A caption of the edit.
-        mask: Where to edit, bool (H, W) of the image, True inside; None: everywhere. `ric edit`
-            puts the source back outside it, whatever the editor does there; an editor may heed it
-            too, so that what it makes inside fits.
+        mask: Where to edit, bool (H, W) of the image, True in the mask and its feather; None:
+            everywhere. `ric edit` puts the source back outside it, whatever the editor does there;
+            an editor may heed it too, so that what it makes inside fits.
     """
 
     id: str

@@ -54,14 +54,7 @@ def put_back(
     """
     if mask is None:
         return into.with_edit(edited, window, None)
-    height, width = mask.shape
-    left, top, right, bottom = bounding_box(mask)
-    box = (
-        max(left - feather, 0),
-        max(top - feather, 0),
-        min(right + feather, width),
-        min(bottom + feather, height),
-    )
+    box = _box_within(mask, feather)
     x, y = window[:2]
     inside = edited.crop((box[0] - x, box[1] - y, box[2] - x, box[3] - y))
     return into.with_edit(inside, box, fading(cut(mask, box), feather))
@@ -82,6 +75,16 @@ def fading(mask: Mask, feather: int) -> NDArray[np.float32]:
     return np.clip(1 - away / (feather + 1), 0, 1, dtype=np.float32) * (away <= feather)
 
 
+def feathered(mask: Mask, feather: int) -> Mask:
+    """Mark every pixel in which an edit has a share: the mask, and `feather` pixels round it."""
+    if feather == 0:
+        return mask
+    left, top, right, bottom = box = _box_within(mask, feather)
+    reached = np.zeros_like(mask)
+    reached[top:bottom, left:right] = fading(cut(mask, box), feather) > 0
+    return reached
+
+
 def bounding_box(mask: Mask) -> Box:
     """Return the box of a mask's pixels; the mask is not empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -92,6 +95,18 @@ def cut(mask: Mask, box: Box) -> Mask:
     """Cut a box out of a mask."""
     left, top, right, bottom = box
     return mask[top:bottom, left:right]
+
+
+def _box_within(mask: Mask, feather: int) -> Box:
+    """Return a mask's box, grown by the feather within the picture."""
+    height, width = mask.shape
+    left, top, right, bottom = bounding_box(mask)
+    return (
+        max(left - feather, 0),
+        max(top - feather, 0),
+        min(right + feather, width),
+        min(bottom + feather, height),
+    )
 
 
 def _segment(begin: int, end: int, length: int, within: int) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from ric.data.photo_masks import read_mask
 from ric.data.photograph import Photograph, open_photograph
 from ric.data.photos import Photo, is_raw
 from ric.editors.editor import EditRequest
-from ric.editors.masked import cut, put_back, window_round
+from ric.editors.masked import cut, feathered, put_back, window_round
 from ric.errors import SampleError
 from ric.registry import texts_read
 
@@ -130,7 +130,7 @@ def _prepared(sample: Photo | EditSample, config: EditConfig) -> Prepared:
     request = EditRequest(
         sample.id,
         picture.as_srgb(window),
-        mask=None if mask is None else cut(mask, window),
+        mask=None if mask is None else cut(feathered(mask, config.feather), window),
         **_texts_for(sample, config),
     )
     return Prepared(sample, request, picture, window, mask, name)

@@ -35,7 +35,7 @@ class EditedPictures:
         folder: The folder.
 
     Raises:
-        RicError: a new run's pictures would overwrite files in `--out`.
+        RicError: the run has not begun to write, and `--out` holds files of its pictures' names.
     """
 
     def __init__(self, config: EditConfig, photos: Sequence[Photo], run: RunDir) -> None:
@@ -45,8 +45,9 @@ class EditedPictures:
         self.folder.mkdir(parents=True, exist_ok=True)
         if config.out is None:
             return
-        if not run.resumed:
+        if run.record.get("out") is None:
             refuse_existing(config, [photo.name for photo in photos])
+            run.note(out=config.out)
         for place in {(self.folder / photo.name).parent for photo in photos}:
             if place.is_dir():
                 remove(left_beside(place / "any"))

@@ -25,6 +25,8 @@ def settings(ric, *words: object) -> tuple[str, list[str], str | None]:
 
 def test_the_last_word_is_the_instruction_and_all_others_are_photos(ric):
     assert settings(ric, "a.jpg", "make it night") == ("a.jpg", [], "make it night")
+    told = "remove the sign that says b.jpg"
+    assert settings(ric, "a.jpg", told) == ("a.jpg", [], told)
     assert settings(ric, "a.jpg", "b.jpg", "more", "night") == ("a.jpg", ["b.jpg", "more"], "night")
 
 

@@ -8,7 +8,7 @@ from drawn_requests import draw
 from PIL import Image
 
 from ric.data.photograph import Photograph
-from ric.editors.masked import bounding_box, cut, fading, put_back, window_round
+from ric.editors.masked import bounding_box, cut, fading, feathered, put_back, window_round
 
 
 def a_mask(width: int, height: int, *boxes: tuple[int, int, int, int]) -> np.ndarray:
@@ -89,6 +89,7 @@ def test_outside_the_feathered_mask_every_pixel_is_the_sources_and_inside_it_the
     after = np.asarray(put_back(edit, Photograph(source), window, mask, feather).pixels)
     before = np.asarray(source)
     shares = fading(mask, feather)
+    assert np.array_equal(feathered(mask, feather), shares > 0)
     assert np.array_equal(after[shares == 0], before[shares == 0])
     whole = source.copy()
     whole.paste(edit, window)

@@ -28,7 +28,7 @@ from ric.data.photograph import Photograph
 from ric.data.sample import load_samples
 from ric.editors.editor import EditRequest
 from ric.editors.instruct_pix2pix import InstructPix2Pix
-from ric.editors.masked import put_back
+from ric.editors.masked import feathered, put_back
 from ric.errors import RicError
 from ric.recipes.edit import edit
 from ric.runs.open_run import open_run
@@ -204,9 +204,10 @@ def test_the_seam_of_a_held_edit_is_smaller_than_pastings_and_with_a_feather_sma
         source = sample.load_source()
         request = EditRequest(sample.id, source, "turn everything red")
         (plain,), (kept,) = editor.edit([request]), editor.edit([replace(request, mask=mask)])
+        (soft,) = editor.edit([replace(request, mask=feathered(mask, 6))])
         pasted.append(seam(source, plain, mask, 0))
         held.append(seam(source, kept, mask, 0))
-        faded.append(seam(source, kept, mask, 3))
+        faded.append(seam(source, soft, mask, 6))
     assert np.mean(held) < 0.85 * np.mean(pasted)
     assert np.mean(faded) < 0.85 * np.mean(held)
 
@@ -392,8 +393,9 @@ def test_a_new_run_never_overwrites_what_is_in_out(photos, own, follow, tmp_path
     config = own(photos, out=str(tmp_path / "out"))
     follow(edit, config, tmp_path / "run")
     before = contents(tmp_path / "out")
-    with pytest.raises(RicError, match="1 of the results' files are in"):
-        follow(edit, config, tmp_path / "again")
+    for _ in range(2):  # nor does it when it is repeated
+        with pytest.raises(RicError, match="1 of the results' files are in"):
+            follow(edit, config, tmp_path / "again")
     assert contents(tmp_path / "out") == before
 
 

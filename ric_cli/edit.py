@@ -152,7 +152,7 @@ def edit(
         bool, typer.Option("--allow-overlap", help="Edit samples the model was trained on.")
     ] = EditConfig.allow_overlap,
 ) -> None:
-    """Edit pictures by instructions; each result has its source's size, and a photo stays one."""
+    """Edit pictures by instructions; each result has its source's size."""
     _tell_photos_from_instruction(ctx)
     job = Job("edit", EditConfig, ctx)
     if job.is_dry():

@@ -34,6 +34,7 @@ Match = Literal["id", "file", "stem"]
 OutputFit = Literal["squash", "crop", "pad"]
 Layout = Literal["table-1", "table-2", "table-3"]
 GroupBy = Literal["editing-type", "region-size"]
+PhotoFormat = Literal["png", "jpg", "webp"]
 EvalText = Literal["region_text", "instruction", "scene_text", "target_text"]
 EvalProtocol = Literal["none", "magicbrush", "pie-bench", "paper"]
 
@@ -184,6 +185,15 @@ class EditConfig(CommandConfig):
 
     split: SplitName = "test"
     instruction: str | None = None                  # for a photo or a folder of photos
+    also: tuple[str, ...] = ()                      # further photos and folders of photos
+    recursive: bool = False                         # photos in subfolders, too
+    mask: str | None = None                         # data, none, a file or a folder
+    feather: int = 0                                # pixels outside the mask over which it fades
+    crop_to_mask: bool = False                      # edit a window round the mask
+    margin: int = 64                                # pixels round the mask, of that window
+    out: str | None = None                          # a folder for photos' edits; None: the run's
+    format: PhotoFormat | None = None               # None: the photo's own
+    quality: int | None = None                      # of JPEG and WebP; None: see docs/editors.md
     source_caption: str | None = None               # what every picture shows
     target_caption: str | None = None               # what every edit is to show
     editor: str = "ip2p"                            # or your own (see ric.registry)

@@ -83,10 +83,11 @@ def resolve_config(
     if kind is EditConfig:
         editor = str(values.get("editor", EditConfig.editor))
         _refuse_of_other_editors(editor, flags)
+        _refuse_what_needs_a_mask(values)
         values = {**values, **OF_EDITORS[preset].get(editor, {}), **typed}
         if flags.get("ignore_signature"):
             raise RicError(
-                "ric edit does not use --ignore-signature: editors are shown no mask.",
+                "ric edit does not use --ignore-signature.",
                 "Omit --ignore-signature; ric eval uses it.",
             )
         values["ignore_signature"] = False
@@ -109,6 +110,18 @@ def _refuse_of_other_editors(editor: str, flags: dict[str, Any]) -> None:
                 f"--editor {editor} does not use {flag}.",
                 f"Omit {flag}, or choose --editor {' or '.join(editors)}.",
             )
+
+
+def _refuse_what_needs_a_mask(values: dict[str, Any]) -> None:
+    """Stop where `ric edit` would not use a setting of masks (raises RicError)."""
+    for key, flag in (("crop_to_mask", "--crop-to-mask"), ("feather", "--feather")):
+        if values.get("mask") == "none" and values.get(key):
+            raise RicError(f"{flag} needs a mask, and --mask is none.", f"Omit {flag} or --mask.")
+    usual = EditConfig.margin
+    if values.get("margin", usual) != usual and not values.get("crop_to_mask"):
+        raise RicError("--margin is that of --crop-to-mask.", "Add --crop-to-mask.")
+    if values.get("format") == "png" and values.get("quality") is not None:
+        raise RicError("--quality goes with JPEG and WebP.", "Omit --quality, or --format png.")
 
 
 def _without_use(preset: str, flags: dict[str, Any]) -> dict[str, str]:
@@ -304,14 +317,15 @@ BOUNDS: dict[str, Bounds] = {
     "checkpoint_every": Bounds(1), "colour_noise": Bounds(0, 1),
     "conditioning_dropout": Bounds(0, 1 / 3),
     "edit_weight": NOT_NEGATIVE, "ema_decay": Bounds(0, 1), "epochs": Bounds(1),
-    "flatten": NOT_NEGATIVE, "fusion_epochs": NOT_NEGATIVE,
+    "feather": NOT_NEGATIVE, "flatten": NOT_NEGATIVE, "fusion_epochs": NOT_NEGATIVE,
     "fusion_lr": POSITIVE, "global_weight": NOT_NEGATIVE, "image_size": Bounds(8),
     "joint_epochs": NOT_NEGATIVE, "joint_lr": POSITIVE, "keep_checkpoints": Bounds(1),
     "limit": Bounds(1), "log_every": Bounds(1), "lora_rank": Bounds(1), "lr": POSITIVE,
-    "max_grad_norm": POSITIVE,
+    "margin": NOT_NEGATIVE, "max_grad_norm": POSITIVE,
     "max_new_tokens": Bounds(1), "max_pixels": Bounds(1), "max_text_tokens": Bounds(3),
     "memory": POSITIVE,
-    "noise_weight": NOT_NEGATIVE, "num_heads": Bounds(1), "region_weight": NOT_NEGATIVE,
+    "noise_weight": NOT_NEGATIVE, "num_heads": Bounds(1), "quality": Bounds(1, 100),
+    "region_weight": NOT_NEGATIVE,
     "seed": NOT_NEGATIVE, "show_every": NOT_NEGATIVE, "steps": Bounds(1), "temperature": POSITIVE,
     "weight_decay": NOT_NEGATIVE,
 }  # fmt: skip

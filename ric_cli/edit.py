@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Optional
 
 import typer
 
-from ric.config import EditConfig
+from ric.config import EditConfig, PhotoFormat
 from ric.registry import EDITORS
 from ric_cli.job import Job
 from ric_cli.options import with_common_options
+
+MASKS, PHOTOS = "Masks", "Photos"
 
 
 @with_common_options(EditConfig)
@@ -25,8 +28,75 @@ def edit(
     ],
     instruction: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Argument(help="What to do; required for photos, replaces a dataset's own."),
+        typer.Argument(help="What to do, after all photos; for a dataset in place of its own."),
     ] = EditConfig.instruction,
+    also: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MORE",
+            help="Further photos and folders come before the instruction.",
+            show_default=False,
+        ),
+    ] = EditConfig.also,  # type: ignore[assignment]
+    recursive: Annotated[
+        bool,
+        typer.Option("--recursive", help="Photos in subfolders, too.", rich_help_panel=PHOTOS),
+    ] = EditConfig.recursive,
+    mask: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="data|FILE|DIR|none",
+            help="Edit only inside masks, white on black: the dataset's own, one for all photos, a "
+            "folder of them. Default: NAME_mask.png beside a photo; none for a dataset.",
+            rich_help_panel=MASKS,
+            show_default=False,
+        ),
+    ] = EditConfig.mask,
+    feather: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Pixels outside the mask over which the edit fades.",
+            rich_help_panel=MASKS,
+        ),
+    ] = EditConfig.feather,
+    crop_to_mask: Annotated[
+        bool,
+        typer.Option(
+            "--crop-to-mask",
+            help="Edit a window round the mask at native resolution.",
+            rich_help_panel=MASKS,
+        ),
+    ] = EditConfig.crop_to_mask,
+    margin: Annotated[
+        int,
+        typer.Option(
+            min=0, help="That window's pixels round the mask, at least.", rich_help_panel=MASKS
+        ),
+    ] = EditConfig.margin,
+    out: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="DIR",
+            help="Where photos' edits go, named and nested like them. Default: the run's images.",
+            rich_help_panel=PHOTOS,
+            show_default=False,
+        ),
+    ] = EditConfig.out,
+    format: Annotated[
+        Optional[PhotoFormat],  # noqa: UP045
+        typer.Option(help="Default: the photo's own.", rich_help_panel=PHOTOS, show_default=False),
+    ] = EditConfig.format,
+    quality: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            min=1,
+            max=100,
+            help="Of JPEG and WebP. Default: as the photo's own JPEG; WebP without loss.",
+            rich_help_panel=PHOTOS,
+            show_default=False,
+        ),
+    ] = EditConfig.quality,
     editor: Annotated[
         str, typer.Option(help=f"The editor: {', '.join(EDITORS)}; or yours, my_file.py:Name.")
     ] = EditConfig.editor,
@@ -83,9 +153,21 @@ def edit(
     ] = EditConfig.allow_overlap,
 ) -> None:
     """Edit pictures by instructions; each result has its source's size."""
+    _tell_photos_from_instruction(ctx)
     job = Job("edit", EditConfig, ctx)
     if job.is_dry():
         return
     from ric.recipes.edit import edit as recipe
 
     job.run(recipe)
+
+
+def _tell_photos_from_instruction(ctx: typer.Context) -> None:
+    """Sort what follows DATA: the last word is the instruction, unless it is a file or folder."""
+    words = [word for word in (ctx.params["instruction"], *ctx.params["also"]) if word is not None]
+    told = words.pop() if words and not os.path.exists(words[-1]) else None
+    ctx.params.update(instruction=told, also=words)
+    for name, is_typed in (("instruction", told is not None), ("also", bool(words))):
+        source = ctx.get_parameter_source(name)
+        assert source is not None  # it is declared above
+        ctx.set_parameter_source(name, source.COMMANDLINE if is_typed else source.DEFAULT)

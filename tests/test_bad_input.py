@@ -134,7 +134,10 @@ def test_cmyk_16_bit_rgba_grey_palette_rotated_wide_gamut_and_mislabelled_pictur
     assert code == 0, err
     made = {file.stem: Image.open(file) for file in Path(out.strip()).iterdir()}
     assert made.keys() == {file.stem for file in (tmp_path / "photos").iterdir()}
-    assert all(image.mode == "RGB" for image in made.values())
+    kept = {"cmyk": "CMYK", "deep": "I;16", "rgba": "RGBA"}
+    assert {name: image.mode for name, image in made.items()} == {
+        name: kept.get(name, "RGB") for name in made
+    }
     # the orientation is applied: 48 x 24 as stored is 24 x 48 as seen
     assert made["turned"].size == open_image(tmp_path / "photos/turned.jpg").size == (24, 48)
     # the profile is applied: as sRGB its colours are other numbers

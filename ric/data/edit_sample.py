@@ -24,7 +24,13 @@ from ric.data.images import (
     picture_size,
     pixel_hash,
 )
-from ric.data.masks import derive_mask, mask_from_image, resize_mask, without_signature
+from ric.data.masks import (
+    derive_mask,
+    mask_from_image,
+    refuse_useless,
+    resize_mask,
+    without_signature,
+)
 from ric.errors import SampleError
 
 if TYPE_CHECKING:
@@ -38,8 +44,6 @@ if TYPE_CHECKING:
     Result = TypeVar("Result")
 
 MaskKind = Literal["image", "erased-black", "erased-white", "unknown"]
-
-FULL_COVER = 0.99  # a mask over this share of the picture says nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,16 +207,10 @@ class EditSample:
         return resize_mask(self._guarded("mask", read), height, width)
 
     def _refuse_useless(self, mask: Mask) -> None:
-        share = float(mask.mean())
-        if share == 0 and self.mask_origin == "derived":
+        if self.mask_origin == "derived" and not mask.any():
             reason = "No mask can be derived: source and target differ too little."
-        elif share == 0:
-            reason = "The mask is empty: it marks no pixel to edit."
-        elif share > FULL_COVER:
-            reason = f"The mask covers {share:.1%} of the picture; the limit is {FULL_COVER:.0%}."
-        else:
-            return
-        raise SampleError(self.id, "mask", reason)
+            raise SampleError(self.id, "mask", reason)
+        self._guarded("mask", lambda: refuse_useless(mask))
 
     def _size(self) -> tuple[int, int]:
         """Read (width, height) of the target, or of the source where there is no target."""

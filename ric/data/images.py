@@ -44,7 +44,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SIDEWAYS = (5, 6, 7, 8)  # these swap width and height
+SIDEWAYS = (5, 6, 7, 8)  # these swap width and height
 _SAY_ORIENTATION = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
 _ICC_SPACES = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab "}
 
@@ -75,11 +75,11 @@ def open_image(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> Image.
     """
     image = open_raw(source, max_pixels=max_pixels)
     try:
-        return _as_srgb(image)
+        return as_srgb(image)
     except ImageError as error:
-        raise ImageError(f"{_label(source)}: {error.message}") from None
+        raise ImageError(f"{label(source)}: {error.message}") from None
     except Exception as error:  # a palette or profile that Pillow cannot apply
-        raise ImageError(f"{_label(source)} cannot become sRGB: {_one_line(error)}.") from None
+        raise ImageError(f"{label(source)} cannot become sRGB: {_one_line(error)}.") from None
 
 
 def open_raw(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -87,15 +87,10 @@ def open_raw(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
 
     EXIF orientation is applied. Args and errors as `open_image`.
     """
-    with _opened(source, max_pixels) as image:
-        try:
-            image.load()
-            turned = _upright(image)
-            # a Pillow picture passed in belongs to the caller: never return the same object
-            return turned.copy() if turned is source else turned
-        except Exception as error:  # Pillow's decoders raise errors of every kind
-            reason = _one_line(error)
-            raise ImageError(f"{_label(source)} is broken or truncated: {reason}.") from None
+    with opened(source, max_pixels) as image:
+        turned = decoded_upright(image, source)
+        # a Pillow picture passed in belongs to the caller: never return the same object
+        return turned.copy() if turned is source else turned
 
 
 def picture_size(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -104,11 +99,11 @@ def picture_size(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> tupl
     Raises:
         ImageError: As `open_image`, except that broken pixels go unnoticed.
     """
-    with _opened(source, max_pixels) as image:
+    with opened(source, max_pixels) as image:
         width, height = image.size
-        swapped = _orientation(image) in _SIDEWAYS
+        swapped = orientation(image) in SIDEWAYS
         if image.format == "TIFF":  # Pillow has already swapped its size by the TIFF's own tag
-            swapped ^= getattr(image, "tag_v2", {}).get(_ORIENTATION) in _SIDEWAYS
+            swapped ^= getattr(image, "tag_v2", {}).get(_ORIENTATION) in SIDEWAYS
         return (height, width) if swapped else (width, height)
 
 
@@ -118,7 +113,7 @@ def web_suffix(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> str | 
     Raises:
         ImageError: As `picture_size`.
     """
-    with _opened(source, max_pixels) as image:
+    with opened(source, max_pixels) as image:
         return _WEB_SUFFIXES.get(image.format or "")
 
 
@@ -147,7 +142,7 @@ def read_bytes(source: str | bytes | Path) -> bytes:
         with _open_file(Path(source)) as stream:
             data = stream.read()
     if not data:
-        raise ImageError(f"{_label(source)} is empty (0 bytes).")
+        raise ImageError(f"{label(source)} is empty (0 bytes).")
     return data
 
 
@@ -155,8 +150,12 @@ def read_bytes(source: str | bytes | Path) -> bytes:
 
 
 @contextmanager
-def _opened(source: PictureSource, max_pixels: int) -> Iterator[Image.Image]:
-    """Open a picture's header and check it; pixels are not decoded yet."""
+def opened(source: PictureSource, max_pixels: int) -> Iterator[Image.Image]:
+    """Open a picture's header and check it; pixels are not decoded yet.
+
+    Raises:
+        ImageError: As `open_image`, except that broken pixels go unnoticed.
+    """
     if isinstance(source, Image.Image):
         _check(source, source, max_pixels)
         yield source
@@ -169,11 +168,25 @@ def _opened(source: PictureSource, max_pixels: int) -> Iterator[Image.Image]:
         try:
             image = _header(stream)
         except Image.UnidentifiedImageError:
-            raise ImageError(f"{_label(source)} {why_unread(stream)}.") from None
+            raise ImageError(f"{label(source)} {why_unread(stream)}.") from None
         except Exception as error:  # a crafted header can raise nearly anything
-            raise ImageError(f"{_label(source)} is broken: {_one_line(error)}.") from None
+            raise ImageError(f"{label(source)} is broken: {_one_line(error)}.") from None
         _check(image, source, max_pixels)
         yield image
+
+
+def decoded_upright(image: Image.Image, source: PictureSource) -> Image.Image:
+    """Decode an opened picture's pixels, in its own mode, and turn them upright.
+
+    Raises:
+        ImageError: The pixels are broken or truncated.
+    """
+    try:
+        image.load()
+        return _upright(image)
+    except Exception as error:  # Pillow's decoders raise errors of every kind
+        reason = _one_line(error)
+        raise ImageError(f"{label(source)} is broken or truncated: {reason}.") from None
 
 
 def _open_file(path: Path) -> io.BufferedReader:
@@ -211,18 +224,18 @@ def _check(image: Image.Image, source: PictureSource, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
         raise ImageError(
-            f"{_label(source)} has {width}x{height} = {width * height:,} pixels,"
+            f"{label(source)} has {width}x{height} = {width * height:,} pixels,"
             f" over the limit of {max_pixels:,}. Raise it with --max-pixels."
         )
     # a phone's JPEG may carry a depth map as a second picture (MPO): not an animation
     if image.format != "MPO" and getattr(image, "is_animated", False):
-        raise ImageError(f"{_label(source)} is animated: it holds more than one frame.")
+        raise ImageError(f"{label(source)} is animated: it holds more than one frame.")
 
 
 # --- converting ----------------------------------------------------------------------------------
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
     """Read the orientation, 1 to 8; 1 where it is missing or invalid."""
     try:
         value = image.getexif().get(_ORIENTATION)
@@ -232,7 +245,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    turn = _TURNS.get(_orientation(image))
+    turn = _TURNS.get(orientation(image))
     if turn is None or image.format == "TIFF":  # Pillow turns a TIFF as it loads it
         return image
     turned = image.transpose(turn)
@@ -241,14 +254,19 @@ def _upright(image: Image.Image) -> Image.Image:
     return turned
 
 
-def _as_srgb(image: Image.Image) -> Image.Image:
+def as_srgb(image: Image.Image) -> Image.Image:
+    """Convert an upright picture to 8-bit sRGB as `open_image` does.
+
+    Raises:
+        ImageError: Its mode has no defined colours.
+    """
     icc = image.info.get("icc_profile")
     image = to_8_bit(image)
     alpha = None
     if image.has_transparency_data:
-        image = image.convert("RGBA")
+        image = image if image.mode == "LA" else image.convert("RGBA")
         alpha = image.getchannel("A")
-        image = image.convert("RGB")
+        image = image.convert(image.mode[:-1])
     elif image.mode in ("P", "YCbCr", "HSV", "RGBX"):
         image = image.convert("RGB")
     elif image.mode == "1":
@@ -286,12 +304,34 @@ def to_8_bit(image: Image.Image) -> Image.Image:
 
 def _through_profile(image: Image.Image, icc: bytes) -> Image.Image | None:
     """Convert to sRGB by an ICC profile; None where the profile does not fit the picture."""
+    profile = profile_for(image.mode, icc)
+    return None if profile is None else _converted(image, profile, _srgb(), "RGB")
+
+
+def into_profile(image: Image.Image, icc: bytes, mode: str) -> Image.Image | None:
+    """Convert an sRGB picture by an ICC profile of `mode`; None where the profile does not fit."""
+    profile = profile_for(mode, icc)
+    return None if profile is None else _converted(image, _srgb(), profile, mode)
+
+
+def profile_for(mode: str, icc: bytes) -> ImageCms.ImageCmsProfile | None:
+    """Read an ICC profile; None where it cannot be read or is one of another kind of picture."""
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-        if profile.profile.xcolor_space != _ICC_SPACES.get(image.mode):
-            return None
-        srgb = ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
+        return profile if profile.profile.xcolor_space == _ICC_SPACES.get(mode) else None
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return None
+
+
+def _srgb() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+def _converted(
+    image: Image.Image, ours: ImageCms.ImageCmsProfile, theirs: ImageCms.ImageCmsProfile, mode: str
+) -> Image.Image | None:
+    try:
+        return ImageCms.profileToProfile(image, ours, theirs, outputMode=mode)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None
 
@@ -299,7 +339,8 @@ def _through_profile(image: Image.Image, icc: bytes) -> Image.Image | None:
 # --- words ---------------------------------------------------------------------------------------
 
 
-def _label(source: PictureSource) -> str:
+def label(source: PictureSource) -> str:
+    """Name a picture in a message."""
     return f"'{source}'" if isinstance(source, (str, Path)) else "The picture"
 
 

@@ -42,6 +42,7 @@ NEAR_SHARE = 0.9
 GREY = 16  # levels between the channels of a grey pixel, at most
 GREY_SHARE = 0.99
 FEW = 16  # values: an error lists up to this many
+FULL_COVER = 0.99  # choice 2: a mask over this share of the picture says nothing
 WORKING_SIDE = 1024  # HumanEdit's own size; larger pairs are compared at this size
 
 
@@ -85,6 +86,17 @@ def white_on_black(image: Image.Image, wanted: str) -> Mask:
     if _is_labels(levels, values):
         raise ImageError(f"The mask holds {_held(values) or 'no white'}; {wanted}.")
     return levels >= 128
+
+
+def refuse_useless(mask: Mask) -> None:
+    """Raise ImageError where a mask is empty, or covers over 99 % of the picture."""
+    share = float(mask.mean())
+    if share == 0:
+        raise ImageError("The mask is empty: it marks no pixel to edit.")
+    if share > FULL_COVER:
+        raise ImageError(
+            f"The mask covers {share:.1%} of the picture; the limit is {FULL_COVER:.0%}."
+        )
 
 
 def refuse_transparent(image: Image.Image) -> None:

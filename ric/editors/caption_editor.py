@@ -72,8 +72,8 @@ class CaptionEditor(LatentEditor):
                 torch.stack([self.pictures.embed(item.source_text) for item in batch]),
                 torch.stack([self.pictures.embed(item.target_text) for item in batch]),
             )
-            ids = [item.id for item in batch]
-            return self.edit_latents(scale * source, captions, ids, between_steps)
+            ids, mask = [item.id for item in batch], self.pictures.mask_of(batch, source)
+            return self.edit_latents(scale * source, captions, ids, between_steps, mask=mask)
 
         return self.pictures.edit_by_size(requests, edit_batch)
 
@@ -83,6 +83,8 @@ class CaptionEditor(LatentEditor):
         captions: Captions,
         ids: Sequence[str],
         between_steps: Callable[[], None] = never_stop,
+        *,
+        mask: Tensor | None = None,
     ) -> Tensor:
         """Edit the sources' latents.
 
@@ -91,9 +93,10 @@ class CaptionEditor(LatentEditor):
             captions: Of both ends.
             ids: Of the requests; with the seed they determine all that is drawn.
             between_steps: Called before each step; what it raises ends the call.
+            mask: (B, 1, h, w), 0 where latents are held to the source's; None: nowhere.
 
         Returns:
-            The edits' latents (B, C, h, w), scaled.
+            The edits' latents (B, C, h, w), scaled; the source's own where they are held.
         """
         raise NotImplementedError
 

@@ -20,6 +20,7 @@ from torch import nn
 from ric.device import draw_generator
 from ric.editors.caption_editor import CaptionEditor
 from ric.editors.editor import never_stop
+from ric.editors.latent_pictures import held
 from ric.errors import RicError
 from ric.method.denoising import add_noise, clean_from_prediction
 
@@ -96,13 +97,16 @@ class Cds(CaptionEditor):
         captions: Captions,
         ids: Sequence[str],
         between_steps: Callable[[], None] = never_stop,
+        *,
+        mask: Tensor | None = None,
     ) -> Tensor:
         """Optimise the edits' latents; arguments and result as `CaptionEditor.edit_latents`."""
         edited = source.clone()
         for iteration in range(self.steps):
             between_steps()
             draws = [draw_generator(self.seed, "edit", name, iteration) for name in ids]
-            edited = edited - LEARNING_RATE * self.gradient(source, edited, captions, draws)
+            step = LEARNING_RATE * self.gradient(source, edited, captions, draws)
+            edited = held(edited - step, source, mask)
         return edited
 
     def gradient(

@@ -11,7 +11,8 @@ With x_0 the source's latents and an independent draw of noise n_t for each time
 
 where mu_t and sigma_t are those of DDIM sampling with eta = 1. The edit begins from y = x at the
 timestep after the first `skip`, so what comes before is never computed, and inversion and sampling
-go through the timesteps together: a step is one call of the UNet for both.
+go through the timesteps together: a step is one call of the UNet for both. With a mask, y = x
+outside it at every timestep.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from diffusers import DDIMScheduler
 from ric.device import draw_generator
 from ric.editors.caption_editor import CaptionEditor
 from ric.editors.editor import never_stop
+from ric.editors.latent_pictures import held
 from ric.errors import RicError
 from ric.method.denoising import add_noise, clean_from_prediction
 
@@ -93,6 +95,8 @@ class DdpmInversion(CaptionEditor):
         captions: Captions,
         ids: Sequence[str],
         between_steps: Callable[[], None] = never_stop,
+        *,
+        mask: Tensor | None = None,
     ) -> Tensor:
         """Invert the sources' latents and sample the edits', in one pass over the timesteps.
 
@@ -109,7 +113,7 @@ class DdpmInversion(CaptionEditor):
             mean, sigma = posterior(edited, of_edit, step)
             is_last = step is steps[-1]
             edited = mean if is_last and not self.keep_last_noise else mean + sigma * noise_map
-            inverted = after
+            edited, inverted = held(edited, after, mask), after
         return edited
 
     def timesteps(self) -> list[Step]:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
+    from ric.data.masks import Mask
+
 
 @dataclass(frozen=True)
 class EditRequest:
@@ -21,6 +23,9 @@ class EditRequest:
         instruction: An imperative sentence, not empty; "" where the editor reads captions alone.
         source_text: A caption of the picture, for editors that go from one caption to another.
         target_text: A caption of the edit.
+        mask: Where to edit, bool (H, W) of the image, True in the mask and its feather; None:
+            everywhere. `ric edit` puts the source back outside it, whatever the editor does there;
+            an editor may heed it too, so that what it makes inside fits.
     """
 
     id: str
@@ -28,6 +33,7 @@ class EditRequest:
     instruction: str
     source_text: str = ""
     target_text: str = ""
+    mask: Mask | None = None
 
 
 def never_stop() -> None:
@@ -38,7 +44,8 @@ class Editor(Protocol):
     """Edits pictures. `ric edit` calls nothing else.
 
     One that truncates long texts may also have `cuts(request) -> bool`: edits for which it returns
-    True are marked and counted.
+    True are marked and counted. One that resizes may have `working_size(width, height)`, the size
+    that it edits such a picture at: it is recorded, and enlarging back is reported.
     """
 
     def edit(

@@ -4,6 +4,9 @@ Classifier-free guidance with two scales, Eq. 3 of that paper: with the rows ord
 picture, picture alone, neither,
 
     e = e(0,0) + s_I (e(0,I) - e(0,0)) + s_T (e(T,I) - e(0,I))
+
+With a mask, the latents outside it are the source's, noised to the level of each step, as in
+Blended Latent Diffusion (Avrahami et al. 2023) and RePaint (Lugmayr et al. 2022).
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import torch
 from ric.device import autocast, draw_generator
 from ric.editors.editor import never_stop
 from ric.editors.latent_editor import LatentEditor
+from ric.editors.latent_pictures import held
 from ric.errors import RicError
 from ric.method.denoising import unet_input
 from ric.models.pipeline import load_pipeline
@@ -114,7 +118,8 @@ class InstructPix2Pix(LatentEditor):
             noise = torch.stack(
                 [torch.randn(source.shape[1:], generator=generator) for generator in generators]
             ).to(self.device)
-            return self.denoise(source, text, noise, generators, between_steps)
+            mask = self.pictures.mask_of(batch, source)
+            return self.denoise(source, text, noise, generators, between_steps, mask=mask)
 
         return self.pictures.edit_by_size(requests, edit_latents)
 
@@ -126,6 +131,8 @@ class InstructPix2Pix(LatentEditor):
         noise: Tensor,
         generators: list[torch.Generator],
         between_steps: Callable[[], None] = never_stop,
+        *,
+        mask: Tensor | None = None,
     ) -> Tensor:
         """Sample x_0 latents.
 
@@ -135,9 +142,10 @@ class InstructPix2Pix(LatentEditor):
             noise: Standard Gaussian (B, C, h, w).
             generators: One per request, for the noise that some schedulers draw at each step.
             between_steps: Called before each step; what it raises ends the sampling.
+            mask: (B, 1, h, w), 0 where latents are held to the source's; None: nowhere.
 
         Returns:
-            (B, C, h, w), scaled.
+            (B, C, h, w), scaled; the source's own where they are held.
         """
         scheduler = self.pipeline.scheduler
         scheduler.set_timesteps(self.steps, device=self.device)
@@ -145,10 +153,13 @@ class InstructPix2Pix(LatentEditor):
         text_G = torch.cat([text, nothing, nothing])
         source_G = torch.cat([source, source, torch.zeros_like(source)])
         latents = noise * scheduler.init_noise_sigma
+        clean = self.pipeline.vae.config.scaling_factor * source
         # only some schedulers draw noise at each step, and only those take generators
         draws = {"generator": generators} if self._scheduler_draws else {}
         for t in scheduler.timesteps:
             between_steps()
+            if mask is not None:
+                latents = held(latents, scheduler.add_noise(clean, noise, t[None]), mask)
             noisy_G = scheduler.scale_model_input(torch.cat([latents] * 3), t)
             with autocast(self.device, self.pictures.dtype):
                 prediction = self.pipeline.unet(
@@ -156,7 +167,7 @@ class InstructPix2Pix(LatentEditor):
                 ).sample.float()
             guided = guide(prediction, self.guidance, self.image_guidance)
             latents = scheduler.step(guided, t, latents, **draws).prev_sample
-        return latents
+        return held(latents, clean, mask)
 
 
 def guide(prediction_G: Tensor, guidance: float, image_guidance: float) -> Tensor:

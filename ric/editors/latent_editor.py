@@ -42,6 +42,10 @@ class LatentEditor:
         names = ("dtype", *cls.SETTINGS, "image_size", "seed")
         return cls(model, device=device, **{name: getattr(config, name) for name in names})
 
+    def working_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return the width and height a picture is edited at, in pixels."""
+        return self.pictures.working_size(width, height)
+
     def describe(self) -> dict[str, object]:
         """Return the settings to record beside each edit."""
         return {name: getattr(self, name) for name in self.SETTINGS} | {

@@ -10,11 +10,13 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
 from ric.data.batches import to_unit
+from ric.data.masks import resize_mask
 from ric.device import autocast, pick_dtype
 from ric.models.pipeline import count_cut, encode_prompts, encode_source, size_multiple
 
@@ -64,6 +66,25 @@ class LatentPictures:
             max(1, round(width * scale)) * multiple,
             max(1, round(height * scale)) * multiple,
         )
+
+    def mask_of(self, requests: Sequence[EditRequest], latents: Tensor) -> Tensor | None:
+        """Bring the requests' masks to the size of latents (B, C, h, w).
+
+        A place that a mask touches anywhere is inside it.
+
+        Returns:
+            (B, 1, h, w), 1 where latents may change and 0 where they are held to the source's;
+            None where no request has a mask.
+        """
+        if all(request.mask is None for request in requests):
+            return None
+        height, width = latents.shape[-2:]
+        everywhere = np.ones((height, width), dtype=bool)
+        inside = [
+            everywhere if item.mask is None else resize_mask(item.mask, height, width)
+            for item in requests
+        ]
+        return torch.from_numpy(np.stack(inside))[:, None].to(latents)
 
     def edit_by_size(
         self,
@@ -123,3 +144,14 @@ class LatentPictures:
         """Embed a text: (L, E), float32."""
         with autocast(self.device, self.dtype):
             return encode_prompts(self.pipeline, [text])[0].float()
+
+
+def held(latents: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
+    """Put the source's latents in place of others outside a mask.
+
+    Args:
+        latents: (B, C, h, w).
+        source: The source's, at the same level of noise, (B, C, h, w).
+        mask: (B, 1, h, w) as `LatentPictures.mask_of` gives it; None: everything may change.
+    """
+    return latents if mask is None else torch.where(mask > 0, latents, source)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import socket
@@ -139,10 +140,18 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 def save_png(picture: Image, path: Path) -> None:
     """Write a PNG that appears whole or not at all."""
+    stream = io.BytesIO()
+    picture.save(stream, format="PNG")
+    save_picture(stream.getvalue(), path)
+
+
+def save_picture(content: bytes, path: Path) -> None:
+    """Write an encoded picture that appears whole or not at all; its folder is created."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     # not named by the id, which may already be as long as a file name can be
-    aside = path.with_name(f".png.{writer_name()}")
+    aside = path.with_name(f".picture.{writer_name()}")
     try:
-        picture.save(aside, format="PNG")
+        aside.write_bytes(content)
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)

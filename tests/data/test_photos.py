@@ -97,9 +97,11 @@ def test_a_dataset_behind_a_linked_folder_is_no_folder_of_photos(folder, tmp_pat
 def test_photos_behind_a_linked_folder_are_told_as_those_in_subfolders(folder, tmp_path):
     put(tmp_path / "elsewhere", "dog.png")
     (folder / "more").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(RicError, match="subfolders are not read") as caught:
+    with pytest.raises(RicError, match="but in its subfolders") as caught:
         found(folder)
-    assert caught.value.hint == f'Name one of them: ric edit {folder}/more "make it night"'
+    assert caught.value.hint == (
+        f"Edit them too: ric edit {folder} --recursive, or name one of them: {folder}/more"
+    )
 
 
 @pytest.mark.parametrize("instruction", [None, "", "  "])
@@ -124,15 +126,17 @@ def test_the_hint_about_photos_can_be_pasted(tmp_path):
     assert caught.value.hint == f'Say what to do: ric edit {place} "make it night"'
 
 
-def test_photos_that_lie_only_in_subfolders_are_not_read_and_that_is_said(folder):
+def test_of_photos_that_lie_only_in_subfolders_the_error_says_how_to_edit_them(folder):
     put(folder, "new ones/dog.png")
     with pytest.raises(RicError) as caught:
         found(folder)
     assert caught.value.message == (
-        f"There are no pictures and no metadata in {folder} itself, and subfolders are not read."
+        f"There are no pictures and no metadata in {folder} itself, but in its subfolders."
     )
-    place = f"'{folder}/new ones'"
-    assert caught.value.hint == f'Name one of them: ric edit {place} "make it night"'
+    assert caught.value.hint == (
+        f"Edit them too: ric edit {folder} --recursive, or name one of them: '{folder}/new ones'"
+    )
+    assert found(folder, recursive=True) == [("new ones/dog", "dog.png")]
 
 
 def test_what_is_no_path_is_left_to_the_datasets():

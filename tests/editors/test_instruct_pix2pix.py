@@ -90,7 +90,7 @@ def test_sampling_equals_diffusers_own_pipeline(tiny_family, tmp_path, make_edit
 
     latents = []
     denoise = ours.denoise
-    ours.denoise = lambda *inputs: latents.append(denoise(*inputs)) or latents[0]
+    ours.denoise = lambda *given, **named: latents.append(denoise(*given, **named)) or latents[0]
     edited = ours.edit(requests)
     wanted = reference("latent")
     assert wanted.abs().max() > 0.5

@@ -21,9 +21,11 @@ from PIL import Image
 
 import ric.data.edit_sample as edit_sample
 import ric.recipes.edit as recipe
+import ric.runs.edited_pictures as edited_pictures
 from ric.config import EditConfig, as_dict
 from ric.editors.editor import EditRequest
 from ric.editors.instruct_pix2pix import InstructPix2Pix
+from ric.editors.requests import NOT_FINITE
 from ric.errors import RicError
 from ric.interrupt import Interrupted
 from ric.recipes.edit import edit
@@ -53,9 +55,12 @@ def pictures(run: Path) -> dict[str, Image.Image]:
     found = {}
     for file in sorted((run / "images").iterdir()):
         with Image.open(file) as image:
-            assert image.format == "PNG"
             found[file.stem] = image.copy()
     return found
+
+
+def opened(run: Path) -> dict[str, Image.Image]:
+    return {file.stem: Image.open(file) for file in sorted((run / "images").iterdir())}
 
 
 def draw(width: int = 40, height: int = 30, mode: str = "RGB", seed: int = 0) -> Image.Image:
@@ -89,12 +94,16 @@ def test_every_sample_gets_a_picture_of_its_sources_size_and_a_row(
         "seed": 0,
         "dtype": "float32",
         "scheduler": "EulerAncestralDiscreteScheduler",
+        "mask": None,
+        "size": [96, 80],
+        "working_size": [32, 24],
     }
     assert rows(run, "edits") == [
         {"id": name, "file_name": f"images/{name}.png", "instruction": told, **settings}
         for name, told in instructions.items()
     ]
     assert record_of(run)["status"] == "done"
+    assert record_of(run)["masked_edits"] == 0
     assert record_of(run)["data"]["name"] == str(data)
     assert record_of(run)["weights"]["pipeline"]["id"] == "tiny"
 
@@ -166,9 +175,9 @@ def test_an_instruction_that_is_cut_is_marked_counted_and_told(
     assert [row["id"] for row in rows if row.get("text_cut")] == ["01"]
     record = json.loads((run / "run.json").read_text())
     assert record["truncated_texts"] == {"edits": 1}
-    assert noting.lines == [
+    assert noting.lines[0] == (
         "1 of 3 edits have a text longer than the editor reads: its end is cut off"
-    ]
+    )
 
 
 @pytest.fixture
@@ -203,7 +212,9 @@ def test_a_folder_of_photos_of_every_kind_is_edited_and_what_is_none_is_listed(
     draw(20, 20, "L").save(photos / "grey.png")
     draw(90, 2).save(photos / "thin.png")
     draw().save(photos / "webp_named_png.png", format="WEBP")
-    draw().convert("1").save(photos / "portrait_mask.png")
+    mask = Image.new("1", (30, 40))
+    mask.paste(1, (5, 5, 20, 30))
+    mask.save(photos / "portrait_mask.png")
     turned = Image.Exif()
     turned[0x0112] = 6
     draw(40, 30).save(photos / "turned.jpg", exif=turned)
@@ -226,7 +237,19 @@ def test_a_folder_of_photos_of_every_kind_is_edited_and_what_is_none_is_listed(
         "webp_named_png": (40, 30),
         "turned": (30, 40),
     }
-    assert {picture.mode for picture in pictures(run).values()} == {"RGB"}
+    held = {name: (picture.format, picture.mode) for name, picture in opened(run).items()}
+    assert held == {
+        "portrait": ("JPEG", "RGB"),
+        "cmyk": ("JPEG", "CMYK"),
+        "clear": ("PNG", "RGBA"),
+        "grey": ("PNG", "RGB"),
+        "thin": ("PNG", "RGB"),
+        "webp_named_png": ("WEBP", "RGB"),
+        "turned": ("JPEG", "RGB"),
+    }
+    assert {row["id"]: row["mask"] for row in rows(run, "edits") if row["mask"]} == {
+        "portrait": "portrait_mask.png"
+    }
     assert {row["instruction"] for row in rows(run, "edits")} == {"make it red"}
     reasons = {row["id"]: row["reason"] for row in rows(run, "failures")}
     assert {row["stage"] for row in rows(run, "failures")} == {"source"}
@@ -367,18 +390,18 @@ def test_a_run_that_dies_within_a_batch_computes_that_batch_again_whole_and_ends
 ):
     data = make_edits(5)
     settings = config(data, batch_size=3)
-    kept, save = [], recipe.save_png
+    kept, save = [], edited_pictures.save_picture
 
-    def save_four(picture: Image.Image, path: Path) -> None:
+    def save_four(content: bytes, path: Path) -> None:
         if len(kept) == 4:
             raise OSError(28, "No space left on device")
-        save(picture, path)
+        save(content, path)
         kept.append((path, path.read_bytes()))
 
-    monkeypatch.setattr(recipe, "save_png", save_four)
+    monkeypatch.setattr(edited_pictures, "save_picture", save_four)
     with pytest.raises(OSError, match="No space left"):
         follow(edit, settings, tmp_path / "run")
-    monkeypatch.setattr(recipe, "save_png", save)
+    monkeypatch.setattr(edited_pictures, "save_picture", save)
     times = {path: path.stat().st_mtime_ns for path, _ in kept}
     edited_ids.clear()
     run = follow(edit, settings, tmp_path / "run")
@@ -437,7 +460,7 @@ def test_a_picture_that_is_not_finite_is_a_failure_and_the_rest_goes_on(
     run = follow(edit, config(make_edits(3), batch_size=3), tmp_path / "run")
     assert list(pictures(run)) == ["00", "02"]
     assert [row["id"] for row in rows(run, "edits")] == ["00", "02"]
-    assert rows(run, "failures") == [{"id": "01", "stage": "edited", "reason": recipe.NOT_FINITE}]
+    assert rows(run, "failures") == [{"id": "01", "stage": "edited", "reason": NOT_FINITE}]
     assert record_of(run)["status"] == "done"
 
 

@@ -55,6 +55,7 @@ RUNS: dict[type[CommandConfig], tuple[Callable[..., object], *tuple[dict[str, ob
         {"steps": 1, "skip": 0, "split": "val", "editor": "ddpm-inversion", "source_caption": "x"}
         | {"target_caption": "y"},
         {"steps": 1, "split": "val", "editor": "cds", "source_caption": "x", "target_caption": "y"},
+        {"steps": 1, "split": "val", "mask": "data", "crop_to_mask": True},
     ),
     EvalConfig: (evaluate, {"split": "val"}),
 }
@@ -172,6 +173,10 @@ OTHER: dict[type[CommandConfig], dict[str, Any]] = {
         "keep_last_noise": True, "source_caption": "a red ball", "target_caption": "a red ball",
         # of the third
         "dds_weight": 0.5, "contrast_weight": 0.5,
+        # of masks: refused without them
+        "mask": "data", "feather": 3, "crop_to_mask": True, "margin": 9,
+        # of photos: refused for a dataset
+        "also": ("photos",), "recursive": True, "out": "out", "format": "jpg", "quality": 9,
     },
     EvalConfig: {
         "edits": ("Other=edited-0",), "source": "photos", "match": "file", "fit": "squash",

@@ -141,7 +141,7 @@ def test_eval_refuses_edits_whose_models_base_was_trained_on_them_before_any_net
     edited_by_a_descendant, tiny, follow, monkeypatch, tmp_path
 ):
     data, run = edited_by_a_descendant
-    monkeypatch.setattr(evaluate_recipe, "load_judges", no_networks)
+    monkeypatch.setattr(evaluate_recipe, "load_metric_networks", no_networks)
     for place in (run, run / "images"):
         with pytest.raises(RicError) as caught:
             follow(

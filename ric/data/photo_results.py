@@ -1,0 +1,106 @@
+"""What the edit of a photo is called and where it goes, and that it overwrites nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from ric.data.photograph import FORMATS, SUFFIXES
+from ric.errors import RicError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ric.config import EditConfig, PhotoFormat
+
+
+def result_format(held: str, wanted: PhotoFormat | None) -> str:
+    """Return the format of an edit: `--format`, else its photo's; PNG where that is not written."""
+    if wanted is not None:
+        return FORMATS[wanted]
+    return held if held in SUFFIXES else "PNG"
+
+
+def result_name(name: str, form: str, wanted: PhotoFormat | None) -> str:
+    """Return the name of an edit of the photo `name` in a format, a key of `SUFFIXES`.
+
+    With `--format` the suffix is replaced. Without it, it is kept, and a right one is added to that
+    of a mislabelled photo, or of one in a format that is not written.
+    """
+    if PurePath(name).suffix.lower() in SUFFIXES[form]:
+        return name
+    suffix = SUFFIXES[form][0]
+    return str(PurePath(name).with_suffix(suffix)) if wanted else name + suffix
+
+
+def refuse_unfit_out(
+    config: EditConfig, inputs: Iterable[Path], photos: Sequence[tuple[Path, str]]
+) -> None:
+    """Refuse `--out` where results would become inputs, or overwrite photos or each other.
+
+    Args:
+        config: `--out`, `--format`.
+        inputs: What DATA names.
+        photos: Their files, and their places in the tree.
+
+    Raises:
+        RicError: `--out` is such a folder, or cannot be written to.
+    """
+    out = Path(str(config.out))
+    for folder in (path for path in inputs if path.is_dir()):
+        if out.resolve().is_relative_to(folder.resolve()):
+            raise RicError(
+                f"--out {out} lies in {folder}, which is edited: results would become photos.",
+                "Name a folder beside it.",
+            )
+    originals = {file.resolve() for file, _ in photos}
+    taken: dict[str, Path] = {}
+    for file, place in photos:
+        name = _planned_name(place, config.format)
+        if name in taken:
+            raise RicError(
+                f"'{taken[name]}' and '{file}' would both become {out / name}.",
+                "Edit them into two folders, or omit --format or --out.",
+            )
+        if (out / name).resolve() in originals:
+            raise RicError(
+                f"--out {out} would overwrite the photo '{file}'.", "Name another folder."
+            )
+        taken[name] = file
+    _refuse_unwritable(out)
+
+
+def refuse_existing(config: EditConfig, names: Iterable[str]) -> None:
+    """Refuse an `--out` that holds files of the results' names already.
+
+    Args:
+        config: `--out`, `--format`.
+        names: The photos' places in the tree.
+
+    Raises:
+        RicError: It does; names the first.
+    """
+    out = Path(str(config.out))
+    there = [name for name in names if (out / _planned_name(name, config.format)).exists()]
+    if there:
+        first = out / _planned_name(there[0], config.format)
+        raise RicError(
+            f"{len(there)} of the results' files are in {out} already, such as {first}.",
+            "Name another folder, or the run that began them: --run DIR",
+        )
+
+
+def _planned_name(place: str, wanted: PhotoFormat | None) -> str:
+    """Return a result's name as far as the photo's own name tells."""
+    return result_name(place, FORMATS[wanted], wanted) if wanted else place
+
+
+def _refuse_unwritable(out: Path) -> None:
+    there = out.resolve()
+    while not os.path.lexists(there):
+        there = there.parent
+    if not there.is_dir():
+        raise RicError(f"--out {out}: '{there}' is not a folder.", "Name another folder.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise RicError(f"--out {out}: '{there}' cannot be written to.", "Name another folder.")

@@ -1,0 +1,190 @@
+"""From samples and photos to an editor's requests, and from its pictures back to theirs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ric.data.columns import refuse_not_plain
+from ric.data.images import ImageError
+from ric.data.photo_masks import read_mask
+from ric.data.photograph import Photograph, open_photograph
+from ric.data.photos import Photo, is_raw
+from ric.editors.editor import EditRequest
+from ric.editors.masked import cut, feathered, put_back, window_round
+from ric.errors import SampleError
+from ric.registry import texts_read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from PIL.Image import Image
+
+    from ric.config import EditConfig
+    from ric.data.masks import Mask
+    from ric.data.photograph import Box
+    from ric.data.sample import EditSample
+    from ric.editors.editor import Editor
+
+# the settings that replace the data's own texts
+TYPED = {
+    "instruction": "instruction",
+    "source_text": "source_caption",
+    "target_text": "target_caption",
+}
+NOT_FINITE = "The model's output is not finite: there is no picture (--dtype fp32 may help)."
+BLACK = "The edit is black everywhere, as safety checkers make what they flag: it is not kept."
+RAW = (
+    "'{name}' is a camera's raw file, which is not read: develop it first, to TIFF or JPEG (with"
+    " darktable or RawTherapee; in Python: pip install rawpy)."
+)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An editor's request, and the picture that its edit goes back into.
+
+    Attributes:
+        sample: What is edited.
+        request: What the editor is asked; its image is the window.
+        picture: The picture in its own colours.
+        window: The part of it that is edited.
+        mask: Of the whole picture; None: everything in the window.
+        mask_name: What the mask is called in the run's rows; None without one.
+    """
+
+    sample: Photo | EditSample
+    request: EditRequest
+    picture: Photograph
+    window: Box
+    mask: Mask | None
+    mask_name: str | None
+
+    def facts(self, editor: Editor, config: EditConfig) -> dict[str, object]:
+        """Return what the edit's row tells: its texts, its mask, the size it is edited at."""
+        texts = texts_read("editor", config.editor)
+        facts: dict[str, object] = {name: getattr(self.request, name) for name in texts}
+        facts["mask"] = self.mask_name
+        if self.mask is not None and config.crop_to_mask:
+            facts["window"] = self.window
+        cuts = getattr(editor, "cuts", None)
+        if cuts is not None and cuts(self.request):
+            facts["text_cut"] = True
+        works_at = getattr(editor, "working_size", None)
+        if works_at is not None:
+            size = self.request.image.size
+            facts |= {"size": size, "working_size": works_at(*size)}
+        return facts
+
+    def with_edit(self, edited: Image | None, feather: int) -> Photograph:
+        """Put an edit back into its picture.
+
+        Args:
+            edited: What the editor made: RGB in the window's size; None: nothing finite.
+            feather: Pixels outside the mask over which the edit fades.
+
+        Raises:
+            SampleError: There is no edit, it is black, or its size is another.
+        """
+        reason = None
+        if edited is None:
+            reason = NOT_FINITE
+        elif edited.size != self.request.image.size:
+            (width, height), (wide, high) = edited.size, self.request.image.size
+            reason = f"The editor returned {width}x{height} for a picture of {wide}x{high}."
+        elif edited.getbbox() is None and self.request.image.getbbox() is not None:
+            reason = BLACK
+        if edited is None or reason:
+            raise SampleError(self.request.id, "edited", str(reason))
+        return put_back(edited.convert("RGB"), self.picture, self.window, self.mask, feather)
+
+
+def prepare(
+    batch: Sequence[Photo | EditSample],
+    config: EditConfig,
+    on_failure: Callable[[SampleError], None],
+) -> Iterator[Prepared]:
+    """Open the pictures of a batch; those that cannot be edited go to `on_failure`."""
+    for sample in batch:
+        try:
+            yield _prepared(sample, config)
+        except ImageError as error:
+            on_failure(SampleError(sample.id, "source", error.message))
+        except SampleError as error:
+            on_failure(error)
+
+
+def _prepared(sample: Photo | EditSample, config: EditConfig) -> Prepared:
+    if isinstance(sample, Photo):
+        refuse_not_plain(sample.id, sample.path.name)
+        if is_raw(sample.path):
+            raise ImageError(RAW.format(name=sample.path.name))
+        picture = open_photograph(sample.path, max_pixels=config.max_pixels)
+        mask, name = _mask_of_photo(sample, picture, config)
+    else:
+        picture = Photograph(sample.load_source())
+        mask, name = _mask_of_sample(sample, config)
+    window: Box = (0, 0, *picture.size)
+    if mask is not None and config.crop_to_mask:
+        window = window_round(mask, max(config.margin, config.feather), config.image_size)
+    request = EditRequest(
+        sample.id,
+        picture.as_srgb(window),
+        mask=None if mask is None else cut(feathered(mask, config.feather), window),
+        **_texts_for(sample, config),
+    )
+    return Prepared(sample, request, picture, window, mask, name)
+
+
+def _mask_of_photo(
+    photo: Photo, picture: Photograph, config: EditConfig
+) -> tuple[Mask | None, str | None]:
+    """Read a photo's mask (raises SampleError if one was asked for and there is none)."""
+    if photo.mask is None:
+        if config.mask not in (None, "none"):
+            where = "beside it" if config.mask == "data" else f"in {config.mask}"
+            raise SampleError(photo.id, "mask", f"There is no mask of '{photo.name}' {where}.")
+        return None, None
+    try:
+        mask = read_mask(photo.mask, picture.size, max_pixels=config.max_pixels)
+    except ImageError as error:
+        raise SampleError(photo.id, "mask", error.message) from None
+    return mask, photo.mask.name
+
+
+def _mask_of_sample(sample: EditSample, config: EditConfig) -> tuple[Mask | None, str | None]:
+    """Read a sample's own mask, if asked for; none is derived, which would need the target."""
+    if config.mask != "data":
+        return None, None
+    if not sample.has_mask:
+        about = sample.pictures
+        reason = f"No mask in {about.described_in}. Add {about.mask_column} to that row."
+        raise SampleError(sample.id, "mask", reason)
+    return sample.load_mask(), "data"
+
+
+def _texts_for(sample: Photo | EditSample, config: EditConfig) -> dict[str, str]:
+    """Return the texts that the editor reads: those that were typed, else the sample's own.
+
+    Raises:
+        SampleError: it reads captions, and one is missing.
+    """
+    texts = {"instruction": ""}
+    lacking = []
+    for name in texts_read("editor", config.editor):
+        typed = getattr(config, TYPED[name])
+        text = getattr(sample, name, None) if typed is None else typed
+        if text is None:
+            lacking.append(name)
+        else:
+            texts[name] = text
+    if lacking:
+        flags = " ".join(f'--{TYPED[name].replace("_", "-")} "…"' for name in lacking)
+        raise SampleError(
+            sample.id,
+            "captions",
+            f"--editor {config.editor} goes from one caption to another, and there is no"
+            f" {' and no '.join(lacking)}. Add the columns source_text and target_text, or type"
+            f" {flags}",
+        )
+    return texts

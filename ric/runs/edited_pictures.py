@@ -1,0 +1,73 @@
+"""Where the pictures of an edit run go: its `images`, or for photos `--out`, as their tree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ric.data.images import ImageError
+from ric.data.photo_results import refuse_existing, result_format, result_name
+from ric.data.photos import Photo
+from ric.errors import SampleError
+from ric.runs.rows import save_picture
+from ric.runs.strays import left_beside, remove
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ric.config import EditConfig
+    from ric.data.edit_sample import EditSample
+    from ric.data.photograph import Photograph
+    from ric.runs.run import RunDir
+
+
+class EditedPictures:
+    """The folder of an edit run's pictures.
+
+    What a killed process half wrote there is removed.
+
+    Args:
+        config: `--out`, `--format`, `--quality`.
+        photos: What is edited; empty for a dataset, whose pictures are `images/<id>.png`.
+        run: The run.
+
+    Attributes:
+        folder: The folder.
+
+    Raises:
+        RicError: the run has not begun to write, and `--out` holds files of its pictures' names.
+    """
+
+    def __init__(self, config: EditConfig, photos: Sequence[Photo], run: RunDir) -> None:
+        """Create the folder; see the class."""
+        self.config = config
+        self.folder = run.path / "images" if config.out is None else Path(config.out)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if config.out is None:
+            return
+        if run.record.get("out") is None:
+            refuse_existing(config, [photo.name for photo in photos])
+            run.note(out=config.out)
+        for place in {(self.folder / photo.name).parent for photo in photos}:
+            if place.is_dir():
+                remove(left_beside(place / "any"))
+
+    def save(self, picture: Photograph, sample: Photo | EditSample) -> str:
+        """Write an edit and return its path, as the run's rows record it.
+
+        Raises:
+            SampleError: its format cannot hold it.
+        """
+        form = result_format(picture.format, self.config.format)
+        name = f"{sample.id}.png"
+        if isinstance(sample, Photo):
+            name = result_name(sample.name, form, self.config.format)
+            if self.config.out is None:
+                # two photos may share all but their suffixes, which the results may lose
+                name = f"{sample.id}{Path(name).suffix}"
+        try:
+            content = picture.encoded(form, self.config.quality)
+        except ImageError as error:
+            raise SampleError(sample.id, "edited", error.message) from None
+        save_picture(content, self.folder / name)
+        return f"images/{name}" if self.config.out is None else str(self.folder / name)

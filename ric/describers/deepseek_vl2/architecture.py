@@ -19,6 +19,7 @@ MODEL_TYPE = "deepseek_vl_v2"
 TINY = "deepseek-ai/deepseek-vl2-tiny"
 OTHER_SIZES = ("deepseek-ai/deepseek-vl2-small", "deepseek-ai/deepseek-vl2")
 MOST_TILES = 9
+MOST_EXPERTS = 1024  # the tiny model has 64; listing more would take long
 IMAGE, USER, ASSISTANT = "<image>", "<|User|>", "<|Assistant|>"
 GROUNDING = ("<|ref|>", "<|/ref|>", "<|det|>", "<|/det|>", "<|grounding|>")
 
@@ -182,7 +183,8 @@ def _numbers(
     for key, value in said.items():
         kinds = float | int if key in FRACTIONS else int
         least = 0 if key == "first_k_dense_replace" else 1e-12
-        if not isinstance(value, kinds) or isinstance(value, bool) or not least <= value < 1e9:
+        most = MOST_EXPERTS if key == "n_routed_experts" else 1e9
+        if not isinstance(value, kinds) or isinstance(value, bool) or not least <= value <= most:
             raise _unusable(file, f"{part}.{key}", value, "a positive number")
     return said
 

@@ -77,18 +77,19 @@ class DeepseekVl2:
         answers = iter(self._answer(self.processor.batch(questions)) if questions else ())
         results: list[str | SampleError] = []
         for sample, one in zip(samples, asked, strict=True):
-            result = one if isinstance(one, SampleError) else one_paragraph(next(answers))
+            if isinstance(one, SampleError):
+                results.append(one)
+                continue
             empty = SampleError(sample.id, "texts", "the model's answer is empty")
-            results.append(result or empty)
+            results.append(one_paragraph(next(answers)) or empty)
         return results
 
     def _ask(self, sample: EditSample) -> Question:
         image = sample.load_target()
         try:
             question = self.processor.ask(image, scene_prompt(sample.instruction))
-        except ValueError as error:  # resized, one side has no pixel left
-            reason = f"{image.width} x {image.height} pixels are too narrow for a tile"
-            raise SampleError(sample.id, "target", reason) from error
+        except ValueError as error:
+            raise SampleError(sample.id, "target", str(error)) from error
         if len(question.tokens) >= self._positions:
             reason = (
                 f"the prompt has {len(question.tokens)} tokens; the model reads {self._positions}"

@@ -1,7 +1,8 @@
 """Loading DeepSeek-VL2-Tiny from the hub's own files, every tensor accounted for.
 
-A file's headers are compared with the network before a byte of weights is read. The released model
-holds SigLIP's pooling head, which it never uses; nothing else may be left over or missing.
+The files' headers are compared with the network before memory is taken or a weight is read. The
+released model holds SigLIP's pooling head, which it never uses; nothing else may be left over or
+missing.
 """
 
 from __future__ import annotations
@@ -60,11 +61,6 @@ def load_vl2(
         init_empty_weights(include_buffers=False),
     ):
         network = Vl2(architecture, experts)
-    weights = {
-        name: torch.empty(weight.shape, dtype=dtype, device=device)
-        for name, weight in network.named_parameters()
-    }
-    places = released_places(weights)
     stored = {
         name: (file, tuple(tensor["shape"]))
         for file in sorted(folder.glob("*.safetensors"))
@@ -72,7 +68,13 @@ def load_vl2(
         for name, tensor in read_header(file).items()
         if not name.startswith(UNUSED)
     }
-    _refuse_other_tensors(folder, {name: shape for name, (_, shape) in stored.items()}, places)
+    shapes = {name: shape for name, (_, shape) in stored.items()}
+    _refuse_other_tensors(folder, shapes, released_places(dict(network.named_parameters())))
+    weights = {
+        name: torch.empty(weight.shape, dtype=dtype, device=device)
+        for name, weight in network.named_parameters()
+    }
+    places = released_places(weights)
     with told_in_one_line(f"Cannot read the weights in {folder}"):
         for file in {file for file, _ in stored.values()}:
             _fill(places, file, [name for name, (held_by, _) in stored.items() if held_by == file])

@@ -124,7 +124,7 @@ class Processor:
             text: Read as plain text, even where it looks like a special token.
 
         Raises:
-            ValueError: The picture is so narrow that no pixel is left in a view.
+            ValueError: The picture is too narrow.
         """
         tile = self.architecture.tile
         resolution = best_resolution(image.size, self.architecture.resolutions)

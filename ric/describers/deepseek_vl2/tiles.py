@@ -50,7 +50,12 @@ def views(image: Image, resolution: tuple[int, int], tile: int) -> Tensor:
 
     Returns:
         (1 + N, 3, tile, tile) in [-1, 1]: the whole picture, then the tiles row by row.
+
+    Raises:
+        ValueError: The picture is so narrow that a view of it would be grey alone.
     """
+    if round(min(image.size) / max(image.size) * tile) < 1:
+        raise ValueError(f"{image.width} x {image.height} pixels are too narrow for a tile")
     width, height = resolution
     whole = ImageOps.pad(image, (tile, tile), color=GREY)
     padded = ImageOps.pad(image, resolution, color=GREY)

@@ -493,7 +493,7 @@ def test_one_bad_target_fails_alone(describer, tmp_path):
     assert isinstance(second, SampleError)
     assert (second.sample_id, second.stage) == ("broken", "target")
     assert isinstance(third, SampleError)
-    assert third.reason == "1 x 3000 pixels are too narrow for a tile"
+    assert third.reason == "1 x 3000 pixels are too narrow: tiles show none"
 
 
 def test_a_prompt_longer_than_the_model_reads_fails_that_sample(describer):

@@ -52,11 +52,12 @@ def views(image: Image, resolution: tuple[int, int], tile: int) -> Tensor:
         (1 + N, 3, tile, tile) in [-1, 1]: the whole picture, then the tiles row by row.
 
     Raises:
-        ValueError: The picture is so narrow that a view of it would be grey alone.
+        ValueError: The picture is so narrow that its tiles would be grey alone.
     """
-    if round(min(image.size) / max(image.size) * tile) < 1:
-        raise ValueError(f"{image.width} x {image.height} pixels are too narrow for a tile")
     width, height = resolution
+    scale = min(width / image.width, height / image.height)
+    if round(min(image.size) * scale) < 1:
+        raise ValueError(f"{image.width} x {image.height} pixels are too narrow: tiles show none")
     whole = ImageOps.pad(image, (tile, tile), color=GREY)
     padded = ImageOps.pad(image, resolution, color=GREY)
     corners = [(x, y) for y in range(0, height, tile) for x in range(0, width, tile)]

@@ -65,6 +65,7 @@ class DescribeConfig(CommandConfig):
     describer: str = "chat"                          # or dataset, or your own (see ric.registry)
     model: str = "deepseek-ai/deepseek-vl2-tiny"    # Implementation details: DeepSeek-VL2-Tiny
     max_new_tokens: int = 520                       # Table 4: "maximum 520 tokens"
+    batch_size: int = 1                             # pictures that DeepSeek-VL2 reads at once
 
 
 @dataclass(frozen=True, kw_only=True)

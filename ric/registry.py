@@ -55,7 +55,7 @@ EDITORS = {
 }
 DESCRIBERS = {
     "dataset": Part("ric.describers.from_dataset:FromDataset.from_config", reads=()),
-    "chat": Part("ric.describers.chat_vlm:ChatVlm.from_config", "model"),
+    "chat": Part("ric.describers.chat:load_chat", "model"),
 }
 # the setting that names the model of your own editor or describer
 OF_ONES_OWN = {"editor": "unet", "describer": "model"}

@@ -23,11 +23,15 @@ def describe(
         ),
     ] = DescribeConfig.describer,
     model: Annotated[
-        str, typer.Option(help="Any of transformers' image-text-to-text models.")
+        str,
+        typer.Option(help="DeepSeek-VL2-Tiny, or any of transformers' image-text-to-text models."),
     ] = DescribeConfig.model,
     max_new_tokens: Annotated[
         int, typer.Option(min=1, help="Longest paragraph in tokens.")
     ] = DescribeConfig.max_new_tokens,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Pictures that DeepSeek-VL2-Tiny reads at once.")
+    ] = DescribeConfig.batch_size,
 ) -> None:
     """Write a scene paragraph for every edited picture (Sec. 3.2.3, Table 4)."""
     job = Job("describe", DescribeConfig, ctx)

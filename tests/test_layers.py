@@ -112,8 +112,8 @@ ROOMS: dict[str, set[str]] = {
     | {"extras", "model_files", "pretrained", "method", "weights", "data", "work", "models"}
     | {"training"},
     "preflight": FOUNDATION
-    | {"registry", "extras", "device", "weights", "data", "runs", "models"}
-    | {"training", "scoring", "memory"},
+    | {"registry", "extras", "device", "model_files", "weights", "data", "runs", "models"}
+    | {"describers", "training", "scoring", "memory"},
 }
 TOP = {"recipes"}  # imports any room, and none imports it
 

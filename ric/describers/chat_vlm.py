@@ -1,8 +1,8 @@
 """Any image-text-to-text model of transformers, prompted as in Table 4 (Sec. 3.2.3).
 
 Which picture: Table 5 prints the source beside a text that describes the *edited* picture, so the
-target is described (choice 3). One picture at a time: DeepSeek-VL2's batched answers differ from
-its single ones. Decoding is greedy, so that a repeated command repeats its text.
+target is described (choice 3). One picture at a time: models differ in how they pad. Decoding is
+greedy, so that a repeated command repeats its text.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
-    from ric.config import DescribeConfig, Dtype
+    from ric.config import Dtype
     from ric.data.sample import EditSample
 
 
@@ -43,16 +43,14 @@ class ChatVlm:
             pickles, or some of them are missing.
     """
 
-    @classmethod
-    def from_config(cls, model: Path, config: DescribeConfig, device: torch.device) -> ChatVlm:
-        """Load the model in `model` with the settings of `ric describe`."""
-        return cls(model, device=device, dtype=config.dtype, max_new_tokens=config.max_new_tokens)
-
     def __init__(
         self, model: Path, *, device: torch.device, dtype: Dtype, max_new_tokens: int
     ) -> None:
         """Load the processor and the network; see the class."""
-        hint = "Try deepseek-community/deepseek-vl-1.3b-chat, or --describer dataset"
+        hint = (
+            "Try deepseek-ai/deepseek-vl2-tiny, deepseek-community/deepseek-vl-1.3b-chat, or"
+            " --describer dataset"
+        )
         require_whole(model, "describer")
         with told_in_one_line(f"transformers cannot open the processor in {model}", hint):
             # unset, it would ask on the terminal whether to run the folder's own code

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, cast
 
+from ric.errors import SampleError
 from ric.registry import load_part
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import torch
@@ -16,10 +18,31 @@ if TYPE_CHECKING:
 
 
 class Describer(Protocol):
-    """Writes one paragraph about the edited picture of a sample."""
+    """Writes one paragraph about the edited picture of a sample.
+
+    One that reads several pictures at once also has `describe_batch`, from samples to a list of
+    paragraphs, with a SampleError in the place of a sample that cannot be described.
+    """
 
     def describe(self, sample: EditSample) -> str:
         """Return the paragraph; SampleError when this sample cannot be described."""
+
+
+def describe_all(describer: Describer, samples: Sequence[EditSample]) -> list[str | SampleError]:
+    """Describe samples together if the describer can, else one by one.
+
+    Returns:
+        For each sample its paragraph, or why there is none.
+    """
+    together = getattr(describer, "describe_batch", None)
+    return together(samples) if together else [_describe(describer, one) for one in samples]
+
+
+def _describe(describer: Describer, sample: EditSample) -> str | SampleError:
+    try:
+        return describer.describe(sample)
+    except SampleError as error:
+        return error
 
 
 def load_describer(

@@ -20,6 +20,7 @@ from ric.config import (
 )
 from ric.errors import RicError
 from ric.models.table import NamedModel, kind_of, models_of
+from ric.preflight.describers import refuse_other_vlms
 from ric.preflight.pipelines import refuse_other_pipelines
 from ric.progress import Progress, Silent
 from ric.registry import refuse_unknown, refuse_unknown_metrics, texts_read
@@ -81,6 +82,7 @@ def _looks(
         yield partial(refuse_unknown, "editor", config.editor)
     if isinstance(config, DescribeConfig):
         yield partial(refuse_unknown, "describer", config.describer)
+        yield partial(refuse_other_vlms, config)
     for model in models_of(config):
         if model.name != "tiny":
             yield partial(_locate, model, config, runs_dir, fetch)

@@ -129,7 +129,6 @@ WEIGHTS: tuple[Weight, ...] = (
         licence="DeepSeek License (the code: MIT)",
         conditions="Use restrictions that pass on to derived models.",
         purpose="the paper's describer (DeepSeek-VL2-Tiny)",
-        note="transformers cannot load it; it can load deepseek-community/deepseek-vl-1.3b-chat.",
     ),
     Weight(
         id="deepseek-community/deepseek-vl-1.3b-chat",

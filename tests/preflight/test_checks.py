@@ -93,6 +93,35 @@ def test_a_missing_model_is_named_with_who_needs_it_and_how_to_get_it(
     assert "--preset tiny needs no download" in raised.value.hint
 
 
+@pytest.mark.parametrize("name", ["deepseek-ai/deepseek-vl2-small", "deepseek-ai/deepseek-vl2"])
+def test_a_vlm_that_this_version_does_not_run_is_named_before_anything_is_fetched(
+    data, runs, monkeypatch, name
+):
+    def fetch(*args: object, **flags: object) -> None:
+        raise AssertionError("fetched")
+
+    monkeypatch.setattr(ric.weights.resolve, "get_weights", fetch)
+    monkeypatch.setattr(ric.preflight.checks, "require_connection", lambda *args, **flags: None)
+    config = resolve_config(DescribeConfig, {"data": str(data), "model": name})
+    (problem,) = find_problems(config, runs)
+    assert problem.message.startswith(f"{name} is another size of DeepSeek-VL2; of its sizes only")
+    assert problem.hint == "Try --model deepseek-ai/deepseek-vl2-tiny"
+    with pytest.raises(RicError, match="only DeepSeek-VL2-Tiny is run"):
+        check(config, runs)
+    # the data's own texts need no model, and the paper's model is run
+    for flags in ({"describer": "dataset"}, {"model": "deepseek-ai/deepseek-vl2-tiny"}):
+        known = resolve_config(DescribeConfig, {"data": str(data), "model": name, **flags})
+        assert find_problems(known, runs) == []
+
+
+def test_a_folder_of_a_larger_vl2_is_named_by_its_config(data, runs, tmp_path):
+    config = {"model_type": "deepseek_vl_v2", "language_config": {"topk_method": "greedy"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))  # use_mla is the default
+    flags = {"data": str(data), "model": str(tmp_path)}
+    problem = find_problems(resolve_config(DescribeConfig, flags), runs)[0]
+    assert "another size of DeepSeek-VL2, with latent attention" in problem.message
+
+
 def test_a_run_serves_as_a_model_when_it_has_the_artifact(data, runs):
     with open_run("train-unet", {}, runs_dir=runs) as run:
         pass

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_vl2 import write_model
 
 import ric.recipes.describe as recipe
 from ric.config import DescribeConfig
@@ -97,6 +98,22 @@ def test_a_broken_target_is_a_row_when_a_model_describes(make_edits, config, fol
     assert "is empty (0 bytes)" in failure["reason"]
 
 
+def test_deepseek_vl2_describes_several_at_once_and_a_broken_target_is_a_row(
+    make_edits, config, follow, tmp_path
+):
+    data = make_edits(5)
+    (data / "target/01.png").write_bytes(b"")
+    model = write_model(tmp_path / "vl2")
+    settings = {"describer": "chat", "model": str(model), "max_new_tokens": 3}
+    alone = follow(describe, config(data, **settings), tmp_path / "alone")
+    run = follow(describe, config(data, **settings, batch_size=3), tmp_path / "together")
+    assert [row["id"] for row in rows(run)] == ["00", "02", "03", "04"]
+    assert rows(run) == rows(alone)
+    for path in (run, alone):
+        (failure,) = rows(path, "failures")
+        assert (failure["id"], failure["stage"]) == ("01", "target")
+
+
 class _Counting:
     """A describer that notes which samples it was asked for, and fails some."""
 
@@ -126,6 +143,17 @@ def test_an_interrupted_describe_goes_on_where_it_stopped(
     assert [(row["id"], row["scene_text"]) for row in rows(run)] == [
         (name, f"text of {name}") for name in counting.asked
     ]
+
+
+def test_a_describer_of_one_picture_at_a_time_gets_a_batch_one_by_one(
+    make_edits, config, follow, monkeypatch, tmp_path
+):
+    counting = _Counting(failing=("01",))
+    monkeypatch.setattr(recipe, "load_describer", lambda *given: counting)
+    run = follow(describe, config(make_edits(3), batch_size=2), tmp_path / "run")
+    assert counting.asked == ["00", "01", "02"]
+    assert [row["id"] for row in rows(run)] == ["00", "02"]
+    assert [row["id"] for row in rows(run, "failures")] == ["01"]
 
 
 def test_a_describe_that_only_fails_can_be_interrupted_too(

@@ -192,7 +192,7 @@ SAME: dict[type[CommandConfig], set[str]] = {
     CommandConfig: {"preset", "weights"},  # laid over the defaults; where models are looked for
     # greedy decoding draws nothing and two words come out the same; of masks a describer of one's
     # own may look at
-    DescribeConfig: {"seed", "dtype", "ignore_signature"},
+    DescribeConfig: {"seed", "dtype", "ignore_signature", "batch_size"},
     FitClipConfig: {"micro_batch"},
     FitBlipConfig: {"micro_batch"},
     TrainUnetConfig: {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import http.server
@@ -78,9 +79,11 @@ def test_what_a_user_should_know_is_said_before_the_download(
     fake = FakeHub({"model.safetensors": safetensors_bytes()})
     monkeypatch.setattr("huggingface_hub.snapshot_download", fake)
     get_weights(find_weight("deepseek-ai/deepseek-vl2-tiny"), SimpleNamespace(note=said.append))
+    noted = dataclasses.replace(find_weight(CLIP), note="Read its card.")
+    get_weights(noted, SimpleNamespace(note=said.append))
     assert said == [
-        "Fetching deepseek-ai/deepseek-vl2-tiny (6.75 GB), DeepSeek License (the code: MIT). "
-        "transformers cannot load it; it can load deepseek-community/deepseek-vl-1.3b-chat."
+        "Fetching deepseek-ai/deepseek-vl2-tiny (6.75 GB), DeepSeek License (the code: MIT).",
+        f"Fetching {CLIP} (about 602 MB), MIT (of the CLIP code). Read its card.",
     ]
 
 

@@ -1,0 +1,199 @@
+"""The network: SigLIP, the projector, and a mixture-of-experts language model that answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import (
+    DeepseekOcr2TextConfig,
+    DeepseekOcr2TextModel,
+    DeepseekOcr2TextPreTrainedModel,
+    GenerationMixin,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+)
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import Cache
+
+    from ric.describers.deepseek_vl2.architecture import Architecture
+    from ric.describers.deepseek_vl2.processor import Batch
+
+
+class Projector(nn.Module):
+    """Turn squares of patches into tokens of the language model (VL2, Sec. 2.2).
+
+    Args:
+        width: Of a patch.
+        ratio: The side of a square in patches.
+        hidden: Of a token.
+    """
+
+    def __init__(self, width: int, ratio: int, hidden: int) -> None:
+        """Create its two layers."""
+        super().__init__()
+        self.ratio = ratio
+        self.layers = nn.ModuleDict(
+            {"0": nn.Linear(width * ratio**2, hidden), "2": nn.Linear(hidden, hidden)}
+        )
+
+    def forward(self, patches_MPC: Tensor) -> Tensor:
+        """Join the patches of M views, rows of a square grid, padded with zeros to whole squares.
+
+        Returns:
+            (M, N, D), where N is the square of `Architecture.side`.
+        """
+        grid = patches_MPC.transpose(1, 2).unflatten(2, (int(patches_MPC.shape[1] ** 0.5), -1))
+        missing = -grid.shape[-1] % self.ratio
+        padded = functional.pad(grid, (0, missing, 0, missing))
+        squares = functional.unfold(padded, self.ratio, stride=self.ratio)
+        return self.layers["2"](functional.gelu(self.layers["0"](squares.transpose(1, 2))))
+
+
+class Language(DeepseekOcr2TextPreTrainedModel, GenerationMixin):
+    """The language model of DeepSeek-OCR 2, which is that of VL2-Tiny, with its output layer.
+
+    transformers has it without one. Its attention is plain, its router greedy: each token's six
+    likeliest experts of 64, weighted by their probabilities, beside two shared ones.
+    """
+
+    def __init__(self, config: DeepseekOcr2TextConfig) -> None:
+        """Create the layers."""
+        super().__init__(config)
+        self.model = DeepseekOcr2TextModel(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        logits_to_keep: int = 0,
+        **options: Any,
+    ) -> CausalLMOutputWithPast:
+        """Return the logits (B, T, V) of the last `logits_to_keep` positions; 0: of all."""
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            **options,
+        )
+        logits = self.lm_head(outputs.last_hidden_state[:, -logits_to_keep:]).float()
+        return CausalLMOutputWithPast(logits=logits, past_key_values=outputs.past_key_values)
+
+
+class Vl2(nn.Module):
+    """DeepSeek-VL2-Tiny without its weights: see `load.load_vl2`.
+
+    Args:
+        architecture: Its sizes.
+        experts: transformers' way to compute the experts; None: its own choice.
+    """
+
+    def __init__(self, architecture: Architecture, experts: str | None = None) -> None:
+        """Create the layers."""
+        super().__init__()
+        projector, hidden = architecture.projector, architecture.language["hidden_size"]
+        self.vision = SiglipVisionModel(vision_config(architecture))
+        self.projector = Projector(projector["input_dim"], projector["downsample_ratio"], hidden)
+        self.image_newline = nn.Parameter(torch.empty(hidden))
+        self.view_separator = nn.Parameter(torch.empty(hidden))
+        self.language = Language(language_config(architecture, experts))
+
+    def encode(self, views_M3SS: Tensor) -> Tensor:
+        """Encode M views in [-1, 1] to (M, N, D), the tokens of each in rows."""
+        return self.projector(self.vision(views_M3SS).last_hidden_state)
+
+    def lay_out(self, tokens_MND: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Arrange a picture's tokens as rows of the whole, a separator, and rows of all tiles.
+
+        Args:
+            tokens_MND: Of the whole picture and of its tiles.
+            grid: How many tiles stand beside and above one another.
+
+        Returns:
+            (L, D); a row, which runs across all tiles, ends with `image_newline`.
+        """
+        side = int(tokens_MND.shape[1] ** 0.5)
+        across, down = grid
+        whole, tiles = tokens_MND[0].unflatten(0, (side, side)), tokens_MND[1:]
+        joined = tiles.unflatten(1, (side, side)).unflatten(0, (down, across))
+        joined = joined.transpose(1, 2).flatten(2, 3).flatten(0, 1)
+        rows = [torch.cat([part, self._newlines(part)], dim=1) for part in (whole, joined)]
+        return torch.cat([rows[0].flatten(0, 1), self.view_separator[None], rows[1].flatten(0, 1)])
+
+    def embed(self, batch: Batch) -> Tensor:
+        """Return the tokens (B, T, D) that the language model reads, pictures in their places."""
+        words = self.language.model.embed_tokens(batch.tokens)
+        counts = [1 + across * down for across, down in batch.grids]
+        tokens = self.encode(batch.views).split(counts)
+        pictures = [self.lay_out(one, grid) for one, grid in zip(tokens, batch.grids, strict=True)]
+        return words.masked_scatter(batch.is_image[..., None], torch.cat(pictures))
+
+    @torch.inference_mode()
+    def answer(self, batch: Batch, longest: int, *, eos: int, pad: int) -> Tensor:
+        """Answer with the likeliest token at each place, keys and values cached.
+
+        Args:
+            batch: The questions.
+            longest: The most tokens of an answer.
+            eos: The token that ends one.
+            pad: What fills up an answer that has ended.
+
+        Returns:
+            (B, N), N <= `longest`: the answers alone.
+        """
+        return self.language.generate(
+            inputs_embeds=self.embed(batch),
+            attention_mask=batch.attention_mask,
+            max_new_tokens=longest,
+            do_sample=False,
+            num_beams=1,
+            eos_token_id=eos,
+            pad_token_id=pad,
+        )
+
+    def _newlines(self, rows: Tensor) -> Tensor:
+        return self.image_newline.expand(len(rows), 1, -1)
+
+
+def vision_config(architecture: Architecture) -> SiglipVisionConfig:
+    """Name the sizes of the SigLIP tower as transformers does; VL2 does not use its head."""
+    vision = architecture.vision
+    return SiglipVisionConfig(
+        hidden_size=vision["width"],
+        intermediate_size=int(vision["width"] * vision["mlp_ratio"]),
+        num_hidden_layers=vision["layers"],
+        num_attention_heads=vision["heads"],
+        image_size=vision["image_size"],
+        patch_size=vision["patch_size"],
+        hidden_act="gelu_pytorch_tanh",
+        layer_norm_eps=1e-6,
+        vision_use_head=False,
+    )
+
+
+def language_config(architecture: Architecture, experts: str | None) -> DeepseekOcr2TextConfig:
+    """Name the sizes of the language model as transformers does."""
+    sizes = dict(architecture.language)
+    dense = sizes.pop("first_k_dense_replace")
+    layers = sizes["num_hidden_layers"]
+    return DeepseekOcr2TextConfig(
+        **{key: value for key, value in sizes.items() if key != "rope_theta"},
+        rope_parameters={"rope_type": "default", "rope_theta": sizes["rope_theta"]},
+        mlp_layer_types=["dense" if layer < dense else "sparse" for layer in range(layers)],
+        topk_method="greedy",
+        bos_token_id=None,
+        eos_token_id=None,  # generation is given the tokenizer's
+        experts_implementation=experts,
+    )

@@ -91,7 +91,7 @@ ROOMS: dict[str, set[str]] = {
     "work": FOUNDATION | {"device", "distributed", "runs"},
     "models": FOUNDATION | {"registry", "model_files", "pretrained", "weights", "runs"},
     "describers": FOUNDATION | {"registry", "device", "model_files", "pretrained"},
-    "editors": FOUNDATION | {"registry", "device", "method", "data", "models"},
+    "editors": FOUNDATION | {"registry", "device", "pretrained", "method", "data", "models"},
     "metrics": FOUNDATION | {"scenes", "model_files", "pretrained"},
     "report": FOUNDATION | {"scenes", "data", "runs"},
     "scoring": FOUNDATION | {"registry", "weights", "data", "runs", "models", "metrics"},

@@ -9,6 +9,7 @@ from ric.config import EditConfig, TrainUnetConfig
 from ric.errors import RicError
 from ric.models.locate import find
 from ric.models.table import models_of
+from ric.registry import EDITORS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,7 @@ def refuse_other_pipelines(config: CommandConfig, runs_dir: Path) -> None:
     Raises:
         RicError: it is of another kind, such as SDXL's, or its UNet reads no source picture.
     """
-    is_edit = isinstance(config, EditConfig) and config.editor == "ip2p"
+    is_edit = isinstance(config, EditConfig) and config.editor in EDITORS
     if not (is_edit or isinstance(config, TrainUnetConfig)):
         return
     for model in models_of(config):

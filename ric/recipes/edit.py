@@ -14,9 +14,11 @@ from ric.editors.load import load_editor
 from ric.errors import RicError, SampleError
 from ric.interrupt import stop_between_steps
 from ric.models.locate import locate
+from ric.models.table import uses
 from ric.progress import Progress, Silent
-from ric.registry import model_of, texts_read
+from ric.registry import further_models, model_of, texts_read
 from ric.report.edit_sheet import SHEET, write_sheet
+from ric.report.intermediates import INTERMEDIATES, write_intermediates
 from ric.runs.artifacts import public_name
 from ric.runs.record import parents_of
 from ric.runs.rows import save_png
@@ -24,11 +26,12 @@ from ric.runs.samples import open_samples
 from ric.runs.trained_on import groups_of, refuse_overlap, trained_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from ric.config import EditConfig
     from ric.data.sample import EditSample, Samples
+    from ric.runs.rows import Row
     from ric.runs.run import RunDir
 
 NOT_FINITE = "The model's output is not finite: there is no picture (--dtype fp32 may help)."
@@ -57,10 +60,16 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     setting = model_of("editor", config.editor)
     model = locate(config, setting, run) if setting else None
     samples = None if photos else _open(config, run, need_instruction=reads_instruction)
-    editor = load_editor(config.editor, model, config, device)
+    others = further_models(config.editor)
+    further = {name: locate(config, name, run) for name in others if uses(config, name)}
+    editor = load_editor(config.editor, model, config, device, **further)
+    if caveat := getattr(editor, "caveat", ""):
+        progress.note(caveat)
     named = public_name(getattr(config, setting)) if setting else None
-    settings = {"editor": config.editor, "model": named, **editor.describe()}
+    named_further = {name: public_name(getattr(config, name)) for name in others}
+    settings = {"editor": config.editor, "model": named, **named_further, **editor.describe()}
     cuts = getattr(editor, "cuts", lambda request: False)
+    facts: Callable[[EditRequest], Row] = getattr(editor, "facts", lambda request: {})
     images = run.path / "images"
     images.mkdir(exist_ok=True)
     done = {row["id"] for row in run.rows("edits")}
@@ -80,12 +89,18 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
             for request, edited in zip(requests, made, strict=True):
                 if request.id in done:
                     continue
+                if config.save_intermediates:
+                    pictures = editor.intermediates(request)  # type: ignore[attr-defined]
+                    write_intermediates(pictures, run.path / INTERMEDIATES / request.id)
                 if edited is None:
-                    run.fail(SampleError(request.id, "edited", NOT_FINITE))
+                    edited = SampleError(request.id, "edited", NOT_FINITE)
+                if isinstance(edited, SampleError):
+                    run.fail(edited)
                     continue
                 save_png(edited, images / f"{request.id}.png")
                 row: dict[str, object] = {"id": request.id, "file_name": f"images/{request.id}.png"}
                 row |= {"text_cut": True} if cuts(request) else {}
+                row |= facts(request)
                 run.append("edits", {**row, **_texts_of(request, config.editor), **settings})
                 stage.advance()
             stop.raise_if_set()

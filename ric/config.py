@@ -32,11 +32,15 @@ Sees = Literal["both", "crop", "image"]
 Keep = Literal["last", "best"]
 Match = Literal["id", "file", "stem"]
 OutputFit = Literal["squash", "crop", "pad"]
+ZoneAttention = Literal["text", "null"]
 Layout = Literal["table-1", "table-2", "table-3"]
 GroupBy = Literal["editing-type", "region-size"]
 PhotoFormat = Literal["png", "jpg", "webp"]
 EvalText = Literal["region_text", "instruction", "scene_text", "target_text"]
 EvalProtocol = Literal["none", "magicbrush", "pie-bench", "paper"]
+
+FELZENSZWALB = "felzenszwalb"  # of scikit-image: a segmenter without weights
+MAGICBRUSH = "vinesmsuic/magicbrush-jul7"  # its authors' "recent best" checkpoint, for diffusers
 
 
 # each number beside its source, in one column
@@ -199,6 +203,10 @@ class EditConfig(CommandConfig):
     target_caption: str | None = None               # what every edit is to show
     editor: str = "ip2p"                            # or your own (see ric.registry)
     unet: str = "timbrooks/instruct-pix2pix"        # or a train-unet run
+    unet_magicbrush: str = MAGICBRUSH               # or a train-unet run (ZONE)
+    segmenter: str = "facebook/sam-vit-huge"        # any SAM; felzenszwalb: no weights (ZONE)
+    zone_attention: ZoneAttention = "text"          # null: the release's (ZONE)
+    save_intermediates: bool = False                # every map of an edit (ZONE)
     text_to_image: str = "CompVis/stable-diffusion-v1-4"
     steps: int = 100                                # choice 13
     guidance: float = 7.5                           # choice 13; see OF_EDITORS
@@ -341,7 +349,8 @@ TINY: dict[type[CommandConfig], dict[str, Any]] = {
         "log_every": 1, "checkpoint_every": 10, "show_every": 0,
     },
     EditConfig: {
-        "unet": "tiny", "text_to_image": "tiny", "steps": 20, "guidance": 2.0,
+        "unet": "tiny", "unet_magicbrush": "tiny", "segmenter": FELZENSZWALB,
+        "text_to_image": "tiny", "steps": 20, "guidance": 2.0,
         "image_guidance": 1.1, "image_size": 64, "batch_size": 20,
     },
     EvalConfig: {"clip": "tiny", "dino": "tiny"},
@@ -352,7 +361,12 @@ TINY: dict[type[CommandConfig], dict[str, Any]] = {
 
 # Editors' own defaults in place of `EditConfig`'s, by preset; flags and a config file win.
 OF_EDITORS: dict[Preset, dict[str, dict[str, Any]]] = {
-    "paper": {"ddpm-inversion": {"guidance": 15.0}, "cds": {"steps": 200}},
+    "paper": {
+        "magicbrush": {"unet": MAGICBRUSH},
+        "zone": {"steps": 20},
+        "ddpm-inversion": {"guidance": 15.0},
+        "cds": {"steps": 200},
+    },
     "tiny": {
         "ddpm-inversion": {"steps": 30, "skip": 11, "guidance": 7.0},
         # latents of 16 x 16 have a 16th of 512 px's places, over which the weight is a mean
@@ -360,9 +374,18 @@ OF_EDITORS: dict[Preset, dict[str, dict[str, Any]]] = {
     },
 }
 # Settings that only some editors read.
+INSTRUCTED = ("ip2p", "magicbrush", "zone")
+DENOISING = (*INSTRUCTED, "ddpm-inversion", "cds")
 ONLY_OF = {
-    "image_guidance": ("ip2p",),
-    "unet": ("ip2p",),
+    "steps": DENOISING,
+    "guidance": DENOISING,
+    "image_size": DENOISING,
+    "image_guidance": INSTRUCTED,
+    "unet": INSTRUCTED,
+    "unet_magicbrush": ("zone",),
+    "segmenter": ("zone",),
+    "zone_attention": ("zone",),
+    "save_intermediates": ("zone",),
     "text_to_image": ("ddpm-inversion", "cds"),
     "skip": ("ddpm-inversion",),
     "source_guidance": ("ddpm-inversion",),

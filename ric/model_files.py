@@ -53,6 +53,7 @@ PARTS: dict[str, dict[str, Needs]] = {
         "blip": (*NETWORK, TOKENIZER, TOKENIZER_CONFIG, PROCESSOR),
     },
     "describer": {"": (*NETWORK, TOKENIZER, PROCESSOR)},
+    "segmenter": {"": (*NETWORK, PROCESSOR)},
     "text and image model": {"": (*NETWORK, TOKENIZER)},
     "network": {"": NETWORK},
 }

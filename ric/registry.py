@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
@@ -38,20 +39,27 @@ class Part(NamedTuple):
         place: `module:name` of its factory.
         model: The command's setting that names the model it loads; "" if it loads none.
         reads: Which of a sample's texts an editor or a describer needs.
+        further: Settings that name further models; the factory gets each by that keyword.
     """
 
     place: str
     model: str = ""
     reads: tuple[str, ...] = ("instruction",)
+    further: tuple[str, ...] = ()
 
 
 CAPTIONS = ("source_text", "target_text")
 EDITORS = {
     "ip2p": Part("ric.editors.instruct_pix2pix:InstructPix2Pix.from_config", "unet"),
+    "magicbrush": Part("ric.editors.instruct_pix2pix:InstructPix2Pix.from_config", "unet"),
+    "zone": Part(
+        "ric.editors.zone:Zone.from_config", "unet", further=("unet_magicbrush", "segmenter")
+    ),
     "ddpm-inversion": Part(
         "ric.editors.ddpm_inversion:DdpmInversion.from_config", "text_to_image", CAPTIONS
     ),
     "cds": Part("ric.editors.cds:Cds.from_config", "text_to_image", CAPTIONS),
+    "none": Part("ric.editors.none:NoEdit", reads=()),
 }
 DESCRIBERS = {
     "dataset": Part("ric.describers.from_dataset:FromDataset.from_config", reads=()),
@@ -202,6 +210,11 @@ def model_of(kind: str, name: str) -> str:
     return OF_ONES_OWN[kind] if needs else ""
 
 
+def further_models(editor: str) -> tuple[str, ...]:
+    """List the settings that name an editor's models beside that of `model_of`."""
+    return EDITORS[editor].further if editor in EDITORS else ()
+
+
 def texts_read(kind: str, name: str) -> tuple[str, ...]:
     """List which of a sample's texts an editor or a describer needs.
 
@@ -239,11 +252,13 @@ def load_part(kind: str, name: str) -> Callable[..., Any]:
         return _import(kind, next(iter(declared)).value)
     if ":" in name:
         return _import(kind, name)
-    there = ", ".join(OF_ANY_PICTURES if kind == "metric" else _SHIPPED[kind])
+    there = tuple(OF_ANY_PICTURES if kind == "metric" else _SHIPPED[kind])
     flag = "--metrics" if kind == "metric" else f"--{kind}"
+    nearest = get_close_matches(name.lower(), there, n=1)
+    meant = f"Did you mean {nearest[0]}? " if nearest else ""
     raise RicError(
         f"There is no {kind} {name!r}.",
-        f"Choose one of: {there}; or name your own: {flag} my_file.py:Name",
+        f"{meant}Choose one of: {', '.join(there)}; or name your own: {flag} my_file.py:Name",
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from ric.config import EditConfig, PhotoFormat
+from ric.config import EditConfig, PhotoFormat, ZoneAttention
 from ric.registry import EDITORS
 from ric_cli.job import Job
 from ric_cli.options import with_common_options
@@ -101,8 +101,27 @@ def edit(
         str, typer.Option(help=f"The editor: {', '.join(EDITORS)}; or yours, my_file.py:Name.")
     ] = EditConfig.editor,
     unet: Annotated[
-        str, typer.Option(help="A train-unet run, or any InstructPix2Pix pipeline (ip2p).")
+        str,
+        typer.Option(
+            help="A train-unet run, or any InstructPix2Pix pipeline (ip2p, magicbrush, zone)."
+        ),
     ] = EditConfig.unet,
+    unet_magicbrush: Annotated[
+        str, typer.Option(help="The same for the branch that is mixed in (zone).")
+    ] = EditConfig.unet_magicbrush,
+    segmenter: Annotated[
+        str,
+        typer.Option(
+            help="Any SAM, SAM 2 or SAM 3; or felzenszwalb, which needs no weights (zone)."
+        ),
+    ] = EditConfig.segmenter,
+    zone_attention: Annotated[
+        ZoneAttention,
+        typer.Option(help="Localise by the instruction's attention, or as released: null (zone)."),
+    ] = EditConfig.zone_attention,
+    save_intermediates: Annotated[
+        bool, typer.Option("--save-intermediates", help="Keep every map of an edit (zone).")
+    ] = EditConfig.save_intermediates,
     text_to_image: Annotated[
         str, typer.Option(help="Any text-to-image pipeline (ddpm-inversion, cds).")
     ] = EditConfig.text_to_image,
@@ -124,7 +143,7 @@ def edit(
         ),
     ] = EditConfig.guidance,
     image_guidance: Annotated[
-        float, typer.Option(help="s_I, the picture's guidance scale (ip2p).")
+        float, typer.Option(help="s_I, the picture's guidance scale (ip2p, magicbrush, zone).")
     ] = EditConfig.image_guidance,
     skip: Annotated[
         int,

@@ -97,7 +97,7 @@ ROOMS: dict[str, set[str]] = {
     "work": FOUNDATION | {"device", "distributed", "data", "runs"},
     "models": FOUNDATION | {"registry", "model_files", "pretrained", "weights", "runs"},
     "describers": FOUNDATION | {"registry", "device", "model_files", "pretrained", "data"},
-    "editors": FOUNDATION | {"registry", "device", "method", "data", "models"},
+    "editors": FOUNDATION | {"registry", "device", "pretrained", "method", "data", "models"},
     "metrics": FOUNDATION | {"scenes", "model_files", "pretrained"},
     "report": FOUNDATION | {"scenes", "data", "runs"},
     "scoring": FOUNDATION | {"registry", "weights", "data", "runs", "work", "models", "metrics"},

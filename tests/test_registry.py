@@ -312,7 +312,7 @@ def test_a_metric_is_found_by_its_entry_point(parts, edits, few, tmp_path, monke
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ("fidd", "There is no metric 'fidd'. Hint: Choose one of: clip_i, dino,"),
+        ("fidd", "There is no metric 'fidd'. Hint: Did you mean fid? Choose one of: clip_i,"),
         ("nowhere.py:Mine", "cannot be imported: FileNotFoundError: there is no file nowhere.py"),
         ("structure_distance", "Without a protocol there is no metric 'structure_distance'."),
         (",", "--metrics names no metric."),

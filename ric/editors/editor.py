@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ric.data.masks import Mask
+    from ric.errors import SampleError
 
 
 @dataclass(frozen=True)
@@ -43,18 +44,25 @@ def never_stop() -> None:
 class Editor(Protocol):
     """Edits pictures. `ric edit` calls nothing else.
 
-    One that truncates long texts may also have `cuts(request) -> bool`: edits for which it returns
-    True are marked and counted. One that resizes may have `working_size(width, height)`, the size
-    that it edits such a picture at: it is recorded, and enlarging back is reported.
+    It may also have
+
+    - `cuts(request) -> bool`, if it truncates long texts: edits for which it returns True are
+      marked and counted;
+    - `working_size(width, height)`, if it resizes: the size that it edits such a picture at, which
+      is recorded; enlarging back is reported;
+    - `caveat: str`: a line that is shown before the first edit, unless it is empty;
+    - `facts(request) -> dict`: what the row of an edit of the last call records besides;
+    - `intermediates(request) -> dict[str, Image]`: the pictures on the way to such an edit, by
+      name, which `--save-intermediates` keeps.
     """
 
     def edit(
         self, requests: Sequence[EditRequest], between_steps: Callable[[], None] = never_stop
-    ) -> list[Image | None]:
+    ) -> Sequence[Image | SampleError | None]:
         """Return one RGB picture per request, in the size of its source.
 
         A request's result does not depend on the others in the batch. It is None where the model's
-        output is not finite.
+        output is not finite, and an error where the editor finds nothing to edit.
 
         Args:
             requests: Pictures of any sizes.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ric.editors.latent_pictures import LatentPictures
 
@@ -37,10 +37,13 @@ class LatentEditor:
         self.pictures = LatentPictures(pipeline, device, dtype, image_size)
 
     @classmethod
-    def from_config(cls, model: Path, config: EditConfig, device: torch.device) -> Self:
-        """Load the pipeline in `model` with the settings of `ric edit`."""
+    def from_config(
+        cls, model: Path, config: EditConfig, device: torch.device, **further: Any
+    ) -> Self:
+        """Load the pipeline in `model`, and `further` models, with the settings of `ric edit`."""
         names = ("dtype", *cls.SETTINGS, "image_size", "seed")
-        return cls(model, device=device, **{name: getattr(config, name) for name in names})
+        settings: dict[str, Any] = {name: getattr(config, name) for name in names}
+        return cls(model, device=device, **settings, **further)
 
     def working_size(self, width: int, height: int) -> tuple[int, int]:
         """Return the width and height a picture is edited at, in pixels."""

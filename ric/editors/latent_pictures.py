@@ -21,7 +21,7 @@ from ric.device import autocast, pick_dtype
 from ric.models.pipeline import count_cut, encode_prompts, encode_source, size_multiple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -103,17 +103,34 @@ class LatentPictures:
             decoded picture is not finite.
         """
         results: dict[int, Image.Image | None] = {}
+        for indices, made in self.decode_by_size(requests, edit_latents):
+            for index, edited in zip(indices, made, strict=True):
+                source = requests[index].image
+                results[index] = edited and edited.resize(source.size, Image.Resampling.LANCZOS)
+        return [results[index] for index in range(len(requests))]
+
+    def decode_by_size(
+        self,
+        requests: Sequence[EditRequest],
+        edit_latents: Callable[[Sequence[EditRequest], Tensor], Tensor],
+    ) -> Iterator[tuple[list[int], list[Image.Image | None]]]:
+        """Edit pictures of any sizes, and yield each batch of one working size as it is decoded.
+
+        Args:
+            requests: What to edit.
+            edit_latents: As `edit_by_size`.
+
+        Yields:
+            The places of the batch's requests among all, and their edits in the working size; None
+            where one is not finite.
+        """
         by_size: dict[tuple[int, int], list[int]] = {}
         for index, request in enumerate(requests):
             by_size.setdefault(self.working_size(*request.image.size), []).append(index)
         for size, indices in by_size.items():
             batch = [requests[index] for index in indices]
             sources = self.encode([item.image for item in batch], size)
-            made = self.decode(edit_latents(batch, sources))
-            for index, edited in zip(indices, made, strict=True):
-                source = requests[index].image
-                results[index] = edited and edited.resize(source.size, Image.Resampling.LANCZOS)
-        return [results[index] for index in range(len(requests))]
+            yield indices, self.decode(edit_latents(batch, sources))
 
     @torch.no_grad()
     def encode(self, images: Sequence[Image.Image], size: tuple[int, int]) -> Tensor:

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from ric.editors.editor import Editor
 
 
-def load_editor(name: str, model: Path | None, config: EditConfig, device: torch.device) -> Editor:
+def load_editor(
+    name: str,
+    model: Path | None,
+    config: EditConfig,
+    device: torch.device,
+    **further: Path,
+) -> Editor:
     """Load the editor called `name`.
 
     Args:
@@ -23,8 +29,9 @@ def load_editor(name: str, model: Path | None, config: EditConfig, device: torch
         model: The folder of its model; None where it needs none.
         config: The command's settings.
         device: Where it runs.
+        further: The folders of its further models, by the settings that name them.
 
     Raises:
         RicError: there is no such editor, or its model cannot be loaded.
     """
-    return cast("Editor", load_part("editor", name)(model, config, device))
+    return cast("Editor", load_part("editor", name)(model, config, device, **further))

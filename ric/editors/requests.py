@@ -70,22 +70,26 @@ class Prepared:
         cuts = getattr(editor, "cuts", None)
         if cuts is not None and cuts(self.request):
             facts["text_cut"] = True
+        facts |= getattr(editor, "facts", lambda request: {})(self.request)
         works_at = getattr(editor, "working_size", None)
         if works_at is not None:
             size = self.request.image.size
             facts |= {"size": size, "working_size": works_at(*size)}
         return facts
 
-    def with_edit(self, edited: Image | None, feather: int) -> Photograph:
+    def with_edit(self, edited: Image | SampleError | None, feather: int) -> Photograph:
         """Put an edit back into its picture.
 
         Args:
-            edited: What the editor made: RGB in the window's size; None: nothing finite.
+            edited: What the editor made: RGB in the window's size; None: nothing finite; or why
+                there is no edit.
             feather: Pixels outside the mask over which the edit fades.
 
         Raises:
             SampleError: There is no edit, it is black, or its size is another.
         """
+        if isinstance(edited, SampleError):
+            raise edited
         reason = None
         if edited is None:
             reason = NOT_FINITE

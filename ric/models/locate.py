@@ -31,6 +31,7 @@ def locate(config: CommandConfig, setting: str, run: RunDir) -> Path:
         weights_dir=config.weights,
         needs=command_of(config),
         kind=kind_of(config, row),
+        recorded=row.recorded,
     )
 
 
@@ -58,6 +59,7 @@ def locate_model(
     weights_dir: str | None = None,
     needs: str = "",
     kind: str = "",
+    recorded: str = "",
 ) -> Path:
     """Find the folder of a model, and record it in `run`.
 
@@ -71,6 +73,7 @@ def locate_model(
         weights_dir: A folder searched before the hub's cache.
         needs: What needs it, named in the error when it is not found.
         kind: What its folder must hold, a row of `model_files.PARTS`; "" leaves that to its loader.
+        recorded: What the record of `run` calls it; "" for `tiny`.
 
     Raises:
         RicError: it is not found, only a pickle, incomplete, of a run that is not finished, or of a
@@ -85,7 +88,7 @@ def locate_model(
     if path is None:
         path = resolve_weights(name, weights_dir=weights_dir, needs=needs, kind=kind)
     weights = run.record.get("weights", {})
-    run.note(weights={**weights, tiny: {"id": name, "revision": revision_of(path)}})
+    run.note(weights={**weights, recorded or tiny: {"id": name, "revision": revision_of(path)}})
     return path
 
 

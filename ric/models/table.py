@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ric.config import (
+    FELZENSZWALB,
+    MAGICBRUSH,
     CommandConfig,
     DescribeConfig,
     EditConfig,
@@ -24,7 +26,7 @@ from ric.config import (
     TrainUnetConfig,
     command_of,
 )
-from ric.registry import DESCRIBERS, EDITORS, METRICS, metrics_of, model_of
+from ric.registry import DESCRIBERS, EDITORS, METRICS, further_models, metrics_of, model_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +41,7 @@ class ModelRow(NamedTuple):
         artifact: Which artifact of a run is used; "" where runs have none of this kind.
         used: Whether the command loads it with these settings.
         known: The rows of the table of weights that it may name.
+        recorded: What a run's record calls it; "" for the name of `tiny`'s member.
     """
 
     setting: str
@@ -46,10 +49,11 @@ class ModelRow(NamedTuple):
     artifact: str = ""
     used: Callable[[Any], bool] = lambda config: True
     known: tuple[str, ...] = ()
+    recorded: str = ""
 
 
 # what the rows below may name of `weights.WEIGHTS`
-PIPELINES = ("timbrooks/instruct-pix2pix", "vinesmsuic/magicbrush-jul7")
+PIPELINES = (EditConfig.unet, MAGICBRUSH)
 VLMS = ("deepseek-ai/deepseek-vl2-tiny", "deepseek-community/deepseek-vl-1.3b-chat")
 
 MODELS: dict[type[CommandConfig], tuple[ModelRow, ...]] = {
@@ -93,6 +97,22 @@ MODELS: dict[type[CommandConfig], tuple[ModelRow, ...]] = {
             PIPELINES,
         ),
         ModelRow(
+            "unet_magicbrush",
+            "pipeline",
+            "pipeline",
+            lambda config: "unet_magicbrush" in further_models(config.editor),
+            PIPELINES,
+            recorded="pipeline_magicbrush",
+        ),
+        ModelRow(
+            "segmenter",
+            "segmenter",
+            used=lambda config: (
+                "segmenter" in further_models(config.editor) and config.segmenter != FELZENSZWALB
+            ),
+            known=("facebook/sam-vit-huge",),
+        ),
+        ModelRow(
             "text_to_image",
             "text_to_image",
             "text_to_image",
@@ -121,6 +141,7 @@ KINDS = {
     "region_encoder": "region_encoder",
     "scene_encoder": "scene_encoder",
     "captioner": "describer",
+    "segmenter": "segmenter",
     "clip": "text and image model",
 }
 

@@ -12,10 +12,12 @@ from ric.editors.requests import prepare
 from ric.errors import RicError, SampleError
 from ric.interrupt import stop_between_steps
 from ric.models.locate import locate
+from ric.models.table import uses
 from ric.progress import Progress, Silent
-from ric.registry import model_of, texts_read
+from ric.registry import further_models, model_of, texts_read
 from ric.report.edit_notes import note_what_was_done
 from ric.report.edit_sheet import SHEET, write_sheet
+from ric.report.intermediates import INTERMEDIATES, write_intermediates
 from ric.runs.artifacts import public_name
 from ric.runs.edited_pictures import EditedPictures
 from ric.runs.record import parents_of
@@ -56,9 +58,14 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     setting = model_of("editor", config.editor)
     model = locate(config, setting, run) if setting else None
     samples = None if photos else _open(config, run, need_instruction=reads_instruction)
-    editor = load_editor(config.editor, model, config, device)
+    others = further_models(config.editor)
+    further = {name: locate(config, name, run) for name in others if uses(config, name)}
+    editor = load_editor(config.editor, model, config, device, **further)
+    if caveat := getattr(editor, "caveat", ""):
+        progress.note(caveat)
     named = public_name(getattr(config, setting)) if setting else None
-    settings = {"editor": config.editor, "model": named, **editor.describe()}
+    named_further = {name: public_name(getattr(config, name)) for name in others}
+    settings = {"editor": config.editor, "model": named, **named_further, **editor.describe()}
     done = {row["id"] for row in run.rows("edits")}
 
     total = len(photos) or None
@@ -77,6 +84,9 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
             for one, edited in zip(prepared, made, strict=True):
                 if one.sample.id in done:
                     continue
+                if config.save_intermediates:
+                    stages = editor.intermediates(one.request)  # type: ignore[attr-defined]
+                    write_intermediates(stages, run.path / INTERMEDIATES / one.sample.id)
                 try:
                     name = pictures.save(one.with_edit(edited, config.feather), one.sample)
                 except SampleError as error:

@@ -101,6 +101,16 @@ WEIGHTS: tuple[Weight, ...] = (
         note="The hub holds pickles alone: they are converted once, which needs the space twice.",
     ),
     Weight(
+        id="facebook/sam-vit-huge",
+        kind="hub",
+        revision="main",
+        size_bytes=2_560_000_000,
+        size_is_about=True,
+        licence="Apache-2.0",
+        conditions="Keep the notice.",
+        purpose="segments of edit --editor zone (SAM, ViT-H)",
+    ),
+    Weight(
         id="CompVis/stable-diffusion-v1-4",
         kind="hub",
         revision="main",

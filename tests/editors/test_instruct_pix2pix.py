@@ -22,7 +22,8 @@ from ric.config import EditConfig
 from ric.data.images import open_image
 from ric.device import draw_generator
 from ric.editors.editor import EditRequest
-from ric.editors.instruct_pix2pix import InstructPix2Pix, guide
+from ric.editors.instruct_pix2pix import InstructPix2Pix
+from ric.editors.instruction_editor import guide
 from ric.editors.load import load_editor
 from ric.errors import RicError
 
@@ -251,11 +252,12 @@ def test_every_shared_photo_comes_back_in_its_own_size(editor):
 
 
 def test_an_unknown_editor_is_refused_with_those_there_are(tiny_family):
-    with pytest.raises(RicError, match="no editor 'zone'") as caught:
-        load_editor("zone", tiny_family / "pipeline", EditConfig(), CPU)
-    assert caught.value.hint.startswith(
-        "Choose one of: ip2p, ddpm-inversion, cds; or name your own"
-    )
+    with pytest.raises(RicError, match="no editor 'DDPM_inversion'") as caught:
+        load_editor("DDPM_inversion", tiny_family / "pipeline", EditConfig(), CPU)
+    assert caught.value.hint.startswith("Did you mean ddpm-inversion? Choose one of: ip2p, magic")
+    with pytest.raises(RicError) as caught:
+        load_editor("xyz", tiny_family / "pipeline", EditConfig(), CPU)
+    assert caught.value.hint.startswith("Choose one of: ip2p, magicbrush, zone, ")
 
 
 def test_an_editor_is_loaded_with_the_settings_of_the_config(tiny_family):

@@ -110,7 +110,6 @@ def test_ip2p_sees_the_source_at_each_steps_level_of_noise_outside_the_mask(
 ):
     editor = editors["ip2p"]
     monkeypatch.setattr(editor.pipeline, "scheduler", scheduler)
-    monkeypatch.setattr(editor, "_scheduler_draws", not isinstance(scheduler, PNDMScheduler))
     seen: list[tuple[torch.Tensor, int]] = []
     hook = editor.pipeline.unet.register_forward_pre_hook(
         lambda module, given: seen.append((given[0][:1, :4], int(given[1])))

@@ -55,6 +55,7 @@ RUNS: dict[type[CommandConfig], tuple[Callable[..., object], *tuple[dict[str, ob
         {"steps": 1, "skip": 0, "split": "val", "editor": "ddpm-inversion", "source_caption": "x"}
         | {"target_caption": "y"},
         {"steps": 1, "split": "val", "editor": "cds", "source_caption": "x", "target_caption": "y"},
+        {"steps": 1, "split": "val", "editor": "zone"},
         {"steps": 1, "split": "val", "mask": "data", "crop_to_mask": True},
     ),
     EvalConfig: (evaluate, {"split": "val"}),
@@ -173,6 +174,9 @@ OTHER: dict[type[CommandConfig], dict[str, Any]] = {
         "keep_last_noise": True, "source_caption": "a red ball", "target_caption": "a red ball",
         # of the third
         "dds_weight": 0.5, "contrast_weight": 0.5,
+        # of the fourth
+        "unet_magicbrush": str(FOLDER / "pipeline"), "segmenter": "no-such-folder",
+        "zone_attention": "null", "save_intermediates": True,
         # of masks: refused without them
         "mask": "data", "feather": 3, "crop_to_mask": True, "margin": 9,
         # of photos: refused for a dataset
@@ -333,5 +337,5 @@ def test_another_value_of_a_setting_changes_the_run_or_is_refused(
     kind, name, value, workshop, usual
 ):
     # an editor that reads it, in the order of their runs
-    nth = ["ip2p", "ddpm-inversion", "cds"].index(ONLY_OF.get(name, ("ip2p",))[0])
+    nth = ["ip2p", "ddpm-inversion", "cds", "zone"].index(ONLY_OF.get(name, ("ip2p",))[0])
     assert workshop(kind, nth, **{name: value}) != usual(kind, nth)

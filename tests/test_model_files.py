@@ -20,6 +20,7 @@ MEMBER = {
     "region_encoder": "region_encoder",
     "scene_encoder": "scene_encoder",
     "describer": "captioner",
+    "segmenter": "captioner",  # any network with a processor
     "text and image model": "clip",
     "network": "scene_classifier",
 }

@@ -301,12 +301,7 @@ class RegionInContextObjective:
         device = prediction.device
         self.alphas_cumprod = self.alphas_cumprod.to(device)  # moves once
         alpha_bar_t = self.alphas_cumprod[batch.timesteps.to(device, non_blocking=True)]
-        target = training_target(
-            batch.clean_latents, batch.noise, alpha_bar_t, self.prediction_type
-        )
-        noise = noise_loss(
-            prediction, target, batch_size=batch_size, reduction=self.noise_reduction
-        )  # Eq. 10, last term
+        noise = self._noise(prediction, batch, alpha_bar_t, batch_size)  # Eq. 10, last term
 
         region_rows = self._judged_rows(self.region_encoder, batch.kept_region, batch.timesteps)
         scene_rows = self._judged_rows(self.scene_encoder, batch.kept_scene, batch.timesteps)
@@ -323,12 +318,10 @@ class RegionInContextObjective:
             scene = self._align_scenes(judged.of(scene_rows), batch, batch_size)
         if further_rows:
             further = self._further(decoded.of(further_rows), batch, batch_size)
-        factors = factors or {}
-        total = (
-            self.region_weight * factors.get("region", 1.0) * region.loss
-            + self.global_weight * factors.get("global", 1.0) * scene.loss
-            + self.noise_weight * noise
-        )  # Eq. 10
+        by = factors or {"region": 1.0, "global": 1.0}
+        aligned = self.region_weight * by["region"] * region.loss
+        aligned = aligned + self.global_weight * by["global"] * scene.loss
+        total = aligned + self.noise_weight * noise  # Eq. 10
         for name, loss in further.items():
             total = total + self.further[name].weight * loss
         return Losses(
@@ -343,6 +336,14 @@ class RegionInContextObjective:
             prediction=prediction,
             further=further,
         )
+
+    def _noise(
+        self, prediction: Tensor, batch: NoisedBatch, alpha_bar_t: Tensor, batch_size: int
+    ) -> Tensor:
+        kind = self.prediction_type
+        target = training_target(batch.clean_latents, batch.noise, alpha_bar_t, kind)
+        reduction = self.noise_reduction
+        return noise_loss(prediction, target, batch_size=batch_size, reduction=reduction)
 
     def _align_regions(self, shown: _Decoded, batch: NoisedBatch, batch_size: int) -> _Alignment:
         judge = self.region_encoder

@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import torch
+
     from ric.config import EditConfig
     from ric.data.photos import Photo
     from ric.data.sample import EditSample, Samples
+    from ric.editors.editor import Editor
     from ric.runs.run import RunDir
 
 
@@ -55,17 +58,10 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     if photos:
         run.note_data(" ".join((config.data, *config.also)), None)
     pictures = EditedPictures(config, photos, run)
-    setting = model_of("editor", config.editor)
-    model = locate(config, setting, run) if setting else None
     samples = None if photos else _open(config, run, need_instruction=reads_instruction)
-    others = further_models(config.editor)
-    further = {name: locate(config, name, run) for name in others if uses(config, name)}
-    editor = load_editor(config.editor, model, config, device, **further)
+    editor, settings = _load(config, run, device)
     if caveat := getattr(editor, "caveat", ""):
         progress.note(caveat)
-    named = public_name(getattr(config, setting)) if setting else None
-    named_further = {name: public_name(getattr(config, name)) for name in others}
-    settings = {"editor": config.editor, "model": named, **named_further, **editor.describe()}
     done = {row["id"] for row in run.rows("edits")}
 
     total = len(photos) or None
@@ -101,6 +97,21 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
         sheet = run.path / SHEET
         write_sheet(samples.glance(), pictures.folder, sheet, instruction=config.instruction)
     return pictures.folder
+
+
+def _load(
+    config: EditConfig, run: RunDir, device: torch.device
+) -> tuple[Editor, dict[str, object]]:
+    """Load the editor; return it and what every row of the run records of it."""
+    setting, others = model_of("editor", config.editor), further_models(config.editor)
+    model = locate(config, setting, run) if setting else None
+    further = {name: locate(config, name, run) for name in others if uses(config, name)}
+    editor = load_editor(config.editor, model, config, device, **further)
+    named = public_name(getattr(config, setting)) if setting else None
+    named_further = {name: public_name(getattr(config, name)) for name in others}
+    return editor, {
+        "editor": config.editor, "model": named, **named_further, **editor.describe()
+    }  # fmt: skip
 
 
 def _open(config: EditConfig, run: RunDir, *, need_instruction: bool) -> Samples:

@@ -128,7 +128,7 @@ def judge_batch(
     objective: RegionInContextObjective,
     batch: Batch,
     batch_size: int,
-    factors: Mapping[str, float],
+    factors: Mapping[str, float] | None = None,
 ) -> Losses:
     """Noise a batch, run the UNet, and return Eq. 10 as this batch's share of `batch_size`."""
     device = batch.clean.device

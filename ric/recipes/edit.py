@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import torch
-
     from ric.config import EditConfig
     from ric.data.photos import Photo
     from ric.data.sample import EditSample, Samples
@@ -58,8 +56,10 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     if photos:
         run.note_data(" ".join((config.data, *config.also)), None)
     pictures = EditedPictures(config, photos, run)
+    model, further = _locate(config, run)  # first: whose training may overlap with DATA
     samples = None if photos else _open(config, run, need_instruction=reads_instruction)
-    editor, settings = _load(config, run, device)
+    editor = load_editor(config.editor, model, config, device, **further)
+    settings = _settings(config, editor)
     if caveat := getattr(editor, "caveat", ""):
         progress.note(caveat)
     done = {row["id"] for row in run.rows("edits")}
@@ -99,19 +99,19 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     return pictures.folder
 
 
-def _load(
-    config: EditConfig, run: RunDir, device: torch.device
-) -> tuple[Editor, dict[str, object]]:
-    """Load the editor; return it and what every row of the run records of it."""
+def _locate(config: EditConfig, run: RunDir) -> tuple[Path | None, dict[str, Path]]:
+    """Find the editor's model, if it has one, and its further ones by their settings."""
     setting, others = model_of("editor", config.editor), further_models(config.editor)
     model = locate(config, setting, run) if setting else None
-    further = {name: locate(config, name, run) for name in others if uses(config, name)}
-    editor = load_editor(config.editor, model, config, device, **further)
+    return model, {name: locate(config, name, run) for name in others if uses(config, name)}
+
+
+def _settings(config: EditConfig, editor: Editor) -> dict[str, object]:
+    """Return what every row of the run records of the editor."""
+    setting, others = model_of("editor", config.editor), further_models(config.editor)
     named = public_name(getattr(config, setting)) if setting else None
-    named_further = {name: public_name(getattr(config, name)) for name in others}
-    return editor, {
-        "editor": config.editor, "model": named, **named_further, **editor.describe()
-    }  # fmt: skip
+    further = {name: public_name(getattr(config, name)) for name in others}
+    return {"editor": config.editor, "model": named, **further, **editor.describe()}
 
 
 def _open(config: EditConfig, run: RunDir, *, need_instruction: bool) -> Samples:

@@ -60,11 +60,8 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     samples = None if photos else _open(config, run, need_instruction=reads_instruction)
     editor = load_editor(config.editor, model, config, device, **further)
     settings = _settings(config, editor)
-    if caveat := getattr(editor, "caveat", ""):
-        progress.note(caveat)
-    done = {row["id"] for row in run.rows("edits")}
-
-    total = len(photos) or None
+    _note_caveat(editor, progress)
+    done, total = {row["id"] for row in run.rows("edits")}, len(photos) or None
     todo: Iterator[Photo | EditSample] = iter(photos) if samples is None else _some(samples, config)
     with (
         stop_between_steps() as stop,
@@ -112,6 +109,11 @@ def _settings(config: EditConfig, editor: Editor) -> dict[str, object]:
     named = public_name(getattr(config, setting)) if setting else None
     further = {name: public_name(getattr(config, name)) for name in others}
     return {"editor": config.editor, "model": named, **further, **editor.describe()}
+
+
+def _note_caveat(editor: Editor, progress: Progress) -> None:
+    if caveat := getattr(editor, "caveat", ""):
+        progress.note(caveat)
 
 
 def _open(config: EditConfig, run: RunDir, *, need_instruction: bool) -> Samples:

@@ -82,7 +82,6 @@ def _looks(
         yield partial(refuse_unknown, "editor", config.editor)
     if isinstance(config, DescribeConfig):
         yield partial(refuse_unknown, "describer", config.describer)
-        yield partial(refuse_other_vlms, config)
     for model in models_of(config):
         if model.name != "tiny":
             yield partial(_locate, model, config, runs_dir, fetch)
@@ -119,6 +118,7 @@ def _locate(
     model: NamedModel, config: CommandConfig, runs_dir: Path, fetch: Progress | None
 ) -> None:
     """Find a model; fetch one that is not here, or with `fetch` None check that it could be."""
+    refuse_other_vlms(config)
     name, weights = model.name, config.weights
     if model.row.artifact and find_artifact(name, model.row.artifact, runs_dir):
         return

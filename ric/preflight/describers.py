@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from ric.config import DescribeConfig
 from ric.describers.deepseek_vl2.architecture import refuse_other_sizes
 from ric.model_files import read_json
-from ric.models.table import uses
 from ric.registry import DESCRIBERS
 
 if TYPE_CHECKING:
@@ -22,8 +21,6 @@ def refuse_other_vlms(config: CommandConfig) -> None:
         RicError: the describer's model is one of them.
     """
     # a describer from outside ric may run them
-    if not isinstance(config, DescribeConfig) or config.describer not in DESCRIBERS:
-        return
-    if uses(config, "model"):
+    if isinstance(config, DescribeConfig) and config.describer in DESCRIBERS:
         file = Path(config.model) / "config.json"
         refuse_other_sizes(config.model, read_json(file) if file.is_file() else None)

@@ -101,7 +101,6 @@ def test_a_vlm_that_this_version_does_not_run_is_named_before_anything_is_fetche
         raise AssertionError("fetched")
 
     monkeypatch.setattr(ric.weights.resolve, "get_weights", fetch)
-    monkeypatch.setattr(ric.preflight.checks, "require_connection", lambda *args, **flags: None)
     config = resolve_config(DescribeConfig, {"data": str(data), "model": name})
     (problem,) = find_problems(config, runs)
     assert problem.message.startswith(f"{name} is another size of DeepSeek-VL2; of its sizes only")
@@ -109,6 +108,7 @@ def test_a_vlm_that_this_version_does_not_run_is_named_before_anything_is_fetche
     with pytest.raises(RicError, match="only DeepSeek-VL2-Tiny is run"):
         check(config, runs)
     # the data's own texts need no model, and the paper's model is run
+    monkeypatch.setattr(ric.preflight.checks, "require_connection", lambda *args, **flags: None)
     for flags in ({"describer": "dataset"}, {"model": "deepseek-ai/deepseek-vl2-tiny"}):
         known = resolve_config(DescribeConfig, {"data": str(data), "model": name, **flags})
         assert find_problems(known, runs) == []

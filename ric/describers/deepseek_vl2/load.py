@@ -54,13 +54,11 @@ def load_vl2(
     Raises:
         RicError: a tensor is missing, unknown, or has another shape; names it.
     """
-    # on a CPU a loop over the experts that are needed is the fastest
-    experts = "eager" if device.type == "cpu" else None
     with (
         told_in_one_line(f"Cannot build the network that {folder / 'config.json'} describes"),
         init_empty_weights(include_buffers=False),
     ):
-        network = Vl2(architecture, experts)
+        network = Vl2(architecture)
     stored = {
         name: (file, tuple(tensor["shape"]))
         for file in sorted(folder.glob("*.safetensors"))
@@ -79,6 +77,8 @@ def load_vl2(
         for file in {file for file, _ in stored.values()}:
             _fill(places, file, [name for name, (held_by, _) in stored.items() if held_by == file])
     network.load_state_dict(weights, assign=True)
+    if device.type == "cuda":
+        network.group_experts()
     return network.requires_grad_(False).to(device).eval()
 
 

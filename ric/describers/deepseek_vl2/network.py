@@ -97,10 +97,9 @@ class Vl2(nn.Module):
 
     Args:
         architecture: Its sizes.
-        experts: transformers' way to compute the experts; None: its own choice.
     """
 
-    def __init__(self, architecture: Architecture, experts: str | None = None) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         """Create the layers."""
         super().__init__()
         projector, hidden = architecture.projector, architecture.language["hidden_size"]
@@ -108,7 +107,14 @@ class Vl2(nn.Module):
         self.projector = Projector(projector["input_dim"], projector["downsample_ratio"], hidden)
         self.image_newline = nn.Parameter(torch.empty(hidden))
         self.view_separator = nn.Parameter(torch.empty(hidden))
-        self.language = Language(language_config(architecture, experts))
+        self.language = Language(language_config(architecture))
+
+    def group_experts(self) -> None:
+        """Compute the experts of all tokens in one kernel, as a GPU likes it.
+
+        Without it each expert that a token needs is computed in turn, the fastest on a CPU.
+        """
+        self.language.model.set_experts_implementation("grouped_mm")
 
     def encode(self, views_M3SS: Tensor) -> Tensor:
         """Encode M views in [-1, 1] to (M, N, D), the tokens of each in rows."""
@@ -183,7 +189,7 @@ def vision_config(architecture: Architecture) -> SiglipVisionConfig:
     )
 
 
-def language_config(architecture: Architecture, experts: str | None) -> DeepseekOcr2TextConfig:
+def language_config(architecture: Architecture) -> DeepseekOcr2TextConfig:
     """Name the sizes of the language model as transformers does."""
     sizes = dict(architecture.language)
     dense = sizes.pop("first_k_dense_replace")
@@ -195,5 +201,5 @@ def language_config(architecture: Architecture, experts: str | None) -> Deepseek
         topk_method="greedy",
         bos_token_id=None,
         eos_token_id=None,  # generation is given the tokenizer's
-        experts_implementation=experts,
+        experts_implementation="eager",
     )

@@ -156,9 +156,8 @@ class Localised(NamedTuple):
         region: The best segment (H, W), bool; None if there is none, as all below.
         within: The region, grown.
         edges: What differs in it.
-        pasted: RGB: the release's first composite, without smoothed edges.
         shares: How much of the edit each pixel takes (H, W), float32 in [0, 1].
-        result: RGB: the composite by these shares.
+        pasted: What the release's first composite takes, without smoothed edges (H, W), bool.
     """
 
     source: Image.Image
@@ -171,9 +170,8 @@ class Localised(NamedTuple):
     region: np.ndarray | None = None
     within: np.ndarray | None = None
     edges: np.ndarray | None = None
-    pasted: Image.Image | None = None
     shares: np.ndarray | None = None
-    result: Image.Image | None = None
+    pasted: np.ndarray | None = None
 
     def pictures(self) -> dict[str, Image.Image]:
         """Draw all of them at one size, in the order in which they follow from one another."""
@@ -188,15 +186,20 @@ class Localised(NamedTuple):
             "region": self.region,
             "dilated": self.within,
             "edges": self.edges,
-            "pasted": self.pasted,
+            "pasted": self._blended(self.pasted),
             "shares": self.shares,
-            "result": self.result,
+            "result": self._blended(self.shares),
         }
         return {
             name: one if isinstance(one, Image.Image) else _drawn(one, self.source.size)
             for name, one in drawn.items()
             if one is not None
         }
+
+    def _blended(self, shares: np.ndarray | None) -> Image.Image | None:
+        if shares is None:
+            return None
+        return composite(self.source, self.style, shares.astype(np.float32))
 
 
 def localise(
@@ -228,16 +231,13 @@ def localise(
         return found
     within = dilate(region)
     edges = changed_edges(source, style, within)
-    shares = shares_of_edit(region, edges)
-    pasted = within if removes else region
     return found._replace(
         iou=float(overlap[best]),
         region=region,
         within=within,
         edges=edges,
-        pasted=composite(source, style, pasted.astype(np.float32)),
-        shares=shares,
-        result=composite(source, style, shares),
+        shares=shares_of_edit(region, edges),
+        pasted=within if removes else region,
     )
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ric.method.region_box import tightest_box
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
@@ -31,7 +33,7 @@ def window_round(mask: Mask, margin: int, least: int) -> Box:
         A square centred on the mask, moved to lie in the picture, and cut where the picture is
         smaller.
     """
-    left, top, right, bottom = bounding_box(mask)
+    left, top, right, bottom = tightest_box(mask)
     side = max(right - left + 2 * margin, bottom - top + 2 * margin, least)
     (left, right), (top, bottom) = (
         _segment(begin, end, side, within)
@@ -85,12 +87,6 @@ def feathered(mask: Mask, feather: int) -> Mask:
     return reached
 
 
-def bounding_box(mask: Mask) -> Box:
-    """Return the box of a mask's pixels; the mask is not empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
 def cut(mask: Mask, box: Box) -> Mask:
     """Cut a box out of a mask."""
     left, top, right, bottom = box
@@ -100,7 +96,7 @@ def cut(mask: Mask, box: Box) -> Mask:
 def _box_within(mask: Mask, feather: int) -> Box:
     """Return a mask's box, grown by the feather within the picture."""
     height, width = mask.shape
-    left, top, right, bottom = bounding_box(mask)
+    left, top, right, bottom = tightest_box(mask)
     return (
         max(left - feather, 0),
         max(top - feather, 0),

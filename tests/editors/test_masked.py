@@ -8,7 +8,8 @@ from drawn_requests import draw
 from PIL import Image
 
 from ric.data.photograph import Photograph
-from ric.editors.masked import bounding_box, cut, fading, feathered, put_back, window_round
+from ric.editors.masked import cut, fading, feathered, put_back, window_round
+from ric.method.region_box import tightest_box
 
 
 def a_mask(width: int, height: int, *boxes: tuple[int, int, int, int]) -> np.ndarray:
@@ -45,7 +46,7 @@ def test_every_window_holds_its_mask_its_margin_and_the_least_side_where_there_i
         margin, least = int(draws.integers(0, 20)), int(draws.integers(1, 60))
         mask = a_mask(width, height, box)
         window = window_round(mask, margin, least)
-        assert bounding_box(mask) == box
+        assert tightest_box(mask) == box
         assert cut(mask, window).sum() == mask.sum()
         assert 0 <= window[0] < window[2] <= width
         assert 0 <= window[1] < window[3] <= height

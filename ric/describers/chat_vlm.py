@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from ric.describers.prompt import one_paragraph, scene_prompt
+from ric.describers.prompt import paragraph_of, room_for_answer, scene_prompt
 from ric.device import pick_dtype
-from ric.errors import SampleError
 from ric.model_files import require_whole
 from ric.pretrained import load_network, told_in_one_line
 
@@ -76,14 +75,8 @@ class ChatVlm:
         inputs = self._inputs(sample.load_target(), sample.instruction)
         # a captioner's answer starts with a token of its own
         asked = inputs["input_ids"].shape[1] if "input_ids" in inputs else 1
-        room = self._positions - asked
-        if room < 1:
-            reason = f"the prompt has {asked} tokens; the model reads {self._positions}"
-            raise SampleError(sample.id, "texts", reason)
-        text = one_paragraph(self._answer(inputs, min(self.max_new_tokens, room)))
-        if not text:
-            raise SampleError(sample.id, "texts", "the model's answer is empty")
-        return text
+        room = room_for_answer(sample.id, asked, self._positions)
+        return paragraph_of(sample.id, self._answer(inputs, min(self.max_new_tokens, room)))
 
     @torch.no_grad()
     def _answer(self, inputs: Any, max_new_tokens: int) -> str:

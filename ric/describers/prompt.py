@@ -1,6 +1,8 @@
-"""The prompt for a scene paragraph (Table 4), and how an instruction is put into it."""
+"""The prompt for a scene paragraph (Table 4), and the form of a model's answer to it."""
 
 from __future__ import annotations
+
+from ric.errors import SampleError
 
 # The paper prints it as a bulleted page: "Input: <image>" becomes the chat's picture.
 SCENE_PROMPT = """\
@@ -47,3 +49,27 @@ def scene_prompt(instruction: str) -> str:
 def one_paragraph(text: str) -> str:
     """Bring a model's answer to the form of Sec. 3.2.3: one paragraph, single spaces."""
     return " ".join(text.split())
+
+
+def paragraph_of(name: str, answer: str) -> str:
+    """Return an answer as one paragraph (raises SampleError for sample `name` if it is empty)."""
+    if not (text := one_paragraph(answer)):
+        raise SampleError(name, "texts", "the model's answer is empty")
+    return text
+
+
+def room_for_answer(name: str, asked: int, positions: int) -> int:
+    """Return how many tokens may follow a prompt.
+
+    Args:
+        name: The sample's id.
+        asked: The prompt's tokens.
+        positions: The most tokens that the model reads.
+
+    Raises:
+        SampleError: there is no room for one.
+    """
+    if asked >= positions:
+        reason = f"the prompt has {asked} tokens; the model reads {positions}"
+        raise SampleError(name, "texts", reason)
+    return positions - asked

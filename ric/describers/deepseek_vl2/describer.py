@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ric.describers.deepseek_vl2.architecture import read_architecture
 from ric.describers.deepseek_vl2.load import load_vl2
 from ric.describers.deepseek_vl2.processor import Processor
-from ric.describers.prompt import one_paragraph, scene_prompt
+from ric.describers.prompt import paragraph_of, room_for_answer, scene_prompt
 from ric.device import pick_dtype
 from ric.errors import SampleError
 from ric.model_files import require_whole
@@ -80,8 +80,10 @@ class DeepseekVl2:
             if isinstance(one, SampleError):
                 results.append(one)
                 continue
-            empty = SampleError(sample.id, "texts", "the model's answer is empty")
-            results.append(one_paragraph(next(answers)) or empty)
+            try:
+                results.append(paragraph_of(sample.id, next(answers)))
+            except SampleError as error:
+                results.append(error)
         return results
 
     def _ask(self, sample: EditSample) -> Question:
@@ -90,11 +92,7 @@ class DeepseekVl2:
             question = self.processor.ask(image, scene_prompt(sample.instruction))
         except ValueError as error:
             raise SampleError(sample.id, "target", str(error)) from error
-        if len(question.tokens) >= self._positions:
-            reason = (
-                f"the prompt has {len(question.tokens)} tokens; the model reads {self._positions}"
-            )
-            raise SampleError(sample.id, "texts", reason)
+        room_for_answer(sample.id, len(question.tokens), self._positions)
         return question
 
     def _answer(self, batch: Batch) -> list[str]:

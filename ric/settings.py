@@ -83,7 +83,7 @@ def resolve_config(
     if kind is EditConfig:
         editor = str(values.get("editor", EditConfig.editor))
         _refuse_of_other_editors(editor, flags)
-        _refuse_what_needs_a_mask(values)
+        _refuse_what_would_do_nothing(values)
         values = {**values, **OF_EDITORS[preset].get(editor, {}), **typed}
         if flags.get("ignore_signature"):
             raise RicError(
@@ -112,8 +112,8 @@ def _refuse_of_other_editors(editor: str, flags: dict[str, Any]) -> None:
             )
 
 
-def _refuse_what_needs_a_mask(values: dict[str, Any]) -> None:
-    """Stop where `ric edit` would not use a setting of masks (raises RicError)."""
+def _refuse_what_would_do_nothing(values: dict[str, Any]) -> None:
+    """Stop where `ric edit` would not use a setting of masks or formats (raises RicError)."""
     for key, flag in (("crop_to_mask", "--crop-to-mask"), ("feather", "--feather")):
         if values.get("mask") == "none" and values.get(key):
             raise RicError(f"{flag} needs a mask, and --mask is none.", f"Omit {flag} or --mask.")

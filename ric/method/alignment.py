@@ -35,7 +35,13 @@ from ric.method.region_box import Box
 
 # Shape letters: K judged samples, H and W pixel height and width.
 
-WEIGHTS = ("none", "alpha-bar", "one-minus-alpha-bar", "jacobian")
+# from alpha_bar_t (K,) and the prediction type to each sample's weight (K,)
+WEIGHTS: dict[str, Callable[[Tensor, str], Tensor]] = {
+    "none": lambda alpha_bar, kind: torch.ones_like(alpha_bar),
+    "alpha-bar": lambda alpha_bar, kind: alpha_bar,
+    "one-minus-alpha-bar": lambda alpha_bar, kind: 1 - alpha_bar,
+    "jacobian": lambda alpha_bar, kind: 1 / error_gain(alpha_bar, kind).clamp(min=1),
+}
 REACH = 1 / 16  # of the side: the longest shift, and the margin of a box's gradient
 PIXEL_NOISE = 0.05  # standard deviation, of pixels in [-1, 1]
 
@@ -85,12 +91,7 @@ class AlignmentRules:
         """
         if self.weight == "none" and self.below is None:
             return None
-        each = {
-            "none": torch.ones_like(alpha_bar_K),
-            "alpha-bar": alpha_bar_K,
-            "one-minus-alpha-bar": 1 - alpha_bar_K,
-            "jacobian": 1 / error_gain(alpha_bar_K, prediction_type).clamp(min=1),
-        }[self.weight]
+        each = WEIGHTS[self.weight](alpha_bar_K, prediction_type)
         aligned = steps if self.below is None else min(self.below, steps)
         return each * (steps / aligned)
 

@@ -26,7 +26,6 @@ def write_intermediates(pictures: Mapping[str, Image.Image], folder: Path) -> No
     """
     if not pictures:
         return
-    folder.mkdir(parents=True, exist_ok=True)
     for name, picture in pictures.items():
         save_png(picture, folder / f"{name}.png")
     save_png(draw_strip(pictures), folder / STRIP)

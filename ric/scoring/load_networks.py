@@ -126,10 +126,15 @@ def _finder(config: EvalConfig, run: RunDir) -> Callable[[str], Path]:
         name = names[network]
         if name in missing:
             raise _in_short(name, missing[name])
-        # the run records weights by name, those of the embedded family and CLIP's by member
-        by_member = name == "tiny" or network == "clip"
-        member = EVAL_NETWORKS[network].tiny if by_member else public_name(name)
-        return locate_model(name, run, tiny=member, weights_dir=config.weights, needs="eval")
+        return locate_model(
+            name,
+            run,
+            tiny=EVAL_NETWORKS[network].tiny,
+            weights_dir=config.weights,
+            needs="eval",
+            # CLIP, which any command may name, is recorded by its member, like the embedded family
+            recorded="" if name == "tiny" or network == "clip" else public_name(name),
+        )
 
     return locate
 

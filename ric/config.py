@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Preset = Literal["paper", "tiny"]
 SplitName = Literal["train", "val", "test", "all"]
-Dtype = Literal["bf16", "fp32"]
+Dtype = Literal["auto", "bf16", "fp32"]
 Fit = Literal["squash", "crop"]
 RegionText = Literal["region_text", "instruction"]
 AlignWeight = Literal["none", "alpha-bar", "one-minus-alpha-bar", "jacobian"]
@@ -56,7 +56,7 @@ class CommandConfig:
     limit: int | None = None
     seed: int = 0
     device: str = "auto"
-    dtype: Dtype = "bf16"               # the paper is silent; weights stay float32
+    dtype: Dtype = "auto"               # the paper is silent; weights stay float32
     weights: str | None = None          # a folder searched before the hub's cache
     max_pixels: int = 64_000_000        # a picture over this is a failure row, not a crash
     ignore_signature: bool = False      # choice 14: leave out DALL-E's corner strip

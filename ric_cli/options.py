@@ -92,7 +92,11 @@ def _common_options(
         str, typer.Option(help="auto, cpu, cuda, cuda:N.", rich_help_panel=COMMON)
     ] = CommandConfig.device,
     dtype: Annotated[
-        Dtype, typer.Option(help="Number format of matrix products.", rich_help_panel=COMMON)
+        Dtype,
+        typer.Option(
+            help="Number format of matrix products; auto: bf16 where the device has it.",
+            rich_help_panel=COMMON,
+        ),
     ] = CommandConfig.dtype,
     weights: Annotated[
         Optional[str],  # noqa: UP045

@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -92,11 +93,31 @@ def test_a_gpu_without_bf16_is_named(one_gpu, monkeypatch):
     assert raised.value.hint == "Use --dtype fp32."
 
 
+def test_auto_is_bf16_where_the_device_has_instructions_for_it(monkeypatch):
+    gpu = torch.device("cuda")
+    for has in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has, **_: has)
+        assert pick_dtype("auto", gpu) == (torch.bfloat16 if has else torch.float32)
+        for name in ("amx_bf16", "avx512_bf16", "bf16"):
+            found = {"avx2": True, name: has}
+            monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=found: found)
+            assert pick_dtype("auto", CPU) == (torch.bfloat16 if has else torch.float32)
+
+
+def test_auto_agrees_with_the_kernel_about_this_cpu():
+    listing = Path("/proc/cpuinfo")
+    flags = set(listing.read_text().split()) if listing.exists() else set()
+    if "avx2" not in flags:
+        pytest.skip("Only Linux lists an x86 processor's instructions in /proc/cpuinfo.")
+    has = bool(flags & {"avx512_bf16", "amx_bf16"})
+    assert pick_dtype("auto", CPU) == (torch.bfloat16 if has else torch.float32)
+
+
 def test_an_unknown_dtype_lists_the_known_ones():
     with pytest.raises(RicError) as raised:
         pick_dtype("fp16", CPU)
     assert raised.value.message == "Unknown dtype 'fp16'."
-    assert raised.value.hint == "Choose one of: bf16, fp32."
+    assert raised.value.hint == "Choose one of: auto, bf16, fp32."
 
 
 def test_autocast_changes_products_and_float32_changes_nothing():

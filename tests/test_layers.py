@@ -109,8 +109,8 @@ ROOMS: dict[str, set[str]] = {
     | {"distributed", "work", "inputs", "metrics"}
     | {"editors", "report"},
     "memory": FOUNDATION
-    | {"extras", "model_files", "pretrained", "method", "weights", "data", "work", "models"}
-    | {"training"},
+    | {"extras", "device", "model_files", "pretrained", "method", "weights", "data", "work"}
+    | {"models", "training"},
     "preflight": FOUNDATION
     | {"registry", "extras", "device", "model_files", "weights", "data", "runs", "models"}
     | {"describers", "training", "scoring", "memory"},

@@ -52,7 +52,7 @@ class Cds(CaptionEditor):
     Args:
         model: The pipeline's folder.
         device: Where it runs.
-        dtype: `bf16` runs the networks under autocast.
+        dtype: `bf16` runs the networks under autocast; `auto` where the device has it.
         steps: SGD's iterations, at least 1.
         guidance: Classifier-free guidance of both predictions; 1 is none.
         dds_weight: Of the first gradient.
@@ -71,7 +71,7 @@ class Cds(CaptionEditor):
         model: Path,
         *,
         device: torch.device,
-        dtype: Dtype = "bf16",
+        dtype: Dtype = "auto",
         steps: int = 200,
         guidance: float = 7.5,
         dds_weight: float = 1.0,

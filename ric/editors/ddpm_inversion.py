@@ -48,7 +48,7 @@ class DdpmInversion(CaptionEditor):
     Args:
         model: The pipeline's folder.
         device: Where it runs.
-        dtype: `bf16` runs the networks under autocast.
+        dtype: `bf16` runs the networks under autocast; `auto` where the device has it.
         steps: Timesteps of a whole inversion, at least 1.
         skip: How many of the noisiest are left out, at least 0 and below `steps`: the more, the
             closer the edit stays to its source.
@@ -69,7 +69,7 @@ class DdpmInversion(CaptionEditor):
         model: Path,
         *,
         device: torch.device,
-        dtype: Dtype = "bf16",
+        dtype: Dtype = "auto",
         steps: int = 100,
         skip: int = 36,
         source_guidance: float = 3.5,

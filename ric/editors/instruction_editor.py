@@ -50,7 +50,7 @@ class InstructionEditor(LatentEditor):
     Args:
         model: The pipeline's folder, or a loaded pipeline.
         device: Where it runs.
-        dtype: `bf16` runs the networks under autocast.
+        dtype: `bf16` runs the networks under autocast; `auto` where the device has it.
         steps: Denoising steps, at least 1.
         guidance: s_T, the guidance scale of the text; 1 is no guidance.
         image_guidance: s_I, that of the picture; 1 is no guidance.
@@ -68,7 +68,7 @@ class InstructionEditor(LatentEditor):
         model: Path | StableDiffusionInstructPix2PixPipeline,
         *,
         device: torch.device,
-        dtype: Dtype = "bf16",
+        dtype: Dtype = "auto",
         steps: int = 100,
         guidance: float = 7.5,
         image_guidance: float = 1.5,

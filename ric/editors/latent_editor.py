@@ -22,7 +22,7 @@ class LatentEditor:
     Args:
         pipeline: What it runs.
         device: Where it is.
-        dtype: `bf16` runs the networks under autocast.
+        dtype: `bf16` runs the networks under autocast; `auto` where the device has it.
         image_size: The longer side while editing, in pixels.
         seed: With a request's id it determines all that is drawn for it.
     """

@@ -42,7 +42,7 @@ class LatentPictures:
     Args:
         pipeline: Has VAE, text encoder, tokenizer and UNet.
         device: Where they are.
-        dtype: `bf16` runs them under autocast.
+        dtype: `bf16` runs them under autocast; `auto` where the device has it.
         image_size: The longer side while editing, in pixels.
     """
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from ric.device import pick_dtype
 from ric.errors import RicError
 from ric.memory.activations import count_saved_activations
 from ric.memory.meta_networks import (
@@ -87,11 +88,13 @@ def count_step(config: TrainUnetConfig, runs_dir: Path, *, processes: int = 1) -
     networks = _networks(config, runs_dir)
     trained = [weight for weight in networks.unet.parameters() if weight.requires_grad]
     numbers = sum(weight.numel() for weight in trained)
+    device = "cpu" if config.device == "cpu" else "cuda"
+    if device == "cpu":
+        dtype = pick_dtype(config.dtype, torch.device(device))
+    else:  # a plan for a GPU that need not be in this machine
+        dtype = torch.float32 if config.dtype == "fp32" else torch.bfloat16
     activations = count_saved_activations(
-        networks,
-        image_size=config.image_size,
-        dtype=torch.float32 if config.dtype == "fp32" else torch.bfloat16,
-        device="cpu" if config.device == "cpu" else "cuda",
+        networks, image_size=config.image_size, dtype=dtype, device=device
     )
     return Step(
         batch=ceil(config.batch_size / processes),
@@ -101,7 +104,7 @@ def count_step(config: TrainUnetConfig, runs_dir: Path, *, processes: int = 1) -
         moments_8bit=sum(2 * _moment_8bit(weight.numel()) for weight in trained),
         average=4 * numbers if config.ema else 0,
         frozen=_bytes_of(networks.frozen()),
-        copies=0 if config.dtype == "fp32" else _cast_copies(networks.unet),
+        copies=0 if dtype == torch.float32 else _cast_copies(networks.unet),
         buckets=4 * numbers if processes > 1 else 0,
         activations=cache(activations),
     )

@@ -13,6 +13,7 @@ from ric.config import (
     FitClipConfig,
     TrainUnetConfig,
 )
+from ric.device import pick_device, pick_dtype
 from ric.errors import RicError
 from ric.models.locate import find
 from ric.models.table import PIPELINES, NamedModel, models_of
@@ -66,7 +67,7 @@ def cache_sizes(config: CommandConfig, samples: int | None) -> dict[str, str]:
         return {}
     both = isinstance(config, TrainUnetConfig) or getattr(config, "source_negatives", False)
     pictures = 2 if both else 1
-    number = 2 if config.dtype == "bf16" else 4  # bytes
+    number = pick_dtype(config.dtype, pick_device(config.device)).itemsize
     squares = samples * pictures * 3 * config.image_size**2
     words = f"{size_in_words(squares)} (8-bit squares)"
     if isinstance(config, FitClipConfig) and config.fusion_epochs and config.clip == PAPER_CLIP:

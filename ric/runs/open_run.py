@@ -145,6 +145,8 @@ def _refuse_another(
     # a run of an older version lacks newer settings, and was made as they are by default
     usual = usual_settings(command, before)
     before |= {key: usual[key] for key in now.keys() - before.keys() if key in usual}
+    if "auto" in (before.get("dtype"), now.get("dtype")):
+        before["dtype"] = now.get("dtype")  # the machine decides, and a run may move to another
     differences = [
         f"{key}: {before.get(key)!r} there, {now.get(key)!r} now"
         for key in sorted({*before, *now} - MAY_DIFFER)

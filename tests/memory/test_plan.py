@@ -57,6 +57,7 @@ class Config(TrainUnetConfig):
 
 def tiny(data: object = "x", **changes: Any) -> Config:
     kept = {"base": "tiny", "region_clip": "tiny", "scene_blip": "tiny", "image_size": 64}
+    kept |= {"dtype": "bf16"}
     return Config(data=str(data), **(kept | changes))
 
 

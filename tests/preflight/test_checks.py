@@ -326,7 +326,7 @@ def test_a_plan_of_fit_clip_names_its_caches_and_runs_the_backbone_once_in_phase
     data, runs, monkeypatch
 ):
     monkeypatch.setattr(ric.device, "matmul_rate", lambda *given: 1e12)
-    flags = {"data": str(data), "split": "all", "device": "cpu"}
+    flags = {"data": str(data), "split": "all", "device": "cpu", "dtype": "bf16"}
     told = plan(resolve_config(FitClipConfig, flags), runs)["cost"]
     # 20 samples: 20 x 3 x 512 x 512 bytes; 20 x 2 x 196 x 512 numbers of 2 bytes
     assert told["cache"] == "15.7 MB (8-bit squares), 8.03 MB (CLIP's tokens)"

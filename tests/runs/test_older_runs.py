@@ -111,6 +111,7 @@ def test_a_fit_that_was_stopped_goes_on_as_it_would_have(tmp_path, monkeypatch):
     config = resolve_config(
         FitClipConfig,
         {"data": "scenes:60@64#5", "device": "cpu", "limit": 12, "clip": "clip", "num_heads": 2}
+        | {"dtype": "bf16"}
         | {"image_size": 64, "region_text": "instruction", "batch_size": 4}
         | {"fusion_epochs": 2, "joint_epochs": 2, "checkpoint_every": 1},
     )
@@ -124,6 +125,6 @@ def test_a_fit_that_was_stopped_goes_on_as_it_would_have(tmp_path, monkeypatch):
     assert [row["step"] for row in now] == [0, 6, 10, 12]
     for before, after in zip(then[1:], now[1:], strict=True):  # the first is a measurement
         for name in ("loss", "grad_norm", "temperature"):
-            # another CPU rounds its matrix products in another way
-            assert after[name] == pytest.approx(before[name], rel=1e-4), name
+            # another CPU rounds its products in another way, to one in 256 each
+            assert after[name] == pytest.approx(before[name], rel=1e-3), name
     assert (path / "region_encoder" / "fusion.safetensors").is_file()

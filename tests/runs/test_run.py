@@ -126,6 +126,15 @@ def test_other_settings_are_refused_with_the_list_of_differences(runs):
     assert raised.value.hint == "Use the same settings to resume it, or name another folder."
 
 
+def test_the_machine_decides_on_an_automatic_dtype_and_a_typed_one_stays(runs):
+    path = runs / "mine"
+    for dtype in ("bf16", "auto"):
+        open_run("edit", CONFIG | {"dtype": dtype}, runs_dir=runs, run=path, shared=True)
+    open_run("edit", CONFIG | {"dtype": "bf16"}, runs_dir=runs, run=path, shared=True)
+    with pytest.raises(RicError, match="dtype: 'bf16' there, 'fp32' now"):
+        open_run("edit", CONFIG | {"dtype": "fp32"}, runs_dir=runs, run=path, shared=True)
+
+
 def test_another_commands_run_is_refused(runs):
     path = finished_run(runs, "fit-clip")
     with pytest.raises(RicError, match=r"is a run of `ric fit-clip`, not of `ric edit`\."):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ric.errors import RicError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
     import torch
@@ -91,7 +91,8 @@ def computes_in_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
-        instructions = getattr(torch.cpu, "get_capabilities", dict)()  # from torch 2.11 on
+        # torch 2.10 cannot tell
+        instructions: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
         return any(instructions.get(name, False) for name in BF16_INSTRUCTIONS)
     return True
 

@@ -29,6 +29,7 @@ from ric.report.curves import Panel, draw_curves
 from ric.runs.artifacts import artifact_folder, pipeline_card
 from ric.runs.checkpoints import last_checkpoint, restore_tensors
 from ric.runs.push_to_hub import push_to_hub
+from ric.training.clipped_steps import warn_of_clipping
 from ric.training.judges import compare_with_fits
 from ric.training.loop import Cadence, Loop, Phase, TrainState, Watch
 from ric.training.lora import add_lora, export_lora
@@ -80,6 +81,8 @@ def train_unet(config: TrainUnetConfig, run: RunDir, progress: Progress | None =
             _train(config, work, setup, checkpoint)
     if work.ranks.is_main:
         draw_curves(run, CURVES)
+        if warning := warn_of_clipping(run.metrics(), config):
+            work.progress.note(warning)
         _export(config, work, setup.pipeline)
     return run.path / "pipeline"
 

@@ -44,6 +44,9 @@ def open_run(
             of it or cannot be written, or another process is at work there and `shared` is off.
     """
     config = redacted(dict(config))
+    if config.get("dtype") == "auto":
+        # so that a run says what it was computed in, and does not change it on another machine
+        config["dtype"] = _automatic_dtype(config["device"])
     path = _next_numbered(runs_dir, command) if run is None else run
     record = {"schema": SCHEMA, "command": command, "started": now(), "parents": []}
     record |= _attempt(config, path)
@@ -78,6 +81,13 @@ def open_run(
                 file.unlink(missing_ok=True)
             opened.note(**_attempt(config, path))
     return opened
+
+
+def _automatic_dtype(device: str) -> str:
+    """Return the name of the number format that `--dtype auto` means on this machine."""
+    from ric.device import computes_in_bf16, pick_device  # torch takes a second
+
+    return "bf16" if computes_in_bf16(pick_device(device)) else "fp32"
 
 
 def _take_alone(opened: RunDir) -> None:
@@ -145,8 +155,6 @@ def _refuse_another(
     # a run of an older version lacks newer settings, and was made as they are by default
     usual = usual_settings(command, before)
     before |= {key: usual[key] for key in now.keys() - before.keys() if key in usual}
-    if "auto" in (before.get("dtype"), now.get("dtype")):
-        before["dtype"] = now.get("dtype")  # the machine decides, and a run may move to another
     differences = [
         f"{key}: {before.get(key)!r} there, {now.get(key)!r} now"
         for key in sorted({*before, *now} - MAY_DIFFER)

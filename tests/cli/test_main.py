@@ -48,7 +48,7 @@ def test_ric_debug_shows_the_traceback(monkeypatch, tmp_path):
         (["fit-clip"], "Missing argument 'DATA'"),
         (["edit", "x", "--steps", "0"], "greater than or equal to 1"),
         (["edit", "x", "--steps", "ten"], "valid integer"),
-        (["edit", "x", "--dtype", "fp16"], "'fp16' is not one of 'bf16', 'fp32'"),
+        (["edit", "x", "--dtype", "fp16"], "'fp16' is not one of 'auto', 'bf16', 'fp32'"),
         (["edit", "x", "--no-such-flag"], "No such option: --no-such-flag"),
         (["paint"], "No such command 'paint'"),
         (["data", "out"], "Give either --source DIR or --from DATA"),

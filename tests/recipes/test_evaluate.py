@@ -552,7 +552,10 @@ def test_a_chosen_metric_has_the_number_that_it_has_among_all(score, outputs, na
     assert {one.key for one in some["Mine"].scores} == {*keys, *also}
     for label, row in some.items():
         for one in row.scores:
-            assert (one.value, one.n) == (every[label][one.name].value, every[label][one.name].n)
+            among_all = every[label][one.name]
+            # texts are encoded in batches of another size, whose products some CPUs round otherwise
+            assert one.value == pytest.approx(among_all.value, rel=1e-6)
+            assert one.n == among_all.n
 
 
 def test_when_no_metric_can_be_computed_that_is_an_error(

@@ -96,7 +96,7 @@ def test_a_run_killed_at_twenty_random_moments_loads_no_half_checkpoint_and_repe
     assert child.asked == STEPS - done > 0
     assert half_written(run) == []
 
-    config = tiny(TrainUnetConfig, edits, **SETTINGS, dtype="bf16")
+    config = tiny(TrainUnetConfig, edits, **SETTINGS, dtype="auto")
     whole = follow(train_unet, config, tmp_path / "whole")
     assert record_of(run)["config"] == record_of(whole)["config"]
     assert metrics_of(run) == metrics_of(whole)

@@ -103,7 +103,7 @@ def test_a_run_that_was_asked_to_stop_and_then_killed_ends_as_the_whole_one_to_t
     assert last_state(run)["threads"] == 1
 
     # ended in this process, as its command would
-    config = tiny(TrainUnetConfig, edits, **SETTINGS, dtype="bf16")
+    config = tiny(TrainUnetConfig, edits, **SETTINGS, dtype="auto")
     torch.set_num_threads(2)
     follow(train_unet, config, run)
     assert record_of(run)["status"] == "done"

@@ -69,7 +69,9 @@ def test_a_description_that_was_left_is_written_and_the_others_stay(runs):
     run = interrupted(runs / "00001-describe")
     lines = (run / "descriptions.jsonl").read_text().splitlines()
     (run / "descriptions.jsonl").write_text("\n".join(lines[:2]) + "\n")
-    config = resolve_config(DescribeConfig, FEW | {"split": "train", "describer": "dataset"})
+    config = resolve_config(
+        DescribeConfig, FEW | {"dtype": "bf16", "split": "train", "describer": "dataset"}
+    )
     with open_run("describe", as_dict(config), runs_dir=runs, run=run) as opened:
         describe(config, opened)
     again = [json.loads(line) for line in (run / "descriptions.jsonl").read_text().splitlines()]
@@ -86,7 +88,7 @@ def test_an_edit_that_was_left_is_made_and_the_others_stay(runs, tiny_family):
     (run / "edits.jsonl").write_text("\n".join(lines[:-1]) + "\n")
     before = {path.name: path.read_bytes() for path in (run / "images").iterdir()}
     (run / "images" / f"{gone}.png").unlink()
-    config = resolve_config(EditConfig, FEW | {"steps": 2})
+    config = resolve_config(EditConfig, FEW | {"dtype": "bf16", "steps": 2})
     with open_run("edit", as_dict(config), runs_dir=runs, run=run) as opened:
         edit(config, opened)
     after = {path.name: path.read_bytes() for path in (run / "images").iterdir()}
@@ -125,6 +127,6 @@ def test_a_fit_that_was_stopped_goes_on_as_it_would_have(tmp_path, monkeypatch):
     assert [row["step"] for row in now] == [0, 6, 10, 12]
     for before, after in zip(then[1:], now[1:], strict=True):  # the first is a measurement
         for name in ("loss", "grad_norm", "temperature"):
-            # another CPU rounds its products in another way, to one in 256 each
-            assert after[name] == pytest.approx(before[name], rel=1e-3), name
+            # another CPU rounds its products in another way, each to one in 256; steps add up
+            assert after[name] == pytest.approx(before[name], rel=1e-2), name
     assert (path / "region_encoder" / "fusion.safetensors").is_file()

@@ -126,13 +126,15 @@ def test_other_settings_are_refused_with_the_list_of_differences(runs):
     assert raised.value.hint == "Use the same settings to resume it, or name another folder."
 
 
-def test_the_machine_decides_on_an_automatic_dtype_and_a_typed_one_stays(runs):
-    path = runs / "mine"
-    for dtype in ("bf16", "auto"):
-        open_run("edit", CONFIG | {"dtype": dtype}, runs_dir=runs, run=path, shared=True)
-    open_run("edit", CONFIG | {"dtype": "bf16"}, runs_dir=runs, run=path, shared=True)
-    with pytest.raises(RicError, match="dtype: 'bf16' there, 'fp32' now"):
-        open_run("edit", CONFIG | {"dtype": "fp32"}, runs_dir=runs, run=path, shared=True)
+def test_a_run_records_what_an_automatic_dtype_means_here_and_keeps_it(runs, monkeypatch):
+    path, config = runs / "mine", CONFIG | {"dtype": "auto", "device": "cpu"}
+    monkeypatch.setattr("ric.device.computes_in_bf16", lambda device: False)
+    for dtype in ("auto", "fp32"):
+        open_run("edit", config | {"dtype": dtype}, runs_dir=runs, run=path, shared=True)
+        assert read_record(path)["config"]["dtype"] == "fp32"
+    monkeypatch.setattr("ric.device.computes_in_bf16", lambda device: True)
+    with pytest.raises(RicError, match="dtype: 'fp32' there, 'bf16' now"):
+        open_run("edit", config, runs_dir=runs, run=path, shared=True)
 
 
 def test_another_commands_run_is_refused(runs):

@@ -144,9 +144,9 @@ def _meet(backend: str, count: int, note: Callable[[str], None]) -> None:
             note(f"Waiting at {place} for {others}.")
             told = True
     if broken or waiting.is_alive():
-        reason = first_line(broken[0]) if broken else f"they did not come in {MEETING:.0f} s"
+        reason = first_line(broken[0]) if broken else f"no connection within {MEETING:.0f} s"
         raise RicError(
-            f"Could not meet {others} at {place}: {reason}.",
+            f"Could not connect to {others} at {place}: {reason}.",
             "Start all of them with torchrun, or unset WORLD_SIZE to use one process.",
         )
 

@@ -119,9 +119,11 @@ def _refuse_what_would_do_nothing(values: dict[str, Any]) -> None:
             raise RicError(f"{flag} needs a mask, and --mask is none.", f"Omit {flag} or --mask.")
     usual = EditConfig.margin
     if values.get("margin", usual) != usual and not values.get("crop_to_mask"):
-        raise RicError("--margin is that of --crop-to-mask.", "Add --crop-to-mask.")
+        raise RicError("--margin needs --crop-to-mask.", "Add --crop-to-mask.")
     if values.get("format") == "png" and values.get("quality") is not None:
-        raise RicError("--quality goes with JPEG and WebP.", "Omit --quality, or --format png.")
+        raise RicError(
+            "--quality applies only to JPEG and WebP.", "Omit --quality, or --format png."
+        )
 
 
 def _without_use(preset: str, flags: dict[str, Any]) -> dict[str, str]:
@@ -166,7 +168,7 @@ def _of_two_folders(values: dict[str, Any]) -> dict[str, Any]:
         is_named = "=" in reference or reference.startswith("@") or reference.isdecimal()
         if not (is_run or is_named):
             raise RicError(
-                f"'{reference}' is no folder that '{compared}' could be held against.",
+                f"'{reference}' is not a folder to compare '{compared}' with.",
                 "Two folders are compared as they are; what edits are scored on is named by"
                 " --data DATA or --source DIR.",
             )

@@ -37,7 +37,7 @@ def main() -> NoReturn:
 
 
 def _run() -> int:
-    """Do what was typed, and give the exit code."""
+    """Run the typed command and return its exit code."""
     from ric.interrupt import Interrupted
     from ric_cli.console import say
     from ric_cli.surroundings import READER_GONE, lost_output, settle
@@ -70,7 +70,7 @@ def app() -> None:
 
 
 def _before(error: BaseException | None, kind: type[Stop]) -> Stop | None:
-    """Find what led to an error: amid an import, Python makes a RuntimeError of any other."""
+    """Find an error of this kind among the causes: imports may wrap it in a RuntimeError."""
     while error is not None and not isinstance(error, kind):
         error = error.__cause__ or error.__context__
     return error

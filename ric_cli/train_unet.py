@@ -85,7 +85,7 @@ def train_unet(
     align_weight: Annotated[
         AlignWeight,
         typer.Option(
-            help="Weight them by alpha_bar_t, by the rest, or against what Eq. 5 magnifies.",
+            help="Weight both by alpha_bar_t, by 1 - alpha_bar_t, or against what Eq. 5 magnifies.",
             rich_help_panel=LOSS,
         ),
     ] = TrainUnetConfig.align_weight,
@@ -109,7 +109,7 @@ def train_unet(
         typer.Option(
             min=0,
             metavar="R",
-            help="Scale each so that its gradient is R times the noise term's.",
+            help="Scale each alignment loss so that its gradient norm is R times the noise term's.",
             rich_help_panel=LOSS,
         ),
     ] = TrainUnetConfig.balance,

@@ -331,8 +331,8 @@ def test_others_who_do_not_come_are_an_error_of_a_line_and_a_hint(alone_of_two, 
         _, said = process.communicate(timeout=300)
     assert process.returncode == 1
     _, error, hint = said.splitlines()
-    assert error.startswith("Error: Could not meet the other 1 of the 2 processes")
-    assert error.endswith("they did not come in 1 s.")
+    assert error.startswith("Error: Could not connect to the other 1 of the 2 processes")
+    assert error.endswith("no connection within 1 s.")
     assert hint.startswith("Hint: Start all of them with torchrun")
     assert not (tmp_path / "run").exists()
 

@@ -307,7 +307,7 @@ def test_what_changes_no_score_cannot_be_asked_of_eval(flags, message):
 
 def test_a_second_folder_that_is_not_there_is_named(tmp_path):
     gone = str(tmp_path / "gone")
-    with pytest.raises(RicError, match=f"'{gone}' is no folder that '{tmp_path}' could be held"):
+    with pytest.raises(RicError, match=f"'{gone}' is not a folder to compare '{tmp_path}' with"):
         resolve_config(EvalConfig, {"edits": (str(tmp_path), gone)})
     for named in ("@edit", "7", f"B={gone}"):
         assert resolve_config(EvalConfig, {"edits": (str(tmp_path), named)}).source is None

@@ -1,4 +1,4 @@
-"""Which places a UNet's text tokens are read at: cross-attention, recorded while it runs."""
+"""Cross-attention maps of a UNet, recorded while it runs."""
 
 from __future__ import annotations
 

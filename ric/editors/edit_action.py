@@ -1,4 +1,4 @@
-"""What an instruction asks for, by its verb: to add something, to remove something, or to change.
+"""Classify an instruction by its verb as an addition, a removal or a change.
 
 The verb that stands first decides. "Put", "place" and "draw" add only what is new: "put a ball" is
 an addition, "put the ball behind the tree" a change.

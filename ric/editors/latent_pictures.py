@@ -1,4 +1,4 @@
-"""From pictures to a pipeline's latents and back: what all editors that denoise latents share.
+"""Conversion of pictures to a pipeline's latents and back, shared by all latent editors.
 
 Size: the longer side is resized to `image_size` and both sides to the nearest multiple that VAE and
 UNet can halve (64 px for Stable Diffusion), by squashing; the result is resized back. The original

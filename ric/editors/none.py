@@ -26,7 +26,7 @@ class NoEdit:
     """
 
     def __init__(self, model: None, config: EditConfig, device: torch.device) -> None:
-        """Take what every editor is called with; see the class."""
+        """Accept the arguments of every editor and ignore them."""
 
     def edit(
         self, requests: Sequence[EditRequest], between_steps: Callable[[], None] = never_stop

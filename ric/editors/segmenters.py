@@ -1,4 +1,4 @@
-"""What divides a picture into segments: SAM by transformers, or felzenszwalb, without weights."""
+"""Segmenters: SAM through transformers, or Felzenszwalb's, which needs no weights."""
 
 from __future__ import annotations
 

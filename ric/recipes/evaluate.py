@@ -1,7 +1,7 @@
 """`ric eval`: the six metrics over edit runs or any folders of images (Sec. 4).
 
 Every picture is decoded and encoded once for all editors. The unedited source and the ground truth
-are scored beside them: a metric that doing nothing wins says little.
+are scored beside them: a metric on which the unedited source scores best says little.
 
 An editor is scored on every sample it has a picture for; source and ground truth on the samples for
 which every editor has one. A row with another N than theirs covers other samples, and is marked.

@@ -177,7 +177,7 @@ def _complete(folder: Path) -> list[tuple[int, Path]]:
 def all_checkpoints(folder: Path) -> list[Path]:
     """List the checkpoints that were once whole under `folder`, damaged ones too, by step.
 
-    A kill amid the deletion of an old one leaves a part of it, which a newer one goes before.
+    If a kill interrupts a deletion, the remains of the old checkpoint rank below newer ones.
     """
     found = {path: step for step, path in _complete(folder)}
     for path in folder.glob("step-*"):

@@ -21,7 +21,7 @@ ASIDE = re.compile(r"\..+\.(?P<place>\w+)\.(?P<pid>\d+)")
 
 
 def refuse_links_out(run: Path, part: str = "") -> None:
-    """Refuse links that lead out of a run: its folder may come from anybody.
+    """Refuse links that lead out of a run: its folder may come from an untrusted source.
 
     Args:
         run: The run's folder, which may itself be reached by a link.

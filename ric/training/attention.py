@@ -1,7 +1,7 @@
 """Attention that is trained on a CPU: in float32, under bf16 autocast too.
 
-PyTorch's fused attention for CPUs goes back up to nine times slower in bfloat16 than in float32
-(docs/speed.md), and rounds more. Nothing else changes: what comes out is bfloat16 as before.
+The backward pass of PyTorch's fused CPU attention is up to nine times slower in bfloat16 than in
+float32 (docs/speed.md), and less exact. Only attention changes; its output is still bfloat16.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 
 def trained_attention(device: torch.device) -> AbstractContextManager[None]:
-    """Open the context in which what is trained goes forward and backward; a GPU needs none.
+    """Return the context for training's forward and backward passes; it does nothing on a GPU.
 
-    The backward pass belongs inside: blocks that are computed twice meet it there.
+    Run the backward pass inside it too: checkpointed blocks are recomputed there.
     """
     return attending_by(_attend) if device.type == "cpu" else nullcontext()
 
 
 @contextmanager
 def attending_by(attend: Callable[..., Tensor]) -> Iterator[None]:
-    """Replace `scaled_dot_product_attention` for whoever calls it, while the block runs.
+    """Replace `scaled_dot_product_attention` for all callers while the block runs.
 
-    diffusers, transformers and `nn.MultiheadAttention` have no place in common to set it.
+    diffusers, transformers and `nn.MultiheadAttention` share no setting for it.
     """
     usual = functional.scaled_dot_product_attention
     functional.scaled_dot_product_attention = attend

@@ -37,7 +37,22 @@ Layout = Literal["table-1", "table-2", "table-3"]
 GroupBy = Literal["editing-type", "region-size"]
 PhotoFormat = Literal["png", "jpg", "webp"]
 EvalText = Literal["region_text", "instruction", "scene_text", "target_text"]
+What = Literal["scene", "region", "target-caption", "source-caption", "explicit-instruction"]
+Whats = Literal[
+    "scene", "region", "target-caption", "source-caption", "explicit-instruction", "all"
+]
+LoadIn = Literal["8bit", "4bit"]
 EvalProtocol = Literal["none", "magicbrush", "pie-bench", "paper"]
+
+# The column that each of `ric describe`'s texts fills: DATA's own, but for the last.
+TEXT_OF: dict[What, str] = {
+    "scene": "scene_text",
+    "region": "region_text",
+    "target-caption": "target_text",
+    "source-caption": "source_text",
+    "explicit-instruction": "explicit_instruction",
+}
+TEXT_COLUMNS = tuple(TEXT_OF.values())
 
 FELZENSZWALB = "felzenszwalb"  # of scikit-image: a segmenter without weights
 MAGICBRUSH = "vinesmsuic/magicbrush-jul7"  # its authors' "recent best" checkpoint, for diffusers
@@ -107,7 +122,7 @@ class FitBlipConfig(CommandConfig):
 
     split: SplitName = "train"
     blip: str = "Salesforce/blip-itm-base-coco"     # Implementation details: blip-itm-base-coco
-    descriptions: str | None = None                 # a describe run; None: the data's scene_text
+    descriptions: str | None = None                 # a run or a table of texts; None: the data's
     image_size: int = 512                           # as the region judge
     fit: Fit = "squash"
     batch_size: int = 32                            # "a batch size of 32"
@@ -132,7 +147,7 @@ class TrainUnetConfig(CommandConfig):
 
     split: SplitName = "train"
     base: str = "timbrooks/instruct-pix2pix"        # "initialized from a prior checkpoint"
-    descriptions: str | None = None                 # a describe run; None: the data's scene_text
+    descriptions: str | None = None                 # a run or a table of texts; None: the data's
     region_clip: str | None = None                  # a fit-clip run
     scene_blip: str | None = None                   # a fit-blip run
     steps: int = 9000                               # "over 9000 steps"

@@ -24,6 +24,7 @@ from ric.preflight.describers import refuse_other_vlms
 from ric.preflight.pipelines import refuse_other_pipelines
 from ric.progress import Progress, Silent
 from ric.registry import refuse_unknown, refuse_unknown_metrics, texts_read
+from ric.runs.descriptions import refuse_other_texts
 from ric.runs.record import find_artifact
 from ric.weights import find_weight, is_present, require_connection, resolve_weights
 from ric.weights.find import convertible_copy
@@ -111,7 +112,7 @@ def _looks(
 
 def _find_descriptions(reference: str | None, runs_dir: Path) -> None:
     if reference is not None and not find_artifact(reference, "descriptions.jsonl", runs_dir):
-        raise RicError(f"No run at {reference!r}.", "List the runs: ric runs ls")
+        refuse_other_texts(Path(reference))
 
 
 def _locate(

@@ -83,8 +83,19 @@ class DescribeConfig(CommandConfig):
 
     describer: str = "chat"                          # or dataset, or your own (see ric.registry)
     model: str = "deepseek-ai/deepseek-vl2-tiny"    # Implementation details: DeepSeek-VL2-Tiny
+    what: Whats = "scene"                           # all: every one, each with its own prompt
+    image: Reference = "target"                     # choice 3: which picture scene and region show
+    prompt_file: str | None = None                  # in place of the prompt of --what
     max_new_tokens: int = 520                       # Table 4: "maximum 520 tokens"
-    batch_size: int = 1                             # pictures that DeepSeek-VL2 reads at once
+    quality_gates: bool = True                      # ask again for what is no single paragraph
+    attempts: int = 3                               # answers to a question, before it fails
+    batch_size: int = 1                             # questions that a model of this machine answers
+    load_in: LoadIn | None = None                   # weights by bitsandbytes (transformers' models)
+    base_url: str | None = None                     # of the server (openai)
+    concurrency: int = 8                            # requests in flight (openai)
+    timeout: float = 120.0                          # seconds for one request (openai)
+    sent_pixels: int = 1_048_576                    # a larger picture is scaled down (openai)
+    shard: str | None = None                        # 2/5: the second fifth of the samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -409,6 +420,19 @@ ONLY_OF = {
     "contrast_weight": ("cds",),
     "source_caption": ("ddpm-inversion", "cds"),
     "target_caption": ("ddpm-inversion", "cds"),
+}
+
+
+# Settings that only some describers read.
+ONLY_OF_DESCRIBERS = {
+    "load_in": ("chat",),
+    "batch_size": ("chat",),
+    "prompt_file": ("chat", "openai"),
+    "max_new_tokens": ("chat", "openai"),
+    "base_url": ("openai",),
+    "concurrency": ("openai",),
+    "timeout": ("openai",),
+    "sent_pixels": ("openai",),
 }
 
 

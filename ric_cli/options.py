@@ -28,7 +28,7 @@ SquareFit = Annotated[
 Descriptions = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
-        help="Texts in place of the data's own: a describe run, a folder of ID.txt, a .jsonl or .csv."
+        help="Texts in place of the data's own: a describe run, a folder of ID.txt, a table."
     ),
 ]
 MicroBatch = Annotated[

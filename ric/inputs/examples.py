@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from ric.config import CommandConfig, Fit, RegionText, SplitName
     from ric.method.region_box import Box
-    from ric.runs.run import RunDir
     from ric.runs.descriptions import Descriptions
+    from ric.runs.run import RunDir
     from ric.work import Work
 
 

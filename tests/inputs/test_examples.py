@@ -13,10 +13,10 @@ from ric.data.sample import load_samples
 from ric.errors import RicError
 from ric.inputs.examples import Needs, enough, load_examples
 from ric.progress import Silent
+from ric.runs.descriptions import Descriptions, read_descriptions
 from ric.runs.open_run import open_run
 from ric.runs.rows import append_row
 from ric.runs.run import RunDir
-from ric.runs.descriptions import Descriptions, read_descriptions
 from ric.work import open_work
 
 

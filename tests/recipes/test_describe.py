@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from asking import scene_text
 from small_vl2 import write_model
 
 import ric.recipes.describe as recipe
 from ric.config import DescribeConfig
+from ric.data.sample import load_samples
 from ric.describers.chat_vlm import ChatVlm
+from ric.describers.describer import OneByOne
 from ric.errors import RicError, SampleError
 from ric.interrupt import Interrupted
 from ric.recipes.describe import describe
@@ -38,10 +41,12 @@ def test_every_sample_of_every_split_gets_a_row_with_its_text(
     assert rows(run) == [
         {
             "id": row["id"],
+            "what": "scene",
             "scene_text": row["scene_text"],
             "instruction": row["instruction"],
             "describer": "dataset",
             "model": None,
+            "prompt": None,
         }
         for row in data
     ]
@@ -52,15 +57,11 @@ def test_a_model_describes_the_targets_and_is_named_in_every_row(
     make_edits, config, follow, record_of, tiny_family, tmp_path
 ):
     data = make_edits(2)
-    settings = config(data, describer="chat", max_new_tokens=4)
+    settings = config(data, describer="chat", max_new_tokens=4, quality_gates=False)
     run = follow(describe, settings, tmp_path / "run")
-    alone = ChatVlm(
-        tiny_family / "captioner", device=torch.device("cpu"), dtype="fp32", max_new_tokens=4
-    )
-    from ric.data.sample import load_samples
-
+    alone = ChatVlm(tiny_family / "captioner", settings, torch.device("cpu"))
     assert [(row["id"], row["scene_text"]) for row in rows(run)] == [
-        (sample.id, alone.describe(sample)) for sample in load_samples(data)
+        (sample.id, scene_text(alone, sample)) for sample in load_samples(data)
     ]
     assert {(row["describer"], row["model"]) for row in rows(run)} == {("chat", "tiny")}
     assert record_of(run)["weights"]["captioner"]["id"] == "tiny"
@@ -76,12 +77,16 @@ def test_a_sample_that_cannot_be_described_is_a_row_and_the_rest_goes_on(
     assert failures == {"01": ("texts", "the data has neither scene_text nor target_text for it")}
 
 
-def test_only_the_models_prompt_needs_an_instruction(make_edits, config, follow, tmp_path):
+def test_only_a_prompt_with_a_place_for_it_needs_an_instruction(
+    make_edits, config, follow, tmp_path
+):
     data = make_edits(2, {1: {"instruction": None}})
     run = follow(describe, config(data), tmp_path / "with-captions")
     assert [row["id"] for row in rows(run)] == ["00", "01"]
-    settings = config(data, describer="chat", max_new_tokens=2)
-    run = follow(describe, settings, tmp_path / "with-model")
+    model = {"describer": "chat", "max_new_tokens": 2, "quality_gates": False}
+    run = follow(describe, config(data, **model, what="source-caption"), tmp_path / "source")
+    assert [row["id"] for row in rows(run)] == ["00", "01"]
+    run = follow(describe, config(data, **model), tmp_path / "with-model")
     (failure,) = rows(run, "failures")
     assert (failure["id"], failure["stage"]) == ("01", "texts")
     assert failure["reason"] == "It has no instruction. Add instruction in metadata.jsonl."
@@ -90,7 +95,7 @@ def test_only_the_models_prompt_needs_an_instruction(make_edits, config, follow,
 def test_a_broken_target_is_a_row_when_a_model_describes(make_edits, config, follow, tmp_path):
     data = make_edits(2)
     (data / "target/00.png").write_bytes(b"")
-    settings = config(data, describer="chat", max_new_tokens=2)
+    settings = config(data, describer="chat", max_new_tokens=2, quality_gates=False)
     run = follow(describe, settings, tmp_path / "run")
     assert [row["id"] for row in rows(run)] == ["01"]
     (failure,) = rows(run, "failures")
@@ -105,6 +110,7 @@ def test_deepseek_vl2_describes_several_at_once_and_a_broken_target_is_a_row(
     (data / "target/01.png").write_bytes(b"")
     model = write_model(tmp_path / "vl2")
     settings = {"describer": "chat", "model": str(model), "max_new_tokens": 3}
+    settings["quality_gates"] = False
     alone = follow(describe, config(data, **settings), tmp_path / "alone")
     run = follow(describe, config(data, **settings, batch_size=3), tmp_path / "together")
     assert [row["id"] for row in rows(run)] == ["00", "02", "03", "04"]
@@ -115,7 +121,7 @@ def test_deepseek_vl2_describes_several_at_once_and_a_broken_target_is_a_row(
 
 
 class _Counting:
-    """A describer that notes which samples it was asked for, and fails some."""
+    """A describer of one's own that notes which samples it was asked for, and fails some."""
 
     def __init__(self, failing: tuple[str, ...] = ()) -> None:
         self.asked: list[str] = []
@@ -132,7 +138,7 @@ def test_an_interrupted_describe_goes_on_where_it_stopped(
     make_edits, config, follow, stop_after, record_of, monkeypatch, tmp_path
 ):
     counting = _Counting()
-    monkeypatch.setattr(recipe, "load_describer", lambda *given: counting)
+    monkeypatch.setattr(recipe, "load_describer", lambda *given: OneByOne(counting))
     settings = config(make_edits(5))
     with pytest.raises(Interrupted):
         follow(describe, settings, tmp_path / "run", stop_after("describing", 2))
@@ -143,17 +149,6 @@ def test_an_interrupted_describe_goes_on_where_it_stopped(
     assert [(row["id"], row["scene_text"]) for row in rows(run)] == [
         (name, f"text of {name}") for name in counting.asked
     ]
-
-
-def test_a_describer_of_one_picture_at_a_time_gets_a_batch_one_by_one(
-    make_edits, config, follow, monkeypatch, tmp_path
-):
-    counting = _Counting(failing=("01",))
-    monkeypatch.setattr(recipe, "load_describer", lambda *given: counting)
-    run = follow(describe, config(make_edits(3), batch_size=2), tmp_path / "run")
-    assert counting.asked == ["00", "01", "02"]
-    assert [row["id"] for row in rows(run)] == ["00", "02"]
-    assert [row["id"] for row in rows(run, "failures")] == ["01"]
 
 
 def test_a_describe_that_only_fails_can_be_interrupted_too(
@@ -169,7 +164,7 @@ def test_a_describe_that_only_fails_can_be_interrupted_too(
         return original(sample)
 
     monkeypatch.setattr(counting, "describe", fail_and_stop)
-    monkeypatch.setattr(recipe, "load_describer", lambda *given: counting)
+    monkeypatch.setattr(recipe, "load_describer", lambda *given: OneByOne(counting))
     with pytest.raises(Interrupted):
         follow(describe, config(make_edits(4)), tmp_path / "run")
     assert counting.asked == ["00"]

@@ -60,7 +60,11 @@ class ChatServer:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 with lock:
                     number = len(server.asked)
-                    asked = {"path": self.path, "headers": {k.lower(): v for k, v in self.headers.items()}, "body": body}
+                    asked = {
+                        "path": self.path,
+                        "headers": {k.lower(): v for k, v in self.headers.items()},
+                        "body": body,
+                    }
                     server.asked.append(asked)
                     server._at_once += 1
                     server.most_at_once = max(server.most_at_once, server._at_once)

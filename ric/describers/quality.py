@@ -84,22 +84,23 @@ def repeats_itself(text: str) -> bool:
 
 
 _REMOVAL = re.compile(
-    r"^\W*(?:please )?(?:remove|delete|erase|take (?:away|out|off)|get rid of|eliminate)\b", re.I
+    r"^\W*(?:please )?(?:remove|delete|erase|get rid of|eliminate|take (?:away|out|off)"
+    r"|take(?=\b.*\b(?:away|out|off)\b))\b",
+    re.I,
 )
 _PLACE = re.compile(
     r"\b(?:from|in|on|at|of|to|near|behind|beside|under|above|below|between|with|that|which|who|and"
     r"|so|left|right)\b.*",
     re.I | re.S,
 )
-_SMALL_WORDS = frozenset(
-    (
-        "a an the this that these those it its his her their your my our some any all both one two"
-        " three of in on at to from with into onto by for and or as is are be was were there here"
-        " so then than very more make makes let change turn add put place replace remove delete"
-        " erase take away out off get rid please picture image photo background scene left right"
-        " up down next near behind beside under above below between front color colour"
-    ).split()  # noqa: SIM905
-)
+_SMALL = """
+a an the this that these those it its his her their your my our some any all both one two three of
+in on at to from with into onto by for and or as is are be was were there here so then than very
+more make makes let change turn add put place replace remove delete erase take away out off get rid
+please picture image photo background scene left right up down next near behind beside under above
+below between front color colour
+"""
+_SMALL_WORDS = frozenset(_SMALL.split())
 
 
 def note_on(text: str, what: What, instruction: str) -> str | None:

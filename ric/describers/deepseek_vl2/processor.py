@@ -1,9 +1,10 @@
 """A picture and a question as the tokens and views that DeepSeek-VL2 reads, and its answer as text.
 
 The conversation is `<|User|>: <image>`, a line break, the question, `<|Assistant|>:`; `<image>` is
-repeated for every token of the picture. A second picture follows the first in a line of its own. The tokenizer splits words into bytes, so a space is part
-of the word after it. transformers' LlamaTokenizer, which the hub's files name, would put another
-splitter in its place and lose the spaces (transformers issue 45488): tokenizer.json alone is read.
+repeated for every token of the picture. A second picture follows in a line of its own. The
+tokenizer splits words into bytes, so a space is part of the word after it. transformers'
+LlamaTokenizer, which the hub's files name, would put another splitter in its place and lose the
+spaces (transformers issue 45488): tokenizer.json alone is read.
 """
 
 from __future__ import annotations

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from ric.config import DescribeConfig, LoadIn, Reference, Whats
+from ric_cli.console import print_line, print_picture
 from ric_cli.job import Job
 from ric_cli.options import Data, with_common_options
+
+if TYPE_CHECKING:
+    from ric.runs.run import RunDir
 
 
 @with_common_options(DescribeConfig)
@@ -93,5 +98,15 @@ def describe(
     if job.is_dry():
         return
     from ric.recipes.describe import describe as recipe
+    from ric.report.described import first_described
 
-    job.run(recipe)
+    def show_texts(result: Path | None, run: RunDir) -> None:
+        for one in first_described(job.config, run, show):
+            print_line(one.place or one.id)
+            if one.picture is not None:
+                print_picture(one.picture)
+            for kind, text in one.texts.items():
+                print_line(f"  {kind}: {text}")
+        print_line(str(run.path / "descriptions.jsonl"))
+
+    job.run(recipe, show=show_texts)

@@ -7,6 +7,7 @@ text.
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -203,6 +204,8 @@ def _pixels(sample: EditSample) -> int:
 
 def _quantised(load_in: LoadIn, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
     """Return how transformers is told to hold weights in 8 or 4 bits, by bitsandbytes."""
+    # it says at every product that it computes in float16
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     how: dict[str, Any] = {"load_in_8bit": True}
     if load_in == "4bit":
         how = {

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from asking import scene_text
+from asking import answers, request_for, scene_text
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from small_chat import write_chat_model
@@ -176,6 +176,49 @@ def test_an_answer_is_never_longer_than_asked(chat_folder, open_model, monkeypat
     spy = Spy(describer, monkeypatch)
     scene_text(describer, sample())
     assert spy.tokens[0].shape[1] - spy.inputs[0]["input_ids"].shape[1] == longest
+
+
+def test_several_questions_together_get_the_answers_that_each_gets_alone(chat_folder, open_model):
+    describer = open_model(chat_folder, batch_size=4)
+    asked = [
+        request_for(sample("make it red", target=1)),
+        request_for(sample("remove the small ball on the left of the table", target=2)),
+        request_for(sample(source=3), "source-caption"),
+        request_for(sample(target=4), refused=("empty",), seed=5),
+    ]
+    together = answers(describer, asked)
+    assert len({answer.text for answer in together}) == 4
+    assert together == [answers(describer, [request])[0] for request in asked]
+
+
+def test_a_captioner_reads_several_pictures_together(tiny_family, open_model):
+    describer = open_model(tiny_family / "captioner", batch_size=3)
+    asked = [request_for(sample(target=number)) for number in range(3)]
+    assert answers(describer, asked) == [answers(describer, [one])[0] for one in asked]
+
+
+def test_an_answer_that_ends_by_itself_is_whole_and_one_at_the_most_tokens_is_not(
+    chat_folder, open_model
+):
+    describer = open_model(chat_folder)
+    describer.model.generation_config.eos_token_id = None
+    (cut,) = answers(describer, [request_for(sample())])
+    assert (cut.tokens, cut.ended) == (6, False)
+    tokens = describer.processor.tokenizer.encode(cut.text)
+    describer.model.generation_config.eos_token_id = tokens[1]
+    (whole,) = answers(describer, [request_for(sample())])
+    assert whole.ended
+    assert whole.tokens <= 2
+
+
+@pytest.mark.parametrize("bits", ["8bit", "4bit"])
+def test_weights_can_be_held_in_few_bits(chat_folder, open_model, bits):
+    whole, small = open_model(chat_folder), open_model(chat_folder, load_in=bits)
+    assert small.model.get_memory_footprint() < 0.9 * whole.model.get_memory_footprint()
+    layer = small.model.model.language_model.layers[0].mlp.gate_proj
+    assert layer.weight.dtype == {"8bit": torch.int8, "4bit": torch.uint8}[bits]
+    (answer,) = answers(small, [request_for(sample())])
+    assert answer.tokens == 6
 
 
 # --- what is refused -----------------------------------------------------------------------------

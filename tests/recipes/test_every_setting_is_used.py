@@ -140,7 +140,7 @@ OTHER: dict[type[CommandConfig], dict[str, Any]] = {
     DescribeConfig: {
         "describer": "dataset", "model": str(FOLDER / "captioner"), "max_new_tokens": 5,
         "what": "region", "image": "source", "prompt_file": "no-such-file", "quality_gates": True,
-        "load_in": "8bit", "base_url": "http://127.0.0.1:9/v1", "concurrency": 2, "timeout": 9.0,
+        "base_url": "http://127.0.0.1:9/v1", "concurrency": 2, "timeout": 9.0,
         "sent_pixels": 2048, "shard": "1/5",
     },
     FitClipConfig: {
@@ -204,7 +204,7 @@ SAME: dict[type[CommandConfig], set[str]] = {
     CommandConfig: {"preset", "weights"},  # laid over the defaults; where models are looked for
     # the first answer draws nothing and two words come out the same; of masks a describer of one's
     # own may look at
-    DescribeConfig: {"seed", "dtype", "ignore_signature", "batch_size", "attempts"},
+    DescribeConfig: {"seed", "dtype", "ignore_signature", "batch_size", "attempts", "load_in"},
     FitClipConfig: {"micro_batch"},
     FitBlipConfig: {"micro_batch"},
     TrainUnetConfig: {

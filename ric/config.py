@@ -37,7 +37,22 @@ Layout = Literal["table-1", "table-2", "table-3"]
 GroupBy = Literal["editing-type", "region-size"]
 PhotoFormat = Literal["png", "jpg", "webp"]
 EvalText = Literal["region_text", "instruction", "scene_text", "target_text"]
+What = Literal["scene", "region", "target-caption", "source-caption", "explicit-instruction"]
+Whats = Literal[
+    "scene", "region", "target-caption", "source-caption", "explicit-instruction", "all"
+]
+LoadIn = Literal["8bit", "4bit"]
 EvalProtocol = Literal["none", "magicbrush", "pie-bench", "paper"]
+
+# The column that each of `ric describe`'s texts fills: DATA's own, but for the last.
+TEXT_OF: dict[What, str] = {
+    "scene": "scene_text",
+    "region": "region_text",
+    "target-caption": "target_text",
+    "source-caption": "source_text",
+    "explicit-instruction": "explicit_instruction",
+}
+TEXT_COLUMNS = tuple(TEXT_OF.values())
 
 FELZENSZWALB = "felzenszwalb"  # of scikit-image: a segmenter without weights
 MAGICBRUSH = "vinesmsuic/magicbrush-jul7"  # its authors' "recent best" checkpoint, for diffusers
@@ -68,8 +83,19 @@ class DescribeConfig(CommandConfig):
 
     describer: str = "chat"                          # or dataset, or your own (see ric.registry)
     model: str = "deepseek-ai/deepseek-vl2-tiny"    # Implementation details: DeepSeek-VL2-Tiny
+    what: Whats = "scene"                           # all: every one, each with its own prompt
+    image: Reference = "target"                     # choice 3: which picture scene and region show
+    prompt_file: str | None = None                  # in place of the prompt of --what
     max_new_tokens: int = 520                       # Table 4: "maximum 520 tokens"
-    batch_size: int = 1                             # pictures that DeepSeek-VL2 reads at once
+    quality_gates: bool = True                      # ask again for what is no single paragraph
+    attempts: int = 3                               # answers to a question, before it fails
+    batch_size: int = 1                             # questions that a model of this machine answers
+    load_in: LoadIn | None = None                   # weights by bitsandbytes (transformers' models)
+    base_url: str | None = None                     # of the server (openai)
+    concurrency: int = 8                            # requests in flight (openai)
+    timeout: float = 120.0                          # seconds for one request (openai)
+    sent_pixels: int = 1_048_576                    # a larger picture is scaled down (openai)
+    shard: str | None = None                        # 2/5: the second fifth of the samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +133,7 @@ class FitBlipConfig(CommandConfig):
 
     split: SplitName = "train"
     blip: str = "Salesforce/blip-itm-base-coco"     # Implementation details: blip-itm-base-coco
-    descriptions: str | None = None                 # a describe run; None: the data's scene_text
+    descriptions: str | None = None                 # a run or a table of texts; None: the data's
     image_size: int = 512                           # as the region judge
     fit: Fit = "squash"
     batch_size: int = 32                            # "a batch size of 32"
@@ -132,7 +158,7 @@ class TrainUnetConfig(CommandConfig):
 
     split: SplitName = "train"
     base: str = "timbrooks/instruct-pix2pix"        # "initialized from a prior checkpoint"
-    descriptions: str | None = None                 # a describe run; None: the data's scene_text
+    descriptions: str | None = None                 # a run or a table of texts; None: the data's
     region_clip: str | None = None                  # a fit-clip run
     scene_blip: str | None = None                   # a fit-blip run
     steps: int = 9000                               # "over 9000 steps"
@@ -394,6 +420,19 @@ ONLY_OF = {
     "contrast_weight": ("cds",),
     "source_caption": ("ddpm-inversion", "cds"),
     "target_caption": ("ddpm-inversion", "cds"),
+}
+
+
+# Settings that only some describers read.
+ONLY_OF_DESCRIBERS = {
+    "load_in": ("chat",),
+    "batch_size": ("chat",),
+    "prompt_file": ("chat", "openai"),
+    "max_new_tokens": ("chat", "openai"),
+    "base_url": ("openai",),
+    "concurrency": ("openai",),
+    "timeout": ("openai",),
+    "sent_pixels": ("openai",),
 }
 
 

@@ -6,19 +6,22 @@ from importlib.util import find_spec
 
 from ric.errors import RicError
 
-# package -> the flag that needs it, and the extra of ric that installs it
-EXTRAS = {"peft": ("--lora-rank", "lora"), "bitsandbytes": ("--adam-8bit", "8bit")}
+# package -> the extra of ric that installs it
+EXTRAS = {"peft": "lora", "bitsandbytes": "8bit", "openai": "openai"}
 
 
-def require_extra(package: str) -> None:
+def require_extra(package: str, flag: str) -> None:
     """Make sure that a package is installed.
+
+    Args:
+        package: A key of `EXTRAS`.
+        flag: What needs it, as it is typed.
 
     Raises:
         RicError: it is not; says how to get it.
     """
-    flag, extra = EXTRAS[package]
     if find_spec(package) is None:
         raise RicError(
             f"{flag} needs {package}, which is not installed.",
-            f"Install it: pip install 'ric[{extra}]'",
+            f"Install it: pip install 'ric[{EXTRAS[package]}]'",
         )

@@ -64,6 +64,7 @@ EDITORS = {
 DESCRIBERS = {
     "dataset": Part("ric.describers.from_dataset:FromDataset.from_config", reads=()),
     "chat": Part("ric.describers.chat:load_chat", "model"),
+    "openai": Part("ric.describers.chat:load_server"),
 }
 # the setting that names the model of your own editor or describer
 OF_ONES_OWN = {"editor": "unet", "describer": "model"}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -26,9 +27,11 @@ from typing import (
 from ric.config import (
     OF_EDITORS,
     ONLY_OF,
+    ONLY_OF_DESCRIBERS,
     PROTOCOLS,
     TINY,
     CommandConfig,
+    DescribeConfig,
     EditConfig,
     EvalConfig,
     EvalProtocol,
@@ -36,10 +39,10 @@ from ric.config import (
     FitClipConfig,
 )
 from ric.errors import RicError, first_line
-from ric.registry import EDITORS
+from ric.registry import DESCRIBERS, EDITORS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 ConfigT = TypeVar("ConfigT", bound=CommandConfig)
 
@@ -82,7 +85,7 @@ def resolve_config(
     values = {**(TINY[kind] if preset == "tiny" else {}), **typed}
     if kind is EditConfig:
         editor = str(values.get("editor", EditConfig.editor))
-        _refuse_of_other_editors(editor, flags)
+        _refuse_of_others("editor", editor, ONLY_OF, flags)
         _refuse_what_would_do_nothing(values)
         values = {**values, **OF_EDITORS[preset].get(editor, {}), **typed}
         if flags.get("ignore_signature"):
@@ -91,6 +94,10 @@ def resolve_config(
                 "Omit --ignore-signature; ric eval uses it.",
             )
         values["ignore_signature"] = False
+    if kind is DescribeConfig:
+        describer = str(values.get("describer", DescribeConfig.describer))
+        _refuse_of_others("describer", describer, ONLY_OF_DESCRIBERS, flags)
+        _refuse_half_a_question(describer, values)
     if kind is EvalConfig:
         values |= _without_use(preset, flags)
         values |= _of_two_folders(values)
@@ -101,15 +108,59 @@ def resolve_config(
     return kind(**{key: _typed(kind, key, value) for key, value in values.items()})
 
 
-def _refuse_of_other_editors(editor: str, flags: dict[str, Any]) -> None:
-    """Stop where `ric edit` is given a setting that its editor does not read (Raises RicError)."""
-    for key, editors in ONLY_OF.items():
-        if key in flags and editor in EDITORS and editor not in editors:
+def _refuse_of_others(
+    kind: str, name: str, only_of: Mapping[str, tuple[str, ...]], flags: dict[str, Any]
+) -> None:
+    """Stop where a command is given a setting that its editor or describer does not read.
+
+    Args:
+        kind: `editor` or `describer`.
+        name: The one that is chosen; those from outside ric may read any setting.
+        only_of: Which of ric's own read a setting.
+        flags: What was typed.
+
+    Raises:
+        RicError: names the flag, and whose it is.
+    """
+    shipped = EDITORS if kind == "editor" else DESCRIBERS
+    for key, readers in only_of.items():
+        if key in flags and name in shipped and name not in readers:
             flag = "--" + key.replace("_", "-")
             raise RicError(
-                f"--editor {editor} does not use {flag}.",
-                f"Omit {flag}, or choose --editor {' or '.join(editors)}.",
+                f"--{kind} {name} does not use {flag}.",
+                f"Omit {flag}, or choose --{kind} {' or '.join(readers)}.",
             )
+
+
+def _refuse_half_a_question(describer: str, values: dict[str, Any]) -> None:
+    """Stop where `ric describe` lacks its server, or a setting does not fit another (RicError)."""
+    url = str(values.get("base_url") or "")
+    if describer == "openai" and not re.match(r"https?://[^/\s]", url):
+        raise RicError(
+            f"--describer openai needs the address of a server, not {_shown(url)}."
+            if url
+            else "--describer openai needs the address of a server.",
+            "Add --base-url http://HOST:PORT/v1, and --model as the server calls it.",
+        )
+    if values.get("prompt_file") and values.get("what") == "all":
+        raise RicError(
+            "--prompt-file is the prompt of one kind of text, and --what is all.",
+            "Name one: --what scene",
+        )
+    if shard := values.get("shard"):
+        shard_of(str(shard))
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """Read `2/5`, the second of five shards, as (2, 5).
+
+    Raises:
+        RicError: it is not of that form, or there is no such shard.
+    """
+    part, slash, count = text.partition("/")
+    if not (slash and part.isdecimal() and count.isdecimal() and 1 <= int(part) <= int(count)):
+        raise RicError(f"--shard is {_shown(text)}.", "Write the shard and their number: 2/5")
+    return int(part), int(count)
 
 
 def _refuse_what_would_do_nothing(values: dict[str, Any]) -> None:
@@ -315,8 +366,9 @@ BOUNDS: dict[str, Bounds] = {
     "passes": Bounds(1),
     "adam_beta1": Bounds(0, 1, but_most=True),
     "adam_beta2": Bounds(0, 1, but_most=True), "align_below": NOT_NEGATIVE,
-    "align_restore": Bounds(0, 1, but_most=True), "batch_size": Bounds(1),
+    "align_restore": Bounds(0, 1, but_most=True), "attempts": Bounds(1), "batch_size": Bounds(1),
     "checkpoint_every": Bounds(1), "colour_noise": Bounds(0, 1),
+    "concurrency": Bounds(1), "sent_pixels": Bounds(1024), "timeout": POSITIVE,
     "conditioning_dropout": Bounds(0, 1 / 3),
     "edit_weight": NOT_NEGATIVE, "ema_decay": Bounds(0, 1), "epochs": Bounds(1),
     "feather": NOT_NEGATIVE, "flatten": NOT_NEGATIVE, "fusion_epochs": NOT_NEGATIVE,

@@ -16,6 +16,7 @@ from ric.progress import Progress, Silent, Stage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from PIL.Image import Image
     from rich.console import Console
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ric.errors import RicError
 
 PLAIN_EVERY = 10.0  # seconds between plain lines of one stage
+THUMBNAIL = 40  # letters across
 
 
 def clean(text: str) -> str:
@@ -93,6 +95,25 @@ def print_table(table: Table) -> None:
     # in a pipe no line is too long, and cropping would lose data
     width = None if sys.stdout.isatty() else 10_000
     _plain_console()(width=width).print(table)
+
+
+def print_picture(picture: Image) -> bool:
+    """Print a thumbnail on stdout, two pixels to a letter; False where no terminal shows it."""
+    console = _plain_console()()
+    if not console.is_terminal or console.color_system not in ("truecolor", "256"):
+        return False
+    from rich.text import Text
+
+    wide = min(THUMBNAIL, console.width)
+    high = max(2, round(picture.height * wide / picture.width / 2) * 2)
+    small = picture.convert("RGB").resize((wide, min(high, 2 * THUMBNAIL)))
+    for y in range(0, small.height, 2):
+        line = Text()
+        for x in range(small.width):
+            upper, lower = (f"rgb{small.getpixel((x, y + row))}" for row in (0, 1))
+            line.append("\u2580", style=f"{upper} on {lower}".replace(", ", ","))
+        console.print(line)
+    return True
 
 
 def styled(text: str, style: str) -> Text:

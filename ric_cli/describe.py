@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from ric.config import DescribeConfig
+from ric.config import DescribeConfig, LoadIn, Reference, Whats
+from ric_cli.console import print_line, print_picture
 from ric_cli.job import Job
 from ric_cli.options import Data, with_common_options
+
+if TYPE_CHECKING:
+    from ric.runs.run import RunDir
 
 
 @with_common_options(DescribeConfig)
@@ -18,25 +23,90 @@ def describe(
     describer: Annotated[
         str,
         typer.Option(
-            help="chat: a vision-language model; dataset: the data's own captions; or yours,"
-            " my_file.py:Name."
+            help="chat: a vision-language model of this machine; openai: a server's (--base-url);"
+            " dataset: the data's own texts; or yours, my_file.py:Name."
         ),
     ] = DescribeConfig.describer,
     model: Annotated[
         str,
-        typer.Option(help="DeepSeek-VL2-Tiny, or any of transformers' image-text-to-text models."),
+        typer.Option(
+            help="DeepSeek-VL2-Tiny, or any of transformers' image-text-to-text models; or what the"
+            " server calls its model."
+        ),
     ] = DescribeConfig.model,
+    what: Annotated[
+        Whats, typer.Option(help="Which text; all: each of them, with its own prompt.")
+    ] = DescribeConfig.what,
+    image: Annotated[
+        Reference,
+        typer.Option(help="The picture that scene and region are about; the others: the source."),
+    ] = DescribeConfig.image,
+    prompt_file: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="FILE",
+            help="A prompt of your own; {edit_prompt} in it becomes the instruction.",
+        ),
+    ] = DescribeConfig.prompt_file,
     max_new_tokens: Annotated[
-        int, typer.Option(min=1, help="Longest paragraph in tokens.")
+        int, typer.Option(min=1, help="Longest text in tokens.")
     ] = DescribeConfig.max_new_tokens,
+    quality_gates: Annotated[
+        bool,
+        typer.Option(help="Ask again for what is no single paragraph, or take it as it is."),
+    ] = DescribeConfig.quality_gates,
+    attempts: Annotated[
+        int, typer.Option(min=1, help="Answers to one question before it fails.")
+    ] = DescribeConfig.attempts,
     batch_size: Annotated[
-        int, typer.Option(min=1, help="Pictures that DeepSeek-VL2-Tiny reads at once.")
+        int, typer.Option(min=1, help="Questions that a model of this machine answers at once.")
     ] = DescribeConfig.batch_size,
+    load_in: Annotated[
+        Optional[LoadIn],  # noqa: UP045
+        typer.Option(help="Hold the weights of transformers' models in few bits."),
+    ] = DescribeConfig.load_in,
+    base_url: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="URL",
+            help="An OpenAI-compatible server, which gets the pictures: http://HOST:PORT/v1. Its"
+            " key is read from OPENAI_API_KEY.",
+        ),
+    ] = DescribeConfig.base_url,
+    concurrency: Annotated[
+        int, typer.Option(min=1, help="Requests to the server at once.")
+    ] = DescribeConfig.concurrency,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds that the server has for an answer.")
+    ] = DescribeConfig.timeout,
+    sent_pixels: Annotated[
+        int, typer.Option(min=1024, help="Larger pictures are scaled down before they are sent.")
+    ] = DescribeConfig.sent_pixels,
+    shard: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="I/N", help="Only the I-th of N shares of the samples."),
+    ] = DescribeConfig.shard,
+    show: Annotated[
+        int, typer.Option(min=0, help="Print so many pictures with their texts at the end.")
+    ] = 0,
 ) -> None:
-    """Write a scene paragraph for every edited picture (Sec. 3.2.3, Table 4)."""
+    """Write a paragraph about every target (Sec. 3.2.3, Table 4), or other texts.
+
+    With --describer openai, and only then, pictures leave this machine: they go to --base-url.
+    """
     job = Job("describe", DescribeConfig, ctx)
     if job.is_dry():
         return
     from ric.recipes.describe import describe as recipe
+    from ric.report.described import first_described
 
-    job.run(recipe)
+    def show_texts(result: Path | None, run: RunDir) -> None:
+        for one in first_described(job.config, run, show):
+            print_line(one.place or one.id)
+            if one.picture is not None:
+                print_picture(one.picture)
+            for kind, text in one.texts.items():
+                print_line(f"  {kind}: {text}")
+        print_line(str(run.path / "descriptions.jsonl"))
+
+    job.run(recipe, show=show_texts)

@@ -40,6 +40,8 @@ def next_step(config: CommandConfig, run: RunDir, *, runs_dir: Path | None) -> s
     """
     kind: type[CommandConfig]
     if isinstance(config, DescribeConfig):
+        if config.what not in ("scene", "all"):
+            return None
         kind, own = FitBlipConfig, [config.data, "--descriptions", str(run.path)]
     elif isinstance(config, (FitClipConfig, FitBlipConfig)):
         kind, own = _after_a_judge(config, run)

@@ -27,7 +27,9 @@ SquareFit = Annotated[
 ]
 Descriptions = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option(help="A describe run with the scene paragraphs. Default: the data's scene_text."),
+    typer.Option(
+        help="Texts in place of the data's own: a describe run, a folder of ID.txt, a table."
+    ),
 ]
 MicroBatch = Annotated[
     Optional[int],  # noqa: UP045

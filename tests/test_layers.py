@@ -96,7 +96,8 @@ ROOMS: dict[str, set[str]] = {
     "distributed": FOUNDATION | {"launcher", "runs"},
     "work": FOUNDATION | {"device", "distributed", "data", "runs"},
     "models": FOUNDATION | {"registry", "model_files", "pretrained", "weights", "runs"},
-    "describers": FOUNDATION | {"registry", "device", "model_files", "pretrained", "data"},
+    "describers": FOUNDATION
+    | {"extras", "registry", "device", "model_files", "pretrained", "method", "data"},
     "editors": FOUNDATION | {"registry", "device", "pretrained", "method", "data", "models"},
     "metrics": FOUNDATION | {"scenes", "model_files", "pretrained"},
     "report": FOUNDATION | {"scenes", "data", "runs"},

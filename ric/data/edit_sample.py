@@ -107,7 +107,7 @@ class EditSample:
         source = self._decode("source", self.pictures.source)
         if own_size or not self.has_target:
             return source
-        size = self._size()
+        size = self.picture_size()
         return source if source.size == size else source.resize(size)
 
     def load_target(self) -> Image.Image:
@@ -203,7 +203,7 @@ class EditSample:
                 return mask_of_unknown_kind(image, source)
             return mask_from_erased(image, source, "black" if kind == "erased-black" else "white")
 
-        width, height = self._size()
+        width, height = self.picture_size()
         return resize_mask(self._guarded("mask", read), height, width)
 
     def _refuse_useless(self, mask: Mask) -> None:
@@ -212,8 +212,14 @@ class EditSample:
             raise SampleError(self.id, "mask", reason)
         self._guarded("mask", lambda: refuse_useless(mask))
 
-    def _size(self) -> tuple[int, int]:
-        """Read (width, height) of the target, or of the source where there is no target."""
+    def picture_size(self) -> tuple[int, int]:
+        """Read (width, height) of the target, or of the source where there is no target.
+
+        No pixel is decoded.
+
+        Raises:
+            SampleError: It cannot be read.
+        """
         stage, picture = "target", self.pictures.target
         if picture is None:
             stage, picture = "source", self.pictures.source

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ric.data.columns import Row
 
 LONGEST_LINE = 64 << 20  # letters
+LONGEST_TEXT = 1 << 20  # letters
 AS_UTF8 = "Save it as UTF-8: iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW"
 
 # UTF-32's marks begin like UTF-16's, so they are checked first
@@ -89,6 +90,21 @@ def csv_columns(path: str | Path) -> list[str]:
         return list(reader.fieldnames or ())
 
 
+def whole_text(path: str | Path) -> str:
+    """Read a text file, such as a prompt.
+
+    Raises:
+        RicError: The file cannot be read, is too long for one text, or is not UTF-8.
+    """
+    with _text(path, newline=None) as stream:
+        text = stream.read(LONGEST_TEXT + 1)
+    if len(text) > LONGEST_TEXT:
+        raise RicError(f"'{path}' has over {LONGEST_TEXT >> 20} million letters.")
+    if fault := _not_utf8(text):
+        raise RicError(f"'{path}' is not UTF-8: {fault}.", AS_UTF8)
+    return text
+
+
 def in_words(columns: list[str]) -> str:
     """List a table's columns; for a single one, name the separator it seems to hold."""
     if len(columns) == 1:
@@ -115,7 +131,7 @@ def _csv(path: str | Path) -> Iterator[csv.DictReader[str]]:
 
 
 @contextmanager
-def _text(path: str | Path, newline: str) -> Iterator[io.TextIOWrapper]:
+def _text(path: str | Path, newline: str | None) -> Iterator[io.TextIOWrapper]:
     """Open a text file in its encoding; bytes that are not UTF-8 become surrogates."""
     with open_bytes(path) as stream:
         buffered = io.BufferedReader(stream)  # type: ignore[type-var]

@@ -1,110 +1,216 @@
-"""Any image-text-to-text model of transformers, prompted as in Table 4 (Sec. 3.2.3).
+"""Any image-text-to-text model of transformers, asked in its own chat (Sec. 3.2.3, Table 4).
 
 Which picture: Table 5 prints the source beside a text that describes the *edited* picture, so the
-target is described (choice 3). One picture at a time: models differ in how they pad. Decoding is
-greedy, so that a repeated command repeats its text.
+target is described (choice 3). The first answer is greedy, so that a repeated command repeats its
+text.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    BitsAndBytesConfig,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
-from ric.describers.prompt import paragraph_of, room_for_answer, scene_prompt
+from ric.describers.describer import in_batches
+from ric.describers.quality import Answer
+from ric.describers.sampling import SeededNoise
 from ric.device import pick_dtype
+from ric.errors import SampleError
 from ric.model_files import require_whole
 from ric.pretrained import load_network, told_in_one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    import torch
     from PIL.Image import Image
+    from torch import Tensor
 
-    from ric.config import Dtype
+    from ric.config import DescribeConfig, LoadIn
     from ric.data.sample import EditSample
+    from ric.describers.describer import Answered
+    from ric.describers.requests import Request
+
+HINT = (
+    "Try deepseek-ai/deepseek-vl2-tiny, deepseek-community/deepseek-vl-1.3b-chat, or --describer"
+    " dataset"
+)
 
 
 class ChatVlm:
     """Describe with a model that transformers supports.
 
+    A captioner without a chat, such as BLIP, gets no prompt: it would only repeat a long one.
+
     Args:
         model: Its folder, in the hub's layout.
+        config: The precision of its weights, the longest answer, and how many are given at once.
         device: Where it runs.
-        dtype: The precision of its weights.
-        max_new_tokens: The longest answer (Table 4: 520).
 
     Raises:
         RicError: transformers does not support the model, it needs custom code, its weights are
             pickles, or some of them are missing.
     """
 
-    def __init__(
-        self, model: Path, *, device: torch.device, dtype: Dtype, max_new_tokens: int
-    ) -> None:
+    is_model = True
+
+    def __init__(self, model: Path, config: DescribeConfig, device: torch.device) -> None:
         """Load the processor and the network; see the class."""
-        hint = (
-            "Try deepseek-ai/deepseek-vl2-tiny, deepseek-community/deepseek-vl-1.3b-chat, or"
-            " --describer dataset"
-        )
         require_whole(model, "describer")
-        with told_in_one_line(f"transformers cannot open the processor in {model}", hint):
+        with told_in_one_line(f"transformers cannot open the processor in {model}", HINT):
             # unset, it would ask on the terminal whether to run the folder's own code
             self.processor: Any = AutoProcessor.from_pretrained(
                 model, local_files_only=True, trust_remote_code=False
             )
+        self.processor.tokenizer.padding_side = "left"  # all answers begin at one place
+        self.reads_prompt = getattr(self.processor, "chat_template", None) is not None
+        dtype = pick_dtype(config.dtype, device)
         self.model = load_network(
-            AutoModelForImageTextToText, model, dtype=pick_dtype(dtype, device), hint=hint
+            AutoModelForImageTextToText,
+            model,
+            dtype=dtype,
+            hint=HINT,
+            **(_quantised(config.load_in, dtype, device) if config.load_in else {}),
         )
-        self.model.to(device)
-        self.max_new_tokens = max_new_tokens
+        if not config.load_in:  # those that are quantised are where they run
+            self.model.to(device)
+        self.max_new_tokens = config.max_new_tokens
+        self.batch_size = config.batch_size
         text_config = self.model.config.get_text_config(decoder=True)
         # BLIP fails past its last position: it has 512, and Table 4 asks for 520 tokens
         self._positions = getattr(text_config, "max_position_embeddings", sys.maxsize)
 
-    def describe(self, sample: EditSample) -> str:
-        """Return a paragraph about the sample's target.
+    def answer(self, requests: Iterable[Request], between_steps: Callable[[], None]) -> Answered:
+        """Answer requests, several at once."""
+        for batch in in_batches(requests, self.batch_size, _pixels):
+            between_steps()
+            seen: list[tuple[Request, list[Image]]] = []
+            for request in batch:
+                try:
+                    seen.append((request, request.load_pictures()))
+                except SampleError as error:
+                    yield request, error
+            if seen:
+                yield from self._answers(seen, between_steps)
 
-        Raises:
-            SampleError: the target cannot be read, the prompt leaves no room for an answer, or
-                the answer is empty.
-        """
-        inputs = self._inputs(sample.load_target(), sample.instruction)
+    def _answers(
+        self, seen: Sequence[tuple[Request, list[Image]]], between_steps: Callable[[], None]
+    ) -> Answered:
+        """Answer requests together, or alone if their prompts together leave no room."""
+        inputs = self._inputs(seen).to(self.model.device)
         # a captioner's answer starts with a token of its own
         asked = inputs["input_ids"].shape[1] if "input_ids" in inputs else 1
-        room = room_for_answer(sample.id, asked, self._positions)
-        return paragraph_of(sample.id, self._answer(inputs, min(self.max_new_tokens, room)))
+        if asked < self._positions:
+            longest = min(self.max_new_tokens, self._positions - asked)
+            requests = [request for request, _ in seen]
+            answers = self._decode(inputs, requests, longest, between_steps)
+            yield from zip(requests, answers, strict=True)
+        elif len(seen) > 1:
+            for one in seen:
+                yield from self._answers([one], between_steps)
+        else:
+            reason = f"the prompt has {asked} tokens; the model reads {self._positions}"
+            yield seen[0][0], SampleError(seen[0][0].sample.id, "texts", reason)
 
     @torch.no_grad()
-    def _answer(self, inputs: Any, max_new_tokens: int) -> str:
-        inputs = inputs.to(self.model.device)
+    def _decode(
+        self,
+        inputs: Any,
+        requests: Sequence[Request],
+        longest: int,
+        between_steps: Callable[[], None],
+    ) -> list[Answer]:
         if "pixel_values" in inputs:
             inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
+        seeds = [request.answer_seed for request in requests]
         tokens = self.model.generate(
-            **inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1
+            **inputs,
+            max_new_tokens=longest,
+            do_sample=False,
+            num_beams=1,
+            logits_processor=LogitsProcessorList([SeededNoise(seeds)]),
+            stopping_criteria=StoppingCriteriaList([_Heeding(between_steps)]),
         )
         # a decoder-only model repeats its prompt before the answer
         prompt = inputs.get("input_ids")
         start = 0
         if prompt is not None and torch.equal(tokens[:, : prompt.shape[1]], prompt):
             start = prompt.shape[1]
-        return self.processor.batch_decode(tokens[:, start:], skip_special_tokens=True)[0]
+        return [self._answer_of(row, longest) for row in tokens[:, start:]]
 
-    def _inputs(self, image: Image, instruction: str) -> Any:
-        if getattr(self.processor, "chat_template", None) is None:
-            # a plain captioner (BLIP) has no chat and would only repeat a long prompt
-            return self.processor(images=image, return_tensors="pt")
-        content = [
-            {"type": "image", "image": image},
-            {"type": "text", "text": scene_prompt(instruction)},
+    def _answer_of(self, tokens: Tensor, longest: int) -> Answer:
+        """Read an answer's tokens, which are filled up after the token that ends it."""
+        ends = self.model.generation_config.eos_token_id
+        ends = ends if isinstance(ends, list) else [ends]
+        places = [int(place) for place in range(len(tokens)) if int(tokens[place]) in ends]
+        length = places[0] + 1 if places else len(tokens)
+        text = self.processor.decode(tokens[:length], skip_special_tokens=True)
+        return Answer(text, length, ended=bool(places) or length < longest)
+
+    def _inputs(self, seen: Sequence[tuple[Request, list[Image]]]) -> Any:
+        if not self.reads_prompt:
+            # of a region's two pictures the crop: a captioner takes one
+            return self.processor(
+                images=[pictures[-1] for _, pictures in seen], return_tensors="pt"
+            )
+        chats = [
+            [
+                {
+                    "role": "user",
+                    "content": [
+                        *({"type": "image", "image": picture} for picture in pictures),
+                        {"type": "text", "text": request.prompt},
+                    ],
+                }
+            ]
+            for request, pictures in seen
         ]
         return self.processor.apply_chat_template(
-            [{"role": "user", "content": content}],
+            chats,
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
+            padding=len(chats) > 1,
         )
+
+
+class _Heeding(StoppingCriteria):
+    """Calls a function after each token; it raises if the command is to stop."""
+
+    def __init__(self, between_steps: Callable[[], None]) -> None:
+        self.between_steps = between_steps
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **options: Any) -> Tensor:
+        self.between_steps()
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+
+def _pixels(sample: EditSample) -> int:
+    """Return what a picture's tokens grow with, in many models."""
+    width, height = sample.picture_size()
+    return width * height
+
+
+def _quantised(load_in: LoadIn, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+    """Return how transformers is told to hold weights in 8 or 4 bits, by bitsandbytes."""
+    # it says at every product that it computes in float16
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+    how: dict[str, Any] = {"load_in_8bit": True}
+    if load_in == "4bit":
+        how = {
+            "load_in_4bit": True,
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_compute_dtype": dtype,
+        }
+    return {"quantization_config": BitsAndBytesConfig(**how), "device_map": {"": device}}

@@ -2,47 +2,106 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, cast
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
 
-from ric.errors import SampleError
+from ric.describers.quality import Answer
+from ric.errors import RicError, SampleError
 from ric.registry import load_part
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
+    from typing import Any
 
     import torch
 
     from ric.config import DescribeConfig
     from ric.data.sample import EditSample
+    from ric.describers.requests import Request
+
+    Answered = Iterator[tuple[Request, Answer | SampleError]]
+
+WINDOW = 4  # batches that are sorted together
 
 
 class Describer(Protocol):
-    """Writes one paragraph about the edited picture of a sample.
+    """Writes texts about samples. `ric describe` calls nothing else.
 
-    One that reads several pictures at once also has `describe_batch`, from samples to a list of
-    paragraphs, with a SampleError in the place of a sample that cannot be described.
+    Attributes:
+        is_model: Whether another seed gives another answer, so that a bad one is asked for again.
+            Texts of a describer that is no model are taken as they are.
+        reads_prompt: Whether the prompt decides the answer; else none is recorded.
     """
 
-    def describe(self, sample: EditSample) -> str:
-        """Return the paragraph; SampleError when this sample cannot be described."""
+    is_model: bool
+    reads_prompt: bool
+
+    def answer(self, requests: Iterable[Request], between_steps: Callable[[], None]) -> Answered:
+        """Answer requests, in any order, as soon as each is done.
+
+        Args:
+            requests: Read when there is room for more: reading one claims it.
+            between_steps: Called often; raises if the command is to stop.
+
+        Returns:
+            Each request with its answer, or the error of one that cannot be answered.
+
+        Raises:
+            RicError: no further one can be answered.
+        """
 
 
-def describe_all(describer: Describer, samples: Sequence[EditSample]) -> list[str | SampleError]:
-    """Describe samples together if the describer can, else one by one.
+class OneByOne:
+    """Your own describer: a class with `describe(sample)`, which returns the scene paragraph.
 
-    Returns:
-        For each sample its paragraph, or why there is none.
+    Args:
+        own: An object of it.
     """
-    together = getattr(describer, "describe_batch", None)
-    return together(samples) if together else [_describe(describer, one) for one in samples]
+
+    is_model = False
+    reads_prompt = False
+
+    def __init__(self, own: Any) -> None:
+        """Keep it."""
+        self.own = own
+
+    def answer(self, requests: Iterable[Request], between_steps: Callable[[], None]) -> Answered:
+        """Describe one sample after the other."""
+        for request in requests:
+            between_steps()
+            try:
+                yield request, Answer(self.own.describe(request.sample))
+            except SampleError as error:
+                yield request, error
 
 
-def _describe(describer: Describer, sample: EditSample) -> str | SampleError:
-    try:
-        return describer.describe(sample)
-    except SampleError as error:
-        return error
+def in_batches(
+    requests: Iterable[Request], size: int, length: Callable[[EditSample], int]
+) -> Iterator[list[Request]]:
+    """Group requests into batches; of a few batches' requests, those of like length come together.
+
+    Requests that show the same pictures stay together. With batches of one, nothing is reordered.
+
+    Args:
+        requests: Read as far ahead as a window of batches.
+        size: The most requests in a batch.
+        length: Returns what a sample's prompt will have of tokens, or what grows with it; raises
+            SampleError if that cannot be told.
+    """
+
+    def key(request: Request) -> tuple[int, tuple[str, ...]]:
+        try:
+            return length(request.sample), request.shown
+        except SampleError:
+            return 0, request.shown  # it is reported when its pictures are read
+
+    stream = iter(requests)
+    while window := list(islice(stream, size if size == 1 else WINDOW * size)):
+        if size > 1:
+            window.sort(key=key)
+        for first in range(0, len(window), size):
+            yield window[first : first + size]
 
 
 def load_describer(
@@ -57,6 +116,16 @@ def load_describer(
         device: Where the model runs.
 
     Raises:
-        RicError: there is no such describer, or its model cannot be loaded.
+        RicError: there is no such describer, its model cannot be loaded, or it writes scene
+            paragraphs alone and another text is asked for.
     """
-    return cast("Describer", load_part("describer", name)(model, config, device))
+    describer = load_part("describer", name)(model, config, device)
+    if hasattr(describer, "answer"):
+        return describer
+    if config.what != "scene":
+        raise RicError(
+            f"--describer {name} has no `answer`: it writes scene paragraphs, not --what"
+            f" {config.what}.",
+            "See `Describer` in ric/describers/describer.py.",
+        )
+    return OneByOne(describer)

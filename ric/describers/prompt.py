@@ -1,8 +1,15 @@
-"""The prompt for a scene paragraph (Table 4), and the form of a model's answer to it."""
+"""The prompts: Table 4's for a scene paragraph, and ours for the other texts."""
 
 from __future__ import annotations
 
-from ric.errors import SampleError
+import hashlib
+from typing import TYPE_CHECKING
+
+from ric.data.text_tables import whole_text
+from ric.errors import RicError
+
+if TYPE_CHECKING:
+    from ric.config import DescribeConfig, What
 
 # The paper prints it as a bulleted page: "Input: <image>" becomes the chat's picture.
 SCENE_PROMPT = """\
@@ -41,35 +48,61 @@ actually be seen. Avoid summarizing\u2014immerse the reader in a scene construct
 the image's visible content."""
 
 
-def scene_prompt(instruction: str) -> str:
-    """Fill Table 4's prompt with an editing instruction; braces in it stay as they are."""
-    return SCENE_PROMPT.replace("{edit_prompt}", instruction)
+REGION_PROMPT = """\
+You are shown two pictures. In the first, a red box marks a region; the second is that region, cut \
+out of the first. Describe what is inside the box in one sentence of at most 40 words. Name the \
+main thing there, or the background if there is no thing, with its color and material, and say \
+what it touches, holds, or stands beside. Use the first picture to tell what it is and where it \
+stands among the things around it. Do not mention the box or the pictures."""
+
+TARGET_CAPTION_PROMPT = """\
+The given picture will be edited by this instruction: "{edit_prompt}". Write the caption of the \
+picture after the edit, in one sentence of at most 30 words. Write as if you saw the edited \
+picture: name what the edit adds or changes, leave out what it removes, and keep what it leaves as \
+it is. Do not mention the instruction, the edit, or how the picture was before."""
+
+SOURCE_CAPTION_PROMPT = """\
+Write the caption of the given picture in one sentence of at most 30 words: its main thing, with \
+its color, and what is around it. Describe only what can be seen."""
+
+EXPLICIT_INSTRUCTION_PROMPT = """\
+The given picture will be edited by this instruction: "{edit_prompt}". Rewrite the instruction so \
+that an editor has nothing to infer. Say which thing in the picture is meant, by its color and its \
+place, and how it is to look. Then say what must change along with it in this picture: its shadow, \
+its reflection, the light it casts, what touches or covers it, and what comes into view where it \
+was. Say last that everything else stays as it is. Write commands, in a single paragraph of at \
+most 80 words, without a list."""
+
+PROMPTS: dict[What, str] = {
+    "scene": SCENE_PROMPT,
+    "region": REGION_PROMPT,
+    "target-caption": TARGET_CAPTION_PROMPT,
+    "source-caption": SOURCE_CAPTION_PROMPT,
+    "explicit-instruction": EXPLICIT_INSTRUCTION_PROMPT,
+}
+PLACE = "{edit_prompt}"  # of the instruction, in a prompt
 
 
-def one_paragraph(text: str) -> str:
-    """Bring a model's answer to the form of Sec. 3.2.3: one paragraph, single spaces."""
-    return " ".join(text.split())
-
-
-def paragraph_of(name: str, answer: str) -> str:
-    """Return an answer as one paragraph (raises SampleError for sample `name` if it is empty)."""
-    if not (text := one_paragraph(answer)):
-        raise SampleError(name, "texts", "the model's answer is empty")
-    return text
-
-
-def room_for_answer(name: str, asked: int, positions: int) -> int:
-    """Return how many tokens may follow a prompt.
-
-    Args:
-        name: The sample's id.
-        asked: The prompt's tokens.
-        positions: The most tokens that the model reads.
+def prompts_of(config: DescribeConfig) -> dict[What, str]:
+    """Return the prompt of each text that is asked for.
 
     Raises:
-        SampleError: there is no room for one.
+        RicError: the file of a prompt cannot be read, is not UTF-8, or is empty.
     """
-    if asked >= positions:
-        reason = f"the prompt has {asked} tokens; the model reads {positions}"
-        raise SampleError(name, "texts", reason)
-    return positions - asked
+    if config.what == "all":
+        return PROMPTS
+    if config.prompt_file is None:
+        return {config.what: PROMPTS[config.what]}
+    if not (text := whole_text(config.prompt_file).strip()):
+        raise RicError(f"{config.prompt_file}, the prompt, is empty.")
+    return {config.what: text}
+
+
+def filled(prompt: str, instruction: str) -> str:
+    """Fill a prompt with an editing instruction; braces in it stay as they are."""
+    return prompt.replace(PLACE, instruction)
+
+
+def prompt_hash(prompt: str) -> str:
+    """Name a prompt, before it is filled: the first 16 hex digits of its SHA-256."""
+    return hashlib.sha256(prompt.encode()).hexdigest()[:16]

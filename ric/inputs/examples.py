@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
     from ric.config import CommandConfig, Fit, RegionText, SplitName
     from ric.method.region_box import Box
+    from ric.runs.descriptions import Descriptions
     from ric.runs.run import RunDir
-    from ric.runs.samples import Descriptions
     from ric.work import Work
+
+
+REPLACED = ("scene_text", "region_text")  # the data's own texts that described ones replace
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class Needs:
         size: S of the squares.
         fit: `squash` or `crop`.
         region_text: Which text is t_r; None when region texts and boxes play no part.
-        descriptions: t_f by id, in place of the data's own: a sample without one has no t_f.
+        descriptions: Texts in place of the data's own. If they hold any t_f, a sample without one
+            there has none; likewise t_r.
         require: Some of `region_text`, `scene_text`, `box`: a sample that lacks one is a failure.
             Where no box is required, a sample with a bad mask only loses its box.
         sources: Whether the sources are kept after masks are derived from them.
@@ -103,9 +107,7 @@ def load_examples(
         work.run.fail(error)
     examples = []
     for place in range(len(squares.rows)):
-        example = _example_at(place, squares, needs.region_text)
-        if needs.descriptions is not None:
-            example = replace(example, scene_text=needs.descriptions.texts.get(example.id))
+        example = _described(_example_at(place, squares, needs.region_text), needs)
         try:
             _refuse_incomplete(example, needs)
         except SampleError as error:
@@ -143,12 +145,23 @@ def _example_at(place: int, squares: Squares, region_text: RegionText | None) ->
     )
 
 
+def _described(example: Example, needs: Needs) -> Example:
+    """Put described texts in the place of the data's own."""
+    if needs.descriptions is None:
+        return example
+    texts = needs.descriptions.texts
+    said = {column: texts[column].get(example.id) for column in REPLACED if column in texts}
+    if needs.region_text != "region_text":
+        said.pop("region_text", None)  # an instruction takes its place, or nothing
+    return replace(example, **said)
+
+
 def _refuse_incomplete(example: Example, needs: Needs) -> None:
     """Raise SampleError if an example lacks a required attribute."""
     for name in needs.require:
         if getattr(example, name) is None:
-            if name == "scene_text" and needs.descriptions is not None:
-                reason = f"it has no description in {needs.descriptions.run}"
+            if needs.descriptions is not None and name in needs.descriptions.texts:
+                reason = f"it has no {name} in {needs.descriptions.origin}"
                 raise SampleError(example.id, "texts", reason)
             raise SampleError(example.id, *_MISSING[name])
 

@@ -11,7 +11,7 @@ from ric.inputs.batches import TrainingSet
 from ric.inputs.encodings import Encoder, OnDemand, encode_once
 from ric.inputs.examples import Example, Needs, enough, load_examples
 from ric.models.pipeline import count_cut
-from ric.runs.samples import read_descriptions
+from ric.runs.descriptions import read_descriptions
 from ric.runs.trained_on import list_trained_on
 
 if TYPE_CHECKING:

@@ -104,7 +104,7 @@ def pipeline_shapes(
         trained = UNet2DConditionModel.from_config(unet)
         read_source_channels(trained)
         if lora_rank:
-            require_extra("peft")
+            require_extra("peft", "--lora-rank")
             from peft import LoraConfig
 
             trained.requires_grad_(False)

@@ -19,11 +19,13 @@ from ric.config import (
     command_of,
 )
 from ric.errors import RicError
+from ric.extras import require_extra
 from ric.models.table import NamedModel, kind_of, models_of
 from ric.preflight.describers import refuse_other_vlms
 from ric.preflight.pipelines import refuse_other_pipelines
 from ric.progress import Progress, Silent
 from ric.registry import refuse_unknown, refuse_unknown_metrics, texts_read
+from ric.runs.descriptions import refuse_other_texts
 from ric.runs.record import find_artifact
 from ric.weights import find_weight, is_present, require_connection, resolve_weights
 from ric.weights.find import convertible_copy
@@ -81,7 +83,7 @@ def _looks(
     if isinstance(config, EditConfig):
         yield partial(refuse_unknown, "editor", config.editor)
     if isinstance(config, DescribeConfig):
-        yield partial(refuse_unknown, "describer", config.describer)
+        yield from _looks_at_describer(config)
     for model in models_of(config):
         if model.name != "tiny":
             yield partial(_locate, model, config, runs_dir, fetch)
@@ -92,15 +94,14 @@ def _looks(
         yield partial(find_tracker, track)
     yield partial(_find_descriptions, getattr(config, "descriptions", None), runs_dir)
     if isinstance(config, TrainUnetConfig):
-        from ric.extras import require_extra
         from ric.training.judges import region_judge_of, scene_judge_of
         from ric.training.loss_terms import refuse_unknown_terms
 
         yield partial(refuse_unknown_terms, config.losses)
         if config.lora_rank:
-            yield partial(require_extra, "peft")
+            yield partial(require_extra, "peft", "--lora-rank")
         if config.adam_8bit:
-            yield partial(require_extra, "bitsandbytes")
+            yield partial(require_extra, "bitsandbytes", "--adam-8bit")
         if config.push_to_hub:
             from ric.runs.push_to_hub import refuse_without_token
 
@@ -109,9 +110,20 @@ def _looks(
         yield partial(scene_judge_of, config)
 
 
+def _looks_at_describer(config: DescribeConfig) -> Iterator[Callable[[], object]]:
+    from ric.describers.prompt import prompts_of
+
+    yield partial(refuse_unknown, "describer", config.describer)
+    yield partial(prompts_of, config)
+    if config.describer == "openai":
+        yield partial(require_extra, "openai", "--describer openai")
+    if config.load_in is not None:
+        yield partial(require_extra, "bitsandbytes", f"--load-in {config.load_in}")
+
+
 def _find_descriptions(reference: str | None, runs_dir: Path) -> None:
     if reference is not None and not find_artifact(reference, "descriptions.jsonl", runs_dir):
-        raise RicError(f"No run at {reference!r}.", "List the runs: ric runs ls")
+        refuse_other_texts(Path(reference))
 
 
 def _locate(

@@ -1,11 +1,17 @@
-"""`ric describe`: a paragraph about every edited picture (Sec. 3.2.3)."""
+"""`ric describe`: texts about every sample; by default of its target (Sec. 3.2.3)."""
 
 from __future__ import annotations
 
-from itertools import islice
+import hashlib
+import time
+from collections import Counter, deque
 from typing import TYPE_CHECKING
 
-from ric.describers.describer import describe_all, load_describer
+from ric.config import TEXT_OF
+from ric.describers.describer import load_describer
+from ric.describers.prompt import PLACE, filled, prompt_hash, prompts_of
+from ric.describers.quality import EMPTY, fault_of, note_on
+from ric.describers.requests import Request, picture_of
 from ric.device import pick_device
 from ric.errors import RicError, SampleError
 from ric.interrupt import stop_between_steps
@@ -13,65 +19,224 @@ from ric.models.locate import locate
 from ric.models.table import uses
 from ric.progress import Progress, Silent
 from ric.registry import texts_read
-from ric.runs.samples import read_samples
+from ric.runs.rows import key_of
+from ric.runs.samples import open_samples
+from ric.settings import shard_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+    from typing import Any
 
-    from ric.config import DescribeConfig
-    from ric.data.sample import EditSample
-    from ric.interrupt import StopRequest
+    from ric.config import DescribeConfig, What
+    from ric.data.sample import Samples
+    from ric.describers.describer import Describer
+    from ric.describers.quality import Answer
+    from ric.progress import Stage
     from ric.runs.run import RunDir
+
+QUALITY = "quality"  # the stage of a failure: every answer had a fault
 
 
 def describe(config: DescribeConfig, run: RunDir, progress: Progress | None = None) -> Path:
-    """Describe every sample of DATA; return the run's `descriptions.jsonl`.
+    """Describe every sample of DATA; return the run's `descriptions.jsonl`, a row for each text.
 
-    Samples already described are skipped, and several processes may share one run. A stop is
-    honoured between batches.
+    Texts already written are skipped, and several processes may share one run. A stop is honoured
+    between texts, and by models between tokens.
 
     Raises:
-        RicError: DATA or the model cannot be loaded, or there is no sample.
-        Interrupted: a stop was requested; finished descriptions are kept.
+        RicError: DATA, a prompt or the model cannot be loaded, there is no sample, or a server
+            cannot be reached.
+        Interrupted: a stop was requested; finished texts are kept.
     """
     progress = progress or Silent()
-    model, model_name = None, None
-    if uses(config, "model"):
-        model = locate(config, "model", run)
-        model_name = config.model
+    prompts = prompts_of(config)
+    model = locate(config, "model", run) if uses(config, "model") else None
     describer = load_describer(config.describer, model, config, pick_device(config.device))
-    done = {row["id"] for row in run.rows("descriptions")}
+    _keep_prompts(prompts, describer, run)
+    reads = "instruction" in texts_read("describer", config.describer)
+    needed = reads and any(PLACE in prompt for prompt in prompts.values())
+    samples = open_samples(config, run, need_instruction=needed)
+    done = {_key(row["id"], row.get("what", "scene")) for row in run.rows("descriptions")}
+    total = _count(config, samples, len(prompts))
+    again: deque[Request] = deque()
     with (
         stop_between_steps() as stop,
-        progress.stage("describing", done=len(done), unit="samples") as stage,
+        progress.stage("describing", total=total, done=len(done), unit="texts") as stage,
     ):
-        todo = _todo(config, run, done, stop)
-        while batch := list(islice(todo, config.batch_size)):
-            for sample, text in zip(batch, describe_all(describer, batch), strict=True):
-                if isinstance(text, SampleError):
-                    run.fail(text)
-                    continue
-                row = {"id": sample.id, "scene_text": text, "instruction": sample.instruction}
-                made_by = {"describer": config.describer, "model": model_name}
-                run.append("descriptions", {**row, **made_by})
-                stage.advance()
+        notebook = _Notebook(config, run, describer, prompts, stage)
+        asked = _requests(config, samples, prompts, run, done)
+        while True:
+            for request, answer in describer.answer(_first(again, asked), stop.raise_if_set):
+                notebook.take(request, answer, again.append)
+                stop.raise_if_set()
+            if not again:
+                break
         stop.raise_if_set()
+    if describer.is_model:
+        _sum_up(run, progress)
     return run.path / "descriptions.jsonl"
 
 
-def _todo(
-    config: DescribeConfig, run: RunDir, done: set[str], stop: StopRequest
-) -> Iterator[EditSample]:
-    """Yield the samples that this process describes (raises RicError if DATA has none)."""
+def _key(name: str, what: str) -> str:
+    return str(key_of({"id": name, "what": what}))
+
+
+def _first(again: deque[Request], asked: Iterator[Request]) -> Iterator[Request]:
+    """Yield what is to be asked again, and then what was not asked yet."""
+    while True:
+        while again:
+            yield again.popleft()
+        request = next(asked, None)
+        if request is None:
+            return
+        yield request
+
+
+def _requests(
+    config: DescribeConfig,
+    samples: Samples,
+    prompts: Mapping[What, str],
+    run: RunDir,
+    done: set[str],
+) -> Iterator[Request]:
+    """Yield the texts that this process writes, claimed (raises RicError if DATA has no sample)."""
+    shard, shards = shard_of(config.shard) if config.shard else (1, 1)
     sample = None
-    needed = "instruction" in texts_read("describer", config.describer)
-    for sample in read_samples(config, run, need_instruction=needed):
-        stop.raise_if_set()
-        if sample.id not in done and run.claims.take(sample.id):
-            yield sample
+    for sample in samples:
+        if _place(sample.id, shards) != shard - 1:
+            continue
+        for what, prompt in prompts.items():
+            key = _key(sample.id, what)
+            if key in done or not run.claims.take(key):
+                continue
+            yield Request(
+                sample,
+                what,
+                filled(prompt, sample.instruction),
+                picture_of(what, config.image),
+                config.seed,
+            )
     if sample is None:
         raise RicError(
             f"No sample of {config.data} (split {config.split}) can be described.",
             "See failures.jsonl in the run, or choose another split: --split all",
         )
+
+
+def _place(name: str, shards: int) -> int:
+    """Return the shard of a sample, from 0: the same on every machine, whatever the order."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % shards
+
+
+def _count(config: DescribeConfig, samples: Samples, kinds: int) -> int | None:
+    """Count the texts, for the bar; None where that would need reading pictures."""
+    rows = samples.row_count if config.split == "all" else None
+    if rows is None:
+        return None
+    _, shards = shard_of(config.shard) if config.shard else (1, 1)
+    return -(-min(rows, config.limit or rows) // shards) * kinds
+
+
+def _keep_prompts(prompts: Mapping[What, str], describer: Describer, run: RunDir) -> None:
+    """Record the prompts; raises RicError if an attempt that is resumed had another one."""
+    if not describer.reads_prompt:
+        return
+    told = {what: {"sha256": prompt_hash(text), "text": text} for what, text in prompts.items()}
+    for what, text in prompts.items():
+        if run.claims.settle(f"prompt {what}", prompt_hash(text)) != prompt_hash(text):
+            raise RicError(
+                f"The prompt for {what} has changed since this run began.",
+                "Use a new run (omit --run), or restore the prompt.",
+            )
+    run.note(prompts=told)
+
+
+class _Notebook:
+    """Writes answers down, as rows or failures, and shows the rate.
+
+    Args:
+        config: The command's settings.
+        run: Gets the rows.
+        describer: Whose answers they are.
+        prompts: By kind of text, not filled.
+        stage: Is advanced by each text.
+    """
+
+    def __init__(
+        self,
+        config: DescribeConfig,
+        run: RunDir,
+        describer: Describer,
+        prompts: Mapping[What, str],
+        stage: Stage,
+    ) -> None:
+        self.config, self.run, self.describer, self.stage = config, run, describer, stage
+        named = uses(config, "model") or config.describer == "openai"
+        self.made_by = {"describer": config.describer, "model": config.model if named else None}
+        self.hashes = {what: prompt_hash(text) for what, text in prompts.items()}
+        self.began, self.tokens = time.monotonic(), 0
+
+    def take(
+        self, request: Request, answer: Answer | SampleError, ask_again: Callable[[Request], None]
+    ) -> None:
+        """Keep an answer, or have it asked for again, or record that there is none."""
+        if isinstance(answer, SampleError):
+            self.run.fail(answer, what=request.what)
+            return
+        self.tokens += answer.tokens
+        fault = self._fault(answer)
+        if fault is None:
+            self._keep(request, answer)
+        elif request.attempt < self.config.attempts:
+            ask_again(request.asked_again(fault))
+        else:
+            faults = (*request.refused, fault)
+            reason = f"no answer of {len(faults)} can be used: {', '.join(faults)}"
+            error = SampleError(request.sample.id, QUALITY, reason)
+            self.run.fail(error, what=request.what, refused=list(faults))
+
+    def _fault(self, answer: Answer) -> str | None:
+        if not self.describer.is_model:
+            return None
+        fault = fault_of(answer)
+        return fault if self.config.quality_gates or fault == EMPTY else None
+
+    def _keep(self, request: Request, answer: Answer) -> None:
+        sample, what = request.sample, request.what
+        text = " ".join(answer.text.split()) if self.describer.is_model else answer.text
+        row: dict[str, Any] = {"id": sample.id, "what": what, TEXT_OF[what]: text}
+        row |= {"instruction": sample.instruction, **self.made_by}
+        row["prompt"] = self.hashes[what] if self.describer.reads_prompt else None
+        if request.refused:
+            row["refused"] = list(request.refused)
+        after = request.image == "target" or what == "target-caption"
+        if self.describer.is_model and after and (note := note_on(text, what, sample.instruction)):
+            row["note"] = note
+        self.run.append("descriptions", row)
+        rate = self.tokens / max(time.monotonic() - self.began, 1e-9)
+        self.stage.advance(**({"tokens/s": rate} if self.tokens else {}))
+
+
+def _sum_up(run: RunDir, progress: Progress) -> None:
+    """Count the answers that were refused and the notes, in run.json and in a line."""
+    refused: Counter[str] = Counter()
+    notes: Counter[str] = Counter()
+    again = failed = 0
+    for row in run.rows("descriptions"):
+        refused.update(row.get("refused", ()))
+        notes.update(filter(None, [row.get("note")]))
+        again += "refused" in row
+    for row in run.rows("failures"):
+        refused.update(row.get("refused", ()))
+        failed += row.get("stage") == QUALITY
+    found = {"refused": dict(refused), "notes": dict(notes), "again": again, "failed": failed}
+    run.note(quality=found)
+    if refused:
+        counts = ", ".join(f"{fault} {count}" for fault, count in refused.most_common())
+        progress.note(
+            f"{refused.total()} answers were refused ({counts}): {again} texts were asked for again"
+            f" and written, {failed} failed"
+        )
+    for note, count in notes.items():
+        progress.note(f"{count} texts: {note} (note in descriptions.jsonl)")

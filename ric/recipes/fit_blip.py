@@ -14,7 +14,7 @@ from ric.inputs.fit_set import load_fit_set
 from ric.method.scene_encoder import NAME, SceneEncoder
 from ric.models.locate import locate
 from ric.runs.artifacts import write_judge
-from ric.runs.samples import read_descriptions
+from ric.runs.descriptions import read_descriptions
 from ric.training.contrastive import FitPhase, contrastive_epochs, measure_kept
 from ric.training.contrastive_pairs import Pairs
 from ric.training.judges import refuse_settings_of_its_own

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ric.errors import RicError
-from ric.runs.rows import read_lines, read_rows
+from ric.runs.rows import key_of, read_lines, read_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,14 +15,17 @@ LISTED = "samples"
 
 
 def finished_by(path: Path, writer: str) -> set[str]:
-    """Collect the samples that `writer` (`*`: any) has finished or failed in the run in `path`."""
+    """Collect the keys of rows that `writer` (`*`: any) has finished or failed in a run.
+
+    A key is a sample's id, or names one text about it: see `rows.key_of`.
+    """
     files = [*path.glob(f"[!.]*-{writer}.jsonl"), *path.glob("[!.]*[!0-9].jsonl")]
     return {
-        row["id"]
+        key
         for file in files
         if not file.name.startswith(LISTED)
         for row in read_lines(file)
-        if isinstance(row.get("id"), str)
+        if (key := key_of(row)) is not None
     }
 
 
@@ -45,7 +48,7 @@ def why_undone(path: Path, left_to_others: set[str]) -> RicError | None:
 def why_failed(path: Path) -> RicError | None:
     """Report that a run has failures and nothing else; None if some sample was finished."""
     failed = list(read_rows(path, "failures"))
-    if not failed or finished_by(path, "*") - {row["id"] for row in failed}:
+    if not failed or finished_by(path, "*") - {key_of(row) for row in failed}:
         return None
     reasons = "; ".join(f"{row['id']}: {row.get('reason')}" for row in failed[:3])
     return RicError(

@@ -82,8 +82,19 @@ def row_files(folder: Path, kind: str) -> list[Path]:
     return [path for path in [merged, *sorted(folder.glob(f"{kind}-*.jsonl"))] if path.is_file()]
 
 
+def key_of(row: Row) -> str | None:
+    """Name what a row is about: its sample, or one text of several about it (its `what`).
+
+    None if it has no id.
+    """
+    name, what = row.get("id"), row.get("what")
+    if not isinstance(name, str):
+        return None
+    return f"{name} ({what})" if isinstance(what, str) else name
+
+
 def read_rows(folder: Path, kind: str) -> Iterator[Row]:
-    """Yield rows of `kind` from all writers, each id once (the first one wins).
+    """Yield rows of `kind` from all writers, one of each key (the first one wins).
 
     A row without an id is skipped, as a torn line is.
     """
@@ -94,9 +105,9 @@ def read_rows(folder: Path, kind: str) -> Iterator[Row]:
         for path in row_files(folder, kind):
             try:
                 for row in read_lines(path):
-                    name = row.get("id")
-                    if isinstance(name, str) and name not in seen:
-                        seen.add(name)
+                    key = key_of(row)
+                    if key is not None and key not in seen:
+                        seen.add(key)
                         yield row
             except FileNotFoundError:
                 # its rows are in the merged file now: read the files once more

@@ -174,14 +174,19 @@ class RunDir:
         append_row(self.path / f"{kind}-{self._writer}.jsonl", dict(row))
 
     def rows(self, kind: str) -> Iterator[dict[str, Any]]:
-        """Yield the rows of `kind` that any process has written, each id once."""
+        """Yield the rows of `kind` that any process has written, one of each `rows.key_of`."""
         return read_rows(self.path, kind)
 
-    def fail(self, error: SampleError) -> None:
-        """Record a sample that could not be processed; the others continue."""
+    def fail(self, error: SampleError, **about: Any) -> None:
+        """Record a sample that could not be processed; the others continue.
+
+        Args:
+            error: Names the sample.
+            about: Further entries of the row, such as which of the sample's texts (`what`) failed.
+        """
         self.failures += 1
         row = {"id": error.sample_id, "stage": error.stage, "reason": redacted(error.reason)}
-        self.append("failures", row)
+        self.append("failures", {**row, **about})
 
     # --- life ---------------------------------------------------------------------------------
 

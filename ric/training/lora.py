@@ -33,7 +33,7 @@ def add_lora(unet: UNet2DConditionModel, rank: int, seed: int) -> None:
     Raises:
         RicError: peft is not installed.
     """
-    require_extra("peft")
+    require_extra("peft", "--lora-rank")
     from peft import LoraConfig
 
     unet.requires_grad_(False)

@@ -134,7 +134,7 @@ class GuardedAdamW:
 
 
 def _eight_bit_adamw() -> Callable[..., torch.optim.Optimizer]:
-    require_extra("bitsandbytes")
+    require_extra("bitsandbytes", "--adam-8bit")
     from bitsandbytes.optim import AdamW8bit
 
     return AdamW8bit

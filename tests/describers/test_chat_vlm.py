@@ -13,32 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from asking import answers, request_for, scene_text
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    CLIPImageProcessorPil,
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaProcessor,
-    PreTrainedTokenizerFast,
-)
+from small_chat import write_chat_model
 
+from ric.config import DescribeConfig
 from ric.data.edit_sample import EditSample, Pictures
 from ric.describers.chat_vlm import ChatVlm
-from ric.describers.prompt import SCENE_PROMPT, scene_prompt
+from ric.describers.prompt import SCENE_PROMPT, filled
 from ric.errors import RicError, SampleError
 
 CPU = torch.device("cpu")
-TEMPLATE = (
-    "{% for message in messages %}{{ message['role'] | upper }}: "
-    "{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}"
-    "{% endfor %}\n{% endfor %}"
-    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
-)
 
 
 def picture(seed: int) -> Image.Image:
@@ -53,73 +39,14 @@ def sample(instruction: str = "make it red", *, source: int = 0, target: int = 1
 
 @pytest.fixture(scope="module")
 def chat_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A seeded LLaVA of two layers that reads 16 image tokens a picture."""
-    folder = tmp_path_factory.mktemp("chat")
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    special = ["<pad>", "<s>", "</s>", "<image>"]
-    bpe.train_from_iterator(
-        [SCENE_PROMPT] * 3,
-        trainers.BpeTrainer(
-            vocab_size=800,
-            special_tokens=special,
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        ),
-    )
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
-        pad_token="<pad>",
-        bos_token="<s>",
-        eos_token="</s>",
-        extra_special_tokens={"image_token": "<image>"},
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        config = LlavaConfig(
-            vision_config=CLIPVisionConfig(
-                hidden_size=32,
-                intermediate_size=64,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                image_size=32,
-                patch_size=8,
-                projection_dim=32,
-            ),
-            text_config=LlamaConfig(
-                vocab_size=len(tokenizer),
-                hidden_size=32,
-                intermediate_size=64,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                num_key_value_heads=2,
-                max_position_embeddings=2048,
-                initializer_range=0.5,
-                bos_token_id=tokenizer.bos_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.pad_token_id,
-            ),
-            image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-        )
-        LlavaForConditionalGeneration(config).eval().save_pretrained(folder)
-    LlavaProcessor(
-        image_processor=CLIPImageProcessorPil(
-            size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
-        ),
-        tokenizer=tokenizer,
-        patch_size=8,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-        chat_template=TEMPLATE,
-    ).save_pretrained(folder)
-    return folder
+    return write_chat_model(tmp_path_factory.mktemp("chat"))
 
 
 @pytest.fixture(scope="module")
 def open_model() -> Callable[..., ChatVlm]:
-    def load(folder: Path, *, max_new_tokens: int = 6, dtype: str = "fp32") -> ChatVlm:
-        return ChatVlm(folder, device=CPU, dtype=dtype, max_new_tokens=max_new_tokens)
+    def load(folder: Path, *, dtype: str = "fp32", **settings: Any) -> ChatVlm:
+        config = DescribeConfig(dtype=dtype, **{"max_new_tokens": 6, **settings})
+        return ChatVlm(folder, config, CPU)
 
     return load
 
@@ -146,7 +73,7 @@ def test_a_captioner_reads_the_target_and_not_the_source(tiny_family, open_model
     describer = open_model(tiny_family / "captioner")
     spy = Spy(describer, monkeypatch)
     for source, target in ((0, 1), (0, 2), (3, 1)):
-        describer.describe(sample(source=source, target=target))
+        scene_text(describer, sample(source=source, target=target))
     first, other_target, other_source = (given["pixel_values"] for given in spy.inputs)
     assert not torch.equal(first, other_target)
     assert torch.equal(first, other_source)
@@ -156,23 +83,10 @@ def test_a_captioner_reads_the_target_and_not_the_source(tiny_family, open_model
 
 def test_one_picture_always_gets_the_same_text(tiny_family, open_model):
     describer = open_model(tiny_family / "captioner")
-    first = describer.describe(sample(target=1))
-    describer.describe(sample(target=2))
-    assert describer.describe(sample(target=1)) == first != ""
-    assert open_model(tiny_family / "captioner").describe(sample(target=1)) == first
-
-
-def test_a_text_is_one_paragraph_with_single_spaces(tiny_family, open_model, monkeypatch):
-    describer = open_model(tiny_family / "captioner")
-    monkeypatch.setattr(describer, "_answer", lambda *asked: "  A ball.\n\nIt is   red.\n")
-    assert describer.describe(sample()) == "A ball. It is red."
-
-
-def test_an_empty_answer_fails_that_sample(tiny_family, open_model, monkeypatch):
-    describer = open_model(tiny_family / "captioner")
-    monkeypatch.setattr(describer, "_answer", lambda *asked: " \n")
-    with pytest.raises(SampleError, match="the model's answer is empty"):
-        describer.describe(sample())
+    first = scene_text(describer, sample(target=1))
+    scene_text(describer, sample(target=2))
+    assert scene_text(describer, sample(target=1)) == first != ""
+    assert scene_text(open_model(tiny_family / "captioner"), sample(target=1)) == first
 
 
 def test_an_answer_ends_where_the_models_positions_do(tiny_family, open_model, monkeypatch):
@@ -182,7 +96,7 @@ def test_an_answer_ends_where_the_models_positions_do(tiny_family, open_model, m
     describer.model.generation_config.eos_token_id = None
     describer.model.config.text_config.sep_token_id = None
     spy = Spy(describer, monkeypatch)
-    assert describer.describe(sample())
+    assert scene_text(describer, sample())
     assert spy.tokens[0].shape[1] == 512
 
 
@@ -191,20 +105,20 @@ def test_a_prompt_longer_than_the_model_reads_fails_that_sample(
 ):
     describer = open_model(chat_folder)
     with pytest.raises(SampleError, match=r"the prompt has \d+ tokens; the model reads 2048"):
-        describer.describe(sample("make it red " * 1000))
+        scene_text(describer, sample("make it red " * 1000))
 
 
 def test_a_sample_without_a_target_fails_alone(tiny_family, open_model):
     describer = open_model(tiny_family / "captioner")
     lone = EditSample(id="a", instruction="make it red", pictures=Pictures(source=picture(0)))
     with pytest.raises(SampleError, match="No target in"):
-        describer.describe(lone)
+        scene_text(describer, lone)
 
 
 def test_weights_are_held_in_the_format_asked_for(tiny_family, open_model):
     describer = open_model(tiny_family / "captioner", dtype="bf16")
     assert {tensor.dtype for tensor in describer.model.parameters()} == {torch.bfloat16}
-    assert describer.describe(sample())
+    assert scene_text(describer, sample())
 
 
 # --- a chat model --------------------------------------------------------------------------------
@@ -215,12 +129,12 @@ def test_the_chat_is_asked_with_table_4_and_its_instruction_about_the_target(
 ):
     describer = open_model(chat_folder)
     spy = Spy(describer, monkeypatch)
-    describer.describe(sample("paint the {left} ball red", target=1))
-    describer.describe(sample("paint the {left} ball red", target=2))
+    scene_text(describer, sample("paint the {left} ball red", target=1))
+    scene_text(describer, sample("paint the {left} ball red", target=2))
     tokens = spy.inputs[0]["input_ids"]
     asked = describer.processor.tokenizer.decode(tokens[0])
     assert asked.startswith("USER: <image>")
-    assert scene_prompt("paint the {left} ball red") in asked
+    assert filled(SCENE_PROMPT, "paint the {left} ball red") in asked
     assert asked.endswith("ASSISTANT:")
     # a picture of 32 px in patches of 8
     assert (tokens == describer.model.config.image_token_id).sum() == 16
@@ -231,7 +145,7 @@ def test_the_chat_is_asked_with_table_4_and_its_instruction_about_the_target(
 def test_only_what_the_chat_model_adds_is_the_answer(chat_folder, open_model, monkeypatch):
     describer = open_model(chat_folder, max_new_tokens=9)
     spy = Spy(describer, monkeypatch)
-    text = describer.describe(sample())
+    text = scene_text(describer, sample())
     prompt = spy.inputs[0]["input_ids"].shape[1]
     new = spy.tokens[0][0, prompt:]
     assert 0 < len(new) <= 9
@@ -243,7 +157,7 @@ def test_only_what_the_chat_model_adds_is_the_answer(chat_folder, open_model, mo
 def test_the_chat_answers_greedily_with_the_likeliest_token(chat_folder, open_model, monkeypatch):
     describer = open_model(chat_folder, max_new_tokens=3)
     spy = Spy(describer, monkeypatch)
-    describer.describe(sample())
+    scene_text(describer, sample())
     inputs = {
         key: value
         for key, value in spy.inputs[0].items()
@@ -260,8 +174,51 @@ def test_an_answer_is_never_longer_than_asked(chat_folder, open_model, monkeypat
     # nothing ends it early
     describer.model.generation_config.eos_token_id = None
     spy = Spy(describer, monkeypatch)
-    describer.describe(sample())
+    scene_text(describer, sample())
     assert spy.tokens[0].shape[1] - spy.inputs[0]["input_ids"].shape[1] == longest
+
+
+def test_several_questions_together_get_the_answers_that_each_gets_alone(chat_folder, open_model):
+    describer = open_model(chat_folder, batch_size=4)
+    asked = [
+        request_for(sample("make it red", target=1)),
+        request_for(sample("remove the small ball on the left of the table", target=2)),
+        request_for(sample(source=3), "source-caption"),
+        request_for(sample(target=4), refused=("empty",), seed=5),
+    ]
+    together = answers(describer, asked)
+    assert len({answer.text for answer in together}) == 4
+    assert together == [answers(describer, [request])[0] for request in asked]
+
+
+def test_a_captioner_reads_several_pictures_together(tiny_family, open_model):
+    describer = open_model(tiny_family / "captioner", batch_size=3)
+    asked = [request_for(sample(target=number)) for number in range(3)]
+    assert answers(describer, asked) == [answers(describer, [one])[0] for one in asked]
+
+
+def test_an_answer_that_ends_by_itself_is_whole_and_one_at_the_most_tokens_is_not(
+    chat_folder, open_model
+):
+    describer = open_model(chat_folder)
+    describer.model.generation_config.eos_token_id = None
+    (cut,) = answers(describer, [request_for(sample())])
+    assert (cut.tokens, cut.ended) == (6, False)
+    tokens = describer.processor.tokenizer.encode(cut.text)
+    describer.model.generation_config.eos_token_id = tokens[1]
+    (whole,) = answers(describer, [request_for(sample())])
+    assert whole.ended
+    assert whole.tokens <= 2
+
+
+@pytest.mark.parametrize("bits", ["8bit", "4bit"])
+def test_weights_can_be_held_in_few_bits(chat_folder, open_model, bits):
+    whole, small = open_model(chat_folder), open_model(chat_folder, load_in=bits)
+    assert small.model.get_memory_footprint() < 0.9 * whole.model.get_memory_footprint()
+    layer = small.model.model.language_model.layers[0].mlp.gate_proj
+    assert layer.weight.dtype == {"8bit": torch.int8, "4bit": torch.uint8}[bits]
+    (answer,) = answers(small, [request_for(sample())])
+    assert answer.tokens == 6
 
 
 # --- what is refused -----------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from asking import answers, request_for, scene_text
 from PIL import Image
 from safetensors.torch import load_file
 from small_vl2 import (
@@ -33,11 +34,11 @@ from ric.describers.chat_vlm import ChatVlm
 from ric.describers.deepseek_vl2.architecture import Architecture, read_architecture
 from ric.describers.deepseek_vl2.describer import DeepseekVl2
 from ric.describers.deepseek_vl2.load import UNUSED, load_vl2, released_places
-from ric.describers.deepseek_vl2.network import Vl2
+from ric.describers.deepseek_vl2.network import Decoding, Vl2
 from ric.describers.deepseek_vl2.processor import Processor, Question
 from ric.describers.deepseek_vl2.tiles import best_resolution, views
 from ric.describers.describer import load_describer
-from ric.describers.prompt import scene_prompt
+from ric.describers.prompt import SCENE_PROMPT, filled
 from ric.errors import RicError, SampleError
 from ric.weights import find_weight
 
@@ -83,7 +84,7 @@ def small(model: Path) -> tuple[Processor, Vl2]:
 
 @pytest.fixture(scope="module")
 def describer(model: Path) -> DeepseekVl2:
-    return DeepseekVl2(model, device=CPU, dtype="fp32", max_new_tokens=6)
+    return DeepseekVl2(model, DescribeConfig(dtype="fp32", max_new_tokens=6, batch_size=4), CPU)
 
 
 @pytest.fixture(scope="module")
@@ -117,16 +118,12 @@ def rewrite(file: Path, changes: dict[str, Any]) -> None:
 
 def questions(processor: Processor, name: str) -> list[Question]:
     asked = SIZES.values() if name == "batch" else [SIZES[name]]
-    return [processor.ask(picture(*size), QUESTION) for size in asked]
+    return [processor.ask([picture(*size)], QUESTION) for size in asked]
 
 
 def logits_of(network: Vl2, batch: Any) -> torch.Tensor:
-    mask = batch.attention_mask
-    positions = (mask.cumsum(-1) - 1).masked_fill(mask == 0, 1)
     with torch.inference_mode():
-        return network.language(
-            inputs_embeds=network.embed(batch), attention_mask=mask, position_ids=positions
-        ).logits
+        return network.language(network.embed(batch), batch.attention_mask)
 
 
 @pytest.mark.parametrize("name", ["square", "wide", "tall"])
@@ -148,7 +145,7 @@ def test_logits_and_twenty_greedy_tokens_are_those_of_the_released_code(small, r
     expected = released[f"{name}.logits"]
     logits = logits_of(network, batch)[:, -expected.shape[1] :]
     torch.testing.assert_close(logits, expected, **CLOSE)
-    tokens = network.answer(batch, 20, eos=1, pad=2)
+    tokens = network.answer(batch, Decoding(20, eos=1, pad=2))
     assert torch.equal(tokens.int(), released[f"{name}.tokens"])
 
 
@@ -182,7 +179,7 @@ def test_200_sizes_get_the_tiles_and_tokens_of_the_released_code(small, full):
     assert [tuple(row[:2]) for row in grids] == sizes(200, 4608)
     # every grid of tiles is chosen for one of them
     assert len({(across, down) for _, _, across, down, _ in grids}) == 23
-    words = len(processor.ask(picture(42, 42), QUESTION).tokens) - small_tokens(1, 1)
+    words = len(processor.ask([picture(42, 42)], QUESTION).tokens) - small_tokens(1, 1)
     for width, height, across, down, tokens in grids:
         assert best_resolution((width, height), full.resolutions) == (across * 384, down * 384)
         assert full.tokens_of((across, down)) + words == tokens
@@ -198,7 +195,7 @@ def test_views_have_the_pixels_of_the_released_code(small):
     rows = json.loads((FIXTURES / "layout.json").read_text())["pixels"]
     assert [tuple(row[:2]) for row in rows] == sizes(40, 504)
     for width, height, checksum in rows:
-        asked = processor.ask(picture(width, height), QUESTION)
+        asked = processor.ask([picture(width, height)], QUESTION)
         pixels = (asked.views * 127.5 + 127.5).round().to(torch.uint8)
         assert zlib.crc32(pixels.numpy().tobytes()) == checksum, (width, height)
 
@@ -266,7 +263,7 @@ def test_tokens_that_the_vocabulary_has_are_not_added_again(tmp_path, small):
     processor = Processor(folder, read_architecture(folder))
     without, _ = small
     assert len(processor.tokenizer) == len(without.tokenizer)
-    tokens = [one.ask(picture(50, 50), QUESTION).tokens for one in (processor, without)]
+    tokens = [one.ask([picture(50, 50)], QUESTION).tokens for one in (processor, without)]
     assert torch.equal(*tokens)
 
 
@@ -279,8 +276,8 @@ def test_more_tokens_than_the_network_has_are_refused(folder):
 
 def test_an_instruction_that_looks_like_special_tokens_stays_text(small):
     processor, _ = small
-    asked = processor.ask(picture(42, 42), "say <image> or <|Assistant|>: no")
-    assert (asked.tokens == processor.image_token).sum() == small_tokens(*asked.grid)
+    asked = processor.ask([picture(42, 42)], "say <image> or <|Assistant|>: no")
+    assert (asked.tokens == processor.image_token).sum() == small_tokens(*asked.grids[0])
     assert (asked.tokens == processor.assistant).sum() == 1
     assert "<image> or" in processor.text_of(asked.tokens)
 
@@ -292,10 +289,10 @@ def test_the_question_is_table_4_about_the_target_with_its_instruction(describer
         describer.processor, "ask", lambda *given: seen.append(given) or ask(*given)
     )
     target = picture(60, 50)
-    assert describer.describe(sample(image=target, instruction="paint the {left} ball"))
-    ((image, text),) = seen
+    assert scene_text(describer, sample(image=target, instruction="paint the {left} ball"))
+    (((image,), text),) = seen
     assert image.tobytes() == target.tobytes()
-    assert text == scene_prompt("paint the {left} ball")
+    assert text == filled(SCENE_PROMPT, "paint the {left} ball")
 
 
 # --- loading -------------------------------------------------------------------------------------
@@ -427,7 +424,7 @@ def test_the_folders_own_code_is_never_run(folder):
     rewrite(folder / "processor_config.json", {"auto_map": {"AutoProcessor": "processing.P"}})
     rewrite(folder / "tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["processing.T"] * 2}})
     config = DescribeConfig(dtype="fp32", max_new_tokens=2)
-    assert load_describer("chat", folder, config, CPU).describe(sample())
+    assert scene_text(load_describer("chat", folder, config, CPU), sample())
     assert not (folder / "sprung").exists()
 
 
@@ -452,22 +449,19 @@ def test_four_together_get_the_texts_that_each_gets_alone(describer):
             ("d", 42, 42, "put a cup there"),
         )
     ]
-    together = describer.describe_batch(asked)
-    assert len(set(together)) == 4
-    assert together == [describer.describe(one) for one in asked]
+    together = answers(describer, [request_for(one) for one in asked])
+    assert len({answer.text for answer in together}) == 4
+    assert together == [answers(describer, [request_for(one)])[0] for one in asked]
 
 
 def test_decoding_with_a_cache_is_recomputing_everything_for_each_token(small):
     processor, network = small
     batch = processor.batch(questions(processor, "batch"))
-    cached = network.answer(batch, 8, eos=1, pad=2)
+    cached = network.answer(batch, Decoding(8, eos=1, pad=2))
     embeds, mask = network.embed(batch), batch.attention_mask
     with torch.inference_mode():
         for step in range(8):
-            positions = (mask.cumsum(-1) - 1).masked_fill(mask == 0, 1)
-            logits = network.language(
-                inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=False
-            ).logits[:, -1]
+            logits = network.language(embeds, mask)[:, -1]
             chosen = logits.argmax(-1)
             assert torch.equal(chosen, cached[:, step])
             added = network.language.model.embed_tokens(chosen)[:, None]
@@ -478,9 +472,9 @@ def test_decoding_with_a_cache_is_recomputing_everything_for_each_token(small):
 def test_an_answer_ends_with_the_token_that_ends_a_text(small):
     processor, network = small
     batch = processor.batch(questions(processor, "batch"))
-    free = network.answer(batch, 20, eos=1, pad=2)
+    free = network.answer(batch, Decoding(20, eos=1, pad=2))
     last = int(free[0, 4])
-    ended = network.answer(batch, 20, eos=last, pad=2)
+    ended = network.answer(batch, Decoding(20, eos=last, pad=2))
     first = free[0].tolist().index(last)
     assert ended[0, : first + 1].tolist() == free[0, : first + 1].tolist()
     assert set(ended[0, first + 1 :].tolist()) <= {2}
@@ -491,10 +485,9 @@ def test_one_bad_target_fails_alone(describer, tmp_path):
     pictures = Pictures(source=picture(9, 9), target=tmp_path / "broken.png")
     broken = EditSample(id="broken", instruction="make it red", pictures=pictures)
     narrow = sample("narrow", image=Image.new("RGB", (1, 3000)))
-    first, second, third, fourth = describer.describe_batch(
-        [sample("a"), broken, narrow, sample("d")]
-    )
-    assert first == fourth == describer.describe(sample("a"))
+    asked = [request_for(one) for one in (sample("a"), broken, narrow, sample("d"))]
+    first, second, third, fourth = answers(describer, asked)
+    assert first.text == fourth.text == scene_text(describer, sample("a"))
     assert isinstance(second, SampleError)
     assert (second.sample_id, second.stage) == ("broken", "target")
     assert isinstance(third, SampleError)
@@ -503,25 +496,61 @@ def test_one_bad_target_fails_alone(describer, tmp_path):
 
 def test_a_prompt_longer_than_the_model_reads_fails_that_sample(describer):
     with pytest.raises(SampleError, match=r"the prompt has \d+ tokens; the model reads 4096"):
-        describer.describe(sample(instruction="make it red " * 400))
+        scene_text(describer, sample(instruction="make it red " * 400))
 
 
-def test_an_empty_answer_fails_that_sample(describer, monkeypatch):
-    monkeypatch.setattr(describer.processor, "text_of", lambda tokens: " \n")
-    with pytest.raises(SampleError, match="the model's answer is empty"):
-        describer.describe(sample())
-
-
-def test_an_answer_is_one_paragraph_of_at_most_the_tokens_asked_for(describer, monkeypatch):
-    asked: list[int] = []
+def test_an_answer_tells_how_many_tokens_it_has_and_whether_it_ended(describer, monkeypatch):
+    (cut,) = answers(describer, [request_for(sample())])
+    assert (cut.tokens, cut.ended) == (6, False)
     answer = describer.network.answer
 
-    def spied(batch: Any, longest: int, **tokens: int) -> torch.Tensor:
-        found = answer(batch, longest, **tokens)
-        asked.append(found.shape[1])
-        return found
+    def ended(batch: Any, how: Decoding, **shared: Any) -> torch.Tensor:
+        tokens = answer(batch, how, **shared).clone()
+        tokens[:, 3] = how.eos
+        return tokens
 
-    monkeypatch.setattr(describer.network, "answer", spied)
-    monkeypatch.setattr(describer.processor, "text_of", lambda tokens: "  A ball.\n\nIt is   red.")
-    assert describer.describe(sample()) == "A ball. It is red."
-    assert asked == [6]
+    monkeypatch.setattr(describer.network, "answer", ended)
+    (whole,) = answers(describer, [request_for(sample())])
+    assert (whole.tokens, whole.ended) == (4, True)
+    assert cut.text.startswith(whole.text)
+
+
+def test_pictures_that_questions_share_are_computed_once_and_the_answers_are_the_same(
+    describer, monkeypatch
+):
+    one, other = sample("a"), sample("b", image=picture(130, 40))
+    kinds = ("scene", "target-caption", "source-caption", "explicit-instruction", "region")
+    asked = [request_for(one, what) for what in kinds] + [request_for(other)]
+    alone = [answers(describer, [request])[0] for request in asked]
+    encoded: list[int] = []
+    encode = describer.network.encode
+    monkeypatch.setattr(
+        describer.network, "encode", lambda views: encoded.append(len(views)) or encode(views)
+    )
+    monkeypatch.setattr(describer, "batch_size", 6)
+    assert answers(describer, asked) == alone
+    whole = [describer.processor.ask(request.load_pictures(), "") for request in asked]
+    # three of the six show the same source
+    assert encoded == [sum(len(question.views) for question in whole) - 2 * len(whole[1].views)]
+
+
+def test_an_answer_that_is_drawn_depends_on_its_seed_alone(describer):
+    drawn = [request_for(sample(), seed=seed, refused=("empty",)) for seed in range(4)]
+    alone = [answers(describer, [request])[0] for request in drawn]
+    assert len({answer.text for answer in alone}) > 1
+    assert answers(describer, drawn) == alone
+    greedy = answers(describer, [request_for(sample())])
+    assert answers(describer, [drawn[0], request_for(sample()), drawn[1]])[1] == greedy[0]
+
+
+def test_an_answer_stops_between_tokens(describer):
+    calls: list[int] = []
+
+    def stop() -> None:
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(describer.answer([request_for(sample())], stop))
+    assert len(calls) == 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from asking import scene_text
 from PIL import Image
 
 from ric.config import DescribeConfig
@@ -24,13 +25,15 @@ def sample(**texts: str) -> EditSample:
 def test_the_scene_text_goes_before_the_targets_caption():
     describer = load_describer("dataset", None, DescribeConfig(), CPU)
     assert isinstance(describer, FromDataset)
-    assert describer.describe(sample(scene_text="A room.", target_text="A caption.")) == "A room."
-    assert describer.describe(sample(target_text="A caption.")) == "A caption."
+    assert (
+        scene_text(describer, sample(scene_text="A room.", target_text="A caption.")) == "A room."
+    )
+    assert scene_text(describer, sample(target_text="A caption.")) == "A caption."
 
 
 def test_a_sample_without_either_fails_with_what_to_do():
     with pytest.raises(SampleError, match="neither scene_text nor target_text") as caught:
-        FromDataset().describe(sample(source_text="before", region_text="a red ball"))
+        scene_text(FromDataset(), sample(source_text="before", region_text="a red ball"))
     assert caught.value.sample_id == "0041"
     assert "ric describe DATA --describer chat" in caught.value.hint
 
@@ -45,4 +48,4 @@ def test_chat_is_loaded_with_the_settings_of_the_config(tiny_family):
 def test_an_unknown_describer_is_refused_with_those_there_are():
     with pytest.raises(RicError, match="no describer 'oracle'") as caught:
         load_describer("oracle", None, DescribeConfig(), CPU)
-    assert caught.value.hint.startswith("Choose one of: dataset, chat; or name your own")
+    assert caught.value.hint.startswith("Choose one of: dataset, chat, openai; or name your own")

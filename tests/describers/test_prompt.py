@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ric.config import DescribeConfig
-from ric.describers.prompt import SCENE_PROMPT, one_paragraph, scene_prompt
+from ric.describers.prompt import SCENE_PROMPT, filled
 
 PAPER = Path(__file__).parents[2].parent / "shared" / "paper" / "region-in-context.md"
 
@@ -33,7 +33,7 @@ def test_the_prompt_is_table_4_word_for_word():
 
 
 def test_the_instruction_stands_in_its_place():
-    prompt = scene_prompt("Remove the woman.")
+    prompt = filled(SCENE_PROMPT, "Remove the woman.")
     assert 'targeted in the editing instruction: "Remove the woman.". For example' in prompt
     assert "{edit_prompt}" not in prompt
     assert prompt.replace("Remove the woman.", "{edit_prompt}") == SCENE_PROMPT
@@ -41,13 +41,9 @@ def test_the_instruction_stands_in_its_place():
 
 @pytest.mark.parametrize("instruction", ["add {a} brace", "{", "{edit}", "50 %s", "{0} \\1"])
 def test_braces_and_percents_in_an_instruction_stay(instruction):
-    assert f'editing instruction: "{instruction}".' in scene_prompt(instruction)
+    assert f'editing instruction: "{instruction}".' in filled(SCENE_PROMPT, instruction)
 
 
 def test_the_prompt_says_the_longest_answer_that_is_asked_for():
     assert f"(maximum {DescribeConfig().max_new_tokens} tokens)" in SCENE_PROMPT
     assert DescribeConfig().max_new_tokens == 520
-
-
-def test_a_paragraph_has_single_spaces_and_no_line_breaks():
-    assert one_paragraph(" a\n\n b\t c ") == "a b c"

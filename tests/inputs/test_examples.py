@@ -13,10 +13,10 @@ from ric.data.sample import load_samples
 from ric.errors import RicError
 from ric.inputs.examples import Needs, enough, load_examples
 from ric.progress import Silent
+from ric.runs.descriptions import Descriptions, read_descriptions
 from ric.runs.open_run import open_run
 from ric.runs.rows import append_row
 from ric.runs.run import RunDir
-from ric.runs.samples import Descriptions, read_descriptions
 from ric.work import open_work
 
 
@@ -150,18 +150,22 @@ def test_a_given_mask_as_large_is_taken_at_its_word_and_noted(load, make_edits):
 
 
 def test_a_sample_that_the_describe_run_lacks_has_no_scene_text_whatever_the_data_says(load, edits):
-    descriptions = Descriptions(Path("runs/00001-describe"), {"00": "a new paragraph"})
+    descriptions = Descriptions(
+        Path("runs/00001-describe"), {"scene_text": {"00": "a new paragraph"}}
+    )
     examples, run = load(edits, descriptions=descriptions, limit=2)
     assert [item.scene_text for item in examples] == ["a new paragraph", None]
     assert not failures(run)
 
 
 def test_where_a_scene_text_is_needed_a_sample_without_a_description_is_a_failure(load, edits):
-    descriptions = Descriptions(Path("runs/00001-describe"), {"00": "a new paragraph"})
+    descriptions = Descriptions(
+        Path("runs/00001-describe"), {"scene_text": {"00": "a new paragraph"}}
+    )
     examples, run = load(edits, descriptions=descriptions, limit=2, require=("scene_text",))
     assert [item.id for item in examples] == ["00"]
     assert failures(run) == {
-        "01": ("texts", "it has no description in runs/00001-describe"),
+        "01": ("texts", "it has no scene_text in runs/00001-describe"),
     }
 
 
@@ -193,8 +197,8 @@ def test_descriptions_are_read_from_a_run_which_becomes_a_parent(
     path = described({"00": "a ball", "elsewhere": "no sample of this data"})
     assert read_descriptions(None, samples, run) is None
     read = read_descriptions(str(path), samples, run)
-    assert read.texts["00"] == "a ball"
-    assert read.run.resolve() == path.resolve()
+    assert read.texts["scene_text"]["00"] == "a ball"
+    assert read.origin.resolve() == path.resolve()
     parent = json.loads((run.path / "run.json").read_text())["parents"]
     assert [(run.path / path).resolve() for path in parent] == [path.resolve()]
     with pytest.raises(RicError, match="No run at 'elsewhere'"):

@@ -44,7 +44,8 @@ FEW = {"batch_size": 4, "log_every": 1, "checkpoint_every": 9, "keep_checkpoints
 RUNS: dict[type[CommandConfig], tuple[Callable[..., object], *tuple[dict[str, object], ...]]] = {
     DescribeConfig: (
         describe,
-        {"describer": "chat", "model": "tiny", "max_new_tokens": 2, "split": "val"},
+        {"describer": "chat", "model": "tiny", "max_new_tokens": 2, "split": "val"}
+        | {"quality_gates": False},
     ),
     FitClipConfig: (fit_clip, {"fusion_epochs": 1, "joint_epochs": 1, **FEW}),
     FitBlipConfig: (fit_blip, {"epochs": 1, **FEW}),
@@ -63,7 +64,11 @@ RUNS: dict[type[CommandConfig], tuple[Callable[..., object], *tuple[dict[str, ob
 # read before a recipe begins, or in a case that is not this one and has its own tests
 ELSEWHERE = {
     CommandConfig: {"preset"},  # laid over the defaults
-    DescribeConfig: {"seed"},  # greedy decoding draws nothing; a describer of one's own may
+    DescribeConfig: {
+        "seed",  # the first answer draws nothing
+        "attempts",  # where an answer cannot be used
+        "base_url", "concurrency", "timeout", "sent_pixels",  # of a server
+    },
     TrainUnetConfig: {"allow_missing_text"},  # where texts are missing
     EvalConfig: {
         "dtype", "fid", "lpips_net",  # refused where they would change nothing, as here
@@ -134,6 +139,9 @@ OTHER: dict[type[CommandConfig], dict[str, Any]] = {
     },
     DescribeConfig: {
         "describer": "dataset", "model": str(FOLDER / "captioner"), "max_new_tokens": 5,
+        "what": "region", "image": "source", "prompt_file": "no-such-file", "quality_gates": True,
+        "base_url": "http://127.0.0.1:9/v1", "concurrency": 2, "timeout": 9.0,
+        "sent_pixels": 2048, "shard": "1/5",
     },
     FitClipConfig: {
         "clip": str(FOLDER / "clip"), "image_size": 32, "fit": "crop", "batch_size": 3,
@@ -194,9 +202,9 @@ OTHER: dict[type[CommandConfig], dict[str, Any]] = {
 # hold it to be the same.
 SAME: dict[type[CommandConfig], set[str]] = {
     CommandConfig: {"preset", "weights"},  # laid over the defaults; where models are looked for
-    # greedy decoding draws nothing and two words come out the same; of masks a describer of one's
+    # the first answer draws nothing and two words come out the same; of masks a describer of one's
     # own may look at
-    DescribeConfig: {"seed", "dtype", "ignore_signature", "batch_size"},
+    DescribeConfig: {"seed", "dtype", "ignore_signature", "batch_size", "attempts", "load_in"},
     FitClipConfig: {"micro_batch"},
     FitBlipConfig: {"micro_batch"},
     TrainUnetConfig: {

@@ -75,6 +75,8 @@ def test_a_description_that_was_left_is_written_and_the_others_stay(runs):
     with open_run("describe", as_dict(config), runs_dir=runs, run=run) as opened:
         describe(config, opened)
     again = [json.loads(line) for line in (run / "descriptions.jsonl").read_text().splitlines()]
+    newer = [row for row in again if row.pop("what", None)]
+    assert [row.pop("prompt", "") for row in newer] == [None] * (len(lines) - 2)
     assert sorted(again, key=lambda row: row["id"]) == sorted(
         map(json.loads, lines), key=lambda row: row["id"]
     )

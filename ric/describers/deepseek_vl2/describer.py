@@ -1,26 +1,34 @@
-"""The describer: Table 4's prompt, a picture, and a greedy answer."""
+"""The describer: pictures and prompts, several at once, and answers that are greedy at first."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from ric.describers.deepseek_vl2.architecture import read_architecture
 from ric.describers.deepseek_vl2.load import load_vl2
+from ric.describers.deepseek_vl2.network import Decoding
 from ric.describers.deepseek_vl2.processor import Processor
-from ric.describers.prompt import paragraph_of, room_for_answer, scene_prompt
+from ric.describers.deepseek_vl2.tiles import best_resolution
+from ric.describers.describer import in_batches
+from ric.describers.quality import Answer
+from ric.describers.sampling import SeededNoise
 from ric.device import pick_dtype
 from ric.errors import SampleError
 from ric.model_files import require_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    import torch
+    from torch import Tensor
 
-    from ric.config import Dtype
+    from ric.config import DescribeConfig
     from ric.data.sample import EditSample
-    from ric.describers.deepseek_vl2.processor import Batch, Question
+    from ric.describers.deepseek_vl2.processor import Question
+    from ric.describers.describer import Answered
+    from ric.describers.requests import Request
 
 
 class DeepseekVl2:
@@ -28,80 +36,95 @@ class DeepseekVl2:
 
     Args:
         model: Its folder, in the hub's layout.
+        config: The precision of its weights, the longest answer, and how many are given at once.
         device: Where it runs.
-        dtype: The precision of its weights.
-        max_new_tokens: The longest answer (Table 4: 520).
 
     Raises:
         RicError: the folder is incomplete, another size of DeepSeek-VL2, or its tensors are not
             those that its config.json describes.
     """
 
-    def __init__(
-        self, model: Path, *, device: torch.device, dtype: Dtype, max_new_tokens: int
-    ) -> None:
+    is_model = True
+    reads_prompt = True
+
+    def __init__(self, model: Path, config: DescribeConfig, device: torch.device) -> None:
         """Load the processor and the network; see the class."""
         require_whole(model, "describer")
         architecture = read_architecture(model)
         self.processor = Processor(model, architecture)
-        self.network = load_vl2(model, architecture, pick_dtype(dtype, device), device)
+        self.network = load_vl2(model, architecture, pick_dtype(config.dtype, device), device)
         self.device = device
-        self.max_new_tokens = max_new_tokens
+        self.max_new_tokens = config.max_new_tokens
+        self.batch_size = config.batch_size
         self._positions = int(architecture.language["max_position_embeddings"])
 
-    def describe(self, sample: EditSample) -> str:
-        """Return a paragraph about the sample's target.
+    def answer(self, requests: Iterable[Request], between_steps: Callable[[], None]) -> Answered:
+        """Answer requests, several at once.
 
-        Raises:
-            SampleError: the target cannot be read or is too narrow, the prompt leaves no room for
-                an answer, or the answer is empty.
+        A batch is padded on the left. Paddings and batch sizes change the last bits of a product,
+        so in bf16 a near tie may fall otherwise than alone. Pictures that several requests of a
+        batch show are read once.
         """
-        (text,) = self.describe_batch([sample])
-        if isinstance(text, SampleError):
-            raise text
-        return text
+        for batch in in_batches(requests, self.batch_size, self._length):
+            between_steps()
+            questions: list[tuple[Request, Question]] = []
+            for request in batch:
+                try:
+                    questions.append((request, self._ask(request)))
+                except SampleError as error:
+                    yield request, error
+            if questions:
+                yield from self._answers(questions, between_steps)
 
-    def describe_batch(self, samples: Sequence[EditSample]) -> list[str | SampleError]:
-        """Return a paragraph about each sample's target, or why there is none.
+    def _length(self, sample: EditSample) -> int:
+        """Count the tokens of a sample's picture, from its size alone."""
+        architecture = self.processor.architecture
+        width, height = best_resolution(sample.picture_size(), architecture.resolutions)
+        return architecture.tokens_of((width // architecture.tile, height // architecture.tile))
 
-        The samples are answered together, padded on the left. Paddings and batch sizes change the
-        last bits of a product, so in bf16 a near tie may fall otherwise than alone.
-        """
-        asked: list[Question | SampleError] = []
-        for sample in samples:
-            try:
-                asked.append(self._ask(sample))
-            except SampleError as error:
-                asked.append(error)
-        questions = [one for one in asked if not isinstance(one, SampleError)]
-        answers = iter(self._answer(self.processor.batch(questions)) if questions else ())
-        results: list[str | SampleError] = []
-        for sample, one in zip(samples, asked, strict=True):
-            if isinstance(one, SampleError):
-                results.append(one)
-                continue
-            try:
-                results.append(paragraph_of(sample.id, next(answers)))
-            except SampleError as error:
-                results.append(error)
-        return results
-
-    def _ask(self, sample: EditSample) -> Question:
-        image = sample.load_target()
+    def _ask(self, request: Request) -> Question:
+        """Prepare a request (raises SampleError if it cannot be asked)."""
+        name, pictures = request.sample.id, request.load_pictures()
         try:
-            question = self.processor.ask(image, scene_prompt(sample.instruction))
+            question = self.processor.ask(pictures, request.prompt)
         except ValueError as error:
-            raise SampleError(sample.id, "target", str(error)) from error
-        room_for_answer(sample.id, len(question.tokens), self._positions)
+            raise SampleError(name, request.image, str(error)) from error
+        if len(question.tokens) >= self._positions:
+            asked = f"the prompt has {len(question.tokens)} tokens"
+            raise SampleError(name, "texts", f"{asked}; the model reads {self._positions}")
         return question
 
-    def _answer(self, batch: Batch) -> list[str]:
+    def _answers(
+        self, asked: list[tuple[Request, Question]], between_steps: Callable[[], None]
+    ) -> Answered:
         tokenizer = self.processor.tokenizer
-        room = self._positions - batch.tokens.shape[1]
-        answers = self.network.answer(
-            batch.to(self.device),
-            min(self.max_new_tokens, room),
-            eos=tokenizer.eos_token_id,
-            pad=tokenizer.pad_token_id,
+        longest = max(len(question.tokens) for _, question in asked)
+        how = Decoding(
+            min(self.max_new_tokens, self._positions - longest),
+            tokenizer.eos_token_id,
+            tokenizer.pad_token_id,
+            SeededNoise([request.answer_seed for request, _ in asked]),
+            between_steps,
         )
-        return [self.processor.text_of(answer) for answer in answers]
+        for (request, _), tokens in zip(asked, self._decode(asked, how), strict=True):
+            ends = (tokens == how.eos).nonzero()
+            length = int(ends[0]) + 1 if len(ends) else len(tokens)
+            text = self.processor.text_of(tokens[:length])
+            yield request, Answer(text, length, ended=bool(len(ends)))
+
+    def _decode(self, asked: list[tuple[Request, Question]], how: Decoding) -> Tensor:
+        """Answer questions; what those about the same pictures share is computed once."""
+        batch = self.processor.batch
+        first: dict[tuple[str, ...], int] = {}
+        owners = [first.setdefault(request.shown, len(first)) for request, _ in asked]
+        if len(first) == len(asked):
+            whole = batch([question for _, question in asked])
+            return self.network.answer(whole.to(self.device), how)
+        parts = [self.processor.parted(question) for _, question in asked]
+        beginnings = [parts[owners.index(number)][0] for number in range(len(first))]
+        return self.network.answer(
+            batch(beginnings).to(self.device),
+            how,
+            rests=batch([rest for _, rest in parts]).to(self.device),
+            owners=torch.tensor(owners, device=self.device),
+        )

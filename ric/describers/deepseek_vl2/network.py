@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import (
     DeepseekOcr2TextConfig,
     DeepseekOcr2TextModel,
     DeepseekOcr2TextPreTrainedModel,
-    GenerationMixin,
+    DynamicCache,
     SiglipVisionConfig,
     SiglipVisionModel,
 )
-from transformers.modeling_outputs import CausalLMOutputWithPast
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from transformers import Cache
 
     from ric.describers.deepseek_vl2.architecture import Architecture
@@ -55,7 +54,7 @@ class Projector(nn.Module):
         return self.layers["2"](functional.gelu(self.layers["0"](squares.transpose(1, 2))))
 
 
-class Language(DeepseekOcr2TextPreTrainedModel, GenerationMixin):
+class Language(DeepseekOcr2TextPreTrainedModel):
     """The language model of DeepSeek-OCR 2, which is that of VL2-Tiny, with its output layer.
 
     transformers has it without one. Its attention is plain, its router greedy: each token's six
@@ -71,25 +70,52 @@ class Language(DeepseekOcr2TextPreTrainedModel, GenerationMixin):
 
     def forward(
         self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
-        inputs_embeds: Tensor | None = None,
-        logits_to_keep: int = 0,
-        **options: Any,
-    ) -> CausalLMOutputWithPast:
-        """Return the logits (B, T, V) of the last `logits_to_keep` positions; 0: of all."""
-        outputs = self.model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            past_key_values=past_key_values,
+        inputs_embeds: Tensor,
+        attention_mask: Tensor,
+        cache: Cache | None = None,
+        *,
+        last: int = 0,
+    ) -> Tensor:
+        """Return the logits of tokens, each of which sees those before it.
+
+        Args:
+            inputs_embeds: (B, T, D), of the tokens that are not in the cache yet.
+            attention_mask: (B, C + T), 0 where padded, for the C tokens in the cache too. A token's
+                position is the number of tokens before it, without padding.
+            cache: Gets the keys and values of these tokens.
+            last: Of so many positions at the end are logits computed; 0: of all.
+
+        Returns:
+            (B, T or `last`, V) in float32.
+        """
+        positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)[:, -inputs_embeds.shape[1] :]
+        hidden = self.model(
             inputs_embeds=inputs_embeds,
-            **options,
-        )
-        logits = self.lm_head(outputs.last_hidden_state[:, -logits_to_keep:]).float()
-        return CausalLMOutputWithPast(logits=logits, past_key_values=outputs.past_key_values)
+            attention_mask=attention_mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        ).last_hidden_state
+        return self.lm_head(hidden[:, -last:]).float()
+
+
+class Decoding(NamedTuple):
+    """How answers are written.
+
+    Attributes:
+        longest: The most tokens of an answer.
+        eos: The token that ends one.
+        pad: What fills up an answer that has ended.
+        scores: From logits (B, V) to those of which the largest is chosen: `SeededNoise`, which
+            without seeds leaves them as they are.
+        between_steps: Called before each token; raises if the command is to stop.
+    """
+
+    longest: int
+    eos: int
+    pad: int
+    scores: Callable[[Tensor | None, Tensor], Tensor] = lambda tokens, logits: logits
+    between_steps: Callable[[], None] = lambda: None
 
 
 class Vl2(nn.Module):
@@ -141,33 +167,54 @@ class Vl2(nn.Module):
     def embed(self, batch: Batch) -> Tensor:
         """Return the tokens (B, T, D) that the language model reads, pictures in their places."""
         words = self.language.model.embed_tokens(batch.tokens)
+        if not batch.grids:
+            return words
         counts = [1 + across * down for across, down in batch.grids]
         tokens = self.encode(batch.views).split(counts)
         pictures = [self.lay_out(one, grid) for one, grid in zip(tokens, batch.grids, strict=True)]
         return words.masked_scatter(batch.is_image[..., None], torch.cat(pictures))
 
     @torch.inference_mode()
-    def answer(self, batch: Batch, longest: int, *, eos: int, pad: int) -> Tensor:
-        """Answer with the likeliest token at each place, keys and values cached.
+    def answer(
+        self,
+        batch: Batch,
+        how: Decoding,
+        *,
+        rests: Batch | None = None,
+        owners: Tensor | None = None,
+    ) -> Tensor:
+        """Answer token by token, keys and values cached.
 
         Args:
-            batch: The questions.
-            longest: The most tokens of an answer.
-            eos: The token that ends one.
-            pad: What fills up an answer that has ended.
+            batch: The questions; with `rests` their beginnings, each of which is computed once,
+                however many questions begin so.
+            how: How tokens are chosen, and where answers end.
+            rests: What follows the beginnings; B of them.
+            owners: (B,), which beginning each of them follows.
 
         Returns:
-            (B, N), N <= `longest`: the answers alone.
+            (B, N), N <= `how.longest`: the answers alone, filled up with `how.pad`.
         """
-        return self.language.generate(
-            inputs_embeds=self.embed(batch),
-            attention_mask=batch.attention_mask,
-            max_new_tokens=longest,
-            do_sample=False,
-            num_beams=1,
-            eos_token_id=eos,
-            pad_token_id=pad,
-        )
+        cache, mask = DynamicCache(), batch.attention_mask
+        logits = self.language(self.embed(batch), mask, cache, last=1)[:, -1]
+        if rests is not None and owners is not None:
+            cache.batch_select_indices(owners)
+            mask = torch.cat([mask[owners], rests.attention_mask], dim=1)
+            logits = self.language(self.embed(rests), mask, cache, last=1)[:, -1]
+        ended = torch.zeros(len(mask), dtype=torch.bool, device=mask.device)
+        answers: list[Tensor] = []
+        while len(answers) < how.longest:
+            how.between_steps()
+            if answers:
+                mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+                words = self.language.model.embed_tokens(answers[-1])[:, None]
+                logits = self.language(words, mask, cache, last=1)[:, -1]
+            chosen = how.scores(None, logits).argmax(-1).masked_fill(ended, how.pad)
+            answers.append(chosen)
+            ended |= chosen == how.eos
+            if ended.all():
+                break
+        return torch.stack(answers, dim=1)
 
     def _newlines(self, rows: Tensor) -> Tensor:
         return self.image_newline.expand(len(rows), 1, -1)
@@ -200,6 +247,6 @@ def language_config(architecture: Architecture) -> DeepseekOcr2TextConfig:
         mlp_layer_types=["dense" if layer < dense else "sparse" for layer in range(layers)],
         topk_method="greedy",
         bos_token_id=None,
-        eos_token_id=None,  # generation is given the tokenizer's
+        eos_token_id=None,  # decoding is given the tokenizer's
         experts_implementation="eager",
     )

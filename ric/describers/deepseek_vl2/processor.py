@@ -1,9 +1,10 @@
 """A picture and a question as the tokens and views that DeepSeek-VL2 reads, and its answer as text.
 
 The conversation is `<|User|>: <image>`, a line break, the question, `<|Assistant|>:`; `<image>` is
-repeated for every token of the picture. The tokenizer splits words into bytes, so a space is part
-of the word after it. transformers' LlamaTokenizer, which the hub's files name, would put another
-splitter in its place and lose the spaces (transformers issue 45488): tokenizer.json alone is read.
+repeated for every token of the picture. A second picture follows in a line of its own. The
+tokenizer splits words into bytes, so a space is part of the word after it. transformers'
+LlamaTokenizer, which the hub's files name, would put another splitter in its place and lose the
+spaces (transformers issue 45488): tokenizer.json alone is read.
 """
 
 from __future__ import annotations
@@ -33,17 +34,17 @@ SPACED = "A red ball,  left of 2 white cups."
 
 
 class Question(NamedTuple):
-    """What is asked about one picture.
+    """What is asked about a picture, or about several.
 
     Attributes:
-        tokens: (T,) with the picture's place filled with the image token.
-        views: (1 + N, 3, S, S) in [-1, 1]: the picture and its N tiles.
-        grid: How many tiles stand beside and above one another; their product is N.
+        tokens: (T,) with the pictures' places filled with the image token.
+        views: (M, 3, S, S) in [-1, 1]: of each picture the whole, and then its tiles.
+        grids: How many tiles of each picture stand beside and above one another.
     """
 
     tokens: Tensor
     views: Tensor
-    grid: tuple[int, int]
+    grids: tuple[tuple[int, int], ...]
 
 
 class Batch(NamedTuple):
@@ -116,26 +117,37 @@ class Processor:
             )
         self.architecture = architecture
 
-    def ask(self, image: Image, text: str) -> Question:
-        """Ask about a picture.
+    def ask(self, images: Sequence[Image], text: str) -> Question:
+        """Ask about pictures.
 
         Args:
-            image: In RGB.
+            images: In RGB; the released code cuts them into tiles where they are one or two.
             text: Read as plain text, even where it looks like a special token.
 
         Raises:
-            ValueError: The picture is too narrow.
+            ValueError: A picture is too narrow.
         """
         tile = self.architecture.tile
-        resolution = best_resolution(image.size, self.architecture.resolutions)
-        grid = resolution[0] // tile, resolution[1] // tile
-        count = self.architecture.tokens_of(grid)
-        ids = [
-            self.tokenizer.bos_token_id, self.user, *self._encode(": "),
-            *[self.image_token] * count, *self._encode(f"\n{text.strip()}\n\n"),
-            self.assistant, *self._encode(":"),
-        ]  # fmt: skip
-        return Question(torch.tensor(ids), views(image, resolution, tile), grid)
+        resolutions = [best_resolution(one.size, self.architecture.resolutions) for one in images]
+        grids = tuple((width // tile, height // tile) for width, height in resolutions)
+        ids = [self.tokenizer.bos_token_id, self.user, *self._encode(": ")]
+        for number, grid in enumerate(grids):
+            ids += self._encode("\n") if number else []
+            ids += [self.image_token] * self.architecture.tokens_of(grid)
+        ids += [*self._encode(f"\n{text.strip()}\n\n"), self.assistant, *self._encode(":")]
+        seen = [
+            views(image, resolution, tile)
+            for image, resolution in zip(images, resolutions, strict=True)
+        ]
+        return Question(torch.tensor(ids), torch.cat(seen), grids)
+
+    def parted(self, question: Question) -> tuple[Question, Question]:
+        """Part a question after its pictures: those that show the same ones begin alike."""
+        end = int((question.tokens == self.image_token).nonzero()[-1]) + 1
+        tokens = question.tokens
+        return question._replace(tokens=tokens[:end]), Question(
+            tokens[end:], question.views[:0], ()
+        )
 
     def batch(self, questions: Sequence[Question]) -> Batch:
         """Pad questions on the left to one length."""
@@ -150,7 +162,7 @@ class Processor:
             mask,
             tokens == self.image_token,
             torch.cat([question.views for question in questions]),
-            tuple(question.grid for question in questions),
+            tuple(grid for question in questions for grid in question.grids),
         )
 
     def text_of(self, tokens: Sequence[int] | Tensor) -> str:

@@ -1,0 +1,183 @@
+"""Texts about DATA's samples: those of a describe run, or of a folder or table made elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ric.config import TEXT_COLUMNS
+from ric.data.names import nfc
+from ric.data.text_tables import csv_rows, json_rows, whole_text
+from ric.errors import RicError, SampleError
+from ric.runs.record import read_record, status_of
+from ric.runs.rows import read_rows
+from ric.runs.strays import refuse_links_out
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ric.data.sample import Samples
+    from ric.runs.run import RunDir
+
+JSON_LINES = (".jsonl", ".ndjson")
+MAY_BE = (
+    "--descriptions is a describe run, a folder of ID.txt, or a .jsonl or .csv with the columns id"
+    " and scene_text (or text), region_text. List the runs: ric runs ls"
+)
+
+
+@dataclass(frozen=True)
+class Descriptions:
+    """Texts about samples, by column and id.
+
+    Attributes:
+        origin: The run, folder or table that holds them.
+        texts: `texts["scene_text"]["0041"]`; a column that has no text is left out.
+    """
+
+    origin: Path
+    texts: dict[str, dict[str, str]]
+
+
+def read_descriptions(reference: str | None, samples: Samples, run: RunDir) -> Descriptions | None:
+    """Read the texts that `--descriptions` names; None if nothing is named.
+
+    Rows of a table, and files of a folder, that cannot be used become failures of `run`.
+
+    Args:
+        reference: A describe run, a folder of texts each named by its sample's id, or a table.
+        samples: DATA; at least one of its samples must have a text.
+        run: The run that reads them: its record notes what they were.
+
+    Raises:
+        RicError: the reference is none of these, the run is not finished, there are no texts, none
+            of them belongs to DATA, or they have changed since `run` began.
+    """
+    if reference is None:
+        return None
+    path = run.resolve(reference)
+    found: dict[str, dict[str, str]] = {}
+    if path is None:
+        path = Path(reference)
+        refuse_other_texts(path)
+        for name, column, text in _texts_in(path, run):
+            found.setdefault(column, {})[name] = text
+    else:
+        for row in _rows_of_run(path):
+            for column in TEXT_COLUMNS:
+                if isinstance(text := row.get(column), str):
+                    found.setdefault(column, {})[nfc(str(row["id"]))] = text
+    ids = {name for texts in found.values() for name in texts}
+    if not ids:
+        raise RicError(f"{path} has no descriptions.", "Write them: ric describe DATA")
+    # all splits: finding a sample's split may need decoding it
+    everything = samples.narrowed("all", on_failure=lambda error: None)
+    if not any(sample.id in ids for sample in everything):
+        raise RicError(
+            f"{path} describes no sample of {samples.name}: none of its {len(ids)} ids match.",
+            f"Describe these samples: ric describe {samples.name}",
+        )
+    if (path / "run.json").is_file():
+        run.add_parent(path)
+    else:
+        _note(path, found, run)
+    return Descriptions(path, found)
+
+
+def refuse_other_texts(path: Path) -> None:
+    """Refuse what is neither a folder of texts nor a table of them, without reading it.
+
+    Raises:
+        RicError: says what `--descriptions` may be.
+    """
+    if path.is_dir():
+        if next(path.glob("*.txt"), None) is None:
+            raise RicError(f"{path} is neither a run nor a folder of .txt files.", MAY_BE)
+    elif not path.is_file():
+        raise RicError(f"No run at {str(path)!r}.", MAY_BE)
+    elif path.suffix.lower() not in (*JSON_LINES, ".csv"):
+        raise RicError(f"{path} is neither a .jsonl nor a .csv.", MAY_BE)
+
+
+def _rows_of_run(path: Path) -> Iterator[dict[str, object]]:
+    """Yield the rows of a finished describe run (raises RicError if it is not finished)."""
+    record = read_record(path)
+    if record["status"] != "done":
+        raise RicError(
+            f"{path} is not finished ({status_of(record, path)}): descriptions may be missing.",
+            f"Finish it by repeating its command with --run {path}",
+        )
+    refuse_links_out(path)
+    yield from read_rows(path, "descriptions")
+
+
+def _texts_in(path: Path, run: RunDir) -> Iterator[tuple[str, str, str]]:
+    """Yield (id, column, text); what cannot be used is a failure of the run."""
+    seen: set[tuple[str, str]] = set()
+    for label, item in _files_of(path) if path.is_dir() else _rows_of(path):
+        try:
+            if isinstance(item, str):
+                raise SampleError(label, "texts", item)
+            for name, column, text in _texts_of(label, item):
+                if (name, column) in seen:
+                    reason = f"{path} has two texts {column} for it; the first is taken"
+                    raise SampleError(name, "texts", reason)
+                seen.add((name, column))
+                yield name, column, text
+        except SampleError as error:
+            run.fail(error)
+
+
+def _files_of(folder: Path) -> Iterator[tuple[str, Mapping[str, object] | str]]:
+    """Yield each text file's name with what it says, as a row; a str says why it has none."""
+    for file in sorted(folder.glob("*.txt")):
+        if file.name.startswith("."):
+            continue
+        try:
+            yield file.name, {"id": file.stem, "scene_text": whole_text(file).strip()}
+        except RicError as error:
+            yield file.name, error.message
+
+
+def _rows_of(table: Path) -> Iterator[tuple[str, Mapping[str, object] | str]]:
+    rows = json_rows(table) if table.suffix.lower() in JSON_LINES else csv_rows(table)
+    for number, row in rows:
+        yield f"{table.name}:{number}", row
+
+
+def _texts_of(label: str, row: Mapping[str, object]) -> Iterator[tuple[str, str, str]]:
+    """Yield the texts of a row; `text` alone is a scene_text (raises SampleError without one)."""
+    name = row.get("id")
+    if isinstance(name, int) and not isinstance(name, bool):
+        name = str(name)  # JSON may write an id of digits as a number
+    if not isinstance(name, str) or not name.strip():
+        raise SampleError(label, "texts", "it has no id")
+    name = nfc(name)
+    texts = {column: row.get(column) for column in TEXT_COLUMNS}
+    texts["scene_text"] = texts["scene_text"] or row.get("text")
+    said = {key: text for key, text in texts.items() if isinstance(text, str) and text.strip()}
+    if not said:
+        raise SampleError(name, "texts", f"{label} has no text for it")
+    for column, text in said.items():
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # JSON can escape half a character, which no file can hold
+            reason = f"its {column} holds half a character (a lone surrogate)"
+            raise SampleError(name, "texts", reason) from None
+        yield name, column, text
+
+
+def _note(path: Path, texts: dict[str, dict[str, str]], run: RunDir) -> None:
+    """Record which texts were read (raises RicError if an earlier attempt read others)."""
+    content = json.dumps(texts, sort_keys=True, ensure_ascii=False)
+    fingerprint = hashlib.sha256(content.encode()).hexdigest()
+    known = run.record.get("descriptions", {}).get("fingerprint", fingerprint)
+    if known != fingerprint:
+        raise RicError(
+            f"The texts in {path} have changed since this run began.",
+            "Use a new run (omit --run), or restore the texts.",
+        )
+    run.note(descriptions={"name": str(path), "fingerprint": fingerprint})

@@ -199,6 +199,9 @@ class EditConfig(CommandConfig):
     out: str | None = None                          # a folder for photos' edits; None: the run's
     format: PhotoFormat | None = None               # None: the photo's own
     quality: int | None = None                      # of JPEG and WebP; None: see docs/editors.md
+    redo: tuple[str, ...] = ()                      # ids of edits to make anew, in a run that began
+    retry_failed: bool = False                      # also those whose inputs have not changed
+    overwrite: bool = False                         # make all anew, also over other files in out
     source_caption: str | None = None               # what every picture shows
     target_caption: str | None = None               # what every edit is to show
     editor: str = "ip2p"                            # or your own (see ric.registry)

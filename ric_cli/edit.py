@@ -12,7 +12,7 @@ from ric.registry import EDITORS
 from ric_cli.job import Job
 from ric_cli.options import with_common_options
 
-MASKS, PHOTOS = "Masks", "Photos"
+MASKS, PHOTOS, AGAIN = "Masks", "Photos", "A repeated command"
 
 
 @with_common_options(EditConfig)
@@ -97,6 +97,31 @@ def edit(
             show_default=False,
         ),
     ] = EditConfig.quality,
+    redo: Annotated[
+        list[str],
+        typer.Option(
+            metavar="ID",
+            help="Make this edit anew, in a run that began before; repeat it for several.",
+            rich_help_panel=AGAIN,
+            show_default=False,
+        ),
+    ] = EditConfig.redo,  # type: ignore[assignment]
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed",
+            help="Try what failed again, also where its inputs have not changed.",
+            rich_help_panel=AGAIN,
+        ),
+    ] = EditConfig.retry_failed,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Make every edit anew, also over other files of --out.",
+            rich_help_panel=AGAIN,
+        ),
+    ] = EditConfig.overwrite,
     editor: Annotated[
         str, typer.Option(help=f"The editor: {', '.join(EDITORS)}; or yours, my_file.py:Name.")
     ] = EditConfig.editor,
@@ -177,7 +202,9 @@ def edit(
     if job.is_dry():
         return
     from ric.recipes.edit import edit as recipe
+    from ric.runs.edited_pictures import run_into
 
+    job.run_folder = job.run_folder or run_into(job.config, job.runs_dir)
     job.run(recipe)
 
 

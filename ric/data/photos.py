@@ -29,21 +29,33 @@ RAW_SUFFIXES = frozenset(
 _OF_PHOTOS = ("also", "recursive", "out", "format", "quality")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Photo:
-    """A photo to be edited.
+    """A photo to be edited, once.
 
     Attributes:
         id: Unique; names its result in the run.
         path: Its file.
         name: Its place in the tree that is edited, such as `trips/dog.jpg`.
         mask: Its mask's file; None where it has none.
+        instruction: Its own; None: the command's.
+        seed: Its own; None: the command's.
+        suffix: What is added to the name of this edit of the photo; "" where there is but one.
     """
 
     id: str
     path: Path
     name: str
     mask: Path | None = None
+    instruction: str | None = None
+    seed: int | None = None
+    suffix: str = ""
+
+    @property
+    def result(self) -> str:
+        """Its edit's place in the tree of results, before the suffix follows its format."""
+        stem, ending = os.path.splitext(self.name)
+        return f"{stem}{self.suffix}{ending}"
 
 
 def find_photos(config: EditConfig, *, need_instruction: bool = True) -> list[Photo]:

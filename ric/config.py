@@ -190,6 +190,9 @@ class EditConfig(CommandConfig):
 
     split: SplitName = "test"
     instruction: str | None = None                  # for a photo or a folder of photos
+    more_instructions: tuple[str, ...] = ()         # each an edit of every photo
+    instructions: str | None = None                 # a file of them, for all photos or for each
+    seeds: str | None = None                        # "0,1,2": an edit of each photo with each
     also: tuple[str, ...] = ()                      # further photos and folders of photos
     recursive: bool = False                         # photos in subfolders, too
     mask: str | None = None                         # data, none, a file or a folder

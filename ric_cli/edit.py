@@ -30,6 +30,34 @@ def edit(
         Optional[str],  # noqa: UP045
         typer.Argument(help="What to do, after all photos; for a dataset in place of its own."),
     ] = EditConfig.instruction,
+    more_instructions: Annotated[
+        list[str],
+        typer.Option(
+            "--instruction",
+            metavar="TEXT",
+            help="An edit of every photo by this, too; repeat it for several.",
+            rich_help_panel=PHOTOS,
+            show_default=False,
+        ),
+    ] = EditConfig.more_instructions,  # type: ignore[assignment]
+    instructions: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="FILE",
+            help="A txt with an instruction a line, for every photo; or a csv of file,instruction.",
+            rich_help_panel=PHOTOS,
+            show_default=False,
+        ),
+    ] = EditConfig.instructions,
+    seeds: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="0,1,2",
+            help="An edit of every photo with each of these seeds.",
+            rich_help_panel=PHOTOS,
+            show_default=False,
+        ),
+    ] = EditConfig.seeds,
     also: Annotated[
         list[str],
         typer.Argument(

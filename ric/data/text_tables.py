@@ -79,6 +79,19 @@ def csv_rows(path: str | Path) -> Iterator[tuple[int, Row | str]]:
                 yield number, cast("Row", row)
 
 
+def text_lines(path: str | Path) -> Iterator[str]:
+    """Yield a text file's lines, without the spaces around them.
+
+    Raises:
+        RicError: The file cannot be read, or a line is not UTF-8.
+    """
+    with _text(path, newline=None) as stream:
+        for number, line in enumerate(_lines(stream, path), start=1):
+            if fault := _not_utf8(line):
+                raise RicError(f"'{path}', line {number}, is not UTF-8: {fault}.", AS_UTF8)
+            yield line.strip()
+
+
 def csv_columns(path: str | Path) -> list[str]:
     """Read the column names of a CSV.
 
@@ -115,7 +128,7 @@ def _csv(path: str | Path) -> Iterator[csv.DictReader[str]]:
 
 
 @contextmanager
-def _text(path: str | Path, newline: str) -> Iterator[io.TextIOWrapper]:
+def _text(path: str | Path, newline: str | None) -> Iterator[io.TextIOWrapper]:
     """Open a text file in its encoding; bytes that are not UTF-8 become surrogates."""
     with open_bytes(path) as stream:
         buffered = io.BufferedReader(stream)  # type: ignore[type-var]

@@ -6,6 +6,7 @@ from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from ric.data.photo_instructions import Oddities
 from ric.data.photos import find_photos
 from ric.device import pick_device
 from ric.editors.asking import ask
@@ -18,7 +19,7 @@ from ric.models.table import uses
 from ric.progress import Progress, Silent
 from ric.registry import further_models, model_of, texts_read
 from ric.report.edit_notes import note_what_was_done
-from ric.report.edit_sheet import SHEET, write_sheet
+from ric.report.edit_sheet import SHEET, SHOWN, write_photo_sheet, write_sheet
 from ric.report.intermediates import INTERMEDIATES, write_intermediates
 from ric.runs.artifacts import public_name
 from ric.runs.edited_pictures import EditedPictures
@@ -57,18 +58,28 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     progress = progress or Silent()
     device = pick_device(config.device)
     reads_instruction = "instruction" in texts_read("editor", config.editor)
-    photos = find_photos(config, need_instruction=reads_instruction)
+    odd = Oddities()
+    photos = find_photos(config, need_instruction=reads_instruction, odd=odd)
     if photos:
         run.note_data(" ".join((config.data, *config.also)), None)
     pictures = EditedPictures(config, photos, run)
     model, further = _locate(config, run)  # first: whose training may overlap with DATA
     samples = None if photos else _open(config, run, need_instruction=reads_instruction)
     _look_again(photos if samples is None else samples.glance(), pictures, progress)
+    for failure in odd.failures:  # now that those of an earlier attempt are dropped
+        run.fail(failure)
+    for note in odd.notes:
+        progress.note(note)
     load = partial(load_editor, config.editor, model, config, device, **further)
     todo: Iterator[Photo | EditSample] = iter(photos) if samples is None else _some(samples, config)
-    Editing(pictures, load, progress).edit_all(todo, len(photos) or None)
+    editing = Editing(pictures, load, progress)
+    editing.edit_all(todo, len(photos) or None)
     note_what_was_done(run, progress)
-    if samples is not None:
+    if not editing.made and (run.path / SHEET).is_file():
+        return pictures.folder
+    if samples is None:
+        _write_photo_sheet(photos, pictures)
+    else:
         sheet = run.path / SHEET
         write_sheet(samples.glance(), pictures.folder, sheet, instruction=config.instruction)
     return pictures.folder
@@ -81,6 +92,9 @@ class Editing:
         pictures: Where the pictures go.
         load: Loads the editor; called where there is something to do.
         progress: Hears of it.
+
+    Attributes:
+        made: How many pictures were made.
     """
 
     def __init__(
@@ -88,7 +102,7 @@ class Editing:
     ) -> None:
         """Read what is done; see the class."""
         self.pictures, self.config, self.run = pictures, pictures.config, pictures.run
-        self._load, self.progress = load, progress
+        self._load, self.progress, self.made = load, progress, 0
         self.done = {row["id"] for kind in ("edits", "failures") for row in self.run.rows(kind)}
 
     @cached_property
@@ -140,12 +154,27 @@ class Editing:
                 continue
             row = {"id": one.sample.id, "file_name": name, **_settings(config, editor)}
             self.run.append("edits", {**row, **one.facts(editor, config), **together})
+            self.made += 1
             stage.advance()
 
     def _fail(self, sample: Photo | EditSample, error: SampleError, inputs: str) -> None:
         if sample.id not in self.done:
             self.pictures.forget(sample)
             self.run.fail(error, inputs=inputs)
+
+
+def _write_photo_sheet(photos: Iterable[Photo], pictures: EditedPictures) -> None:
+    """Show the first edits of photos, with the instruction, or the edit's caption, under each."""
+    run, texts = pictures.run, texts_read("editor", pictures.config.editor)
+    made = {row["id"] for row in run.rows("edits")}
+    first = {photo.id: photo for photo in islice((one for one in photos if one.id in made), SHOWN)}
+    rows = {row["id"]: row for row in run.rows("edits") if row["id"] in first}
+    shown = [
+        (first[name].path, pictures.path_of(row["file_name"]), str(row[texts[-1]]) if texts else "")
+        for name in first
+        if (row := rows[name])
+    ]
+    write_photo_sheet(shown, run.path / SHEET)
 
 
 def _look_again(

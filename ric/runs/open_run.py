@@ -24,8 +24,8 @@ MAY_DIFFER = frozenset({"device", "weights", "track"})
 # samples there are, of what, and which to make anew.
 COMPARED = frozenset(
     {
-        "also", "instruction", "limit", "mask", "overwrite", "recursive", "redo", "retry_failed",
-        "source_caption", "target_caption",
+        "also", "instruction", "instructions", "limit", "mask", "more_instructions", "overwrite",
+        "recursive", "redo", "retry_failed", "seeds", "source_caption", "target_caption",
     }
 )  # fmt: skip
 

@@ -216,6 +216,9 @@ class EditConfig(CommandConfig):
 
     split: SplitName = "test"
     instruction: str | None = None                  # for a photo or a folder of photos
+    more_instructions: tuple[str, ...] = ()         # each an edit of every photo
+    instructions: str | None = None                 # a file of them, for all photos or for each
+    seeds: str | None = None                        # "0,1,2": an edit of each photo with each
     also: tuple[str, ...] = ()                      # further photos and folders of photos
     recursive: bool = False                         # photos in subfolders, too
     mask: str | None = None                         # data, none, a file or a folder
@@ -225,6 +228,9 @@ class EditConfig(CommandConfig):
     out: str | None = None                          # a folder for photos' edits; None: the run's
     format: PhotoFormat | None = None               # None: the photo's own
     quality: int | None = None                      # of JPEG and WebP; None: see docs/editors.md
+    redo: tuple[str, ...] = ()                      # ids of edits to make anew, in a run that began
+    retry_failed: bool = False                      # also those whose inputs have not changed
+    overwrite: bool = False                         # make all anew, also over other files in out
     source_caption: str | None = None               # what every picture shows
     target_caption: str | None = None               # what every edit is to show
     editor: str = "ip2p"                            # or your own (see ric.registry)

@@ -12,7 +12,7 @@ from ric.registry import EDITORS
 from ric_cli.job import Job
 from ric_cli.options import with_common_options
 
-MASKS, PHOTOS = "Masks", "Photos"
+MASKS, PHOTOS, AGAIN = "Masks", "Photos", "A repeated command"
 
 
 @with_common_options(EditConfig)
@@ -30,6 +30,34 @@ def edit(
         Optional[str],  # noqa: UP045
         typer.Argument(help="What to do, after all photos; for a dataset in place of its own."),
     ] = EditConfig.instruction,
+    more_instructions: Annotated[
+        list[str],
+        typer.Option(
+            "--instruction",
+            metavar="TEXT",
+            help="An edit of every photo by this, too; repeat it for several.",
+            rich_help_panel=PHOTOS,
+            show_default=False,
+        ),
+    ] = EditConfig.more_instructions,  # type: ignore[assignment]
+    instructions: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="FILE",
+            help="A txt with an instruction a line, for every photo; or a csv of file,instruction.",
+            rich_help_panel=PHOTOS,
+            show_default=False,
+        ),
+    ] = EditConfig.instructions,
+    seeds: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="0,1,2",
+            help="An edit of every photo with each of these seeds.",
+            rich_help_panel=PHOTOS,
+            show_default=False,
+        ),
+    ] = EditConfig.seeds,
     also: Annotated[
         list[str],
         typer.Argument(
@@ -97,6 +125,31 @@ def edit(
             show_default=False,
         ),
     ] = EditConfig.quality,
+    redo: Annotated[
+        list[str],
+        typer.Option(
+            metavar="ID",
+            help="Make this edit anew, in a run that began before; repeat it for several.",
+            rich_help_panel=AGAIN,
+            show_default=False,
+        ),
+    ] = EditConfig.redo,  # type: ignore[assignment]
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed",
+            help="Try what failed again, also where its inputs have not changed.",
+            rich_help_panel=AGAIN,
+        ),
+    ] = EditConfig.retry_failed,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Make every edit anew, also over other files of --out.",
+            rich_help_panel=AGAIN,
+        ),
+    ] = EditConfig.overwrite,
     editor: Annotated[
         str, typer.Option(help=f"The editor: {', '.join(EDITORS)}; or yours, my_file.py:Name.")
     ] = EditConfig.editor,
@@ -177,7 +230,9 @@ def edit(
     if job.is_dry():
         return
     from ric.recipes.edit import edit as recipe
+    from ric.runs.edited_pictures import run_into
 
+    job.run_folder = job.run_folder or run_into(job.config, job.runs_dir)
     job.run(recipe)
 
 

@@ -30,6 +30,8 @@ DRAWN_ONLY = "The embedded family (tiny) has only seen drawn scenes of 64 pixels
 SOME_FAILED = 3  # exit code: done, but some samples failed, or something was not available
 # Commands of which several processes may work on one run: each takes the samples it claims.
 SHARED = ("describe", "edit")
+# Commands that, repeated on a run, compare each sample with its row.
+COMPARE = ("edit",)
 # Commands that several processes of a launcher run together.
 TOGETHER = ("fit-clip", "fit-blip", "train-unet", "eval")
 
@@ -116,6 +118,7 @@ class Job(Generic[ConfigT]):
             runs_dir=self.runs_dir,
             run=self.run_folder,
             shared=self.command in SHARED,
+            compares=self.command in COMPARE,
         )
         if self.command in TOGETHER and launched_processes() > 1:
             from ric.device import pick_device

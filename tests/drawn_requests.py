@@ -38,6 +38,10 @@ def captions(editor: CaptionEditor, source: str, target: str, count: int = 1) ->
     )
 
 
+def named(*ids: str) -> list[EditRequest]:
+    return [EditRequest(name, draw(), "") for name in ids]
+
+
 def refuse_company_that_tells(editor: CaptionEditor) -> None:
     """See that a request gives the same picture alone and in company."""
     requests = [

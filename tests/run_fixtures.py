@@ -91,7 +91,8 @@ Recipe = Callable[..., Path]
 
 @contextmanager
 def _opened(command: str, config: CommandConfig, folder: Path) -> Iterator[RunDir]:
-    with open_run(command, as_dict(config), runs_dir=folder.parent, run=folder) as run:
+    opening = {"runs_dir": folder.parent, "run": folder, "compares": command == "edit"}
+    with open_run(command, as_dict(config), **opening) as run:  # type: ignore[arg-type]
         yield run
 
 

@@ -125,6 +125,22 @@ def pixel_hash(image: Image.Image) -> str:
     return digest.hexdigest()
 
 
+def content_hash(source: PictureSource) -> str:
+    """Return the SHA-256 of a picture's file, in hexadecimal; "" where it cannot be read.
+
+    Nothing is decoded; of a picture without a file, size and pixels count.
+    """
+    if isinstance(source, Image.Image):
+        return pixel_hash(source)
+    try:
+        if isinstance(source, bytes) or is_url(source):
+            return hashlib.sha256(read_bytes(source)).hexdigest()
+        with _open_file(Path(source)) as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except ImageError:
+        return ""
+
+
 def read_bytes(source: str | bytes | Path) -> bytes:
     """Read a picture's file, undecoded.
 

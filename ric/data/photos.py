@@ -14,6 +14,7 @@ from ric.data.folder import METADATA
 from ric.data.loose import MASK_ENDING, PICTURE_SUFFIXES
 from ric.data.names import nfc
 from ric.data.parquet_rows import find_tables
+from ric.data.photo_instructions import Oddities, edits_of
 from ric.data.photo_masks import find_masks
 from ric.data.photo_results import refuse_unfit_out
 from ric.errors import RicError
@@ -26,28 +27,52 @@ RAW_SUFFIXES = frozenset(
     {".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"}
 )
 # settings of `ric edit` that say where photos are and how their results are written
-_OF_PHOTOS = ("also", "recursive", "out", "format", "quality")
+_OF_PHOTOS = {
+    "also": "Several inputs go",
+    "more_instructions": "--instruction goes",
+    **{
+        name: f"--{name} goes"
+        for name in ("recursive", "out", "format", "quality", "instructions", "seeds")
+    },
+}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Photo:
-    """A photo to be edited.
+    """A photo to be edited, once.
 
     Attributes:
         id: Unique; names its result in the run.
         path: Its file.
         name: Its place in the tree that is edited, such as `trips/dog.jpg`.
         mask: Its mask's file; None where it has none.
+        instruction: Its own; None: the command's.
+        seed: Its own; None: the command's.
+        suffix: What is added to the name of this edit of the photo; "" where there is but one.
     """
 
     id: str
     path: Path
     name: str
     mask: Path | None = None
+    instruction: str | None = None
+    seed: int | None = None
+    suffix: str = ""
+
+    @property
+    def result(self) -> str:
+        """Its edit's place in the tree of results, before the suffix follows its format."""
+        stem, ending = os.path.splitext(self.name)
+        return f"{stem}{self.suffix}{ending}"
 
 
-def find_photos(config: EditConfig, *, need_instruction: bool = True) -> list[Photo]:
-    """List the photos that DATA names, files and folders without metadata; empty for a dataset.
+def find_photos(
+    config: EditConfig, *, need_instruction: bool = True, odd: Oddities | None = None
+) -> list[Photo]:
+    """List the edits of photos that DATA asks for; empty for a dataset.
+
+    DATA names photos, and folders of them without metadata. A photo with several instructions or
+    seeds stands there once for each, one after the other.
 
     `<name>_mask.*` beside a photo `<name>.*` is that photo's mask, never a photo. A raw file beside
     a picture of the same name is what the picture was made from, and skipped.
@@ -55,6 +80,7 @@ def find_photos(config: EditConfig, *, need_instruction: bool = True) -> list[Ph
     Args:
         config: DATA, the instruction, the limit, masks, where the results go.
         need_instruction: Whether the editor reads an instruction.
+        odd: Hears of rows of `--instructions` that cannot be used.
 
     Raises:
         RicError: There is no instruction; a folder holds no pictures; an input or a mask is
@@ -69,9 +95,10 @@ def find_photos(config: EditConfig, *, need_instruction: bool = True) -> list[Ph
     photos = list(_named(_without_masks_and_raws(files, config)))[: config.limit]
     masks = find_masks(config, [(photo.path, photo.name) for photo in photos])
     photos = [replace(photo, mask=masks.get(photo.path)) for photo in photos]
+    photos = list(edits_of(photos, config, Oddities() if odd is None else odd))
     if config.out is not None:
         inputs = [Path(config.data), *map(Path, config.also)]
-        refuse_unfit_out(config, inputs, [(photo.path, photo.name) for photo in photos])
+        refuse_unfit_out(config, inputs, [(photo.path, photo.result) for photo in photos])
     return photos
 
 
@@ -134,12 +161,12 @@ def _no_pictures(folder: Path, config: EditConfig) -> RicError:
 
 def _refuse_settings_of_photos(config: EditConfig) -> None:
     """Refuse settings that mean nothing for a dataset (raises RicError)."""
-    for name in _OF_PHOTOS:
+    for name, said in _OF_PHOTOS.items():
         if getattr(config, name) != getattr(EditConfig, name):
-            said = "Several inputs go" if name == "also" else f"--{name} goes"
             raise RicError(
                 f"{said} with photos, and {config.data!r} is a dataset or is not there.",
-                "A dataset's edits are PNG files in the run, named by their ids.",
+                "A dataset has an instruction a row; its edits are PNG files in the run, named by"
+                " their ids.",
             )
     if config.mask not in (None, "none", "data"):
         raise RicError(
@@ -160,7 +187,13 @@ def _refuse_what_is_no_instruction(config: EditConfig, need_instruction: bool) -
     is_one_word = len(told.split()) == 1
     if is_one_word and Path(told).suffix.lower() in PICTURE_SUFFIXES | RAW_SUFFIXES:
         raise RicError(f"There is no file '{told}', and it is hardly an instruction.")
-    if need_instruction and not told:
+    if not need_instruction and (config.more_instructions or config.instructions):
+        raise RicError(
+            f"--editor {config.editor} reads no instruction.",
+            "Omit --instruction and --instructions, or choose another editor.",
+        )
+    is_told = told or config.instructions or any(map(str.strip, config.more_instructions))
+    if need_instruction and not is_told:
         place = shlex.quote(config.data)
         raise RicError(
             f"{config.data} needs an instruction.",

@@ -80,6 +80,19 @@ def csv_rows(path: str | Path) -> Iterator[tuple[int, Row | str]]:
                 yield number, cast("Row", row)
 
 
+def text_lines(path: str | Path) -> Iterator[str]:
+    """Yield a text file's lines, without the spaces around them.
+
+    Raises:
+        RicError: The file cannot be read, or a line is not UTF-8.
+    """
+    with _text(path, newline=None) as stream:
+        for number, line in enumerate(_lines(stream, path), start=1):
+            if fault := _not_utf8(line):
+                raise RicError(f"'{path}', line {number}, is not UTF-8: {fault}.", AS_UTF8)
+            yield line.strip()
+
+
 def csv_columns(path: str | Path) -> list[str]:
     """Read the column names of a CSV.
 

@@ -72,8 +72,8 @@ class CaptionEditor(LatentEditor):
                 torch.stack([self.pictures.embed(item.source_text) for item in batch]),
                 torch.stack([self.pictures.embed(item.target_text) for item in batch]),
             )
-            ids, mask = [item.id for item in batch], self.pictures.mask_of(batch, source)
-            return self.edit_latents(scale * source, captions, ids, between_steps, mask=mask)
+            mask = self.pictures.mask_of(batch, source)
+            return self.edit_latents(scale * source, captions, batch, between_steps, mask=mask)
 
         return self.pictures.edit_by_size(requests, edit_batch)
 
@@ -81,7 +81,7 @@ class CaptionEditor(LatentEditor):
         self,
         source: Tensor,
         captions: Captions,
-        ids: Sequence[str],
+        requests: Sequence[EditRequest],
         between_steps: Callable[[], None] = never_stop,
         *,
         mask: Tensor | None = None,
@@ -91,7 +91,7 @@ class CaptionEditor(LatentEditor):
         Args:
             source: (B, C, h, w), scaled.
             captions: Of both ends.
-            ids: Of the requests; with the seed they determine all that is drawn.
+            requests: Their ids and seeds determine all that is drawn.
             between_steps: Called before each step; what it raises ends the call.
             mask: (B, 1, h, w), 0 where latents are held to the source's; None: nowhere.
 

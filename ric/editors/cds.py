@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import nn
 
-from ric.device import draw_generator
 from ric.editors.caption_editor import CaptionEditor
 from ric.editors.editor import never_stop
 from ric.editors.latent_pictures import held
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
     from ric.config import Dtype
     from ric.editors.caption_editor import Captions
+    from ric.editors.editor import EditRequest
 
 # Shape letters: B requests, C latent channels, h and w latent height and width, N places of a
 # layer, D its width, P sampled places.
@@ -95,7 +95,7 @@ class Cds(CaptionEditor):
         self,
         source: Tensor,
         captions: Captions,
-        ids: Sequence[str],
+        requests: Sequence[EditRequest],
         between_steps: Callable[[], None] = never_stop,
         *,
         mask: Tensor | None = None,
@@ -104,7 +104,7 @@ class Cds(CaptionEditor):
         edited = source.clone()
         for iteration in range(self.steps):
             between_steps()
-            draws = [draw_generator(self.seed, "edit", name, iteration) for name in ids]
+            draws = self.draws(requests, iteration)
             step = LEARNING_RATE * self.gradient(source, edited, captions, draws)
             edited = held(edited - step, source, mask)
         return edited

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from diffusers import DDIMScheduler
 
-from ric.device import draw_generator
 from ric.editors.caption_editor import CaptionEditor
 from ric.editors.editor import never_stop
 from ric.editors.latent_pictures import held
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 
     from ric.config import Dtype
     from ric.editors.caption_editor import Captions
+    from ric.editors.editor import EditRequest
 
 # Shape letters: B requests, C latent channels, h and w latent height and width, L text tokens,
 # E text width.
@@ -93,7 +93,7 @@ class DdpmInversion(CaptionEditor):
         self,
         source: Tensor,
         captions: Captions,
-        ids: Sequence[str],
+        requests: Sequence[EditRequest],
         between_steps: Callable[[], None] = never_stop,
         *,
         mask: Tensor | None = None,
@@ -102,8 +102,7 @@ class DdpmInversion(CaptionEditor):
 
         Arguments and result as `CaptionEditor.edit_latents`.
         """
-        generators = [draw_generator(self.seed, "edit", name) for name in ids]
-        path = _noised(source, steps := self.timesteps(), generators)
+        path = _noised(source, steps := self.timesteps(), self.draws(requests))
         inverted = edited = next(path)
         for step, after in zip(steps, path, strict=True):
             between_steps()

@@ -19,7 +19,7 @@ class EditRequest:
     """One picture and what to do with it.
 
     Attributes:
-        id: Names the edit; the noise of an edit is a function of the seed and this id.
+        id: Names the edit; what is drawn for an edit is a function of the seed and this id.
         image: RGB, any size.
         instruction: An imperative sentence, not empty; "" where the editor reads captions alone.
         source_text: A caption of the picture, for editors that go from one caption to another.
@@ -27,6 +27,7 @@ class EditRequest:
         mask: Where to edit, bool (H, W) of the image, True in the mask and its feather; None:
             everywhere. `ric edit` puts the source back outside it, whatever the editor does there;
             an editor may heed it too, so that what it makes inside fits.
+        seed: Of this edit (`--seeds`); None: `config.seed`, which holds for all.
     """
 
     id: str
@@ -35,6 +36,7 @@ class EditRequest:
     source_text: str = ""
     target_text: str = ""
     mask: Mask | None = None
+    seed: int | None = None
 
 
 def never_stop() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 
-from ric.device import autocast, draw_generator
+from ric.device import autocast
 from ric.editors.latent_editor import LatentEditor
 from ric.errors import RicError
 from ric.method.denoising import unet_input
@@ -111,7 +111,7 @@ class InstructionEditor(LatentEditor):
             generators that it was drawn with.
         """
         text = torch.stack([self.pictures.embed(item.instruction) for item in batch])
-        generators = [draw_generator(self.seed, "edit", item.id) for item in batch]
+        generators = self.draws(batch)
         drawn = [torch.randn(source.shape[1:], generator=generator) for generator in generators]
         return text, torch.stack(drawn).to(self.device), generators
 

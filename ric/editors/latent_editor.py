@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ric.device import draw_generator
 from ric.editors.latent_pictures import LatentPictures
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
     from typing import Self
 
     import torch
 
     from ric.config import Dtype, EditConfig
+    from ric.editors.editor import EditRequest
     from ric.models.pipeline import Pipeline
 
 
@@ -24,7 +27,8 @@ class LatentEditor:
         device: Where it is.
         dtype: `bf16` runs the networks under autocast; `auto` where the device has it.
         image_size: The longer side while editing, in pixels.
-        seed: With a request's id it determines all that is drawn for it.
+        seed: With a request's id it determines all that is drawn for it; a request may have its
+            own.
     """
 
     SETTINGS: ClassVar[tuple[str, ...]] = ()  # of `EditConfig`, and attributes of the editor
@@ -48,6 +52,13 @@ class LatentEditor:
     def working_size(self, width: int, height: int) -> tuple[int, int]:
         """Return the width and height a picture is edited at, in pixels."""
         return self.pictures.working_size(width, height)
+
+    def draws(self, requests: Sequence[EditRequest], *keys: int) -> list[torch.Generator]:
+        """Return a generator for each request; `keys` tell several of one request apart."""
+        return [
+            draw_generator(self.seed if one.seed is None else one.seed, "edit", one.id, *keys)
+            for one in requests
+        ]
 
     def describe(self) -> dict[str, object]:
         """Return the settings to record beside each edit."""

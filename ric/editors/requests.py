@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ric.data.columns import refuse_not_plain
-from ric.data.images import ImageError
+from ric.data.images import ImageError, content_hash
 from ric.data.photo_masks import read_mask
 from ric.data.photograph import Photograph, open_photograph
 from ric.data.photos import Photo, is_raw
@@ -16,11 +18,12 @@ from ric.errors import SampleError
 from ric.registry import texts_read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from PIL.Image import Image
 
     from ric.config import EditConfig
+    from ric.data.images import PictureSource
     from ric.data.masks import Mask
     from ric.data.photograph import Box
     from ric.data.sample import EditSample
@@ -32,6 +35,7 @@ TYPED = {
     "source_text": "source_caption",
     "target_text": "target_caption",
 }
+HOW_IT_IS_PUT_BACK = ("feather", "crop_to_mask", "margin", "format", "quality")
 NOT_FINITE = "The model's output is not finite: there is no picture (--dtype fp32 may help)."
 BLACK = "The edit is black everywhere, as safety checkers make what they flag: it is not kept."
 RAW = (
@@ -51,6 +55,7 @@ class Prepared:
         window: The part of it that is edited.
         mask: Of the whole picture; None: everything in the window.
         mask_name: What the mask is called in the run's rows; None without one.
+        inputs: As `inputs_of`.
     """
 
     sample: Photo | EditSample
@@ -59,12 +64,15 @@ class Prepared:
     window: Box
     mask: Mask | None
     mask_name: str | None
+    inputs: dict[str, object]
 
     def facts(self, editor: Editor, config: EditConfig) -> dict[str, object]:
-        """Return what the edit's row tells: its texts, its mask, the size it is edited at."""
-        texts = texts_read("editor", config.editor)
-        facts: dict[str, object] = {name: getattr(self.request, name) for name in texts}
-        facts["mask"] = self.mask_name
+        """Return what the edit's row tells: its inputs, how it is put back, its working size."""
+        facts = {**self.inputs, "inputs": digest_of(self.inputs), "mask": self.mask_name}
+        if isinstance(self.sample, Photo):
+            facts["source"] = str(self.sample.path)
+            facts["mask_file"] = str(self.sample.mask) if self.mask_name else None
+        facts |= {name: getattr(config, name) for name in HOW_IT_IS_PUT_BACK}
         if self.mask is not None and config.crop_to_mask:
             facts["window"] = self.window
         cuts = getattr(editor, "cuts", None)
@@ -103,22 +111,59 @@ class Prepared:
         return put_back(edited.convert("RGB"), self.picture, self.window, self.mask, feather)
 
 
+def inputs_of(sample: Photo | EditSample, config: EditConfig) -> dict[str, object]:
+    """Return what an edit is made from, apart from the run's settings.
+
+    Returns:
+        `source_sha256` and, with a mask, `mask_sha256`, of the files' bytes, "" of one that cannot
+        be read; the texts that the editor reads, None for one that is missing; the seed.
+    """
+    source: PictureSource
+    mask: PictureSource | None
+    if isinstance(sample, Photo):
+        source, mask = sample.path, sample.mask
+    else:
+        source, mask = sample.pictures.source, sample.pictures.mask
+        mask = mask if config.mask == "data" else None
+    inputs: dict[str, object] = {"source_sha256": content_hash(source)}
+    if mask is not None:
+        inputs["mask_sha256"] = content_hash(mask)
+    for name in texts_read("editor", config.editor):
+        inputs[name] = _text(sample, name, config)
+    return inputs | {"seed": config.seed if (own := _seed(sample)) is None else own}
+
+
+def digest_of(inputs: Mapping[str, object]) -> str:
+    """Return one short text for the inputs of an edit: it changes with any of them."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:32]
+
+
 def prepare(
     batch: Sequence[Photo | EditSample],
     config: EditConfig,
-    on_failure: Callable[[SampleError], None],
+    on_failure: Callable[[Photo | EditSample, SampleError, str], None],
 ) -> Iterator[Prepared]:
-    """Open the pictures of a batch; those that cannot be edited go to `on_failure`."""
+    """Open the pictures of a batch.
+
+    Args:
+        batch: Samples or photos.
+        config: The command's settings.
+        on_failure: Called with what cannot be edited, the reason, and the digest of its inputs.
+    """
     for sample in batch:
+        inputs = inputs_of(sample, config)
         try:
-            yield _prepared(sample, config)
+            yield _prepared(sample, config, inputs)
         except ImageError as error:
-            on_failure(SampleError(sample.id, "source", error.message))
+            reason = SampleError(sample.id, "source", error.message)
+            on_failure(sample, reason, digest_of(inputs))
         except SampleError as error:
-            on_failure(error)
+            on_failure(sample, error, digest_of(inputs))
 
 
-def _prepared(sample: Photo | EditSample, config: EditConfig) -> Prepared:
+def _prepared(
+    sample: Photo | EditSample, config: EditConfig, inputs: dict[str, object]
+) -> Prepared:
     if isinstance(sample, Photo):
         refuse_not_plain(sample.id, sample.path.name)
         if is_raw(sample.path):
@@ -135,9 +180,10 @@ def _prepared(sample: Photo | EditSample, config: EditConfig) -> Prepared:
         sample.id,
         picture.as_srgb(window),
         mask=None if mask is None else cut(feathered(mask, config.feather), window),
+        seed=_seed(sample),
         **_texts_for(sample, config),
     )
-    return Prepared(sample, request, picture, window, mask, name)
+    return Prepared(sample, request, picture, window, mask, name, inputs)
 
 
 def _mask_of_photo(
@@ -167,6 +213,17 @@ def _mask_of_sample(sample: EditSample, config: EditConfig) -> tuple[Mask | None
     return sample.load_mask(), "data"
 
 
+def _seed(sample: Photo | EditSample) -> int | None:
+    return sample.seed if isinstance(sample, Photo) else None
+
+
+def _text(sample: Photo | EditSample, name: str, config: EditConfig) -> str | None:
+    """Return a photo's own instruction, else the text that was typed, else the sample's own."""
+    typed: str | None = getattr(config, TYPED[name])
+    own: str | None = getattr(sample, name, None)
+    return own if typed is None or (isinstance(sample, Photo) and own is not None) else typed
+
+
 def _texts_for(sample: Photo | EditSample, config: EditConfig) -> dict[str, str]:
     """Return the texts that the editor reads: those that were typed, else the sample's own.
 
@@ -176,8 +233,7 @@ def _texts_for(sample: Photo | EditSample, config: EditConfig) -> dict[str, str]
     texts = {"instruction": ""}
     lacking = []
     for name in texts_read("editor", config.editor):
-        typed = getattr(config, TYPED[name])
-        text = getattr(sample, name, None) if typed is None else typed
+        text = _text(sample, name, config)
         if text is None:
             lacking.append(name)
         else:

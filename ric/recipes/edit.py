@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from ric.data.photo_instructions import Oddities
 from ric.data.photos import find_photos
 from ric.device import pick_device
+from ric.editors.asking import ask
 from ric.editors.load import load_editor
-from ric.editors.requests import prepare
+from ric.editors.requests import digest_of, inputs_of, prepare
 from ric.errors import RicError, SampleError
 from ric.interrupt import stop_between_steps
 from ric.models.locate import locate
@@ -16,33 +19,36 @@ from ric.models.table import uses
 from ric.progress import Progress, Silent
 from ric.registry import further_models, model_of, texts_read
 from ric.report.edit_notes import note_what_was_done
-from ric.report.edit_sheet import SHEET, write_sheet
+from ric.report.edit_sheet import SHEET, SHOWN, write_photo_sheet, write_sheet
 from ric.report.intermediates import INTERMEDIATES, write_intermediates
 from ric.runs.artifacts import public_name
 from ric.runs.edited_pictures import EditedPictures
+from ric.runs.kept_edits import KeptEdits
 from ric.runs.record import parents_of
 from ric.runs.samples import open_samples
 from ric.runs.trained_on import groups_of, refuse_overlap, trained_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from ric.config import EditConfig
     from ric.data.photos import Photo
     from ric.data.sample import EditSample, Samples
     from ric.editors.editor import Editor
+    from ric.progress import Stage
     from ric.runs.run import RunDir
 
 
 def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> Path:
     """Edit every sample of DATA and return the folder of the edits; `sheet.png` shows the first.
 
-    Batches are fixed by the list of samples, since the last bits of a picture depend on the others
-    in its batch. A finished batch is skipped without reading it, so a repeated command continues
-    where it stopped; an unfinished one is recomputed as a whole, and only its missing pictures are
-    written. Several processes may share one run, batch by batch. Stops are honoured between
-    denoising steps.
+    A repeated command first looks at what it has made: see `ric.runs.kept_edits`. Batches are fixed
+    by the list of samples, since the last bits of a picture depend on the others in its batch. A
+    batch of which all is done is skipped without decoding it; any other is computed as a whole, and
+    only its missing pictures are written, so that an edit is the same to the bit whenever it is
+    made. Several processes may share one run, batch by batch. Stops are honoured between denoising
+    steps.
 
     Raises:
         RicError: there is no instruction for a photo, the model cannot be loaded or was trained on
@@ -52,48 +58,139 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     progress = progress or Silent()
     device = pick_device(config.device)
     reads_instruction = "instruction" in texts_read("editor", config.editor)
-    photos = find_photos(config, need_instruction=reads_instruction)
+    odd = Oddities()
+    photos = find_photos(config, need_instruction=reads_instruction, odd=odd)
     if photos:
         run.note_data(" ".join((config.data, *config.also)), None)
     pictures = EditedPictures(config, photos, run)
     model, further = _locate(config, run)  # first: whose training may overlap with DATA
     samples = None if photos else _open(config, run, need_instruction=reads_instruction)
-    editor = load_editor(config.editor, model, config, device, **further)
-    settings = _settings(config, editor)
-    _note_caveat(editor, progress)
-    done, total = {row["id"] for row in run.rows("edits")}, len(photos) or None
+    _look_again(photos if samples is None else samples.glance(), pictures, progress)
+    for failure in odd.failures:  # now that those of an earlier attempt are dropped
+        run.fail(failure)
+    for note in odd.notes:
+        progress.note(note)
+    load = partial(load_editor, config.editor, model, config, device, **further)
     todo: Iterator[Photo | EditSample] = iter(photos) if samples is None else _some(samples, config)
-    with (
-        stop_between_steps() as stop,
-        progress.stage("editing", total=total, done=len(done), unit="images") as stage,
-    ):
-        while batch := list(islice(todo, config.batch_size)):
-            ids = [sample.id for sample in batch]
-            if done.issuperset(ids) or not run.claims.take(*ids):
-                continue
-            prepared = list(prepare(batch, config, run.fail))
-            requests = [one.request for one in prepared]
-            made = editor.edit(requests, stop.raise_if_set) if requests else []
-            for one, edited in zip(prepared, made, strict=True):
-                if one.sample.id in done:
-                    continue
-                if config.save_intermediates:
-                    stages = editor.intermediates(one.request)  # type: ignore[attr-defined]
-                    write_intermediates(stages, run.path / INTERMEDIATES / one.sample.id)
-                try:
-                    name = pictures.save(one.with_edit(edited, config.feather), one.sample)
-                except SampleError as error:
-                    run.fail(error)
-                    continue
-                row = {"id": one.sample.id, "file_name": name}
-                run.append("edits", {**row, **one.facts(editor, config), **settings})
-                stage.advance()
-            stop.raise_if_set()
+    editing = Editing(pictures, load, progress)
+    editing.edit_all(todo, len(photos) or None)
     note_what_was_done(run, progress)
-    if samples is not None:
+    if not editing.made and (run.path / SHEET).is_file():
+        return pictures.folder
+    if samples is None:
+        _write_photo_sheet(photos, pictures)
+    else:
         sheet = run.path / SHEET
         write_sheet(samples.glance(), pictures.folder, sheet, instruction=config.instruction)
     return pictures.folder
+
+
+class Editing:
+    """The work on a run: batches of samples to pictures and rows.
+
+    Args:
+        pictures: Where the pictures go.
+        load: Loads the editor; called where there is something to do.
+        progress: Hears of it.
+
+    Attributes:
+        made: How many pictures were made.
+    """
+
+    def __init__(
+        self, pictures: EditedPictures, load: Callable[[], Editor], progress: Progress
+    ) -> None:
+        """Read what is done; see the class."""
+        self.pictures, self.config, self.run = pictures, pictures.config, pictures.run
+        self._load, self.progress, self.made = load, progress, 0
+        self.done = {row["id"] for kind in ("edits", "failures") for row in self.run.rows(kind)}
+
+    @cached_property
+    def editor(self) -> Editor:
+        """The editor, loaded on first use."""
+        editor = self._load()
+        if caveat := getattr(editor, "caveat", ""):
+            self.progress.note(caveat)
+        return editor
+
+    def edit_all(self, todo: Iterator[Photo | EditSample], total: int | None) -> None:
+        """Edit what is not done.
+
+        Args:
+            todo: All samples, in the order of their batches.
+            total: How many; None: unknown.
+        """
+        with (
+            stop_between_steps() as stop,
+            self.progress.stage(
+                "editing", total=total, done=len(self.done), unit="images"
+            ) as stage,
+        ):
+            while batch := list(islice(todo, self.config.batch_size)):
+                ids = [sample.id for sample in batch]
+                if self.done.issuperset(ids) or not self.run.claims.take(*ids):
+                    continue
+                self._edit(batch, stage, stop.raise_if_set)
+                stop.raise_if_set()
+
+    def _edit(
+        self, batch: list[Photo | EditSample], stage: Stage, between_steps: Callable[[], None]
+    ) -> None:
+        config, editor = self.config, self.editor
+        prepared = list(prepare(batch, config, self._fail))
+        requests = [one.request for one in prepared]
+        together = {"batch": [request.id for request in requests]}
+        made = ask(editor, config.editor, requests, between_steps)
+        for one, edited in zip(prepared, made, strict=True):
+            if one.sample.id in self.done:
+                continue
+            if config.save_intermediates:
+                stages = editor.intermediates(one.request)  # type: ignore[attr-defined]
+                write_intermediates(stages, self.run.path / INTERMEDIATES / one.sample.id)
+            try:
+                name = self.pictures.save(one.with_edit(edited, config.feather), one.sample)
+            except SampleError as error:
+                self._fail(one.sample, error, digest_of(one.inputs))
+                continue
+            row = {"id": one.sample.id, "file_name": name, **_settings(config, editor)}
+            self.run.append("edits", {**row, **one.facts(editor, config), **together})
+            self.made += 1
+            stage.advance()
+
+    def _fail(self, sample: Photo | EditSample, error: SampleError, inputs: str) -> None:
+        if sample.id not in self.done:
+            self.pictures.forget(sample)
+            self.run.fail(error, inputs=inputs)
+
+
+def _write_photo_sheet(photos: Iterable[Photo], pictures: EditedPictures) -> None:
+    """Show the first edits of photos, with the instruction, or the edit's caption, under each."""
+    run, texts = pictures.run, texts_read("editor", pictures.config.editor)
+    made = {row["id"] for row in run.rows("edits")}
+    first = {photo.id: photo for photo in islice((one for one in photos if one.id in made), SHOWN)}
+    rows = {row["id"]: row for row in run.rows("edits") if row["id"] in first}
+    shown = [
+        (first[name].path, pictures.path_of(row["file_name"]), str(row[texts[-1]]) if texts else "")
+        for name in first
+        if (row := rows[name])
+    ]
+    write_photo_sheet(shown, run.path / SHEET)
+
+
+def _look_again(
+    samples: Iterable[Photo | EditSample], pictures: EditedPictures, progress: Progress
+) -> None:
+    """Compare a run that began before with its inputs; say what is kept and what is made."""
+    config, run = pictures.config, pictures.run
+
+    def look() -> None:
+        kept = KeptEdits(config, run, pictures, lambda one: digest_of(inputs_of(one, config)))
+        progress.note(kept.drop_stale_rows(samples))
+
+    if run.resumed:
+        run.claims.led("look", look)
+    elif config.redo:
+        raise RicError("--redo goes with a run that began before.", "Name it: --run DIR")
 
 
 def _locate(config: EditConfig, run: RunDir) -> tuple[Path | None, dict[str, Path]]:
@@ -111,15 +208,10 @@ def _settings(config: EditConfig, editor: Editor) -> dict[str, object]:
     return {"editor": config.editor, "model": named, **further, **editor.describe()}
 
 
-def _note_caveat(editor: Editor, progress: Progress) -> None:
-    if caveat := getattr(editor, "caveat", ""):
-        progress.note(caveat)
-
-
 def _open(config: EditConfig, run: RunDir, *, need_instruction: bool) -> Samples:
     """Open a dataset (raises RicError if the model was trained on some of it)."""
     needed = need_instruction and config.instruction is None
-    samples = open_samples(config, run, need_instruction=needed)
+    samples = open_samples(config, run, need_instruction=needed, may_change=True)
     if not config.allow_overlap:
         refuse_overlap(_ancestors_groups(run), lambda: groups_of(samples), "this model")
     return samples

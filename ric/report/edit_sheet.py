@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw
 
+from ric.data.images import ImageError, open_image
 from ric.errors import SampleError
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ric.data.edit_sample import EditSample
+    from ric.data.images import PictureSource
 
 SHEET = "sheet.png"  # in an edit run
 SHOWN, COLUMNS, SIDE = 12, 3, 128  # samples, samples side by side, pixels of a picture
@@ -37,6 +40,18 @@ def write_sheet(
         before_after_target(shown, images, instruction=instruction).save(file)
 
 
+def write_photo_sheet(edits: Sequence[tuple[Path, Path, str]], file: Path) -> None:
+    """Save a sheet of edits of photos, each beside its photo; none, no sheet.
+
+    Args:
+        edits: Photo, edit, and what stands under them; one picture is decoded at a time.
+        file: Where the sheet goes.
+    """
+    if edits:
+        tiles = [[_tile_of(photo), _tile_of(edited)] for photo, edited, _ in edits]
+        lay_out(tiles, [text for _, _, text in edits]).save(file)
+
+
 def before_after_target(
     samples: Sequence[EditSample], images: Path, *, instruction: str | None = None
 ) -> Image.Image:
@@ -50,17 +65,27 @@ def before_after_target(
     Raises:
         FileNotFoundError: a sample has no edit.
     """
-    wide, high = 3 * SIDE + 8, SIDE + 34
-    rows = -(-len(samples) // COLUMNS)
-    columns = min(COLUMNS, len(samples))
+    tiles = [[_as_tile(picture) for picture in _pictures(sample, images)] for sample in samples]
+    return lay_out(tiles, [instruction or sample.instruction for sample in samples])
+
+
+def lay_out(tiles: Sequence[Sequence[Image.Image]], texts: Sequence[str]) -> Image.Image:
+    """Lay out the tiles of some edits, equally many of each, three edits a row.
+
+    Args:
+        tiles: RGB, `SIDE` pixels wide and high.
+        texts: What stands under each edit, cut to two lines.
+    """
+    wide, high = len(tiles[0]) * (SIDE + 4) - 4, SIDE + 34
+    rows, columns = -(-len(tiles) // COLUMNS), min(COLUMNS, len(tiles))
     sheet = Image.new("RGB", (columns * (wide + 12) - 12, rows * high), "white")
     pen = ImageDraw.Draw(sheet)
-    for number, sample in enumerate(samples):
+    for number, (row, text) in enumerate(zip(tiles, texts, strict=True)):
         left, top = (number % COLUMNS) * (wide + 12), (number // COLUMNS) * high
-        for column, picture in enumerate(_pictures(sample, images)):
-            sheet.paste(_as_tile(picture), (left + column * (SIDE + 4), top))
-        text = "\n".join(textwrap.wrap(instruction or sample.instruction, wide // 6)[:2])
-        pen.text((left + 2, top + SIDE + 2), text, fill="black")
+        for column, tile in enumerate(row):
+            sheet.paste(tile, (left + column * (SIDE + 4), top))
+        lines = "\n".join(textwrap.wrap(text, wide // 6)[:2])
+        pen.text((left + 2, top + SIDE + 2), lines, fill="black")
     return sheet
 
 
@@ -74,6 +99,14 @@ def _pictures(sample: EditSample, images: Path) -> list[Image.Image]:
     except SampleError:
         # a picture has become unreadable meanwhile
         return [white, edited, white]
+
+
+def _tile_of(source: PictureSource) -> Image.Image:
+    """Read a picture as a tile, white where it has become unreadable meanwhile."""
+    try:
+        return _as_tile(open_image(source, max_pixels=sys.maxsize))
+    except ImageError:
+        return Image.new("RGB", (SIDE, SIDE), "white")
 
 
 def _as_tile(picture: Image.Image) -> Image.Image:

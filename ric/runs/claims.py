@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 HEARTBEAT_TIMEOUT = 60.0  # seconds
 HEARTBEAT_EVERY = 10.0  # seconds
+WAIT_FOR_LEADER = 0.1  # seconds
 MOST_PID = 2**31 - 1
 # The claim on a run that only one process may work on; no sample has an empty id.
 WHOLE_RUN = ""
@@ -154,6 +155,34 @@ class Claims:
                 return False
             generation += 1
 
+    def led(self, what: str, lead: Callable[[], None]) -> bool:
+        """Let one of the processes at work do something before all others go on.
+
+        Args:
+            what: Names it.
+            lead: Does it. Where its process dies meanwhile, another one begins anew.
+
+        Returns:
+            Whether this process did it. Others have waited for it, and nobody waits twice: while
+            that process is at work, those that come later go on at once.
+        """
+        me, name = process_identity(), f"\n{what}"  # no sample's id has a line break
+        self._led_by(me, what).unlink(missing_ok=True)  # of a process that had this pid before
+        while not self.take(name):
+            self.left_to_others.discard(name)
+            owner = self.owner_of(name)
+            if owner and self._led_by(owner, what).is_file():
+                self._gone.clear()
+                return False
+            time.sleep(WAIT_FOR_LEADER)
+        lead()
+        self._gone.clear()  # what was read of the rows before
+        self._led_by(me, what).touch()
+        return True
+
+    def _led_by(self, owner: dict[str, Any], what: str) -> Path:
+        return self.folder / f"led-{what}-{_writer(owner)}"
+
     def owner_of(self, *ids: str) -> dict[str, Any]:
         """Return the identity that claimed samples last; empty if none did, or it is unreadable."""
         name = _name_of(ids)
@@ -212,6 +241,10 @@ class Claims:
                 writers.append(file.name.removeprefix("heartbeat-"))
         return writers
 
+    def others_at_work(self) -> list[str]:
+        """List the writers that are at work on the run but for this process."""
+        return [writer for writer in self.at_work() if writer != writer_name()]
+
     def clear(self) -> None:
         """Delete all claims: the run is done."""
         self._beats = False
@@ -224,7 +257,7 @@ class Claims:
         if not owner:
             # Where there are no links, its owner may be writing it at this moment; it has sent a
             # heartbeat before.
-            return _is_fresh(self._age(claim)) and bool({*self.at_work()} - {writer_name()})
+            return _is_fresh(self._age(claim)) and bool(self.others_at_work())
         beat = self._beat_file(_writer(owner))
         age = self._age(beat)
         return age is not None and is_alive(owner, age)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ric.addresses import redacted
+from ric.config import as_dict
 from ric.data.images import ImageError
 from ric.data.photo_results import refuse_existing, result_format, result_name
 from ric.data.photos import Photo
 from ric.errors import SampleError
+from ric.runs.open_run import differences
+from ric.runs.record import list_runs
 from ric.runs.rows import save_picture
 from ric.runs.strays import left_beside, remove
 
@@ -21,17 +26,22 @@ if TYPE_CHECKING:
     from ric.runs.run import RunDir
 
 
+OF_AN_ATTEMPT = frozenset({"also", "limit", "overwrite", "recursive", "redo", "retry_failed"})
+
+
 class EditedPictures:
     """The folder of an edit run's pictures.
 
     What a killed process half wrote there is removed.
 
     Args:
-        config: `--out`, `--format`, `--quality`.
+        config: `--out`, `--format`, `--quality`, `--overwrite`.
         photos: What is edited; empty for a dataset, whose pictures are `images/<id>.png`.
         run: The run.
 
     Attributes:
+        config: As given.
+        run: As given.
         folder: The folder.
 
     Raises:
@@ -40,15 +50,16 @@ class EditedPictures:
 
     def __init__(self, config: EditConfig, photos: Sequence[Photo], run: RunDir) -> None:
         """Create the folder; see the class."""
-        self.config = config
+        self.config, self.run = config, run
         self.folder = run.path / "images" if config.out is None else Path(config.out)
         self.folder.mkdir(parents=True, exist_ok=True)
         if config.out is None:
             return
         if run.record.get("out") is None:
-            refuse_existing(config, [photo.name for photo in photos])
-            run.note(out=config.out)
-        for place in {(self.folder / photo.name).parent for photo in photos}:
+            if not config.overwrite:
+                refuse_existing(config, (photo.result for photo in photos))
+            run.note(out=os.path.abspath(config.out))
+        for place in {(self.folder / photo.result).parent for photo in photos}:
             if place.is_dir():
                 remove(left_beside(place / "any"))
 
@@ -61,7 +72,7 @@ class EditedPictures:
         form = result_format(picture.format, self.config.format)
         name = f"{sample.id}.png"
         if isinstance(sample, Photo):
-            name = result_name(sample.name, form, self.config.format)
+            name = result_name(sample.result, form, self.config.format)
             if self.config.out is None:
                 # two photos may share all but their suffixes, which the results may lose
                 name = f"{sample.id}{Path(name).suffix}"
@@ -71,3 +82,30 @@ class EditedPictures:
             raise SampleError(sample.id, "edited", error.message) from None
         save_picture(content, self.folder / name)
         return f"images/{name}" if self.config.out is None else str(self.folder / name)
+
+    def path_of(self, name: str) -> Path:
+        """Return the file of an edit, as its row records it."""
+        return self.folder.parent / name if self.config.out is None else Path(name)
+
+    def forget(self, sample: Photo | EditSample) -> None:
+        """Remove a dataset's picture of an edit that now fails: it would be scored."""
+        if not isinstance(sample, Photo):
+            (self.folder / f"{sample.id}.png").unlink(missing_ok=True)
+
+
+def run_into(config: EditConfig, runs_dir: Path) -> Path | None:
+    """Find the latest run of the same command into the same `--out`; None if there is none.
+
+    The attempt's own settings, such as `--redo`, and which photos there are may differ.
+    """
+    if config.out is None:
+        return None
+    out, now = os.path.abspath(config.out), redacted(as_dict(config))
+    alike = (
+        path
+        for path, record in reversed(list_runs(runs_dir))
+        if record["command"] == "edit"
+        and record.get("out") == out
+        and not differences(record, now, OF_AN_ATTEMPT)
+    )
+    return next(alike, None)

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 # Settings that may differ when a run is resumed: they do not change its results.
 MAY_DIFFER = frozenset({"device", "weights", "track"})
+# Those that besides may differ where the recipe compares each sample with its row: they say which
+# samples there are, of what, and which to make anew.
+COMPARED = frozenset(
+    {
+        "also", "instruction", "instructions", "limit", "mask", "more_instructions", "overwrite",
+        "recursive", "redo", "retry_failed", "seeds", "source_caption", "target_caption",
+    }
+)  # fmt: skip
 
 
 def open_run(
@@ -29,6 +37,7 @@ def open_run(
     runs_dir: Path,
     run: Path | None = None,
     shared: bool = False,
+    compares: bool = False,
 ) -> RunDir:
     """Create the next numbered run, or open the one that `run` names.
 
@@ -38,6 +47,8 @@ def open_run(
         runs_dir: The folder of numbered runs.
         run: The folder of `--run`; created if missing.
         shared: Several processes may work on this run at once.
+        compares: The recipe compares each sample with its row, so that a finished run is opened
+            again, failures are kept for it, and settings in `COMPARED` may differ.
 
     Raises:
         RicError: `run` is not a run, belongs to another command, has other settings, has a link out
@@ -53,13 +64,14 @@ def open_run(
     resumed = not _create(path, record)
     if resumed:
         record = read_record(path)
-        _refuse_another(path, record, command, config)
+        _refuse_another(path, record, command, config, COMPARED if compares else frozenset())
         refuse_links_out(path)
-        if record["status"] == "done":
+        if record["status"] == "done" and not compares:
             # a kill may have come between writing the status and this
             Claims(path / "claims").clear()
             return RunDir(path, record, runs_dir=runs_dir, resumed=True)
     opened = RunDir(path, record, runs_dir=runs_dir, resumed=resumed, shared=shared)
+    opened.finished_before = False
     if not shared:
         _take_alone(opened)
     opened.claims.heartbeat()
@@ -70,14 +82,14 @@ def open_run(
     if resumes:
         # another process may have finished it since we looked
         opened.record = read_record(path)
-        opened.finished_before = opened.record["status"] == "done"
+        opened.finished_before = opened.record["status"] == "done" and not compares
         if opened.finished_before:
             opened.claims.leave()
         else:
             for name in ("error", "ended"):
                 opened.record.pop(name, None)
             # failed samples are tried again
-            for file in row_files(path, "failures"):
+            for file in () if compares else row_files(path, "failures"):
                 file.unlink(missing_ok=True)
             opened.note(**_attempt(config, path))
     return opened
@@ -143,7 +155,11 @@ def _create(path: Path, record: Mapping[str, Any]) -> bool:
 
 
 def _refuse_another(
-    path: Path, record: Mapping[str, Any], command: str, config: Mapping[str, Any]
+    path: Path,
+    record: Mapping[str, Any],
+    command: str,
+    config: Mapping[str, Any],
+    may_differ: frozenset[str],
 ) -> None:
     """Refuse to resume another command's run, or one with other settings."""
     if record["command"] != command:
@@ -151,20 +167,26 @@ def _refuse_another(
             f"{path} is a run of `ric {record['command']}`, not of `ric {command}`.",
             "Name another folder, or omit --run.",
         )
-    before, now = dict(record["config"]), dict(config)
-    # a run of an older version lacks newer settings, and was made as they are by default
-    usual = usual_settings(command, before)
-    before |= {key: usual[key] for key in now.keys() - before.keys() if key in usual}
-    differences = [
-        f"{key}: {before.get(key)!r} there, {now.get(key)!r} now"
-        for key in sorted({*before, *now} - MAY_DIFFER)
-        if before.get(key) != now.get(key)
-    ]
-    if differences:
+    if differing := differences(record, config, may_differ):
         raise RicError(
-            f"{path} was started with other settings: {'; '.join(differences)}.",
+            f"{path} was started with other settings: {'; '.join(differing)}.",
             "Use the same settings to resume it, or name another folder.",
         )
+
+
+def differences(
+    record: Mapping[str, Any], config: Mapping[str, Any], may_differ: frozenset[str] = frozenset()
+) -> list[str]:
+    """Say in which settings a run differs from a config, but for `MAY_DIFFER` and `may_differ`."""
+    before, now = dict(record["config"]), dict(config)
+    # a run of an older version lacks newer settings, and was made as they are by default
+    usual = usual_settings(record["command"], before)
+    before |= {key: usual[key] for key in now.keys() - before.keys() if key in usual}
+    return [
+        f"{key}: {before.get(key)!r} there, {now.get(key)!r} now"
+        for key in sorted({*before, *now} - MAY_DIFFER - may_differ)
+        if before.get(key) != now.get(key)
+    ]
 
 
 def _next_numbered(runs_dir: Path, command: str) -> Path:

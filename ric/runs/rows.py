@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from PIL.Image import Image
 
@@ -114,13 +114,16 @@ def read_rows(folder: Path, kind: str) -> Iterator[Row]:
                 merged_meanwhile = True
 
 
-def merge_rows(folder: Path, kind: str, files: list[Path] | None = None) -> int:
+def merge_rows(
+    folder: Path, kind: str, files: list[Path] | None = None, *, without: Container[str] = ()
+) -> int:
     """Merge writers' rows into `<kind>.jsonl` in one rename; return how many there are.
 
     Args:
         folder: The run.
         kind: Which rows.
         files: Files that no process writes to any more, removed afterwards; None: all.
+        without: Ids whose rows are dropped.
     """
     files = row_files(folder, kind) if files is None else files
     if not files:
@@ -130,8 +133,9 @@ def merge_rows(folder: Path, kind: str, files: list[Path] | None = None) -> int:
     try:
         with aside.open("w", encoding="utf-8", errors="backslashreplace") as stream:
             for row in read_rows(folder, kind):
-                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-                count += 1
+                if row["id"] not in without:
+                    stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    count += 1
             stream.flush()
             os.fsync(stream.fileno())
         aside.replace(folder / f"{kind}.jsonl")

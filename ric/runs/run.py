@@ -10,7 +10,8 @@
 
 Used as a context manager: leaving it sets the status to done, interrupted or failed. Repeating a
 command with `--run DIR` on an unfinished run resumes it, with the same input runs; other settings
-or other data are refused.
+or other data are refused. A run of `ric edit` is opened again even if it is done: the recipe
+compares each sample with its row (`ric.runs.kept_edits`).
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class RunDir:
         resumed: Whether the run existed before.
         shared: Whether other processes may be at work on it too.
         finished_before: Whether the run was already done; nothing is left to do.
+        was_done: Whether it was done before it was opened again.
         listeners: Called with each row that is logged to metrics.jsonl.
     """
 
@@ -72,6 +74,7 @@ class RunDir:
         self.resumed = resumed
         self.shared = shared
         self.finished_before = resumed and record["status"] == "done"
+        self.was_done = self.finished_before
         self.claims = Claims(path / "claims", lambda writer: finished_by(path, writer))
         self.failures = 0
         self.listeners: list[Callable[[Mapping[str, Any]], None]] = []
@@ -85,18 +88,21 @@ class RunDir:
         self.record.update(redacted(values))
         self._save()
 
-    def note_data(self, name: str, fingerprint: str | None) -> None:
+    def note_data(self, name: str, fingerprint: str | None, *, may_change: bool = False) -> None:
         """Record which data this run reads.
 
         Args:
             name: Its name on the command line.
             fingerprint: Of its content; None is not compared.
+            may_change: Do not compare it: the recipe looks at each sample.
 
         Raises:
             RicError: an earlier attempt, or another process, read data with another fingerprint.
         """
         known = self.record.get("data", {}).get("fingerprint")
-        if fingerprint is not None:
+        if may_change:
+            known = fingerprint
+        elif fingerprint is not None:
             known = known or self.claims.settle("data", fingerprint)
             if known != fingerprint:
                 raise RicError(
@@ -182,7 +188,7 @@ class RunDir:
 
         Args:
             error: Names the sample.
-            about: Further entries of the row, such as which of the sample's texts (`what`) failed.
+            about: Further entries of the row, such as which of the sample's texts failed.
         """
         self.failures += 1
         row = {"id": error.sample_id, "stage": error.stage, "reason": redacted(error.reason)}

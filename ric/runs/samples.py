@@ -20,8 +20,16 @@ def open_samples(
     *,
     split: SplitName | None = None,
     need_instruction: bool = True,
+    may_change: bool = False,
 ) -> Samples:
     """Open DATA with the config's settings; rows that cannot be read become failures of the run.
+
+    Args:
+        config: DATA and how to read it.
+        run: The run.
+        split: None: the config's.
+        need_instruction: Whether a row without an instruction is a failure.
+        may_change: Accept other data than a resumed run began with.
 
     Raises:
         RicError: a resumed run began with other data.
@@ -33,7 +41,7 @@ def open_samples(
         need_instruction=need_instruction,
         on_failure=run.fail,
     )
-    run.note_data(samples.name, samples.fingerprint)
+    run.note_data(samples.name, samples.fingerprint, may_change=may_change)
     return samples
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from drawn_requests import BALL, CUBE, captions, latents, refuse_company_that_tells
+from drawn_requests import BALL, CUBE, captions, latents, named, refuse_company_that_tells
 
 from ric.device import draw_generator
 from ric.editors.cds import Cds, contrast
@@ -90,9 +90,9 @@ def test_with_one_caption_and_no_contrast_nothing_changes(make):
     editor = make(contrast_weight=0.0)
     source = latents(editor)
     same = captions(editor, BALL, BALL)
-    assert torch.equal(editor.edit_latents(source, same, ["a"]), source)
+    assert torch.equal(editor.edit_latents(source, same, named("a")), source)
     other = captions(editor, BALL, CUBE)
-    assert not torch.allclose(editor.edit_latents(source, other, ["a"]), source, atol=1e-3)
+    assert not torch.allclose(editor.edit_latents(source, other, named("a")), source, atol=1e-3)
 
 
 def test_the_contrastive_loss_pulls_each_place_towards_the_source_s():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DDIMScheduler, LEditsPPPipelineStableDiffusion
-from drawn_requests import BALL, CUBE, captions, draw, latents, refuse_company_that_tells
+from drawn_requests import BALL, CUBE, captions, draw, latents, named, refuse_company_that_tells
 
 from ric.device import draw_generator
 from ric.editors.ddpm_inversion import DdpmInversion, posterior
@@ -39,7 +39,7 @@ def test_with_one_caption_one_guidance_and_all_noise_the_latents_come_back(make,
     editor = make(skip=skip, guidance=3.5, keep_last_noise=True)
     clean = latents(editor, 2)
     same = captions(editor, BALL, BALL, 2)
-    back = editor.edit_latents(clean, same, ["0", "1"])
+    back = editor.edit_latents(clean, same, named("0", "1"))
     torch.testing.assert_close(back, clean, rtol=0, atol=1e-4)
 
 
@@ -47,7 +47,7 @@ def test_without_the_last_noise_map_that_step_s_noise_is_what_is_lacking(make):
     kept, released = (make(guidance=3.5, keep_last_noise=keep) for keep in (True, False))
     clean = latents(kept)
     same = captions(kept, BALL, BALL)
-    one, other = (editor.edit_latents(clean, same, ["0"]) for editor in (kept, released))
+    one, other = (editor.edit_latents(clean, same, named("0")) for editor in (kept, released))
     last = kept.timesteps()[-1]
     variance = (1 - last.alpha_bar_after) / (1 - last.alpha_bar)
     variance *= 1 - last.alpha_bar / last.alpha_bar_after
@@ -59,7 +59,7 @@ def test_the_edit_is_that_of_the_two_passes_written_out(make):
     """Invert all timesteps and keep the maps, then sample with them, as the paper tells it."""
     editor = make(guidance=7.0, source_guidance=3.5)
     clean = latents(editor)
-    found = editor.edit_latents(clean, captions(editor, BALL, CUBE), ["0"])
+    found = editor.edit_latents(clean, captions(editor, BALL, CUBE), named("0"))
     assert (found - clean).abs().max() > 0.1
 
     unet, config = editor.pipeline.unet, editor.pipeline.scheduler.config

@@ -349,7 +349,8 @@ from ric.runs.open_run import open_run
 
 settings, folder = json.loads(sys.argv[1]), Path(sys.argv[2])
 config = EditConfig(**{**settings, "also": tuple(settings["also"])})
-with open_run("edit", as_dict(config), runs_dir=folder.parent, run=folder, shared=True) as run:
+how = {"runs_dir": folder.parent, "run": folder, "shared": True, "compares": True}
+with open_run("edit", as_dict(config), **how) as run:
     edit(config, run)
 """
 
@@ -371,7 +372,9 @@ def test_a_tree_whose_edit_is_killed_and_repeated_ends_as_if_undisturbed(own, fo
     assert 9 <= len(list(out.rglob("*.*"))) < 24
     # as a kill amid writing would leave it
     (out / f".picture.{_writer_of(child.pid)}").write_bytes(b"half")
-    with open_run("edit", as_dict(config), runs_dir=tmp_path, run=run, shared=True) as opened:
+    with open_run(
+        "edit", as_dict(config), runs_dir=tmp_path, run=run, shared=True, compares=True
+    ) as opened:
         assert opened.resumed
         edit(config, opened)
     other = own(tree, recursive=True, out=str(tmp_path / "whole"), batch_size=1)
@@ -467,9 +470,9 @@ def test_a_photo_without_a_mask_is_a_failure_where_masks_were_asked_for(
     for mask, where in (("data", "beside it"), (str(tmp_path / "masks"), f"in {tmp_path}/masks")):
         run = follow(edit, own(photos, mask=mask), tmp_path / f"run-{Path(mask).name}")
         assert [row["id"] for row in rows(run)] == ["cat"]
-        assert rows(run, "failures") == [
-            {"id": "dog", "stage": "mask", "reason": f"There is no mask of 'dog.png' {where}."}
-        ]
+        (failed,) = rows(run, "failures")
+        reason = f"There is no mask of 'dog.png' {where}."
+        assert (failed["id"], failed["stage"], failed["reason"]) == ("dog", "mask", reason)
 
 
 @pytest.mark.parametrize(

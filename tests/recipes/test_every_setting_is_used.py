@@ -69,6 +69,7 @@ ELSEWHERE = {
         "attempts",  # where an answer cannot be used
         "base_url", "concurrency", "timeout", "sent_pixels",  # of a server
     },
+    EditConfig: {"overwrite", "retry_failed"},  # of a run that began before
     TrainUnetConfig: {"allow_missing_text"},  # where texts are missing
     EvalConfig: {
         "dtype", "fid", "lpips_net",  # refused where they would change nothing, as here
@@ -174,7 +175,7 @@ OTHER: dict[type[CommandConfig], dict[str, Any]] = {
         "track": "no-such-tracker",
     },
     EditConfig: {
-        "instruction": "make it night", "editor": "no_such_file.py:Mine",
+        "instruction": "make it night", "batch_size": 1, "editor": "no_such_file.py:Mine",
         "unet": str(FOLDER / "pipeline"), "steps": 2, "guidance": 5.0, "image_guidance": 3.0,
         "image_size": 32,
         # of the second editor
@@ -188,7 +189,9 @@ OTHER: dict[type[CommandConfig], dict[str, Any]] = {
         # of masks: refused without them
         "mask": "data", "feather": 3, "crop_to_mask": True, "margin": 9,
         # of photos: refused for a dataset
+        "more_instructions": ("make it day",), "instructions": "photos/none.txt", "seeds": "0,1",
         "also": ("photos",), "recursive": True, "out": "out", "format": "jpg", "quality": 9,
+        "redo": ("s08",),  # refused where nothing was made
     },
     EvalConfig: {
         "edits": ("Other=edited-0",), "source": "photos", "match": "file", "fit": "squash",
@@ -211,7 +214,8 @@ SAME: dict[type[CommandConfig], set[str]] = {
         "accumulate", "allow_missing_text", "cache", "compile", "ema_on_cpu",
         "gradient_checkpointing", "push_to_hub",
     },
-    EditConfig: {"allow_overlap", "batch_size"},
+    # an edit's row tells its batch
+    EditConfig: {"allow_overlap", "overwrite", "retry_failed"},
     EvalConfig: {
         "allow_overlap", "batch_size", "layout", "mask", "partial", "target", "texts",
         # which no score of these runs is drawn by, or which only a GPU would

@@ -57,7 +57,7 @@ def open_run(
     config = redacted(dict(config))
     if config.get("dtype") == "auto":
         # so that a run says what it was computed in, and does not change it on another machine
-        config["dtype"] = _automatic_dtype(config["device"])
+        config = {**config, "dtype": _automatic_dtype(config["device"])}
     path = _next_numbered(runs_dir, command) if run is None else run
     record = {"schema": SCHEMA, "command": command, "started": now(), "parents": []}
     record |= _attempt(config, path)

@@ -54,10 +54,7 @@ def open_run(
         RicError: `run` is not a run, belongs to another command, has other settings, has a link out
             of it or cannot be written, or another process is at work there and `shared` is off.
     """
-    config = redacted(dict(config))
-    if config.get("dtype") == "auto":
-        # so that a run says what it was computed in, and does not change it on another machine
-        config = {**config, "dtype": _automatic_dtype(config["device"])}
+    config = _recorded(config)
     path = _next_numbered(runs_dir, command) if run is None else run
     record = {"schema": SCHEMA, "command": command, "started": now(), "parents": []}
     record |= _attempt(config, path)
@@ -95,11 +92,18 @@ def open_run(
     return opened
 
 
-def _automatic_dtype(device: str) -> str:
-    """Return the name of the number format that `--dtype auto` means on this machine."""
-    from ric.device import computes_in_bf16, pick_device  # torch takes a second
+def _recorded(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as a run records them: without secrets, and with what `--dtype auto` means.
 
-    return "bf16" if computes_in_bf16(pick_device(device)) else "fp32"
+    So a run says what it was computed in, and does not change it on another machine.
+    """
+    settings: dict[str, Any] = redacted(dict(config))
+    if settings.get("dtype") == "auto":
+        from ric.device import computes_in_bf16, pick_device  # torch takes a second
+
+        fast = computes_in_bf16(pick_device(settings["device"]))
+        settings["dtype"] = "bf16" if fast else "fp32"
+    return settings
 
 
 def _take_alone(opened: RunDir) -> None:

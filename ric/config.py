@@ -211,6 +211,7 @@ class EditConfig(CommandConfig):
     steps: int = 100                                # choice 13
     guidance: float = 7.5                           # choice 13; see OF_EDITORS
     image_guidance: float = 1.5                     # choice 13
+    scheduler: str | None = None                    # of diffusers; None: the editor's own
     skip: int = 36                                  # of the steps (DDPM Inversion)
     source_guidance: float = 3.5                    # (DDPM Inversion)
     keep_last_noise: bool = False                   # (DDPM Inversion)
@@ -381,6 +382,7 @@ ONLY_OF = {
     "guidance": DENOISING,
     "image_size": DENOISING,
     "image_guidance": INSTRUCTED,
+    "scheduler": INSTRUCTED,
     "unet": INSTRUCTED,
     "unet_magicbrush": ("zone",),
     "segmenter": ("zone",),

@@ -145,6 +145,14 @@ def edit(
     image_guidance: Annotated[
         float, typer.Option(help="s_I, the picture's guidance scale (ip2p, magicbrush, zone).")
     ] = EditConfig.image_guidance,
+    scheduler: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="A scheduler of diffusers, such as euler or unipc (ip2p, magicbrush, zone). "
+            "Default: the pipeline's; dpm-solver for zone.",
+            show_default=False,
+        ),
+    ] = EditConfig.scheduler,
     skip: Annotated[
         int,
         typer.Option(

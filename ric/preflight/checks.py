@@ -21,7 +21,7 @@ from ric.config import (
 from ric.errors import RicError
 from ric.models.table import NamedModel, kind_of, models_of
 from ric.preflight.describers import refuse_other_vlms
-from ric.preflight.pipelines import refuse_other_pipelines
+from ric.preflight.pipelines import refuse_other_pipelines, refuse_unfit_scheduler
 from ric.progress import Progress, Silent
 from ric.registry import refuse_unknown, refuse_unknown_metrics, texts_read
 from ric.runs.record import find_artifact
@@ -80,6 +80,7 @@ def _looks(
         return
     if isinstance(config, EditConfig):
         yield partial(refuse_unknown, "editor", config.editor)
+        yield partial(refuse_unfit_scheduler, config, runs_dir)
     if isinstance(config, DescribeConfig):
         yield partial(refuse_unknown, "describer", config.describer)
     for model in models_of(config):

@@ -193,12 +193,15 @@ class EditConfig(CommandConfig):
     also: tuple[str, ...] = ()                      # further photos and folders of photos
     recursive: bool = False                         # photos in subfolders, too
     mask: str | None = None                         # data, none, a file or a folder
+    mask_text: str | None = None                    # what to edit, found in each picture
+    mask_text_model: str = "CIDAS/clipseg-rd64-refined"
     feather: int = 0                                # pixels outside the mask over which it fades
     crop_to_mask: bool = False                      # edit a window round the mask
     margin: int = 64                                # pixels round the mask, of that window
     out: str | None = None                          # a folder for photos' edits; None: the run's
     format: PhotoFormat | None = None               # None: the photo's own
     quality: int | None = None                      # of JPEG and WebP; None: see docs/editors.md
+    captions: tuple[str, ...] = ()                  # describe runs, before the data's own captions
     source_caption: str | None = None               # what every picture shows
     target_caption: str | None = None               # what every edit is to show
     editor: str = "ip2p"                            # or your own (see ric.registry)
@@ -394,6 +397,7 @@ ONLY_OF = {
     "keep_last_noise": ("ddpm-inversion",),
     "dds_weight": ("cds",),
     "contrast_weight": ("cds",),
+    "captions": ("ddpm-inversion", "cds"),
     "source_caption": ("ddpm-inversion", "cds"),
     "target_caption": ("ddpm-inversion", "cds"),
 }

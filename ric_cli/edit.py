@@ -52,6 +52,17 @@ def edit(
             show_default=False,
         ),
     ] = EditConfig.mask,
+    mask_text: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help='What to edit, such as "the dress": found in each picture.',
+            rich_help_panel=MASKS,
+            show_default=False,
+        ),
+    ] = EditConfig.mask_text,
+    mask_text_model: Annotated[
+        str, typer.Option(help="Any CLIPSeg, which finds it.", rich_help_panel=MASKS)
+    ] = EditConfig.mask_text_model,
     feather: Annotated[
         int,
         typer.Option(
@@ -125,6 +136,15 @@ def edit(
     text_to_image: Annotated[
         str, typer.Option(help="Any text-to-image pipeline (ddpm-inversion, cds).")
     ] = EditConfig.text_to_image,
+    captions: Annotated[
+        list[str],
+        typer.Option(
+            metavar="RUN",
+            help="A describe run with captions (ddpm-inversion, cds), in place of a dataset's own;"
+            " again for another one.",
+            show_default=False,
+        ),
+    ] = EditConfig.captions,  # type: ignore[assignment]
     source_caption: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from ric.data.columns import refuse_not_plain
 from ric.data.images import ImageError
+from ric.data.masks import refuse_useless
 from ric.data.photo_masks import read_mask
 from ric.data.photograph import Photograph, open_photograph
 from ric.data.photos import Photo, is_raw
 from ric.editors.editor import EditRequest
 from ric.editors.masked import cut, feathered, put_back, window_round
+from ric.editors.supplied import Supplied
 from ric.errors import SampleError
 from ric.registry import texts_read
 
@@ -103,30 +105,38 @@ class Prepared:
         return put_back(edited.convert("RGB"), self.picture, self.window, self.mask, feather)
 
 
+NOTHING = Supplied()
+
+
 def prepare(
     batch: Sequence[Photo | EditSample],
     config: EditConfig,
     on_failure: Callable[[SampleError], None],
+    supplied: Supplied = NOTHING,
 ) -> Iterator[Prepared]:
     """Open the pictures of a batch; those that cannot be edited go to `on_failure`."""
     for sample in batch:
         try:
-            yield _prepared(sample, config)
+            yield _prepared(sample, config, supplied)
         except ImageError as error:
             on_failure(SampleError(sample.id, "source", error.message))
         except SampleError as error:
             on_failure(error)
 
 
-def _prepared(sample: Photo | EditSample, config: EditConfig) -> Prepared:
+def _prepared(sample: Photo | EditSample, config: EditConfig, supplied: Supplied) -> Prepared:
     if isinstance(sample, Photo):
         refuse_not_plain(sample.id, sample.path.name)
         if is_raw(sample.path):
             raise ImageError(RAW.format(name=sample.path.name))
         picture = open_photograph(sample.path, max_pixels=config.max_pixels)
-        mask, name = _mask_of_photo(sample, picture, config)
     else:
         picture = Photograph(sample.load_source())
+    if supplied.find_mask is not None:
+        mask, name = _found_mask(supplied.find_mask, sample, picture, config)
+    elif isinstance(sample, Photo):
+        mask, name = _mask_of_photo(sample, picture, config)
+    else:
         mask, name = _mask_of_sample(sample, config)
     window: Box = (0, 0, *picture.size)
     if mask is not None and config.crop_to_mask:
@@ -135,9 +145,27 @@ def _prepared(sample: Photo | EditSample, config: EditConfig) -> Prepared:
         sample.id,
         picture.as_srgb(window),
         mask=None if mask is None else cut(feathered(mask, config.feather), window),
-        **_texts_for(sample, config),
+        **_texts_for(sample, config, supplied),
     )
     return Prepared(sample, request, picture, window, mask, name)
+
+
+def _found_mask(
+    find_mask: Callable[[Image], Mask],
+    sample: Photo | EditSample,
+    picture: Photograph,
+    config: EditConfig,
+) -> tuple[Mask, str]:
+    """Find what `--mask-text` names (raises SampleError if that is nothing, or everything)."""
+    mask = find_mask(picture.as_srgb((0, 0, *picture.size)))
+    if not mask.any():
+        reason = f"Nothing in the picture looks like '{config.mask_text}'."
+        raise SampleError(sample.id, "mask", reason)
+    try:
+        refuse_useless(mask)
+    except ImageError as error:
+        raise SampleError(sample.id, "mask", f"'{config.mask_text}': {error.message}") from None
+    return mask, f"text: {config.mask_text}"
 
 
 def _mask_of_photo(
@@ -167,8 +195,10 @@ def _mask_of_sample(sample: EditSample, config: EditConfig) -> tuple[Mask | None
     return sample.load_mask(), "data"
 
 
-def _texts_for(sample: Photo | EditSample, config: EditConfig) -> dict[str, str]:
-    """Return the texts that the editor reads: those that were typed, else the sample's own.
+def _texts_for(
+    sample: Photo | EditSample, config: EditConfig, supplied: Supplied
+) -> dict[str, str]:
+    """Return the texts that the editor reads: typed ones, else a run's, else the sample's own.
 
     Raises:
         SampleError: it reads captions, and one is missing.
@@ -176,8 +206,9 @@ def _texts_for(sample: Photo | EditSample, config: EditConfig) -> dict[str, str]
     texts = {"instruction": ""}
     lacking = []
     for name in texts_read("editor", config.editor):
-        typed = getattr(config, TYPED[name])
-        text = getattr(sample, name, None) if typed is None else typed
+        text = getattr(config, TYPED[name])
+        if text is None:
+            text = supplied.captions.get(sample.id, {}).get(name, getattr(sample, name, None))
         if text is None:
             lacking.append(name)
         else:
@@ -188,7 +219,7 @@ def _texts_for(sample: Photo | EditSample, config: EditConfig) -> dict[str, str]
             sample.id,
             "captions",
             f"--editor {config.editor} goes from one caption to another, and there is no"
-            f" {' and no '.join(lacking)}. Add the columns source_text and target_text, or type"
-            f" {flags}",
+            f" {' and no '.join(lacking)}. Add the columns source_text and target_text, name a"
+            f" describe run that has them, --captions RUN, or type {flags}",
         )
     return texts

@@ -91,7 +91,9 @@ def _looks(
         from ric.training.tracking import find_tracker
 
         yield partial(find_tracker, track)
-    yield partial(_find_descriptions, getattr(config, "descriptions", None), runs_dir)
+    described = (getattr(config, "descriptions", None), *getattr(config, "captions", ()))
+    for reference in described:
+        yield partial(_find_descriptions, reference, runs_dir)
     if isinstance(config, TrainUnetConfig):
         from ric.extras import require_extra
         from ric.training.judges import region_judge_of, scene_judge_of

@@ -9,6 +9,7 @@ from ric.data.photos import find_photos
 from ric.device import pick_device
 from ric.editors.load import load_editor
 from ric.editors.requests import prepare
+from ric.editors.supplied import Supplied
 from ric.errors import RicError, SampleError
 from ric.interrupt import stop_between_steps
 from ric.models.locate import locate
@@ -19,6 +20,7 @@ from ric.report.edit_notes import note_what_was_done
 from ric.report.edit_sheet import SHEET, write_sheet
 from ric.report.intermediates import INTERMEDIATES, write_intermediates
 from ric.runs.artifacts import public_name
+from ric.runs.captions import read_captions
 from ric.runs.edited_pictures import EditedPictures
 from ric.runs.record import parents_of
 from ric.runs.samples import open_samples
@@ -27,6 +29,8 @@ from ric.runs.trained_on import groups_of, refuse_overlap, trained_groups
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    import torch
 
     from ric.config import EditConfig
     from ric.data.photos import Photo
@@ -58,6 +62,7 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     pictures = EditedPictures(config, photos, run)
     model, further = _locate(config, run)  # first: whose training may overlap with DATA
     samples = None if photos else _open(config, run, need_instruction=reads_instruction)
+    supplied = _supplied(config, run, device)
     editor = load_editor(config.editor, model, config, device, **further)
     settings = _settings(config, editor)
     _note_caveat(editor, progress)
@@ -71,7 +76,7 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
             ids = [sample.id for sample in batch]
             if done.issuperset(ids) or not run.claims.take(*ids):
                 continue
-            prepared = list(prepare(batch, config, run.fail))
+            prepared = list(prepare(batch, config, run.fail, supplied))
             requests = [one.request for one in prepared]
             made = editor.edit(requests, stop.raise_if_set) if requests else []
             for one, edited in zip(prepared, made, strict=True):
@@ -101,6 +106,17 @@ def _locate(config: EditConfig, run: RunDir) -> tuple[Path | None, dict[str, Pat
     setting, others = model_of("editor", config.editor), further_models(config.editor)
     model = locate(config, setting, run) if setting else None
     return model, {name: locate(config, name, run) for name in others if uses(config, name)}
+
+
+def _supplied(config: EditConfig, run: RunDir, device: torch.device) -> Supplied:
+    """Read the captions and load the finder of masks that the command names."""
+    captions = read_captions(config.captions, run)
+    if config.mask_text is None:
+        return Supplied(captions)
+    from ric.editors.text_masks import TextMasks  # transformers' CLIPSeg, for this alone
+
+    folder = locate(config, "mask_text_model", run)
+    return Supplied(captions, TextMasks(folder, config.mask_text, device))
 
 
 def _settings(config: EditConfig, editor: Editor) -> dict[str, object]:

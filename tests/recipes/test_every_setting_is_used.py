@@ -65,6 +65,7 @@ ELSEWHERE = {
     CommandConfig: {"preset"},  # laid over the defaults
     DescribeConfig: {"seed"},  # greedy decoding draws nothing; a describer of one's own may
     TrainUnetConfig: {"allow_missing_text"},  # where texts are missing
+    EditConfig: {"mask_text_model"},  # with a text; the family has no such model
     EvalConfig: {
         "dtype", "fid", "lpips_net",  # refused where they would change nothing, as here
         "layout",  # read by the command line
@@ -172,6 +173,7 @@ OTHER: dict[type[CommandConfig], dict[str, Any]] = {
         # of the second editor
         "text_to_image": str(FOLDER / "text_to_image"), "skip": 1, "source_guidance": 9.0,
         "keep_last_noise": True, "source_caption": "a red ball", "target_caption": "a red ball",
+        "captions": ("described",),
         # of the third
         "dds_weight": 0.5, "contrast_weight": 0.5,
         # of the fourth
@@ -179,6 +181,7 @@ OTHER: dict[type[CommandConfig], dict[str, Any]] = {
         "zone_attention": "null", "save_intermediates": True,
         # of masks: refused without them
         "mask": "data", "feather": 3, "crop_to_mask": True, "margin": 9,
+        "mask_text": "a ball", "mask_text_model": "no-such-folder",
         # of photos: refused for a dataset
         "also": ("photos",), "recursive": True, "out": "out", "format": "jpg", "quality": 9,
     },

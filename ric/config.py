@@ -222,6 +222,8 @@ class EditConfig(CommandConfig):
     also: tuple[str, ...] = ()                      # further photos and folders of photos
     recursive: bool = False                         # photos in subfolders, too
     mask: str | None = None                         # data, none, a file or a folder
+    mask_text: str | None = None                    # what to edit, found in each picture
+    mask_text_model: str = "CIDAS/clipseg-rd64-refined"
     feather: int = 0                                # pixels outside the mask over which it fades
     crop_to_mask: bool = False                      # edit a window round the mask
     margin: int = 64                                # pixels round the mask, of that window
@@ -231,6 +233,7 @@ class EditConfig(CommandConfig):
     redo: tuple[str, ...] = ()                      # ids of edits to make anew, in a run that began
     retry_failed: bool = False                      # also those whose inputs have not changed
     overwrite: bool = False                         # make all anew, also over other files in out
+    captions: tuple[str, ...] = ()                  # describe runs, before the data's own captions
     source_caption: str | None = None               # what every picture shows
     target_caption: str | None = None               # what every edit is to show
     editor: str = "ip2p"                            # or your own (see ric.registry)
@@ -243,6 +246,7 @@ class EditConfig(CommandConfig):
     steps: int = 100                                # choice 13
     guidance: float = 7.5                           # choice 13; see OF_EDITORS
     image_guidance: float = 1.5                     # choice 13
+    scheduler: str | None = None                    # of diffusers; None: the editor's own
     skip: int = 36                                  # of the steps (DDPM Inversion)
     source_guidance: float = 3.5                    # (DDPM Inversion)
     keep_last_noise: bool = False                   # (DDPM Inversion)
@@ -413,6 +417,7 @@ ONLY_OF = {
     "guidance": DENOISING,
     "image_size": DENOISING,
     "image_guidance": INSTRUCTED,
+    "scheduler": INSTRUCTED,
     "unet": INSTRUCTED,
     "unet_magicbrush": ("zone",),
     "segmenter": ("zone",),
@@ -424,6 +429,7 @@ ONLY_OF = {
     "keep_last_noise": ("ddpm-inversion",),
     "dds_weight": ("cds",),
     "contrast_weight": ("cds",),
+    "captions": ("ddpm-inversion", "cds"),
     "source_caption": ("ddpm-inversion", "cds"),
     "target_caption": ("ddpm-inversion", "cds"),
 }

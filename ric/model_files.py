@@ -54,6 +54,7 @@ PARTS: dict[str, dict[str, Needs]] = {
     },
     "describer": {"": (*NETWORK, TOKENIZER, PROCESSOR)},
     "segmenter": {"": (*NETWORK, PROCESSOR)},
+    "text segmenter": {"": (*NETWORK, TOKENIZER, TOKENIZER_CONFIG, PROCESSOR)},
     "text and image model": {"": (*NETWORK, TOKENIZER)},
     "network": {"": NETWORK},
 }

@@ -168,6 +168,11 @@ def _refuse_what_would_do_nothing(values: dict[str, Any]) -> None:
     for key, flag in (("crop_to_mask", "--crop-to-mask"), ("feather", "--feather")):
         if values.get("mask") == "none" and values.get(key):
             raise RicError(f"{flag} needs a mask, and --mask is none.", f"Omit {flag} or --mask.")
+    if values.get("mask_text") and values.get("mask") is not None:
+        raise RicError("--mask-text finds the masks, and --mask names others.", "Omit one of them.")
+    usual_model = EditConfig.mask_text_model
+    if values.get("mask_text_model", usual_model) != usual_model and not values.get("mask_text"):
+        raise RicError("--mask-text-model is that of --mask-text.", 'Add --mask-text "the dress".')
     usual = EditConfig.margin
     if values.get("margin", usual) != usual and not values.get("crop_to_mask"):
         raise RicError("--margin needs --crop-to-mask.", "Add --crop-to-mask.")

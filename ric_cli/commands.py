@@ -21,7 +21,7 @@ METHOD, AROUND = "The method, in order", "Around it"
 COMMANDS = {
     "describe": (
         "ric_cli.describe:describe", METHOD,
-        "Write a scene paragraph for every edited picture (Sec. 3.2.3, Table 4).",
+        "Write a paragraph about every target (Sec. 3.2.3, Table 4), or other texts.",
     ),
     "fit-clip": (
         "ric_cli.fit_clip:fit_clip", METHOD,

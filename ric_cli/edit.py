@@ -80,6 +80,17 @@ def edit(
             show_default=False,
         ),
     ] = EditConfig.mask,
+    mask_text: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help='What to edit, such as "the dress": found in each picture.',
+            rich_help_panel=MASKS,
+            show_default=False,
+        ),
+    ] = EditConfig.mask_text,
+    mask_text_model: Annotated[
+        str, typer.Option(help="Any CLIPSeg, which finds it.", rich_help_panel=MASKS)
+    ] = EditConfig.mask_text_model,
     feather: Annotated[
         int,
         typer.Option(
@@ -178,6 +189,15 @@ def edit(
     text_to_image: Annotated[
         str, typer.Option(help="Any text-to-image pipeline (ddpm-inversion, cds).")
     ] = EditConfig.text_to_image,
+    captions: Annotated[
+        list[str],
+        typer.Option(
+            metavar="RUN",
+            help="A describe run with captions (ddpm-inversion, cds), in place of a dataset's own;"
+            " again for another one.",
+            show_default=False,
+        ),
+    ] = EditConfig.captions,  # type: ignore[assignment]
     source_caption: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
@@ -198,6 +218,14 @@ def edit(
     image_guidance: Annotated[
         float, typer.Option(help="s_I, the picture's guidance scale (ip2p, magicbrush, zone).")
     ] = EditConfig.image_guidance,
+    scheduler: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="A scheduler of diffusers, such as euler or unipc (ip2p, magicbrush, zone). "
+            "Default: the pipeline's; dpm-solver for zone.",
+            show_default=False,
+        ),
+    ] = EditConfig.scheduler,
     skip: Annotated[
         int,
         typer.Option(

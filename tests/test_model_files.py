@@ -21,6 +21,7 @@ MEMBER = {
     "scene_encoder": "scene_encoder",
     "describer": "captioner",
     "segmenter": "captioner",  # any network with a processor
+    "text segmenter": "captioner",  # and a tokenizer
     "text and image model": "clip",
     "network": "scene_classifier",
 }

@@ -31,7 +31,7 @@ def find_masks(config: EditConfig, photos: Sequence[tuple[Path, str]]) -> dict[P
     Raises:
         RicError: There is no such file or folder.
     """
-    if config.mask == "none":
+    if config.mask == "none" or config.mask_text is not None:
         return {}
     if config.mask in (None, "data"):
         there = _pictures([*{file.parent: None for file, _ in photos}])

@@ -174,11 +174,12 @@ def _refuse_settings_of_photos(config: EditConfig) -> None:
             " there.",
             "Take the dataset's own masks, --mask data, or none.",
         )
-    if config.mask != "data" and (config.crop_to_mask or config.feather):
+    is_masked = config.mask == "data" or config.mask_text is not None
+    if not is_masked and (config.crop_to_mask or config.feather):
         flag = "--crop-to-mask" if config.crop_to_mask else "--feather"
         raise RicError(
             f"{flag} needs masks, and a dataset's are not used unless that is asked for.",
-            "Add --mask data.",
+            'Add --mask data, or --mask-text "the dress".',
         )
 
 

@@ -6,7 +6,6 @@ Blended Latent Diffusion (Avrahami et al. 2023) and RePaint (Lugmayr et al. 2022
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +13,7 @@ import torch
 from ric.editors.editor import never_stop
 from ric.editors.instruction_editor import InstructionEditor
 from ric.editors.latent_pictures import held
+from ric.editors.sampling import Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,10 +33,6 @@ class InstructPix2Pix(InstructionEditor):
     Args and errors are those of `InstructionEditor`; the noise that some schedulers draw at each
     step is determined by the seed and the request's id, too.
     """
-
-    def describe(self) -> dict[str, object]:
-        """Return the settings to record beside each edit."""
-        return {**super().describe(), "scheduler": type(self.pipeline.scheduler).__name__}
 
     def edit(
         self, requests: Sequence[EditRequest], between_steps: Callable[[], None] = never_stop
@@ -83,20 +79,11 @@ class InstructPix2Pix(InstructionEditor):
         Returns:
             (B, C, h, w), scaled; the source's own where they are held.
         """
-        scheduler = self.pipeline.scheduler
-        scheduler.set_timesteps(self.steps, device=self.device)
         rows = self.rows_of_guidance(source, text)
-        latents = noise * scheduler.init_noise_sigma
         clean = self.pipeline.vae.config.scaling_factor * source
-        # only some schedulers draw noise at each step, and only those take generators
-        takes = inspect.signature(scheduler.step).parameters
-        draws = {"generator": generators} if "generator" in takes else {}
-        for t in scheduler.timesteps:
+        sampling = Sampling(self.new_scheduler(), self.steps, noise, generators)
+        for t in sampling.timesteps:
             between_steps()
-            if mask is not None:
-                latents = held(latents, scheduler.add_noise(clean, noise, t[None]), mask)
-            guided = self.predict(
-                self.pipeline.unet, scheduler.scale_model_input(latents, t), t, rows
-            )
-            latents = scheduler.step(guided, t, latents, **draws).prev_sample
-        return held(latents, clean, mask)
+            sampling.hold(clean, t, mask)
+            sampling.step(self.predict(self.pipeline.unet, sampling.input(t), t, rows), t)
+        return held(sampling.latents, clean, mask)

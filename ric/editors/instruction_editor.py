@@ -9,12 +9,13 @@ and picture, picture alone, neither,
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 
 from ric.device import autocast
 from ric.editors.latent_editor import LatentEditor
+from ric.editors.sampling import make_scheduler
 from ric.errors import RicError
 from ric.method.denoising import unet_input
 from ric.models.pipeline import load_pipeline
@@ -54,6 +55,8 @@ class InstructionEditor(LatentEditor):
         steps: Denoising steps, at least 1.
         guidance: s_T, the guidance scale of the text; 1 is no guidance.
         image_guidance: s_I, that of the picture; 1 is no guidance.
+        scheduler: A key of `ric.models.schedulers.SCHEDULERS`, or a class of diffusers; None: the
+            editor's own.
         image_size: The longer side while editing, in pixels.
         seed: Determines each request's noise, together with its id.
 
@@ -61,7 +64,8 @@ class InstructionEditor(LatentEditor):
         RicError: a setting is out of range, or the pipeline cannot be loaded.
     """
 
-    SETTINGS: ClassVar[tuple[str, ...]] = ("steps", "guidance", "image_guidance")
+    SETTINGS: ClassVar[tuple[str, ...]] = ("steps", "guidance", "image_guidance", "scheduler")
+    OWN_SCHEDULER: ClassVar[str | None] = None  # None: the pipeline's
 
     def __init__(
         self,
@@ -72,6 +76,7 @@ class InstructionEditor(LatentEditor):
         steps: int = 100,
         guidance: float = 7.5,
         image_guidance: float = 1.5,
+        scheduler: str | None = None,
         image_size: int = 512,
         seed: int = 0,
     ) -> None:
@@ -92,6 +97,12 @@ class InstructionEditor(LatentEditor):
             )
         super().__init__(pipeline, device, dtype=dtype, image_size=image_size, seed=seed)
         self.steps, self.guidance, self.image_guidance = steps, guidance, image_guidance
+        self.scheduler_name = scheduler or self.OWN_SCHEDULER
+        self.scheduler = type(self.new_scheduler()).__name__
+
+    def new_scheduler(self) -> Any:
+        """Make a scheduler for one pass over the timesteps."""
+        return make_scheduler(self.scheduler_name, self.pipeline.scheduler)
 
     def cuts(self, request: EditRequest) -> bool:
         """Tell whether an edit's instruction is longer than the text encoder reads."""

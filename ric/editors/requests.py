@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 from ric.data.columns import refuse_not_plain
 from ric.data.images import ImageError, content_hash
+from ric.data.masks import refuse_useless
 from ric.data.photo_masks import read_mask
 from ric.data.photograph import Photograph, open_photograph
 from ric.data.photos import Photo, is_raw
 from ric.editors.editor import EditRequest
 from ric.editors.masked import cut, feathered, put_back, window_round
+from ric.editors.supplied import Supplied
 from ric.errors import SampleError
 from ric.registry import texts_read
 
@@ -111,7 +113,12 @@ class Prepared:
         return put_back(edited.convert("RGB"), self.picture, self.window, self.mask, feather)
 
 
-def inputs_of(sample: Photo | EditSample, config: EditConfig) -> dict[str, object]:
+NOTHING = Supplied()
+
+
+def inputs_of(
+    sample: Photo | EditSample, config: EditConfig, supplied: Supplied = NOTHING
+) -> dict[str, object]:
     """Return what an edit is made from, apart from the run's settings.
 
     Returns:
@@ -129,7 +136,7 @@ def inputs_of(sample: Photo | EditSample, config: EditConfig) -> dict[str, objec
     if mask is not None:
         inputs["mask_sha256"] = content_hash(mask)
     for name in texts_read("editor", config.editor):
-        inputs[name] = _text(sample, name, config)
+        inputs[name] = _text(sample, name, config, supplied)
     return inputs | {"seed": config.seed if (own := _seed(sample)) is None else own}
 
 
@@ -142,6 +149,7 @@ def prepare(
     batch: Sequence[Photo | EditSample],
     config: EditConfig,
     on_failure: Callable[[Photo | EditSample, SampleError, str], None],
+    supplied: Supplied = NOTHING,
 ) -> Iterator[Prepared]:
     """Open the pictures of a batch.
 
@@ -149,11 +157,12 @@ def prepare(
         batch: Samples or photos.
         config: The command's settings.
         on_failure: Called with what cannot be edited, the reason, and the digest of its inputs.
+        supplied: Captions of other runs, and the finder of masks.
     """
     for sample in batch:
-        inputs = inputs_of(sample, config)
+        inputs = inputs_of(sample, config, supplied)
         try:
-            yield _prepared(sample, config, inputs)
+            yield _prepared(sample, config, supplied, inputs)
         except ImageError as error:
             reason = SampleError(sample.id, "source", error.message)
             on_failure(sample, reason, digest_of(inputs))
@@ -162,16 +171,25 @@ def prepare(
 
 
 def _prepared(
-    sample: Photo | EditSample, config: EditConfig, inputs: dict[str, object]
+    sample: Photo | EditSample,
+    config: EditConfig,
+    supplied: Supplied,
+    inputs: dict[str, object],
 ) -> Prepared:
     if isinstance(sample, Photo):
         refuse_not_plain(sample.id, sample.path.name)
         if is_raw(sample.path):
             raise ImageError(RAW.format(name=sample.path.name))
         picture = open_photograph(sample.path, max_pixels=config.max_pixels)
-        mask, name = _mask_of_photo(sample, picture, config)
     else:
         picture = Photograph(sample.load_source())
+    mask: Mask | None
+    name: str | None
+    if supplied.find_mask is not None:
+        mask, name = _found_mask(supplied.find_mask, sample, picture, config)
+    elif isinstance(sample, Photo):
+        mask, name = _mask_of_photo(sample, picture, config)
+    else:
         mask, name = _mask_of_sample(sample, config)
     window: Box = (0, 0, *picture.size)
     if mask is not None and config.crop_to_mask:
@@ -181,9 +199,27 @@ def _prepared(
         picture.as_srgb(window),
         mask=None if mask is None else cut(feathered(mask, config.feather), window),
         seed=_seed(sample),
-        **_texts_for(sample, config),
+        **_texts_for(sample, config, supplied),
     )
     return Prepared(sample, request, picture, window, mask, name, inputs)
+
+
+def _found_mask(
+    find_mask: Callable[[Image], Mask],
+    sample: Photo | EditSample,
+    picture: Photograph,
+    config: EditConfig,
+) -> tuple[Mask, str]:
+    """Find what `--mask-text` names (raises SampleError if that is nothing, or everything)."""
+    mask = find_mask(picture.as_srgb((0, 0, *picture.size)))
+    if not mask.any():
+        reason = f"Nothing in the picture looks like '{config.mask_text}'."
+        raise SampleError(sample.id, "mask", reason)
+    try:
+        refuse_useless(mask)
+    except ImageError as error:
+        raise SampleError(sample.id, "mask", f"'{config.mask_text}': {error.message}") from None
+    return mask, f"text: {config.mask_text}"
 
 
 def _mask_of_photo(
@@ -217,15 +253,21 @@ def _seed(sample: Photo | EditSample) -> int | None:
     return sample.seed if isinstance(sample, Photo) else None
 
 
-def _text(sample: Photo | EditSample, name: str, config: EditConfig) -> str | None:
-    """Return a photo's own instruction, else the text that was typed, else the sample's own."""
+def _text(
+    sample: Photo | EditSample, name: str, config: EditConfig, supplied: Supplied
+) -> str | None:
+    """Return a photo's own instruction, else the text typed, else a run's, else the sample's."""
     typed: str | None = getattr(config, TYPED[name])
     own: str | None = getattr(sample, name, None)
-    return own if typed is None or (isinstance(sample, Photo) and own is not None) else typed
+    if isinstance(sample, Photo) and own is not None:
+        return own
+    return supplied.captions.get(sample.id, {}).get(name, own) if typed is None else typed
 
 
-def _texts_for(sample: Photo | EditSample, config: EditConfig) -> dict[str, str]:
-    """Return the texts that the editor reads: those that were typed, else the sample's own.
+def _texts_for(
+    sample: Photo | EditSample, config: EditConfig, supplied: Supplied
+) -> dict[str, str]:
+    """Return the texts that the editor reads: typed ones, else a run's, else the sample's own.
 
     Raises:
         SampleError: it reads captions, and one is missing.
@@ -233,7 +275,7 @@ def _texts_for(sample: Photo | EditSample, config: EditConfig) -> dict[str, str]
     texts = {"instruction": ""}
     lacking = []
     for name in texts_read("editor", config.editor):
-        text = _text(sample, name, config)
+        text = _text(sample, name, config, supplied)
         if text is None:
             lacking.append(name)
         else:
@@ -244,7 +286,7 @@ def _texts_for(sample: Photo | EditSample, config: EditConfig) -> dict[str, str]
             sample.id,
             "captions",
             f"--editor {config.editor} goes from one caption to another, and there is no"
-            f" {' and no '.join(lacking)}. Add the columns source_text and target_text, or type"
-            f" {flags}",
+            f" {' and no '.join(lacking)}. Add the columns source_text and target_text, name a"
+            f" describe run that has them, --captions RUN, or type {flags}",
         )
     return texts

@@ -14,13 +14,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import DPMSolverMultistepScheduler
 from PIL import Image
 
 from ric.editors.attention_maps import coarsest_cross_attention, recorded_attention
 from ric.editors.edit_action import Action, action_of
 from ric.editors.editor import never_stop
 from ric.editors.instruction_editor import InstructionEditor
+from ric.editors.latent_pictures import held
+from ric.editors.sampling import Sampling
 from ric.editors.segmenters import Felzenszwalb, Sam, Segmenter
 from ric.editors.zone_masks import Localised, composite, localise
 from ric.errors import RicError, SampleError
@@ -59,8 +60,8 @@ class Zone(InstructionEditor):
         zone_attention: Whose attention localises: `text`, of the rows with the instruction, or
             `null`, as released, of the rows without it.
         steps: Denoising steps, at least 1.
-        named: `dtype`, `guidance`, `image_guidance`, `image_size` and `seed`, as
-            `InstructionEditor`.
+        named: `dtype`, `guidance`, `image_guidance`, `scheduler`, `image_size` and `seed`, as
+            `InstructionEditor`; without a scheduler both branches take the release's.
 
     Raises:
         RicError: a setting is out of range, a model cannot be loaded, or the UNets do not read the
@@ -68,6 +69,7 @@ class Zone(InstructionEditor):
     """
 
     SETTINGS = (*InstructionEditor.SETTINGS, "zone_attention")
+    OWN_SCHEDULER = "dpm-solver"
 
     def __init__(
         self,
@@ -98,10 +100,6 @@ class Zone(InstructionEditor):
         self.caveat = "" if segmenter else STAND_IN
         self._found: dict[str, tuple[Action, Localised]] = {}
 
-    def describe(self) -> dict[str, object]:
-        """Return the settings to record beside each edit."""
-        return {**super().describe(), "scheduler": DPMSolverMultistepScheduler.__name__}
-
     def facts(self, request: EditRequest) -> dict[str, object]:
         """Return what an edit was taken to be, and its region's overlap with the coarse mask."""
         action, found = self._found[request.id]
@@ -130,9 +128,7 @@ class Zone(InstructionEditor):
         attention: list[Tensor] = []
 
         def edit_latents(batch: Sequence[EditRequest], source: Tensor) -> Tensor:
-            text, noise, _ = self.begin(batch, source)
-            shares = [MAGICBRUSH_SHARE[action_of(item.instruction)] for item in batch]
-            latents, maps = self.denoise(source, text, noise, shares, between_steps)
+            latents, maps = self.denoise(batch, source, between_steps)
             attention[:] = maps
             return latents
 
@@ -145,45 +141,49 @@ class Zone(InstructionEditor):
     @torch.no_grad()
     def denoise(
         self,
+        batch: Sequence[EditRequest],
         source: Tensor,
-        text: Tensor,
-        noise: Tensor,
-        shares: Sequence[float],
         between_steps: Callable[[], None] = never_stop,
     ) -> tuple[Tensor, Tensor]:
         """Sample x_0 latents with both UNets, and record the attention of InstructPix2Pix's.
 
         Args:
-            source: Posterior modes (B, C, h, w), not scaled.
-            text: Instructions' embeddings (B, L, E).
-            noise: Standard Gaussian (B, C, h, w); both begin with it.
-            shares: The weight of MagicBrush's latents after each step, one per request.
+            batch: B requests.
+            source: Their sources' posterior modes (B, C, h, w), not scaled.
             between_steps: Called before each step; what it raises ends the sampling.
 
         Returns:
-            The latents (B, C, h, w), scaled, and the mean over the steps of how much each place
-            reads each token (B, h', w', L), where h' and w' are the sides of the layers recorded.
+            The latents (B, C, h, w), scaled, the source's own outside the masks; and the mean over
+            the steps of how much each place reads each token (B, h', w', L), where h' and w' are
+            the sides of the layers recorded.
         """
-        # as released, both by the first pipeline's noise schedule
-        config = self.pipeline.scheduler.config
-        solver, other = (DPMSolverMultistepScheduler.from_config(config) for _ in range(2))
-        for scheduler in (solver, other):
-            scheduler.set_timesteps(self.steps, device=self.device)
+        text, noise, generators = self.begin(batch, source)
         rows = self.rows_of_guidance(source, text)
+        shares = [MAGICBRUSH_SHARE[action_of(item.instruction)] for item in batch]
         weight = torch.tensor(shares, device=self.device)[:, None, None, None]
-        latents = of_magicbrush = noise * solver.init_noise_sigma
+        clean = self.pipeline.vae.config.scaling_factor * source
+        mask = self.pictures.mask_of(batch, source)
+        # as released, both by the first pipeline's noise levels; both draw the same noise
+        ours, magicbrush = (
+            Sampling(
+                self.new_scheduler(), self.steps, noise, [one.clone_state() for one in generators]
+            )
+            for _ in range(2)
+        )
         recorded = []
-        for t in solver.timesteps:
+        for t in ours.timesteps:
             between_steps()
-            guided = self.predict(self.magicbrush, of_magicbrush, t, rows)
-            of_magicbrush = other.step(guided, t, of_magicbrush).prev_sample
+            for branch in (ours, magicbrush):
+                branch.hold(clean, t, mask)
+            magicbrush.step(self.predict(self.magicbrush, magicbrush.input(t), t, rows), t)
             with recorded_attention(self.layers) as found:
-                guided = self.predict(self.pipeline.unet, latents, t, rows)
-            latents = solver.step(guided, t, latents).prev_sample
-            latents = (latents + weight * of_magicbrush) / (1 + weight)
+                guided = self.predict(self.pipeline.unet, ours.input(t), t, rows)
+            ours.step(guided, t)
+            ours.latents = (ours.latents + weight * magicbrush.latents) / (1 + weight)
             recorded.append(self._of_branch(torch.stack(found).mean(0)))
         height, width = (side // self.coarser for side in source.shape[-2:])
-        return latents, torch.stack(recorded).mean(0).unflatten(1, (height, width))
+        maps = torch.stack(recorded).mean(0).unflatten(1, (height, width))
+        return held(ours.latents, clean, mask), maps
 
     def _of_branch(self, attention_G: Tensor) -> Tensor:
         """Take the rows that `zone_attention` names: (B, N, L) of (3 B, N, L)."""

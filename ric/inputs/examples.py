@@ -6,7 +6,7 @@ Their pictures are 8-bit views into a memory-mapped file (`squares`): training l
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ric.errors import RicError, SampleError
 from ric.inputs.squares import UNLOCALISED, Squares, Squaring, decode_squares, is_unlocalised
@@ -150,7 +150,9 @@ def _described(example: Example, needs: Needs) -> Example:
     if needs.descriptions is None:
         return example
     texts = needs.descriptions.texts
-    said = {column: texts[column].get(example.id) for column in REPLACED if column in texts}
+    said: dict[str, Any] = {
+        column: texts[column].get(example.id) for column in REPLACED if column in texts
+    }
     if needs.region_text != "region_text":
         said.pop("region_text", None)  # an instruction takes its place, or nothing
     return replace(example, **said)

@@ -113,6 +113,12 @@ MODELS: dict[type[CommandConfig], tuple[ModelRow, ...]] = {
             known=("facebook/sam-vit-huge",),
         ),
         ModelRow(
+            "mask_text_model",
+            "text_segmenter",
+            used=lambda config: config.mask_text is not None,
+            known=(EditConfig.mask_text_model,),
+        ),
+        ModelRow(
             "text_to_image",
             "text_to_image",
             "text_to_image",
@@ -142,6 +148,7 @@ KINDS = {
     "scene_encoder": "scene_encoder",
     "captioner": "describer",
     "segmenter": "segmenter",
+    "text_segmenter": "text segmenter",
     "clip": "text and image model",
 }
 

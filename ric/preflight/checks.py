@@ -22,7 +22,7 @@ from ric.errors import RicError
 from ric.extras import require_extra
 from ric.models.table import NamedModel, kind_of, models_of
 from ric.preflight.describers import refuse_other_vlms
-from ric.preflight.pipelines import refuse_other_pipelines
+from ric.preflight.pipelines import refuse_other_pipelines, refuse_unfit_scheduler
 from ric.progress import Progress, Silent
 from ric.registry import refuse_unknown, refuse_unknown_metrics, texts_read
 from ric.runs.descriptions import refuse_other_texts
@@ -82,6 +82,7 @@ def _looks(
         return
     if isinstance(config, EditConfig):
         yield partial(refuse_unknown, "editor", config.editor)
+        yield partial(refuse_unfit_scheduler, config, runs_dir)
     if isinstance(config, DescribeConfig):
         yield from _looks_at_describer(config)
     for model in models_of(config):
@@ -92,7 +93,9 @@ def _looks(
         from ric.training.tracking import find_tracker
 
         yield partial(find_tracker, track)
-    yield partial(_find_descriptions, getattr(config, "descriptions", None), runs_dir)
+    described = (getattr(config, "descriptions", None), *getattr(config, "captions", ()))
+    for reference in described:
+        yield partial(_find_descriptions, reference, runs_dir)
     if isinstance(config, TrainUnetConfig):
         from ric.training.judges import region_judge_of, scene_judge_of
         from ric.training.loss_terms import refuse_unknown_terms

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ric.config import EditConfig, TrainUnetConfig
 from ric.errors import RicError
 from ric.models.locate import find
+from ric.models.schedulers import scheduler_class
 from ric.models.table import kind_of, models_of
 
 if TYPE_CHECKING:
@@ -32,6 +33,20 @@ def refuse_other_pipelines(config: CommandConfig, runs_dir: Path) -> None:
         if of_kind and (place := find(config, model, runs_dir)):
             widens = isinstance(config, TrainUnetConfig) and config.lora_rank is None
             _refuse_other(model.name, place, widens=widens)
+
+
+def refuse_unfit_scheduler(config: EditConfig, runs_dir: Path) -> None:
+    """Refuse a `--scheduler` that is unknown, or does not sample what the UNet predicts.
+
+    Raises:
+        RicError: see above; without a pipeline on this machine only the name is checked.
+    """
+    if config.scheduler is None:
+        return
+    pipeline = next((model for model in models_of(config) if model.row.setting == "unet"), None)
+    place = find(config, pipeline, runs_dir) if pipeline else None
+    noise = _read(place / "scheduler" / "scheduler_config.json") if place else {}
+    scheduler_class(config.scheduler, noise.get("prediction_type"))
 
 
 def _refuse_other(name: str, place: Path, *, widens: bool) -> None:

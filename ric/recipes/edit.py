@@ -12,6 +12,7 @@ from ric.device import pick_device
 from ric.editors.asking import ask
 from ric.editors.load import load_editor
 from ric.editors.requests import digest_of, inputs_of, prepare
+from ric.editors.supplied import Supplied
 from ric.errors import RicError, SampleError
 from ric.interrupt import stop_between_steps
 from ric.models.locate import locate
@@ -22,6 +23,7 @@ from ric.report.edit_notes import note_what_was_done
 from ric.report.edit_sheet import SHEET, SHOWN, write_photo_sheet, write_sheet
 from ric.report.intermediates import INTERMEDIATES, write_intermediates
 from ric.runs.artifacts import public_name
+from ric.runs.captions import read_captions
 from ric.runs.edited_pictures import EditedPictures
 from ric.runs.kept_edits import KeptEdits
 from ric.runs.record import parents_of
@@ -31,6 +33,8 @@ from ric.runs.trained_on import groups_of, refuse_overlap, trained_groups
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
+
+    import torch
 
     from ric.config import EditConfig
     from ric.data.photos import Photo
@@ -65,14 +69,15 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     pictures = EditedPictures(config, photos, run)
     model, further = _locate(config, run)  # first: whose training may overlap with DATA
     samples = None if photos else _open(config, run, need_instruction=reads_instruction)
-    _look_again(photos if samples is None else samples.glance(), pictures, progress)
+    supplied = _supplied(config, run, device)
+    _look_again(photos if samples is None else samples.glance(), pictures, supplied, progress)
     for failure in odd.failures:  # now that those of an earlier attempt are dropped
         run.fail(failure)
     for note in odd.notes:
         progress.note(note)
     load = partial(load_editor, config.editor, model, config, device, **further)
     todo: Iterator[Photo | EditSample] = iter(photos) if samples is None else _some(samples, config)
-    editing = Editing(pictures, load, progress)
+    editing = Editing(pictures, supplied, load, progress)
     editing.edit_all(todo, len(photos) or None)
     note_what_was_done(run, progress)
     if not editing.made and (run.path / SHEET).is_file():
@@ -90,6 +95,7 @@ class Editing:
 
     Args:
         pictures: Where the pictures go.
+        supplied: Captions of other runs, and the finder of masks.
         load: Loads the editor; called where there is something to do.
         progress: Hears of it.
 
@@ -98,11 +104,16 @@ class Editing:
     """
 
     def __init__(
-        self, pictures: EditedPictures, load: Callable[[], Editor], progress: Progress
+        self,
+        pictures: EditedPictures,
+        supplied: Supplied,
+        load: Callable[[], Editor],
+        progress: Progress,
     ) -> None:
         """Read what is done; see the class."""
         self.pictures, self.config, self.run = pictures, pictures.config, pictures.run
-        self._load, self.progress, self.made = load, progress, 0
+        self._supplied, self._load = supplied, load
+        self.progress, self.made = progress, 0
         self.done = {row["id"] for kind in ("edits", "failures") for row in self.run.rows(kind)}
 
     @cached_property
@@ -137,7 +148,7 @@ class Editing:
         self, batch: list[Photo | EditSample], stage: Stage, between_steps: Callable[[], None]
     ) -> None:
         config, editor = self.config, self.editor
-        prepared = list(prepare(batch, config, self._fail))
+        prepared = list(prepare(batch, config, self._fail, self._supplied))
         requests = [one.request for one in prepared]
         together = {"batch": [request.id for request in requests]}
         made = ask(editor, config.editor, requests, between_steps)
@@ -178,13 +189,19 @@ def _write_photo_sheet(photos: Iterable[Photo], pictures: EditedPictures) -> Non
 
 
 def _look_again(
-    samples: Iterable[Photo | EditSample], pictures: EditedPictures, progress: Progress
+    samples: Iterable[Photo | EditSample],
+    pictures: EditedPictures,
+    supplied: Supplied,
+    progress: Progress,
 ) -> None:
     """Compare a run that began before with its inputs; say what is kept and what is made."""
     config, run = pictures.config, pictures.run
 
+    def digest(sample: Photo | EditSample) -> str:
+        return digest_of(inputs_of(sample, config, supplied))
+
     def look() -> None:
-        kept = KeptEdits(config, run, pictures, lambda one: digest_of(inputs_of(one, config)))
+        kept = KeptEdits(config, run, pictures, digest)
         progress.note(kept.drop_stale_rows(samples))
 
     if run.resumed:
@@ -198,6 +215,17 @@ def _locate(config: EditConfig, run: RunDir) -> tuple[Path | None, dict[str, Pat
     setting, others = model_of("editor", config.editor), further_models(config.editor)
     model = locate(config, setting, run) if setting else None
     return model, {name: locate(config, name, run) for name in others if uses(config, name)}
+
+
+def _supplied(config: EditConfig, run: RunDir, device: torch.device) -> Supplied:
+    """Read the captions and load the finder of masks that the command names."""
+    captions = read_captions(config.captions, run)
+    if config.mask_text is None:
+        return Supplied(captions)
+    from ric.editors.text_masks import TextMasks  # transformers' CLIPSeg, for this alone
+
+    folder = locate(config, "mask_text_model", run)
+    return Supplied(captions, TextMasks(folder, config.mask_text, device))
 
 
 def _settings(config: EditConfig, editor: Editor) -> dict[str, object]:

@@ -111,6 +111,16 @@ WEIGHTS: tuple[Weight, ...] = (
         purpose="segments of edit --editor zone (SAM, ViT-H)",
     ),
     Weight(
+        id="CIDAS/clipseg-rd64-refined",
+        kind="hub",
+        revision="main",
+        size_bytes=603_000_000,
+        size_is_about=True,
+        licence="Apache-2.0",
+        conditions="Keep the notice.",
+        purpose="masks of edit --mask-text (CLIPSeg)",
+    ),
+    Weight(
         id="CompVis/stable-diffusion-v1-4",
         kind="hub",
         revision="main",

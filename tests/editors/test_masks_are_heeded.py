@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, EulerAncestralDiscreteScheduler, PNDMScheduler
 from drawn_requests import BALL, CUBE, draw, levels_apart
 
 from ric.device import draw_generator
@@ -17,11 +16,11 @@ from ric.editors.cds import Cds
 from ric.editors.ddpm_inversion import DdpmInversion
 from ric.editors.editor import EditRequest
 from ric.editors.instruct_pix2pix import InstructPix2Pix
+from ric.editors.zone import Zone
 
 CPU = torch.device("cpu")
-BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 FEW = {"device": CPU, "dtype": "fp32", "image_size": 64}
-Editor = InstructPix2Pix | DdpmInversion | Cds
+Editor = InstructPix2Pix | DdpmInversion | Cds | Zone
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +28,15 @@ def editors(tiny_family: Path) -> dict[str, Editor]:
     of_text = tiny_family / "text_to_image"
     return {
         "ip2p": InstructPix2Pix(tiny_family / "pipeline", steps=4, **FEW),
+        "zone": Zone(
+            tiny_family / "pipeline", unet_magicbrush=tiny_family / "pipeline", steps=3, **FEW
+        ),
         "ddpm-inversion": DdpmInversion(of_text, steps=4, skip=1, **FEW),
         "cds": Cds(of_text, steps=3, **FEW),
     }
 
 
-@pytest.fixture(params=["ip2p", "ddpm-inversion", "cds"])
+@pytest.fixture(params=["ip2p", "zone", "ddpm-inversion", "cds"])
 def editor(request: pytest.FixtureRequest, editors: dict[str, Editor]) -> Editor:
     return editors[request.param]
 
@@ -96,20 +98,12 @@ def test_a_place_that_a_thin_mask_touches_may_change(editor):
     assert mask.sum() == 16
 
 
-@pytest.mark.parametrize(
-    "scheduler",
-    [
-        DDIMScheduler(**BETAS, steps_offset=1, clip_sample=False),
-        PNDMScheduler(**BETAS, steps_offset=1, skip_prk_steps=True),
-        EulerAncestralDiscreteScheduler(**BETAS, steps_offset=1),
-    ],
-    ids=lambda scheduler: type(scheduler).__name__,
-)
+@pytest.mark.parametrize("scheduler", ["ddim", "pndm", "euler-ancestral", "heun", "dpm-solver"])
 def test_ip2p_sees_the_source_at_each_steps_level_of_noise_outside_the_mask(
     editors, monkeypatch, scheduler
 ):
     editor = editors["ip2p"]
-    monkeypatch.setattr(editor.pipeline, "scheduler", scheduler)
+    monkeypatch.setattr(editor, "scheduler_name", scheduler)
     seen: list[tuple[torch.Tensor, int]] = []
     hook = editor.pipeline.unet.register_forward_pre_hook(
         lambda module, given: seen.append((given[0][:1, :4], int(given[1])))

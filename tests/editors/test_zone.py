@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from small_segmenters import write_sam
+from torch.nn import functional
+from transformers import SamImageProcessor, SamModel
 
 from ric.config import EditConfig
 from ric.data.sample import samples_of
 from ric.editors import zone_masks
 from ric.editors.editor import EditRequest
 from ric.editors.load import load_editor
+from ric.editors.segmenters import Sam
 from ric.editors.zone import Zone
+from ric.recipes.edit import edit
 from ric.settings import resolve_config
 from ric.weights.tiny_family import tiny_family
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def zone() -> Callable[..., Zone]:
     """The embedded editor as both branches, with segments of like colour."""
-    import torch
 
     def make(**settings: object) -> Zone:
         asked = {"data": "scenes:8@64#3", "preset": "tiny", "editor": "zone", "steps": 4}
         config = resolve_config(EditConfig, {**asked, **settings})
         pipeline = tiny_family() / "pipeline"
-        return load_editor("zone", pipeline, config, torch.device("cpu"), unet_magicbrush=pipeline)
+        return load_editor("zone", pipeline, config, CPU, unet_magicbrush=pipeline)
 
     return make
 
@@ -47,6 +55,17 @@ def test_the_tokens_difference_is_that_of_the_scaled_maps_without_wrapping():
     start, end = np.array([[4.0, 2.0], [1.0, 0.0]]), np.array([[1.0, 2.0], [0.5, 0.0]])
     expected = [[255 - 127, 0], [0, 0]]  # 127 - 255 and 63 - 63 end at 0
     assert zone_masks.token_difference(start, end).tolist() == expected
+
+
+def test_the_coarse_mask_is_where_twice_the_enlarged_difference_is_at_most_108():
+    difference = np.random.default_rng(3).integers(0, 256, (16, 16), dtype=np.uint8)
+    found = zone_masks.coarse_mask(difference, (64, 64))
+    enlarged = Image.fromarray(difference).resize((64, 64))  # as Pillow does unless told otherwise
+    expected = [
+        [min(2 * int(enlarged.getpixel((x, y))), 255) <= 108 for x in range(64)] for y in range(64)
+    ]
+    assert found.tolist() == expected
+    assert 0.05 < found.mean() < 0.95
 
 
 def test_overlaps_are_intersection_over_union():
@@ -99,6 +118,62 @@ def test_only_the_region_of_an_edit_differs_from_its_source(zone):
         within = np.asarray(stages["shares"].convert("L")) > 0
         differs = (np.asarray(made) != np.asarray(request.image)).any(axis=-1)
         assert not (differs & ~within).any()
+
+
+def test_the_segment_that_overlaps_most_with_the_coarse_mask_is_kept():
+    source = grey(np.random.default_rng(4))
+    # the start token reads the left half hardly more than the end token does
+    start, end = np.full((8, 8), 4.0), np.full((8, 8), 1.0)
+    end[:, :4] = 4.0
+    halves = np.zeros((3, 64, 64), bool)
+    halves[0, :, 40:], halves[1, :, :30], halves[2, :20] = True, True, True
+    found = zone_masks.localise(source, source, (start, end), lambda image: halves, removes=False)
+    coarse = found.coarse
+    wanted = [(coarse & one).sum() / (coarse | one).sum() for one in halves]
+    assert np.argmax(wanted) == 1
+    assert found.iou == pytest.approx(wanted[1])
+    assert (found.region == halves[1]).all()
+    none = zone_masks.localise(source, source, (start, end), lambda image: halves[:0], removes=True)
+    assert none.region is None
+
+
+def test_sam_s_segments_come_from_transformers_mask_generation(tmp_path):
+    """A seeded random SAM: each segment is one that the network draws for a point of the grid."""
+    folder, image = write_sam(tmp_path), scenes(1)[0].image
+    segments = Sam(folder, CPU)(image)
+    assert segments.dtype == bool
+    assert segments.shape[1:] == (64, 64)
+    assert len(segments) > 0
+    sam, processor = SamModel.from_pretrained(folder), SamImageProcessor.from_pretrained(folder)
+    steps = (np.arange(32) + 0.5) / 32 * 64
+    points = torch.tensor([[x, y] for y in steps for x in steps], dtype=torch.float32)
+    with torch.no_grad():
+        pixels = processor(image, return_tensors="pt").pixel_values
+        drawn = sam(pixel_values=pixels, input_points=points[None, :, None])
+    sure = drawn.iou_scores[0] > 0.88
+    logits = functional.interpolate(drawn.pred_masks[0], (64, 64), mode="bilinear")[sure]
+    for segment in segments:
+        assert ((logits > 0).numpy() == segment).all(axis=(1, 2)).any()
+
+
+def test_zone_edits_with_the_sam_of_a_folder(tmp_path, follow):
+    folder = write_sam(tmp_path / "sam")
+    settings = {"editor": "zone", "segmenter": str(folder), "save_intermediates": True}
+    asked = {"data": "scenes:8@64#3", "preset": "tiny", "split": "all", "limit": 2, "steps": 2}
+    run = follow(edit, resolve_config(EditConfig, {**asked, **settings}), tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    assert record["weights"]["segmenter"]["id"] == str(folder)
+    rows = [json.loads(line) for line in (run / "edits.jsonl").read_text().splitlines()]
+    failures = run / "failures.jsonl"  # where no segment overlaps with the attention
+    assert len(rows) + (len(failures.read_text().splitlines()) if failures.is_file() else 0) == 2
+    for row in rows:
+        stages = run / "intermediates" / row["id"]
+        style = next(stages.glob("*style.png"))
+        segments = Sam(folder, CPU)(Image.open(style).convert("RGB"))
+        region = np.asarray(Image.open(next(stages.glob("*region.png"))).convert("L")) > 0
+        assert (
+            any(not (region & ~segment).any() for segment in segments) or row["action"] == "remove"
+        )
 
 
 def test_the_maps_of_the_text_and_of_the_empty_text_differ(zone):

@@ -69,7 +69,10 @@ ELSEWHERE = {
         "attempts",  # where an answer cannot be used
         "base_url", "concurrency", "timeout", "sent_pixels",  # of a server
     },
-    EditConfig: {"overwrite", "retry_failed"},  # of a run that began before
+    EditConfig: {
+        "overwrite", "retry_failed",  # of a run that began before
+        "mask_text_model",  # with a text; the family has no such model
+    },
     TrainUnetConfig: {"allow_missing_text"},  # where texts are missing
     EvalConfig: {
         "dtype", "fid", "lpips_net",  # refused where they would change nothing, as here
@@ -177,10 +180,11 @@ OTHER: dict[type[CommandConfig], dict[str, Any]] = {
     EditConfig: {
         "instruction": "make it night", "batch_size": 1, "editor": "no_such_file.py:Mine",
         "unet": str(FOLDER / "pipeline"), "steps": 2, "guidance": 5.0, "image_guidance": 3.0,
-        "image_size": 32,
+        "image_size": 32, "scheduler": "ddim",
         # of the second editor
         "text_to_image": str(FOLDER / "text_to_image"), "skip": 1, "source_guidance": 9.0,
         "keep_last_noise": True, "source_caption": "a red ball", "target_caption": "a red ball",
+        "captions": ("described",),
         # of the third
         "dds_weight": 0.5, "contrast_weight": 0.5,
         # of the fourth
@@ -188,6 +192,7 @@ OTHER: dict[type[CommandConfig], dict[str, Any]] = {
         "zone_attention": "null", "save_intermediates": True,
         # of masks: refused without them
         "mask": "data", "feather": 3, "crop_to_mask": True, "margin": 9,
+        "mask_text": "a ball", "mask_text_model": "no-such-folder",
         # of photos: refused for a dataset
         "more_instructions": ("make it day",), "instructions": "photos/none.txt", "seeds": "0,1",
         "also": ("photos",), "recursive": True, "out": "out", "format": "jpg", "quality": 9,

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
+import os
+import socket
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +19,9 @@ import pytest
 from asking import answers, request_for
 from chat_server import ChatServer, Reply, refuses, says, serving
 from PIL import Image
+from small_chat import write_chat_model
 from small_vl2 import picture
+from transformers.utils.import_utils import is_serve_available
 
 openai = pytest.importorskip("openai", reason="openai is not installed")
 
@@ -234,3 +241,72 @@ def test_the_key_is_in_no_file_and_answers_that_cannot_be_used_are_asked_for_aga
     assert record_of(run)["quality"]["refused"] == {"list": 1}
     written = b"".join(file.read_bytes() for file in run.rglob("*") if file.is_file())
     assert KEY.encode() not in written
+
+
+# --- the server that transformers has ------------------------------------------------------------
+
+
+@contextmanager
+def transformers_serve(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `transformers serve` with a model, and wait until it answers."""
+    words = ["serve", str(folder), "--port", str(port), "--device", "cpu"]
+    command = [sys.executable, "-m", "transformers.cli.transformers", *words]
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while process.poll() is None:
+            with socket.socket() as door:
+                if door.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.2)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not is_serve_available(), reason="transformers serve is not installed (transformers[serving])"
+)
+def test_transformers_serve_killed_and_restarted_describes_each_of_50_pictures_once(
+    config, follow, tmp_path
+):
+    model = write_chat_model(tmp_path / "model")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = config(
+        Path("scenes:50@64#5"),
+        f"http://127.0.0.1:{port}/v1",
+        model=str(model),
+        max_new_tokens=4,
+        quality_gates=False,
+    )
+    run, seen = tmp_path / "run", []
+
+    def kill_and_restart(first: subprocess.Popen[bytes]) -> None:
+        while len(seen) < 15:
+            seen[:] = list(read_rows(run, "descriptions"))
+            time.sleep(0.2)
+        first.kill()
+        with transformers_serve(model, port):
+            ended.wait()
+
+    ended = threading.Event()
+    with transformers_serve(model, port) as first:
+        killer = threading.Thread(target=kill_and_restart, args=(first,))
+        killer.start()
+        try:
+            follow(describe, settings, run)
+        finally:
+            ended.set()
+            killer.join()
+    lines = (run / "descriptions.jsonl").read_text().splitlines()
+    assert len(lines) == len(list(read_rows(run, "descriptions"))) == 50
+    assert not (run / "failures.jsonl").exists()
+    assert 15 <= len(seen) < 50

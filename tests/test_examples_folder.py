@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ball_photos import ball_rows
+from PIL import Image
 
 from ric.config import FitClipConfig, as_dict
+from ric.data.sample import load_samples
 from ric.recipes.fit_clip import fit_clip
 from ric.runs.open_run import open_run
 from ric.settings import resolve_config
+from ric_cli.main import main
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -41,6 +46,32 @@ def test_from_python_judges_every_sample_between_minus_one_and_one(balls, tmp_pa
     assert len(scores) == 24
     assert len({round(score, 4) for _, score in scores}) > 12
     assert all(-1 <= score <= 1 for _, score in scores)
+
+
+def test_an_editor_of_twenty_lines_edits_and_is_scored(tmp_path, monkeypatch, tiny_family):
+    file = EXAMPLES / "add_an_editor.py"
+    assert len(file.read_text().splitlines()) <= 20
+    few = ("--preset", "tiny", "--limit", "4", "--quiet")
+    edited, scored = tmp_path / "edit", tmp_path / "eval"
+
+    def ric(*words: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["ric", *words])
+        with pytest.raises(SystemExit) as left:
+            main()
+        assert not left.value.code
+
+    ric("edit", "scenes:80#5", "--editor", f"{file}:Night", *few, "--run", str(edited))
+    rows = [json.loads(line) for line in (edited / "edits.jsonl").read_text().splitlines()]
+    assert [row["brightness"] for row in rows] == [0.4] * 4
+    for sample, row in zip(load_samples("scenes:80#5", split="test"), rows, strict=False):
+        source = np.asarray(sample.load_source(), dtype=float)
+        made = np.asarray(Image.open(edited / row["file_name"]), dtype=float)
+        wanted = 0.8 * (0.4 * source) + 0.2 * np.array([0, 0, 128])
+        assert np.abs(made - wanted).max() <= 2  # both operations round
+    data = ("--data", "scenes:80#5", "--metrics", "l1,psnr_outside")
+    ric("eval", f"Night={edited}", *data, *few, "--run", str(scored))
+    told = json.loads((scored / "scores.json").read_text())
+    assert told["editors"][0]["label"] == "Night"
 
 
 @pytest.mark.parametrize("script", sorted(EXAMPLES.glob("*.sh")), ids=lambda path: path.name)

@@ -87,7 +87,8 @@ def refuse_existing(config: EditConfig, names: Iterable[str]) -> None:
         first = out / _planned_name(there[0], config.format)
         raise RicError(
             f"{len(there)} of the results' files are in {out} already, such as {first}.",
-            "Name another folder, or the run that began them: --run DIR",
+            "Name another folder, or the run that began them: --run DIR. --overwrite replaces"
+            " them.",
         )
 
 

@@ -67,3 +67,41 @@ def test_photos_are_edited_into_a_folder_and_its_name_is_printed(ric, tmp_path, 
     assert (said.code, said.out) == (0, "made\n"), said.err
     made = sorted(str(file.relative_to(tmp_path)) for file in (tmp_path / "made").rglob("*.*"))
     assert made == ["made/a.webp", "made/more/c.webp"]
+
+
+def test_a_repeated_command_finds_its_run_by_out_and_another_one_overwrites_nothing(ric, tmp_path):
+    words = ("more", "make it night", "--out", "made", "--editor", "none")
+    few = ("--preset", "tiny", "--device", "cpu")
+    said = ric("edit", *words, *few)
+    assert (said.code, said.out) == (0, "made\n"), said.err
+    Image.new("RGB", (64, 64), (9, 9, 9)).save(tmp_path / "more/d.png")
+    said = ric("edit", *words, *few)
+    assert said.code == 0, said.err
+    assert "1 kept, 1 new" in said.err
+    assert [path.name for path in (tmp_path / "runs").glob("0*")] == ["00001-edit"]
+    assert "2 kept\n" in ric("edit", *words, *few).err
+    # other photos go there, too, in a run of their own; the same names do not
+    assert ric("edit", "a.jpg", *words[1:], *few).code == 0
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "made").iterdir()}
+    said = ric("edit", *words, *few, "--format", "png")
+    assert said.code == 1
+    assert "2 of the results' files are in made already" in said.err
+    assert "--overwrite" in said.err
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    said = ric("edit", *words, *few, "--format", "png", "--overwrite")
+    assert said.code == 0, said.err
+    kept = [file.name for file, then in before.items() if file.stat().st_mtime_ns == then]
+    assert kept == ["a.jpg"]
+
+
+def test_instructions_seeds_and_ids_are_typed_as_the_help_says(ric, tmp_path, tiny_family):
+    few = ("--preset", "tiny", "--device", "cpu", "--steps", 1, "--run", "mine")
+    words = ("a.jpg", "make it night", "--instruction", "add snow", "--seeds", "0,1")
+    said = ric("edit", *words, *few)
+    assert said.code == 0, said.err
+    lines = (tmp_path / "mine/edits.jsonl").read_text().splitlines()
+    ids = [json.loads(line)["id"] for line in lines]
+    texts = ("make-it-night", "add-snow")
+    assert ids == [f"a_{text}_seed{seed}" for text in texts for seed in (0, 1)]
+    again = ric("edit", *words, *few, "--redo", ids[0], "--redo", ids[3])
+    assert "2 kept, 2 asked for again" in again.err, again.err

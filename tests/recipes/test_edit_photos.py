@@ -22,7 +22,7 @@ from display_p3 import display_p3
 from noting import Noting
 from PIL import Image, ImageDraw
 
-from ric.config import EditConfig
+from ric.config import EditConfig, as_dict
 from ric.data.masks import Mask
 from ric.data.photograph import Photograph
 from ric.data.sample import load_samples
@@ -298,17 +298,26 @@ def test_what_needs_masks_is_refused_for_a_dataset_whose_masks_are_not_used(
 # --- a tree --------------------------------------------------------------------------------------
 
 
-def a_tree(folder: Path, count: int = 24) -> Path:
-    """Photos of several formats and sizes on three levels, some with masks, and other files."""
-    endings = ("jpg", "png", "webp", "JPG", "tif", "bmp")
+LEVELS = ("", "trips", "trips/north", "trips/north/day 1", "trips/north/day 1/raw")
+TORN, MOVES = (7, 77, 177), (50, 150)  # numbers of photos that cannot be edited
+
+
+def a_tree(folder: Path, count: int = 200) -> Path:
+    """Photos of several formats and sizes on five levels, some with masks, and other files."""
+    endings = ("jpg", "png", "webp", "JPG", "tif", "bmp", "jpeg")
     for number in range(count):
-        place = folder / ("", "trips", "trips/north")[number % 3]
+        place = folder / LEVELS[number % 5]
         place.mkdir(parents=True, exist_ok=True)
         size = (32 + 7 * number % 65, 96 - 5 * number % 64)
-        name = f"p{number:02d}"
-        draw(*size, seed=number).save(place / f"{name}.{endings[number % 6]}")
+        file = place / f"p{number:03d}.{endings[number % 7]}"
+        if number in MOVES:
+            draw().save(file.with_suffix(".gif"), save_all=True, append_images=[draw(seed=1)])
+            continue
+        draw(*size, seed=number).save(file)
+        if number in TORN:
+            file.write_bytes(file.read_bytes()[:60])
         if number % 4 == 0:
-            a_mask(size, (4, 4, 20, 20)).save(place / f"{name}_mask.png")
+            a_mask(size, (4, 4, 20, 20)).save(place / f"p{number:03d}_mask.png")
     (folder / "trips/notes.txt").write_text("no photo")
     return folder
 
@@ -319,25 +328,6 @@ def contents(folder: Path) -> dict[str, bytes]:
         for file in sorted(folder.rglob("*"))
         if file.is_file()
     }
-
-
-def test_a_tree_is_mirrored_and_nothing_is_lost(own, follow, tmp_path):
-    tree = a_tree(tmp_path / "in")
-    before = contents(tree)
-    config = own(tree, recursive=True, out=str(tmp_path / "out"))
-    run = follow(edit, config, tmp_path / "run")
-    assert contents(tree) == before
-    wanted = [name for name in before if "_mask" not in name and not name.endswith(".txt")]
-    assert len(wanted) == 24
-    assert list(contents(tmp_path / "out")) == wanted
-    assert rows(run, "failures") == []
-    told = {Path(row["file_name"]).relative_to(tmp_path / "out").as_posix() for row in rows(run)}
-    assert told == set(wanted)
-    assert sum(row["mask"] is not None for row in rows(run)) == 6
-    assert json.loads((run / "run.json").read_text())["masked_edits"] == 6
-    for name in wanted:
-        with Image.open(tree / name) as one, Image.open(tmp_path / "out" / name) as other:
-            assert (one.format, one.size) == (other.format, other.size)
 
 
 KILLED = """
@@ -355,34 +345,51 @@ with open_run("edit", as_dict(config), **how) as run:
 """
 
 
-def test_a_tree_whose_edit_is_killed_and_repeated_ends_as_if_undisturbed(own, follow, tmp_path):
-    from ric.config import as_dict
-
+def test_a_tree_of_200_photos_is_mirrored_whole_also_where_it_was_killed_and_repeated(
+    own, follow, tmp_path
+):
     tree, run, out = a_tree(tmp_path / "in"), tmp_path / "run", tmp_path / "out"
-    config = own(tree, recursive=True, out=str(out), batch_size=1)
+    before = contents(tree)
+    config = own(tree, recursive=True, out=str(out), batch_size=3)
     words = [sys.executable, "-c", KILLED, json.dumps(as_dict(config)), str(run)]
     child = subprocess.Popen(words, env={**os.environ, "RIC_TEST_PAUSE": "0.05"})
     try:
-        while child.poll() is None and len(list(out.rglob("*.*"))) < 9:
+        while child.poll() is None and len(list(out.rglob("*.*"))) < 60:
             time.sleep(0.005)
         assert child.poll() is None, "it ended before it could be killed"
     finally:
         child.send_signal(signal.SIGKILL)
         child.wait()
-    assert 9 <= len(list(out.rglob("*.*"))) < 24
+    assert 60 <= len(list(out.rglob("*.*"))) < 195
     # as a kill amid writing would leave it
     (out / f".picture.{_writer_of(child.pid)}").write_bytes(b"half")
-    with open_run(
-        "edit", as_dict(config), runs_dir=tmp_path, run=run, shared=True, compares=True
-    ) as opened:
+    how = {"runs_dir": tmp_path, "run": run, "shared": True, "compares": True}
+    with open_run("edit", as_dict(config), **how) as opened:
         assert opened.resumed
         edit(config, opened)
-    other = own(tree, recursive=True, out=str(tmp_path / "whole"), batch_size=1)
-    whole = follow(edit, other, tmp_path / "undisturbed")
-    assert contents(out) == contents(tmp_path / "whole")
-    told = [sorted(row["id"] for row in rows(one)) for one in (run, whole)]
-    assert told[0] == told[1]
-    assert len(told[0]) == len(set(told[0])) == 24
+    whole = follow(edit, replace(config, out=str(tmp_path / "whole")), tmp_path / "undisturbed")
+    assert contents(tree) == before
+    made = contents(out)
+    assert made == contents(tmp_path / "whole")
+
+    photos = [name for name in before if "_mask" not in name and not name.endswith(".txt")]
+    assert len(photos) == 200
+    failed = {f"p{number:03d}" for number in (*TORN, *MOVES)}
+    assert sorted(made) == [name for name in photos if Path(name).stem not in failed]
+    for name in made:
+        with Image.open(tree / name) as one, Image.open(out / name) as other:
+            assert (one.format, one.size) == (other.format, other.size)
+    for kind, count in (("edits", 195), ("failures", 5)):
+        ours, theirs = (
+            {row["id"]: {**row, "file_name": None} for row in rows(one, kind)}
+            for one in (run, whole)
+        )
+        assert ours == theirs
+        assert len(ours) == len(rows(run, kind)) == count
+    assert {Path(row["id"]).stem for row in rows(run, "failures")} == failed
+    told = {str(Path(row["file_name"]).relative_to(out)) for row in rows(run)}
+    assert told == set(made)
+    assert json.loads((run / "run.json").read_text())["masked_edits"] == 50
 
 
 def _writer_of(pid: int) -> str:

@@ -209,7 +209,7 @@ def _found_mask(
     sample: Photo | EditSample,
     picture: Photograph,
     config: EditConfig,
-) -> tuple[Mask, str]:
+) -> tuple[Mask | None, str | None]:
     """Find what `--mask-text` names (raises SampleError if that is nothing, or everything)."""
     mask = find_mask(picture.as_srgb((0, 0, *picture.size)))
     if not mask.any():

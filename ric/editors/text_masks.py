@@ -68,4 +68,4 @@ class TextMasks:
         ).logits
         shown = logits.sigmoid().reshape(logits.shape[-2:]).cpu().numpy()
         whole = Image.fromarray(shown).resize(image.size, Image.Resampling.BILINEAR)
-        return np.asarray(whole) > PROBABILITY
+        return np.asarray(whole) >= PROBABILITY

@@ -90,7 +90,7 @@ class DescribeConfig(CommandConfig):
     quality_gates: bool = True                      # ask again for what is no single paragraph
     attempts: int = 3                               # answers to a question, before it fails
     batch_size: int = 1                             # questions that a model of this machine answers
-    load_in: FewBits | None = None                  # weights by bitsandbytes, of transformers' models
+    load_in: FewBits | None = None                  # weights by bitsandbytes (transformers)
     base_url: str | None = None                     # of the server (openai)
     concurrency: int = 8                            # requests in flight (openai)
     timeout: float = 120.0                          # seconds for one request (openai)

@@ -68,7 +68,8 @@ def refuse_unfit_out(
                 f"--out {out} would overwrite the photo '{file}'.", "Name another folder."
             )
         taken[name] = file
-    _refuse_unwritable(out)
+    for place in sorted({out, *((out / name).parent for name in taken)}):
+        _refuse_unwritable(place, out)
 
 
 def refuse_existing(config: EditConfig, names: Iterable[str]) -> None:
@@ -97,8 +98,8 @@ def _planned_name(place: str, wanted: PhotoFormat | None) -> str:
     return result_name(place, FORMATS[wanted], wanted) if wanted else place
 
 
-def _refuse_unwritable(out: Path) -> None:
-    there = out.resolve()
+def _refuse_unwritable(place: Path, out: Path) -> None:
+    there = place.resolve()
     while not os.path.lexists(there):
         there = there.parent
     if not there.is_dir():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from ric.registry import load_part
+from ric.errors import RicError, first_line
+from ric.registry import EDITORS, load_part
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,4 +35,16 @@ def load_editor(
     Raises:
         RicError: there is no such editor, or its model cannot be loaded.
     """
-    return cast("Editor", load_part("editor", name)(model, config, device, **further))
+    make = load_part("editor", name)
+    if name in EDITORS:
+        return cast("Editor", make(model, config, device, **further))
+    try:
+        return cast("Editor", make(model, config, device))
+    except RicError:
+        raise
+    except Exception as error:  # the code of others may raise anything
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise RicError(
+            f"The editor {name} cannot be made: {reason}",
+            "It is called with the folder of its model (None: none), the settings and the device.",
+        ) from error

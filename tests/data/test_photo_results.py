@@ -103,6 +103,14 @@ def test_an_out_that_is_a_file_is_refused(tmp_path):
         look(tmp_path / "in", tmp_path / "file.png" / "out")
 
 
+def test_an_out_with_a_file_in_the_way_of_a_folder_is_refused(tmp_path):
+    put(tmp_path, "in/cat.jpg", "in/trips/north/dog.jpg", "out/trips")
+    with pytest.raises(RicError, match=r"out/trips' is not a folder") as caught:
+        look(tmp_path / "in", tmp_path / "out", recursive=True)
+    assert caught.value.hint == "Name another folder."
+    assert look(tmp_path / "in", tmp_path / "out") == ["cat.jpg"]
+
+
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Path]:
     """A folder that not even root can write to."""

@@ -66,6 +66,41 @@ class Flags(Inverts):
 class Shrinks(Inverts):
     def one(self, request):
         return request.image.resize((4, 4))
+
+class RefusesRed(Inverts):
+    "Raises for one picture of a batch."
+    def one(self, request):
+        red, green, _ = request.image.resize((1, 1)).getpixel((0, 0))
+        if red > green:
+            raise ValueError("no red, please\\nor at least less of it")
+        return super().one(request)
+
+class LeavesRedOut(RefusesRed):
+    "Returns fewer pictures than were asked for."
+    def edit(self, requests, between_steps=lambda: None):
+        made = []
+        for request in requests:
+            try:
+                made.append(self.one(request))
+            except ValueError:
+                pass
+        return made
+
+class GivesOneMore(Inverts):
+    def edit(self, requests, between_steps=lambda: None):
+        made = super().edit(requests)
+        return made + made[:1]
+
+class GivesBytesForRed(RefusesRed):
+    def one(self, request):
+        try:
+            return super().one(request)
+        except ValueError:
+            return request.image.tobytes()
+
+class CannotBeMade:
+    def __init__(self, model, config, device):
+        raise OSError("the licence server is asleep")
 '''
 
 
@@ -487,9 +522,13 @@ def test_a_photo_without_a_mask_is_a_failure_where_masks_were_asked_for(
     [
         ("Flags", "The edit is black everywhere, as safety checkers make what they flag"),
         ("Shrinks", "The editor returned 4x4 for a picture of 40x30"),
+        ("RefusesRed", "The editor raised ValueError: no red, please"),
+        ("LeavesRedOut", "The editor returned 0 pictures for 1."),
+        ("GivesOneMore", "The editor returned 2 pictures for 1."),
+        ("GivesBytesForRed", "The editor returned a bytes, not a picture of Pillow's."),
     ],
 )
-def test_a_flagged_or_misshapen_edit_is_a_failure_and_never_a_file(
+def test_an_edit_that_is_none_is_a_failure_and_never_a_file_and_the_batch_goes_on(
     photos, own, follow, tmp_path, editor, reason
 ):
     Image.new("RGB", (40, 30), "red").save(photos / "red.png")
@@ -500,7 +539,18 @@ def test_a_flagged_or_misshapen_edit_is_a_failure_and_never_a_file(
     failed = {row["id"]: row["reason"] for row in rows(run, "failures")}
     assert failed["red"].startswith(reason)
     assert not (run / "images/red.png").exists()
-    assert sorted(failed) == (["red"] if editor == "Flags" else ["black", "green", "red"])
+    everything = editor in ("Shrinks", "GivesOneMore")
+    assert sorted(failed) == (["black", "green", "red"] if everything else ["red"])
+    if not everything:
+        green = Image.open(run / "images/green.png")
+        assert green.getpixel((5, 5)) == (255, 127, 255)
+
+
+def test_an_editor_of_ones_own_that_cannot_be_made_is_one_line(photos, own, follow, tmp_path):
+    draw().save(photos / "dog.png")
+    config = own(photos, editor=f"{tmp_path}/editors.py:CannotBeMade")
+    with pytest.raises(RicError, match=r"CannotBeMade .*OSError: the licence server is asleep"):
+        follow(edit, config, tmp_path / "run")
 
 
 def test_an_instruction_of_a_thousand_words_is_cut_and_that_is_told(photos, tiny, follow, tmp_path):

@@ -11,6 +11,7 @@ from ric.config import EditConfig
 from ric.errors import RicError
 from ric.models.table import models_of
 from ric.recipes.edit import edit
+from ric.runs.open_run import open_run
 from ric.settings import resolve_config
 
 FEW = {"editor": "ddpm-inversion", "split": "all", "steps": 3, "skip": 1, "image_size": 32}
@@ -51,6 +52,27 @@ def test_typed_captions_go_before_the_data_s_and_serve_photos(make_edits, tiny, 
         run = follow(edit, tiny(EditConfig, place, **FEW, **typed), tmp_path / name)
         (row,) = rows(run, "edits")
         assert row["source_text"] == "sand"
+
+
+def test_captions_of_describe_runs_go_before_the_data_s_and_a_paragraph_serves_as_the_target_s(
+    make_edits, tiny, follow, tmp_path
+):
+    data = make_edits(2, {0: TEXTS})
+    told = [{"id": "00", "source_text": "sand"}, {"id": "01", "source_text": "a road"}]
+    spoken = [{"id": "01", "scene_text": "A road and a tree."}]
+    for name, texts in (("told", told), ("spoken", spoken)):
+        with open_run("describe", {"split": "all"}, runs_dir=tmp_path, run=tmp_path / name) as run:
+            for row in texts:
+                run.append("descriptions", row)
+    runs = (str(tmp_path / "told"), str(tmp_path / "spoken"))
+    run = follow(edit, tiny(EditConfig, data, captions=runs, **FEW), tmp_path / "run")
+    found = {row["id"]: (row["source_text"], row["target_text"]) for row in rows(run, "edits")}
+    assert found == {
+        "00": ("sand", TEXTS["target_text"]),
+        "01": ("a road", "A road and a tree."),
+    }
+    with pytest.raises(RicError, match="No run at 'nowhere'"):
+        follow(edit, tiny(EditConfig, data, captions=("nowhere",), **FEW), tmp_path / "other")
 
 
 def test_only_the_model_that_the_editor_loads_is_looked_for():

@@ -128,7 +128,7 @@ class OpenAiServer:
     ) -> Answer | SampleError:
         """Send a request; see the module's text for what is done about each kind of failure."""
         seed = request.answer_seed
-        drawn = {"temperature": 0.0}
+        drawn: dict[str, Any] = {"temperature": 0.0}
         if seed is not None:
             drawn = {"temperature": TEMPERATURE, "top_p": TOP_P, "seed": seed}
         came = ""
@@ -138,7 +138,7 @@ class OpenAiServer:
                     model=self.config.model,
                     messages=messages,
                     max_tokens=self.config.max_new_tokens,
-                    **drawn,  # type: ignore[arg-type]
+                    **drawn,
                 )
             except (openai.APIResponseValidationError, ValueError) as error:
                 came = f"what is no JSON ({first_line(error)})"

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from ric.work import Work
 
 
-REPLACED = ("scene_text", "region_text")  # the data's own texts that described ones replace
-
-
 @dataclass(frozen=True)
 class Example:
     """A sample ready for training.
@@ -150,10 +147,12 @@ def _described(example: Example, needs: Needs) -> Example:
     if needs.descriptions is None:
         return example
     texts = needs.descriptions.texts
-    said = {column: texts[column].get(example.id) for column in REPLACED if column in texts}
-    if needs.region_text != "region_text":
-        said.pop("region_text", None)  # an instruction takes its place, or nothing
-    return replace(example, **said)
+    if "scene_text" in texts:
+        example = replace(example, scene_text=texts["scene_text"].get(example.id))
+    # otherwise an instruction takes its place, or nothing
+    if "region_text" in texts and needs.region_text == "region_text":
+        example = replace(example, region_text=texts["region_text"].get(example.id))
+    return example
 
 
 def _refuse_incomplete(example: Example, needs: Needs) -> None:

@@ -215,7 +215,7 @@ class _Notebook:
             row["note"] = note
         self.run.append("descriptions", row)
         rate = self.tokens / max(time.monotonic() - self.began, 1e-9)
-        self.stage.advance(**({"tokens/s": rate} if self.tokens else {}))
+        self.stage.advance(1, **({"tokens/s": rate} if self.tokens else {}))
 
 
 def _sum_up(run: RunDir, progress: Progress) -> None:

@@ -68,8 +68,8 @@ def read_descriptions(reference: str | None, samples: Samples, run: RunDir) -> D
     else:
         for row in _rows_of_run(path):
             for column in TEXT_COLUMNS:
-                if isinstance(text := row.get(column), str):
-                    found.setdefault(column, {})[nfc(str(row["id"]))] = text
+                if isinstance(said := row.get(column), str):
+                    found.setdefault(column, {})[nfc(str(row["id"]))] = said
     ids = {name for texts in found.values() for name in texts}
     if not ids:
         raise RicError(f"{path} has no descriptions.", "Write them: ric describe DATA")

@@ -19,7 +19,7 @@ from ric.runs.open_run import open_run
 from ric.runs.run import RunDir
 from ric.work import open_work
 
-TEXTS = {"00": "a caf\u00e9 with a red ball", "01": "a field"}
+TEXTS = {"00": "a café with a red ball", "01": "a field"}
 
 
 def write(place: Path, kind: str, texts: dict[str, str] = TEXTS) -> Path:
@@ -85,7 +85,7 @@ def test_region_texts_made_elsewhere_replace_the_datas_and_leave_its_scene_texts
 
 def test_what_cannot_be_used_is_listed_and_the_rest_is_taken(read, run, tmp_path):
     folder = write(tmp_path / "folder", "folder")
-    (folder / "02.txt").write_bytes("caf\u00e9".encode("cp1252"))
+    (folder / "02.txt").write_bytes("café".encode("cp1252"))
     (folder / "03.txt").write_text(" \n")
     assert read(folder).texts == {"scene_text": TEXTS}
     found = failures(run)
@@ -94,7 +94,7 @@ def test_what_cannot_be_used_is_listed_and_the_rest_is_taken(read, run, tmp_path
     run.record.pop("descriptions")
     table = write(tmp_path / "table", "jsonl")
     with table.open("ab") as stream:
-        stream.write(b'{"id": "02", "te\n{"text": "x"}\n{"id": "01", "text": "again"}\n["02"]\n')
+        stream.write(b'{"id": "02", "text\n{"text": "x"}\n{"id": "01", "text": "again"}\n["02"]\n')
     assert read(table).texts == {"scene_text": TEXTS}
     found = failures(run)
     assert "is not JSON" in found["table.jsonl:3"]

@@ -13,9 +13,12 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
+from ric.config import DescribeConfig
 from ric.data.drawn_scenes import edit_of_sample
 from ric.describers.chat_vlm import ChatVlm
+from ric.describers.requests import Request
 from ric.device import pick_device
+from ric.errors import SampleError
 from ric.inputs.examples import Needs, load_examples
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
@@ -90,13 +93,15 @@ def _both(item: Example) -> list[Tensor]:
 def _score_captions(
     path: Path, samples: Sequence[EditSample], config: TinyScoreConfig, progress: Progress
 ) -> Figures:
-    captioner = ChatVlm(
-        path, device=pick_device(config.device), dtype=config.dtype, max_new_tokens=256
-    )
+    settings = DescribeConfig(dtype=config.dtype, max_new_tokens=256)
+    captioner = ChatVlm(path, settings, pick_device(config.device))
+    requests = (Request(sample, "scene", prompt="", image="target") for sample in samples)
     texts = []
     with progress.stage("describing", total=len(samples), unit="samples") as stage:
-        for sample in samples:
-            texts.append(captioner.describe(sample))
+        for _, answer in captioner.answer(requests, between_steps=lambda: None):
+            if isinstance(answer, SampleError):
+                raise answer
+            texts.append(" ".join(answer.text.split()))
             stage.advance()
     return {"names_edited": names_edited([sample.id for sample in samples], texts)}
 

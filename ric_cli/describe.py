@@ -109,4 +109,4 @@ def describe(
                 print_line(f"  {kind}: {text}")
         print_line(str(run.path / "descriptions.jsonl"))
 
-    job.run(recipe, show=show_texts)
+    job.run(recipe, show=show_texts if show else None)

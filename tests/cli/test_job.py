@@ -76,7 +76,7 @@ def test_of_drawn_scenes_and_where_none_of_it_is_loaded_nothing_is_said_of_it(
 
 def test_talk_goes_to_stderr_in_plain_characters(ric, data):
     said = ric(*DESCRIBE)
-    assert re.search(r"describing: 2 samples, [\d.]+/s", said.err)
+    assert re.search(r"describing: 3/3 samples, [\d.]+/s", said.err)
     assert not CONTROL.search(said.err)
     assert not CONTROL.search(said.out)
 
@@ -111,14 +111,15 @@ def test_other_settings_on_a_run_are_1_and_listed(ric, data):
 def test_an_interrupted_command_says_how_to_go_on_and_does(ric, data, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         described = ric_describer()
-        plain = described.describe
+        plain = described.answer
 
-        def stop_at_2(self: object, sample) -> str:
-            if sample.id == "2":
-                raise Interrupted(2)
-            return plain(self, sample)
+        def stop_at_2(self: object, requests, between_steps):
+            for request, answer in plain(self, requests, between_steps):
+                if request.sample.id == "2":
+                    raise Interrupted(2)
+                yield request, answer
 
-        patched.setattr(described, "describe", stop_at_2)
+        patched.setattr(described, "answer", stop_at_2)
         said = ric(*DESCRIBE)
     assert said.code == 130
     assert said.err.endswith(

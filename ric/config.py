@@ -38,10 +38,10 @@ GroupBy = Literal["editing-type", "region-size"]
 PhotoFormat = Literal["png", "jpg", "webp"]
 EvalText = Literal["region_text", "instruction", "scene_text", "target_text"]
 What = Literal["scene", "region", "target-caption", "source-caption", "explicit-instruction"]
-WhatOrAll = Literal[
+AnyWhat = Literal[
     "scene", "region", "target-caption", "source-caption", "explicit-instruction", "all"
 ]
-FewBits = Literal["8bit", "4bit"]
+Bits = Literal["8bit", "4bit"]
 EvalProtocol = Literal["none", "magicbrush", "pie-bench", "paper"]
 
 # The column that each of `ric describe`'s texts fills: DATA's own, but for the last.
@@ -83,14 +83,14 @@ class DescribeConfig(CommandConfig):
 
     describer: str = "chat"                          # or dataset, or your own (see ric.registry)
     model: str = "deepseek-ai/deepseek-vl2-tiny"    # Implementation details: DeepSeek-VL2-Tiny
-    what: WhatOrAll = "scene"                           # all: every one, each with its own prompt
+    what: AnyWhat = "scene"                         # all: every one, each with its own prompt
     image: Reference = "target"                     # choice 3: which picture scene and region show
     prompt_file: str | None = None                  # in place of the prompt of --what
     max_new_tokens: int = 520                       # Table 4: "maximum 520 tokens"
     quality_gates: bool = True                      # ask again for what is no single paragraph
     attempts: int = 3                               # answers to a question, before it fails
     batch_size: int = 1                             # questions that a model of this machine answers
-    load_in: FewBits | None = None                  # weights by bitsandbytes (transformers)
+    load_in: Bits | None = None                     # weights by bitsandbytes (transformers)
     base_url: str | None = None                     # of the server (openai)
     concurrency: int = 8                            # requests in flight (openai)
     timeout: float = 120.0                          # seconds for one request (openai)

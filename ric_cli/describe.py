@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from ric.config import DescribeConfig, FewBits, Reference, WhatOrAll
+from ric.config import AnyWhat, Bits, DescribeConfig, Reference
 from ric_cli.console import print_line, print_picture
 from ric_cli.job import Job
 from ric_cli.options import Data, with_common_options
@@ -35,7 +35,7 @@ def describe(
         ),
     ] = DescribeConfig.model,
     what: Annotated[
-        WhatOrAll, typer.Option(help="Which text; all: each of them, with its own prompt.")
+        AnyWhat, typer.Option(help="Which text; all: each of them, with its own prompt.")
     ] = DescribeConfig.what,
     image: Annotated[
         Reference,
@@ -62,7 +62,7 @@ def describe(
         int, typer.Option(min=1, help="Questions that a model of this machine answers at once.")
     ] = DescribeConfig.batch_size,
     load_in: Annotated[
-        Optional[FewBits],  # noqa: UP045
+        Optional[Bits],  # noqa: UP045
         typer.Option(help="Hold the weights of transformers' models in few bits."),
     ] = DescribeConfig.load_in,
     base_url: Annotated[
@@ -109,4 +109,4 @@ def describe(
                 print_line(f"  {kind}: {text}")
         print_line(str(run.path / "descriptions.jsonl"))
 
-    job.run(recipe, show=show_texts)
+    job.run(recipe, show=show_texts if show else None)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from ric.config import DescribeConfig, FewBits
+    from ric.config import Bits, DescribeConfig
     from ric.data.sample import EditSample
     from ric.describers.describer import Answered
     from ric.describers.requests import Request
@@ -202,7 +202,7 @@ def _pixels(sample: EditSample) -> int:
     return width * height
 
 
-def _quantised(load_in: FewBits, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+def _quantised(load_in: Bits, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
     """Return how transformers is told to hold weights in 8 or 4 bits, by bitsandbytes."""
     # it says at every product that it computes in float16
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)

@@ -6,7 +6,7 @@ Their pictures are 8-bit views into a memory-mapped file (`squares`): training l
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ric.errors import RicError, SampleError
 from ric.inputs.squares import UNLOCALISED, Squares, Squaring, decode_squares, is_unlocalised
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from ric.runs.descriptions import Descriptions
     from ric.runs.run import RunDir
     from ric.work import Work
-
-
-REPLACED = ("scene_text", "region_text")  # the data's own texts that described ones replace
 
 
 @dataclass(frozen=True)
@@ -150,12 +147,12 @@ def _described(example: Example, needs: Needs) -> Example:
     if needs.descriptions is None:
         return example
     texts = needs.descriptions.texts
-    said: dict[str, Any] = {
-        column: texts[column].get(example.id) for column in REPLACED if column in texts
-    }
-    if needs.region_text != "region_text":
-        said.pop("region_text", None)  # an instruction takes its place, or nothing
-    return replace(example, **said)
+    if "scene_text" in texts:
+        example = replace(example, scene_text=texts["scene_text"].get(example.id))
+    # otherwise an instruction takes its place, or nothing
+    if "region_text" in texts and needs.region_text == "region_text":
+        example = replace(example, region_text=texts["region_text"].get(example.id))
+    return example
 
 
 def _refuse_incomplete(example: Example, needs: Needs) -> None:

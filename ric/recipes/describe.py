@@ -58,11 +58,11 @@ def describe(config: DescribeConfig, run: RunDir, progress: Progress | None = No
     needed = reads and any(PLACE in prompt for prompt in prompts.values())
     samples = open_samples(config, run, need_instruction=needed)
     done = {_key(row["id"], row.get("what", "scene")) for row in run.rows("descriptions")}
-    total = _count(config, samples, len(prompts))
+    total, unit = _count(config, samples, len(prompts)), "texts" if len(prompts) > 1 else "samples"
     again: deque[Request] = deque()
     with (
         stop_between_steps() as stop,
-        progress.stage("describing", total=total, done=len(done), unit="texts") as stage,
+        progress.stage("describing", total=total, done=len(done), unit=unit) as stage,
     ):
         notebook = _Notebook(config, run, describer, prompts, stage)
         asked = _requests(config, samples, prompts, run, done)
@@ -183,6 +183,7 @@ class _Notebook:
         """Keep an answer, or have it asked for again, or record that there is none."""
         if isinstance(answer, SampleError):
             self.run.fail(answer, what=request.what)
+            self.stage.advance()
             return
         self.tokens += answer.tokens
         fault = self._fault(answer)
@@ -195,6 +196,7 @@ class _Notebook:
             reason = f"no answer of {len(faults)} can be used: {', '.join(faults)}"
             error = SampleError(request.sample.id, QUALITY, reason)
             self.run.fail(error, what=request.what, refused=list(faults))
+            self.stage.advance()
 
     def _fault(self, answer: Answer) -> str | None:
         if not self.describer.is_model:

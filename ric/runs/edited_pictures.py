@@ -6,13 +6,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ric.addresses import redacted
 from ric.config import as_dict
 from ric.data.images import ImageError
 from ric.data.photo_results import refuse_existing, result_format, result_name
 from ric.data.photos import Photo
 from ric.errors import SampleError
-from ric.runs.open_run import differences
+from ric.runs.open_run import differences, recorded_settings
 from ric.runs.record import list_runs
 from ric.runs.rows import save_picture
 from ric.runs.strays import left_beside, remove
@@ -100,7 +99,7 @@ def run_into(config: EditConfig, runs_dir: Path) -> Path | None:
     """
     if config.out is None:
         return None
-    out, now = os.path.abspath(config.out), redacted(as_dict(config))
+    out, now = os.path.abspath(config.out), recorded_settings(as_dict(config))
     alike = (
         path
         for path, record in reversed(list_runs(runs_dir))

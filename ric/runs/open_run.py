@@ -54,7 +54,7 @@ def open_run(
         RicError: `run` is not a run, belongs to another command, has other settings, has a link out
             of it or cannot be written, or another process is at work there and `shared` is off.
     """
-    config = _recorded(config)
+    config = recorded_settings(config)
     path = _next_numbered(runs_dir, command) if run is None else run
     record = {"schema": SCHEMA, "command": command, "started": now(), "parents": []}
     record |= _attempt(config, path)
@@ -92,7 +92,7 @@ def open_run(
     return opened
 
 
-def _recorded(config: Mapping[str, Any]) -> dict[str, Any]:
+def recorded_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings as a run records them: without secrets, and with what `--dtype auto` means.
 
     So a run says what it was computed in, and does not change it on another machine.

@@ -76,7 +76,7 @@ def test_of_drawn_scenes_and_where_none_of_it_is_loaded_nothing_is_said_of_it(
 
 def test_talk_goes_to_stderr_in_plain_characters(ric, data):
     said = ric(*DESCRIBE)
-    assert re.search(r"describing: 2/3 texts, [\d.]+/s", said.err)
+    assert re.search(r"describing: 3/3 samples, [\d.]+/s", said.err)
     assert not CONTROL.search(said.err)
     assert not CONTROL.search(said.out)
 
@@ -92,13 +92,13 @@ def test_a_finished_run_says_so_and_does_nothing(ric, data, tmp_path):
     before = (tmp_path / "mine/run.json").read_bytes()
     said = ric(*DESCRIBE, "--limit", "1", "--run", "mine")
     assert said.code == 0
-    assert said.out == "mine/descriptions.jsonl\n"
+    assert said.out == "mine\n"
     assert "mine is already finished; nothing was left to do.\n" in said.err
     assert (tmp_path / "mine/run.json").read_bytes() == before
     said = ric(*DESCRIBE, "--limit", "1", "--run", "mine", "--json")
     assert json.loads(said.out)["status"] == "done"
     said = ric(*DESCRIBE, "--limit", "1", "--run", "mine", "--quiet")
-    assert (said.out, said.err) == ("mine/descriptions.jsonl\n", "")
+    assert (said.out, said.err) == ("mine\n", "")
 
 
 def test_other_settings_on_a_run_are_1_and_listed(ric, data):
@@ -113,8 +113,8 @@ def test_an_interrupted_command_says_how_to_go_on_and_does(ric, data, tmp_path, 
         described = ric_describer()
         plain = described.answer
 
-        def stop_at_2(self: object, *asked):
-            for request, answer in plain(self, *asked):
+        def stop_at_2(self: object, requests, between_steps):
+            for request, answer in plain(self, requests, between_steps):
                 if request.sample.id == "2":
                     raise Interrupted(2)
                 yield request, answer

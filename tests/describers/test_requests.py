@@ -78,9 +78,9 @@ def test_a_large_picture_is_scaled_down_and_a_small_one_kept():
 
 def test_a_prompt_of_ones_own_takes_the_place_of_ric_s_and_has_its_own_hash(tmp_path: Path):
     file = tmp_path / "prompt.txt"
-    file.write_text("\ufeffSay what {edit_prompt} did to the caf\u00e9.\n", encoding="utf-8")
+    file.write_text("\ufeffSay what {edit_prompt} did to the café.\n", encoding="utf-8")
     prompts = prompts_of(DescribeConfig(what="region", prompt_file=str(file)))
-    assert prompts == {"region": "Say what {edit_prompt} did to the caf\u00e9."}
+    assert prompts == {"region": "Say what {edit_prompt} did to the café."}
     digest = hashlib.sha256(prompts["region"].encode()).hexdigest()
     assert prompt_hash(prompts["region"]) == digest[:16]
     assert prompts_of(DescribeConfig(what="all")) == PROMPTS
@@ -89,7 +89,7 @@ def test_a_prompt_of_ones_own_takes_the_place_of_ric_s_and_has_its_own_hash(tmp_
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b" \n", "is empty"), ("caf\u00e9".encode("cp1252"), "is not UTF-8"), (None, "no file|exist")],
+    [(b" \n", "is empty"), ("café".encode("cp1252"), "is not UTF-8"), (None, "no file|exist")],
 )
 def test_a_prompt_that_cannot_be_read_is_told_in_one_line(tmp_path, content, message):
     file = tmp_path / "prompt.txt"

@@ -19,7 +19,7 @@ from ric.runs.open_run import open_run
 from ric.runs.run import RunDir
 from ric.work import open_work
 
-TEXTS = {"00": "a caf\u00e9 with a red ball", "01": "a field"}
+TEXTS = {"00": "a café with a red ball", "01": "a field"}
 
 
 def write(place: Path, kind: str, texts: dict[str, str] = TEXTS) -> Path:
@@ -85,7 +85,7 @@ def test_region_texts_made_elsewhere_replace_the_datas_and_leave_its_scene_texts
 
 def test_what_cannot_be_used_is_listed_and_the_rest_is_taken(read, run, tmp_path):
     folder = write(tmp_path / "folder", "folder")
-    (folder / "02.txt").write_bytes("\u00e9t\u00e9".encode("cp1252"))
+    (folder / "02.txt").write_bytes("café".encode("cp1252"))
     (folder / "03.txt").write_text(" \n")
     assert read(folder).texts == {"scene_text": TEXTS}
     found = failures(run)

@@ -18,9 +18,8 @@ from ric.data.drawn_scenes import edit_of_sample
 from ric.describers.chat_vlm import ChatVlm
 from ric.describers.requests import Request
 from ric.device import pick_device
-from ric.errors import RicError, SampleError
+from ric.errors import SampleError
 from ric.inputs.examples import Needs, load_examples
-from ric.interrupt import stop_between_steps
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
 from ric.metrics.edit_success import EditChecker
@@ -96,16 +95,13 @@ def _score_captions(
 ) -> Figures:
     settings = DescribeConfig(dtype=config.dtype, max_new_tokens=256)
     captioner = ChatVlm(path, settings, pick_device(config.device))
-    requests = [Request(sample, "scene", "", "target") for sample in samples]
+    requests = (Request(sample, "scene", prompt="", image="target") for sample in samples)
     texts = []
-    with (
-        stop_between_steps() as stop,
-        progress.stage("describing", total=len(samples), unit="samples") as stage,
-    ):
-        for _, answer in captioner.answer(requests, stop.raise_if_set):
+    with progress.stage("describing", total=len(samples), unit="samples") as stage:
+        for _, answer in captioner.answer(requests, between_steps=lambda: None):
             if isinstance(answer, SampleError):
-                raise RicError(f"{answer.sample_id}: {answer.reason}")
-            texts.append(answer.text)
+                raise answer
+            texts.append(" ".join(answer.text.split()))
             stage.advance()
     return {"names_edited": names_edited([sample.id for sample in samples], texts)}
 

@@ -176,6 +176,13 @@ def _refuse_what_would_do_nothing(values: dict[str, Any]) -> None:
     usual = EditConfig.margin
     if values.get("margin", usual) != usual and not values.get("crop_to_mask"):
         raise RicError("--margin needs --crop-to-mask.", "Add --crop-to-mask.")
+    editor = EDITORS.get(values.get("editor", EditConfig.editor))
+    several = values.get("more_instructions") or values.get("instructions")
+    if several and editor and "instruction" not in editor.reads:
+        raise RicError(
+            f"--editor {values['editor']} reads no instruction.",
+            "Omit --instruction and --instructions, or choose another editor.",
+        )
     if values.get("format") == "png" and values.get("quality") is not None:
         raise RicError(
             "--quality applies only to JPEG and WebP.", "Omit --quality, or --format png."

@@ -211,7 +211,7 @@ def test_one_of_an_installed_module_is_found_by_its_place_and_by_its_entry_point
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("zone-9", "There is no editor 'zone-9'"),
+        ("zone-9", "There is no editor 'zone-9'. Hint: Did you mean zone? Choose one of: ip2p"),
         ("nowhere.py:Mine", "cannot be imported: FileNotFoundError: there is no file nowhere.py"),
         ("no_such_package:Mine", "cannot be imported: ModuleNotFoundError"),
         ("json:Mine", "cannot be imported: AttributeError"),

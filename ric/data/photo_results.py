@@ -68,8 +68,8 @@ def refuse_unfit_out(
                 f"--out {out} would overwrite the photo '{file}'.", "Name another folder."
             )
         taken[name] = file
-    for place in sorted({out, *((out / name).parent for name in taken)}):
-        _refuse_unwritable(place, out)
+    for below in sorted({out, *((out / name).parent for name in taken)}):
+        _refuse_unwritable(below, out)
 
 
 def refuse_existing(config: EditConfig, names: Iterable[str]) -> None:

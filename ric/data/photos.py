@@ -188,11 +188,6 @@ def _refuse_what_is_no_instruction(config: EditConfig, need_instruction: bool) -
     is_one_word = len(told.split()) == 1
     if is_one_word and Path(told).suffix.lower() in PICTURE_SUFFIXES | RAW_SUFFIXES:
         raise RicError(f"There is no file '{told}', and it is hardly an instruction.")
-    if not need_instruction and (config.more_instructions or config.instructions):
-        raise RicError(
-            f"--editor {config.editor} reads no instruction.",
-            "Omit --instruction and --instructions, or choose another editor.",
-        )
     is_told = told or config.instructions or any(map(str.strip, config.more_instructions))
     if need_instruction and not is_told:
         place = shlex.quote(config.data)

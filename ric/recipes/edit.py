@@ -31,7 +31,7 @@ from ric.runs.samples import open_samples
 from ric.runs.trained_on import groups_of, refuse_overlap, trained_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     import torch
@@ -78,7 +78,7 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     load = partial(load_editor, config.editor, model, config, device, **further)
     todo: Iterator[Photo | EditSample] = iter(photos) if samples is None else _some(samples, config)
     editing = Editing(pictures, supplied, load, progress)
-    editing.edit_all(todo, len(photos) or None)
+    editing.edit_all(todo, photos)
     note_what_was_done(run, progress)
     if not editing.made and (run.path / SHEET).is_file():
         return pictures.folder
@@ -124,18 +124,18 @@ class Editing:
             self.progress.note(caveat)
         return editor
 
-    def edit_all(self, todo: Iterator[Photo | EditSample], total: int | None) -> None:
+    def edit_all(self, todo: Iterator[Photo | EditSample], photos: Sequence[Photo]) -> None:
         """Edit what is not done.
 
         Args:
             todo: All samples, in the order of their batches.
-            total: How many; None: unknown.
+            photos: The same where they are photos, to be counted; empty for a dataset.
         """
+        total = len(photos) or None
+        done = sum(one.id in self.done for one in photos) if photos else len(self.done)
         with (
             stop_between_steps() as stop,
-            self.progress.stage(
-                "editing", total=total, done=len(self.done), unit="images"
-            ) as stage,
+            self.progress.stage("editing", total=total, done=done, unit="images") as stage,
         ):
             while batch := list(islice(todo, self.config.batch_size)):
                 ids = [sample.id for sample in batch]
@@ -202,7 +202,8 @@ def _look_again(
 
     def look() -> None:
         kept = KeptEdits(config, run, pictures, digest)
-        progress.note(kept.drop_stale_rows(samples))
+        if told := kept.drop_stale_rows(samples):
+            progress.note(told)
 
     if run.resumed:
         run.claims.led("look", look)

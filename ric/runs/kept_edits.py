@@ -56,10 +56,13 @@ class KeptEdits:
     def drop_stale_rows(self, samples: Iterable[Photo | EditSample]) -> str:
         """Drop the rows of all edits that are to be made anew; say in a line what was found.
 
+        Nothing is said, "", of a run without rows, which another process has just begun.
+
         Raises:
             RicError: `--redo` names no edit, or a new edit would overwrite a file that is not this
                 run's. Nothing has been dropped.
         """
+        has_rows = bool(self._edits or self._failures)
         fates: Counter[str] = Counter()
         stale, still_failed, new = set(), set(), []
         ids = []
@@ -79,7 +82,7 @@ class KeptEdits:
         self._refuse(ids, new)
         self._drop("edits", stale)
         self._drop("failures", self._failures.keys() - still_failed)
-        return ", ".join(f"{fates[fate]} {fate}" for fate in FATES if fates[fate]) or "0 kept"
+        return ", ".join(f"{fates[fate]} {fate}" for fate in FATES if fates[fate] and has_rows)
 
     def _fate_of(self, sample: Photo | EditSample) -> str:
         edit = self._edits.get(sample.id)

@@ -48,6 +48,9 @@ def test_where_captions_are_typed_or_a_file_tells_all_words_are_photos(ric, tmp_
         (("scenes:9@64", "b.jpg", "night"), "Error: 'scenes:9@64' is not there.\n"),
         (("a.jpg", ""), "Error: a.jpg needs an instruction.\n"),
         (("a.jpg", "night", "--mask", "lost.png"), "Error: --mask lost.png: there is no such file"),
+        (("a.jpg", "--instruction", " "), "Error: a.jpg needs an instruction.\n"),
+        (("a.jpg", "night", "--seeds", "1,x"), "Error: --seeds 1,x: it is not a list of whole"),
+        (("a.jpg", "--instruction", "x", "--editor", "none"), "Error: --editor none reads no ins"),
         (("more", "night", "--out", "more/out"), "Error: --out more/out lies in more, which is"),
     ],
 )
@@ -101,6 +104,7 @@ def test_instructions_seeds_and_ids_are_typed_as_the_help_says(ric, tmp_path, ti
     assert said.code == 0, said.err
     lines = (tmp_path / "mine/edits.jsonl").read_text().splitlines()
     ids = [json.loads(line)["id"] for line in lines]
+    assert json.loads(ric("edit", *words, *few, "--dry-run", "--json").out)["data"]["samples"] == 4
     texts = ("make-it-night", "add-snow")
     assert ids == [f"a_{text}_seed{seed}" for text in texts for seed in (0, 1)]
     again = ric("edit", *words, *few, "--redo", ids[0], "--redo", ids[3])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from ric.recipes.edit import edit
 
 EDITORS = '''
 """Editors without a network; `asked.txt` beside this file tells what they were asked for."""
-import os
+import os, time
 from pathlib import Path
 from PIL import ImageOps
 
@@ -34,6 +36,7 @@ class Inverts:
         for request in requests:
             with self.file.open("a") as stream:
                 stream.write(request.id + "\\n")
+        time.sleep(float(os.environ.get("RIC_TEST_PAUSE", 0)))
         return [ImageOps.invert(request.image) for request in requests]
 
     def describe(self):
@@ -228,6 +231,19 @@ def test_a_new_photo_never_overwrites_what_another_put_into_out(photos, own, fol
     assert (out / "gnu.png").read_bytes() != b"mine"
 
 
+def test_rows_of_an_earlier_version_which_tell_no_inputs_are_kept(photos, own, follow, tmp_path):
+    run = tmp_path / "run"
+    follow(edit, own(photos), run)
+    asked(tmp_path)
+    for kind in ("edits", "failures"):
+        old = [{**row, "inputs": None} for row in rows(run, kind).values()]
+        (run / f"{kind}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in old))
+    noting = Noting()
+    follow(edit, own(photos), run, noting)
+    assert noting.lines == ["5 kept, 1 changed"]  # what failed is tried once more
+    assert asked(tmp_path) == []
+
+
 # --- one edit again ------------------------------------------------------------------------------
 
 
@@ -276,30 +292,78 @@ with open_run(
 """
 
 
-def test_several_processes_that_repeat_an_edit_at_once_make_each_changed_one_once(
-    photos, own, follow, record_of, tmp_path
-):
-    for number in range(10, 20):
+@pytest.fixture
+def changed(photos, own, follow, tmp_path) -> tuple[EditConfig, Path, list[str]]:
+    """A finished run, ten of whose photos have changed since."""
+    config, run, numbers = own(photos), tmp_path / "run", range(10, 20)
+    for number in numbers:
         draw(number).save(photos / f"p{number}.png")
-    run = tmp_path / "run"
-    config = own(photos)
     follow(edit, config, run)
-    changed = [f"p{number}" for number in range(10, 20)]
-    for number in range(10, 20):
+    for number in numbers:
         draw(50 + number).save(photos / f"p{number}.png")
     asked(tmp_path)
+    return config, run, [f"p{number}" for number in numbers]
+
+
+@pytest.fixture
+def start(changed) -> Iterator[Callable[..., list[subprocess.Popen[str]]]]:
+    """Let some processes repeat its command, all at once."""
+    config, run, _ = changed
     words = [sys.executable, "-c", TOGETHER, json.dumps(as_dict(config)), str(run)]
     pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    workers = [subprocess.Popen(words, **pipes) for _ in range(2)]
-    for worker in workers:
-        worker.stdin.write("go\n")
-        worker.stdin.flush()
-    errors = [worker.communicate(timeout=120)[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], errors
-    assert sorted(asked(tmp_path)) == changed
-    assert record_of(run)["status"] == "done"
-    whole = follow(edit, config, tmp_path / "undisturbed")
+    started: list[subprocess.Popen[str]] = []
+
+    def all_at_once(count: int, **variables: str) -> list[subprocess.Popen[str]]:
+        env = os.environ | variables
+        started.extend(subprocess.Popen(words, env=env, **pipes) for _ in range(count))
+        for worker in started:
+            worker.stdin.write("go\n")
+            worker.stdin.flush()
+        return started
+
+    yield all_at_once
+    for worker in started:
+        worker.kill()
+        worker.wait()
+
+
+def test_a_repeat_that_is_killed_and_repeated_ends_as_if_undisturbed(
+    changed, start, follow, tmp_path
+):
+    config, run, names = changed
+    (worker,) = start(1, RIC_TEST_PAUSE="0.3")
+    file = tmp_path / "asked.txt"
+    while worker.poll() is None and (not file.exists() or len(file.read_text().split()) < 4):
+        time.sleep(0.01)
+    worker.kill()
+    worker.wait()
+    before = asked(tmp_path)
+    assert names[:4] == before[:4]
+    assert len(before) < 10
+    noting = Noting()
+    follow(edit, config, run, noting)
+    # the one that was in hand when it was killed is made anew
+    assert asked(tmp_path) == names[len(before) - 1 :]
+    assert noting.lines[0].startswith(
+        f"{5 + len(before) - 1} kept, {11 - len(before)} new, 1 failed"
+    )
+    refuse_difference_from_an_undisturbed(run, follow(edit, config, tmp_path / "undisturbed"))
+
+
+def refuse_difference_from_an_undisturbed(run: Path, whole: Path) -> None:
     assert contents(run / "images") == contents(whole / "images")
     assert {name: row["inputs"] for name, row in rows(run).items()} == {
         name: row["inputs"] for name, row in rows(whole).items()
     }
+
+
+def test_several_processes_that_repeat_an_edit_at_once_make_each_changed_one_once(
+    changed, start, follow, record_of, tmp_path
+):
+    config, run, names = changed
+    workers = start(2)
+    errors = [worker.communicate(timeout=120)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], errors
+    assert sorted(asked(tmp_path)) == names
+    assert record_of(run)["status"] == "done"
+    refuse_difference_from_an_undisturbed(run, follow(edit, config, tmp_path / "undisturbed"))

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -24,6 +25,7 @@ from ric.runs.rows import create_atomically, writer_name, writer_of
 TAKE = """
 import sys
 from pathlib import Path
+from threading import Thread
 from ric.runs.claims import Claims
 folder, ids = Path(sys.argv[1]), sys.argv[2].split(",")
 print("ready", flush=True)
@@ -347,3 +349,55 @@ def test_clearing_forgets_all_claims(tmp_path):
     claims.clear()
     assert not (tmp_path / "claims").exists()
     assert claims.owner_of("a") == {}
+
+
+LEADS = """
+import sys, time
+from pathlib import Path
+from threading import Thread
+from ric.runs.claims import Claims
+
+claims = Claims(Path(sys.argv[1]))
+
+def lead():
+    print("leads", flush=True)
+    sys.stdin.readline()
+
+print("led:", claims.led("look", lead), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def leader(tmp_path) -> Iterator[subprocess.Popen[str]]:
+    """A process that leads, until it is sent a line, and then stays at work."""
+    words = [sys.executable, "-c", LEADS, str(tmp_path / "claims")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(words, **pipes)
+    assert process.stdout.readline() == "leads\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_others_wait_until_one_has_led_and_those_that_come_later_do_not(leader, tmp_path):
+    claims, led = Claims(tmp_path / "claims"), []
+    others = Thread(target=lambda: led.append(claims.led("look", lambda: led.append("again"))))
+    others.start()
+    time.sleep(0.5)
+    assert led == []
+    leader.stdin.write("go on\n")
+    leader.stdin.flush()
+    others.join(timeout=30)
+    assert led == [False]
+    assert not claims.led("look", lambda: led.append("again"))
+    assert led == [False]
+    assert claims.left_to_others == set()  # it is no sample
+
+
+def test_one_that_dies_while_it_leads_is_followed_by_another(leader, tmp_path):
+    leader.kill()
+    leader.wait()
+    led: list[str] = []
+    assert Claims(tmp_path / "claims").led("look", lambda: led.append("again"))
+    assert led == ["again"]

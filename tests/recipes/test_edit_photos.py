@@ -327,7 +327,7 @@ def test_what_needs_masks_is_refused_for_a_dataset_whose_masks_are_not_used(
             own(make_edits(1), **{flag: True if flag == "crop_to_mask" else 4}),
             tmp_path / "run",
         )
-    assert caught.value.hint == "Add --mask data."
+    assert caught.value.hint == 'Add --mask data, or --mask-text "the dress".'
 
 
 # --- a tree --------------------------------------------------------------------------------------

@@ -191,7 +191,7 @@ def test_a_sample_without_a_description_is_a_failure_although_the_data_has_a_tex
     run = follow(fit_blip, config, tmp_path / "run")
     failed = [json.loads(line) for line in (run / "failures.jsonl").read_text().splitlines()]
     assert {row["id"]: row["reason"] for row in failed} == dict.fromkeys(
-        ("06", "07"), f"it has no description in {describe.path}"
+        ("06", "07"), f"it has no scene_text in {describe.path}"
     )
     assert "6 samples" in (run / "scene_encoder" / "README.md").read_text()
 

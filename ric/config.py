@@ -104,6 +104,7 @@ class FitClipConfig(CommandConfig):
 
     split: SplitName = "train"
     clip: str = "openai/clip-vit-base-patch16"      # Implementation details: CLIP ViT-B/16
+    descriptions: str | None = None                 # a run or a table of texts; None: the data's
     image_size: int = 512                           # "resized to a resolution of 512x512"
     fit: Fit = "squash"                             # choice 2: "resized to"
     batch_size: int = 64                            # phase 1: "a batch size of 64"

@@ -94,6 +94,8 @@ def resolve_config(
                 "Omit --ignore-signature; ric eval uses it.",
             )
         values["ignore_signature"] = False
+    if kind is FitClipConfig:
+        _refuse_texts_of_no_use(values)
     if kind is DescribeConfig:
         describer = str(values.get("describer", DescribeConfig.describer))
         _refuse_of_others("describer", describer, ONLY_OF_DESCRIBERS, flags)
@@ -161,6 +163,15 @@ def shard_of(text: str) -> tuple[int, int]:
     if not (slash and part.isdecimal() and count.isdecimal() and 1 <= int(part) <= int(count)):
         raise RicError(f"--shard is {_shown(text)}.", "Write the shard and their number: 2/5")
     return int(part), int(count)
+
+
+def _refuse_texts_of_no_use(values: dict[str, Any]) -> None:
+    """Stop where `ric fit-clip` would read texts and use none of them (raises RicError)."""
+    if values.get("descriptions") and values.get("region_text") == "instruction":
+        raise RicError(
+            "--descriptions has no use where instructions are the region texts.",
+            "Omit --descriptions or --region-text instruction.",
+        )
 
 
 def _refuse_what_would_do_nothing(values: dict[str, Any]) -> None:

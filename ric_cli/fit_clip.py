@@ -11,6 +11,7 @@ from ric_cli.job import Job
 from ric_cli.options import (
     CheckpointEvery,
     Data,
+    Descriptions,
     ImageSize,
     KeepWeights,
     MeasureEvery,
@@ -28,6 +29,7 @@ def fit_clip(
     clip: Annotated[
         str, typer.Option(help="A transformers CLIP (hub id or folder), or a fit-clip run.")
     ] = FitClipConfig.clip,
+    descriptions: Descriptions = FitClipConfig.descriptions,
     image_size: ImageSize = FitClipConfig.image_size,
     fit: SquareFit = FitClipConfig.fit,
     batch_size: Annotated[int, typer.Option(min=2)] = FitClipConfig.batch_size,

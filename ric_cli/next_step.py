@@ -29,6 +29,13 @@ COMMANDS: dict[type[CommandConfig], str] = {
     EvalConfig: "eval",
 }
 
+# the judge that is fitted on a kind of described text
+FITTED_ON: dict[str, type[CommandConfig]] = {
+    "scene": FitBlipConfig,
+    "all": FitBlipConfig,
+    "region": FitClipConfig,
+}
+
 
 def next_step(config: CommandConfig, run: RunDir, *, runs_dir: Path | None) -> str | None:
     """Return the command line that follows a finished run; None if nothing follows.
@@ -40,9 +47,9 @@ def next_step(config: CommandConfig, run: RunDir, *, runs_dir: Path | None) -> s
     """
     kind: type[CommandConfig]
     if isinstance(config, DescribeConfig):
-        if config.what not in ("scene", "all"):
+        if config.what not in FITTED_ON:
             return None
-        kind, own = FitBlipConfig, [config.data, "--descriptions", str(run.path)]
+        kind, own = FITTED_ON[config.what], [config.data, "--descriptions", str(run.path)]
     elif isinstance(config, (FitClipConfig, FitBlipConfig)):
         kind, own = _after_a_judge(config, run)
     elif isinstance(config, TrainUnetConfig):
@@ -83,7 +90,9 @@ def _latest(command: str, config: CommandConfig, runs_dir: Path) -> Path | None:
     def is_alike(record: dict[str, Any]) -> bool:
         told = redacted({"data": config.data, "preset": config.preset})
         same = all(record["config"].get(key) == value for key, value in told.items())
-        return record["command"] == command and record["status"] == "done" and same
+        # older runs of describe have no `what`: they describe scenes
+        fits = record["config"].get("what", "scene") in ("scene", "all")
+        return record["command"] == command and record["status"] == "done" and same and fits
 
     alike = [path for path, record in list_runs(runs_dir) if is_alike(record)]
     return alike[-1] if alike else None

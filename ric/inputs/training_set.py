@@ -71,7 +71,9 @@ def _examples(
         config.image_size,
         config.fit,
         region_text=config.region_text,
-        descriptions=read_descriptions(config.descriptions, work.samples, run),
+        descriptions=read_descriptions(
+            config.descriptions, work.samples, run, ("scene_text", "region_text")
+        ),
     )
     examples = enough(load_examples(config, work, config.split, needs), run, least=1)
     list_trained_on(examples, run)

@@ -46,7 +46,7 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
     needs = Needs(
         config.image_size,
         config.fit,
-        descriptions=read_descriptions(config.descriptions, work.samples, run),
+        descriptions=read_descriptions(config.descriptions, work.samples, run, ("scene_text",)),
         require=("scene_text",),
         sources=config.source_negatives,
     )

@@ -19,6 +19,7 @@ from ric.inputs.fit_set import load_fit_set
 from ric.method.region_encoder import NAME, RegionEncoder
 from ric.models.locate import locate
 from ric.runs.artifacts import write_judge
+from ric.runs.descriptions import read_descriptions
 from ric.training.contrastive import FitPhase, contrastive_epochs, measure_kept
 from ric.training.contrastive_pairs import Pairs
 from ric.training.fusion_controls import asks_for_controls, fit_controls
@@ -53,6 +54,7 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
         config.image_size,
         config.fit,
         region_text=config.region_text,
+        descriptions=read_descriptions(config.descriptions, work.samples, run, ("region_text",)),
         require=("region_text", "box"),
         sources=False,
     )

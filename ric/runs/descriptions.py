@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ric.data.sample import Samples
     from ric.runs.run import RunDir
 
+# what a training reads, and the kind of text that `ric describe` writes it as
+WRITTEN_BY = {"scene_text": "scene", "region_text": "region"}
 JSON_LINES = (".jsonl", ".ndjson")
 MAY_BE = (
     "--descriptions is a describe run, a folder of ID.txt, or a .jsonl or .csv with the columns id"
@@ -42,7 +44,12 @@ class Descriptions:
     texts: dict[str, dict[str, str]]
 
 
-def read_descriptions(reference: str | None, samples: Samples, run: RunDir) -> Descriptions | None:
+def read_descriptions(
+    reference: str | None,
+    samples: Samples,
+    run: RunDir,
+    columns: tuple[str, ...] = tuple(WRITTEN_BY),
+) -> Descriptions | None:
     """Read the texts that `--descriptions` names; None if nothing is named.
 
     Rows of a table, and files of a folder, that cannot be used become failures of `run`.
@@ -51,6 +58,7 @@ def read_descriptions(reference: str | None, samples: Samples, run: RunDir) -> D
         reference: A describe run, a folder of texts each named by its sample's id, or a table.
         samples: DATA; at least one of its samples must have a text.
         run: The run that reads them: its record notes what they were.
+        columns: Those that it makes use of; one of them must have texts.
 
     Raises:
         RicError: the reference is none of these, the run is not finished, there are no texts, none
@@ -70,9 +78,13 @@ def read_descriptions(reference: str | None, samples: Samples, run: RunDir) -> D
             for column in TEXT_COLUMNS:
                 if isinstance(said := row.get(column), str):
                     found.setdefault(column, {})[nfc(str(row["id"]))] = said
-    ids = {name for texts in found.values() for name in texts}
+    ids = {name for column in columns for name in found.get(column, ())}
     if not ids:
-        raise RicError(f"{path} has no descriptions.", "Write them: ric describe DATA")
+        kinds = " or ".join(WRITTEN_BY[column] for column in columns)
+        raise RicError(
+            f"{path} has no {' and no '.join(columns)}.",
+            f"Write them: ric describe DATA --what {kinds}",
+        )
     # all splits: finding a sample's split may need decoding it
     everything = samples.narrowed("all", on_failure=lambda error: None)
     if not any(sample.id in ids for sample in everything):

@@ -103,7 +103,7 @@ def test_a_dry_run_sends_nothing_to_a_server(ric, data):
         assert server.asked == []
 
 
-def test_another_kind_of_text_is_followed_by_no_scene_judge(ric, data):
+def test_a_text_that_the_data_lacks_is_named_by_its_column(ric, data):
     said = ric("describe", data, *TINY, "--what", "region", "--run", "run")
-    assert said.code == 1  # the data has no region_text
+    assert said.code == 1
     assert "the data has no region_text for it" in said.err

@@ -47,6 +47,12 @@ def told(kind: type[CommandConfig], runs_dir: Path | None = None, **flags: objec
 
 def test_a_description_is_followed_by_the_scene_judge():
     assert told(DescribeConfig) == ("ric fit-blip 'my edits' --descriptions runs/00001-describe")
+    assert told(DescribeConfig, what="region") == (
+        "ric fit-clip 'my edits' --descriptions runs/00002-describe"
+    )
+    assert told(DescribeConfig, what="source-caption") is None
+    # of these the first alone describes scenes
+    assert told(FitClipConfig) == "ric fit-blip 'my edits' --descriptions runs/00001-describe"
 
 
 def test_a_judge_is_followed_by_the_other_judge_until_both_are_there():

@@ -347,6 +347,14 @@ def test_a_tensor_too_many_is_named(tmp_path, name):
         load(tmp_path, tensors)
 
 
+def test_a_tensor_held_twice_is_named_with_both_files(tmp_path):
+    write_model(tmp_path, shards=2)
+    copied = next(tmp_path.glob("model-00002-*"))
+    copied.with_name("model.safetensors").write_bytes(copied.read_bytes())
+    with pytest.raises(RicError, match=rf"twice, in {copied.name} and model\.safetensors"):
+        load_vl2(tmp_path, read_architecture(tmp_path), torch.float32, CPU)
+
+
 @pytest.mark.parametrize(
     ("name", "shape", "needed"),
     [

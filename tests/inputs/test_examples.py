@@ -203,7 +203,7 @@ def test_descriptions_are_read_from_a_run_which_becomes_a_parent(
     assert [(run.path / path).resolve() for path in parent] == [path.resolve()]
     with pytest.raises(RicError, match="No run at 'elsewhere'"):
         read_descriptions("elsewhere", samples, run)
-    with pytest.raises(RicError, match="has no descriptions"):
+    with pytest.raises(RicError, match="has no scene_text and no region_text"):
         read_descriptions(str(described({}, "empty")), samples, run)
 
 

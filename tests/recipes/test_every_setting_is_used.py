@@ -148,7 +148,8 @@ OTHER: dict[type[CommandConfig], dict[str, Any]] = {
         "sent_pixels": 2048, "shard": "1/5",
     },
     FitClipConfig: {
-        "clip": str(FOLDER / "clip"), "image_size": 32, "fit": "crop", "batch_size": 3,
+        "clip": str(FOLDER / "clip"), "descriptions": "described",
+        "image_size": 32, "fit": "crop", "batch_size": 3,
         "fusion_epochs": 2, "fusion_lr": 0.1, "joint_epochs": 2, "joint_lr": 0.1,
         "temperature": 0.5, "num_heads": 4, "gated_fusion": False, "sees": "crop",
         "controls": False, "region_text": "instruction", "weight_decay": 0.9, "measure_every": 1,
@@ -260,7 +261,8 @@ def workshop(tiny, make_edits, follow, tmp_path_factory) -> Callable[..., dict[s
         signed.paste((255, 0, 0), signature_box(*signed.size))
         signed.save(file)
     named = {"another": str(data["another"])}
-    described = tiny(DescribeConfig, data["one"], describer="chat", model="tiny", split="all")
+    spoken = {"describer": "chat", "model": "tiny", "quality_gates": False}
+    described = tiny(DescribeConfig, data["one"], **spoken, split="all")
     named["described"] = str(follow(describe, described, room / "described"))
     for number in (0, 1):
         settings = RUNS[EditConfig][1] | {"seed": number}

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from ric.config import FitBlipConfig, TrainUnetConfig, as_dict
+from ric.config import FitBlipConfig, FitClipConfig, TrainUnetConfig, as_dict
 from ric.data.sample import load_samples
 from ric.errors import RicError
 from ric.inputs.examples import Needs, load_examples
 from ric.recipes.fit_blip import fit_blip
+from ric.recipes.fit_clip import fit_clip
 from ric.runs.descriptions import Descriptions, read_descriptions
 from ric.runs.open_run import open_run
 from ric.runs.run import RunDir
@@ -103,7 +104,7 @@ def test_what_cannot_be_used_is_listed_and_the_rest_is_taken(read, run, tmp_path
     assert "not a JSON object but a list" in found["table.jsonl:6"]
 
 
-def test_what_is_no_table_of_texts_is_refused(read, tmp_path):
+def test_what_holds_no_texts_that_are_read_is_refused(read, run, edits, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "texts.yaml").write_text("00: a ball\n")
     for name, message in (
@@ -114,6 +115,10 @@ def test_what_is_no_table_of_texts_is_refused(read, tmp_path):
         with pytest.raises(RicError, match=message) as caught:
             read(tmp_path / name)
         assert "a folder of ID.txt" in caught.value.hint
+    place = str(write(tmp_path / "scenes", "jsonl"))
+    with pytest.raises(RicError, match="has no region_text") as caught:
+        read_descriptions(place, load_samples(edits), run, ("region_text",))
+    assert caught.value.hint == "Write them: ric describe DATA --what region"
     other = write(tmp_path / "other", "csv", {"elsewhere": "a ball"})
     with pytest.raises(RicError, match="none of its 1 ids match"):
         read(other)
@@ -128,10 +133,19 @@ def test_a_resumed_run_refuses_texts_that_changed(read, run, tmp_path):
         read(folder)
 
 
-def test_the_scene_judge_is_fitted_on_a_table_of_texts(make_edits, tiny, follow, tmp_path):
-    data = make_edits(3, {n: {"scene_text": None} for n in range(3)})
-    table = write(tmp_path / "texts", "csv", {f"{n:02d}": f"picture {n}" for n in range(3)})
-    config = tiny(FitBlipConfig, data, epochs=1, descriptions=str(table), measure_every=9)
-    run = follow(fit_blip, config, tmp_path / "fit")
-    assert (run / "scene_encoder").is_dir()
+@pytest.mark.parametrize(
+    ("recipe", "kind", "column", "epochs"),
+    [
+        (fit_blip, FitBlipConfig, "scene_text", {"epochs": 1}),
+        (fit_clip, FitClipConfig, "region_text", {"fusion_epochs": 1, "joint_epochs": 0}),
+    ],
+    ids=["scene", "region"],
+)
+def test_a_judge_is_fitted_on_a_table_of_texts(
+    recipe, kind, column, epochs, make_edits, tiny, follow, tmp_path
+):
+    data = make_edits(3, {n: {column: None} for n in range(3)})
+    table = tmp_path / "texts.csv"
+    table.write_text(f"id,{column}\n" + "".join(f"{n:02d},picture {n}\n" for n in range(3)))
+    run = follow(recipe, tiny(kind, data, descriptions=str(table), **epochs), tmp_path / "fit")
     assert len((run / "samples.jsonl").read_text().splitlines()) == 3

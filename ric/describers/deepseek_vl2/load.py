@@ -59,13 +59,7 @@ def load_vl2(
         init_empty_weights(include_buffers=False),
     ):
         network = Vl2(architecture)
-    stored = {
-        name: (file, tuple(tensor["shape"]))
-        for file in sorted(folder.glob("*.safetensors"))
-        if not is_variant(file.name)
-        for name, tensor in read_header(file).items()
-        if not name.startswith(UNUSED)
-    }
+    stored = _stored(folder)
     shapes = {name: shape for name, (_, shape) in stored.items()}
     _refuse_other_tensors(folder, shapes, released_places(dict(network.named_parameters())))
     weights = {
@@ -80,6 +74,27 @@ def load_vl2(
     if device.type == "cuda":
         network.group_experts()
     return network.requires_grad_(False).to(device).eval()
+
+
+def _stored(folder: Path) -> dict[str, tuple[Path, tuple[int, ...]]]:
+    """List the stored tensors with their files and shapes (raises RicError if one is there twice).
+
+    A folder may hold two copies of a model, cut into different shards.
+    """
+    stored: dict[str, tuple[Path, tuple[int, ...]]] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        if is_variant(file.name):
+            continue
+        for name, tensor in read_header(file).items():
+            if name.startswith(UNUSED):
+                continue
+            if name in stored:
+                raise RicError(
+                    f"{folder} holds {name} twice, in {stored[name][0].name} and {file.name}.",
+                    "Remove the files of one of the copies.",
+                )
+            stored[name] = (file, tuple(tensor["shape"]))
+    return stored
 
 
 def released_places(weights: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:

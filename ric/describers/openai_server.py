@@ -3,11 +3,11 @@
 Pictures and prompts go to `--base-url` and nowhere else: redirects are not followed. The key is
 read from the environment (OPENAI_API_KEY) and stands in no file and no message.
 
-What a server may do: 429, 5xx, a connection that breaks and a time-out are waited out by the
-`openai` package, 0.5 s at first and up to 8 s, for about a minute. What is no chat completion (a
-page of HTML, half a JSON) is asked for again twice. Then the sample fails; where every other one
-would fail too (nothing listens, the key or the model's name is wrong), the command ends and can be
-repeated.
+What a server may do: 429, 5xx and a connection that breaks are waited out by the `openai` package,
+0.5 s at first and up to 8 s, for about a minute; of time-outs there may be three. What is no chat
+completion (a page of HTML, half a JSON) is asked for again twice. Then the sample fails; where
+every other one would fail too (nothing listens, the key or the model's name is wrong), the command
+ends and can be repeated.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import base64
 import io
 import os
 from concurrent.futures import FIRST_COMPLETED, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Thread
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -41,9 +41,12 @@ if TYPE_CHECKING:
 
 KEY = "OPENAI_API_KEY"
 RETRIES = 10  # of the package: about a minute
+RETRIED_FOR = 60.0  # seconds, those that pass between the retries
+TIMEOUTS = 3  # after so many a request is given up
 ASKED = 3  # times, if what comes is no chat completion
 PAUSE = 0.5  # seconds, doubled each time
 POLL = 0.2  # seconds between looks at whether the command is to stop
+REACHED_WITHIN = 10.0  # seconds, before anything is sent
 JPEG_QUALITY = 95
 
 
@@ -62,6 +65,7 @@ class OpenAiServer:
         self.config = config
         self.key = os.environ.get(KEY, "").strip()
         self._has_answered = False
+        self._patience = TIMEOUTS * config.timeout + RETRIED_FOR
 
     def answer(self, requests: Iterable[Request], between_steps: Callable[[], None]) -> Answered:
         """Send requests, `concurrency` at once, and return answers as they come.
@@ -108,6 +112,8 @@ class OpenAiServer:
             return future
 
         try:
+            if not self._has_answered:
+                asyncio.run_coroutine_threadsafe(self._reach(client), loop).result()
             yield submit
         finally:
             for future in list(sent):
@@ -116,6 +122,26 @@ class OpenAiServer:
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
             loop.close()
+
+    async def _reach(self, client: openai.AsyncOpenAI) -> None:
+        """Ask for the list of models, to tell at once if nothing listens (raises RicError).
+
+        Whatever is answered is good enough: not every server has such a list.
+        """
+        patience = min(REACHED_WITHIN, self.config.timeout)
+        with suppress(openai.APIStatusError, openai.APIResponseValidationError, ValueError):
+            try:
+                await client.with_options(max_retries=1, timeout=patience).models.list()
+            except openai.APIConnectionError as error:
+                if type(error.__cause__).__name__ != "ReadTimeout":  # that one is only busy
+                    raise self._not_reached(error) from None
+
+    def _not_reached(self, error: openai.APIConnectionError) -> RicError:
+        why = self._public(first_line(error.__cause__ or error))
+        return RicError(
+            f"Cannot reach {self.config.base_url}: {why}.",
+            "Start the server, and repeat the command with --run: finished texts are kept.",
+        )
 
     def _messages(self, request: Request) -> list[Any]:
         """Put pictures and prompt into a message (raises SampleError if one cannot be read)."""
@@ -134,14 +160,19 @@ class OpenAiServer:
         came = ""
         for attempt in range(ASKED):
             try:
-                completion: Any = await client.chat.completions.create(
+                asked = client.chat.completions.create(
                     model=self.config.model,
                     messages=messages,
                     max_tokens=self.config.max_new_tokens,
                     **drawn,
                 )
+                # the package tries again after a time-out, too
+                completion: Any = await asyncio.wait_for(asked, self._patience)
             except (openai.APIResponseValidationError, ValueError) as error:
                 came = f"what is no JSON ({first_line(error)})"
+            except (openai.APITimeoutError, TimeoutError):
+                reason = f"no answer within {self.config.timeout:g} s (--timeout)"
+                return SampleError(request.sample.id, "server", reason)
             except openai.APIError as error:
                 return self._failed(request, error)
             else:
@@ -161,15 +192,8 @@ class OpenAiServer:
     def _failed(self, request: Request, error: openai.APIError) -> SampleError:
         """Return why one sample fails (raises RicError if all others would, too)."""
         said = self._public(first_line(error))
-        if isinstance(error, openai.APITimeoutError):
-            reason = f"no answer within {self.config.timeout:g} s (--timeout)"
-            return SampleError(request.sample.id, "server", reason)
         if isinstance(error, openai.APIConnectionError):
-            why = self._public(first_line(error.__cause__ or error))
-            raise RicError(
-                f"Cannot reach {self.config.base_url}: {why}.",
-                "Start the server, and repeat the command with --run: finished texts are kept.",
-            ) from None
+            raise self._not_reached(error) from None
         if isinstance(error, openai.APIStatusError) and self._is_for_all(error.status_code):
             self._refuse(error.status_code, said)
         return SampleError(request.sample.id, "server", said)

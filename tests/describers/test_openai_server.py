@@ -158,6 +158,16 @@ def test_what_one_sample_meets_fails_it_alone(bad, reason, monkeypatch):
     assert reason in second.reason
 
 
+def test_a_server_that_is_not_there_is_told_within_seconds():
+    server = ChatServer(lambda n, body: says(PARAGRAPH))
+    server.stop()
+    began = time.monotonic()
+    with pytest.raises(RicError, match="Cannot reach") as caught:
+        one(server)
+    assert server.url in caught.value.message
+    assert time.monotonic() - began < 5
+
+
 def test_a_redirect_is_not_followed():
     with serving(lambda n, body: says(PARAGRAPH)) as elsewhere:
         away = Reply(307, b"", {"location": f"{elsewhere.url}/chat/completions"})

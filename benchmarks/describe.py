@@ -4,7 +4,7 @@
 
 The model, with random weights in bfloat16 under the released names, is written to a folder of the
 hub's cache; the command finds it there and describes one scene. Fails if the command does, or if on
-a CPU its peak resident memory exceeds 12 GiB. The result is appended to
+a CPU that computes in bfloat16 its peak resident memory exceeds 12 GiB. The result is appended to
 benchmarks/results/describe-<machine>.json.
 """
 
@@ -26,6 +26,7 @@ from _results import append_result, measured_here
 from _vl2 import TINY_SIZES, write_vl2
 
 from ric.describers.deepseek_vl2.architecture import TINY
+from ric.device import pick_dtype
 from ric.weights import find_weight
 
 MOST = 12  # GiB
@@ -73,9 +74,11 @@ def main() -> None:
             writer.submit(write_vl2, folder, TINY_SIZES, torch.bfloat16).result()
         size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
         result = measured_here(torch=torch.__version__, weights_gib=round(size / 2**30, 2))
+        dtype = pick_dtype("auto", torch.device(asked.device))
+        result |= {"dtype": str(dtype)}
         result |= describe(cache, Path(name), asked.pixels, asked.device)
     print(json.dumps(result, indent=2))
-    if asked.device == "cpu" and result["peak_gib"] > MOST:
+    if asked.device == "cpu" and dtype == torch.bfloat16 and result["peak_gib"] > MOST:
         raise SystemExit(f"peak memory of {result['peak_gib']} GiB exceeds {MOST} GiB")
     print(f"appended to {append_result('describe', result)}")
 

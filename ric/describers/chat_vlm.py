@@ -21,7 +21,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from ric.describers.describer import in_batches
+from ric.describers.describer import BatchDescriber
 from ric.describers.quality import Answer
 from ric.describers.sampling import SeededNoise
 from ric.device import pick_dtype
@@ -30,7 +30,7 @@ from ric.model_files import require_whole
 from ric.pretrained import load_network, told_in_one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from PIL.Image import Image
@@ -47,7 +47,7 @@ HINT = (
 )
 
 
-class ChatVlm:
+class ChatVlm(BatchDescriber["list[Image]"]):
     """Describe with a model that transformers supports.
 
     A captioner without a chat, such as BLIP, gets no prompt: it would only repeat a long one.
@@ -90,37 +90,33 @@ class ChatVlm:
         # BLIP fails past its last position: it has 512, and Table 4 asks for 520 tokens
         self._positions = getattr(text_config, "max_position_embeddings", sys.maxsize)
 
-    def answer(self, requests: Iterable[Request], between_steps: Callable[[], None]) -> Answered:
-        """Answer requests, several at once."""
-        for batch in in_batches(requests, self.batch_size, _pixels):
-            between_steps()
-            seen: list[tuple[Request, list[Image]]] = []
-            for request in batch:
-                try:
-                    seen.append((request, request.load_pictures()))
-                except SampleError as error:
-                    yield request, error
-            if seen:
-                yield from self._answers(seen, between_steps)
+    def length(self, sample: EditSample) -> int:
+        """Return a picture's pixels, with which its tokens grow in many models."""
+        width, height = sample.picture_size()
+        return width * height
 
-    def _answers(
-        self, seen: Sequence[tuple[Request, list[Image]]], between_steps: Callable[[], None]
+    def prepare(self, request: Request) -> list[Image]:
+        """Decode the pictures (raises SampleError if one cannot be read)."""
+        return request.load_pictures()
+
+    def answer_batch(
+        self, batch: Sequence[tuple[Request, list[Image]]], between_steps: Callable[[], None]
     ) -> Answered:
         """Answer requests together, or alone if their prompts together leave no room."""
-        inputs = self._inputs(seen).to(self.model.device)
+        inputs = self._inputs(batch).to(self.model.device)
         # a captioner's answer starts with a token of its own
         asked = inputs["input_ids"].shape[1] if "input_ids" in inputs else 1
         if asked < self._positions:
             longest = min(self.max_new_tokens, self._positions - asked)
-            requests = [request for request, _ in seen]
+            requests = [request for request, _ in batch]
             answers = self._decode(inputs, requests, longest, between_steps)
             yield from zip(requests, answers, strict=True)
-        elif len(seen) > 1:
-            for one in seen:
-                yield from self._answers([one], between_steps)
+        elif len(batch) > 1:
+            for one in batch:
+                yield from self.answer_batch([one], between_steps)
         else:
             reason = f"the prompt has {asked} tokens; the model reads {self._positions}"
-            yield seen[0][0], SampleError(seen[0][0].sample.id, "texts", reason)
+            yield batch[0][0], SampleError(batch[0][0].sample.id, "texts", reason)
 
     @torch.no_grad()
     def _decode(
@@ -194,12 +190,6 @@ class _Heeding(StoppingCriteria):
     def __call__(self, input_ids: Tensor, scores: Tensor, **options: Any) -> Tensor:
         self.between_steps()
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
-
-
-def _pixels(sample: EditSample) -> int:
-    """Return what a picture's tokens grow with, in many models."""
-    width, height = sample.picture_size()
-    return width * height
 
 
 def _quantised(load_in: Bits, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ric.describers.quality import Answer
 from ric.errors import RicError, SampleError
 from ric.registry import load_part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
     from typing import Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from ric.describers.requests import Request
 
     Answered = Iterator[tuple[Request, Answer | SampleError]]
+
+PreparedT = TypeVar("PreparedT")
 
 WINDOW = 4  # batches that are sorted together
 
@@ -74,6 +77,43 @@ class OneByOne:
                 yield request, Answer(self.own.describe(request.sample))
             except SampleError as error:
                 yield request, error
+
+
+class BatchDescriber(ABC, Generic[PreparedT]):
+    """Answers several requests at once; those that cannot be prepared fail alone.
+
+    Attributes:
+        batch_size: The most requests that are answered together.
+    """
+
+    batch_size: int
+
+    def answer(self, requests: Iterable[Request], between_steps: Callable[[], None]) -> Answered:
+        """Answer requests; see `Describer`."""
+        for batch in in_batches(requests, self.batch_size, self.length):
+            between_steps()
+            prepared: list[tuple[Request, PreparedT]] = []
+            for request in batch:
+                try:
+                    prepared.append((request, self.prepare(request)))
+                except SampleError as error:
+                    yield request, error
+            if prepared:
+                yield from self.answer_batch(prepared, between_steps)
+
+    @abstractmethod
+    def length(self, sample: EditSample) -> int:
+        """Return what a sample's prompt has of tokens, or what grows with it (`in_batches`)."""
+
+    @abstractmethod
+    def prepare(self, request: Request) -> PreparedT:
+        """Read what a request shows (raises SampleError if it cannot be asked)."""
+
+    @abstractmethod
+    def answer_batch(
+        self, batch: Sequence[tuple[Request, PreparedT]], between_steps: Callable[[], None]
+    ) -> Answered:
+        """Answer at least one prepared request; `between_steps` is called after each token."""
 
 
 def in_batches(

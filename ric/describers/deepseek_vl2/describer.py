@@ -11,7 +11,7 @@ from ric.describers.deepseek_vl2.load import load_vl2
 from ric.describers.deepseek_vl2.network import Decoding
 from ric.describers.deepseek_vl2.processor import Processor
 from ric.describers.deepseek_vl2.tiles import best_resolution
-from ric.describers.describer import in_batches
+from ric.describers.describer import BatchDescriber
 from ric.describers.quality import Answer
 from ric.describers.sampling import SeededNoise
 from ric.device import pick_dtype
@@ -19,7 +19,7 @@ from ric.errors import SampleError
 from ric.model_files import require_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ric.describers.requests import Request
 
 
-class DeepseekVl2:
+class DeepseekVl2(BatchDescriber["Question"]):
     """Describe with DeepSeek-VL2-Tiny.
 
     Args:
@@ -58,32 +58,14 @@ class DeepseekVl2:
         self.batch_size = config.batch_size
         self._positions = int(architecture.language["max_position_embeddings"])
 
-    def answer(self, requests: Iterable[Request], between_steps: Callable[[], None]) -> Answered:
-        """Answer requests, several at once.
-
-        A batch is padded on the left. Paddings and batch sizes change the last bits of a product,
-        so in bf16 a near tie may fall otherwise than alone. Pictures that several requests of a
-        batch show are read once.
-        """
-        for batch in in_batches(requests, self.batch_size, self._length):
-            between_steps()
-            questions: list[tuple[Request, Question]] = []
-            for request in batch:
-                try:
-                    questions.append((request, self._ask(request)))
-                except SampleError as error:
-                    yield request, error
-            if questions:
-                yield from self._answers(questions, between_steps)
-
-    def _length(self, sample: EditSample) -> int:
+    def length(self, sample: EditSample) -> int:
         """Count the tokens of a sample's picture, from its size alone."""
         architecture = self.processor.architecture
         width, height = best_resolution(sample.picture_size(), architecture.resolutions)
         return architecture.tokens_of((width // architecture.tile, height // architecture.tile))
 
-    def _ask(self, request: Request) -> Question:
-        """Prepare a request (raises SampleError if it cannot be asked)."""
+    def prepare(self, request: Request) -> Question:
+        """Tokenise a request (raises SampleError if it cannot be asked)."""
         name, pictures = request.sample.id, request.load_pictures()
         try:
             question = self.processor.ask(pictures, request.prompt)
@@ -94,25 +76,30 @@ class DeepseekVl2:
             raise SampleError(name, "texts", f"{asked}; the model reads {self._positions}")
         return question
 
-    def _answers(
-        self, asked: list[tuple[Request, Question]], between_steps: Callable[[], None]
+    def answer_batch(
+        self, batch: Sequence[tuple[Request, Question]], between_steps: Callable[[], None]
     ) -> Answered:
+        """Answer requests together, padded on the left.
+
+        Paddings and batch sizes change the last bits of a product, so in bf16 a near tie may fall
+        otherwise than alone. Pictures that several requests of a batch show are read once.
+        """
         tokenizer = self.processor.tokenizer
-        longest = max(len(question.tokens) for _, question in asked)
+        longest = max(len(question.tokens) for _, question in batch)
         how = Decoding(
             min(self.max_new_tokens, self._positions - longest),
             tokenizer.eos_token_id,
             tokenizer.pad_token_id,
-            SeededNoise([request.answer_seed for request, _ in asked]),
+            SeededNoise([request.answer_seed for request, _ in batch]),
             between_steps,
         )
-        for (request, _), tokens in zip(asked, self._decode(asked, how), strict=True):
+        for (request, _), tokens in zip(batch, self._decode(batch, how), strict=True):
             ends = (tokens == how.eos).nonzero()
             length = int(ends[0]) + 1 if len(ends) else len(tokens)
             text = self.processor.text_of(tokens[:length])
             yield request, Answer(text, length, ended=bool(len(ends)))
 
-    def _decode(self, asked: list[tuple[Request, Question]], how: Decoding) -> Tensor:
+    def _decode(self, asked: Sequence[tuple[Request, Question]], how: Decoding) -> Tensor:
         """Answer questions; what those about the same pictures share is computed once."""
         batch = self.processor.batch
         first: dict[tuple[str, ...], int] = {}

@@ -75,13 +75,20 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 
     if name not in DTYPES.split(", "):
         raise RicError(f"Unknown dtype {name!r}.", f"Choose one of: {DTYPES}.")
-    if name == "fp32" or (name == "auto" and not computes_in_bf16(device)):
+    if resolve_dtype(name, device) == "fp32":
         return torch.float32
     if device.type == "cuda" and not computes_in_bf16(device):
         raise RicError(
             f"{torch.cuda.get_device_name(device)} cannot compute in bf16.", "Use --dtype fp32."
         )
     return torch.bfloat16
+
+
+def resolve_dtype(name: str, device: torch.device) -> str:
+    """Return `bf16` or `fp32`, which `auto` means on a device; another name as it is."""
+    if name != "auto":
+        return name
+    return "bf16" if computes_in_bf16(device) else "fp32"
 
 
 def computes_in_bf16(device: torch.device) -> bool:

@@ -99,10 +99,9 @@ def recorded_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     settings: dict[str, Any] = redacted(dict(config))
     if settings.get("dtype") == "auto":
-        from ric.device import computes_in_bf16, pick_device  # torch takes a second
+        from ric.device import pick_device, resolve_dtype  # torch takes a second
 
-        fast = computes_in_bf16(pick_device(settings["device"]))
-        settings["dtype"] = "bf16" if fast else "fp32"
+        settings["dtype"] = resolve_dtype("auto", pick_device(settings["device"]))
     return settings
 
 

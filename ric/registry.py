@@ -15,7 +15,7 @@ Imports nothing heavy: the command line and preflight read this, too.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
@@ -255,12 +255,17 @@ def load_part(kind: str, name: str) -> Callable[..., Any]:
         return _import(kind, name)
     there = tuple(OF_ANY_PICTURES if kind == "metric" else _SHIPPED[kind])
     flag = "--metrics" if kind == "metric" else f"--{kind}"
-    nearest = get_close_matches(name.lower(), there, n=1)
-    meant = f"Did you mean {nearest[0]}? " if nearest else ""
     raise RicError(
         f"There is no {kind} {name!r}.",
-        f"{meant}Choose one of: {', '.join(there)}; or name your own: {flag} my_file.py:Name",
+        f"{did_you_mean(name, there)}Choose one of: {', '.join(there)}; or name your own: {flag}"
+        " my_file.py:Name",
     )
+
+
+def did_you_mean(name: str, there: Iterable[str]) -> str:
+    """Return `Did you mean NAME? `, the nearest one that is there; "" where none is near."""
+    nearest = get_close_matches(name.lower(), list(there), n=1)
+    return f"Did you mean {nearest[0]}? " if nearest else ""
 
 
 def _import(kind: str, place: str) -> Callable[..., Any]:

@@ -7,10 +7,10 @@ determines (DPMSolverSDEScheduler). Imports no torch: preflight reads this.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import NamedTuple
 
 from ric.errors import RicError
+from ric.registry import did_you_mean
 
 
 class Scheduler(NamedTuple):
@@ -56,11 +56,9 @@ def scheduler_class(name: str, prediction_type: str | None = None) -> str:
     of_class = {one.kind: key for key, one in SCHEDULERS.items()}
     found = SCHEDULERS.get(of_class.get(name, name))
     if found is None:
-        nearest = get_close_matches(name.lower(), SCHEDULERS, n=1)
-        meant = f"Did you mean {nearest[0]}? " if nearest else ""
         raise RicError(
             f"There is no scheduler {name!r} that samples an InstructPix2Pix-type UNet.",
-            f"{meant}Choose one of: {', '.join(SCHEDULERS)}.",
+            f"{did_you_mean(name, SCHEDULERS)}Choose one of: {', '.join(SCHEDULERS)}.",
         )
     if prediction_type is not None and prediction_type not in found.predictions:
         others = [key for key, one in SCHEDULERS.items() if prediction_type in one.predictions]

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING
 
 from ric.data.names import nfc
 from ric.errors import RicError
-from ric.runs.record import read_record, status_of
-from ric.runs.rows import read_rows
-from ric.runs.strays import refuse_links_out
+from ric.runs.descriptions import rows_of_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +28,9 @@ def read_captions(references: Sequence[str], run: RunDir) -> dict[str, dict[str,
     """
     captions: dict[str, dict[str, str]] = {}
     for reference in references:
-        path = _finished(reference, run)
+        path = run.resolve(reference)
+        if path is None:
+            raise RicError(f"No run at {reference!r}.", "List the runs: ric runs ls")
         of_run = _captions_in(path)
         if not of_run:
             raise RicError(f"{path} has no captions.", "Write them: ric describe DATA")
@@ -40,23 +40,9 @@ def read_captions(references: Sequence[str], run: RunDir) -> dict[str, dict[str,
     return captions
 
 
-def _finished(reference: str, run: RunDir) -> Path:
-    path = run.resolve(reference)
-    if path is None:
-        raise RicError(f"No run at {reference!r}.", "List the runs: ric runs ls")
-    record = read_record(path)
-    if record["status"] != "done":
-        raise RicError(
-            f"{path} is not finished ({status_of(record, path)}): captions may be missing.",
-            f"Finish it by repeating its command with --run {path}",
-        )
-    refuse_links_out(path)
-    return path
-
-
 def _captions_in(path: Path) -> dict[str, dict[str, str]]:
     rows: dict[str, dict[str, str]] = {}
-    for row in read_rows(path, "descriptions"):
+    for row in rows_of_run(path, "captions"):
         texts = {name: text for name, text in row.items() if isinstance(text, str)}
         rows.setdefault(nfc(texts["id"]), {}).update(texts)
     found = {}

@@ -74,7 +74,7 @@ def read_descriptions(
         for name, column, text in _texts_in(path, run):
             found.setdefault(column, {})[name] = text
     else:
-        for row in _rows_of_run(path):
+        for row in rows_of_run(path):
             for column in TEXT_COLUMNS:
                 if isinstance(said := row.get(column), str):
                     found.setdefault(column, {})[nfc(str(row["id"]))] = said
@@ -114,12 +114,20 @@ def refuse_other_texts(path: Path) -> None:
         raise RicError(f"{path} is neither a .jsonl nor a .csv.", MAY_BE)
 
 
-def _rows_of_run(path: Path) -> Iterator[dict[str, object]]:
-    """Yield the rows of a finished describe run (raises RicError if it is not finished)."""
+def rows_of_run(path: Path, wanted: str = "descriptions") -> Iterator[dict[str, object]]:
+    """Yield the rows of a finished describe run.
+
+    Args:
+        path: The run.
+        wanted: What may be missing from one that is not finished.
+
+    Raises:
+        RicError: it is not finished, or has a link out of it.
+    """
     record = read_record(path)
     if record["status"] != "done":
         raise RicError(
-            f"{path} is not finished ({status_of(record, path)}): descriptions may be missing.",
+            f"{path} is not finished ({status_of(record, path)}): {wanted} may be missing.",
             f"Finish it by repeating its command with --run {path}",
         )
     refuse_links_out(path)

@@ -153,12 +153,14 @@ def _refuse_half_a_question(describer: str, values: dict[str, Any]) -> None:
         shard_of(str(shard))
 
 
-def shard_of(text: str) -> tuple[int, int]:
-    """Read `2/5`, the second of five shards, as (2, 5).
+def shard_of(text: str | None) -> tuple[int, int]:
+    """Read `2/5`, the second of five shards, as (2, 5); None, all in one, as (1, 1).
 
     Raises:
         RicError: it is not of that form, or there is no such shard.
     """
+    if text is None:
+        return 1, 1
     part, slash, count = text.partition("/")
     if not (slash and part.isdecimal() and count.isdecimal() and 1 <= int(part) <= int(count)):
         raise RicError(f"--shard is {_shown(text)}.", "Write the shard and their number: 2/5")

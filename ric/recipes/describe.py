@@ -20,7 +20,7 @@ from ric.models.table import uses
 from ric.progress import Progress, Silent
 from ric.registry import texts_read
 from ric.runs.rows import key_of
-from ric.runs.samples import open_samples
+from ric.runs.samples import open_samples, some_samples
 from ric.settings import shard_of
 
 if TYPE_CHECKING:
@@ -101,9 +101,8 @@ def _requests(
     done: set[str],
 ) -> Iterator[Request]:
     """Yield the texts that this process writes, claimed (raises RicError if DATA has no sample)."""
-    shard, shards = shard_of(config.shard) if config.shard else (1, 1)
-    sample = None
-    for sample in samples:
+    shard, shards = shard_of(config.shard)
+    for sample in some_samples(samples, config, "described"):
         if _place(sample.id, shards) != shard - 1:
             continue
         for what, prompt in prompts.items():
@@ -117,11 +116,6 @@ def _requests(
                 picture_of(what, config.image),
                 config.seed,
             )
-    if sample is None:
-        raise RicError(
-            f"No sample of {config.data} (split {config.split}) can be described.",
-            "See failures.jsonl in the run, or choose another split: --split all",
-        )
 
 
 def _place(name: str, shards: int) -> int:
@@ -134,7 +128,7 @@ def _count(config: DescribeConfig, samples: Samples, kinds: int) -> int | None:
     rows = samples.row_count if config.split == "all" else None
     if rows is None:
         return None
-    _, shards = shard_of(config.shard) if config.shard else (1, 1)
+    _, shards = shard_of(config.shard)
     return -(-min(rows, config.limit or rows) // shards) * kinds
 
 

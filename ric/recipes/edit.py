@@ -27,7 +27,7 @@ from ric.runs.captions import read_captions
 from ric.runs.edited_pictures import EditedPictures
 from ric.runs.kept_edits import KeptEdits
 from ric.runs.record import parents_of
-from ric.runs.samples import open_samples
+from ric.runs.samples import open_samples, some_samples
 from ric.runs.trained_on import groups_of, refuse_overlap, trained_groups
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     for note in odd.notes:
         progress.note(note)
     load = partial(load_editor, config.editor, model, config, device, **further)
-    todo: Iterator[Photo | EditSample] = iter(photos) if samples is None else _some(samples, config)
+    todo: Iterator[Photo | EditSample] = iter(photos)
+    if samples is not None:
+        todo = some_samples(samples, config, "edited")
     editing = Editing(pictures, supplied, load, progress)
     editing.edit_all(todo, photos)
     note_what_was_done(run, progress)
@@ -181,9 +183,8 @@ def _write_photo_sheet(photos: Iterable[Photo], pictures: EditedPictures) -> Non
     first = {photo.id: photo for photo in islice((one for one in photos if one.id in made), SHOWN)}
     rows = {row["id"]: row for row in run.rows("edits") if row["id"] in first}
     shown = [
-        (first[name].path, pictures.path_of(row["file_name"]), str(row[texts[-1]]) if texts else "")
-        for name in first
-        if (row := rows[name])
+        (photo.path, pictures.path_of(row["file_name"]), str(row[texts[-1]]) if texts else "")
+        for photo, row in ((photo, rows[name]) for name, photo in first.items())
     ]
     write_photo_sheet(shown, run.path / SHEET)
 
@@ -244,18 +245,6 @@ def _open(config: EditConfig, run: RunDir, *, need_instruction: bool) -> Samples
     if not config.allow_overlap:
         refuse_overlap(_ancestors_groups(run), lambda: groups_of(samples), "this model")
     return samples
-
-
-def _some(samples: Samples, config: EditConfig) -> Iterator[EditSample]:
-    """Yield a dataset's samples (raises RicError if there are none)."""
-    sample = None
-    for sample in samples:
-        yield sample
-    if sample is None:
-        raise RicError(
-            f"No sample of {config.data} (split {config.split}) can be edited.",
-            "See failures.jsonl in the run, or choose another split: --split all",
-        )
 
 
 def _ancestors_groups(run: RunDir) -> set[str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ric.data.sample import samples_of
+from ric.errors import RicError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ric.config import CommandConfig, SplitName
+    from ric.config import CommandConfig
     from ric.data.sample import EditSample, Samples
     from ric.runs.run import RunDir
 
@@ -18,7 +19,6 @@ def open_samples(
     config: CommandConfig,
     run: RunDir,
     *,
-    split: SplitName | None = None,
     need_instruction: bool = True,
     may_change: bool = False,
 ) -> Samples:
@@ -27,7 +27,6 @@ def open_samples(
     Args:
         config: DATA and how to read it.
         run: The run.
-        split: None: the config's.
         need_instruction: Whether a row without an instruction is a failure.
         may_change: Accept other data than a resumed run began with.
 
@@ -36,7 +35,6 @@ def open_samples(
     """
     samples = samples_of(
         config,
-        split=split,
         limit=config.limit,
         need_instruction=need_instruction,
         on_failure=run.fail,
@@ -45,12 +43,22 @@ def open_samples(
     return samples
 
 
-def read_samples(
-    config: CommandConfig,
-    run: RunDir,
-    *,
-    split: SplitName | None = None,
-    need_instruction: bool = True,
-) -> Iterator[EditSample]:
-    """Stream DATA once; see `open_samples`."""
-    yield from open_samples(config, run, split=split, need_instruction=need_instruction)
+def some_samples(samples: Samples, config: CommandConfig, fate: str) -> Iterator[EditSample]:
+    """Yield samples.
+
+    Args:
+        samples: DATA.
+        config: Names DATA and split in the message.
+        fate: What was to become of them: `edited`, `described`.
+
+    Raises:
+        RicError: there are none.
+    """
+    sample = None
+    for sample in samples:
+        yield sample
+    if sample is None:
+        raise RicError(
+            f"No sample of {config.data} (split {config.split}) can be {fate}.",
+            "See failures.jsonl in the run, or choose another split: --split all",
+        )

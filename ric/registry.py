@@ -286,7 +286,7 @@ def _from_file(place: str) -> ModuleType:
     path = Path(place)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    return _executed(path, path.stat().st_mtime_ns)
+    return _executed(path.absolute(), path.stat().st_mtime_ns)
 
 
 @cache

@@ -180,9 +180,10 @@ def _inside(root: str, value: Any, metadata: str) -> str:
 
 def _link_leaves(root: str, path: str) -> bool:
     """Tell whether a path, links resolved, is outside `root` and the hub's cache of it."""
-    home = _real(root)
+    here = "" if os.path.isabs(root) else os.getcwd()  # path is as absolute as root
+    home = _real(here, root)
     folder, name = os.path.split(path)
-    real = _real(folder)
+    real = _real(here, folder)
     # one call per picture: its folder is resolved once, and most pictures are not links
     if os.path.islink(path):
         file = os.path.realpath(os.path.join(real, name))
@@ -193,8 +194,9 @@ def _link_leaves(root: str, path: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _real(folder: str) -> str:
-    return os.path.realpath(folder)
+def _real(here: str, folder: str) -> str:
+    """Resolve a folder's links; where it is relative, from `here`, the working directory."""
+    return os.path.realpath(os.path.join(here, folder))
 
 
 def _refuse_split_folders(folder: Path) -> None:

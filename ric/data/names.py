@@ -36,7 +36,9 @@ def as_on_disk(root: str, name: str) -> str:
     found = root
     for part in name.split("/"):
         there = os.path.lexists(f"{found}/{part}")
-        found = f"{found}/{part if there else _names_in(found).get(nfc(part), part)}"
+        found = (
+            f"{found}/{part if there else _names_in(os.path.abspath(found)).get(nfc(part), part)}"
+        )
     return found
 
 

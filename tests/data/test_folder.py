@@ -102,6 +102,16 @@ def test_a_symbolic_link_out_of_the_folder_ends_the_command(edits, noise, link):
         list(load_samples(folder, on_failure=lambda _: None))
 
 
+def test_a_relative_folder_is_that_of_the_working_directory_at_the_time(
+    edits, tmp_path, monkeypatch
+):
+    for place in ("one", "two"):
+        folder = edits({"source_file_name": f"{place}/0.png"}, name=f"{place}/edits")
+        (folder / "source").rename(folder / place)
+        monkeypatch.chdir(tmp_path / place)
+        assert [sample.id for sample in load_samples("edits")] == ["0000"]
+
+
 def test_links_and_dots_that_stay_inside_are_fine(edits):
     folder = edits({"source_file_name": "source/../source/link.png"})
     os.symlink(folder / "source/0.png", folder / "source/link.png")

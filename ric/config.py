@@ -317,6 +317,7 @@ class TinyVaeConfig(TinyConfig):
 
     batch_size: int = 16
     kl_weight: float = 1e-4             # of the divergence per latent value
+    decoder_only: bool = False          # the encoder, and with it the latents, stay
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,6 +70,9 @@ def vae(
     kl_weight: Annotated[
         float, typer.Option(help="Weight of the divergence per latent value.")
     ] = TinyVaeConfig.kl_weight,
+    decoder_only: Annotated[
+        bool, typer.Option("--decoder-only", help="Leave the encoder, and so the latents, alone.")
+    ] = TinyVaeConfig.decoder_only,
     measure_every: MeasureEvery = TinyVaeConfig.measure_every,
     checkpoint_every: CheckpointEvery = TinyVaeConfig.checkpoint_every,
 ) -> None:

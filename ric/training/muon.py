@@ -1,10 +1,14 @@
 """Muon for matrices and convolutions, AdamW for the rest: `ric tiny --optimizer muon`.
 
 Muon (Jordan et al. 2024) replaces a matrix's momentum by the nearest matrix whose singular values
-are all equal. `torch.optim.Muon` takes only two-dimensional weights, so a convolution's are passed
-as (out, in x height x width), a view of the same memory. Its updates are scaled to the size of
-AdamW's, so both share one learning rate. Embeddings (that of t, too), biases, norms and the first
-and last convolution stay with AdamW, as Muon's authors advise.
+are all equal. A convolution's weights count as a matrix (out, in x height x width), a view of the
+same memory. Updates are scaled to the size of AdamW's, so both share one learning rate.
+Embeddings (that of t, too), biases, norms and the first and last convolution stay with AdamW, as
+Muon's authors advise.
+
+`torch.optim.Muon` always computes in bfloat16. A CPU without bfloat16 instructions emulates them,
+and more than half of a training step went there; so the 20 lines are written out here, in the
+number format that the device computes in.
 """
 
 from __future__ import annotations
@@ -14,14 +18,18 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from ric.device import computes_in_bf16
 from ric.runs.checkpoints import optimizer_tensors, restore_optimizer
 from ric.training.optimizer import MOST_IN_A_ROW, GuardedAdamW
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from ric.runs.checkpoints import Tensors
 
+COEFFICIENTS = (3.4445, -4.775, 2.0315)  # of the quintic iteration (Jordan et al. 2024)
+ITERATIONS = 5
+MOMENTUM = 0.95  # Nesterov's
 BY_ADAMW = ("embedding", "conv_in", "conv_out")  # parts of the names of weights AdamW updates
 
 
@@ -55,12 +63,7 @@ class GuardedMuon:
             name: nn.Parameter(flattened(weight.detach()))
             for name, weight in self._matrices.items()
         }
-        self._muon = torch.optim.Muon(
-            self._flat.values(),
-            lr=lr,
-            weight_decay=weight_decay,
-            adjust_lr_fn="match_rms_adamw",
-        )
+        self._muon = Muon(self._flat.values(), lr=lr, weight_decay=weight_decay)
         others = [weight for name, weight in named.items() if name not in self._matrices]
         self._adamw = GuardedAdamW(others, lr=lr, weight_decay=weight_decay)
         self._all = list(named.values())
@@ -105,6 +108,56 @@ class GuardedMuon:
         others = {name: weight for name, weight in named.items() if name not in self._matrices}
         self._adamw.restore(others, rest)
         restore_optimizer(self._flat.items(), self._muon, momenta)
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon with Nesterov momentum, for matrices; `torch.optim.Muon` but for the number format.
+
+    Args:
+        matrices: The trained weights, each (rows, columns).
+        lr: Learning rate, on the scale of AdamW's: an update's root mean square is 0.2 lr
+            (Liu et al. 2025).
+        weight_decay: Decoupled weight decay.
+    """
+
+    def __init__(self, matrices: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> None:
+        """Hold the weights; see the class."""
+        super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]  # without a closure
+        """Update every weight that has a gradient."""
+        for group in self.param_groups:
+            for matrix in group["params"]:
+                if matrix.grad is None:
+                    continue
+                state = self.state[matrix]
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(matrix)
+                momentum = state["momentum_buffer"]
+                momentum.lerp_(matrix.grad, 1 - MOMENTUM)
+                update = orthogonalized(matrix.grad.lerp(momentum, MOMENTUM))
+                matrix.mul_(1 - group["lr"] * group["weight_decay"])
+                matrix.add_(update, alpha=-group["lr"] * 0.2 * max(matrix.shape) ** 0.5)
+
+
+def orthogonalized(matrix: torch.Tensor) -> torch.Tensor:
+    """Bring all singular values of a matrix (rows, columns) to between about 0.7 and 1.2.
+
+    Five Newton-Schulz iterations, in bfloat16 where the device has it.
+
+    Returns:
+        A matrix of the same shape and type.
+    """
+    a, b, c = COEFFICIENTS
+    dtype = torch.bfloat16 if computes_in_bf16(matrix.device) else torch.float32
+    wide = matrix.shape[0] <= matrix.shape[1]
+    found = (matrix if wide else matrix.T).to(dtype)
+    found = found / found.norm().clamp(min=1e-7)  # now no singular value is above 1
+    for _ in range(ITERATIONS):
+        gram = found @ found.T
+        found = torch.addmm(found, torch.addmm(gram, gram, gram, beta=b, alpha=c), found, beta=a)
+    return (found if wide else found.T).to(matrix.dtype)
 
 
 def flattened(weight: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ric.errors import RicError
-from ric.training.muon import GuardedMuon, flattened
+from ric.training.muon import GuardedMuon, Muon, flattened
 
 RATE, DECAY, MOMENTUM = 0.01, 0.1, 0.95
 
@@ -76,6 +76,21 @@ def test_an_inner_convolution_moves_by_its_orthogonal_momentum_scaled_as_adamw_s
     values = torch.linalg.svdvals(step.flatten(1)) / (0.2 * math.sqrt(4 * 9) * RATE)
     assert float(values.min()) > 0.5
     assert float(values.max()) < 1.5
+
+
+@pytest.mark.parametrize("shape", [(6, 40), (40, 6)])
+def test_updates_are_those_of_torch_s_muon_to_the_precision_of_bfloat16(shape):
+    generator = torch.Generator().manual_seed(0)
+    ours = nn.Parameter(torch.randn(shape, generator=generator))
+    theirs = nn.Parameter(ours.detach().clone())
+    muon = Muon([ours], lr=RATE, weight_decay=DECAY)
+    torchs = torch.optim.Muon([theirs], lr=RATE, weight_decay=DECAY, adjust_lr_fn="match_rms_adamw")
+    for _ in range(4):
+        ours.grad = torch.randn(shape, generator=generator)
+        theirs.grad = ours.grad.clone()
+        muon.step()
+        torchs.step()
+    torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=0)  # one step moves by 2e-2
 
 
 def test_embeddings_biases_and_the_first_convolution_move_as_adamw_moves_them():

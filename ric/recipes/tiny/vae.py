@@ -3,7 +3,8 @@
 Latents have 4 channels at a quarter of the side. It is trained by squared error, which PSNR
 measures, with the Kullback-Leibler term that keeps latents near a Gaussian (Kingma & Welling 2014);
 without an adversarial or perceptual loss, whose invented details would be noise to edits that are
-measured to the pixel.
+measured to the pixel. `--decoder-only` leaves the encoder, and so the latents, as they are: UNets
+that were trained on them stay right.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def train_vae(config: TinyVaeConfig, run: RunDir, progress: Progress | None = No
 
     def loss_of(step: int) -> dict[str, Tensor]:
         clean = to_unit(pictures[batch_of_step(len(pictures), config, step)]).to(device)
-        posterior = vae.encode(clean.to(memory_format=torch.channels_last)).latent_dist
+        with torch.set_grad_enabled(not config.decoder_only):
+            posterior = vae.encode(clean.to(memory_format=torch.channels_last)).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=draw_generator(config.seed, step))
         latents = posterior.mean + posterior.std * noise.to(device)
         squared_error = (vae.decode(latents).sample.float() - clean).square().mean()
@@ -63,8 +65,13 @@ def train_vae(config: TinyVaeConfig, run: RunDir, progress: Progress | None = No
     def measure() -> dict[str, float]:
         return {"val_psnr": reconstruction_psnr(vae, held_out[:256])}
 
-    train_steps(Lesson({"vae": vae}, loss_of, measure), config, run, progress)
-    vae.register_to_config(scaling_factor=scaling_factor(vae, pictures[:512]))
+    modules = {"vae": vae}
+    if config.decoder_only:
+        modules = {"post_quant_conv": vae.post_quant_conv, "decoder": vae.decoder}
+        vae.requires_grad_(False)
+    train_steps(Lesson(modules, loss_of, measure), config, run, progress)
+    if not config.decoder_only:
+        vae.register_to_config(scaling_factor=scaling_factor(vae, pictures[:512]))
     with artifact_folder(run, "vae") as folder:
         vae.save_pretrained(folder)
     return run.path / "vae"

@@ -61,6 +61,20 @@ def test_the_autoencoder_learns_and_its_latents_get_a_deviation_of_1(
     assert scaling_factor(vae, pictures) == pytest.approx(1 / float(latents.std()), rel=1e-3)
 
 
+def test_a_decoder_learns_alone_and_the_latents_stay_to_the_bit(
+    settings, train, metrics_of, tmp_path, tiny_family
+):
+    base = tiny_family / "pipeline" / "vae"
+    config = settings(TinyVaeConfig, steps=2, base=str(base), decoder_only=True)
+    run = train(train_vae, config, tmp_path / "run")
+    before, after = (AutoencoderKL.from_pretrained(path) for path in (base, run / "vae"))
+    kept, learnt = after.state_dict(), before.state_dict()
+    moved = {name for name, value in learnt.items() if not torch.equal(value, kept[name])}
+    assert moved
+    assert all(name.startswith(("decoder.", "post_quant_conv.")) for name in moved)
+    assert after.config.scaling_factor == before.config.scaling_factor
+
+
 def test_psnr_is_the_formula_on_8_bit_levels(tiny_family):
     vae = AutoencoderKL.from_pretrained(tiny_family / "pipeline" / "vae").eval()
     picture = drawn(0).target[None]

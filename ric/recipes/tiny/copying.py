@@ -124,10 +124,11 @@ def _write_anchors(unet: UNet2DConditionModel, hidden: slice, wanted: dict[int, 
     times = torch.arange(len(wanted[0]), device=last.conv1.weight.device)
     features = silu(unet.time_embedding(unet.time_proj(times).to(last.conv1.weight.dtype)))
     features = torch.cat([features, torch.ones_like(features[:, :1])], dim=1).double().cpu()
-    squares = 1 / (4 - sum(share.double().cpu() ** 2 for share in wanted.values()))
-    for n, share in wanted.items():
+    shares = torch.stack([share.double().cpu() for share in wanted.values()])
+    squares = 1 / (4 - shares.square().sum(0))
+    for n, share in enumerate(shares):
         # least squares of relative errors, with a little ridge
-        scaled = features / (share.double().cpu() * squares.sqrt())[:, None]
+        scaled = features / (share * squares.sqrt())[:, None]
         gram = scaled.T @ scaled + 1e-3 * torch.eye(scaled.shape[1], dtype=torch.double)
         found = torch.linalg.solve(gram, scaled.sum(0)).to(last.conv1.weight)
         for channel, sign in ((first + 2 + 2 * n, 1), (first + 3 + 2 * n, -1)):

@@ -52,7 +52,10 @@ def json_rows(path: str | Path) -> Iterator[tuple[int, Row | str]]:
                 yield number, f"Line {number} is not UTF-8: {fault}."
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(line, object_pairs_hook=_with_each_key_once)
+            except _KeyTwiceError as error:
+                yield number, f"Line {number} has {error} twice."
+                continue
             except (ValueError, RecursionError) as error:
                 yield number, f"Line {number} is not JSON: {error}."
                 continue
@@ -60,6 +63,18 @@ def json_rows(path: str | Path) -> Iterator[tuple[int, Row | str]]:
                 yield number, row
             else:
                 yield number, f"Line {number} is not a JSON object but a {type(row).__name__}."
+
+
+class _KeyTwiceError(Exception):
+    """An object names a key twice, of which Python's reader would silently take the last."""
+
+
+def _with_each_key_once(pairs: list[tuple[str, object]]) -> Row:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = Counter(name for name, _ in pairs)
+        raise _KeyTwiceError(repr(next(name for name, count in names.items() if count > 1)))
+    return row
 
 
 def csv_rows(path: str | Path) -> Iterator[tuple[int, Row | str]]:

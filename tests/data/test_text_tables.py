@@ -57,6 +57,17 @@ def test_a_row_in_another_encoding_is_a_failure_and_never_other_letters(table, n
     assert "café" in failed.reason
 
 
+def test_a_row_that_names_a_key_twice_is_a_failure_and_never_one_of_the_two(table):
+    twice = JSONL.replace('"id": "a"', '"instruction": "tea", "id": "a"')
+    failures: list[SampleError] = []
+    assert texts_of(table("metadata.jsonl", twice.encode()), failures) == [ROWS[1]["instruction"]]
+    (failed,) = failures
+    assert (failed.sample_id, failed.reason) == (
+        "metadata.jsonl:1",
+        "Line 1 has 'instruction' twice.",
+    )
+
+
 def test_column_names_in_another_encoding_end_the_command_with_the_way_out(table):
     folder = table("metadata.csv", "id,source_file_name,instruction,größe\n".encode("cp1252"))
     with pytest.raises(RicError, match=r"metadata.csv', line 1, is not UTF-8: byte 0xF6") as caught:

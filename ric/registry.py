@@ -94,13 +94,14 @@ class Metric(NamedTuple):
     place: str = ""
 
 
-# In the order of the columns; all of the first seven but KID are the paper's.
+# In the order of the columns; the first eight but FID of halves and KID are the paper's.
 METRICS = {
     "clip_i": Metric("CLIP-I", True, 4, "clip"),
     "dino": Metric("DINO", True, 4, "dino"),
     "clip_t": Metric("CLIP-T", True, 4, "clip"),
     "lpips": Metric("LPIPS", False, 4, "lpips"),
     "fid": Metric("FID", False, 2, "inception"),
+    "fid_unpaired": Metric("FID of halves", False, 2, "inception"),
     "kid": Metric("KID", False, 4, "inception"),
     "is": Metric("IS", True, 2, "inception"),
     "clip_i_source": Metric("CLIP-I to source", True, 4, "clip"),
@@ -135,8 +136,11 @@ METRICS = {
 PIE_BENCH = OF_FEW_SCORES["pie-bench"]
 # to the other one of source and target; computed along with CLIP-I and DINO
 TO_THE_OTHER = ("clip_i_source", "clip_i_target", "dino_source", "dino_target")
+BY_NAME_ONLY = ("fid_unpaired",)  # twice FID's time
 # what `--metrics all` means
-OF_ANY_PICTURES = tuple(name for name in METRICS if name not in (*PIE_BENCH, *TO_THE_OTHER))
+OF_ANY_PICTURES = tuple(
+    name for name in METRICS if name not in (*PIE_BENCH, *TO_THE_OTHER, *BY_NAME_ONLY)
+)
 _SHIPPED: dict[str, Mapping[str, Any]] = {
     "editor": EDITORS,
     "describer": DESCRIBERS,
@@ -176,7 +180,7 @@ def refuse_unknown_metrics(config: EvalConfig) -> None:
     """
     names = metrics_of(config)
     there = OF_FEW_SCORES.get(config.protocol)
-    known = there or OF_ANY_PICTURES
+    known = there or (*OF_ANY_PICTURES, *BY_NAME_ONLY)
     if not names:
         raise RicError("--metrics names no metric.", f"Choose from: {', '.join(known)}.")
     for name in names:

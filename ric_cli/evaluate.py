@@ -229,7 +229,7 @@ def _read_score(name: str, about: dict[str, Any]) -> Score:
     from ric.scoring.scores import Score
 
     key, _, marker = name.partition("[")
-    fields = ("definition", "value", "n", "std", "note", "unavailable")
+    fields = ("definition", "value", "n", "std", "note", "unavailable", "ranks")
     known = {field: about[field] for field in fields if field in about}
     interval = (about["low"], about["high"]) if "low" in about else None
     own = None

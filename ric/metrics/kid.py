@@ -53,9 +53,13 @@ class Kid(NamedTuple):
         return subset_interval(self.value, self.subsets, self.n)
 
     def minus(self, other: Kid) -> Kid:
-        """Return the difference of two KIDs over the same samples, drawn with the same seed."""
-        pair_bias = self.pair_bias - other.pair_bias
-        return Kid(self.value - other.value, self.subsets - other.subsets, self.n, pair_bias)
+        """Return the difference of two KIDs over the same samples, drawn with the same seed.
+
+        Both are taken without their `pair_bias`: an editor is not nearer to the targets' set for
+        being nearer to its own target.
+        """
+        ours, theirs = self.value - self.pair_bias, other.value - other.pair_bias
+        return Kid(ours - theirs, self.subsets - other.subsets, self.n)
 
 
 def kid_from_features(

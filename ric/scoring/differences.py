@@ -13,7 +13,7 @@ import numpy as np
 
 from ric.errors import RicError
 from ric.metrics.bootstrap import bootstrap_interval
-from ric.scoring.scores import Difference, Score
+from ric.scoring.scores import OF_SETS, Difference, Score
 from ric.scoring.set_distances import set_distances
 
 if TYPE_CHECKING:
@@ -31,9 +31,10 @@ def difference(
 ) -> Difference:
     """Return `later` minus `first`, over the samples that both have.
 
-    Means come with a paired bootstrap interval, FID with the jackknife's and KID with that of its
-    subsets. Left out are scores that one of them lacks, IS, which has no pairs, and the relative
-    errors of drawn scenes, whose samples are weighted.
+    Means come with a paired bootstrap interval, FID with the jackknife's and KID, less what the
+    likeness within pairs adds to it, with that of its subsets. Left out are scores that one of
+    them lacks, IS, which has no pairs, and the relative errors of drawn scenes, whose samples are
+    weighted.
     """
     ours = {row["id"]: row for row in later.rows}
     theirs = {row["id"]: row for row in first.rows}
@@ -42,9 +43,9 @@ def difference(
     sets = _between_sets(later, first, common, fid_set, seed)
     scores = []
     for score in later.scores.scores:
-        if sets is not None and score.key in ("fid", "kid"):
-            scores.append(_of_sets(score, sets))
-        elif score.value is not None and score.key not in ("fid", "kid", "is", *WEIGHTED):
+        if score.key in OF_SETS:
+            scores += _of_sets(score, sets)
+        elif score.value is not None and score.key not in WEIGHTED:
             scores += _of_means(score, pairs, seed)
     return Difference(later.scores.label, first.scores.label, tuple(scores), len(common))
 
@@ -67,18 +68,18 @@ def _of_means(
     return [replace(apart_from, std=None, note=None)]
 
 
-def _of_sets(score: Score, sets: SetDistances) -> Score:
-    distance = sets.fid if score.key == "fid" else sets.kid
-    return replace(
-        score,
-        value=distance.value,
-        n=distance.n,
-        interval=distance.interval,
-        std=None,
-        note=None,
-        unavailable=None,
-        definition=f"difference over the same samples; {score.definition}",
-    )
+def _of_sets(score: Score, sets: SetDistances | None) -> list[Score]:
+    """Return the difference of a distance of sets, or nothing where either editor lacks it."""
+    distances = sets and {"fid": sets.fid, "kid": sets.kid, "fid_unpaired": sets.unpaired}
+    distance = distances.get(score.key) if distances else None
+    if distance is None:
+        return []
+    about = "difference over the same samples"
+    if score.key == "kid":
+        about += ", without what the likeness within pairs adds"
+    apart = replace(score, value=distance.value, n=distance.n, interval=distance.interval)
+    return [replace(apart, std=None, note=None, unavailable=None,
+                    definition=f"{about}; {score.definition}")]  # fmt: skip
 
 
 def _between_sets(
@@ -95,7 +96,8 @@ def _between_sets(
         rows = zip(scored.rows, scored.set_rows, strict=True)
         try:
             shared = [kept for row, kept in rows if row["id"] in names]
-            return set_distances(shared, fid_set, seed=seed)
+            asked = scored.distances is not None and scored.distances.unpaired is not None
+            return set_distances(shared, fid_set, seed=seed, unpaired=asked)
         except RicError:  # one sample in common has no spread
             return None
 

@@ -64,7 +64,7 @@ def _load_metric_networks(config: EvalConfig, run: RunDir, device: torch.device)
         clip=clip,
         dino=dino,
         lpips=lpips,
-        fid=inception if names & {"fid", "kid"} else NOT_ASKED,
+        fid=inception if names & {"fid", "fid_unpaired", "kid"} else NOT_ASKED,
         inception_score=is_fed if "is" in names else NOT_ASKED,
         lpips_outside=squeeze,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ric.scoring.scores import Score, Scores, column_names, find_score
+from ric.scoring.scores import OF_SETS, Score, Scores, column_names, find_score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +19,8 @@ def best(rows: Sequence[Scores], layout: Layout = "table-1") -> dict[str, set[st
     none is best; the identity and the ground truth are not editors. In the layout of the paper's
     Table 2 each pair of editors, without and with, has its own best.
 
-    KID and IS vary with the pictures: there none is best that another editor may equal
-    (`Score.spread`).
+    FID, KID and IS vary with the pictures: there none is best that another editor may equal
+    (`Score.spread`). FID against the targets of the same samples ranks none (`Score.ranks`).
     """
     editors = [row for row in rows if row.role == "editor"]
     size = 2 if layout == "table-2" else max(len(editors), 1)
@@ -39,11 +39,13 @@ def _best_of(editors: Sequence[Scores], name: str) -> set[str]:
     if not values:
         return set()
     first = next(iter(values.values()))
+    if not first.ranks:
+        return set()
     pick = max if first.direction == "up" else min
     top = pick(values.values(), key=lambda score: score.value or 0.0).value
     shown = f"{top:z.{first.metric.digits}f}"
     winners = {label for label, score in values.items() if score.number.split(" ")[0] == shown}
-    if first.key in ("kid", "is") and not _stand_apart(list(values.values())):
+    if first.key in OF_SETS and not _stand_apart(list(values.values())):
         return set()
     return winners
 

@@ -9,7 +9,7 @@ import torch
 from ric.config import EvalConfig, Reference
 from ric.registry import OF_ANY_PICTURES
 from ric.scoring.load_metrics import LoadedMetric, load_pair_metrics
-from ric.scoring.scores import OF_SCENES
+from ric.scoring.scores import OF_SCENES, OF_SETS
 
 OF_ALL_DATA = tuple(key for key in OF_ANY_PICTURES if key not in OF_SCENES)
 
@@ -57,8 +57,7 @@ class Rules:
 
     def columns(self, *, of_scenes: bool) -> list[str]:
         """List the columns of each sample's row."""
-        of_sets = ("fid", "kid", "is")
-        kept = [key for key in self.metrics if key not in (*of_sets, *OF_SCENES)]
+        kept = [key for key in self.metrics if key not in (*OF_SETS, *OF_SCENES)]
         own = [metric.key for metric in self.pair_metrics if metric.own]
         scenes = [key for key in OF_SCENES if of_scenes and key in self.metrics]
         return [*kept, *self.to_the_other, *own, *scenes]

@@ -133,7 +133,7 @@ def difference_rows(
 ) -> list[tuple[str, list[tuple[str, bool]]]]:
     """Return one row per score: its heading, and each pair's difference with its interval.
 
-    Each cell is a text and whether the interval excludes 0.
+    Each cell is a text and whether the interval excludes 0, of a score that ranks editors.
     """
     held = {score.name: score for row in differences for score in row.scores}
     names = sorted(held, key=lambda name: place_of(held[name].key))
@@ -155,7 +155,7 @@ def _difference_cell(score: Score | None) -> tuple[str, bool]:
         return f"{score.value:+.{digits}f} (N = {score.n})", False
     low, high = score.interval
     text = f"{score.value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}] (N = {score.n})"
-    return text, low > 0 or high < 0
+    return text, score.ranks and (low > 0 or high < 0)
 
 
 def _cell(score: Score | None, *, bold: bool) -> str:

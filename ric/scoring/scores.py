@@ -18,8 +18,9 @@ OF_SCENES = (
     "psnr_preserved",
 )  # fmt: skip
 THE_SIX = ("clip_i", "dino", "clip_t", "lpips", "fid", "is")
+OF_SETS = ("fid", "fid_unpaired", "kid", "is")  # one number of all pictures, no mean of samples
 IS_RANKS_FROM = 20  # pictures: each of its ten splits then has two or more, and one alone scores 1
-SHOWN_FIRST = ("clip_i", "dino", "clip_t", "lpips", "fid", "kid", "is", *PIE_BENCH)
+SHOWN_FIRST = ("clip_i", "dino", "clip_t", "lpips", "fid", "fid_unpaired", "kid", "is", *PIE_BENCH)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +33,14 @@ class Score:
         value: The score; None where there is none, and then `unavailable` says why.
         n: How many samples it covers.
         marker: The network's or the rule's name where it is not the published one.
-        interval: 95 % interval: for a mean by bootstrap, for KID by subsets, for a difference of
-            FIDs by the jackknife.
-        std: For IS the standard deviation over splits, for FID the jackknife's standard error.
+        interval: 95 % interval: for a mean by bootstrap, for KID by subsets, for FID by the
+            jackknife.
+        std: For IS the standard deviation over splits.
         note: What the reader must know beside the number.
         unavailable: Why there is no value.
         own: How a metric that is not in `METRICS` is shown.
+        ranks: Whether it may tell which editor is better. FID of pairs may not: an editor whose
+            pictures are tied to their own targets looks better for that alone.
     """
 
     key: str
@@ -50,6 +53,7 @@ class Score:
     note: str | None = None
     unavailable: str | None = None
     own: Metric | None = None
+    ranks: bool = True
 
     @property
     def metric(self) -> Metric:
@@ -112,6 +116,7 @@ class Score:
             "unavailable": self.unavailable,
             "heading": self.own and self.own.heading,
             "digits": self.own and self.own.digits,
+            "ranks": None if self.ranks else False,
         }
         return {
             "value": self.value,

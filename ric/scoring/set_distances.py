@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ric.metrics.fid import Jackknife, jackknife_fid
+from ric.errors import RicError
+from ric.metrics.fid import Jackknife, jackknife_fid, unpaired_fid
 from ric.metrics.kid import Kid, kid_from_features
 
 if TYPE_CHECKING:
@@ -29,26 +30,42 @@ class FidSet(NamedTuple):
 
 
 class SetDistances(NamedTuple):
-    """FID and KID of the edited set, with what their intervals are computed from."""
+    """FID and KID of the edited set, with what their intervals are computed from.
+
+    Attributes:
+        fid: Of the edited pictures and the others.
+        kid: Likewise.
+        unpaired: FID of halves, in which no edit meets its own target; None where it was not asked
+            for, or there are too few samples.
+    """
 
     fid: Jackknife
     kid: Kid
+    unpaired: Jackknife | None = None
 
     def minus(self, other: SetDistances) -> SetDistances:
         """Return the difference of two editors' distances over the same samples."""
-        return SetDistances(self.fid.minus(other.fid), self.kid.minus(other.kid))
+        unpaired = None
+        if self.unpaired is not None and other.unpaired is not None:
+            unpaired = self.unpaired.minus(other.unpaired)
+        return SetDistances(self.fid.minus(other.fid), self.kid.minus(other.kid), unpaired)
 
 
 def set_distances(
-    set_rows: Sequence[SetRow], fid_set: FidSet | None = None, *, seed: int = 0
+    set_rows: Sequence[SetRow],
+    fid_set: FidSet | None = None,
+    *,
+    seed: int = 0,
+    unpaired: bool = False,
 ) -> SetDistances | None:
-    """Return both distances; None without any sample that has the features they need.
+    """Return the distances; None without any sample that has the features they need.
 
     Args:
         set_rows: One per sample, sorted by id: groups and subsets are drawn by position, so that
             two editors with the same samples share them.
         fid_set: The pictures to compare with in place of the targets.
         seed: Decides groups and subsets.
+        unpaired: Whether FID of halves is asked for.
 
     Raises:
         RicError: only one sample has them.
@@ -64,7 +81,13 @@ def set_distances(
     if not both:
         return None
     edited, targets = (np.stack(side) for side in zip(*both, strict=True))
-    return _of_two(edited, targets, seed, paired=True)
+    found = _of_two(edited, targets, seed, paired=True)
+    if not unpaired:
+        return found
+    try:
+        return found._replace(unpaired=unpaired_fid(edited, targets, seed=seed))
+    except RicError:  # too few samples
+        return found
 
 
 def _of_two(edited: ArrayLike, others: ArrayLike, seed: int, *, paired: bool) -> SetDistances:

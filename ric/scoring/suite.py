@@ -126,7 +126,8 @@ class MetricSuite(KeptSamples):
         rows, set_rows = self._in_order(only)
         distances, reason = None, None
         try:
-            distances = set_distances(set_rows, fid_set, seed=self.rules.seed)
+            asked = "fid_unpaired" in self.rules.metrics
+            distances = set_distances(set_rows, fid_set, seed=self.rules.seed, unpaired=asked)
         except RicError as error:
             reason = error.message
         sets = SetScores(set_rows, reason or distances, fid_set)

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 # Below Inception's width the covariances lack rank, and FID is mostly small-sample bias.
 FID_SPEAKS_FROM = 2048
+FID_OF_PAIRS = (
+    "Edits are compared with the targets of the same samples, so an editor tied to its own target"
+    " looks better for that alone: no editor is marked as best. --fid-set FOLDER and --metrics"
+    " fid_unpaired do not have this fault."
+)
 # Whose rule a score without a marker follows.
 FID_RULE, IS_RULE = "clean", "torch-fidelity"
 
@@ -184,47 +189,68 @@ def mean_score(
 
 
 def fid_and_kid(sets: SetScores, network: SetEncoder | Unavailable) -> list[Score]:
-    """Return FID and KID of the edited set and the other one, or why there are none."""
+    """Return FID, FID of halves and KID of the edited set and the other one, or why not."""
+    keys = ("fid", "fid_unpaired", "kid")
     if isinstance(network, Unavailable):
-        return [Score(key=key, unavailable=network.reason) for key in ("fid", "kid")]
+        return [Score(key=key, unavailable=network.reason) for key in keys]
     distances, fid_set = sets.distances, sets.fid_set
     marker = "" if network.kind == FID_RULE else network.kind
     if distances is None:
         distances = "no sample has a target" if sets.rows else "no sample was scored"
     if isinstance(distances, str):
-        return [Score(key=key, marker=marker, unavailable=distances) for key in ("fid", "kid")]
+        return [Score(key=key, marker=marker, unavailable=distances) for key in keys]
     count, others = distances.fid.n, len(fid_set.features) if fid_set else distances.fid.n
     few = (
         f"Below {FID_SPEAKS_FROM:,} pictures FID is mostly small-sample bias: N = {count}"
         + (f" edits and {others} pictures" if fid_set else "")
         + ", and it compares only with FIDs at this N."
     )
-    of_pairs = (
-        f"Edited and target pictures come in pairs, which adds {distances.kid.pair_bias:.4f}."
-    )
     held_against = f"the {others} pictures of {fid_set.name}" if fid_set else "target set"
     about = f"edited set and {held_against}: {network.definition}"
-    return [
-        Score(
-            key="fid",
-            marker=marker,
-            value=distances.fid.value,
-            n=count,
-            std=distances.fid.error,
-            definition=f"{about}; ± by the delete-a-tenth jackknife",
-            note=few if min(count, others) < FID_SPEAKS_FROM else None,
-        ),
-        Score(
-            key="kid",
-            marker=marker,
-            value=distances.kid.value,
-            n=count,
-            interval=distances.kid.interval,
-            definition=f"{about}; unbiased, kernel (x.y / W + 1)^3, interval by {SUBSETS} halves"
-            " without replacement",
-            note=None if fid_set else of_pairs,
-        ),
-    ]
+    notes = [few] if min(count, others) < FID_SPEAKS_FROM else []
+    if not fid_set:
+        notes.append(FID_OF_PAIRS)
+    fid = Score(
+        key="fid",
+        marker=marker,
+        value=distances.fid.value,
+        n=count,
+        interval=distances.fid.interval,
+        definition=f"{about}; interval by the delete-a-tenth jackknife",
+        note=" ".join(notes) or None,
+        ranks=fid_set is not None,
+    )
+    kid = Score(
+        key="kid",
+        marker=marker,
+        value=distances.kid.value,
+        n=count,
+        interval=distances.kid.interval,
+        definition=f"{about}; unbiased, kernel (x.y / W + 1)^3, interval by {SUBSETS} halves"
+        " without replacement",
+        note=None
+        if fid_set
+        else "Edited and target pictures come in pairs, which adds"
+        f" {distances.kid.pair_bias:.4f}; a difference is taken without it.",
+    )
+    return [fid, _fid_of_halves(fid, distances, fid_set), kid]
+
+
+def _fid_of_halves(fid: Score, distances: SetDistances, fid_set: FidSet | None) -> Score:
+    """Return FID of halves beside FID, or why there is none."""
+    if distances.unpaired is None:
+        reason = "--fid-set has no pairs to part" if fid_set else "fewer than 4 samples have both"
+        return Score(key="fid_unpaired", marker=fid.marker, unavailable=reason)
+    return replace(
+        fid,
+        key="fid_unpaired",
+        value=distances.unpaired.value,
+        interval=distances.unpaired.interval,
+        note=f"Sets of about {fid.n // 2} pictures: it compares only with others at this N.",
+        definition="odd edits to even targets, and even to odd, averaged, so that no edit meets"
+        f" its own target; {fid.definition}",
+        ranks=True,
+    )
 
 
 def is_score(logits: Sequence[Vector | None], network: SetEncoder | Unavailable) -> Score:

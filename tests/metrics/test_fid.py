@@ -11,7 +11,7 @@ import torch
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
 from ric.errors import RicError
-from ric.metrics.fid import fid_from_features, frechet_distance, jackknife_fid
+from ric.metrics.fid import fid_from_features, frechet_distance, jackknife_fid, unpaired_fid
 
 
 def features(seed: int, count: int, width: int = 32) -> np.ndarray:
@@ -158,6 +158,30 @@ def test_two_editors_alike_differ_less_in_fid_than_each_scatters():
     apart = ours.minus(theirs)
     assert apart.value == pytest.approx(ours.value - theirs.value)
     assert apart.error < 0.5 * ours.error
+
+
+def test_fid_of_halves_is_the_mean_of_two_that_no_pair_meets_in():
+    a, b = features(0, 41), features(1, 41)
+    by_hand = [fid_from_features(a[k::2], b[1 - k :: 2]).value for k in (0, 1)]
+    assert unpaired_fid(a, b).value == pytest.approx(np.mean(by_hand))
+    assert len(unpaired_fid(a, b).left_out) == 10
+    assert unpaired_fid(a[:5], b[:5]).interval is None
+    with pytest.raises(RicError, match="FID of halves needs 4 samples or more, and has 3"):
+        unpaired_fid(a[:3], b[:3])
+
+
+def test_an_editor_tied_to_its_own_targets_has_a_better_fid_and_no_better_fid_of_halves():
+    generator, sure = np.random.default_rng(0), dict.fromkeys((jackknife_fid, unpaired_fid), 0)
+    for trial in range(40):
+        target, free, noise = generator.normal(size=(3, 120, 12))
+        tied = 0.9 * target + (1 - 0.9**2) ** 0.5 * noise
+        for of in sure:
+            ours, theirs = (of(made, target, seed=trial) for made in (tied, free))
+            low, high = ours.minus(theirs).interval
+            sure[of] += high < 0 or low > 0
+    # the truth is 0: both editors draw from the targets' distribution
+    assert sure[jackknife_fid] > 30
+    assert sure[unpaired_fid] <= 5
 
 
 def test_two_samples_have_a_fid_and_no_spread():

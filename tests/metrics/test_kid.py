@@ -152,8 +152,23 @@ def test_two_editors_alike_differ_less_than_each_scatters():
     other = one + 0.05 * generator.normal(size=one.shape)
     ours, theirs = (kid_from_features(made, target) for made in (one, other))
     apart = ours.minus(theirs)
-    assert apart.value == pytest.approx(ours.value - theirs.value)
+    biases = ours.pair_bias - theirs.pair_bias
+    assert apart.value == pytest.approx(ours.value - theirs.value - biases)
     assert np.diff(apart.interval) < 0.2 * np.diff(ours.interval)
+
+
+def test_an_editor_tied_to_its_own_targets_has_no_better_kid_for_that():
+    generator, naive, hits = np.random.default_rng(0), 0, 0
+    for trial in range(60):
+        target, free = shifted(generator, 60, 0.0)
+        tied = 0.9 * target + (1 - 0.9**2) ** 0.5 * generator.normal(size=target.shape)
+        ours, theirs = (kid_from_features(made, target, seed=trial) for made in (tied, free))
+        apart = ours.minus(theirs)
+        naive += ours.value - theirs.value > apart.interval[1] - apart.value
+        naive += ours.value - theirs.value < apart.interval[0] - apart.value
+        hits += apart.interval[0] <= 0 <= apart.interval[1]
+    assert naive > 10  # the plain difference often excludes the truth, 0
+    assert hits >= 56
 
 
 def test_too_few_pictures_have_no_kid_or_no_interval():

@@ -50,7 +50,7 @@ def test_the_best_editor_is_marked_and_the_identity_never(rows):
     winners = best(rows)
     assert winners["clip_i[tiny]"] == {"ours"}
     assert winners["lpips"] == {"theirs"}
-    assert winners["fid"] == {"ours", "theirs"}
+    assert "fid" not in winners
 
 
 def test_numbers_that_print_alike_are_best_together():
@@ -67,7 +67,7 @@ def test_one_editor_alone_is_not_best():
 def test_markdown_has_the_papers_columns_arrows_intervals_and_marks(rows):
     lines = to_markdown(rows).splitlines()
     assert lines[0] == "| | CLIP-I[tiny] ↑ | LPIPS ↓ | FID ↓ | IS ↑ |"
-    assert lines[2].startswith("| ours | **0.9000** [0.5000, 0.7500] | 0.2000 | **12.35** |")
+    assert lines[2].startswith("| ours | **0.9000** [0.5000, 0.7500] | 0.2000 | 12.35 |")
     assert lines[4].startswith("| source | 1.0000 [")
 
 
@@ -178,6 +178,18 @@ def test_an_inception_score_of_splits_of_one_picture_ranks_nobody(n, winner):
 def test_inception_scores_that_scatter_into_one_another_rank_nobody(std, winner):
     low, high = (Score(key="is", value=value, std=std, n=500) for value in (2.0, 3.0))
     assert two("is", low, high) == winner
+
+
+@pytest.mark.parametrize(("ranks", "winner"), [(True, {"A"}), (False, set())])
+def test_fid_ranks_editors_against_a_set_of_its_own_and_never_against_their_targets(ranks, winner):
+    near, far = (
+        Score(key="fid", value=value, interval=(value - 1, value + 1), n=50, ranks=ranks)
+        for value in (15.0, 40.0)
+    )
+    assert two("fid", near, far) == winner
+    apart = Difference("B", "A", (replace(near, interval=(14.0, 16.0)),), 50)
+    assert ("**+15.00" in to_markdown([Scores("A", (near,))], [apart])) == ranks
+    assert near.as_dict().get("ranks", True) == ranks
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from ric.data.drawn_scenes import edit_of_sample
 from ric.inputs.examples import Example, Needs, load_examples
 from ric.method.losses import same_text_mask
 from ric.method.region_encoder import RegionEncoder
-from ric.metrics.bootstrap import bootstrap_interval
+from ric.metrics.intervals import mean_interval
 from ric.metrics.retrieval import rank_of_right
 from ric.recipes.fit_clip import embed
 from ric.runs.open_run import open_run
@@ -97,7 +97,7 @@ def hits(judge: RegionEncoder, examples: list[Example]) -> np.ndarray:
 def compare(fused: np.ndarray, crop: np.ndarray, those: np.ndarray) -> dict[str, Any]:
     """Return both recalls in percent and the paired interval, from hits (seeds, N, 2)."""
     fused, crop = 100 * fused[:, those], 100 * crop[:, those]
-    low, high = bootstrap_interval((fused - crop).mean(axis=(0, 2)).tolist())
+    low, high = mean_interval((fused - crop).mean(axis=(0, 2)).tolist())
     return {
         "scenes": int(those.sum()),
         "fused": round(fused.mean(), 1),

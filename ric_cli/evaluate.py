@@ -188,6 +188,7 @@ def _read_rows(told: dict[str, Any]) -> list[Scores]:
             row["role"],
             row.get("samples", 0),
             row.get("samples_shared"),
+            row.get("photos"),
         )
         for row in told["editors"]
     ]
@@ -269,7 +270,9 @@ def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) 
         for columns in filter(None, (with_numbers(some, of_scenes), with_numbers(some, names))):
             _show_table(some, columns, heading, config.get("layout", "table-1"))
     if sum(row.role == "editor" for row in rows) > 1:
-        _show_differences(read_differences(run.path))
+        first = next(row.label for row in rows if row.role == "editor")
+        apart = read_differences(run.path)
+        _show_differences([row for row in apart if row.against == first])
     if quiet:
         return
     for name in with_numbers(rows, [*of_scenes, *names]):
@@ -305,10 +308,10 @@ def _show_table(rows: list[Scores], columns: list[str], title: str, layout: Layo
 
 
 def _show_differences(differences: list[Difference]) -> None:
-    """Print each later editor's differences from the first; bold if the interval excludes 0."""
+    """Print each later editor's differences from the first."""
     from rich.table import Table
 
-    from ric.scoring.score_table import difference_rows
+    from ric.scoring.score_table import BOLD_DIFFERENCES, difference_rows
 
     if not any(row.scores for row in differences):
         return
@@ -323,3 +326,4 @@ def _show_differences(differences: list[Difference]) -> None:
         shown = [styled(text, "bold" if sure else "") for text, sure in cells]
         table.add_row(heading, *shown)
     print_table(table)
+    say(BOLD_DIFFERENCES)

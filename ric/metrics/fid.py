@@ -21,8 +21,11 @@ import numpy as np
 from scipy.special import stdtrit
 
 from ric.errors import RicError
+from ric.metrics.intervals import photo_numbers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
     Array = NDArray[np.float64]
@@ -135,7 +138,12 @@ def two_sets(edited: ArrayLike, target: ArrayLike, *, paired: bool) -> tuple[Arr
 
 
 def jackknife_fid(
-    edited: ArrayLike, target: ArrayLike, *, seed: int = 0, paired: bool = True
+    edited: ArrayLike,
+    target: ArrayLike,
+    *,
+    seed: int = 0,
+    paired: bool = True,
+    photos: Sequence[str] | None = None,
 ) -> Jackknife:
     """Return the Frechet distance of two sets of features, and its values without each tenth.
 
@@ -145,6 +153,7 @@ def jackknife_fid(
         seed: Decides how the samples fall into groups.
         paired: Whether both pictures of a sample are left out together; otherwise each
             set has groups of its own.
+        photos: The photo of each sample: all samples of one are left out together.
 
     Raises:
         RicError: a set has fewer than 2 pictures.
@@ -153,9 +162,11 @@ def jackknife_fid(
     a, b = two_sets(edited, target, paired=paired)
     value, count, _ = fid_from_features(a, b)
     generator = np.random.default_rng(seed)
-    parts = min(GROUPS, count, len(b)) if min(count, len(b)) > 2 else 0
-    of_a = _groups(count, parts, generator)
-    of_b = of_a if paired else _groups(len(b), parts, generator)
+    of_photo = photo_numbers(photos, count)
+    fewest = min(int(of_photo.max()) + 1, len(b))
+    parts = min(GROUPS, fewest) if fewest > 2 else 0
+    of_a = _groups(of_photo, parts, generator)
+    of_b = of_a if paired else _groups(np.arange(len(b)), parts, generator)
     left_out = [
         fid_from_features(np.delete(a, some, axis=0), np.delete(b, others, axis=0)).value
         for some, others in zip(of_a, of_b, strict=True)
@@ -163,8 +174,10 @@ def jackknife_fid(
     return Jackknife(value, np.array(left_out), count)
 
 
-def unpaired_fid(edited: ArrayLike, target: ArrayLike, *, seed: int = 0) -> Jackknife:
-    """Return the mean of two FIDs: odd edits against even targets, and even against odd.
+def unpaired_fid(
+    edited: ArrayLike, target: ArrayLike, *, seed: int = 0, photos: Sequence[str] | None = None
+) -> Jackknife:
+    """Return the mean of two FIDs: odd photos' edits against even ones' targets, and even, odd.
 
     No edited picture meets its own target, so that likeness within pairs does not count. The sets
     are half as large, and the bias of small sets is larger.
@@ -172,17 +185,18 @@ def unpaired_fid(edited: ArrayLike, target: ArrayLike, *, seed: int = 0) -> Jack
     Args:
         edited: (N, W), one row per sample.
         target: (N, W), of the same samples in the same order.
-        seed: Decides the groups of the jackknife, each of which leaves out whole samples.
+        seed: Decides the groups of the jackknife, each of which leaves out whole photos.
+        photos: The photo of each sample; None: each has its own.
 
     Raises:
-        RicError: there are fewer than 4 samples.
+        RicError: there are fewer than 2 samples in a half.
         ValueError: the sets differ in size.
     """
     a, b = two_sets(edited, target, paired=True)
-    count = len(a)
-    if count < 4:
-        raise RicError(f"FID of halves needs 4 samples or more, and has {count}.")
-    even = np.arange(count) % 2 == 0
+    of_photo = photo_numbers(photos, len(a))
+    even = of_photo % 2 == 0
+    if min(even.sum(), (~even).sum()) < 2:
+        raise RicError(f"FID of halves needs 4 samples or more, and has {len(a)}.")
 
     def of(kept: NDArray[np.bool_]) -> float:
         halves = (even & kept, ~even & kept)
@@ -191,19 +205,25 @@ def unpaired_fid(edited: ArrayLike, target: ArrayLike, *, seed: int = 0) -> Jack
         )
         return (one + other) / 2
 
-    parts = min(GROUPS, count // 2) if count >= 8 else 0
+    count = int(of_photo.max()) + 1
     left_out = []
-    for some in _groups(count, parts, np.random.default_rng(seed)):
-        kept = np.ones(count, dtype=bool)
+    # of fewer than 8 photos a half might be left with one sample
+    for some in _groups(of_photo, min(GROUPS, count // 2) if count >= 8 else 0,
+                        np.random.default_rng(seed)):  # fmt: skip
+        kept = np.ones(len(a), dtype=bool)
         kept[some] = False
-        left_out.append(of(kept))
-    return Jackknife(of(np.ones(count, dtype=bool)), np.array(left_out), count)
+        if min((even & kept).sum(), (~even & kept).sum()) >= 2:
+            left_out.append(of(kept))
+    return Jackknife(of(np.ones(len(a), dtype=bool)), np.array(left_out), len(a))
 
 
-def _groups(count: int, parts: int, generator: np.random.Generator) -> list[NDArray[np.int64]]:
-    """Draw which rows are left out together: `parts` groups of equal size, to one row."""
-    order = generator.permutation(count)
-    return np.array_split(order, parts) if parts else []
+def _groups(
+    of_photo: NDArray[np.int64], parts: int, generator: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """Draw which rows are left out together: `parts` groups of equally many photos, to one."""
+    order = generator.permutation(int(of_photo.max()) + 1)
+    some = np.array_split(order, parts) if parts else []
+    return [np.flatnonzero(np.isin(of_photo, photos)) for photos in some]
 
 
 def _no_longer_than_wide(centred: Array) -> Array:

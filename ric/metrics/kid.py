@@ -6,7 +6,8 @@ without bias: unlike FID's, its expectation does not depend on the number of pic
 The subsets take half of the pictures, drawn without replacement: then they scatter around the
 value as the value does around the truth, where the two distributions differ; where they are equal,
 the subsets scatter more, and an interval from them is too wide (Wu 1990, the delete-half
-jackknife). Edited and target pictures of one sample are drawn together, because they are alike.
+jackknife). Edited and target pictures of one sample are drawn together, because they are alike,
+and so are all samples of one photo.
 
 That likeness also makes the usual estimator too low: it counts the kernel between the two pictures
 of one sample as if they were unrelated. `pair_bias` says by how much; at a few hundred pictures it
@@ -21,14 +22,16 @@ import numpy as np
 
 from ric.errors import RicError
 from ric.metrics.fid import two_sets
+from ric.metrics.intervals import Z_95, photo_numbers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
     Array = NDArray[np.float64]
 
 SUBSETS = 100
-Z_95 = 1.959964  # standard deviations that hold 95 % of a normal distribution
 
 
 class Kid(NamedTuple):
@@ -38,6 +41,7 @@ class Kid(NamedTuple):
         value: Over all pictures; below 0 where the sets are closer than chance would have them.
         subsets: (100,) over halves of them; empty with fewer than 4 pictures.
         n: How many pictures the edited set has.
+        photos: Of how many photos they are, which the subsets halve.
         pair_bias: What the likeness within pairs adds to the value, mostly 0 or below; the value
             minus this is unbiased for pairs too. 0 for unpaired sets.
     """
@@ -45,12 +49,13 @@ class Kid(NamedTuple):
     value: float
     subsets: Array
     n: int
+    photos: int
     pair_bias: float = 0.0
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """95 % interval of the value; None with fewer than 4 pictures."""
-        return subset_interval(self.value, self.subsets, self.n)
+        return subset_interval(self.value, self.subsets, self.photos)
 
     def minus(self, other: Kid) -> Kid:
         """Return the difference of two KIDs over the same samples, drawn with the same seed.
@@ -59,7 +64,7 @@ class Kid(NamedTuple):
         being nearer to its own target.
         """
         ours, theirs = self.value - self.pair_bias, other.value - other.pair_bias
-        return Kid(ours - theirs, self.subsets - other.subsets, self.n)
+        return Kid(ours - theirs, self.subsets - other.subsets, self.n, self.photos)
 
 
 def kid_from_features(
@@ -68,6 +73,7 @@ def kid_from_features(
     *,
     seed: int = 0,
     paired: bool = True,
+    photos: Sequence[str] | None = None,
     block: int = 2**18,
 ) -> Kid:
     """Return the unbiased KID of two sets of pictures.
@@ -81,6 +87,7 @@ def kid_from_features(
         seed: Decides the subsets.
         paired: Whether a subset has both pictures of a sample; otherwise the halves of each set
             are drawn independently.
+        photos: The photo of each edited picture: a subset has all of one, or none.
         block: Numbers in a block, which is at least one row.
 
     Raises:
@@ -93,22 +100,24 @@ def kid_from_features(
         counts = f"{count}" if paired else f"{count} and {len(b)}"
         raise RicError(f"KID needs 2 pictures or more on each side, and has {counts}.")
     generator = np.random.default_rng(seed)
-    subsets = SUBSETS if min(count, len(b)) >= 4 else 0
-    of_a = np.vstack([np.ones(count), _halves(count, subsets, generator)])
+    of_photo = photo_numbers(photos, count)
+    held = int(of_photo.max()) + 1
+    subsets = SUBSETS if min(held, len(b)) >= 4 else 0
+    of_a = np.vstack([np.ones(count), _halves(held, subsets, generator)[:, of_photo]])
     of_b = of_a if paired else np.vstack([np.ones(len(b)), _halves(len(b), subsets, generator)])
     across = _kernel_sums(a, b, of_a, of_b, block)
     values = _mean_within(a, of_a, block) + _mean_within(b, of_b, block)
     values -= 2 * across / (of_a.sum(axis=1) * of_b.sum(axis=1))
     if not paired:
-        return Kid(float(values[0]), values[1:], count)
+        return Kid(float(values[0]), values[1:], count, held)
     of_pairs = float(_kernel((a * b).sum(axis=1), a).sum())
     strangers = (across[0] - of_pairs) / (count * (count - 1))
     pair_bias = 2 * (strangers - of_pairs / count) / count
-    return Kid(float(values[0]), values[1:], count, float(pair_bias))
+    return Kid(float(values[0]), values[1:], count, held, float(pair_bias))
 
 
 def subset_interval(value: float, subsets: Array, count: int) -> tuple[float, float] | None:
-    """Return the 95 % interval around `value` from the values of half the samples, or None."""
+    """Return the 95 % interval around `value` from the values of half of `count`, or None."""
     if not len(subsets):
         return None
     half = count // 2

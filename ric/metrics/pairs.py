@@ -31,6 +31,7 @@ class Pair:
         edit: The edit that a drawn scene was to get; None for all other data.
         source_text: What the source shows, or None.
         group: Its group under `--group-by`, or None.
+        photo: What the samples of one photo share; None: the photo has no other.
         mask_is_derived: Whether the mask is not the data's own but where source and target differ.
     """
 
@@ -45,6 +46,7 @@ class Pair:
     edit: Edit | None = None
     source_text: str | None = None
     group: str | None = None
+    photo: str | None = None
     mask_is_derived: bool = False
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ric.errors import RicError
-from ric.metrics.bootstrap import bootstrap_interval
+from ric.metrics.intervals import mean_interval
+from ric.scoring.kept_samples import photos_of
 from ric.scoring.scores import OF_SETS, Difference, Score
 from ric.scoring.set_distances import set_distances
 
@@ -54,14 +55,15 @@ def _of_means(
     score: Score, pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]], seed: int
 ) -> list[Score]:
     """Return the mean difference of one column, or nothing where no sample has both values."""
-    apart = [
-        ours[score.key] - theirs[score.key]
+    both = [
+        (ours, theirs)
         for ours, theirs in pairs
         if ours.get(score.key) is not None and theirs.get(score.key) is not None
     ]
-    if not apart:
+    if not both:
         return []
-    interval = bootstrap_interval(apart, seed=seed)
+    apart = [ours[score.key] - theirs[score.key] for ours, theirs in both]
+    interval = mean_interval(apart, photos=photos_of(ours for ours, _ in both), seed=seed)
     about = f"difference of pairs; {score.definition}"
     value = float(np.mean(apart))
     apart_from = replace(score, value=value, n=len(apart), interval=interval, definition=about)
@@ -93,11 +95,13 @@ def _between_sets(
         if len(common) == len(scored.rows):
             return scored.distances  # the same samples, groups and subsets
         names = set(common)
-        rows = zip(scored.rows, scored.set_rows, strict=True)
+        held = zip(scored.rows, scored.set_rows, strict=True)
+        shared = [(row, kept) for row, kept in held if row["id"] in names]
+        photos = photos_of(row for row, _ in shared)
+        asked = scored.distances is not None and scored.distances.unpaired is not None
         try:
-            shared = [kept for row, kept in rows if row["id"] in names]
-            asked = scored.distances is not None and scored.distances.unpaired is not None
-            return set_distances(shared, fid_set, seed=seed, unpaired=asked)
+            set_rows = [kept for _, kept in shared]
+            return set_distances(set_rows, photos, fid_set, seed=seed, unpaired=asked)
         except RicError:  # one sample in common has no spread
             return None
 

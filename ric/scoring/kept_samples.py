@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ric.scoring.encode_once import SetRow
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Container, Iterable, Mapping
+
+
+def photos_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """List the photo of each sample's row; batches of older versions have none."""
+    return [row.get("photo") or row["id"] for row in rows]
+
 
 NO_SETS = SetRow(None, None, None, None)
 

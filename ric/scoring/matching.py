@@ -14,7 +14,7 @@ from PIL import Image
 
 from ric.config import PROTOCOLS
 from ric.data.drawn_scenes import edit_of_sample
-from ric.data.images import ImageError, open_image
+from ric.data.images import ImageError, open_image, pixel_hash
 from ric.data.masks import signature_box
 from ric.data.names import told_apart
 from ric.data.sample import loose_folders
@@ -255,6 +255,7 @@ def _decode_outputs(
         kind,
         source_text=sample.source_text,
         group=_group_of(sample, mask, config),
+        photo=sample.group_id or pixel_hash(source),
         mask_is_derived=sample.mask_origin == "derived",
     )
     if of_scenes:

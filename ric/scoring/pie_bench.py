@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from ric.metrics.bootstrap import bootstrap_interval
+from ric.metrics.intervals import mean_interval
 from ric.metrics.networks import Network, PairDistance, TextImageEncoder, Unavailable
 from ric.metrics.pairs import Pair, fit_to, has_shape_of
 from ric.metrics.pixel import black_inside, l2, leaves_something, psnr, ssim_map
 from ric.metrics.structure_distance import StructureDistance, structure_distance
 from ric.scoring.encode_once import Encodings
-from ric.scoring.kept_samples import KeptSamples
+from ric.scoring.kept_samples import KeptSamples, photos_of
 from ric.scoring.scores import PIE_BENCH, Role, Score, Scores
 from ric.scoring.suite import Scored, refuse_wrong
 
@@ -91,7 +91,8 @@ class PieBenchSuite(KeptSamples):
         fitted = [replace(pair, edited=fit_to(pair.edited, pair.source.size)) for pair in pairs]
         masks = [None if pair.mask is None else with_borders(pair.mask) for pair in pairs]
         for pair, mask in zip(fitted, masks, strict=True):
-            row: dict[str, Any] = {"id": pair.id, "group": pair.group, "texts_cut": []}
+            about = {"group": pair.group, "photo": pair.photo or pair.id}
+            row: dict[str, Any] = {"id": pair.id, **about, "texts_cut": []}
             row |= dict.fromkeys(PIE_BENCH)
             if mask is not None:
                 row |= self._unedited(pair, mask)
@@ -103,7 +104,8 @@ class PieBenchSuite(KeptSamples):
         """Return the scores and the rows; see `MetricSuite.finish`. There is no FID."""
         rows, set_rows = self._in_order(only)
         scores = tuple(self._mean(rows, key) for key in PIE_BENCH if key in self.metrics)
-        of_editor = Scores(self.label, scores, self.role, samples=len(rows))
+        photos = len(set(photos_of(rows)))
+        of_editor = Scores(self.label, scores, self.role, len(rows), photos=photos)
         return Scored(of_editor, rows, set_rows, None)
 
     def _unedited(self, pair: Pair, mask: Image.Image) -> dict[str, float]:
@@ -154,7 +156,8 @@ class PieBenchSuite(KeptSamples):
         if isinstance(network, Unavailable):
             return Score(key=key, unavailable=network.reason)
         marker = network.marker if network else ""
-        values = [row[key] for row in rows if row[key] is not None]
+        held = [row for row in rows if row[key] is not None]
+        values = [row[key] for row in held]
         if not values:
             reason = (
                 "no sample has the mask or the text it needs" if rows else "no sample was scored"
@@ -170,7 +173,7 @@ class PieBenchSuite(KeptSamples):
             marker=marker,
             value=float(np.mean(values)),
             n=len(values),
-            interval=bootstrap_interval(values, seed=self.seed),
+            interval=mean_interval(values, photos=photos_of(held), seed=self.seed),
             definition=definition,
             note=" ".join(notes) or None,
         )

@@ -10,6 +10,7 @@ import csv
 import io
 from typing import TYPE_CHECKING, TypeVar
 
+from ric.metrics.intervals import holm, p_value
 from ric.plain_line import plain_line
 from ric.scoring.ranking import best
 from ric.scoring.scores import (
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 Cell = TypeVar("Cell")
 NOT_AVAILABLE = "not available"
+BOLD_DIFFERENCES = (
+    "Bold: the difference is not 0 at the 5 % level, by Holm's correction over this table."
+)
 
 
 def laid_out(grid: list[list[Cell]], layout: Layout) -> list[list[Cell]]:
@@ -44,7 +48,7 @@ def to_csv(tables: Mapping[str, Sequence[Scores]]) -> str:
         tables: The rows of each group of samples, by its name; "" names all samples.
     """
     columns = ["group", "label", "role", "metric", "value", "low", "high", "std", "n", "direction"]
-    columns += ["definition", "note", "unavailable", "samples", "samples_shared"]
+    columns += ["definition", "note", "unavailable", "samples", "samples_shared", "photos"]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -64,14 +68,15 @@ def to_markdown(
 ) -> str:
     """Return the six and KID in a table, then differences, other scores and all meanings.
 
+    Differences from one editor, or from the identity, are one table.
+
     A column without any number is left out; a line below says why.
     """
     names = with_numbers(rows, column_names(rows))
     first = [name for name in names if _is_shown_first(rows, name)]
     others = [name for name in names if name not in first]
     parts = [_markdown_table(rows, first, layout)] if first else []
-    if differences:
-        parts.append(_differences_table(differences))
+    parts += [_differences_table(some) for some in by_subtrahend(differences)]
     if others:
         parts.append(_markdown_table(rows, others, layout))
     meanings = [f"- {in_prose(line)}" for line in _meanings(rows, names)]
@@ -119,13 +124,22 @@ def _markdown_table(rows: Sequence[Scores], names: Sequence[str], layout: Layout
     return "\n".join([first, "|---" * columns + "|", *others])
 
 
+def by_subtrahend(differences: Sequence[Difference]) -> list[list[Difference]]:
+    """Part differences by the row that is subtracted, in the order of their first."""
+    tables: dict[str, list[Difference]] = {}
+    for row in differences:
+        if row.scores:
+            tables.setdefault(row.against, []).append(row)
+    return list(tables.values())
+
+
 def _differences_table(differences: Sequence[Difference]) -> str:
     lines = ["| | " + " | ".join(in_markdown(row.heading) for row in differences) + " |"]
     lines.append("|---" * (len(differences) + 1) + "|")
     for heading, cells in difference_rows(differences):
         shown = [f"**{text}**" if sure else text for text, sure in cells]
         lines.append("| " + " | ".join([heading, *shown]) + " |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", BOLD_DIFFERENCES])
 
 
 def difference_rows(
@@ -133,29 +147,37 @@ def difference_rows(
 ) -> list[tuple[str, list[tuple[str, bool]]]]:
     """Return one row per score: its heading, and each pair's difference with its interval.
 
-    Each cell is a text and whether the interval excludes 0, of a score that ranks editors.
+    Each cell is a text and whether it is bold: a score that ranks editors differs from 0 at the 5 %
+    level, by Holm's correction over all of the table's differences.
     """
     held = {score.name: score for row in differences for score in row.scores}
     names = sorted(held, key=lambda name: place_of(held[name].key))
-    rows = []
-    for name in names:
-        cells = [
-            _difference_cell(next((score for score in row.scores if score.name == name), None))
-            for row in differences
-        ]
-        rows.append((held[name].heading, cells))
-    return rows
+    grid = {
+        name: [next((one for one in row.scores if one.name == name), None) for row in differences]
+        for name in names
+    }
+    tested = [
+        (score, p_value(score.value, score.interval))
+        for row in grid.values()
+        for score in row
+        if score is not None and score.value is not None and score.interval and score.ranks
+    ]
+    adjusted = holm([p for _, p in tested])
+    sure = {id(score) for (score, _), p in zip(tested, adjusted, strict=True) if p < 0.05}
+    return [
+        (held[name].heading, [(_difference_cell(score), id(score) in sure) for score in row])
+        for name, row in grid.items()
+    ]
 
 
-def _difference_cell(score: Score | None) -> tuple[str, bool]:
+def _difference_cell(score: Score | None) -> str:
     if score is None or score.value is None:
-        return "", False
+        return ""
     digits = score.metric.digits
     if score.interval is None:
-        return f"{score.value:+.{digits}f} (N = {score.n})", False
+        return f"{score.value:+.{digits}f} (N = {score.n})"
     low, high = score.interval
-    text = f"{score.value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}] (N = {score.n})"
-    return text, score.ranks and (low > 0 or high < 0)
+    return f"{score.value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}] (N = {score.n})"
 
 
 def _cell(score: Score | None, *, bold: bool) -> str:
@@ -172,7 +194,10 @@ def _cell(score: Score | None, *, bold: bool) -> str:
 def _meanings(rows: Sequence[Scores], names: Sequence[str]) -> list[str]:
     """Return a line for each score that any row has, then the notes on all of them."""
     lines = [meaning(rows, name) for name in names]
-    lines.append("[low, high]: 95 % interval; of means by bootstrap over the samples.")
+    lines.append(
+        "[low, high]: 95 % interval; of means by bootstrap, of fewer than 30 photos by Student's t,"
+        " of shares by Wilson's formula."
+    )
     return [*lines, *not_available(rows), *which_samples(rows)]
 
 
@@ -212,15 +237,26 @@ def meaning(rows: Sequence[Scores], name: str) -> str:
 
 
 def which_samples(rows: Sequence[Scores]) -> list[str]:
-    """Say on how many samples each row with a dagger is scored; nothing without such a row."""
+    """Say on how many samples each row with a dagger is scored, and how many photos there are.
+
+    Nothing where all rows have the same samples, each of a photo of its own.
+    """
     apart = [row for row in rows if row.is_apart]
+    repeated = next((row for row in rows if row.photos not in (None, row.samples)), None)
+    lines = []
+    if repeated is not None:
+        lines = [
+            f"{repeated.samples} samples of {repeated.photos} photos: intervals are of photos,"
+            " each with all of its samples."
+        ]
     if not apart:
-        return []
+        return lines
     counts = ", ".join(f"{row.label} on {row.samples}" for row in apart)
     return [
+        *lines,
         f"† on other samples than the rest: {counts}; {apart[0].shared} have a picture of every"
         " editor that could be scored, and the source is scored on those, the ground truth on"
-        " those with a target. Do not compare these rows with the others."
+        " those with a target. Do not compare these rows with the others.",
     ]
 
 

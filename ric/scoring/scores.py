@@ -169,6 +169,7 @@ class Scores:
             are never marked as best.
         samples: How many samples were scored.
         shared: How many of them every editor of the table has; None: all.
+        photos: Of how many photos the samples are; None: of as many.
     """
 
     label: str
@@ -176,6 +177,7 @@ class Scores:
     role: Role = "editor"
     samples: int = 0
     shared: int | None = None
+    photos: int | None = None
 
     @property
     def is_apart(self) -> bool:
@@ -201,6 +203,7 @@ class Scores:
             "role": self.role,
             "samples": self.samples,
             "samples_shared": self.samples if self.shared is None else self.shared,
+            "photos": self.samples if self.photos is None else self.photos,
             "scores": {score.name: score.as_dict() for score in self.scores},
         }
 

@@ -53,6 +53,7 @@ class SetDistances(NamedTuple):
 
 def set_distances(
     set_rows: Sequence[SetRow],
+    photos: Sequence[str],
     fid_set: FidSet | None = None,
     *,
     seed: int = 0,
@@ -63,6 +64,7 @@ def set_distances(
     Args:
         set_rows: One per sample, sorted by id: groups and subsets are drawn by position, so that
             two editors with the same samples share them.
+        photos: The photo of each sample.
         fid_set: The pictures to compare with in place of the targets.
         seed: Decides groups and subsets.
         unpaired: Whether FID of halves is asked for.
@@ -70,26 +72,34 @@ def set_distances(
     Raises:
         RicError: only one sample has them.
     """
+    rows = list(zip(set_rows, photos, strict=True))
     if fid_set is not None:
-        held = [row.features for row in set_rows if row.features is not None]
-        return _of_two(np.stack(held), fid_set.features, seed, paired=False) if held else None
+        edits = [(row.features, of) for row, of in rows if row.features is not None]
+        if not edits:
+            return None
+        features, kept = zip(*edits, strict=True)
+        return _of_two(np.stack(features), fid_set.features, kept, seed, paired=False)
     both = [
-        (row.features, row.target_features)
-        for row in set_rows
+        (row.features, row.target_features, of)
+        for row, of in rows
         if row.features is not None and row.target_features is not None
     ]
     if not both:
         return None
-    edited, targets = (np.stack(side) for side in zip(*both, strict=True))
-    found = _of_two(edited, targets, seed, paired=True)
+    *sides, kept = zip(*both, strict=True)
+    edited, targets = (np.stack(side) for side in sides)
+    found = _of_two(edited, targets, kept, seed, paired=True)
     if not unpaired:
         return found
     try:
-        return found._replace(unpaired=unpaired_fid(edited, targets, seed=seed))
+        return found._replace(unpaired=unpaired_fid(edited, targets, seed=seed, photos=kept))
     except RicError:  # too few samples
         return found
 
 
-def _of_two(edited: ArrayLike, others: ArrayLike, seed: int, *, paired: bool) -> SetDistances:
-    fid = jackknife_fid(edited, others, seed=seed, paired=paired)
-    return SetDistances(fid, kid_from_features(edited, others, seed=seed, paired=paired))
+def _of_two(
+    edited: ArrayLike, others: ArrayLike, photos: Sequence[str], seed: int, *, paired: bool
+) -> SetDistances:
+    fid = jackknife_fid(edited, others, seed=seed, paired=paired, photos=photos)
+    kid = kid_from_features(edited, others, seed=seed, paired=paired, photos=photos)
+    return SetDistances(fid, kid)

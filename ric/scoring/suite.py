@@ -17,7 +17,7 @@ from ric.metrics.networks import ImageEncoder, MetricNetworks, Unavailable
 from ric.metrics.pairs import Pair, fit_to
 from ric.metrics.pixel import leaves_something
 from ric.scoring.encode_once import Comparison, Encodings, SetRow, encode_sets
-from ric.scoring.kept_samples import KeptSamples
+from ric.scoring.kept_samples import KeptSamples, photos_of
 from ric.scoring.rules import Rules
 from ric.scoring.scores import Role, Scores
 from ric.scoring.set_distances import FidSet, SetDistances, set_distances
@@ -127,12 +127,15 @@ class MetricSuite(KeptSamples):
         distances, reason = None, None
         try:
             asked = "fid_unpaired" in self.rules.metrics
-            distances = set_distances(set_rows, fid_set, seed=self.rules.seed, unpaired=asked)
+            distances = set_distances(
+                set_rows, photos_of(rows), fid_set, seed=self.rules.seed, unpaired=asked
+            )
         except RicError as error:
             reason = error.message
         sets = SetScores(set_rows, reason or distances, fid_set)
         scores = summarise(rows, sets, self.networks, self.rules)
-        of_editor = Scores(self.label, tuple(scores), self.role, samples=len(rows))
+        photos = len(set(photos_of(rows)))
+        of_editor = Scores(self.label, tuple(scores), self.role, len(rows), photos=photos)
         return Scored(of_editor, rows, set_rows, distances)
 
     def _prepare(
@@ -165,6 +168,7 @@ class MetricSuite(KeptSamples):
         columns = self.rules.columns(of_scenes=self.checker is not None)
         kind = pair.text_kind if pair.text else None
         about: dict[str, Any] = {"group": pair.group, "text_kind": kind, "text_cut": None}
+        about["photo"] = pair.photo or pair.id
         about["mask_derived"] = pair.mask_is_derived if pair.mask else None
         return {"id": pair.id, **about, **dict.fromkeys(columns)}
 

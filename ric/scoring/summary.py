@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from ric.metrics.bootstrap import bootstrap_interval
 from ric.metrics.context_error import STICKER_ABOVE
 from ric.metrics.inception_score import SPLITS, inception_score
+from ric.metrics.intervals import mean_interval
 from ric.metrics.kid import SUBSETS
 from ric.metrics.networks import MetricNetworks, Network, SetEncoder, Unavailable
 from ric.scoring.encode_once import SetRow, Vector
+from ric.scoring.kept_samples import photos_of
 from ric.scoring.scores import IS_RANKS_FROM, OF_SCENES, Score
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def scene_score(rows: Sequence[dict[str, Any]], key: str, *, seed: int = 0) -> S
         key=key,
         value=float(np.average(values, weights=weights)),
         n=len(held),
-        interval=bootstrap_interval(values, weights=weights, seed=seed),
+        interval=mean_interval(values, weights=weights, photos=photos_of(held), seed=seed),
         definition=SCENE_DEFINITION[key],
     )
 
@@ -169,7 +170,8 @@ def mean_score(
     if isinstance(network, Unavailable):
         return Score(key=key, unavailable=network.reason)
     marker = network.marker
-    values = [row[key] for row in rows if row.get(key) is not None]
+    held = [row for row in rows if row.get(key) is not None]
+    values = [row[key] for row in held]
     least = getattr(network, "smallest", 1)
     small = f" of {least} pixels or more" if least > 1 else ""
     if not values:
@@ -182,7 +184,7 @@ def mean_score(
         marker=marker,
         value=float(np.mean(values)),
         n=len(values),
-        interval=bootstrap_interval(values, seed=seed),
+        interval=mean_interval(values, photos=photos_of(held), seed=seed),
         definition=f"edited and {against}: {network.definition}",
         note=f"Samples without a {needs}{small}: {missing} of {len(rows)}." if missing else None,
     )

@@ -29,7 +29,10 @@ Suite = MetricSuite | PieBenchSuite
 
 
 class Table(NamedTuple):
-    """A table's rows, the differences of later editors to the first, and every sample's numbers."""
+    """A table's rows, differences and every sample's numbers.
+
+    The differences are those of later editors from the first, then of all from the identity.
+    """
 
     rows: list[Scores]
     differences: list[Difference]
@@ -75,9 +78,12 @@ def _finish(
     # data without targets has no ground truth to show
     shown = [scored for scored in finished if scored.rows or scored.scores.role == "editor"]
     first, *others = [one for one in finished if one.rows and one.scores.role == "editor"]
+    identity = [one for one in finished if one.rows and one.scores.role == "identity"]
+    apart = [(later, first) for later in others]
+    apart += [(editor, one) for one in identity for editor in (first, *others)]
     return Table(
         [one.scores for one in shown],
-        [difference(later, first, fid_set=fid_set, seed=config.seed) for later in others],
+        [difference(one, other, fid_set=fid_set, seed=config.seed) for one, other in apart],
         {scored.scores.label: scored.rows for scored in shown},
     )
 

@@ -18,7 +18,7 @@ from ric.inputs.examples import Needs, load_examples
 from ric.method.region_box import grow_box, tightest_box
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
-from ric.metrics.bootstrap import bootstrap_interval
+from ric.metrics.intervals import mean_interval
 from ric.recipes import fit_blip, fit_clip
 from ric.recipes.tiny.beginnings import write_beginnings
 from ric.runs.open_run import open_run
@@ -141,7 +141,7 @@ def test_recall_among_64_lies_above_that_of_the_same_judge_fitted_on_shuffled_te
         monkeypatch.setattr(fit_set, "load_examples", examples_of)
         fitted = judge.from_pretrained(follow(recipe, config, tmp_path / texts))
         hits[texts] = found_first(partial(module.embed, fitted), examples, text)
-    low, _ = bootstrap_interval((hits["own"] - hits["shuffled"]).tolist())
+    low, _ = mean_interval((hits["own"] - hits["shuffled"]).tolist())
     assert low > 0
     assert hits["shuffled"].mean() < 0.1  # by chance 1/64
 

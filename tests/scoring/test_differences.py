@@ -28,7 +28,7 @@ def editor(label: str, gain: float, numbers: range, seed: int) -> Scored:
     rows = [{"id": f"{n:02}", "clip_i": HARD[n] + gain + noise[n], "lpips": None} for n in numbers]
     features = TARGETS + moved
     set_rows = [SetRow(features[n], None, TARGETS[n], None) for n in numbers]
-    distances = set_distances(set_rows, seed=7)
+    distances = set_distances(set_rows, [row["id"] for row in rows], seed=7)
     scores = (
         Score(key="clip_i", value=0.5, n=len(numbers), definition="a cosine", marker="tiny"),
         Score(key="lpips", unavailable="no weights"),

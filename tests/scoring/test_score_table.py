@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from ric.metrics.bootstrap import bootstrap_interval
+from ric.metrics.intervals import mean_interval
 from ric.scoring.ranking import best
 from ric.scoring.score_table import to_csv, to_latex, to_markdown, which_samples
 from ric.scoring.scores import Difference, Score, Scores
@@ -160,6 +160,30 @@ def test_a_table_without_any_number_is_lines_alone():
     assert "- Not available: dino, l1: gone." in to_markdown([row])
 
 
+def test_photos_with_several_edits_are_counted_below_the_table(rows):
+    assert which_samples([replace(row, samples=9, photos=9) for row in rows]) == []
+    told = which_samples([replace(row, samples=9, photos=4) for row in rows])
+    assert told == ["9 samples of 4 photos: intervals are of photos, each with all of its samples."]
+    assert replace(rows[0], samples=9, photos=4).as_dict()["photos"] == 4
+
+
+def test_a_difference_is_bold_by_holm_s_correction_over_its_table():
+    def apart(label: str, against: str, reach: float, keys=("clip_i", "lpips", "l1")) -> Difference:
+        made = [Score(key=key, value=1.0, interval=(1 - reach, 1 + reach), n=50) for key in keys]
+        return Difference(label, against, tuple(made), 50)
+
+    def bold(*differences: Difference) -> int:
+        return to_markdown([], differences).count("**+")
+
+    assert bold(apart("B", "A", 0.99, ["clip_i"])) == 1  # p = 0.048
+    assert bold(apart("B", "A", 0.99)) == 0  # three of them
+    assert bold(apart("B", "A", 0.7)) == 3
+    # differences from another row are another table
+    one, other = apart("B", "A", 0.99, ["clip_i"]), apart("B", "Identity", 0.99, ["clip_i"])
+    assert bold(one, other) == 2
+    assert to_markdown([], [one, other]).count("Bold: the difference is not 0") == 2
+
+
 # --- what ranks ----------------------------------------------------------------------------------
 
 
@@ -237,7 +261,7 @@ def test_a_score_is_found_by_name_and_by_key(rows):
 
 def test_the_interval_is_scipys_percentile_bootstrap():
     values = np.random.default_rng(0).normal(size=200)
-    low, high = bootstrap_interval(values)
+    low, high = mean_interval(values)
     theirs = bootstrap(
         (values,), np.mean, n_resamples=5000, method="percentile"
     ).confidence_interval
@@ -246,8 +270,8 @@ def test_the_interval_is_scipys_percentile_bootstrap():
 
 def test_the_interval_is_the_same_for_the_same_seed():
     values = [0.1, 0.5, 0.3]
-    assert bootstrap_interval(values) == bootstrap_interval(values)
-    assert bootstrap_interval([0.4]) is None
+    assert mean_interval(values) == mean_interval(values)
+    assert mean_interval([0.4]) is None
 
 
 # --- the layouts of the paper's tables -----------------------------------------------------------

@@ -97,7 +97,7 @@ def test_a_row_is_every_metric_called_by_itself(networks, pairs, scored):
             *([black_inside(image, pair.mask)] for image in (edited, pair.source))
         ).item(),
     }
-    assert row.pop("id") == "0003"
+    assert (row.pop("id"), row.pop("photo")) == ("0003", "0003")
     assert (row.pop("group"), row.pop("text_kind"), row.pop("text_cut")) == (None, "text", False)
     assert row.pop("mask_derived") is False
     assert row == {key: pytest.approx(float(value), abs=1e-5) for key, value in expected.items()}

@@ -101,10 +101,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def photo_numbers(photos: Sequence[str] | None, count: int) -> NDArray[np.int64]:
-    """Number the photos of `count` samples from 0, in sorted order; None: each has its own."""
+    """Number the photos of `count` samples from 0 as they first appear; None: each has its own."""
     if photos is None:
         return np.arange(count)
-    return np.unique(np.asarray(photos), return_inverse=True)[1]
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(photo, len(numbers)) for photo in photos], np.int64)
 
 
 def _students_interval(mean: float, sums_P: Array, sizes_P: Array) -> tuple[float, float]:

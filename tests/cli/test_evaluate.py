@@ -80,12 +80,13 @@ def test_scores_that_were_written_are_read_back_as_they_were(tmp_path):
     scores = (
         Score(key="clip_i", definition="of a", value=0.5, n=3, interval=(0.4, 0.6)),
         Score(key="is", definition="of b", value=2.0, n=3, std=0.1, marker="scene-net", note="x"),
-        Score(key="fid", n=3, unavailable="no network"),
+        Score(key="fid", n=3, value=4.0, ranks=False),
+        Score(key="dino", n=3, unavailable="no network"),
         Score(key="Sharp", value=1.0, n=3, own=Metric("Sharpness", False, 2)),
     )
     rows = [
-        Scores(label="A", scores=scores, samples=3, shared=2),
-        Scores(label="S", scores=scores, role="identity", samples=2, shared=2),
+        Scores(label="A", scores=scores, samples=3, shared=2, photos=3),
+        Scores(label="S", scores=scores, role="identity", samples=2, shared=2, photos=1),
     ]
     text = json.dumps({"editors": [row.as_dict() for row in rows]})
     (tmp_path / "scores.json").write_text(text)

@@ -128,7 +128,8 @@ def test_fid_and_kid_are_taken_to_the_pictures_of_another_folder(
     kid = kid_from_features(ours.numpy(), theirs.numpy(), paired=False)
     scores = json.loads((run / "scores.json").read_text())["editors"][0]["scores"]
     assert scores["fid[scene-net]"]["value"] == pytest.approx(fid.value, rel=1e-4)
-    assert scores["fid[scene-net]"]["std"] == pytest.approx(fid.error, rel=1e-3)
+    low, high = (scores["fid[scene-net]"][end] for end in ("low", "high"))
+    assert (low, high) == pytest.approx(fid.interval, rel=1e-3)
     assert scores["kid[scene-net]"]["value"] == pytest.approx(kid.value, rel=1e-4)
     assert scores["kid[scene-net]"]["low"] == pytest.approx(kid.interval[0], rel=1e-3)
     assert f"edited set and the 9 pictures of {others}" in scores["fid[scene-net]"]["definition"]
@@ -174,7 +175,8 @@ def test_editors_differ_in_fid_to_another_set_on_the_samples_that_both_have(
                   fid_set=str(data / "source"))  # fmt: skip
     with open_run("eval", as_dict(config), runs_dir=tmp_path, run=tmp_path / "run") as run:
         evaluate(config, run)
-    (apart,) = json.loads((run.path / "scores.json").read_text())["differences"]
+    apart, *from_source = json.loads((run.path / "scores.json").read_text())["differences"]
+    assert len(from_source) == 2
     assert apart["samples"] == COUNT - 2
     assert "l1" in apart["scores"]
     sets = {name: score for name, score in apart["scores"].items() if name[:3] in ("fid", "kid")}

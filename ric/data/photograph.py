@@ -89,7 +89,7 @@ class Photograph:
 
     def as_srgb(self, box: Box) -> Image.Image:
         """Convert a part to RGB in sRGB, transparency composited on white."""
-        return as_srgb(self._whole(box))
+        return as_srgb(self.as_image(box))
 
     def with_edit(self, edited: Image.Image, box: Box, weights: NDArray | None) -> Photograph:
         """Put an edit into the picture; alpha stays as it is.
@@ -110,8 +110,8 @@ class Photograph:
         pixels.paste(part, box)
         return replace(self, pixels=pixels)
 
-    def _whole(self, box: Box | None = None) -> Image.Image:
-        """Return the picture, or a part of it, with its alpha and its profile."""
+    def as_image(self, box: Box | None = None) -> Image.Image:
+        """Return the picture, or a part of it, with its alpha and its profile, as Pillow has it."""
         image = self.pixels.crop(box) if box else self.pixels.copy()
         if self.alpha:
             image.putalpha(self.alpha.crop(box) if box else self.alpha)
@@ -137,7 +137,7 @@ class Photograph:
         Raises:
             ImageError: The format cannot hold the picture, such as one that is too large for it.
         """
-        image = self._whole()
+        image = self.as_image()
         if image.mode not in _MODES[form]:
             image = self._converted(keeps_alpha="RGBA" in _MODES[form])
         options = {"icc_profile": image.info.get("icc_profile")}
@@ -152,8 +152,8 @@ class Photograph:
 
     def _converted(self, *, keeps_alpha: bool) -> Image.Image:
         if self.alpha is None or not keeps_alpha:
-            return as_srgb(self._whole())
-        image = as_srgb(replace(self, alpha=None)._whole())
+            return as_srgb(self.as_image())
+        image = as_srgb(replace(self, alpha=None).as_image())
         image.putalpha(self.alpha)
         return image
 

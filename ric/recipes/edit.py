@@ -67,7 +67,7 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     if photos:
         run.note_data(" ".join((config.data, *config.also)), None)
     pictures = EditedPictures(config, photos, run)
-    model, further = _locate(config, run)  # first: whose training may overlap with DATA
+    model, further = locate_models(config, run)  # first: whose training may overlap with DATA
     samples = None if photos else _open(config, run, need_instruction=reads_instruction)
     supplied = _supplied(config, run, device)
     _look_again(photos if samples is None else samples.glance(), pictures, supplied, progress)
@@ -212,7 +212,7 @@ def _look_again(
         raise RicError("--redo goes with a run that began before.", "Name it: --run DIR")
 
 
-def _locate(config: EditConfig, run: RunDir) -> tuple[Path | None, dict[str, Path]]:
+def locate_models(config: EditConfig, run: RunDir) -> tuple[Path | None, dict[str, Path]]:
     """Find the editor's model, if it has one, and its further ones by their settings."""
     setting, others = model_of("editor", config.editor), further_models(config.editor)
     model = locate(config, setting, run) if setting else None

@@ -28,7 +28,7 @@ from ric_cli.job import Job
 from ric_cli.options import DATA_HELP, with_common_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from rich.console import RenderableType
@@ -148,12 +148,23 @@ def evaluate(
 
 
 def report_scores(run: RunDir) -> dict[str, Any]:
-    """Return the path of scores.json, and every metric's value and N by label."""
-    scores = {
-        row.label: {score.name: {"value": score.value, "n": score.n} for score in row.scores}
-        for row in read_scores(run.path)
+    """Return the path of scores.json, and each row's and difference's values and intervals."""
+    scores = {row.label: _in_short(row.scores) for row in read_scores(run.path)}
+    differences = [
+        {"label": row.label, "against": row.against, "scores": _in_short(row.scores)}
+        for row in read_differences(run.path)
+    ]
+    return {
+        "result": str(run.path / "scores.json"), "scores": scores, "differences": differences
+    }  # fmt: skip
+
+
+def _in_short(scores: Sequence[Score]) -> dict[str, dict[str, float | int | None]]:
+    kept = ("value", "low", "high", "n")
+    return {
+        score.name: {key: told for key, told in score.as_dict().items() if key in kept}
+        for score in scores
     }
-    return {"result": str(run.path / "scores.json"), "scores": scores}
 
 
 def read_scores(run: Path) -> list[Scores]:

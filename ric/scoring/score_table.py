@@ -41,13 +41,16 @@ def laid_out(grid: list[list[Cell]], layout: Layout) -> list[list[Cell]]:
     return grid if layout == "table-1" else [list(row) for row in zip(*grid, strict=True)]
 
 
-def to_csv(tables: Mapping[str, Sequence[Scores]]) -> str:
+def to_csv(tables: Mapping[str, Sequence[Scores | Difference]]) -> str:
     """Return one line per score: group, label, metric, value, interval, N and what it means.
+
+    Those of a difference have the role `difference`, and `against` is what was subtracted.
 
     Args:
         tables: The rows of each group of samples, by its name; "" names all samples.
     """
-    columns = ["group", "label", "role", "metric", "value", "low", "high", "std", "n", "direction"]
+    columns = ["group", "label", "role", "against", "metric", "value", "low", "high", "std", "n"]
+    columns += ["direction"]
     columns += ["definition", "note", "unavailable", "samples", "samples_shared", "photos"]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
@@ -56,7 +59,7 @@ def to_csv(tables: Mapping[str, Sequence[Scores]]) -> str:
         for row in rows:
             about = row.as_dict()
             for name, score in about.pop("scores").items():
-                cells = {"group": group, **about, "metric": name, **score}
+                cells = {"group": group, "role": "difference", **about, "metric": name, **score}
                 writer.writerow({key: in_csv(cell) for key, cell in cells.items()})
     return text.getvalue()
 

@@ -123,7 +123,9 @@ def write_tables(run: RunDir, made: Tables) -> None:
     write_atomically(run.path / "per_sample.jsonl", "\n".join(lines) + "\n")
     write_atomically(run.path / "scores.json", json.dumps(scores, indent=2) + "\n")
     write_atomically(run.path / "table.md", "\n".join(tables) + _weights_in_words(run))
-    in_csv = {"": table.rows, **{name: group.rows for name, group in groups.items()}}
+    in_csv: dict[str, list[Scores | Difference]] = {
+        name: [*some.rows, *some.differences] for name, some in {"": table, **groups}.items()
+    }
     write_atomically(run.path / "table.csv", to_csv(in_csv))
     write_atomically(run.path / "table.tex", to_latex(table.rows, layout, all_columns=chosen))
 

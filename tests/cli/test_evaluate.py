@@ -36,9 +36,14 @@ def test_json_holds_every_score_and_where_they_are_kept(ric, typed):
     assert told["scores"].keys() == {row["label"] for row in kept} >= {"Mine"}
     mine = next(row for row in kept if row["label"] == "Mine")
     assert told["scores"]["Mine"] == {
-        name: {"value": score["value"], "n": score["n"]} for name, score in mine["scores"].items()
+        name: {key: score[key] for key in ("value", "n", "low", "high") if key in score}
+        for name, score in mine["scores"].items()
     }
     assert told["scores"]["Mine"]["l1"]["n"] == 3
+    assert told["scores"]["Mine"]["l1"].keys() == {"value", "n", "low", "high"}
+    (apart,) = told["differences"]
+    assert (apart["label"], apart["against"]) == ("Mine", "Identity (source)")
+    assert apart["scores"]["l1"].keys() == {"value", "n", "low", "high"}
     # and again when the run is finished
     again = json.loads(ric(*typed, "--json").out)
     assert (again["result"], again["scores"]) == (told["result"], told["scores"])

@@ -242,6 +242,11 @@ def test_csv_has_a_line_a_score(rows):
     assert (first["label"], first["metric"], first["n"]) == ("ours", "clip_i[tiny]", "5")
     assert (float(first["low"]), float(first["high"])) == (0.5, 0.75)
     assert first["direction"] == "up"
+    apart = Difference("theirs", "ours", (Score(key="l1", value=0.5, interval=(0.4, 0.6), n=5),), 5)
+    *_, last = csv.DictReader(io.StringIO(to_csv({"": [*rows, apart]})))
+    kept = ("label", "role", "against", "metric", "value", "low", "n")
+    assert [last[key] for key in kept] == ["theirs", "difference", "ours", "l1", "0.5", "0.4", "5"]
+    assert (lines[0]["role"], lines[0]["against"]) == ("editor", "")
 
 
 def test_latex_is_a_booktabs_table_with_escaped_labels():

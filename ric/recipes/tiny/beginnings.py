@@ -38,7 +38,6 @@ from transformers import (
 
 from ric.data.drawn_scenes import SceneStream
 from ric.metrics.scene_labels import LABELS
-from ric.recipes.tiny.copying import start_as_copy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -279,7 +278,6 @@ def _pipeline_parts(words: list[str], in_channels: int) -> dict[str, Any]:
 
 def _build_pipeline(folder: Path, words: list[str]) -> None:
     parts = _pipeline_parts(words, in_channels=8)
-    start_as_copy(parts["unet"], parts["scheduler"].alphas_cumprod)
     StableDiffusionInstructPix2PixPipeline(**parts).save_pretrained(folder)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
@@ -12,11 +12,28 @@ from ric_cli.evaluate import show_scores
 from ric_cli.job import DRAWN_ONLY
 from ric_cli.surroundings import take_one_thread
 
+OF_THE_CHAIN = "These few steps of each fit show the chain; they improve nothing."
+OF_EDITORS = "Its one UNet for instructions serves as InstructPix2Pix and as MagicBrush."
+
 
 def demo(
     folder: Annotated[Path, typer.Argument(help="Gets the data, runs and pictures.")] = Path(
         "demo"
     ),
+    editors: Annotated[
+        bool,
+        typer.Option(
+            "--editors", help="Instead: all five editors on the same test scenes, side by side."
+        ),
+    ] = False,
+    limit: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            min=1,
+            help="Test scenes to edit. Default: 60; with --editors 8.",
+            show_default=False,
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
@@ -26,11 +43,13 @@ def demo(
     take_one_thread()
     if not quiet:
         say("Loading the libraries takes about ten seconds.")
-    from ric.recipes.demo import demo as recipe
+    from ric.recipes import demo as recipes
 
+    recipe = recipes.compare_editors if editors else recipes.demo
     made = recipe(
         folder,
         make_progress(quiet=quiet),
+        limit=limit,
         say=lambda line: None if quiet else say(f"$ {line}"),
     )
     if json:
@@ -38,6 +57,6 @@ def demo(
         return
     show_scores(made.rows, made.last, quiet=quiet)
     if not quiet:
-        say(f"{DRAWN_ONLY} These few steps of each fit show the chain; they improve nothing.")
-        say(f"Source, edit and exact target of the first test scenes: {made.sheet}")
+        say(f"{DRAWN_ONLY} {OF_EDITORS if editors else OF_THE_CHAIN}")
+        say(f"Sources, edits and exact targets: {made.sheet}")
     print_line(str(made.last.path))

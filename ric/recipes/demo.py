@@ -1,7 +1,8 @@
-"""`ric demo`: the six commands as one chain on drawn scenes, without a connection or a GPU.
+"""`ric demo`: chains of commands on drawn scenes, without a connection or a GPU.
 
-The embedded family describes pictures it has not seen, its judges and its UNet are trained for a
-few more steps, and it edits test scenes and is scored against their exact targets.
+The six commands: the embedded family describes pictures it has not seen, its judges and its UNet
+are trained for a few more steps, and it edits test scenes and is scored against their exact
+targets. Or all editors: each edits the same test scenes, and they are scored side by side.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ric.config import (
     as_dict,
 )
 from ric.data.drawn_scenes import SceneStream
+from ric.data.sample import samples_of
 from ric.progress import Progress, Silent
 from ric.recipes.describe import describe
 from ric.recipes.edit import edit
@@ -29,7 +31,8 @@ from ric.recipes.fit_blip import fit_blip
 from ric.recipes.fit_clip import fit_clip
 from ric.recipes.scenes import make_scenes
 from ric.recipes.train_unet import train_unet
-from ric.report.edit_sheet import SHEET
+from ric.registry import EDITORS
+from ric.report.edit_sheet import SHEET, side_by_side
 from ric.runs.open_run import open_run
 from ric.settings import resolve_config
 
@@ -42,11 +45,13 @@ if TYPE_CHECKING:
 
 SEED = 2024  # of the scenes; the family was trained on other ones
 SCENES, TESTED, TRAINED = 640, 60, 32  # all scenes; those edited, of test; those trained on
+COMPARED = 8  # test scenes that every editor edits
+EDITORS_SHEET = "editors.png"
 
 
 @dataclass(frozen=True)
 class Demo:
-    """The result of the demo.
+    """The result of a demo.
 
     Attributes:
         rows: The score table, identity and ground truth included.
@@ -59,38 +64,66 @@ class Demo:
     last: RunDir
 
 
+@dataclass(frozen=True)
+class Chain:
+    """Commands one after the other, each said before it runs.
+
+    Attributes:
+        data: DATA of all of them.
+        runs: Gets a numbered run of each.
+        progress: Shows each stage.
+        say: Called with each command line before it runs.
+    """
+
+    data: str
+    runs: Path
+    progress: Progress
+    say: Callable[[str], None]
+
+    def run(
+        self,
+        command: str,
+        kind: type[CommandConfig],
+        recipe: Callable[..., object],
+        edits: tuple[str, ...] = (),
+        **flags: object,
+    ) -> tuple[object, RunDir]:
+        """Run a command by its recipe; return the recipe's result and the run."""
+        named = [*edits, "--data", self.data] if edits else [self.data]
+        words = [
+            f"--{key}" if value is True else f"--{key.replace('_', '-')}={value}"
+            for key, value in flags.items()
+        ]
+        runs = ["--runs-dir", str(self.runs)]
+        self.say(shlex.join(["ric", command, *named, "--preset", "tiny", *words, *runs]))
+        extra = {"edits": edits} if edits else {}
+        config = resolve_config(kind, {"data": self.data, "preset": "tiny", **flags, **extra})
+        with open_run(command, as_dict(config), runs_dir=self.runs) as run:
+            return recipe(config, run, self.progress), run
+
+
 def demo(
     folder: Path,
     progress: Progress | None = None,
     *,
+    limit: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Demo:
-    """Run the chain in `folder` (scenes, then six numbered runs) and return its result.
+    """Run the six commands in `folder` (scenes, then six numbered runs) and return their result.
 
     Args:
         folder: Gets `scenes/` and `runs/`.
         progress: Shows each stage.
+        limit: Test scenes to edit; None: 60.
         say: Called with each command line before it runs.
     """
     progress = progress or Silent()
-    data, runs = folder / "scenes", folder / "runs"
+    data = folder / "scenes"
     words = ["ric", "scenes", str(data), "--count", str(SCENES), "--seed", str(SEED)]
     say(shlex.join(words))
     make_scenes(data, SceneStream(count=SCENES, seed=SEED), progress=progress)
-
-    def step(
-        command: str, kind: type[CommandConfig], recipe: Callable[..., object], **flags: object
-    ) -> tuple[object, RunDir]:
-        named = ["Ours=@edit", "--data", str(data)] if command == "eval" else [str(data)]
-        words = [f"--{key.replace('_', '-')}={value}" for key, value in flags.items()]
-        words = ["ric", command, *named, "--preset", "tiny", *words, "--runs-dir", str(runs)]
-        say(shlex.join(words))
-        extra = {"edits": ("Ours=@edit",)} if command == "eval" else {}
-        config = resolve_config(kind, {"data": str(data), "preset": "tiny", **flags, **extra})
-        with open_run(command, as_dict(config), runs_dir=runs) as run:
-            return recipe(config, run, progress), run
-
-    few = {"limit": TRAINED}
+    step = Chain(str(data), folder / "runs", progress, say).run
+    few, tested = {"limit": TRAINED}, {"limit": limit or TESTED}
     spoken = {"describer": "chat", "max_new_tokens": 220}
     step("describe", DescribeConfig, describe, split="train", **few, **spoken)
     step("fit-clip", FitClipConfig, fit_clip, fusion_epochs=1, joint_epochs=1, **few)
@@ -98,6 +131,40 @@ def demo(
     step("fit-blip", FitBlipConfig, fit_blip, epochs=1, **few, **described)
     judges = {"region_clip": "@fit-clip", "scene_blip": "@fit-blip"}
     step("train-unet", TrainUnetConfig, train_unet, steps=10, lr=1e-5, **few, **described, **judges)
-    _, edited = step("edit", EditConfig, edit, unet="@train-unet", limit=TESTED)
-    rows, last = step("eval", EvalConfig, evaluate, limit=TESTED)
+    _, edited = step("edit", EditConfig, edit, unet="@train-unet", **tested)
+    rows, last = step("eval", EvalConfig, evaluate, ("Ours=@edit",), **tested)
     return Demo(rows, edited.path / SHEET, last)  # type: ignore[arg-type]
+
+
+def compare_editors(
+    folder: Path,
+    progress: Progress | None = None,
+    *,
+    limit: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Demo:
+    """Edit the same test scenes with every editor but `none`, and score all of them in one table.
+
+    The embedded family has one UNet that follows instructions, which is InstructPix2Pix's and
+    MagicBrush's alike. An editor that fails on a scene, as ZONE may, is scored on the others.
+
+    Args:
+        folder: Gets `runs/`, a run for each editor and the eval run, and `editors.png`.
+        progress: Shows each stage.
+        limit: Test scenes to edit; None: 8.
+        say: Called with each command line before it runs.
+    """
+    data, few = f"scenes:{SCENES}@64#{SEED}", {"limit": limit or COMPARED}
+    chain = Chain(data, folder / "runs", progress or Silent(), say)
+    runs = {
+        name: chain.run("edit", EditConfig, edit, editor=name, **few)[1]
+        for name in EDITORS
+        if name != "none"
+    }
+    # one that failed on every scene has no row in the table
+    edits = tuple(f"{name}={run.path}" for name, run in runs.items() if any(run.rows("edits")))
+    rows, last = chain.run("eval", EvalConfig, evaluate, edits, partial=True, **few)
+    samples = samples_of(resolve_config(EditConfig, {"data": data, "preset": "tiny", **few}))
+    sheet = folder / EDITORS_SHEET
+    side_by_side(samples, {name: run.path / "images" for name, run in runs.items()}).save(sheet)
+    return Demo(rows, sheet, last)  # type: ignore[arg-type]

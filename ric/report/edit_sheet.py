@@ -1,4 +1,4 @@
-"""The first edits of a run on one sheet, beside their sources and targets."""
+"""Edits on one sheet, beside their sources and targets: of one run, or of several editors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ric.data.images import ImageError, open_image
 from ric.errors import SampleError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from ric.data.edit_sample import EditSample
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SHEET = "sheet.png"  # in an edit run
 SHOWN, COLUMNS, SIDE = 12, 3, 128  # samples, samples side by side, pixels of a picture
+HEADING, BELOW = 18, 28  # pixels of `side_by_side`: above its columns, and below each row
 
 
 def write_sheet(
@@ -69,6 +70,34 @@ def before_after_target(
     return lay_out(tiles, [instruction or sample.instruction for sample in samples])
 
 
+def side_by_side(samples: Iterable[EditSample], edits: Mapping[str, Path]) -> Image.Image:
+    """Lay out several editors' edits: a column each, between the sources and the targets.
+
+    Args:
+        samples: A row of pictures each, with the instruction below it.
+        edits: Each editor's folder of pictures, `<id>.png`, by its heading; where it has none of
+            a sample, its tile says so.
+    """
+    shown = list(samples)
+    headings = ["source", *edits, "target"]
+    wide, high = len(headings) * (SIDE + 4) - 4, SIDE + BELOW
+    sheet = Image.new("RGB", (wide, HEADING + len(shown) * high), "white")
+    pen = ImageDraw.Draw(sheet)
+    for column, heading in enumerate(headings):
+        middle = column * (SIDE + 4) + SIDE // 2
+        pen.text((middle, HEADING // 2), heading, fill="black", anchor="mm")
+    for row, sample in enumerate(shown):
+        top = HEADING + row * high
+        made = [folder / f"{sample.id}.png" for folder in edits.values()]
+        tiles = [_tile_of(file) if file.is_file() else _no_edit() for file in made]
+        around = [_as_tile(sample.load_source()), _as_tile(sample.load_target())]
+        for column, tile in enumerate([around[0], *tiles, around[1]]):
+            sheet.paste(tile, (column * (SIDE + 4), top))
+        text = textwrap.shorten(sample.instruction, wide // 6, placeholder="…")
+        pen.text((2, top + SIDE + 2), text, fill="black")
+    return sheet
+
+
 def lay_out(tiles: Sequence[Sequence[Image.Image]], texts: Sequence[str]) -> Image.Image:
     """Lay out the tiles of some edits, equally many of each, three edits a row.
 
@@ -107,6 +136,12 @@ def _tile_of(source: PictureSource) -> Image.Image:
         return _as_tile(open_image(source, max_pixels=sys.maxsize))
     except ImageError:
         return Image.new("RGB", (SIDE, SIDE), "white")
+
+
+def _no_edit() -> Image.Image:
+    tile = Image.new("RGB", (SIDE, SIDE), "#eeeeee")
+    ImageDraw.Draw(tile).text((SIDE // 2, SIDE // 2), "no edit", fill="#777777", anchor="mm")
+    return tile
 
 
 def _as_tile(picture: Image.Image) -> Image.Image:

@@ -7,9 +7,11 @@ import shlex
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import ric.recipes.demo
 from ric.recipes.demo import Demo
+from ric.report.edit_sheet import BELOW, HEADING, SIDE
 from ric.runs.open_run import open_run
 from ric.scoring.scores import THE_SIX, Score, Scores
 
@@ -18,7 +20,7 @@ from ric.scoring.scores import THE_SIX, Score, Scores
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A demo that says one command and has scored one editor."""
 
-    def quick(folder: Path, progress: object, *, say) -> Demo:
+    def quick(folder: Path, progress: object, *, limit: int | None, say) -> Demo:
         say("ric describe 'my data'")
         with open_run("eval", {"split": "test"}, runs_dir=folder / "runs") as run:
             run.note(data={"name": "data", "fingerprint": "abc"})
@@ -52,6 +54,34 @@ def test_json_is_one_object_that_names_the_run_and_the_picture(ric, quick):
         "command": "demo", "run": "demo/runs/00001-eval", "picture": "demo/edits.png",
     }  # fmt: skip
     assert said.err == ""
+
+
+def test_every_editor_edits_the_same_scenes_and_stands_in_one_table_and_on_one_sheet(ric):
+    said = ric("demo", "here", "--editors", "--limit", 2)
+    assert said.code == 0, said.err
+    shown = [shlex.split(line[2:]) for line in said.err.splitlines() if line.startswith("$ ")]
+    editors = ["ip2p", "magicbrush", "zone", "ddpm-inversion", "cds"]
+    edits = [words for words in shown if words[1] == "edit"]
+    assert [next(w for w in words if w.startswith("--editor=")) for words in edits] == [
+        f"--editor={name}" for name in editors
+    ]
+    runs = [Path(f"here/runs/{number:05}-edit") for number in range(1, 6)]
+    done = [
+        {json.loads(line)["id"] for file in run.glob("*s.jsonl") for line in file.open()}
+        for run in runs
+    ]
+    assert len(done[0]) == 2
+    assert all(ids == done[0] for ids in done)  # each of them edited, or a failure of ZONE's
+    scores = json.loads(Path("here/runs/00006-eval/scores.json").read_text())["editors"]
+    with_edits = [
+        name for name, run in zip(editors, runs, strict=True) if any(run.glob("images/*.png"))
+    ]
+    assert [row["label"] for row in scores] == [*with_edits, "Identity (source)", "Ground truth"]
+    assert set(editors) - set(with_edits) <= {"zone"}
+    sheet = Image.open("here/editors.png")
+    assert sheet.size == (7 * 132 - 4, HEADING + 2 * (SIDE + BELOW))
+    again = ric(*shown[-1][1:], "--run", "again")
+    assert (again.code, again.out) == (0, said.out.replace("here/runs/00006-eval", "again"))
 
 
 @pytest.mark.slow

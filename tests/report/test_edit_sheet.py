@@ -12,7 +12,7 @@ from ric.config import EditConfig
 from ric.data.drawn_scenes import SceneStream
 from ric.data.sample import load_samples
 from ric.recipes.edit import edit
-from ric.report.edit_sheet import COLUMNS, SIDE, before_after_target
+from ric.report.edit_sheet import BELOW, COLUMNS, HEADING, SIDE, before_after_target, side_by_side
 
 
 @pytest.fixture
@@ -38,6 +38,27 @@ def test_it_shows_source_edit_and_target_of_each_sample(edited):
         assert (tile(sheet, number, 1) == (40 * number, 0, 0)).all()
         twice = np.asarray(sample.load_target()).repeat(2, 0).repeat(2, 1)
         assert (tile(sheet, number, 2) == twice).all()
+
+
+def test_editors_stand_side_by_side_between_source_and_target(edited, tmp_path):
+    samples = list(SceneStream(count=2, seed=5))
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.new("RGB", (64, 64), (0, 200, 0)).save(other / f"{samples[1].id}.png")
+    sheet = np.asarray(side_by_side(samples, {"one": edited, "two": other}))
+    for row, sample in enumerate(samples):
+        top = HEADING + row * (SIDE + BELOW)
+        source, one, two, target = (
+            sheet[top : top + SIDE, left : left + SIDE] for left in range(0, 4 * 132, 132)
+        )
+        assert (source == np.asarray(sample.load_source()).repeat(2, 0).repeat(2, 1)).all()
+        assert (target == np.asarray(sample.load_target()).repeat(2, 0).repeat(2, 1)).all()
+        assert (one == (40 * row, 0, 0)).all()
+        # the second editor has no picture of the first sample: its tile is light grey with a word
+        assert (two == (0, 200, 0)).all() if row else (two[0] == 0xEE).all() and two.min() < 0xEE
+        below = sheet[top + SIDE : top + SIDE + BELOW]
+        assert (below != 255).any()
+    assert (sheet[:HEADING] != 255).any()
 
 
 def test_a_sample_without_its_edit_cannot_be_shown(edited):

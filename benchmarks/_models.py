@@ -89,6 +89,13 @@ def write_magicbrush(folder: Path) -> Path:
     return folder
 
 
+def write_text_to_image(folder: Path) -> Path:
+    """Save a pipeline in the layout of `CompVis/stable-diffusion-v1-4` on the hub."""
+    scheduler = PNDMScheduler(**SCHEDULE, skip_prk_steps=True)
+    StableDiffusionPipeline(scheduler=scheduler, **_parts(in_channels=4)).save_pretrained(folder)
+    return folder
+
+
 def write_small_decoder(folder: Path) -> Path:
     """Save an AutoencoderTiny in the layout of `madebyollin/taesd` on the hub."""
     torch.manual_seed(0)
@@ -96,8 +103,8 @@ def write_small_decoder(folder: Path) -> Path:
     return folder
 
 
-def _parts() -> dict[str, Any]:
-    """Make Stable Diffusion 1.5 with eight input channels, without a scheduler."""
+def _parts(in_channels: int = 8) -> dict[str, Any]:
+    """Make Stable Diffusion 1.5, without a scheduler; an editor has eight input channels."""
     torch.manual_seed(0)
     tokenizer = _tokenizer("pipeline/tokenizer")
     tokenizer.model_max_length = 77
@@ -117,7 +124,9 @@ def _parts() -> dict[str, Any]:
             sample_size=512,
             scaling_factor=0.18215,
         ),
-        "unet": UNet2DConditionModel(sample_size=64, in_channels=8, cross_attention_dim=768),
+        "unet": UNet2DConditionModel(
+            sample_size=64, in_channels=in_channels, cross_attention_dim=768
+        ),
         "text_encoder": CLIPTextModel(text),
         "tokenizer": tokenizer,
         "safety_checker": StableDiffusionSafetyChecker(

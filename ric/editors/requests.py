@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ric.data.columns import refuse_not_plain
-from ric.data.images import ImageError, content_hash
+from ric.data.file_state import file_state
+from ric.data.images import ImageError, content_hash, picture_size
 from ric.data.masks import refuse_useless
 from ric.data.photo_masks import read_mask
 from ric.data.photograph import Photograph, open_photograph
@@ -37,6 +40,7 @@ TYPED = {
     "source_text": "source_caption",
     "target_text": "target_caption",
 }
+REMEMBERED_HASHES = 10_000  # a photo with several instructions is read once, and a changed one
 HOW_IT_IS_PUT_BACK = ("feather", "crop_to_mask", "margin", "format", "quality")
 NOT_FINITE = "The model's output is not finite: there is no picture (--dtype fp32 may help)."
 BLACK = "The edit is black everywhere, as safety checkers make what they flag: it is not kept."
@@ -123,7 +127,8 @@ def inputs_of(
 
     Returns:
         `source_sha256` and, with a mask, `mask_sha256`, of the files' bytes, "" of one that cannot
-        be read; the texts that the editor reads, None for one that is missing; the seed.
+        be read; `edited_at`, the target's size, where the source is resized to it; the texts that
+        the editor reads, None for one that is missing; the seed.
     """
     source: PictureSource
     mask: PictureSource | None
@@ -132,12 +137,37 @@ def inputs_of(
     else:
         source, mask = sample.pictures.source, sample.pictures.mask
         mask = mask if config.mask == "data" else None
-    inputs: dict[str, object] = {"source_sha256": content_hash(source)}
+    inputs: dict[str, object] = {"source_sha256": _hash_of(source)}
     if mask is not None:
-        inputs["mask_sha256"] = content_hash(mask)
+        inputs["mask_sha256"] = _hash_of(mask)
+    if not isinstance(sample, Photo) and (size := _other_size(sample)) is not None:
+        inputs["edited_at"] = size
     for name in texts_read("editor", config.editor):
         inputs[name] = _text(sample, name, config, supplied)
     return inputs | {"seed": config.seed if (own := _seed(sample)) is None else own}
+
+
+def _hash_of(source: PictureSource) -> str:
+    """Return `content_hash`; a file that was read before and has not changed is not read again."""
+    state = file_state(source) if isinstance(source, Path) else []
+    return _remembered_hash(source, tuple(state)) if state else content_hash(source)
+
+
+@lru_cache(REMEMBERED_HASHES)
+def _remembered_hash(source: Path, state: tuple[int, ...]) -> str:
+    return content_hash(source)
+
+
+def _other_size(sample: EditSample) -> tuple[int, int] | None:
+    """Return the size of a sample's target where its source has another, and is resized to it."""
+    if not sample.has_target:
+        return None
+    try:
+        size = sample.picture_size()
+        own = picture_size(sample.pictures.source, max_pixels=sample.pictures.max_pixels)
+    except (SampleError, ImageError):
+        return None  # it fails, or is made anew when it can be read
+    return None if size == own else size
 
 
 def digest_of(inputs: Mapping[str, object]) -> str:

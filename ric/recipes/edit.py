@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ from ric.report.intermediates import INTERMEDIATES, write_intermediates
 from ric.runs.artifacts import public_name
 from ric.runs.captions import read_captions
 from ric.runs.edited_pictures import EditedPictures
-from ric.runs.kept_edits import KeptEdits
+from ric.runs.kept_edits import KeptEdits, asks_again, refusal_to_join
 from ric.runs.record import parents_of
 from ric.runs.samples import open_samples, some_samples
 from ric.runs.trained_on import groups_of, refuse_overlap, trained_groups
@@ -70,7 +71,8 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     model, further = locate_models(config, run)  # first: whose training may overlap with DATA
     samples = None if photos else _open(config, run, need_instruction=reads_instruction)
     supplied = _supplied(config, run, device)
-    _look_again(photos if samples is None else samples.glance(), pictures, supplied, progress)
+    glanced = photos if samples is None else samples.glance()
+    remade = _look_again(glanced, pictures, supplied, progress)
     for failure in odd.failures:  # now that those of an earlier attempt are dropped
         run.fail(failure)
     for note in odd.notes:
@@ -81,6 +83,12 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
         todo = some_samples(samples, config, "edited")
     editing = Editing(pictures, supplied, load, progress)
     editing.edit_all(todo, photos)
+    pictures.remove_replaced(remade)
+    if editing.made and (others := pictures.beside()):
+        progress.note(
+            f"{len(others)} edits of the same photos by earlier runs stay beside these, such as"
+            f" {others[0]}"
+        )
     note_what_was_done(run, progress)
     if not editing.made and (run.path / SHEET).is_file():
         return pictures.folder
@@ -194,9 +202,19 @@ def _look_again(
     pictures: EditedPictures,
     supplied: Supplied,
     progress: Progress,
-) -> None:
-    """Compare a run that began before with its inputs; say what is kept and what is made."""
+) -> dict[str, str]:
+    """Compare a run that began before with its inputs; say what is kept and what is made.
+
+    Returns:
+        The pictures of edits that are to be made anew, by id; those of another process's look are
+        left to it.
+
+    Raises:
+        RicError: as `KeptEdits.drop_stale_rows`; `--redo` is given with a new run, or this process
+            joins others and asks for other edits again than they do.
+    """
     config, run = pictures.config, pictures.run
+    remade: dict[str, str] = {}
 
     def digest(sample: Photo | EditSample) -> str:
         return digest_of(inputs_of(sample, config, supplied))
@@ -205,11 +223,15 @@ def _look_again(
         kept = KeptEdits(config, run, pictures, digest)
         if told := kept.drop_stale_rows(samples):
             progress.note(told)
+        remade.update(kept.remade)
 
+    again = json.dumps([sorted(config.redo), config.retry_failed, config.overwrite])
     if run.resumed:
-        run.claims.led("look", look)
+        if run.claims.led("look", look, again) != again and asks_again(config):
+            raise refusal_to_join(run)
     elif config.redo:
         raise RicError("--redo goes with a run that began before.", "Name it: --run DIR")
+    return remade
 
 
 def locate_models(config: EditConfig, run: RunDir) -> tuple[Path | None, dict[str, Path]]:

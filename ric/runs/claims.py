@@ -155,30 +155,33 @@ class Claims:
                 return False
             generation += 1
 
-    def led(self, what: str, lead: Callable[[], None]) -> bool:
+    def led(self, what: str, lead: Callable[[], None], how: str = "") -> str:
         """Let one of the processes at work do something before all others go on.
+
+        Others have waited for it, and nobody waits twice: while that process is at work, those that
+        come later go on at once.
 
         Args:
             what: Names it.
             lead: Does it. Where its process dies meanwhile, another one begins anew.
+            how: How this process would do it.
 
         Returns:
-            Whether this process did it. Others have waited for it, and nobody waits twice: while
-            that process is at work, those that come later go on at once.
+            The `how` of the process that did it, this one or another.
         """
         me, name = process_identity(), f"\n{what}"  # no sample's id has a line break
         self._led_by(me, what).unlink(missing_ok=True)  # of a process that had this pid before
         while not self.take(name):
             self.left_to_others.discard(name)
             owner = self.owner_of(name)
-            if owner and self._led_by(owner, what).is_file():
+            if owner and (led := self._led_by(owner, what)).is_file():
                 self._gone.clear()
-                return False
+                return led.read_text(encoding="utf-8")
             time.sleep(WAIT_FOR_LEADER)
         lead()
         self._gone.clear()  # what was read of the rows before
-        self._led_by(me, what).touch()
-        return True
+        write_atomically(self._led_by(me, what), how)
+        return how
 
     def _led_by(self, owner: dict[str, Any], what: str) -> Path:
         return self.folder / f"led-{what}-{_writer(owner)}"

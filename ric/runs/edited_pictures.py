@@ -13,11 +13,11 @@ from ric.data.photos import Photo
 from ric.errors import SampleError
 from ric.runs.open_run import differences, recorded_settings
 from ric.runs.record import list_runs
-from ric.runs.rows import save_picture
+from ric.runs.rows import read_rows, save_picture
 from ric.runs.strays import left_beside, remove
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ric.config import EditConfig
     from ric.data.edit_sample import EditSample
@@ -85,6 +85,42 @@ class EditedPictures:
     def path_of(self, name: str) -> Path:
         """Return the file of an edit, as its row records it."""
         return self.folder.parent / name if self.config.out is None else Path(name)
+
+    def remove_replaced(self, before: Mapping[str, str]) -> None:
+        """Remove pictures of edits that were made anew under another name.
+
+        Where a photo of another format has come in place of one, its edit has another suffix.
+
+        Args:
+            before: What the rows named them before, by id.
+        """
+        if not before:
+            return
+        named = {row["id"]: row["file_name"] for row in self.run.rows("edits")}
+        still = set(named.values())
+        for name, file in before.items():
+            if name in named and file not in still:
+                self.path_of(file).unlink(missing_ok=True)
+
+    def beside(self) -> list[Path]:
+        """List edits of the same photos that earlier runs left in `--out` under other names.
+
+        With another `--format` a command is a new run: what an earlier one made stays.
+        """
+        out = self.run.record.get("out")
+        if out is None:
+            return []
+        mine = {Path(row["file_name"]) for row in self.run.rows("edits")}
+        stems = {file.with_suffix("") for file in mine}
+        return [
+            file
+            for path, record in list_runs(self.run.runs_dir)
+            if record["command"] == "edit" and record.get("out") == out and path != self.run.path
+            for row in read_rows(path, "edits")
+            if (file := self.path_of(row["file_name"])).with_suffix("") in stems
+            and file not in mine
+            and file.is_file()
+        ]
 
     def forget(self, sample: Photo | EditSample) -> None:
         """Remove a dataset's picture of an edit that now fails: it would be scored."""

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from ric.data.photo_results import refuse_existing
 from ric.data.photos import Photo
 from ric.errors import RicError
-from ric.runs.rows import merge_rows, row_files
+from ric.runs.rows import merge_rows, read_lines, row_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
+    from pathlib import Path
 
     from ric.config import EditConfig
     from ric.data.edit_sample import EditSample
@@ -37,6 +38,9 @@ class KeptEdits:
         run: The run.
         pictures: Its pictures.
         digest: Gives the digest of an edit's inputs: pictures, texts and seed.
+
+    Attributes:
+        remade: The pictures of edits that are to be made anew, by id, as their rows named them.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class KeptEdits:
             row["id"]: (row.get("inputs"), row["file_name"]) for row in run.rows("edits")
         }
         self._failures = {row["id"]: row.get("inputs") for row in run.rows("failures")}
+        self.remade: dict[str, str] = {}
 
     def drop_stale_rows(self, samples: Iterable[Photo | EditSample]) -> str:
         """Drop the rows of all edits that are to be made anew; say in a line what was found.
@@ -59,8 +64,9 @@ class KeptEdits:
         Nothing is said, "", of a run without rows, which another process has just begun.
 
         Raises:
-            RicError: `--redo` names no edit, or a new edit would overwrite a file that is not this
-                run's. Nothing has been dropped.
+            RicError: `--redo` names no edit, a new edit would overwrite a file that is not this
+                run's, or what is asked for again was made by a process that is still at work.
+                Nothing has been dropped.
         """
         has_rows = bool(self._edits or self._failures)
         fates: Counter[str] = Counter()
@@ -75,11 +81,15 @@ class KeptEdits:
                 new.append(sample.result)
             elif fate != KEPT:
                 stale.add(sample.id)
+                if sample.id in self._edits:
+                    self.remade[sample.id] = self._edits[sample.id][1]
             if self.config.redo:
                 ids.append(sample.id)
             self._edits.pop(sample.id, None)
         fates[GONE] = len(self._edits)
         self._refuse(ids, new)
+        if asks_again(self.config):
+            self._refuse_while_others_write(stale)
         self._drop("edits", stale)
         self._drop("failures", self._failures.keys() - still_failed)
         return ", ".join(f"{fates[fate]} {fate}" for fate in FATES if fates[fate] and has_rows)
@@ -111,10 +121,36 @@ class KeptEdits:
         if self.config.out is not None and self.run.was_done and not self.config.overwrite:
             refuse_existing(self.config, new)
 
+    def _refuse_while_others_write(self, stale: Collection[str]) -> None:
+        for kind in ("edits", "failures"):
+            for file in self._files(kind)[1]:
+                if any(row.get("id") in stale for row in read_lines(file)):
+                    raise refusal_to_join(self.run)
+
     def _drop(self, kind: str, stale: Collection[str]) -> None:
         """Drop rows from the files that no other process writes to."""
-        if not stale:
-            return
+        if stale:
+            merge_rows(self.run.path, kind, self._files(kind)[0], without=stale)
+
+    def _files(self, kind: str) -> tuple[list[Path], list[Path]]:
+        """List the files of rows that nobody else writes to, and the others."""
         writing = {f"{kind}-{writer}.jsonl" for writer in self.run.claims.others_at_work()}
-        files = [file for file in row_files(self.run.path, kind) if file.name not in writing]
-        merge_rows(self.run.path, kind, files, without=stale)
+        files = row_files(self.run.path, kind)
+        return (
+            [file for file in files if file.name not in writing],
+            [file for file in files if file.name in writing],
+        )
+
+
+def asks_again(config: EditConfig) -> bool:
+    """Tell whether a command asks for edits that would otherwise be kept."""
+    return bool(config.redo or config.retry_failed or config.overwrite)
+
+
+def refusal_to_join(run: RunDir) -> RicError:
+    """Return why edits cannot be made anew while another process is at work on the run."""
+    return RicError(
+        f"Another process is at work in {run.path}: --redo, --retry-failed and --overwrite would"
+        " do nothing now.",
+        "Repeat the command when it has ended; without them, it helps with what is left.",
+    )

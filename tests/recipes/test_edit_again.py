@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +20,9 @@ from PIL import Image
 
 import ric.recipes.edit as recipe
 from ric.config import EditConfig, as_dict
+from ric.data.images import content_hash
+from ric.data.photos import find_photos
+from ric.editors import requests
 from ric.errors import RicError
 from ric.recipes.edit import edit
 
@@ -244,6 +249,72 @@ def test_rows_of_an_earlier_version_which_tell_no_inputs_are_kept(photos, own, f
     assert asked(tmp_path) == []
 
 
+def test_an_edit_that_gets_another_suffix_replaces_the_old_one(photos, own, follow, tmp_path):
+    """A photo gives way to one of the same name in another format."""
+    for how, folder in (({}, "run/images"), ({"out": str(tmp_path / "out")}, "out")):
+        config, run = own(photos, **how), tmp_path / folder.partition("/")[0]
+        run = run if run.name == "run" else tmp_path / "run-out"
+        follow(edit, config, run)
+        draw(3).save(photos / "dog.jpg")
+        (photos / "dog.png").unlink()
+        (tmp_path / folder / "elk.webp").write_bytes(b"mine")
+        follow(edit, config, run)
+        names = {file.name for file in (tmp_path / folder).iterdir()}
+        assert names == {"ant.png", "bee.png", "cat.png", "dog.jpg", "elk.png", "elk.webp"}
+        (photos / "dog.jpg").rename(photos / "dog.png")
+        draw(3).save(photos / "dog.png")
+
+
+def test_edits_that_stay_beside_those_in_another_format_are_said(photos, own, follow, tmp_path):
+    out, runs = tmp_path / "out", tmp_path / "runs"
+    follow(edit, own(photos, out=str(out), limit=2), runs / "00001-edit")
+    noting = Noting()
+    follow(edit, own(photos, out=str(out), limit=3, format="webp"), runs / "00002-edit", noting)
+    said = [line for line in noting.lines if "earlier runs" in line]
+    assert said == [
+        f"2 edits of the same photos by earlier runs stay beside these, such as {out / 'ant.png'}"
+    ]
+    assert len(contents(out)) == 5
+
+
+def test_another_size_of_a_target_to_which_the_source_is_resized_is_a_change(
+    make_edits, own, follow, tmp_path
+):
+    data, run = make_edits(3), tmp_path / "run"
+    config = own(data, instruction=None, split="all")
+    follow(edit, config, run)
+    target = data / "target/01.png"
+    Image.open(target).resize((20, 20)).save(target)
+    Image.open(data / "target/02.png").transpose(Image.Transpose.ROTATE_180).save(
+        data / "target/02.png"
+    )
+    noting = Noting()
+    follow(edit, config, run, noting)
+    assert noting.lines[0] == "2 kept, 1 changed"
+    assert Image.open(run / "images/01.png").size == (20, 20)
+    assert rows(run)["01"]["edited_at"] == [20, 20]
+
+
+def test_a_file_is_read_for_its_hash_once_unless_it_has_changed(photos, own, monkeypatch):
+    (photo, *_) = find_photos(config := own(photos))
+    read: list[object] = []
+
+    def reading(source: object) -> str:
+        read.append(source)
+        return content_hash(source)
+
+    monkeypatch.setattr(requests, "content_hash", reading)
+    first = requests.inputs_of(photo, config)["source_sha256"]
+    assert requests.inputs_of(photo, config)["source_sha256"] == first
+    assert read == [photo.path]
+    before = photo.path.stat()
+    content = photo.path.read_bytes()
+    photo.path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(photo.path, ns=(before.st_atime_ns, before.st_mtime_ns))  # as if it had not
+    other = hashlib.sha256(photo.path.read_bytes()).hexdigest()
+    assert requests.inputs_of(photo, config)["source_sha256"] == other != first
+
+
 # --- one edit again ------------------------------------------------------------------------------
 
 
@@ -279,6 +350,9 @@ TOGETHER = """
 import json, sys
 from pathlib import Path
 from ric.config import EditConfig, as_dict
+from ric.data.images import content_hash
+from ric.data.photos import find_photos
+from ric.editors import requests
 from ric.recipes.edit import edit
 from ric.runs.open_run import open_run
 
@@ -367,3 +441,26 @@ def test_several_processes_that_repeat_an_edit_at_once_make_each_changed_one_onc
     assert sorted(asked(tmp_path)) == names
     assert record_of(run)["status"] == "done"
     refuse_difference_from_an_undisturbed(run, follow(edit, config, tmp_path / "undisturbed"))
+
+
+@pytest.mark.parametrize("started_by", ["a first attempt", "a repeat"])
+def test_a_process_that_joins_another_cannot_ask_for_edits_again_and_says_so(
+    started_by, photos, own, changed, start, follow, record_of, tmp_path
+):
+    config, run, names = changed
+    if started_by == "a first attempt":
+        shutil.rmtree(run)
+    (worker,) = start(1, RIC_TEST_PAUSE="0.3")
+    file = tmp_path / "asked.txt"
+    while worker.poll() is None and (not file.exists() or len(file.read_text().split()) < 2):
+        time.sleep(0.01)
+    made = file.read_text().split()[0]
+    with pytest.raises(RicError, match=r"Another process is at work in .*: --redo") as caught:
+        follow(edit, own(photos, redo=(made,)), run)
+    assert "without them, it helps" in caught.value.hint
+    follow(edit, config, run)  # helps
+    worker.communicate(timeout=120)
+    assert worker.returncode == 0
+    assert record_of(run)["status"] == "done"
+    fresh = ["ant", "bee", "cat", "dog", "elk"] if started_by == "a first attempt" else []
+    assert sorted(asked(tmp_path)) == [*fresh, *names]

@@ -178,6 +178,11 @@ def _refuse_texts_of_no_use(values: dict[str, Any]) -> None:
 
 def _refuse_what_would_do_nothing(values: dict[str, Any]) -> None:
     """Stop where `ric edit` would not use a setting of masks or formats (raises RicError)."""
+    for key, example in (("mask", "FILE"), ("mask_text", '"the dress"')):
+        typed, flag = values.get(key), "--" + key.replace("_", "-")
+        if isinstance(typed, str) and not typed.strip():
+            # as of a shell's unset variable; the whole picture would be edited
+            raise RicError(f"{flag} is empty.", f"Omit it, or write {flag} {example}.")
     for key, flag in (("crop_to_mask", "--crop-to-mask"), ("feather", "--feather")):
         if values.get("mask") == "none" and values.get(key):
             raise RicError(f"{flag} needs a mask, and --mask is none.", f"Omit {flag} or --mask.")

@@ -45,10 +45,11 @@ def find_masks(config: EditConfig, photos: Sequence[tuple[Path, str]]) -> dict[P
             f"--mask {config.mask}: there is no such file or folder.",
             "It is data, none, a mask, or a folder of masks named like their photos.",
         )
+    originals = {file.resolve() for file, _ in photos}  # which may lie in the same folder
     there = {
         _key(file.relative_to(given).with_suffix("")): file
         for file in sorted(files_below(given), reverse=True)
-        if _is_picture(file)
+        if _is_picture(file) and file.resolve() not in originals
     }
     stems = {file: nfc(os.path.splitext(place)[0]) for file, place in photos}
     return _first_of({file: (stem, stem + MASK_ENDING) for file, stem in stems.items()}, there)

@@ -94,6 +94,8 @@ def find_photos(
     _refuse_what_is_no_instruction(config, need_instruction)
     photos = list(_named(_without_masks_and_raws(files, config)))[: config.limit]
     masks = find_masks(config, [(photo.path, photo.name) for photo in photos])
+    if not masks:
+        _refuse_what_needs_masks(config)
     photos = [replace(photo, mask=masks.get(photo.path)) for photo in photos]
     photos = list(edits_of(photos, config, Oddities() if odd is None else odd))
     if config.out is not None:
@@ -114,6 +116,8 @@ def _files(config: EditConfig) -> list[tuple[Path, str]]:
             # several folders stay apart: each keeps its own name
             top = PurePath(path.resolve().name) if config.also else PurePath()
             found += [(file, str(top / place)) for file, place in below]
+        elif _is_picture(path) and not os.path.lexists(path) and "://" not in str(config.data):
+            raise RicError(f"There is no photo '{path}'.")
         elif config.also:
             there = "is neither a photo nor a folder of photos" if path.exists() else "is not there"
             raise RicError(
@@ -133,6 +137,8 @@ def _pictures_in(folder: Path, config: EditConfig) -> list[Path]:
     """List a folder's pictures, without those of `--mask DIR`; empty for a folder of tables."""
     named = config.mask not in (None, "none", "data")
     masks = Path(str(config.mask)).resolve() if named else None
+    if masks and folder.resolve().is_relative_to(masks):
+        masks = None  # masks lie beside the photos
     inside = files_below(folder) if config.recursive else folder.iterdir()
     files = [
         file
@@ -180,6 +186,16 @@ def _refuse_settings_of_photos(config: EditConfig) -> None:
         raise RicError(
             f"{flag} needs masks, and a dataset's are not used unless that is asked for.",
             'Add --mask data, or --mask-text "the dress".',
+        )
+
+
+def _refuse_what_needs_masks(config: EditConfig) -> None:
+    """Refuse settings of masks where no photo has one (raises RicError)."""
+    if config.mask_text is None and (config.crop_to_mask or config.feather):
+        flag = "--crop-to-mask" if config.crop_to_mask else "--feather"
+        raise RicError(
+            f"{flag} needs masks, and no photo has one.",
+            f'Put NAME{MASK_ENDING}.png beside it, or add --mask FILE or --mask-text "the dress".',
         )
 
 

@@ -106,6 +106,36 @@ def test_what_needs_a_mask_is_refused_without_one(settings, flag):
         resolve_config(EditConfig, {"data": "in", "mask": "none", **settings})
 
 
+@pytest.mark.parametrize(
+    ("settings", "flag"),
+    [({"crop_to_mask": True}, "--crop-to-mask"), ({"feather": 3}, "--feather")],
+)
+def test_what_needs_a_mask_is_refused_where_no_photo_has_one(tmp_path, settings, flag):
+    data = put(tmp_path / "in", "cat.jpg", "dog.jpg")
+    with pytest.raises(RicError, match=f"{flag} needs masks, and no photo has one") as caught:
+        masks(data, **settings)
+    assert "NAME_mask.png" in caught.value.hint
+    put(data, "cat_mask.png")
+    assert masks(data, **settings) == {"cat": "in/cat_mask.png", "dog": None}
+
+
+def test_the_photos_own_folder_may_be_named_as_that_of_the_masks(tmp_path):
+    data = put(tmp_path / "in", "a/cat.jpg", "a/cat_mask.png", "a/dog.jpg")
+    assert masks(data / "a", mask=str(data / "a")) == {"cat": "a/cat_mask.png", "dog": None}
+    assert masks(data / "a", mask=str(data)) == {"cat": None, "dog": None}
+    (photo,) = find_photos(
+        EditConfig(data=str(data / "a/cat.jpg"), instruction="x", mask=str(data / "a"))
+    )
+    assert photo.mask == data / "a/cat_mask.png"  # not the photo itself
+
+
+@pytest.mark.parametrize(("key", "flag"), [("mask", "--mask"), ("mask_text", "--mask-text")])
+def test_an_empty_mask_of_a_shells_unset_variable_is_refused(key, flag):
+    for empty in ("", "  "):
+        with pytest.raises(RicError, match=f"{flag} is empty"):
+            resolve_config(EditConfig, {"data": "in", key: empty})
+
+
 # --- reading one ---------------------------------------------------------------------------------
 
 

@@ -139,6 +139,11 @@ def test_of_photos_that_lie_only_in_subfolders_the_error_says_how_to_edit_them(f
     assert found(folder, recursive=True) == [("new ones/dog", "dog.png")]
 
 
+def test_a_photo_that_is_not_there_is_called_a_photo(folder):
+    with pytest.raises(RicError, match=r"There is no photo '.*cow\.JPG'"):
+        found(folder / "cow.JPG")
+
+
 def test_what_is_no_path_is_left_to_the_datasets():
     assert find_photos(EditConfig(data="BryanW/HumanEdit")) == []
 

@@ -44,7 +44,7 @@ GFLOP_DECODE = 1247
 GFLOP_SMALL_DECODE = 71
 GFLOP_REGION_LOSS = 2 * 72
 GFLOP_GLOBAL_LOSS = 234
-GFLOP_EDIT_STEP = 3 * 803
+GFLOP_EVALUATION = 803  # of SD1.5's UNet, at 512 px
 
 
 def step_count(config: CommandConfig, samples: int | None) -> int | None:
@@ -122,7 +122,8 @@ def memory_needed(config: CommandConfig, runs_dir: Path) -> dict[str, str]:
             return {"memory": plan_for(config, runs_dir).in_words()}
         except NotHereError as error:
             return {"memory": error.message}
-    models = list(models_of(config))
+    # ZONE loads a pipeline that both of its settings name once
+    models = list({(model.name, model.row.tiny): model for model in models_of(config)}.values())
     if not models:
         return {}
     trains = isinstance(config, (FitClipConfig, FitBlipConfig, TrainUnetConfig))
@@ -207,6 +208,24 @@ def arithmetic(config: CommandConfig, samples: int | None, steps: int | None) ->
         one = GFLOP_UNET_STEP * area + judged * decode * area
         one += config.region_loss * GFLOP_REGION_LOSS + config.global_loss * GFLOP_GLOBAL_LOSS
         return steps * config.batch_size * one
-    if isinstance(config, EditConfig):
-        return samples * config.steps * GFLOP_EDIT_STEP * area / 4
+    if isinstance(config, EditConfig) and (evaluations := unet_evaluations(config)):
+        return samples * evaluations * GFLOP_EVALUATION * area / 4
     return None
+
+
+def unet_evaluations(config: EditConfig) -> int | None:
+    """Count how often an editor runs a UNet on one picture's latents; None for one of your own.
+
+    CDS's gradient, of a pass with the target's caption, counts as one more.
+    """
+    gradient = 2 if config.contrast_weight else 0
+    of_editors = {
+        "ip2p": 3 * config.steps,  # with text and picture, with the picture, with neither
+        "magicbrush": 3 * config.steps,
+        "zone": 2 * 3 * config.steps,
+        "ddpm-inversion": 4
+        * (config.steps - config.skip),  # source and edit, without and with text
+        "cds": (4 + gradient) * config.steps,
+        "none": 0,
+    }
+    return of_editors.get(config.editor)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 import ric.device
@@ -22,8 +24,11 @@ from ric.config import (
     FitClipConfig,
     TrainUnetConfig,
 )
+from ric.editors.editor import EditRequest
+from ric.editors.load import load_editor
 from ric.errors import RicError
 from ric.preflight.checks import check, find_problems
+from ric.preflight.cost import unet_evaluations
 from ric.preflight.dry_run import plan
 from ric.preflight.pipelines import refuse_other_pipelines
 from ric.runs.open_run import open_run
@@ -464,6 +469,29 @@ def test_a_plan_of_editing_needs_at_least_the_memory_of_all_the_pipelines_weight
     flags = {"data": str(data), "unet": str(tmp_path / "pipeline")}
     told = plan(resolve_config(EditConfig, flags), runs)
     assert told["cost"]["memory"] == "at least 3 kB (the weights), and activations"
+    # ZONE loads a second pipeline, unless it is the same
+    other = shutil.copytree(tmp_path / "pipeline", tmp_path / "other")
+    flags |= {"editor": "zone", "segmenter": "felzenszwalb"}
+    for second, size in ((other, 6), (tmp_path / "pipeline", 3)):
+        flags["unet_magicbrush"] = str(second)
+        told = plan(resolve_config(EditConfig, flags), runs)
+        assert told["cost"]["memory"] == f"at least {size} kB (the weights), and activations"
+
+
+@pytest.mark.parametrize("editor", ["ip2p", "zone", "ddpm-inversion", "cds"])
+def test_a_plan_counts_the_evaluations_of_the_unet_that_an_editor_makes(editor, tiny_family):
+    flags = {"data": "scenes:40@64", "preset": "tiny", "editor": editor, "steps": 3}
+    flags |= {"skip": 1} if editor == "ddpm-inversion" else {}
+    config = resolve_config(EditConfig, flags)
+    cpu, rows = torch.device("cpu"), []
+    folder = tiny_family / ("pipeline" if editor in ("ip2p", "zone") else "text_to_image")
+    further = {"unet_magicbrush": folder} if editor == "zone" else {}
+    loaded = load_editor(editor, folder, config, cpu, **further)
+    loaded.pipeline.unet.register_forward_pre_hook(lambda unet, given: rows.append(len(given[0])))
+    image = Image.effect_noise((64, 64), 90).convert("RGB")
+    loaded.edit([EditRequest("0", image, "make it red", "a ball", "a cube")])
+    # a gradient, of CDS's one pass with the target's caption, counts as one more
+    assert unet_evaluations(config) == sum(rows) + (config.steps if editor == "cds" else 0)
 
 
 def test_the_embedded_familys_memory_is_twice_its_files_for_they_are_halves(

@@ -13,6 +13,7 @@ from ric.data.columns import refuse_not_plain
 from ric.data.file_state import file_state
 from ric.data.images import ImageError, content_hash, picture_size
 from ric.data.masks import refuse_useless
+from ric.data.open_file import is_url
 from ric.data.photo_masks import read_mask
 from ric.data.photograph import Photograph, open_photograph
 from ric.data.photos import Photo, is_raw
@@ -160,11 +161,14 @@ def _remembered_hash(source: Path, state: tuple[int, ...]) -> str:
 
 def _other_size(sample: EditSample) -> tuple[int, int] | None:
     """Return the size of a sample's target where its source has another, and is resized to it."""
-    if not sample.has_target:
+    about = sample.pictures
+    if about.target is None:
         return None
+    if any(isinstance(one, str) and is_url(one) for one in (about.source, about.target)):
+        return None  # no file is fetched for it
     try:
         size = sample.picture_size()
-        own = picture_size(sample.pictures.source, max_pixels=sample.pictures.max_pixels)
+        own = picture_size(about.source, max_pixels=about.max_pixels)
     except (SampleError, ImageError):
         return None  # it fails, or is made anew when it can be read
     return None if size == own else size

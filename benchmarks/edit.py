@@ -187,12 +187,14 @@ class Theirs:
 
     def _invert(self, request: EditRequest) -> None:
         width, height = request.image.size
+        # their number of steps is of those that are left
+        left = self.config.steps - self.config.skip
         self.pipeline.invert(
             request.image,
             source_prompt=request.source_text,
             source_guidance_scale=self.config.source_guidance,
-            num_inversion_steps=self.config.steps,
-            skip=self.config.skip / self.config.steps,
+            num_inversion_steps=left,
+            skip=self.config.skip / left,
             generator=torch.Generator().manual_seed(0),
             height=height,
             width=width,
@@ -201,6 +203,7 @@ class Theirs:
             editing_prompt=[request.target_text],
             edit_guidance_scale=self.config.guidance,
             edit_warmup_steps=0,
+            use_intersect_mask=False,  # its masks read attention of 16 x 16
             generator=torch.Generator().manual_seed(0),
         )
 

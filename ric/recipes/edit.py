@@ -86,8 +86,8 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     pictures.remove_replaced(remade)
     if editing.made and (others := pictures.beside()):
         progress.note(
-            f"{len(others)} edits of the same photos by earlier runs stay beside these, such as"
-            f" {others[0]}"
+            f"Earlier runs' edits of the same photos stay beside these ({len(others)}, such as"
+            f" {others[0]})"
         )
     note_what_was_done(run, progress)
     if not editing.made and (run.path / SHEET).is_file():

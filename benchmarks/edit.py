@@ -430,6 +430,7 @@ def main() -> None:
     if unknown := set(asked.editors) - set(EDITORS):
         parser.error(f"unknown editors: {', '.join(sorted(unknown))}; there are {EDITORS}")
     asked.models = tiny_family()
+    diffusers.logging.set_verbosity_error()  # it prints every text that is cut
     (main_full_size if asked.full_size else main_speed)(asked)
 
 

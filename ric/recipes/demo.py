@@ -154,17 +154,17 @@ def compare_editors(
         limit: Test scenes to edit; None: 8.
         say: Called with each command line before it runs.
     """
-    data, few = f"scenes:{SCENES}@64#{SEED}", {"limit": limit or COMPARED}
+    data, count = f"scenes:{SCENES}@64#{SEED}", limit or COMPARED
     chain = Chain(data, folder / "runs", progress or Silent(), say)
     runs = {
-        name: chain.run("edit", EditConfig, edit, editor=name, **few)[1]
+        name: chain.run("edit", EditConfig, edit, editor=name, limit=count)[1]
         for name in EDITORS
         if name != "none"
     }
     # one that failed on every scene has no row in the table
     edits = tuple(f"{name}={run.path}" for name, run in runs.items() if any(run.rows("edits")))
-    rows, last = chain.run("eval", EvalConfig, evaluate, edits, partial=True, **few)
-    samples = samples_of(resolve_config(EditConfig, {"data": data, "preset": "tiny", **few}))
+    rows, last = chain.run("eval", EvalConfig, evaluate, edits, partial=True, limit=count)
+    samples = samples_of(resolve_config(EditConfig, {"data": data, "preset": "tiny"}), limit=count)
     sheet = folder / EDITORS_SHEET
     side_by_side(samples, {name: run.path / "images" for name, run in runs.items()}).save(sheet)
     return Demo(rows, sheet, last)  # type: ignore[arg-type]

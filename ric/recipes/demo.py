@@ -86,6 +86,7 @@ class Chain:
         kind: type[CommandConfig],
         recipe: Callable[..., object],
         edits: tuple[str, ...] = (),
+        /,
         **flags: object,
     ) -> tuple[object, RunDir]:
         """Run a command by its recipe; return the recipe's result and the run."""

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 # Settings that may differ when a run is resumed: they do not change its results.
 MAY_DIFFER = frozenset({"device", "weights", "track"})
+# Those of one command: where its model answers, how much at once, and what is tried again.
+OF_COMMAND = {
+    "describe": frozenset({"base_url", "batch_size", "concurrency", "retry_failed", "timeout"})
+}
 # Those that besides may differ where the recipe compares each sample with its row: they say which
 # samples there are, of what, and which to make anew.
 COMPARED = frozenset(
@@ -48,7 +52,8 @@ def open_run(
         run: The folder of `--run`; created if missing.
         shared: Several processes may work on this run at once.
         compares: The recipe compares each sample with its row, so that a finished run is opened
-            again, failures are kept for it, and settings in `COMPARED` may differ.
+            again, failures are kept for it, and settings in `COMPARED` may differ. Without it, a
+            finished run is opened again for its failures alone, if `retry_failed` is set.
 
     Raises:
         RicError: `run` is not a run, belongs to another command, has other settings, has a link out
@@ -59,11 +64,13 @@ def open_run(
     record = {"schema": SCHEMA, "command": command, "started": now(), "parents": []}
     record |= _attempt(config, path)
     resumed = not _create(path, record)
+    reopens = False
     if resumed:
         record = read_record(path)
         _refuse_another(path, record, command, config, COMPARED if compares else frozenset())
         refuse_links_out(path)
-        if record["status"] == "done" and not compares:
+        reopens = compares or bool(config.get("retry_failed") and row_files(path, "failures"))
+        if record["status"] == "done" and not reopens:
             # a kill may have come between writing the status and this
             Claims(path / "claims").clear()
             return RunDir(path, record, runs_dir=runs_dir, resumed=True)
@@ -79,7 +86,7 @@ def open_run(
     if resumes:
         # another process may have finished it since we looked
         opened.record = read_record(path)
-        opened.finished_before = opened.record["status"] == "done" and not compares
+        opened.finished_before = opened.record["status"] == "done" and not reopens
         if opened.finished_before:
             opened.claims.leave()
         else:
@@ -165,6 +172,7 @@ def _refuse_another(
     may_differ: frozenset[str],
 ) -> None:
     """Refuse to resume another command's run, or one with other settings."""
+    may_differ |= OF_COMMAND.get(command, frozenset())
     if record["command"] != command:
         raise RicError(
             f"{path} is a run of `ric {record['command']}`, not of `ric {command}`.",

@@ -68,6 +68,7 @@ ELSEWHERE = {
         "seed",  # the first answer draws nothing
         "attempts",  # where an answer cannot be used
         "base_url", "concurrency", "timeout", "sent_pixels",  # of a server
+        "retry_failed",  # of a finished run
     },
     EditConfig: {
         "overwrite", "retry_failed",  # of a run that began before

@@ -167,9 +167,9 @@ def weight_rows(command: str | None, weights: Path | None) -> list[dict[str, Any
         )
     if command in (None, "describe"):
         tiny = next(row for row in rows if row["id"] == TINY)
-        unknown = {"revision": "", "size": "", "commands": [], "purpose": NOT_RUN}
-        nowhere = {"place": None, "present": False, "runs": False}
-        rows += [{**tiny, "id": name, **unknown, **nowhere} for name in OTHER_SIZES]
+        not_run = dict.fromkeys(("revision", "size", "purpose"), "") | {"commands": []}
+        not_run |= {"place": None, "present": False, "runs": False}
+        rows += [{**tiny, "id": name, **not_run} for name in OTHER_SIZES]
     return rows
 
 

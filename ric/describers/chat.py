@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from ric.config import DescribeConfig
     from ric.describers.describer import Describer
 
-OTHERS = (
-    "Try deepseek-ai/deepseek-vl2-tiny, deepseek-community/deepseek-vl-1.3b-chat, or --describer"
-    " dataset"
-)
-
 
 def load_chat(model: Path, config: DescribeConfig, device: torch.device) -> Describer:
     """Load a vision-language model: DeepSeek-VL2-Tiny, or one that transformers supports.

@@ -21,7 +21,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from ric.describers.chat import OTHERS
+from ric.describers.deepseek_vl2.architecture import OTHERS
 from ric.describers.describer import BatchDescriber, CannotAnswer
 from ric.describers.quality import Answer
 from ric.describers.sampling import SeededNoise

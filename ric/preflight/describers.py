@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ric.config import DescribeConfig
-from ric.describers.chat import OTHERS
-from ric.describers.deepseek_vl2.architecture import is_vl2, refuse_other_sizes
+from ric.describers.deepseek_vl2.architecture import OTHERS, is_vl2, refuse_other_sizes
 from ric.errors import RicError
 from ric.model_files import read_json
 from ric.registry import DESCRIBERS

@@ -43,7 +43,7 @@ def open_run(
     shared: bool = False,
     compares: bool = False,
 ) -> RunDir:
-    """Create the next numbered run, or open the one that `run` names.
+    """Create the next numbered run, or open the one `run` names; with `retry_failed` a done one too.
 
     Args:
         command: Such as `train-unet`.
@@ -52,8 +52,7 @@ def open_run(
         run: The folder of `--run`; created if missing.
         shared: Several processes may work on this run at once.
         compares: The recipe compares each sample with its row, so that a finished run is opened
-            again, failures are kept for it, and settings in `COMPARED` may differ. Without it, a
-            finished run is opened again for its failures alone, if `retry_failed` is set.
+            again, failures are kept for it, and settings in `COMPARED` may differ.
 
     Raises:
         RicError: `run` is not a run, belongs to another command, has other settings, has a link out
@@ -64,12 +63,11 @@ def open_run(
     record = {"schema": SCHEMA, "command": command, "started": now(), "parents": []}
     record |= _attempt(config, path)
     resumed = not _create(path, record)
-    reopens = False
+    reopens = compares or bool(config.get("retry_failed") and row_files(path, "failures"))
     if resumed:
         record = read_record(path)
         _refuse_another(path, record, command, config, COMPARED if compares else frozenset())
         refuse_links_out(path)
-        reopens = compares or bool(config.get("retry_failed") and row_files(path, "failures"))
         if record["status"] == "done" and not reopens:
             # a kill may have come between writing the status and this
             Claims(path / "claims").clear()

@@ -167,8 +167,8 @@ def weight_rows(command: str | None, weights: Path | None) -> list[dict[str, Any
         )
     if command in (None, "describe"):
         tiny = next(row for row in rows if row["id"] == TINY)
-        not_run = dict.fromkeys(("revision", "size", "purpose"), "") | {"commands": []}
-        not_run |= {"place": None, "present": False, "runs": False}
+        not_run: dict[str, Any] = dict.fromkeys(("revision", "size", "purpose"), "")
+        not_run |= {"commands": [], "place": None, "present": False, "runs": False}
         rows += [{**tiny, "id": name, **not_run} for name in OTHER_SIZES]
     return rows
 

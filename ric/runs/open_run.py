@@ -43,7 +43,9 @@ def open_run(
     shared: bool = False,
     compares: bool = False,
 ) -> RunDir:
-    """Create the next numbered run, or open the one `run` names; with `retry_failed` a done one too.
+    """Create the next numbered run, or open the one that `run` names.
+
+    A finished run is opened again if it has failures and the config says `retry_failed`.
 
     Args:
         command: Such as `train-unet`.
@@ -88,13 +90,17 @@ def open_run(
         if opened.finished_before:
             opened.claims.leave()
         else:
-            for name in ("error", "ended"):
-                opened.record.pop(name, None)
-            # failed samples are tried again
-            for file in () if compares else row_files(path, "failures"):
-                file.unlink(missing_ok=True)
-            opened.note(**_attempt(config, path))
+            _begin_again(opened, config, keeps_failures=compares)
     return opened
+
+
+def _begin_again(opened: RunDir, config: Mapping[str, Any], *, keeps_failures: bool) -> None:
+    for name in ("error", "ended"):
+        opened.record.pop(name, None)
+    # failed samples are tried again
+    for file in () if keeps_failures else row_files(opened.path, "failures"):
+        file.unlink(missing_ok=True)
+    opened.note(**_attempt(config, opened.path))
 
 
 def recorded_settings(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -214,7 +214,9 @@ SAME: dict[type[CommandConfig], set[str]] = {
     CommandConfig: {"preset", "weights"},  # laid over the defaults; where models are looked for
     # the first answer draws nothing and two words come out the same; of masks a describer of one's
     # own may look at
-    DescribeConfig: {"seed", "dtype", "ignore_signature", "batch_size", "attempts", "load_in"},
+    DescribeConfig: {
+        "seed", "dtype", "ignore_signature", "batch_size", "attempts", "load_in", "retry_failed",
+    },
     FitClipConfig: {"micro_batch"},
     FitBlipConfig: {"micro_batch"},
     TrainUnetConfig: {

@@ -196,8 +196,10 @@ def main() -> None:
     parser.add_argument("--size", choices=["small", "tiny"], default="small")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--at-once", type=int, default=4)
-    parser.add_argument("--tokens", type=int, default=24, help="of an answer")
+    parser.add_argument("--tokens", type=int, default=24, help="of an answer; at least 8")
     asked = parser.parse_args()
+    if asked.tokens < 8:
+        parser.error("a token's seconds, a difference of two runs, need 8 tokens or more")
     config = TINY_SIZES if asked.size == "tiny" else smaller(TINY_SIZES)
     dtype = torch.bfloat16 if asked.size == "tiny" else torch.float32
     settings = DescribeConfig(dtype="bf16" if asked.size == "tiny" else "fp32")

@@ -96,6 +96,7 @@ class DescribeConfig(CommandConfig):
     timeout: float = 120.0                          # seconds for one request (openai)
     sent_pixels: int = 1_048_576                    # a larger picture is scaled down (openai)
     shard: str | None = None                        # 2/5: the second fifth of the samples
+    retry_failed: bool = False                      # of a finished run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,7 +235,7 @@ class EditConfig(CommandConfig):
     redo: tuple[str, ...] = ()                      # ids of edits to make anew, in a run that began
     retry_failed: bool = False                      # also those whose inputs have not changed
     overwrite: bool = False                         # make all anew, also over other files in out
-    captions: tuple[str, ...] = ()                  # describe runs, before the data's own captions
+    captions: tuple[str, ...] = ()                  # describe runs, before the data's own texts
     source_caption: str | None = None               # what every picture shows
     target_caption: str | None = None               # what every edit is to show
     editor: str = "ip2p"                            # or your own (see ric.registry)
@@ -431,7 +432,7 @@ ONLY_OF = {
     "keep_last_noise": ("ddpm-inversion",),
     "dds_weight": ("cds",),
     "contrast_weight": ("cds",),
-    "captions": ("ddpm-inversion", "cds"),
+    "captions": DENOISING,
     "source_caption": ("ddpm-inversion", "cds"),
     "target_caption": ("ddpm-inversion", "cds"),
 }

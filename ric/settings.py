@@ -195,11 +195,17 @@ def _refuse_what_would_do_nothing(values: dict[str, Any]) -> None:
     if values.get("margin", usual) != usual and not values.get("crop_to_mask"):
         raise RicError("--margin needs --crop-to-mask.", "Add --crop-to-mask.")
     editor = EDITORS.get(values.get("editor", EditConfig.editor))
+    instructed = editor is not None and "instruction" in editor.reads
     several = values.get("more_instructions") or values.get("instructions")
-    if several and editor and "instruction" not in editor.reads:
+    if several and editor and not instructed:
         raise RicError(
             f"--editor {values['editor']} reads no instruction.",
             "Omit --instruction and --instructions, or choose another editor.",
+        )
+    if instructed and values.get("instruction") and values.get("captions"):
+        raise RicError(
+            "A typed instruction is for all pictures, and --captions names each one's.",
+            "Omit one of them.",
         )
     if values.get("format") == "png" and values.get("quality") is not None:
         raise RicError(

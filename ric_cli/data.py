@@ -90,6 +90,8 @@ def data(
         for line in (*(error.message for error in failures), *report.unmatched):
             say(f"  left out: {line}")
         if not json:
-            say(f"Next: ric describe {shlex.quote(str(out))}")
+            # a scene is described after its edit
+            what = "" if report.targets else " --what source-caption"
+            say(f"Next: ric describe {shlex.quote(str(out))}{what}")
     if failures:
         raise typer.Exit(SOME_FAILED)

@@ -86,6 +86,10 @@ def describe(
         Optional[str],  # noqa: UP045
         typer.Option(metavar="I/N", help="Only the I-th of N shares of the samples."),
     ] = DescribeConfig.shard,
+    retry_failed: Annotated[
+        bool,
+        typer.Option("--retry-failed", help="With --run: also what failed in a finished run."),
+    ] = DescribeConfig.retry_failed,
     show: Annotated[
         int, typer.Option(min=0, help="Print so many pictures with their texts at the end.")
     ] = 0,

@@ -193,8 +193,8 @@ def edit(
         list[str],
         typer.Option(
             metavar="RUN",
-            help="A describe run with captions (ddpm-inversion, cds), in place of a dataset's own;"
-            " again for another one.",
+            help="A describe run with captions, or for editors that read an instruction with"
+            " explicit ones, in place of a dataset's own; again for another one.",
             show_default=False,
         ),
     ] = EditConfig.captions,  # type: ignore[assignment]

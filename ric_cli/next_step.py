@@ -29,11 +29,12 @@ COMMANDS: dict[type[CommandConfig], str] = {
     EvalConfig: "eval",
 }
 
-# the judge that is fitted on a kind of described text
-FITTED_ON: dict[str, type[CommandConfig]] = {
-    "scene": FitBlipConfig,
-    "all": FitBlipConfig,
-    "region": FitClipConfig,
+# which command reads a kind of described text, and by which flag
+READ_BY: dict[str, tuple[type[CommandConfig], str]] = {
+    "scene": (FitBlipConfig, "--descriptions"),
+    "all": (FitBlipConfig, "--descriptions"),
+    "region": (FitClipConfig, "--descriptions"),
+    "explicit-instruction": (EditConfig, "--captions"),
 }
 
 
@@ -47,9 +48,10 @@ def next_step(config: CommandConfig, run: RunDir, *, runs_dir: Path | None) -> s
     """
     kind: type[CommandConfig]
     if isinstance(config, DescribeConfig):
-        if config.what not in FITTED_ON:
+        if config.what not in READ_BY:
             return None
-        kind, own = FITTED_ON[config.what], [config.data, "--descriptions", str(run.path)]
+        kind, flag = READ_BY[config.what]
+        own = [config.data, flag, str(run.path)]
     elif isinstance(config, (FitClipConfig, FitBlipConfig)):
         kind, own = _after_a_judge(config, run)
     elif isinstance(config, TrainUnetConfig):

@@ -30,6 +30,7 @@ Folder = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--weights", help="A folder searched before the hub's cache."),
 ]
+NOT_RUN = "not run by this version"
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
@@ -51,13 +52,18 @@ def get(
     json: AsJson = False,
 ) -> None:
     """Download a weight, or all that a command may need."""
+    from ric.describers.deepseek_vl2.architecture import refuse_other_sizes
     from ric.weights import find_weight, get_weights
 
     if (name is None) == (command is None):
         raise typer.BadParameter("Name one weight, or the command that needs them: --for COMMAND.")
     weight = find_weight(name) if name else None
     if name and weight is None:
-        raise RicError(f"No weight {name!r} in the table.", "List the weights: ric weights ls")
+        refuse_other_sizes(name)
+        raise RicError(
+            f"No weight {name!r} in the table.",
+            f"List the weights: ric weights ls; get any other by: hf download {name}",
+        )
     progress = make_progress(quiet=json)
     places = {}
     for chosen in [weight] if weight else _weights_of(command):
@@ -137,7 +143,8 @@ def _weights_of(command: str | None) -> Sequence[Weight]:
 
 
 def weight_rows(command: str | None, weights: Path | None) -> list[dict[str, Any]]:
-    """Return the table of weights as JSON-ready rows."""
+    """Return the table of weights as JSON-ready rows, and those that this version cannot run."""
+    from ric.describers.deepseek_vl2.architecture import OTHER_SIZES, TINY
     from ric.models.table import commands_for
     from ric.weights import is_present
 
@@ -155,8 +162,14 @@ def weight_rows(command: str | None, weights: Path | None) -> list[dict[str, Any
                 "purpose": weight.purpose,
                 "place": str(place) if place else None,
                 "present": place is not None,
+                "runs": True,
             }
         )
+    if command in (None, "describe"):
+        tiny = next(row for row in rows if row["id"] == TINY)
+        not_run: dict[str, Any] = dict.fromkeys(("revision", "size", "purpose"), "")
+        not_run |= {"commands": [], "place": None, "present": False, "runs": False}
+        rows += [{**tiny, "id": name, **not_run} for name in OTHER_SIZES]
     return rows
 
 
@@ -167,6 +180,7 @@ def weight_table(rows: list[dict[str, Any]]) -> Table:
     table = Table("id", "revision", "size", "licence and conditions", "needed by", "here")
     for row in rows:
         here = styled("present", "green") if row["present"] else "missing"
+        here = here if row["runs"] else NOT_RUN
         table.add_row(
             row["id"], row["revision"][:8], row["size"], f"{row['licence']}. {row['conditions']}",
             ", ".join(row["commands"]), here,

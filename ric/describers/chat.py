@@ -1,4 +1,4 @@
-"""`--describer chat` and `openai`: which code answers, imported when it is asked for."""
+"""Load `--describer chat` and `openai`; their libraries are imported only when they are used."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 def load_chat(model: Path, config: DescribeConfig, device: torch.device) -> Describer:
     """Load a vision-language model: DeepSeek-VL2-Tiny, or one that transformers supports.
 
-    Its config.json says which. Each is imported with its networks, which takes seconds.
+    Its config.json decides.
 
     Raises:
-        RicError: as the two describers do.
+        RicError: the model cannot be loaded, or --load-in does not apply to it.
     """
     if is_vl2(read_json(model / "config.json", "a describer")):
         from ric.describers.deepseek_vl2.describer import DeepseekVl2
 
         if config.load_in:
             raise RicError(
-                f"--load-in {config.load_in} is for transformers' models; DeepSeek-VL2-Tiny is held"
-                " in --dtype.",
+                f"--load-in {config.load_in} is for models of transformers; DeepSeek-VL2-Tiny is"
+                " loaded in --dtype.",
                 "Omit --load-in.",
             )
         return DeepseekVl2(model, config, device)
@@ -42,10 +42,10 @@ def load_chat(model: Path, config: DescribeConfig, device: torch.device) -> Desc
 
 
 def load_server(model: Path | None, config: DescribeConfig, device: torch.device) -> Describer:
-    """Ask a server, which has the model.
+    """Return the describer that sends requests to a server; the model is there.
 
     Raises:
-        RicError: the package that speaks to it is not installed.
+        RicError: the package `openai` is not installed.
     """
     require_extra("openai", "--describer openai")
     from ric.describers.openai_server import OpenAiServer

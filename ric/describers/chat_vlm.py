@@ -1,4 +1,4 @@
-"""Any image-text-to-text model of transformers, asked in its own chat (Sec. 3.2.3, Table 4).
+"""Any image-text-to-text model of transformers, by its own chat template (Sec. 3.2.3, Table 4).
 
 Which picture: Table 5 prints the source beside a text that describes the *edited* picture, so the
 target is described (choice 3). The first answer is greedy, so that a repeated command repeats its
@@ -21,11 +21,12 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from ric.describers.describer import BatchDescriber
+from ric.describers.deepseek_vl2.architecture import OTHERS
+from ric.describers.describer import BatchDescriber, CannotAnswer
 from ric.describers.quality import Answer
 from ric.describers.sampling import SeededNoise
 from ric.device import pick_dtype
-from ric.errors import SampleError
+from ric.errors import RicError, first_line
 from ric.model_files import require_whole
 from ric.pretrained import load_network, told_in_one_line
 
@@ -38,13 +39,7 @@ if TYPE_CHECKING:
 
     from ric.config import Bits, DescribeConfig
     from ric.data.sample import EditSample
-    from ric.describers.describer import Answered
     from ric.describers.requests import Request
-
-HINT = (
-    "Try deepseek-ai/deepseek-vl2-tiny, deepseek-community/deepseek-vl-1.3b-chat, or --describer"
-    " dataset"
-)
 
 
 class ChatVlm(BatchDescriber["list[Image]"]):
@@ -67,19 +62,24 @@ class ChatVlm(BatchDescriber["list[Image]"]):
     def __init__(self, model: Path, config: DescribeConfig, device: torch.device) -> None:
         """Load the processor and the network; see the class."""
         require_whole(model, "describer")
-        with told_in_one_line(f"transformers cannot open the processor in {model}", HINT):
+        with told_in_one_line(f"transformers cannot open the processor in {model}", OTHERS):
             # unset, it would ask on the terminal whether to run the folder's own code
             self.processor: Any = AutoProcessor.from_pretrained(
                 model, local_files_only=True, trust_remote_code=False
             )
-        self.processor.tokenizer.padding_side = "left"  # all answers begin at one place
+        tokenizer = getattr(self.processor, "tokenizer", None)
+        if tokenizer is None:
+            raise RicError(f"{model} has no processor of both pictures and texts.", OTHERS)
+        tokenizer.padding_side = "left"  # all answers begin at one place
+        if tokenizer.pad_token is None:  # paddings are masked: any token will do
+            tokenizer.pad_token = tokenizer.eos_token
         self.reads_prompt = getattr(self.processor, "chat_template", None) is not None
         dtype = pick_dtype(config.dtype, device)
         self.model = load_network(
             AutoModelForImageTextToText,
             model,
             dtype=dtype,
-            hint=HINT,
+            hint=OTHERS,
             **(_quantised(config.load_in, dtype, device) if config.load_in else {}),
         )
         if not config.load_in:  # those that are quantised are where they run
@@ -101,22 +101,24 @@ class ChatVlm(BatchDescriber["list[Image]"]):
 
     def answer_batch(
         self, batch: Sequence[tuple[Request, list[Image]]], between_steps: Callable[[], None]
-    ) -> Answered:
-        """Answer requests together, or alone if their prompts together leave no room."""
-        inputs = self._inputs(batch).to(self.model.device)
+    ) -> list[Answer]:
+        """Answer requests together.
+
+        Raises:
+            CannotAnswer: the processor refuses a picture, or the prompts leave no room for answers.
+        """
+        try:
+            inputs = self._inputs(batch)
+        except Exception as error:  # each processor has refusals of its own, of any class
+            raise CannotAnswer(f"the model's processor refuses it: {first_line(error)}") from error
+        inputs = inputs.to(self.model.device)
         # a captioner's answer starts with a token of its own
         asked = inputs["input_ids"].shape[1] if "input_ids" in inputs else 1
-        if asked < self._positions:
-            longest = min(self.max_new_tokens, self._positions - asked)
-            requests = [request for request, _ in batch]
-            answers = self._decode(inputs, requests, longest, between_steps)
-            yield from zip(requests, answers, strict=True)
-        elif len(batch) > 1:
-            for one in batch:
-                yield from self.answer_batch([one], between_steps)
-        else:
-            reason = f"the prompt has {asked} tokens; the model reads {self._positions}"
-            yield batch[0][0], SampleError(batch[0][0].sample.id, "texts", reason)
+        if asked >= self._positions:
+            raise CannotAnswer(f"the prompt has {asked} tokens; the model reads {self._positions}")
+        longest = min(self.max_new_tokens, self._positions - asked)
+        requests = [request for request, _ in batch]
+        return self._decode(inputs, requests, longest, between_steps)
 
     @torch.no_grad()
     def _decode(
@@ -135,7 +137,7 @@ class ChatVlm(BatchDescriber["list[Image]"]):
             do_sample=False,
             num_beams=1,
             logits_processor=LogitsProcessorList([SeededNoise(seeds)]),
-            stopping_criteria=StoppingCriteriaList([_Heeding(between_steps)]),
+            stopping_criteria=StoppingCriteriaList([_StopOnRequest(between_steps)]),
         )
         # a decoder-only model repeats its prompt before the answer
         prompt = inputs.get("input_ids")
@@ -153,11 +155,11 @@ class ChatVlm(BatchDescriber["list[Image]"]):
         text = self.processor.decode(tokens[:length], skip_special_tokens=True)
         return Answer(text, length, ended=bool(places) or length < longest)
 
-    def _inputs(self, seen: Sequence[tuple[Request, list[Image]]]) -> Any:
+    def _inputs(self, batch: Sequence[tuple[Request, list[Image]]]) -> Any:
         if not self.reads_prompt:
             # of a region's two pictures the crop: a captioner takes one
             return self.processor(
-                images=[pictures[-1] for _, pictures in seen], return_tensors="pt"
+                images=[pictures[-1] for _, pictures in batch], return_tensors="pt"
             )
         chats = [
             [
@@ -169,7 +171,7 @@ class ChatVlm(BatchDescriber["list[Image]"]):
                     ],
                 }
             ]
-            for request, pictures in seen
+            for request, pictures in batch
         ]
         return self.processor.apply_chat_template(
             chats,
@@ -181,7 +183,7 @@ class ChatVlm(BatchDescriber["list[Image]"]):
         )
 
 
-class _Heeding(StoppingCriteria):
+class _StopOnRequest(StoppingCriteria):
     """Calls a function after each token; it raises if the command is to stop."""
 
     def __init__(self, between_steps: Callable[[], None]) -> None:

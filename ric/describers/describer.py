@@ -1,4 +1,4 @@
-"""The describer's protocol, and loading one: a file here and a row of `registry.DESCRIBERS`."""
+"""The protocol of describers, and how one is loaded; `registry.DESCRIBERS` lists them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from abc import ABC, abstractmethod
 from itertools import islice
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+import torch
+
 from ric.describers.quality import Answer
-from ric.errors import RicError, SampleError
+from ric.errors import RicError, SampleError, first_line
 from ric.registry import load_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
     from typing import Any
-
-    import torch
 
     from ric.config import DescribeConfig
     from ric.data.sample import EditSample
@@ -32,9 +32,9 @@ class Describer(Protocol):
     """Writes texts about samples. `ric describe` calls nothing else.
 
     Attributes:
-        is_model: Whether another seed gives another answer, so that a bad one is asked for again.
-            Texts of a describer that is no model are taken as they are.
-        reads_prompt: Whether the prompt decides the answer; else none is recorded.
+        is_model: Whether another seed gives another answer, so that a bad one is requested again.
+            Otherwise texts are taken as they are.
+        reads_prompt: Whether the answer depends on the prompt; otherwise no prompt is recorded.
     """
 
     is_model: bool
@@ -56,10 +56,10 @@ class Describer(Protocol):
 
 
 class OneByOne:
-    """Your own describer: a class with `describe(sample)`, which returns the scene paragraph.
+    """Adapts your own describer, a class whose `describe(sample)` returns the scene paragraph.
 
     Args:
-        own: An object of it.
+        own: An instance of it.
     """
 
     is_model = False
@@ -79,8 +79,12 @@ class OneByOne:
                 yield request, error
 
 
+class CannotAnswer(Exception):  # noqa: N818
+    """Requests cannot be answered together; says why."""
+
+
 class BatchDescriber(ABC, Generic[PreparedT]):
-    """Answers several requests at once; those that cannot be prepared fail alone.
+    """Answers several requests at once; those that cannot be prepared or answered fail alone.
 
     Attributes:
         batch_size: The most requests that are answered together.
@@ -99,35 +103,66 @@ class BatchDescriber(ABC, Generic[PreparedT]):
                 except SampleError as error:
                     yield request, error
             if prepared:
-                yield from self.answer_batch(prepared, between_steps)
+                yield from self._answer_together(prepared, between_steps)
+
+    def _answer_together(
+        self, batch: Sequence[tuple[Request, PreparedT]], between_steps: Callable[[], None]
+    ) -> Answered:
+        """Answer prepared requests together, or each alone if that cannot be done."""
+        reason = ""
+        try:
+            answers = self.answer_batch(batch, between_steps)
+        except CannotAnswer as error:
+            reason = str(error)
+        except torch.OutOfMemoryError as error:
+            reason = f"there is not enough memory for it: {first_line(error)}"
+        # outside the handler, which would keep the failed batch's tensors
+        if not reason:
+            yield from zip((request for request, _ in batch), answers, strict=True)
+        elif len(batch) > 1:
+            for one in batch:
+                yield from self._answer_together([one], between_steps)
+        else:
+            yield batch[0][0], SampleError(batch[0][0].sample.id, "texts", reason)
 
     @abstractmethod
     def length(self, sample: EditSample) -> int:
-        """Return what a sample's prompt has of tokens, or what grows with it (`in_batches`)."""
+        """Return the length of a sample's prompt in tokens, or a number that grows with it."""
 
     @abstractmethod
     def prepare(self, request: Request) -> PreparedT:
-        """Read what a request shows (raises SampleError if it cannot be asked)."""
+        """Read a request's pictures (raises SampleError if it cannot be answered)."""
 
     @abstractmethod
     def answer_batch(
         self, batch: Sequence[tuple[Request, PreparedT]], between_steps: Callable[[], None]
-    ) -> Answered:
-        """Answer at least one prepared request; `between_steps` is called after each token."""
+    ) -> list[Answer]:
+        """Answer at least one prepared request.
+
+        Args:
+            batch: The requests with what `prepare` made of them.
+            between_steps: Called after each token.
+
+        Returns:
+            An answer for each request.
+
+        Raises:
+            CannotAnswer: they cannot be answered together; of one alone, it cannot be answered.
+        """
 
 
 def in_batches(
     requests: Iterable[Request], size: int, length: Callable[[EditSample], int]
 ) -> Iterator[list[Request]]:
-    """Group requests into batches; of a few batches' requests, those of like length come together.
+    """Group requests of similar length into batches, within a window of a few batches.
 
-    Requests that show the same pictures stay together. With batches of one, nothing is reordered.
+    Requests about the same pictures stay together. With batches of one, nothing is reordered.
 
     Args:
         requests: Read as far ahead as a window of batches.
         size: The most requests in a batch.
-        length: Returns what a sample's prompt will have of tokens, or what grows with it; raises
-            SampleError if that cannot be told.
+        length: Returns the length of a sample's prompt in tokens, or a number that grows with it;
+            raises SampleError if it is unknown.
     """
 
     def key(request: Request) -> tuple[int, tuple[str, ...]]:

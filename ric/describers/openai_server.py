@@ -4,10 +4,11 @@ Pictures and prompts go to `--base-url` and nowhere else: redirects are not foll
 read from the environment (OPENAI_API_KEY) and stands in no file and no message.
 
 What a server may do: 429, 5xx and a connection that breaks are waited out by the `openai` package,
-0.5 s at first and up to 8 s, for about a minute; of time-outs there may be three. What is no chat
-completion (a page of HTML, half a JSON) is asked for again twice. Then the sample fails; where
-every other one would fail too (nothing listens, the key or the model's name is wrong), the command
-ends and can be repeated.
+0.5 s at first and up to 8 s, for about a minute; of time-outs there may be three. A server that has
+answered and then is away, as one that is restarted and loads its model, is waited for longer. What
+is no chat completion (a page of HTML, half a JSON) is asked for again twice. Then the sample fails;
+where every other one would fail too (nothing listens, the key or the model's name is wrong, twenty
+failed in a row), the command ends and can be repeated.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import asyncio
 import base64
 import io
 import os
+import time
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import contextmanager, suppress
 from threading import Thread
@@ -47,6 +49,9 @@ ASKED = 3  # times, if what comes is no chat completion
 PAUSE = 0.5  # seconds, doubled each time
 POLL = 0.2  # seconds between looks at whether the command is to stop
 REACHED_WITHIN = 10.0  # seconds, before anything is sent
+RESTARTED_WITHIN = 600.0  # seconds that a server which has answered may be away
+AWAY = (502, 503, 504)  # what a proxy says while there is no server behind it
+FAILED_IN_A_ROW = 20  # samples, after which the command ends
 JPEG_QUALITY = 95
 
 
@@ -65,6 +70,7 @@ class OpenAiServer:
         self.config = config
         self.key = os.environ.get(KEY, "").strip()
         self._has_answered = False
+        self._failed_in_a_row = 0
         self._patience = TIMEOUTS * config.timeout + RETRIED_FOR
 
     def answer(self, requests: Iterable[Request], between_steps: Callable[[], None]) -> Answered:
@@ -157,8 +163,8 @@ class OpenAiServer:
         drawn: dict[str, Any] = {"temperature": 0.0}
         if seed is not None:
             drawn = {"temperature": TEMPERATURE, "top_p": TOP_P, "seed": seed}
-        came = ""
-        for attempt in range(ASKED):
+        came, odd, began = "", 0, time.monotonic()
+        while odd < ASKED:
             try:
                 asked = client.chat.completions.create(
                     model=self.config.model,
@@ -172,22 +178,28 @@ class OpenAiServer:
                 came = f"what is no JSON ({first_line(error)})"
             except (openai.APITimeoutError, TimeoutError):
                 reason = f"no answer within {self.config.timeout:g} s (--timeout)"
-                return SampleError(request.sample.id, "server", reason)
+                return self._without_answer(request, reason)
             except openai.APIError as error:
-                return self._failed(request, error)
+                waited = time.monotonic() - began
+                if not (self._has_answered and is_away(error) and waited < RESTARTED_WITHIN):
+                    return self._failed(request, error)
+                await asyncio.sleep(PAUSE)
+                continue
             else:
                 if (answer := answer_of(completion)) is not None:
                     self._has_answered = True
+                    self._failed_in_a_row = 0
                     return answer
                 came = what_came(completion)
-            await asyncio.sleep(PAUSE * 2**attempt)
+            await asyncio.sleep(PAUSE * 2**odd)
+            odd += 1
         if not self._has_answered:
             raise RicError(
                 f"{self.config.base_url} answers with {self._public(came)}, not with chat"
                 " completions.",
                 "Name the address as the server prints it; it often ends in /v1.",
             )
-        return SampleError(request.sample.id, "server", f"it answered with {self._public(came)}")
+        return self._without_answer(request, f"it answered with {self._public(came)}")
 
     def _failed(self, request: Request, error: openai.APIError) -> SampleError:
         """Return why one sample fails (raises RicError if all others would, too)."""
@@ -196,7 +208,18 @@ class OpenAiServer:
             raise self._not_reached(error) from None
         if isinstance(error, openai.APIStatusError) and self._is_for_all(error.status_code):
             self._refuse(error.status_code, said)
-        return SampleError(request.sample.id, "server", said)
+        return self._without_answer(request, said)
+
+    def _without_answer(self, request: Request, reason: str) -> SampleError:
+        """Return a sample's failure (raises RicError if it is the last of many in a row)."""
+        self._failed_in_a_row += 1
+        if self._failed_in_a_row >= FAILED_IN_A_ROW:
+            raise RicError(
+                f"{self.config.base_url} has answered none of the last {FAILED_IN_A_ROW} samples:"
+                f" {reason}.",
+                "See the server's log, and repeat the command with --run: finished texts are kept.",
+            )
+        return SampleError(request.sample.id, "server", reason)
 
     def _is_for_all(self, status: int) -> bool:
         return status in (401, 403, 404, 429) or 300 <= status < 400
@@ -214,6 +237,13 @@ class OpenAiServer:
     def _public(self, text: str) -> str:
         """Take the key out of what a server says."""
         return text.replace(self.key, "…") if self.key else text
+
+
+def is_away(error: openai.APIError) -> bool:
+    """Tell whether a failure is that of a server which is not there, and may come back."""
+    if isinstance(error, openai.APIStatusError):
+        return error.status_code in AWAY
+    return isinstance(error, openai.APIConnectionError)
 
 
 def answer_of(completion: Any) -> Answer | None:

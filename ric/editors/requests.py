@@ -191,7 +191,7 @@ def prepare(
         batch: Samples or photos.
         config: The command's settings.
         on_failure: Called with what cannot be edited, the reason, and the digest of its inputs.
-        supplied: Captions of other runs, and the finder of masks.
+        supplied: Texts of describe runs, and the finder of masks.
     """
     for sample in batch:
         inputs = inputs_of(sample, config, supplied)

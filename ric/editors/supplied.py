@@ -1,4 +1,4 @@
-"""What requests are made of beside their samples: captions of other runs, masks found by a text."""
+"""What requests are made of beside their samples: texts of describe runs, masks found by a text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Supplied:
     """See the file.
 
     Attributes:
-        captions: By sample id: its `source_text` and its `target_text`, or one of them.
+        captions: By sample id, what describe runs have of the texts that the editor reads.
         find_mask: Finds where to edit in an RGB picture, bool (H, W); None: masks are the data's.
     """
 

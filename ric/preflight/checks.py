@@ -28,6 +28,7 @@ from ric.registry import refuse_unknown, refuse_unknown_metrics, texts_read
 from ric.runs.descriptions import refuse_other_texts
 from ric.runs.record import find_artifact
 from ric.weights import find_weight, is_present, require_connection, resolve_weights
+from ric.weights.fetch import get_command
 from ric.weights.find import convertible_copy
 from ric.weights.resolve import unlisted
 
@@ -140,14 +141,17 @@ def _locate(
     needs = f"ric {command_of(config)}"
     there = Path(name).exists() or (weights is not None and not Path(weights).is_dir())
     if fetch is not None or there:
+        if not there:
+            refuse_other_vlms(config, fetch=True)
         kind = kind_of(config, model.row)
         resolve_weights(name, weights_dir=weights, needs=needs, kind=kind, progress=fetch)
         return
     weight = find_weight(name) or unlisted(name)
     if is_present(weight, weights) is None and convertible_copy(weight, weights) is None:
         size = f" ({weight.size})" if weight.size_bytes else ""
-        hint = f"With a connection: ric weights get {name}. Or name its folder with --weights."
+        hint = f"With a connection: {get_command(weight)}. Or name its folder with --weights."
         require_connection(f"{name}{size}, which {needs} needs,", hint, url=weight.url)
+        refuse_other_vlms(config, fetch=True)
 
 
 def _open_data(config: CommandConfig) -> None:

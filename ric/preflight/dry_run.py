@@ -19,6 +19,8 @@ from ric.preflight.cost import (
 )
 from ric.runs.record import find_artifact
 from ric.weights import check_weights, find_weight, is_present
+from ric.weights.fetch import get_command
+from ric.weights.resolve import unlisted
 
 if TYPE_CHECKING:
     from ric.config import CommandConfig
@@ -90,11 +92,13 @@ def _model_in_words(model: NamedModel, runs_dir: Path, config: CommandConfig) ->
     if Path(name).exists():
         problems = check_weights(Path(name))
         return f"a local folder{', ' + problems[0] if problems else ''}"
-    weight = find_weight(name)
-    if weight is None:
-        return "not in the table: ric weights ls"
+    try:
+        weight = find_weight(name) or unlisted(name)
+    except RicError as error:
+        return f"missing: {error.message}"
     where = is_present(weight, config.weights)
-    return f"{weight.size}, {f'in {where}' if where else 'missing (ric weights get)'}"
+    place = f"in {where}" if where else f"missing ({get_command(weight).removesuffix(f' {name}')})"
+    return f"{weight.size}, {place}" if weight.size_bytes else place
 
 
 def _clock(seconds: float) -> str:

@@ -24,7 +24,7 @@ from ric.runs.samples import open_samples, some_samples
 from ric.settings import shard_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
     from typing import Any
 
@@ -54,9 +54,8 @@ def describe(config: DescribeConfig, run: RunDir, progress: Progress | None = No
     model = locate(config, "model", run) if uses(config, "model") else None
     describer = load_describer(config.describer, model, config, pick_device(config.device))
     _keep_prompts(prompts, describer, run)
-    reads = "instruction" in texts_read("describer", config.describer)
-    needed = reads and any(PLACE in prompt for prompt in prompts.values())
-    samples = open_samples(config, run, need_instruction=needed)
+    instructed = _instructed(config, prompts)
+    samples = open_samples(config, run, need_instruction=instructed >= prompts.keys())
     done = {_key(row["id"], row.get("what", "scene")) for row in run.rows("descriptions")}
     total, unit = _count(config, samples, len(prompts)), "texts" if len(prompts) > 1 else "samples"
     again: deque[Request] = deque()
@@ -64,11 +63,11 @@ def describe(config: DescribeConfig, run: RunDir, progress: Progress | None = No
         stop_between_steps() as stop,
         progress.stage("describing", total=total, done=len(done), unit=unit) as stage,
     ):
-        notebook = _Notebook(config, run, describer, prompts, stage)
-        asked = _requests(config, samples, prompts, run, done)
+        writer = _Writer(config, run, describer, prompts, stage)
+        asked = _requests(samples, instructed, writer, done)
         while True:
             for request, answer in describer.answer(_first(again, asked), stop.raise_if_set):
-                notebook.take(request, answer, again.append)
+                writer.take(request, answer, again.append)
                 stop.raise_if_set()
             if not again:
                 break
@@ -93,21 +92,29 @@ def _first(again: deque[Request], asked: Iterator[Request]) -> Iterator[Request]
         yield request
 
 
+def _instructed(config: DescribeConfig, prompts: Mapping[What, str]) -> frozenset[What]:
+    """Return the kinds of text whose prompts have a place for the instruction."""
+    if "instruction" not in texts_read("describer", config.describer):
+        return frozenset()
+    return frozenset(what for what, prompt in prompts.items() if PLACE in prompt)
+
+
 def _requests(
-    config: DescribeConfig,
-    samples: Samples,
-    prompts: Mapping[What, str],
-    run: RunDir,
-    done: set[str],
+    samples: Samples, instructed: Collection[What], writer: _Writer, done: set[str]
 ) -> Iterator[Request]:
     """Yield the texts that this process writes, claimed (raises RicError if DATA has no sample)."""
+    config, run = writer.config, writer.run
     shard, shards = shard_of(config.shard)
-    for sample in some_samples(samples, config, "described"):
+    for sample in some_samples(samples, config, run):
         if _place(sample.id, shards) != shard - 1:
             continue
-        for what, prompt in prompts.items():
+        for what, prompt in writer.prompts.items():
             key = _key(sample.id, what)
             if key in done or not run.claims.take(key):
+                continue
+            if what in instructed and not sample.instruction:
+                reason = f"It has no instruction in {sample.pictures.described_in}."
+                writer.fail(what, SampleError(sample.id, "texts", reason))
                 continue
             yield Request(
                 sample,
@@ -137,8 +144,10 @@ def _keep_prompts(prompts: Mapping[What, str], describer: Describer, run: RunDir
     if not describer.reads_prompt:
         return
     told = {what: {"sha256": prompt_hash(text), "text": text} for what, text in prompts.items()}
+    before = run.record.get("prompts", told)
     for what, text in prompts.items():
-        if run.claims.settle(f"prompt {what}", prompt_hash(text)) != prompt_hash(text):
+        first = run.claims.settle(f"prompt {what}", before[what]["sha256"])
+        if first != prompt_hash(text):
             raise RicError(
                 f"The prompt for {what} has changed since this run began.",
                 "Use a new run (omit --run), or restore the prompt.",
@@ -146,8 +155,8 @@ def _keep_prompts(prompts: Mapping[What, str], describer: Describer, run: RunDir
     run.note(prompts=told)
 
 
-class _Notebook:
-    """Writes answers down, as rows or failures, and shows the rate.
+class _Writer:
+    """Writes answers as rows or failures, and shows the rate.
 
     Args:
         config: The command's settings.
@@ -168,7 +177,7 @@ class _Notebook:
         self.config, self.run, self.describer, self.stage = config, run, describer, stage
         named = uses(config, "model") or config.describer == "openai"
         self.made_by = {"describer": config.describer, "model": config.model if named else None}
-        self.hashes = {what: prompt_hash(text) for what, text in prompts.items()}
+        self.prompts = prompts
         self.began, self.tokens = time.monotonic(), 0
 
     def take(
@@ -176,8 +185,7 @@ class _Notebook:
     ) -> None:
         """Keep an answer, or have it asked for again, or record that there is none."""
         if isinstance(answer, SampleError):
-            self.run.fail(answer, what=request.what)
-            self.stage.advance()
+            self.fail(request.what, answer)
             return
         self.tokens += answer.tokens
         fault = self._fault(answer)
@@ -189,8 +197,12 @@ class _Notebook:
             faults = (*request.refused, fault)
             reason = f"no answer of {len(faults)} can be used: {', '.join(faults)}"
             error = SampleError(request.sample.id, QUALITY, reason)
-            self.run.fail(error, what=request.what, refused=list(faults))
-            self.stage.advance()
+            self.fail(request.what, error, refused=list(faults))
+
+    def fail(self, what: What, error: SampleError, **about: Any) -> None:
+        """Record that there is no text of a kind."""
+        self.run.fail(error, what=what, **about)
+        self.stage.advance()
 
     def _fault(self, answer: Answer) -> str | None:
         if not self.describer.is_model:
@@ -203,7 +215,7 @@ class _Notebook:
         text = " ".join(answer.text.split()) if self.describer.is_model else answer.text
         row: dict[str, Any] = {"id": sample.id, "what": what, TEXT_OF[what]: text}
         row |= {"instruction": sample.instruction, **self.made_by}
-        row["prompt"] = self.hashes[what] if self.describer.reads_prompt else None
+        row["prompt"] = prompt_hash(self.prompts[what]) if self.describer.reads_prompt else None
         if request.refused:
             row["refused"] = list(request.refused)
         after = request.image == "target" or what == "target-caption"

@@ -80,7 +80,7 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     load = partial(load_editor, config.editor, model, config, device, **further)
     todo: Iterator[Photo | EditSample] = iter(photos)
     if samples is not None:
-        todo = some_samples(samples, config, "edited")
+        todo = some_samples(samples, config, run)
     editing = Editing(pictures, supplied, load, progress)
     editing.edit_all(todo, photos)
     pictures.remove_replaced(remade)
@@ -242,8 +242,8 @@ def locate_models(config: EditConfig, run: RunDir) -> tuple[Path | None, dict[st
 
 
 def _supplied(config: EditConfig, run: RunDir, device: torch.device) -> Supplied:
-    """Read the captions and load the finder of masks that the command names."""
-    captions = read_captions(config.captions, run)
+    """Read the texts of describe runs and load the finder of masks that the command names."""
+    captions = read_captions(config.captions, run, texts_read("editor", config.editor))
     if config.mask_text is None:
         return Supplied(captions)
     from ric.editors.text_masks import TextMasks  # transformers' CLIPSeg, for this alone

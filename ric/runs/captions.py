@@ -1,4 +1,4 @@
-"""The captions of describe runs, for editors that go from one caption to another."""
+"""The texts of describe runs that editors read: captions, or explicit instructions."""
 
 from __future__ import annotations
 
@@ -14,33 +14,48 @@ if TYPE_CHECKING:
 
     from ric.runs.run import RunDir
 
-# of a row's texts, those that serve as each caption; the first that is there
-SERVE = {"source_text": ("source_text",), "target_text": ("target_text", "scene_text")}
+# of a row's texts, those that serve as each of an editor's; the first that is there
+SERVE = {
+    "source_text": ("source_text",),
+    "target_text": ("target_text", "scene_text"),
+    "instruction": ("explicit_instruction",),
+}
 
 
-def read_captions(references: Sequence[str], run: RunDir) -> dict[str, dict[str, str]]:
-    """Read the captions of describe runs, by sample id; of two for one sample the first counts.
+def read_captions(
+    references: Sequence[str], run: RunDir, reads: Sequence[str]
+) -> dict[str, dict[str, str]]:
+    """Read the texts of describe runs, by sample id; of two for one sample the first counts.
 
     A paragraph about the edited scene serves as the target's caption.
 
+    Args:
+        references: The describe runs.
+        run: The run that reads them; they become its parents.
+        reads: What the editor reads: keys of `SERVE`.
+
     Raises:
-        RicError: a reference is not a run, its run is not finished, or has no captions.
+        RicError: a reference is not a run, its run is not finished, or has none of these texts.
     """
     captions: dict[str, dict[str, str]] = {}
     for reference in references:
         path = run.resolve(reference)
         if path is None:
             raise RicError(f"No run at {reference!r}.", "List the runs: ric runs ls")
-        of_run = _captions_in(path)
+        of_run = _captions_in(path, reads)
         if not of_run:
-            raise RicError(f"{path} has no captions.", "Write them: ric describe DATA")
+            columns = dict.fromkeys(column for name in reads for column in SERVE[name])
+            raise RicError(
+                f"{path} has no {' and no '.join(columns)}.",
+                "Write them: ric describe DATA --what all",
+            )
         for name, texts in of_run.items():
             captions[name] = {**texts, **captions.get(name, {})}
         run.add_parent(path)
     return captions
 
 
-def _captions_in(path: Path) -> dict[str, dict[str, str]]:
+def _captions_in(path: Path, reads: Sequence[str]) -> dict[str, dict[str, str]]:
     rows: dict[str, dict[str, str]] = {}
     for row in rows_of_run(path, "captions"):
         texts = {name: text for name, text in row.items() if isinstance(text, str)}
@@ -48,9 +63,9 @@ def _captions_in(path: Path) -> dict[str, dict[str, str]]:
     found = {}
     for name, texts in rows.items():
         served = {
-            caption: next((texts[one] for one in ways if one in texts), None)
-            for caption, ways in SERVE.items()
+            column: next((texts[one] for one in SERVE[column] if one in texts), None)
+            for column in reads
         }
         if any(served.values()):
-            found[name] = {caption: text for caption, text in served.items() if text is not None}
+            found[name] = {column: text for column, text in served.items() if text is not None}
     return found

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 # Settings that may differ when a run is resumed: they do not change its results.
 MAY_DIFFER = frozenset({"device", "weights", "track"})
+# Those of one command: where its model answers, how much at once, and what is tried again.
+OF_COMMAND = {
+    "describe": frozenset({"base_url", "batch_size", "concurrency", "retry_failed", "timeout"})
+}
 # Those that besides may differ where the recipe compares each sample with its row: they say which
 # samples there are, of what, and which to make anew.
 COMPARED = frozenset(
@@ -41,6 +45,8 @@ def open_run(
 ) -> RunDir:
     """Create the next numbered run, or open the one that `run` names.
 
+    A finished run is opened again if it has failures and the config says `retry_failed`.
+
     Args:
         command: Such as `train-unet`.
         config: The resolved settings, JSON-ready.
@@ -59,11 +65,12 @@ def open_run(
     record = {"schema": SCHEMA, "command": command, "started": now(), "parents": []}
     record |= _attempt(config, path)
     resumed = not _create(path, record)
+    reopens = compares or bool(config.get("retry_failed") and row_files(path, "failures"))
     if resumed:
         record = read_record(path)
         _refuse_another(path, record, command, config, COMPARED if compares else frozenset())
         refuse_links_out(path)
-        if record["status"] == "done" and not compares:
+        if record["status"] == "done" and not reopens:
             # a kill may have come between writing the status and this
             Claims(path / "claims").clear()
             return RunDir(path, record, runs_dir=runs_dir, resumed=True)
@@ -79,17 +86,21 @@ def open_run(
     if resumes:
         # another process may have finished it since we looked
         opened.record = read_record(path)
-        opened.finished_before = opened.record["status"] == "done" and not compares
+        opened.finished_before = opened.record["status"] == "done" and not reopens
         if opened.finished_before:
             opened.claims.leave()
         else:
-            for name in ("error", "ended"):
-                opened.record.pop(name, None)
-            # failed samples are tried again
-            for file in () if compares else row_files(path, "failures"):
-                file.unlink(missing_ok=True)
-            opened.note(**_attempt(config, path))
+            _begin_again(opened, config, keeps_failures=compares)
     return opened
+
+
+def _begin_again(opened: RunDir, config: Mapping[str, Any], *, keeps_failures: bool) -> None:
+    for name in ("error", "ended"):
+        opened.record.pop(name, None)
+    # failed samples are tried again
+    for file in () if keeps_failures else row_files(opened.path, "failures"):
+        file.unlink(missing_ok=True)
+    opened.note(**_attempt(config, opened.path))
 
 
 def recorded_settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,6 +176,7 @@ def _refuse_another(
     may_differ: frozenset[str],
 ) -> None:
     """Refuse to resume another command's run, or one with other settings."""
+    may_differ |= OF_COMMAND.get(command, frozenset())
     if record["command"] != command:
         raise RicError(
             f"{path} is a run of `ric {record['command']}`, not of `ric {command}`.",

@@ -43,13 +43,13 @@ def open_samples(
     return samples
 
 
-def some_samples(samples: Samples, config: CommandConfig, fate: str) -> Iterator[EditSample]:
+def some_samples(samples: Samples, config: CommandConfig, run: RunDir) -> Iterator[EditSample]:
     """Yield samples.
 
     Args:
         samples: DATA.
         config: Names DATA and split in the message.
-        fate: What was to become of them: `edited`, `described`.
+        run: The run that reads them; if it has failures, it says itself that nothing else came.
 
     Raises:
         RicError: there are none.
@@ -57,8 +57,8 @@ def some_samples(samples: Samples, config: CommandConfig, fate: str) -> Iterator
     sample = None
     for sample in samples:
         yield sample
-    if sample is None:
+    if sample is None and not run.failures:
         raise RicError(
-            f"No sample of {config.data} (split {config.split}) can be {fate}.",
-            "See failures.jsonl in the run, or choose another split: --split all",
+            f"{config.data} has no sample of split {config.split}.",
+            "Choose another split: --split all" if config.split != "all" else None,
         )

@@ -65,7 +65,7 @@ def get_weights(
     what = f"{weight.id} ({weight.size})" if weight.size_bytes else weight.id
     require_connection(
         f"{what}, which {needs} needs," if needs else what,
-        f"With a connection: {_get_command(weight)}. Or give --weights a folder that holds it.",
+        f"With a connection: {get_command(weight)}. Or give --weights a folder that holds it.",
         url=weight.url,
     )
     progress.note(f"Fetching {what}, {weight.licence}. {weight.note}".rstrip())
@@ -121,8 +121,23 @@ def _fetch_snapshot(weight: Weight, suffix: str = ".safetensors") -> Path:
         # the hub, its HTTP client, its storage and the disk fail in classes of their own
         raise RicError(
             f"Fetching {weight.id} failed: {_first_line(error)}.",
-            f"Resume it with: {_get_command(weight)}",
+            f"Resume it with: {get_command(weight)}",
         ) from None
+
+
+def fetch_config(weight: Weight) -> Path | None:
+    """Fetch a repository's config.json alone; None if it cannot be had."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(
+            hf_hub_download(
+                weight.id, "config.json", revision=weight.revision, cache_dir=hub_cache()
+            )
+        )
+    except Exception:
+        # what is wrong is told when the weights are fetched
+        return None
 
 
 def _fetch_file(weight: Weight, progress: Progress) -> Path:
@@ -154,7 +169,7 @@ def _fetch_file(weight: Weight, progress: Progress) -> Path:
     except (OSError, HTTPException) as error:
         raise RicError(
             f"Fetching {weight.id} failed: {_first_line(error)}.",
-            f"Repeat it: {_get_command(weight)}",
+            f"Repeat it: {get_command(weight)}",
         ) from None
     finally:
         with suppress(OSError):
@@ -185,7 +200,7 @@ def _require_room(weight: Weight, folder: Path) -> None:
         )
 
 
-def _get_command(weight: Weight) -> str:
+def get_command(weight: Weight) -> str:
     """Return the command that downloads it; `ric weights get` knows only the table."""
     unlisted = weight.kind == "hub" and weight not in WEIGHTS
     return f"{'hf download' if unlisted else 'ric weights get'} {weight.id}"

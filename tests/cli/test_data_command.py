@@ -41,6 +41,22 @@ def test_loose_pictures_become_a_folder_that_every_command_reads(ric, photos):
     assert samples[1].has_mask
 
 
+def test_photos_without_edits_are_followed_by_a_text_that_needs_none(ric, photos):
+    said = ric("data", "own", "--source", "photos")
+    command = said.err.splitlines()[-1].removeprefix("Next: ric ")
+    assert command == "describe own --what source-caption"
+    few = ("--preset", "tiny", "--describer", "chat", "--max-new-tokens", "4")
+    said = ric(*command.split(), *few, "--no-quality-gates", "--run", "run")
+    assert said.code == 0
+    assert len(Path("run/descriptions.jsonl").read_text().splitlines()) == 2
+    # the region of one's own photo, from the mask beside it
+    region = ("describe", "own", "--what", "region", "--image", "source", *few)
+    assert ric(*region, "--no-quality-gates", "--run", "regions").code == 3  # the cat has no mask
+    (row,) = map(json.loads, Path("regions/descriptions.jsonl").read_text().splitlines())
+    assert row["id"] == "dog"
+    assert row["region_text"]
+
+
 def test_json_is_one_object_with_the_counts(ric, photos):
     said = ric("data", "out", *FROM_PHOTOS, "--json")
     assert said.code == 0

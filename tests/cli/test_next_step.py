@@ -51,6 +51,9 @@ def test_a_description_is_followed_by_the_scene_judge():
         "ric fit-clip 'my edits' --descriptions runs/00002-describe"
     )
     assert told(DescribeConfig, what="source-caption") is None
+    assert told(DescribeConfig, what="explicit-instruction") == (
+        "ric edit 'my edits' --captions runs/00004-describe"
+    )
     # of these the first alone describes scenes
     assert told(FitClipConfig) == "ric fit-blip 'my edits' --descriptions runs/00001-describe"
 

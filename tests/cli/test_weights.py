@@ -44,7 +44,20 @@ def test_ls_as_json_is_one_object(ric, clip_here):
     rows = json.loads(ric("weights", "ls", "--weights", "weights", "--json").out)["weights"]
     here = {row["id"]: row["place"] for row in rows if row["present"]}
     assert here[CLIP] == str(Path("weights") / clip_here.name)
-    assert all(row["licence"] and row["size"] and row["commands"] for row in rows)
+    assert all(row["licence"] and row["size"] and row["commands"] for row in rows if row["runs"])
+
+
+def test_a_model_that_this_version_does_not_run_is_marked_and_not_fetched(ric):
+    larger = ["deepseek-ai/deepseek-vl2-small", "deepseek-ai/deepseek-vl2"]
+    rows = json.loads(ric("weights", "ls", "--for", "describe", "--json").out)["weights"]
+    assert [row["id"] for row in rows if not row["runs"]] == larger
+    lines = ric("weights", "ls", "--for", "describe").out.splitlines()
+    marked = [line for line in lines if "not run by this version" in line]
+    assert [name in line for name, line in zip(larger, marked, strict=True)] == [True, True]
+    assert "not run" not in ric("weights", "ls", "--for", "edit").out
+    said = ric("weights", "get", larger[0])
+    assert said.code == 1
+    assert "only DeepSeek-VL2-Tiny is run" in said.err
 
 
 def test_an_unknown_command_lists_the_known_ones(ric):
@@ -74,7 +87,7 @@ def test_get_of_what_cannot_be_had_is_1(ric):
     assert f"{CLIP} (about 602 MB) is not on this machine" in said.err
     said = ric("weights", "get", "org/unknown")
     assert "No weight 'org/unknown' in the table." in said.err
-    assert "Hint: List the weights: ric weights ls" in said.err
+    assert "ric weights ls; get any other by: hf download org/unknown" in said.err
 
 
 def test_check_calls_a_whole_weight_whole(ric, clip_here):

@@ -211,6 +211,52 @@ def test_an_answer_that_ends_by_itself_is_whole_and_one_at_the_most_tokens_is_no
     assert whole.tokens <= 2
 
 
+def test_what_the_processor_refuses_or_memory_has_no_room_for_fails_alone(
+    chat_folder, open_model, monkeypatch
+):
+    describer = open_model(chat_folder, batch_size=3)
+    asked = [request_for(sample(target=number)) for number in (1, 2, 3)]
+    alone = [answers(describer, [request])[0] for request in asked]
+    reads, refused = describer.processor.apply_chat_template, asked[1].load_pictures()[0].tobytes()
+
+    def refuse(chats: Any, **options: Any) -> Any:
+        shown = [part["image"].tobytes() for (chat,) in chats for part in chat["content"][:-1]]
+        if refused in shown:
+            raise ValueError("absolute aspect ratio must be smaller than 200")
+        return reads(chats, **options)
+
+    monkeypatch.setattr(describer.processor, "apply_chat_template", refuse)
+    first, second, third = answers(describer, asked)
+    assert [first, third] == [alone[0], alone[2]]
+    assert isinstance(second, SampleError)
+    assert second.reason.endswith("refuses it: absolute aspect ratio must be smaller than 200")
+    monkeypatch.setattr(describer.processor, "apply_chat_template", reads)
+    generate = describer.model.generate
+
+    def short_of_memory(**inputs: Any) -> torch.Tensor:
+        if len(inputs["input_ids"]) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return generate(**inputs)
+
+    monkeypatch.setattr(describer.model, "generate", short_of_memory)
+    assert answers(describer, asked) == alone
+
+
+def test_a_tokenizer_without_a_padding_token_pads_a_batch_all_the_same(
+    chat_folder, open_model, tmp_path
+):
+    folder = Path(shutil.copytree(chat_folder, tmp_path / "chat"))
+    whole = open_model(chat_folder, batch_size=2)
+    words = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**words, "pad_token": None}))
+    config = json.loads((folder / "generation_config.json").read_text())
+    config.pop("pad_token_id")
+    (folder / "generation_config.json").write_text(json.dumps(config))
+    without = open_model(folder, batch_size=2)
+    asked = [request_for(sample("make it red")), request_for(sample("remove the small ball"))]
+    assert answers(without, asked) == answers(whole, asked)
+
+
 @pytest.mark.parametrize("bits", ["8bit", "4bit"])
 def test_weights_can_be_held_in_few_bits(chat_folder, open_model, bits):
     whole, small = open_model(chat_folder), open_model(chat_folder, load_in=bits)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,36 @@ def test_what_one_sample_meets_fails_it_alone(bad, reason, monkeypatch):
     assert reason in second.reason
 
 
+def test_a_server_that_is_away_for_longer_than_its_retries_is_waited_for(monkeypatch):
+    monkeypatch.setattr(openai_server, "RETRIES", 0)
+    away = {1: NOTHING, 2: NOTHING, 3: refuses(503), 4: refuses(502), 5: NOTHING}
+    with serving(lambda n, body: away.get(n, says(PARAGRAPH))) as server:
+        asked = [request_for(sample(name)) for name in "abc"]
+        found = answers(asks(server, concurrency=1), asked)
+    assert [answer.text for answer in found] == [PARAGRAPH] * 3
+    assert len(server.asked) == 3 + len(away)
+
+
+@pytest.mark.parametrize(
+    ("ever", "reason"),
+    [(refuses(500, "no memory"), "no memory"), (refuses(400, "no pictures"), "no pictures")],
+    ids=["500", "400"],
+)
+def test_a_server_that_answers_none_of_many_samples_ends_the_command(ever, reason, monkeypatch):
+    monkeypatch.setattr(openai_server, "RETRIES", 0)
+    monkeypatch.setattr(openai_server, "FAILED_IN_A_ROW", 4)
+    asked = [request_for(sample(str(number))) for number in range(9)]
+
+    def mostly(n: int, body: dict[str, Any]) -> Reply:
+        return says(PARAGRAPH) if n == 3 else ever
+
+    with serving(mostly) as server, pytest.raises(RicError) as caught:
+        answers(asks(server, concurrency=1), asked)
+    assert "has answered none of the last 4 samples" in caught.value.message
+    assert reason in caught.value.message
+    assert len(server.asked) == 4 + 4  # an answer begins the count anew
+
+
 def test_a_server_that_is_not_there_is_told_within_seconds():
     server = ChatServer(lambda n, body: says(PARAGRAPH))
     server.stop()
@@ -221,17 +252,36 @@ def test_a_server_that_is_gone_ends_the_run_which_goes_on_later(
     make_edits, config, follow, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(openai_server, "RETRIES", 0)
+    monkeypatch.setattr(openai_server, "RESTARTED_WITHIN", 0.0)
     data = make_edits(4)
-    server = ChatServer(lambda n, body: says(PARAGRAPH) if n < 2 else NOTHING)
-    settings = config(data, server.url, concurrency=1)
-    with pytest.raises(RicError, match="Cannot reach"):
-        follow(describe, settings, tmp_path / "run")
+    with serving(lambda n, body: says(PARAGRAPH) if n < 2 else NOTHING) as server:
+        with pytest.raises(RicError, match="Cannot reach"):
+            follow(describe, config(data, server.url, concurrency=1), tmp_path / "run")
+        assert len(server.asked) == 2 + 1
     assert len(list(read_rows(tmp_path / "run", "descriptions"))) == 2
-    server.reply = lambda n, body: says(PARAGRAPH)
-    run = follow(describe, settings, tmp_path / "run")
-    server.stop()
+    # at another address, and with another load
+    with serving(lambda n, body: says(PARAGRAPH)) as server:
+        settings = config(data, server.url, concurrency=2, timeout=9.0)
+        run = follow(describe, settings, tmp_path / "run")
+        assert len(server.asked) == 2
     assert len((run / "descriptions.jsonl").read_text().splitlines()) == 4
-    assert len(server.asked) == 2 + 1 + 2
+
+
+def test_what_failed_in_a_finished_run_is_asked_for_again_when_that_is_wanted(
+    make_edits, config, follow, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(openai_server, "RETRIES", 0)
+    data, run = make_edits(4), tmp_path / "run"
+    with serving(lambda n, body: refuses(500, "busy") if n == 1 else says(PARAGRAPH)) as server:
+        settings = config(data, server.url, concurrency=1)
+        follow(describe, settings, run)
+        assert [row["id"] for row in read_rows(run, "failures")] == ["01"]
+        follow(describe, replace(settings, retry_failed=True), run)
+        assert len(server.asked) == 5
+        follow(describe, replace(settings, retry_failed=True), run)  # nothing is left
+        assert len(server.asked) == 5
+    assert sorted(row["id"] for row in read_rows(run, "descriptions")) == ["00", "01", "02", "03"]
+    assert not (run / "failures.jsonl").exists()
 
 
 def test_the_key_is_in_no_file_and_answers_that_cannot_be_used_are_asked_for_again(

@@ -15,6 +15,7 @@ from PIL import Image
 
 import ric.device
 import ric.preflight.checks
+import ric.preflight.describers
 import ric.weights.resolve
 from ric.config import (
     DescribeConfig,
@@ -125,6 +126,32 @@ def test_a_folder_of_a_larger_vl2_is_named_by_its_config(data, runs, tmp_path):
     flags = {"data": str(data), "model": str(tmp_path)}
     problem = find_problems(resolve_config(DescribeConfig, flags), runs)[0]
     assert "another size of DeepSeek-VL2, with latent attention" in problem.message
+
+
+def test_a_vlm_that_transformers_does_not_run_is_named_by_its_config(
+    data, runs, monkeypatch, tmp_path
+):
+    file = tmp_path / "config.json"
+    file.write_text('{"model_type": "florence9", "auto_map": {"AutoModel": "code.Florence"}}')
+    flags = {"data": str(data), "model": str(tmp_path)}
+    problem = find_problems(resolve_config(DescribeConfig, flags), runs)[0]
+    assert "is a 'florence9', which transformers" in problem.message
+    assert "deepseek-vl2-tiny" in problem.hint
+    # of one on the hub the config alone is fetched
+    asked: list[object] = []
+    monkeypatch.setattr(
+        ric.preflight.describers, "fetch_config", lambda weight: asked.append(weight.id) or file
+    )
+    monkeypatch.setattr(ric.preflight.checks, "require_connection", lambda *args, **flags: None)
+    monkeypatch.setattr(ric.weights.resolve, "get_weights", None)
+    config = resolve_config(DescribeConfig, flags | {"model": "org/florence9"})
+    (problem,) = find_problems(config, runs)
+    assert problem.message.startswith("org/florence9 is a 'florence9', which transformers")
+    with pytest.raises(RicError, match="org/florence9 is a 'florence9'"):
+        check(config, runs)
+    assert asked == ["org/florence9"] * 2
+    file.write_text('{"model_type": "qwen2_vl"}')
+    assert find_problems(config, runs) == []
 
 
 def test_a_run_serves_as_a_model_when_it_has_the_artifact(data, runs):

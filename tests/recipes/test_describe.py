@@ -181,8 +181,21 @@ def test_a_describe_that_only_fails_can_be_interrupted_too(
 
 
 def test_data_without_samples_is_an_error(make_edits, config, follow, tmp_path):
-    with pytest.raises(RicError, match=r"No sample of .* \(split test\) can be described"):
+    with pytest.raises(RicError, match="has no sample of split test"):
         follow(describe, config(make_edits(2), split="test"), tmp_path / "run")
+
+
+def test_data_of_which_no_row_can_be_described_says_why(make_edits, config, record_of, tmp_path):
+    data = make_edits(2, {n: {"instruction": None} for n in range(2)})
+    settings = config(data, describer="chat", max_new_tokens=2)
+    place = {"runs_dir": tmp_path, "run": tmp_path / "run", "shared": True}  # as it is typed
+    with (
+        pytest.raises(RicError, match=r"All 2 samples failed\. 00: It has no instruction"),
+        open_run("describe", as_dict(settings), **place) as run,
+    ):
+        describe(settings, run)
+    assert [row["id"] for row in rows(tmp_path / "run", "failures")] == ["00", "01"]
+    assert record_of(tmp_path / "run")["status"] == "failed"
 
 
 # --- kinds of text, and answers that cannot be used ----------------------------------------------
@@ -231,6 +244,21 @@ def test_all_kinds_of_text_are_rows_of_their_own_with_their_prompt_s_hash(
         assert row[TEXT_OF[row["what"]]] == "A ball lies on grass."
         assert row["prompt"] == prompts[row["what"]]["sha256"]
         assert prompt_hash(prompts[row["what"]]["text"]) == row["prompt"]
+
+
+def test_a_sample_without_an_instruction_lacks_only_the_texts_that_need_one(
+    make_edits, config, follow, saying, tmp_path
+):
+    saying("A ball lies on grass.")
+    data = make_edits(2, {1: {"instruction": None}})
+    run = follow(describe, config(data, **MODEL, what="all"), tmp_path / "run")
+    found = {row["what"] for row in rows(run) if row["id"] == "01"}
+    assert found == {"region", "source-caption"}
+    failures = rows(run, "failures")
+    assert {(row["id"], row["what"]) for row in failures} == {
+        ("01", what) for what in TEXT_OF if what not in found
+    }
+    assert {row["reason"] for row in failures} == {"It has no instruction in metadata.jsonl."}
 
 
 def test_texts_are_resumed_one_by_one_and_another_prompt_is_refused(

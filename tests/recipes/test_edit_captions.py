@@ -75,6 +75,27 @@ def test_captions_of_describe_runs_go_before_the_data_s_and_a_paragraph_serves_a
         follow(edit, tiny(EditConfig, data, captions=("nowhere",), **FEW), tmp_path / "other")
 
 
+def test_an_editor_that_reads_instructions_takes_a_run_s_explicit_ones(
+    make_edits, tiny, follow, tmp_path
+):
+    data = make_edits(2, {n: {"instruction": "make it red"} for n in range(2)})
+    explicit = "Make the ball red, and its reflection in the water too."
+    with open_run("describe", {"split": "all"}, runs_dir=tmp_path, run=tmp_path / "told") as told:
+        told.append("descriptions", {"id": "01", "explicit_instruction": explicit})
+        told.append("descriptions", {"id": "00", "source_text": "sand"})
+    settings = tiny(EditConfig, data, split="all", steps=2, captions=(str(tmp_path / "told"),))
+    run = follow(edit, settings, tmp_path / "run")
+    found = {row["id"]: row["instruction"] for row in rows(run, "edits")}
+    assert found == {"00": "make it red", "01": explicit}
+    with open_run("describe", {"split": "all"}, runs_dir=tmp_path, run=tmp_path / "other") as other:
+        other.append("descriptions", {"id": "00", "source_text": "sand"})
+    settings = tiny(EditConfig, data, split="all", captions=(str(tmp_path / "other"),))
+    with pytest.raises(RicError, match="has no explicit_instruction"):
+        follow(edit, settings, tmp_path / "none")
+    with pytest.raises(RicError, match="--captions names each one's"):
+        resolve_config(EditConfig, {"data": "x", "instruction": "make it red", "captions": ("1",)})
+
+
 def test_only_the_model_that_the_editor_loads_is_looked_for():
     def settings(**flags: object) -> list[str]:
         config = resolve_config(EditConfig, {"data": "photos", **flags})

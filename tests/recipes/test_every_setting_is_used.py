@@ -68,6 +68,7 @@ ELSEWHERE = {
         "seed",  # the first answer draws nothing
         "attempts",  # where an answer cannot be used
         "base_url", "concurrency", "timeout", "sent_pixels",  # of a server
+        "retry_failed",  # of a finished run
     },
     EditConfig: {
         "overwrite", "retry_failed",  # of a run that began before
@@ -213,7 +214,9 @@ SAME: dict[type[CommandConfig], set[str]] = {
     CommandConfig: {"preset", "weights"},  # laid over the defaults; where models are looked for
     # the first answer draws nothing and two words come out the same; of masks a describer of one's
     # own may look at
-    DescribeConfig: {"seed", "dtype", "ignore_signature", "batch_size", "attempts", "load_in"},
+    DescribeConfig: {
+        "seed", "dtype", "ignore_signature", "batch_size", "attempts", "load_in", "retry_failed",
+    },
     FitClipConfig: {"micro_batch"},
     FitBlipConfig: {"micro_batch"},
     TrainUnetConfig: {

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MODEL_TYPE = "deepseek_vl_v2"
 TINY = "deepseek-ai/deepseek-vl2-tiny"
+# the hint where another model cannot be run
+OTHERS = f"Try {TINY}, deepseek-community/deepseek-vl-1.3b-chat, or --describer dataset"
 OTHER_SIZES = ("deepseek-ai/deepseek-vl2-small", "deepseek-ai/deepseek-vl2")
 MOST_TILES = 9
 MOST_EXPERTS = 1024  # the tiny model has 64; listing more would take long

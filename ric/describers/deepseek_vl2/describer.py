@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from ric.config import DescribeConfig
     from ric.data.sample import EditSample
     from ric.describers.deepseek_vl2.processor import Question
-    from ric.describers.describer import Answered
     from ric.describers.requests import Request
 
 
@@ -78,7 +77,7 @@ class DeepseekVl2(BatchDescriber["Question"]):
 
     def answer_batch(
         self, batch: Sequence[tuple[Request, Question]], between_steps: Callable[[], None]
-    ) -> Answered:
+    ) -> list[Answer]:
         """Answer requests together, padded on the left.
 
         Paddings and batch sizes change the last bits of a product, so in bf16 a near tie may fall
@@ -93,25 +92,27 @@ class DeepseekVl2(BatchDescriber["Question"]):
             SeededNoise([request.answer_seed for request, _ in batch]),
             between_steps,
         )
-        for (request, _), tokens in zip(batch, self._decode(batch, how), strict=True):
-            ends = (tokens == how.eos).nonzero()
-            length = int(ends[0]) + 1 if len(ends) else len(tokens)
-            text = self.processor.text_of(tokens[:length])
-            yield request, Answer(text, length, ended=bool(len(ends)))
+        return [self._answer_of(tokens, how.eos) for tokens in self._decode(batch, how)]
+
+    def _answer_of(self, tokens: Tensor, eos: int) -> Answer:
+        """Read an answer's tokens, which are filled up after the token that ends it."""
+        ends = (tokens == eos).nonzero()
+        length = int(ends[0]) + 1 if len(ends) else len(tokens)
+        return Answer(self.processor.text_of(tokens[:length]), length, ended=bool(len(ends)))
 
     def _decode(self, asked: Sequence[tuple[Request, Question]], how: Decoding) -> Tensor:
         """Answer questions; what those about the same pictures share is computed once."""
         batch = self.processor.batch
         first: dict[tuple[str, ...], int] = {}
-        owners = [first.setdefault(request.shown, len(first)) for request, _ in asked]
+        prefix_of = [first.setdefault(request.shown, len(first)) for request, _ in asked]
         if len(first) == len(asked):
             whole = batch([question for _, question in asked])
             return self.network.answer(whole.to(self.device), how)
-        parts = [self.processor.parted(question) for _, question in asked]
-        beginnings = [parts[owners.index(number)][0] for number in range(len(first))]
+        parts = [self.processor.split_prefix(question) for _, question in asked]
+        prefixes = [parts[prefix_of.index(number)][0] for number in range(len(first))]
         return self.network.answer(
-            batch(beginnings).to(self.device),
+            batch(prefixes).to(self.device),
             how,
-            rests=batch([rest for _, rest in parts]).to(self.device),
-            owners=torch.tensor(owners, device=self.device),
+            suffixes=batch([suffix for _, suffix in parts]).to(self.device),
+            prefix_of=torch.tensor(prefix_of, device=self.device),
         )

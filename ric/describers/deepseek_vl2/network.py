@@ -180,27 +180,27 @@ class Vl2(nn.Module):
         batch: Batch,
         how: Decoding,
         *,
-        rests: Batch | None = None,
-        owners: Tensor | None = None,
+        suffixes: Batch | None = None,
+        prefix_of: Tensor | None = None,
     ) -> Tensor:
         """Answer token by token, keys and values cached.
 
         Args:
-            batch: The questions; with `rests` their beginnings, each of which is computed once,
-                however many questions begin so.
+            batch: The questions; with `suffixes` their prefixes, each of which is computed once,
+                however many questions share it.
             how: How tokens are chosen, and where answers end.
-            rests: What follows the beginnings; B of them.
-            owners: (B,), which beginning each of them follows.
+            suffixes: What follows the prefixes; B of them.
+            prefix_of: (B,), the index of the prefix that each of them follows.
 
         Returns:
             (B, N), N <= `how.longest`: the answers alone, filled up with `how.pad`.
         """
         cache, mask = DynamicCache(), batch.attention_mask
         logits = self.language(self.embed(batch), mask, cache, last=1)[:, -1]
-        if rests is not None and owners is not None:
-            cache.batch_select_indices(owners)
-            mask = torch.cat([mask[owners], rests.attention_mask], dim=1)
-            logits = self.language(self.embed(rests), mask, cache, last=1)[:, -1]
+        if suffixes is not None and prefix_of is not None:
+            cache.batch_select_indices(prefix_of)
+            mask = torch.cat([mask[prefix_of], suffixes.attention_mask], dim=1)
+            logits = self.language(self.embed(suffixes), mask, cache, last=1)[:, -1]
         ended = torch.zeros(len(mask), dtype=torch.bool, device=mask.device)
         answers: list[Tensor] = []
         while len(answers) < how.longest:

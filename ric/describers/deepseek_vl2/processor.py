@@ -141,8 +141,8 @@ class Processor:
         ]
         return Question(torch.tensor(ids), torch.cat(seen), grids)
 
-    def parted(self, question: Question) -> tuple[Question, Question]:
-        """Part a question after its pictures: those that show the same ones begin alike."""
+    def split_prefix(self, question: Question) -> tuple[Question, Question]:
+        """Split a question after its pictures: those about the same pictures share the prefix."""
         end = int((question.tokens == self.image_token).nonzero()[-1]) + 1
         tokens = question.tokens
         return question._replace(tokens=tokens[:end]), Question(

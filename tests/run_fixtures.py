@@ -18,6 +18,7 @@ from ric.progress import Silent
 from ric.runs.open_run import open_run
 from ric.runs.run import RunDir
 from ric.settings import resolve_config
+from ric_cli.job import SHARED
 
 SIZE = (96, 80)  # not square: squashing to 64 x 64 must show
 COLOURS = {"red": "#c81e1e", "green": "#1e963c", "blue": "#284dd2", "yellow": "#e6d220"}
@@ -91,7 +92,8 @@ Recipe = Callable[..., Path]
 
 @contextmanager
 def _opened(command: str, config: CommandConfig, folder: Path) -> Iterator[RunDir]:
-    opening = {"runs_dir": folder.parent, "run": folder, "compares": command == "edit"}
+    opening = {"runs_dir": folder.parent, "run": folder}
+    opening |= {"compares": command == "edit", "shared": command in SHARED}
     with open_run(command, as_dict(config), **opening) as run:  # type: ignore[arg-type]
         yield run
 

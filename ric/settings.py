@@ -25,9 +25,6 @@ from typing import (
 )
 
 from ric.config import (
-    OF_EDITORS,
-    ONLY_OF,
-    ONLY_OF_DESCRIBERS,
     PROTOCOLS,
     TINY,
     CommandConfig,
@@ -37,15 +34,20 @@ from ric.config import (
     EvalProtocol,
     FitBlipConfig,
     FitClipConfig,
+    Preset,
+    as_dict,
+    command_of,
 )
 from ric.errors import RicError, first_line
-from ric.registry import DESCRIBERS, EDITORS
+from ric.registry import EDITORS, defaults_of, is_shipped, readers_of, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 ConfigT = TypeVar("ConfigT", bound=CommandConfig)
 
+# commands whose settings depend on the editor or describer that does the work
+PARTS: dict[type[CommandConfig], str] = {EditConfig: "editor", DescribeConfig: "describer"}
 # settings that a protocol rules out: it has no such score, or fixes how it is computed
 NOT_IN_PROTOCOL: dict[EvalProtocol, tuple[str, ...]] = {
     "magicbrush": ("fid", "fid_set", "lpips_net"),
@@ -83,11 +85,11 @@ def resolve_config(
     _typed(kind, "preset", preset)
     typed = {**from_file, **flags}
     values = {**(TINY[kind] if preset == "tiny" else {}), **typed}
+    if part := PARTS.get(kind):
+        _refuse_of_others(part, str(values.get(part, getattr(kind, part))), flags)
+        values = {**values, **_of_its_part(kind, values, preset), **typed}
     if kind is EditConfig:
-        editor = str(values.get("editor", EditConfig.editor))
-        _refuse_of_others("editor", editor, ONLY_OF, flags)
         _refuse_what_would_do_nothing(values)
-        values = {**values, **OF_EDITORS[preset].get(editor, {}), **typed}
         if flags.get("ignore_signature"):
             raise RicError(
                 "ric edit does not use --ignore-signature.",
@@ -97,9 +99,7 @@ def resolve_config(
     if kind is FitClipConfig:
         _refuse_texts_of_no_use(values)
     if kind is DescribeConfig:
-        describer = str(values.get("describer", DescribeConfig.describer))
-        _refuse_of_others("describer", describer, ONLY_OF_DESCRIBERS, flags)
-        _refuse_half_a_question(describer, values)
+        _refuse_half_a_question(str(values.get("describer", DescribeConfig.describer)), values)
     if kind is EvalConfig:
         values |= _without_use(preset, flags)
         values |= _of_two_folders(values)
@@ -110,23 +110,45 @@ def resolve_config(
     return kind(**{key: _typed(kind, key, value) for key, value in values.items()})
 
 
-def _refuse_of_others(
-    kind: str, name: str, only_of: Mapping[str, tuple[str, ...]], flags: dict[str, Any]
-) -> None:
+def _of_its_part(
+    kind: type[CommandConfig], values: Mapping[str, Any], preset: Preset
+) -> Mapping[str, Any]:
+    """Return the defaults of the editor or describer that is chosen; empty for other commands."""
+    part = PARTS.get(kind)
+    return defaults_of(part, str(values.get(part, getattr(kind, part))), preset) if part else {}
+
+
+def usual_settings(command: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a command's settings are if none is typed; empty for an unknown command.
+
+    Args:
+        command: As a run records it: `train-unet`, `tiny-vae`.
+        config: Its preset, and its editor if it has one, decide.
+    """
+    kind = next((kind for kind in TINY if command_of(kind).replace(" ", "-") == command), None)
+    if kind is None:
+        return {}
+    preset: Preset = "tiny" if config.get("preset") == "tiny" else "paper"
+    of_tiny = TINY[kind] if preset == "tiny" else {}
+    return {**as_dict(kind()), **of_tiny, **_of_its_part(kind, config, preset)}
+
+
+def _refuse_of_others(kind: str, name: str, flags: dict[str, Any]) -> None:
     """Stop where a command is given a setting that its editor or describer does not read.
 
     Args:
         kind: `editor` or `describer`.
         name: The one that is chosen; those from outside ric may read any setting.
-        only_of: Which of ric's own read a setting.
         flags: What was typed.
 
     Raises:
         RicError: names the flag, and whose it is.
     """
-    shipped = EDITORS if kind == "editor" else DESCRIBERS
-    for key, readers in only_of.items():
-        if key in flags and name in shipped and name not in readers:
+    if not is_shipped(kind, name):
+        return
+    for key in settings_of(kind):
+        readers = readers_of(kind, key)
+        if key in flags and name not in readers:
             flag = "--" + key.replace("_", "-")
             raise RicError(
                 f"--{kind} {name} does not use {flag}.",
@@ -416,8 +438,8 @@ BOUNDS: dict[str, Bounds] = {
     "memory": POSITIVE,
     "noise_weight": NOT_NEGATIVE, "num_heads": Bounds(1), "quality": Bounds(1, 100),
     "region_weight": NOT_NEGATIVE,
-    "seed": NOT_NEGATIVE, "show_every": NOT_NEGATIVE, "steps": Bounds(1), "temperature": POSITIVE,
-    "weight_decay": NOT_NEGATIVE,
+    "seed": NOT_NEGATIVE, "skip": NOT_NEGATIVE, "show_every": NOT_NEGATIVE, "steps": Bounds(1),
+    "temperature": POSITIVE, "weight_decay": NOT_NEGATIVE,
 }  # fmt: skip
 # a contrastive batch needs at least two samples
 OF_ONE_KIND: dict[type[CommandConfig], dict[str, Bounds]] = {

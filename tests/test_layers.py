@@ -92,7 +92,8 @@ ROOMS: dict[str, set[str]] = {
     "method": {"errors", "model_files", "pretrained"},
     "weights": FOUNDATION | {"cache_folders", "model_files"},
     "data": FOUNDATION | {"splits", "scenes", "weights"},
-    "runs": FOUNDATION | {"addresses", "device", "model_files", "method", "weights", "data"},
+    "runs": FOUNDATION
+    | {"addresses", "settings", "device", "model_files", "method", "weights", "data"},
     "distributed": FOUNDATION | {"launcher", "runs"},
     "work": FOUNDATION | {"device", "distributed", "data", "runs"},
     "models": FOUNDATION | {"registry", "model_files", "pretrained", "weights", "runs"},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
 import sys
 from importlib.metadata import EntryPoint
@@ -11,18 +13,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ric.config import EvalConfig
+from ric.config import DescribeConfig, EditConfig, EvalConfig
 from ric.errors import RicError
 from ric.registry import (
     DESCRIBERS,
     EDITORS,
     LOSSES,
     METRICS,
+    Part,
     load_part,
     metrics_of,
     model_of,
+    readers_of,
+    settings_of,
 )
+from ric.settings import resolve_config
 from ric_cli.main import main
+from ric_cli.options import with_common_options
 
 TURNED = """
 from PIL import ImageOps
@@ -116,6 +123,44 @@ def test_everything_in_the_tables_can_be_imported(kind, table):
     assert table
     for name in table:
         assert callable(load_part(kind, name))
+
+
+@pytest.mark.parametrize(
+    ("kind", "table", "config"),
+    [("editor", EDITORS, EditConfig), ("describer", DESCRIBERS, DescribeConfig)],
+)
+def test_a_row_names_settings_that_exist_and_its_models_are_among_them(kind, table, config):
+    fields = {field.name: field.default for field in dataclasses.fields(config)}
+    assert settings_of(kind).keys() <= fields.keys()
+    for row in table.values():
+        assert {row.model, *row.further} - {""} <= row.settings.keys()
+        for defaults in row.defaults.values():
+            assert defaults.keys() <= row.settings.keys()
+    for name in settings_of(kind):
+        helps = {row.settings[name] for row in table.values() if name in row.settings}
+        assert len(helps) == 1, name
+
+
+def test_a_row_is_all_that_a_new_editors_flags_defaults_and_refusals_need(parts, tmp_path, capfd):
+    def bare() -> None:
+        """Take no option of its own."""
+
+    row = Part(f"{parts}:Turned", settings={"skip": "How much is turned."})
+    row = row._replace(defaults={"tiny": {"skip": 3}})
+    words = ("edit", "scenes:60#5", "--editor", "turned", "--preset", "tiny", "--limit", 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(EDITORS, "turned", row)
+        assert readers_of("editor", "skip") == ("ddpm-inversion", "turned")
+        declared = inspect.signature(with_common_options(EditConfig, "editor")(bare)).parameters
+        assert declared["skip"].annotation.__metadata__[0].help == (
+            "How much is turned. (ddpm-inversion, turned)"
+        )
+        run = tmp_path / "run"
+        assert ric(*words, "--quiet", "--run", run) == 0
+        assert json.loads((run / "run.json").read_text())["config"]["skip"] == 3
+        assert ric(*words, "--dds-weight", 2, "--dry-run") == 1
+    assert "--editor turned does not use --dds-weight." in capfd.readouterr().err
+    assert resolve_config(EditConfig, {"editor": "ddpm-inversion"}).skip == EditConfig.skip
 
 
 def test_an_editor_of_a_file_edits_a_data_set_and_is_scored(parts, tmp_path):

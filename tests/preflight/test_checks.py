@@ -116,7 +116,8 @@ def test_a_vlm_that_this_version_does_not_run_is_named_before_anything_is_fetche
     # the data's own texts need no model, and the paper's model is run
     monkeypatch.setattr(ric.preflight.checks, "require_connection", lambda *args, **flags: None)
     for flags in ({"describer": "dataset"}, {"model": "deepseek-ai/deepseek-vl2-tiny"}):
-        known = resolve_config(DescribeConfig, {"data": str(data), "model": name, **flags})
+        file = {"data": str(data), "model": name}
+        known = resolve_config(DescribeConfig, flags, from_file=file)
         assert find_problems(known, runs) == []
 
 

@@ -230,6 +230,10 @@ METRICS = {
     "sticker_rate": Metric("Sticker rate", False, 3),
     "psnr_preserved": Metric("PSNR outside both masks, dB", True, 2),
 }
+OF_SCENES = (
+    "edit_success", "l1_inside", "l1_gain", "region_error", "context_error", "sticker_rate",
+    "psnr_preserved",
+)  # fmt: skip
 PIE_BENCH = OF_FEW_SCORES["pie-bench"]
 # to the other one of source and target; computed along with CLIP-I and DINO
 TO_THE_OTHER = ("clip_i_source", "clip_i_target", "dino_source", "dino_target")

@@ -96,7 +96,7 @@ ROOMS: dict[str, set[str]] = {
     | {"addresses", "settings", "device", "model_files", "method", "weights", "data"},
     "distributed": FOUNDATION | {"launcher", "runs"},
     "work": FOUNDATION | {"device", "distributed", "data", "runs"},
-    "models": FOUNDATION | {"registry", "model_files", "pretrained", "weights", "runs"},
+    "models": FOUNDATION | {"registry", "model_files", "pretrained", "weights", "data", "runs"},
     "describers": FOUNDATION
     | {"extras", "registry", "device", "model_files", "pretrained", "method", "data"},
     "editors": FOUNDATION | {"registry", "device", "pretrained", "method", "data", "models"},

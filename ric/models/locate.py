@@ -24,7 +24,7 @@ def locate(config: CommandConfig, setting: str, run: RunDir) -> Path:
     """
     row = row_of(config, setting)
     return locate_model(
-        getattr(config, setting),
+        getattr(config, setting, "tiny"),
         run,
         tiny=row.tiny,
         artifact=row.artifact or None,

@@ -16,7 +16,7 @@ from ric.metrics.lpips_distance import LpipsDistance
 from ric.metrics.networks import NOT_ASKED, MetricNetworks, Unavailable
 from ric.metrics.scene_net import SceneNet
 from ric.metrics.structure_distance import StructureDistance
-from ric.models.locate import locate_model
+from ric.models.locate import locate, locate_model
 from ric.models.table import EVAL_NETWORKS, eval_networks
 from ric.registry import metrics_of
 from ric.runs.artifacts import public_name, public_text
@@ -99,7 +99,7 @@ def _squeeze(locate: Callable[[str], Path], device: torch.device) -> LpipsDistan
 def _loader(config: EvalConfig, run: RunDir, device: torch.device) -> Callable[..., Any]:
     """Return what loads a network that a metric reads, or the embedded family's in its place."""
     asked = eval_networks(config)
-    scene_net = cache(lambda: load_scene_net(run, device))
+    scene_net = cache(lambda: load_scene_net(config, run, device))
 
     def load(network: str, make: Callable[[], T], embedded: Callable[[], Any] = scene_net) -> Any:
         if network not in asked:
@@ -147,9 +147,9 @@ def _in_short(name: str, error: RicError) -> RicError:
     return RicError(f"{error.message.rstrip('.')}: {command}")
 
 
-def load_scene_net(run: RunDir, device: torch.device) -> SceneNet:
+def load_scene_net(config: EvalConfig, run: RunDir, device: torch.device) -> SceneNet:
     """Load the embedded classifier of drawn scenes."""
-    return SceneNet(locate_model("tiny", run, tiny="scene_classifier"), device)
+    return SceneNet(locate(config, "scene_classifier", run), device)
 
 
 def networks_stamp(config: EvalConfig) -> str:

@@ -13,10 +13,6 @@ if TYPE_CHECKING:
 Role = Literal["editor", "identity", "ground-truth"]
 
 
-OF_SCENES = (
-    "edit_success", "l1_inside", "l1_gain", "region_error", "context_error", "sticker_rate",
-    "psnr_preserved",
-)  # fmt: skip
 THE_SIX = ("clip_i", "dino", "clip_t", "lpips", "fid", "is")
 OF_SETS = ("fid", "fid_unpaired", "kid", "is")  # one number of all pictures, no mean of samples
 IS_RANKS_FROM = 20  # pictures: each of its ten splits then has two or more, and one alone scores 1

@@ -229,6 +229,8 @@ def test_scoring_goes_on_without_a_network_and_its_dry_run_names_it(data, runs):
     (problem,) = find_problems(config, runs)
     assert problem.message == "There is no metric 'nothing'."
     assert plan(config, runs)["models"] == {"none": "no model is loaded"}
+    scenes = resolve_config(EvalConfig, flags | {"data": "scenes:9", "metrics": "edit_success"})
+    assert plan(scenes, runs)["models"] == {"tiny": "of the embedded family"}
 
 
 # --- find_problems ---------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ric.errors import RicError
 from ric.memory.step import NotHereError, Step, count_step
-from ric.models.table import row_of
+from ric.models.table import row_of, uses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -157,7 +157,8 @@ def _other_ways(config: TrainUnetConfig) -> dict[str, dict[str, Any]]:
     ways: dict[str, dict[str, Any]] = {}
     if not config.lora_rank:
         ways["--lora-rank 16"] = {"lora_rank": 16}
-    if config.loss_decoder == "vae" and (config.region_loss or config.global_loss):
+    judged = uses(config, "region_clip") or uses(config, "scene_blip")
+    if judged and not uses(config, "loss_decoder"):
         small = "tiny" if config.base == "tiny" else row_of(config, "loss_decoder").known[0]
         ways[f"--loss-decoder {small}"] = {"loss_decoder": small}
     size = config.image_size // 2

@@ -25,7 +25,7 @@ from ric.memory.meta_networks import (
     small_decoder_shape,
 )
 from ric.models.locate import find
-from ric.models.table import NamedModel, row_of
+from ric.models.table import NamedModel, row_of, uses
 from ric.pretrained import told_in_one_line
 
 if TYPE_CHECKING:
@@ -126,13 +126,13 @@ def _networks(config: TrainUnetConfig, runs_dir: Path) -> StepNetworks:
     base = place("base")
     unet, vae, text_encoder = pipeline_shapes(base, config.lora_rank)
     decoder = vae
-    if config.loss_decoder != "vae":
+    if uses(config, "loss_decoder"):
         decoder = small_decoder_shape(place("loss_decoder"))
     region = scene = None
-    if config.region_loss:
+    if uses(config, "region_clip"):
         folder = place("region_clip")
         region = region_judge_shape(folder, gated=config.gated_fusion)
-    if config.global_loss:
+    if uses(config, "scene_blip"):
         scene = scene_judge_shape(place("scene_blip"))
     return StepNetworks(unet, vae, decoder, text_encoder, region, scene)
 

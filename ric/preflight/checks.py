@@ -98,7 +98,7 @@ def _looks(
     for reference in described:
         yield partial(_find_descriptions, reference, runs_dir)
     if isinstance(config, TrainUnetConfig):
-        from ric.training.judges import region_judge_of, scene_judge_of
+        from ric.training.judges import JUDGES, judge_of
         from ric.training.loss_terms import refuse_unknown_terms
 
         yield partial(refuse_unknown_terms, config.losses)
@@ -110,8 +110,8 @@ def _looks(
             from ric.runs.push_to_hub import refuse_without_token
 
             yield partial(refuse_without_token, config.push_to_hub)
-        yield partial(region_judge_of, config)
-        yield partial(scene_judge_of, config)
+        for setting in JUDGES:
+            yield partial(judge_of, config, setting)
 
 
 def _looks_at_describer(config: DescribeConfig) -> Iterator[Callable[[], object]]:

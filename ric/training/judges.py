@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ric.errors import RicError
+from ric.models.table import uses
 from ric.runs.record import read_record
 from ric.settings import resolve_config
 
@@ -21,32 +22,29 @@ if TYPE_CHECKING:
     from ric.work import Work
 
 
-def region_judge_of(config: TrainUnetConfig) -> str | None:
-    """Name the region judge; None where the region loss is off.
+# of each judge: its name, the command that fits it, the flag that turns its loss off
+JUDGES = {
+    "region_clip": ("region", "fit-clip", "--no-region-loss"),
+    "scene_blip": ("scene", "fit-blip", "--no-global-loss"),
+}
+
+
+def judge_of(config: TrainUnetConfig, setting: str) -> str | None:
+    """Name the judge of a setting, a key of `JUDGES`; None where its loss is off.
 
     Raises:
         RicError: the loss is on and no judge is named.
     """
-    if config.region_loss and config.region_clip is None:
+    if not uses(config, setting):
+        return None
+    named: str | None = getattr(config, setting)
+    if named is None:
+        kind, fit, off = JUDGES[setting]
         raise RicError(
-            "The region loss needs a fitted judge: --region-clip RUN.",
-            "Fit one with ric fit-clip DATA, or train without that loss: --no-region-loss",
+            f"The {kind} loss needs a fitted judge: --{setting.replace('_', '-')} RUN.",
+            f"Fit one with ric {fit} DATA, or train without that loss: {off}",
         )
-    return config.region_clip if config.region_loss else None
-
-
-def scene_judge_of(config: TrainUnetConfig) -> str | None:
-    """Name the scene judge; None where the scene loss is off.
-
-    Raises:
-        RicError: the loss is on and no judge is named.
-    """
-    if config.global_loss and config.scene_blip is None:
-        raise RicError(
-            "The scene loss needs a fitted judge: --scene-blip RUN.",
-            "Fit one with ric fit-blip DATA, or train without that loss: --no-global-loss",
-        )
-    return config.scene_blip if config.global_loss else None
+    return named
 
 
 def refuse_settings_of_its_own(
@@ -88,7 +86,7 @@ def compare_with_fits(config: TrainUnetConfig, work: Work) -> None:
         RicError: a judge was fitted on other texts of the same DATA, or its run's record does not
             say on what.
     """
-    named = {"region": region_judge_of(config), "scene": scene_judge_of(config)}
+    named = {kind: judge_of(config, setting) for setting, (kind, *_) in JUDGES.items()}
     fits = {kind: _fit_of(name, work.run) for kind, name in named.items() if name != "tiny"}
     for kind, fit in fits.items():
         if fit is None:

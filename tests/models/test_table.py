@@ -122,6 +122,20 @@ def test_no_other_file_says_which_member_or_artifact_a_setting_means():
         assert not named or str(path.relative_to(CORE)) in allowed, path
 
 
+def test_no_other_file_decides_whether_a_model_is_used():
+    """Whether a loss or a small decoder is on is asked by `uses`, not read from the settings."""
+    deciding = {"region_loss", "global_loss"}
+    for path in CORE.rglob("*.py"):
+        if path.name in ("config.py", "table.py"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            read = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
+            if isinstance(node, ast.Attribute):
+                assert node.attr not in deciding, path
+            if isinstance(node, ast.Compare):
+                assert not read & {"loss_decoder", "segmenter"}, path
+
+
 def test_the_table_needs_no_torch():
     code = "import sys, ric.models.table; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -63,8 +63,8 @@ DENOISING = {
     "steps": "Denoising steps.",
     "guidance": "s_T, the text's guidance scale.",
     "image_size": "The longer side while editing, in pixels.",
-    "captions": "A describe run with captions, or for editors that read an instruction with explicit"
-    " ones, in place of a dataset's own; again for another one.",
+    "captions": "A describe run with captions, or for editors that read an instruction with"
+    " explicit ones, in place of a dataset's own; again for another one.",
 }
 INSTRUCTED = {
     "unet": "A train-unet run, or any InstructPix2Pix pipeline.",

@@ -120,6 +120,12 @@ class Samples:
         other._split, other._limit, other._on_failure = split, limit, on_failure
         return other
 
+    def reporting(self, on_failure: Callable[[SampleError], None]) -> Samples:
+        """Return the same samples, with each bad row's error passed to `on_failure`."""
+        other = copy(self)
+        other._on_failure = on_failure
+        return other
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 that changes with the data's rows; computed on first access."""

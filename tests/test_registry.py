@@ -288,7 +288,7 @@ def edits(tmp_path: Path) -> Path:
     folder = tmp_path / "greys"
     folder.mkdir()
     for level, sample in zip(
-        (51, 102, 204), load_samples("scenes:60#5", split="test"), strict=False
+        (51, 102, 204), load_samples("scenes:60#5").narrowed("test"), strict=False
     ):
         Image.new("RGB", (64, 64), (level, 0, 0)).save(folder / f"{sample.id}.png")
     return folder

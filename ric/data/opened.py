@@ -46,5 +46,5 @@ def open_data(config: CommandConfig, *, need_instruction: bool = True) -> Opened
         photos = find_photos(config, need_instruction=need_instruction, odd=odd)
         if photos:
             return Opened(photos=photos, odd=odd)
-    samples = samples_of(config, limit=config.limit, need_instruction=need_instruction)
+    samples = samples_of(config, need_instruction=need_instruction)
     return Opened(samples=samples)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,8 +16,8 @@ from ric.metrics.lpips_distance import LpipsDistance
 from ric.metrics.networks import NOT_ASKED, MetricNetworks, Unavailable
 from ric.metrics.scene_net import SceneNet
 from ric.metrics.structure_distance import StructureDistance
-from ric.models.locate import locate, locate_model
-from ric.models.table import EVAL_NETWORKS, eval_networks
+from ric.models.locate import locate, locate_named
+from ric.models.table import EVAL_NETWORKS, ModelRow, NamedModel, eval_networks
 from ric.registry import metrics_of
 from ric.runs.artifacts import public_name, public_text
 from ric.scoring.pie_bench import PieBenchNetworks
@@ -126,15 +126,11 @@ def _finder(config: EvalConfig, run: RunDir) -> Callable[[str], Path]:
         name = names[network]
         if name in missing:
             raise _in_short(name, missing[name])
-        return locate_model(
-            name,
-            run,
-            tiny=EVAL_NETWORKS[network].tiny,
-            weights_dir=config.weights,
-            needs="eval",
-            # CLIP, which any command may name, is recorded by its member, like the embedded family
-            recorded="" if name == "tiny" or network == "clip" else public_name(name),
-        )
+        # CLIP, which any command may name, is recorded by its member, like the embedded family
+        recorded = "" if name == "tiny" or network == "clip" else public_name(name)
+        row = ModelRow(network, EVAL_NETWORKS[network].tiny, recorded=recorded)
+        get = partial(resolve_weights, weights_dir=config.weights, needs="eval")
+        return locate_named(NamedModel(name, row), run, get)
 
     return locate
 

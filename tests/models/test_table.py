@@ -117,7 +117,7 @@ def test_no_other_file_says_which_member_or_artifact_a_setting_means():
             for node in ast.walk(ast.parse(path.read_text()))
             if isinstance(node, ast.Call)
             and isinstance(node.func, ast.Name)
-            and node.func.id in ("locate_model", "find_model")
+            and node.func.id in ("locate_model", "locate_named")
         ]
         assert not named or str(path.relative_to(CORE)) in allowed, path
 

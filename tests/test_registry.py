@@ -230,27 +230,61 @@ def test_one_that_wants_the_named_model_gets_it(parts, tmp_path):
     assert ric(*words, "--limit", 1, "--quiet", "--run", tmp_path / "edit") == 0
 
 
-def test_one_of_an_installed_module_is_found_by_its_place_and_by_its_entry_point(
-    parts, monkeypatch
-):
+@pytest.fixture
+def declared(parts, monkeypatch) -> None:
+    """Declare one of each kind as an installed package does, by its entry points."""
     monkeypatch.syspath_prepend(parts.parent)
-    assert load_part("editor", "my_parts:Turned").__name__ == "Turned"
+    there = {
+        ("ric.editors", "turned"): "my_parts:Turned",
+        ("ric.losses", "bright"): "my_parts:Bright",
+        ("ric.describers", "brief"): "my_parts:Brief",
+        ("ric.metrics", "reds"): "my_parts:Reds",
+    }
 
-    def declared(group: str, name: str) -> list[EntryPoint]:
-        there = {
-            ("ric.editors", "turned"): "my_parts:Turned",
-            ("ric.losses", "bright"): "my_parts:Bright",
-            ("ric.describers", "brief"): "my_parts:Brief",
-        }
+    def entry_points(group: str, name: str) -> list[EntryPoint]:
         value = there.get((group, name))
         return [EntryPoint(name, value, group)] if value else []
 
-    monkeypatch.setattr("importlib.metadata.entry_points", declared)
-    assert load_part("editor", "turned").__name__ == "Turned"
-    assert load_part("loss", "bright").__name__ == "Bright"
-    assert load_part("describer", "brief").__name__ == "Brief"
+    monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
+
+
+def test_one_of_an_installed_module_is_found_by_its_place_and_only_among_its_kind(declared):
+    assert load_part("editor", "my_parts:Turned").__name__ == "Turned"
     with pytest.raises(RicError, match="There is no describer 'turned'"):
         load_part("describer", "turned")
+
+
+ALONE = ("--no-region-loss", "--no-global-loss", "--steps", 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "rows", "shows"),
+    [
+        (("edit", "--editor", "turned", "--limit", 1), "edits", {"turned": True}),
+        (
+            ("describe", "--describer", "brief", "--limit", 1),
+            "descriptions",
+            {"what": "scene", "describer": "brief"},
+        ),
+        (
+            ("train-unet", "--loss", "bright=5", *ALONE, "--batch-size", 1, "--limit", 1),
+            "metrics",
+            {"step": 1},
+        ),
+    ],
+    ids=["editor", "describer", "loss"],
+)
+def test_one_declared_by_an_entry_point_does_its_command(words, rows, shows, declared, tmp_path):
+    command, *flags = words
+    run = tmp_path / "run"
+    common = ("--preset", "tiny", "--quiet", "--run", run)
+    assert ric(command, "scenes:60#5", *flags, *common) == 0
+    (row,) = [json.loads(line) for line in (run / f"{rows}.jsonl").read_text().splitlines()]
+    assert shows.items() <= row.items()
+    if command == "describe":
+        assert row["scene_text"].startswith("A picture after: ")
+    if command == "train-unet":
+        assert row["loss"] == pytest.approx(row["loss_noise"] + 5 * row["loss_bright"], rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -338,15 +372,7 @@ def test_a_metric_beside_all_others_and_between_two_editors(parts, edits, few, t
     assert "| Red share ↓ | **+20.00 [+20.00, +20.00] (N = 3)** |" in (run / "table.md").read_text()
 
 
-def test_a_metric_is_found_by_its_entry_point(parts, edits, few, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(parts.parent)
-
-    def declared(group: str, name: str) -> list[EntryPoint]:
-        there = {("ric.metrics", "reds"): "my_parts:Reds"}
-        value = there.get((group, name))
-        return [EntryPoint(name, value, group)] if value else []
-
-    monkeypatch.setattr("importlib.metadata.entry_points", declared)
+def test_a_metric_is_found_by_its_entry_point(declared, edits, few, tmp_path):
     run = tmp_path / "eval"
     words = ("eval", f"Mine={edits}", *few, "--metrics", "reds", "--run", run, "--quiet")
     assert ric(*words) == 0

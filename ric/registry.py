@@ -164,7 +164,7 @@ DESCRIBERS = {
     ),
 }
 # the setting that names the model of your own editor or describer
-OF_ONES_OWN = {"editor": "unet", "describer": "model"}
+OWN_MODEL_SETTING = {"editor": "unet", "describer": "model"}
 LOSSES = {  # terms beside those of Eq. 10
     "outside": Part("ric.method.outside:Outside.for_training"),
 }
@@ -313,7 +313,7 @@ def model_of(kind: str, name: str) -> str:
         needs = getattr(load_part(kind, name), "needs_model", False)
     except RicError:
         return ""
-    return OF_ONES_OWN[kind] if needs else ""
+    return OWN_MODEL_SETTING[kind] if needs else ""
 
 
 def further_models(editor: str) -> tuple[str, ...]:

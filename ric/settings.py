@@ -86,10 +86,10 @@ def resolve_config(
     typed = {**from_file, **flags}
     values = {**(TINY[kind] if preset == "tiny" else {}), **typed}
     if part := PARTS.get(kind):
-        _refuse_of_others(part, str(values.get(part, getattr(kind, part))), flags)
-        values = {**values, **_of_its_part(kind, values, preset), **typed}
+        _refuse_unread_settings(part, str(values.get(part, getattr(kind, part))), flags)
+        values = {**values, **_part_defaults(kind, values, preset), **typed}
     if kind is EditConfig:
-        _refuse_what_would_do_nothing(values)
+        _refuse_unused_edit_settings(values)
         if flags.get("ignore_signature"):
             raise RicError(
                 "ric edit does not use --ignore-signature.",
@@ -97,20 +97,20 @@ def resolve_config(
             )
         values["ignore_signature"] = False
     if kind is FitClipConfig:
-        _refuse_texts_of_no_use(values)
+        _refuse_unused_descriptions(values)
     if kind is DescribeConfig:
-        _refuse_half_a_question(str(values.get("describer", DescribeConfig.describer)), values)
+        _refuse_incomplete_describe(str(values.get("describer", DescribeConfig.describer)), values)
     if kind is EvalConfig:
-        values |= _without_use(preset, flags)
-        values |= _of_two_folders(values)
-        values |= _of_loose_pictures(values, flags)
+        values |= _fixed_by_eval(preset, flags)
+        values |= _two_folder_settings(values)
+        values |= _source_settings(values, flags)
     if values.get("protocol", "none") != "none":
         _typed(kind, "protocol", values["protocol"])
         values |= _fixed_by_protocol(values, flags)
     return kind(**{key: _typed(kind, key, value) for key, value in values.items()})
 
 
-def _of_its_part(
+def _part_defaults(
     kind: type[CommandConfig], values: Mapping[str, Any], preset: Preset
 ) -> Mapping[str, Any]:
     """Return the defaults of the editor or describer that is chosen; empty for other commands."""
@@ -130,10 +130,10 @@ def usual_settings(command: str, config: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     preset: Preset = "tiny" if config.get("preset") == "tiny" else "paper"
     of_tiny = TINY[kind] if preset == "tiny" else {}
-    return {**as_dict(kind()), **of_tiny, **_of_its_part(kind, config, preset)}
+    return {**as_dict(kind()), **of_tiny, **_part_defaults(kind, config, preset)}
 
 
-def _refuse_of_others(kind: str, name: str, flags: dict[str, Any]) -> None:
+def _refuse_unread_settings(kind: str, name: str, flags: dict[str, Any]) -> None:
     """Stop where a command is given a setting that its editor or describer does not read.
 
     Args:
@@ -156,7 +156,7 @@ def _refuse_of_others(kind: str, name: str, flags: dict[str, Any]) -> None:
             )
 
 
-def _refuse_half_a_question(describer: str, values: dict[str, Any]) -> None:
+def _refuse_incomplete_describe(describer: str, values: dict[str, Any]) -> None:
     """Stop where `ric describe` lacks its server, or a setting does not fit another (RicError)."""
     url = str(values.get("base_url") or "")
     if describer == "openai" and not re.match(r"https?://[^/\s]", url):
@@ -189,7 +189,7 @@ def shard_of(text: str | None) -> tuple[int, int]:
     return int(part), int(count)
 
 
-def _refuse_texts_of_no_use(values: dict[str, Any]) -> None:
+def _refuse_unused_descriptions(values: dict[str, Any]) -> None:
     """Stop where `ric fit-clip` would read texts and use none of them (raises RicError)."""
     if values.get("descriptions") and values.get("region_text") == "instruction":
         raise RicError(
@@ -198,7 +198,7 @@ def _refuse_texts_of_no_use(values: dict[str, Any]) -> None:
         )
 
 
-def _refuse_what_would_do_nothing(values: dict[str, Any]) -> None:
+def _refuse_unused_edit_settings(values: dict[str, Any]) -> None:
     """Stop where `ric edit` would not use a setting of masks or formats (raises RicError)."""
     for key, example in (("mask", "FILE"), ("mask_text", '"the dress"')):
         typed, flag = values.get(key), "--" + key.replace("_", "-")
@@ -235,7 +235,7 @@ def _refuse_what_would_do_nothing(values: dict[str, Any]) -> None:
         )
 
 
-def _without_use(preset: str, flags: dict[str, Any]) -> dict[str, str]:
+def _fixed_by_eval(preset: str, flags: dict[str, Any]) -> dict[str, str]:
     """Return the settings that change no score of `ric eval`, at their defaults.
 
     They replace those of a config file, so that what is recorded is what was computed.
@@ -262,7 +262,7 @@ def _without_use(preset: str, flags: dict[str, Any]) -> dict[str, str]:
     return fixed
 
 
-def _of_two_folders(values: dict[str, Any]) -> dict[str, Any]:
+def _two_folder_settings(values: dict[str, Any]) -> dict[str, Any]:
     """Make `ric eval A/ B/` compare the pictures of A with those of B, without any source.
 
     Raises:
@@ -285,7 +285,7 @@ def _of_two_folders(values: dict[str, Any]) -> dict[str, Any]:
     return {"edits": (compared,), "source": reference, "target": reference}
 
 
-def _of_loose_pictures(values: dict[str, Any], flags: dict[str, Any]) -> dict[str, str | None]:
+def _source_settings(values: dict[str, Any], flags: dict[str, Any]) -> dict[str, str | None]:
     """Return the settings that follow from `--source`: its pictures are the data, without splits.
 
     Flags win over a config file's `data` and `source`.

@@ -19,7 +19,7 @@ from ric.models.table import uses
 from ric.preflight.data import needs_instruction
 from ric.progress import Progress, Silent
 from ric.registry import further_models, model_of, texts_read
-from ric.report.edit_notes import note_what_was_done
+from ric.report.edit_notes import note_outcome
 from ric.report.edit_sheet import SHEET, SHOWN, write_photo_sheet, write_sheet
 from ric.report.intermediates import INTERMEDIATES, write_intermediates
 from ric.runs.artifacts import public_name
@@ -87,7 +87,7 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
             f"Earlier runs' edits of the same photos stay beside these ({len(others)}, such as"
             f" {others[0]})"
         )
-    note_what_was_done(run, progress)
+    note_outcome(run, progress)
     if not editing.made and (run.path / SHEET).is_file():
         return pictures.folder
     if samples is None:

@@ -53,12 +53,12 @@ class Score:
 
     @property
     def metric(self) -> Metric:
-        """How it is shown."""
+        """The row of `METRICS` that says how it is shown."""
         return self.own or METRICS[self.key]
 
     @property
     def is_shown_first(self) -> bool:
-        """Whether it is in the first table, with the six."""
+        """True if it is in the first table, with the six."""
         return self.own is not None or self.key in SHOWN_FIRST
 
     @property
@@ -74,7 +74,7 @@ class Score:
 
     @property
     def direction(self) -> Literal["up", "down"]:
-        """Which way is better."""
+        """The direction of better scores."""
         return "up" if self.metric.higher_is_better else "down"
 
     @property
@@ -177,7 +177,7 @@ class Scores:
 
     @property
     def is_apart(self) -> bool:
-        """Whether it covers samples that other rows of its table do not have."""
+        """True if it covers samples that other rows of its table do not have."""
         return self.shared not in (None, self.samples)
 
     @property

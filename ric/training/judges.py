@@ -47,7 +47,7 @@ def judge_of(config: TrainUnetConfig, setting: str) -> str | None:
     return named
 
 
-def refuse_settings_of_its_own(
+def refuse_conflicting_settings(
     config: FitClipConfig | FitBlipConfig, setting: str, own: Mapping[str, float]
 ) -> None:
     """Refuse a setting that contradicts the own value of the fitted judge that a fit starts from.
@@ -73,7 +73,7 @@ def refuse_settings_of_its_own(
 
 
 # settings that the record of a fit holds in every version
-SAYS = {"image_size", "data"}
+FIT_SETTINGS = {"image_size", "data"}
 
 
 def compare_with_fits(config: TrainUnetConfig, work: Work) -> None:
@@ -93,7 +93,7 @@ def compare_with_fits(config: TrainUnetConfig, work: Work) -> None:
             continue
         record = read_record(fit)
         fitted = record["config"]
-        if not SAYS.issubset(fitted) or "data" not in record:
+        if not FIT_SETTINGS.issubset(fitted) or "data" not in record:
             raise RicError(
                 f"{fit}/run.json does not say what the judge was fitted on; it is not the record"
                 " of a fit.",

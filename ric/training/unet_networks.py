@@ -202,7 +202,7 @@ def _use_xformers(unet: UNet2DConditionModel) -> None:
         ) from None
 
 
-def leave_the_file(unet: UNet2DConditionModel) -> None:
+def copy_out_of_file(unet: UNet2DConditionModel) -> None:
     """Copy the weights, one by one, out of the memory-mapped file that backs them on a CPU.
 
     As long as one of them is a view of it, all pages of the file that were read stay in memory.

@@ -395,45 +395,9 @@ TINY: dict[type[CommandConfig], dict[str, Any]] = {
 }  # fmt: skip
 
 
-# Protocols with a few scores of their own, none over whole sets; all are computed and shown.
-OF_FEW_SCORES: dict[EvalProtocol, tuple[str, ...]] = {
-    "magicbrush": ("clip_i", "dino", "clip_t", "l1", "l2"),
-    "pie-bench": (
-        "structure_distance", "psnr_unedited", "lpips_unedited", "mse_unedited", "ssim_unedited",
-        "clip_source", "clip_edited", "clip_edited_part",
-    ),
-}  # fmt: skip
-
-
 def compares_two(config: EvalConfig) -> bool:
     """Tell whether `ric eval A/ B/` compares two folders, without any source."""
     return config.source is not None and config.source == config.target
-
-
-# The settings that a protocol of `ric eval` fixes; the tiny preset keeps its own networks.
-PROTOCOLS: dict[EvalProtocol, dict[str, str]] = {
-    "magicbrush": {                     # its evaluation/image_eval.py
-        "reference": "target",
-        "fit": "squash",
-        "text": "target_text",
-        "clip": "openai/clip-vit-base-patch32",
-        "dino": "facebook/dino-vits16",
-    },
-    "pie-bench": {                      # PnPInversion's evaluation/matrics_calculator.py
-        "reference": "source",
-        "text": "target_text",
-        "clip": "openai/clip-vit-large-patch14",
-        "dino": "facebook/dino-vitb8",
-    },
-    "paper": {                          # Sec. 4, and docs/scoring.md where it is silent
-        "reference": "source",
-        "text": "region_text",
-        "fid": "clean",
-        "lpips_net": "alex",
-        "clip": "openai/clip-vit-base-patch32",
-        "dino": "facebook/dino-vits16",
-    },
-}  # fmt: skip
 
 
 def as_dict(config: CommandConfig) -> dict[str, Any]:

@@ -24,8 +24,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from ric.config import MAGICBRUSH, OF_FEW_SCORES, Preset
+from ric.config import MAGICBRUSH, Preset
 from ric.errors import RicError, first_line
+from ric.protocols import OF_FEW_SCORES
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, TypeVar
 import typer
 
 from ric.config import (
-    OF_FEW_SCORES,
     EvalConfig,
     EvalProtocol,
     EvalText,
@@ -23,6 +22,7 @@ from ric.config import (
     Reference,
 )
 from ric.errors import RicError
+from ric.protocols import OF_FEW_SCORES
 from ric.registry import OF_SCENES
 from ric_cli.console import print_table, say, styled
 from ric_cli.job import Job

@@ -10,8 +10,10 @@ from typing import Annotated, Any, Optional, get_type_hints
 import typer
 
 from ric.config import CommandConfig, Dtype, Fit, Keep, Preset, SplitName
+from ric.config_file import load_config_file
 from ric.registry import defaults_of, readers_of, settings_of
-from ric.settings import BOUNDS, Bounds, ConfigT, load_config_file, resolve_config
+from ric.setting_values import BOUNDS, Bounds
+from ric.settings import ConfigT, resolve_config
 
 COMMON = "Common options"
 

@@ -19,7 +19,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from ric.config import OF_FEW_SCORES, compares_two
+from ric.config import compares_two
 from ric.data.drawn_scenes import is_scenes
 from ric.data.file_state import tables_state
 from ric.device import usable_cores
@@ -29,6 +29,7 @@ from ric.metrics.edit_success import EditChecker
 from ric.metrics.networks import NOT_ASKED, MetricNetworks, Unavailable
 from ric.metrics.scene_net import SceneNet
 from ric.models.table import uses
+from ric.protocols import OF_FEW_SCORES
 from ric.registry import OF_SCENES, metrics_of, refuse_unknown_metrics
 from ric.runs.trained_on import groups_of, refuse_overlap, trained_groups
 from ric.scoring.encode_once import Encodings

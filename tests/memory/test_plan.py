@@ -37,7 +37,8 @@ from ric.memory.plan import (
 )
 from ric.memory.step import NotHereError, Step, count_step
 from ric.method.denoising import predict_noise
-from ric.method.objective import NoisedBatch, RegionInContextObjective
+from ric.method.noised_batch import NoisedBatch
+from ric.method.objective import RegionInContextObjective
 from ric.preflight.dry_run import plan as dry_run
 from ric.progress import Silent
 from ric.runs.open_run import open_run

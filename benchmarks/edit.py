@@ -225,7 +225,7 @@ def requests_of(config: EditConfig) -> list[EditRequest]:
         EditRequest(
             one.id, one.load_source(), one.instruction, one.source_text or "", one.target_text or ""
         )
-        for one in samples_of(config, limit=config.limit)
+        for one in samples_of(config)
     ]
 
 

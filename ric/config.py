@@ -11,10 +11,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Any, Literal
 
 Preset = Literal["paper", "tiny"]
 SplitName = Literal["train", "val", "test", "all"]
@@ -246,7 +243,7 @@ class EditConfig(CommandConfig):
     save_intermediates: bool = False                # every map of an edit (ZONE)
     text_to_image: str = "CompVis/stable-diffusion-v1-4"
     steps: int = 100                                # choice 13
-    guidance: float = 7.5                           # choice 13; see OF_EDITORS
+    guidance: float = 7.5                           # choice 13; see ric.registry
     image_guidance: float = 1.5                     # choice 13
     scheduler: str | None = None                    # of diffusers; None: the editor's own
     skip: int = 36                                  # of the steps (DDPM Inversion)
@@ -398,98 +395,9 @@ TINY: dict[type[CommandConfig], dict[str, Any]] = {
 }  # fmt: skip
 
 
-# Editors' own defaults in place of `EditConfig`'s, by preset; flags and a config file win.
-OF_EDITORS: dict[Preset, dict[str, dict[str, Any]]] = {
-    "paper": {
-        "magicbrush": {"unet": MAGICBRUSH},
-        "zone": {"steps": 20},
-        "ddpm-inversion": {"guidance": 15.0},
-        "cds": {"steps": 200},
-    },
-    "tiny": {
-        "ddpm-inversion": {"steps": 30, "skip": 11, "guidance": 7.0},
-        # latents of 16 x 16 have a 16th of 512 px's places, over which the weight is a mean
-        "cds": {"steps": 60, "guidance": 7.5, "dds_weight": 1 / 16},
-    },
-}
-# Settings that only some editors read.
-INSTRUCTED = ("ip2p", "magicbrush", "zone")
-DENOISING = (*INSTRUCTED, "ddpm-inversion", "cds")
-ONLY_OF = {
-    "steps": DENOISING,
-    "guidance": DENOISING,
-    "image_size": DENOISING,
-    "image_guidance": INSTRUCTED,
-    "scheduler": INSTRUCTED,
-    "unet": INSTRUCTED,
-    "unet_magicbrush": ("zone",),
-    "segmenter": ("zone",),
-    "zone_attention": ("zone",),
-    "save_intermediates": ("zone",),
-    "text_to_image": ("ddpm-inversion", "cds"),
-    "skip": ("ddpm-inversion",),
-    "source_guidance": ("ddpm-inversion",),
-    "keep_last_noise": ("ddpm-inversion",),
-    "dds_weight": ("cds",),
-    "contrast_weight": ("cds",),
-    "captions": DENOISING,
-    "source_caption": ("ddpm-inversion", "cds"),
-    "target_caption": ("ddpm-inversion", "cds"),
-}
-
-
-# Settings that only some describers read.
-ONLY_OF_DESCRIBERS = {
-    "load_in": ("chat",),
-    "batch_size": ("chat",),
-    "prompt_file": ("chat", "openai"),
-    "max_new_tokens": ("chat", "openai"),
-    "base_url": ("openai",),
-    "concurrency": ("openai",),
-    "timeout": ("openai",),
-    "sent_pixels": ("openai",),
-}
-
-
-# Protocols with a few scores of their own, none over whole sets; all are computed and shown.
-OF_FEW_SCORES: dict[EvalProtocol, tuple[str, ...]] = {
-    "magicbrush": ("clip_i", "dino", "clip_t", "l1", "l2"),
-    "pie-bench": (
-        "structure_distance", "psnr_unedited", "lpips_unedited", "mse_unedited", "ssim_unedited",
-        "clip_source", "clip_edited", "clip_edited_part",
-    ),
-}  # fmt: skip
-
-
 def compares_two(config: EvalConfig) -> bool:
     """Tell whether `ric eval A/ B/` compares two folders, without any source."""
     return config.source is not None and config.source == config.target
-
-
-# The settings that a protocol of `ric eval` fixes; the tiny preset keeps its own networks.
-PROTOCOLS: dict[EvalProtocol, dict[str, str]] = {
-    "magicbrush": {                     # its evaluation/image_eval.py
-        "reference": "target",
-        "fit": "squash",
-        "text": "target_text",
-        "clip": "openai/clip-vit-base-patch32",
-        "dino": "facebook/dino-vits16",
-    },
-    "pie-bench": {                      # PnPInversion's evaluation/matrics_calculator.py
-        "reference": "source",
-        "text": "target_text",
-        "clip": "openai/clip-vit-large-patch14",
-        "dino": "facebook/dino-vitb8",
-    },
-    "paper": {                          # Sec. 4, and docs/scoring.md where it is silent
-        "reference": "source",
-        "text": "region_text",
-        "fid": "clean",
-        "lpips_net": "alex",
-        "clip": "openai/clip-vit-base-patch32",
-        "dino": "facebook/dino-vits16",
-    },
-}  # fmt: skip
 
 
 def as_dict(config: CommandConfig) -> dict[str, Any]:
@@ -505,18 +413,3 @@ def command_of(config: CommandConfig | type[CommandConfig]) -> str:
     kind = config if isinstance(config, type) else type(config)
     words = re.findall("[A-Z][a-z]+", kind.__name__.removesuffix("Config"))
     return "-".join(words).lower().replace("tiny-", "tiny ")
-
-
-def usual_settings(command: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a command's settings are if none is typed; empty for an unknown command.
-
-    Args:
-        command: As a run records it: `train-unet`, `tiny-vae`.
-        config: Its preset, and its editor if it has one, decide.
-    """
-    kind = next((kind for kind in TINY if command_of(kind).replace(" ", "-") == command), None)
-    if kind is None:
-        return {}
-    preset: Preset = "tiny" if config.get("preset") == "tiny" else "paper"
-    of_editor = OF_EDITORS[preset].get(str(config.get("editor")), {})
-    return as_dict(kind()) | (TINY[kind] if preset == "tiny" else {}) | of_editor

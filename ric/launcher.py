@@ -9,7 +9,7 @@ from ric.errors import RicError
 # how many processes mpirun or srun have started: they say nothing else that torch reads
 SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 # torchrun sets all of them
-TOLD = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 def launched_processes() -> int:
@@ -29,7 +29,7 @@ def launched_processes() -> int:
         f"Start them with: torchrun --nproc-per-node {count} -m -- ric_cli …, "
         "or unset WORLD_SIZE to use one process."
     )
-    missing = [name for name in TOLD if not os.environ.get(name)]
+    missing = [name for name in LAUNCHER_VARIABLES if not os.environ.get(name)]
     if missing:
         raise RicError(
             f"WORLD_SIZE is {count}, as if a launcher had started {count} processes, "

@@ -21,15 +21,21 @@ from functools import cache
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from ric.config import OF_FEW_SCORES
+from ric.config import MAGICBRUSH, Preset
 from ric.errors import RicError, first_line
+from ric.protocols import OF_FEW_SCORES
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from ric.config import EvalConfig
+
+
+NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
+NO_DEFAULTS: Mapping[Preset, Mapping[str, Any]] = MappingProxyType({})
 
 
 class Part(NamedTuple):
@@ -40,34 +46,126 @@ class Part(NamedTuple):
         model: The command's setting that names the model it loads; "" if it loads none.
         reads: Which of a sample's texts an editor or a describer needs.
         further: Settings that name further models; the factory gets each by that keyword.
+        settings: Fields of the command's config that not all of its kind read, with their help:
+            flags of the command, refused for those that do not read them.
+        defaults: Its own defaults in place of the config's, by preset; flags and a config file win.
     """
 
     place: str
     model: str = ""
     reads: tuple[str, ...] = ("instruction",)
     further: tuple[str, ...] = ()
+    settings: Mapping[str, str] = NO_SETTINGS
+    defaults: Mapping[Preset, Mapping[str, Any]] = NO_DEFAULTS
 
 
+# what several editors read
+DENOISING = {
+    "steps": "Denoising steps.",
+    "guidance": "s_T, the text's guidance scale.",
+    "image_size": "The longer side while editing, in pixels.",
+    "captions": "A describe run with captions, or for editors that read an instruction with"
+    " explicit ones, in place of a dataset's own; again for another one.",
+}
+INSTRUCTED = {
+    "unet": "A train-unet run, or any InstructPix2Pix pipeline.",
+    **DENOISING,
+    "image_guidance": "s_I, the picture's guidance scale.",
+    "scheduler": "A scheduler of diffusers, such as euler or unipc. Default: the editor's own.",
+}
+CAPTIONED = {
+    "text_to_image": "Any text-to-image pipeline.",
+    **DENOISING,
+    "source_caption": "The pictures' caption, in place of a dataset's own.",
+    "target_caption": "The edits' caption, in place of a dataset's own.",
+}
 CAPTIONS = ("source_text", "target_text")
 EDITORS = {
-    "ip2p": Part("ric.editors.instruct_pix2pix:InstructPix2Pix.from_config", "unet"),
-    "magicbrush": Part("ric.editors.instruct_pix2pix:InstructPix2Pix.from_config", "unet"),
+    "ip2p": Part(
+        "ric.editors.instruct_pix2pix:InstructPix2Pix.from_config", "unet", settings=INSTRUCTED
+    ),
+    "magicbrush": Part(
+        "ric.editors.instruct_pix2pix:InstructPix2Pix.from_config",
+        "unet",
+        settings=INSTRUCTED,
+        defaults={"paper": {"unet": MAGICBRUSH}},
+    ),
     "zone": Part(
-        "ric.editors.zone:Zone.from_config", "unet", further=("unet_magicbrush", "segmenter")
+        "ric.editors.zone:Zone.from_config",
+        "unet",
+        further=("unet_magicbrush", "segmenter"),
+        settings={
+            **INSTRUCTED,
+            "unet_magicbrush": "As --unet, for the branch that is mixed in.",
+            "segmenter": "Any SAM, SAM 2 or SAM 3; or felzenszwalb, which needs no weights.",
+            "zone_attention": "Localise by the instruction's attention, or as released: null.",
+            "save_intermediates": "Keep every map of an edit.",
+        },
+        defaults={"paper": {"steps": 20}},
     ),
     "ddpm-inversion": Part(
-        "ric.editors.ddpm_inversion:DdpmInversion.from_config", "text_to_image", CAPTIONS
+        "ric.editors.ddpm_inversion:DdpmInversion.from_config",
+        "text_to_image",
+        CAPTIONS,
+        settings={
+            **CAPTIONED,
+            "skip": "Noisiest steps to skip; more stays closer to the source.",
+            "source_guidance": "Guidance of the inversion.",
+            "keep_last_noise": "Use the last noise map.",
+        },
+        defaults={
+            "paper": {"guidance": 15.0},
+            "tiny": {"steps": 30, "skip": 11, "guidance": 7.0},
+        },
     ),
-    "cds": Part("ric.editors.cds:Cds.from_config", "text_to_image", CAPTIONS),
+    "cds": Part(
+        "ric.editors.cds:Cds.from_config",
+        "text_to_image",
+        CAPTIONS,
+        settings={
+            **CAPTIONED,
+            "dds_weight": "Weight of the score's difference.",
+            "contrast_weight": "Weight of the contrastive loss; 0 is plain DDS.",
+        },
+        defaults={
+            "paper": {"steps": 200},
+            # latents of 16 x 16 have a 16th of 512 px's places, over which the weight is a mean
+            "tiny": {"steps": 60, "guidance": 7.5, "dds_weight": 1 / 16},
+        },
+    ),
     "none": Part("ric.editors.none:NoEdit", reads=()),
+}
+ASKED = {  # what both describers that answer prompts read
+    "model": "DeepSeek-VL2-Tiny, or any of transformers' image-text-to-text models; or what the"
+    " server calls its model.",
+    "prompt_file": "A prompt of your own; {edit_prompt} in it becomes the instruction.",
+    "max_new_tokens": "Longest text in tokens.",
 }
 DESCRIBERS = {
     "dataset": Part("ric.describers.from_dataset:FromDataset.from_config", reads=()),
-    "chat": Part("ric.describers.chat:load_chat", "model"),
-    "openai": Part("ric.describers.chat:load_server"),
+    "chat": Part(
+        "ric.describers.chat:load_chat",
+        "model",
+        settings={
+            **ASKED,
+            "batch_size": "Questions that a model of this machine answers at once.",
+            "load_in": "Hold the weights of transformers' models in few bits.",
+        },
+    ),
+    "openai": Part(
+        "ric.describers.chat:load_server",
+        settings={
+            **ASKED,
+            "base_url": "An OpenAI-compatible server, which gets the pictures:"
+            " http://HOST:PORT/v1. Its key is read from OPENAI_API_KEY.",
+            "concurrency": "Requests to the server at once.",
+            "timeout": "Seconds that the server has for an answer.",
+            "sent_pixels": "Larger pictures are scaled down before they are sent.",
+        },
+    ),
 }
 # the setting that names the model of your own editor or describer
-OF_ONES_OWN = {"editor": "unet", "describer": "model"}
+OWN_MODEL_SETTING = {"editor": "unet", "describer": "model"}
 LOSSES = {  # terms beside those of Eq. 10
     "outside": Part("ric.method.outside:Outside.for_training"),
 }
@@ -133,6 +231,10 @@ METRICS = {
     "sticker_rate": Metric("Sticker rate", False, 3),
     "psnr_preserved": Metric("PSNR outside both masks, dB", True, 2),
 }
+OF_SCENES = (
+    "edit_success", "l1_inside", "l1_gain", "region_error", "context_error", "sticker_rate",
+    "psnr_preserved",
+)  # fmt: skip
 PIE_BENCH = OF_FEW_SCORES["pie-bench"]
 # to the other one of source and target; computed along with CLIP-I and DINO
 TO_THE_OTHER = ("clip_i_source", "clip_i_target", "dino_source", "dino_target")
@@ -212,7 +314,7 @@ def model_of(kind: str, name: str) -> str:
         needs = getattr(load_part(kind, name), "needs_model", False)
     except RicError:
         return ""
-    return OF_ONES_OWN[kind] if needs else ""
+    return OWN_MODEL_SETTING[kind] if needs else ""
 
 
 def further_models(editor: str) -> tuple[str, ...]:
@@ -230,13 +332,35 @@ def texts_read(kind: str, name: str) -> tuple[str, ...]:
     return ("instruction",) if kind == "editor" else ()
 
 
+def is_shipped(kind: str, name: str) -> bool:
+    """Tell whether ric itself has an editor, a describer, a loss term or a metric of that name."""
+    return name in _SHIPPED[kind]
+
+
+def settings_of(kind: str) -> dict[str, str]:
+    """List the settings in the rows of ric's editors or describers, with their help."""
+    rows: Iterable[Part] = _SHIPPED[kind].values() if kind else ()
+    return {name: text for row in rows for name, text in row.settings.items()}
+
+
+def readers_of(kind: str, setting: str) -> tuple[str, ...]:
+    """List which of ric's editors or describers have a setting in their rows."""
+    return tuple(name for name, row in _SHIPPED[kind].items() if setting in row.settings)
+
+
+def defaults_of(kind: str, name: str, preset: Preset) -> Mapping[str, Any]:
+    """Return the defaults of an editor or a describer; empty for your own."""
+    shipped: Part | None = _SHIPPED[kind].get(name)
+    return shipped.defaults.get(preset, {}) if shipped else {}
+
+
 def refuse_unknown(kind: str, name: str) -> None:
     """Refuse an unknown editor, describer, loss term or metric; ric's own are not imported for it.
 
     Raises:
         RicError: as `load_part`.
     """
-    if name not in _SHIPPED[kind]:
+    if not is_shipped(kind, name):
         load_part(kind, name)
 
 

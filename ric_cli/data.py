@@ -63,10 +63,8 @@ def data(
             progress=progress,
         )  # fmt: skip
     else:
-        samples = load_samples(
-            convert or "", split=split, columns=columns, limit=limit, max_pixels=max_pixels,
-            on_failure=lost.append,
-        )  # fmt: skip
+        whole = load_samples(convert or "", columns=columns, max_pixels=max_pixels)
+        samples = whole.narrowed(split, limit, lost.append)
         try:
             report = from_data(out, samples, progress=progress)
         except RicError:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from ric.config import AnyWhat, Bits, DescribeConfig, Reference
+from ric.config import AnyWhat, DescribeConfig, Reference
 from ric_cli.console import print_line, print_picture
 from ric_cli.job import Job
 from ric_cli.options import Data, with_common_options
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ric.runs.run import RunDir
 
 
-@with_common_options(DescribeConfig)
+@with_common_options(DescribeConfig, part="describer")
 def describe(
     ctx: typer.Context,
     data: Data,
@@ -27,13 +27,6 @@ def describe(
             " dataset: the data's own texts; or yours, my_file.py:Name."
         ),
     ] = DescribeConfig.describer,
-    model: Annotated[
-        str,
-        typer.Option(
-            help="DeepSeek-VL2-Tiny, or any of transformers' image-text-to-text models; or what the"
-            " server calls its model."
-        ),
-    ] = DescribeConfig.model,
     what: Annotated[
         AnyWhat, typer.Option(help="Which text; all: each of them, with its own prompt.")
     ] = DescribeConfig.what,
@@ -41,16 +34,6 @@ def describe(
         Reference,
         typer.Option(help="The picture that scene and region are about; the others: the source."),
     ] = DescribeConfig.image,
-    prompt_file: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            metavar="FILE",
-            help="A prompt of your own; {edit_prompt} in it becomes the instruction.",
-        ),
-    ] = DescribeConfig.prompt_file,
-    max_new_tokens: Annotated[
-        int, typer.Option(min=1, help="Longest text in tokens.")
-    ] = DescribeConfig.max_new_tokens,
     quality_gates: Annotated[
         bool,
         typer.Option(help="Ask again for what is no single paragraph, or take it as it is."),
@@ -58,30 +41,6 @@ def describe(
     attempts: Annotated[
         int, typer.Option(min=1, help="Answers to one question before it fails.")
     ] = DescribeConfig.attempts,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Questions that a model of this machine answers at once.")
-    ] = DescribeConfig.batch_size,
-    load_in: Annotated[
-        Optional[Bits],  # noqa: UP045
-        typer.Option(help="Hold the weights of transformers' models in few bits."),
-    ] = DescribeConfig.load_in,
-    base_url: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            metavar="URL",
-            help="An OpenAI-compatible server, which gets the pictures: http://HOST:PORT/v1. Its"
-            " key is read from OPENAI_API_KEY.",
-        ),
-    ] = DescribeConfig.base_url,
-    concurrency: Annotated[
-        int, typer.Option(min=1, help="Requests to the server at once.")
-    ] = DescribeConfig.concurrency,
-    timeout: Annotated[
-        float, typer.Option(help="Seconds that the server has for an answer.")
-    ] = DescribeConfig.timeout,
-    sent_pixels: Annotated[
-        int, typer.Option(min=1024, help="Larger pictures are scaled down before they are sent.")
-    ] = DescribeConfig.sent_pixels,
     shard: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(metavar="I/N", help="Only the I-th of N shares of the samples."),

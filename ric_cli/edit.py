@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from ric.config import EditConfig, PhotoFormat, ZoneAttention
+from ric.config import EditConfig, PhotoFormat
 from ric.registry import EDITORS
 from ric_cli.job import Job
 from ric_cli.options import with_common_options
@@ -15,7 +15,7 @@ from ric_cli.options import with_common_options
 MASKS, PHOTOS, AGAIN = "Masks", "Photos", "A repeated command"
 
 
-@with_common_options(EditConfig)
+@with_common_options(EditConfig, part="editor")
 def edit(
     ctx: typer.Context,
     data: Annotated[
@@ -164,89 +164,6 @@ def edit(
     editor: Annotated[
         str, typer.Option(help=f"The editor: {', '.join(EDITORS)}; or yours, my_file.py:Name.")
     ] = EditConfig.editor,
-    unet: Annotated[
-        str,
-        typer.Option(
-            help="A train-unet run, or any InstructPix2Pix pipeline (ip2p, magicbrush, zone)."
-        ),
-    ] = EditConfig.unet,
-    unet_magicbrush: Annotated[
-        str, typer.Option(help="The same for the branch that is mixed in (zone).")
-    ] = EditConfig.unet_magicbrush,
-    segmenter: Annotated[
-        str,
-        typer.Option(
-            help="Any SAM, SAM 2 or SAM 3; or felzenszwalb, which needs no weights (zone)."
-        ),
-    ] = EditConfig.segmenter,
-    zone_attention: Annotated[
-        ZoneAttention,
-        typer.Option(help="Localise by the instruction's attention, or as released: null (zone)."),
-    ] = EditConfig.zone_attention,
-    save_intermediates: Annotated[
-        bool, typer.Option("--save-intermediates", help="Keep every map of an edit (zone).")
-    ] = EditConfig.save_intermediates,
-    text_to_image: Annotated[
-        str, typer.Option(help="Any text-to-image pipeline (ddpm-inversion, cds).")
-    ] = EditConfig.text_to_image,
-    captions: Annotated[
-        list[str],
-        typer.Option(
-            metavar="RUN",
-            help="A describe run with captions, or for editors that read an instruction with"
-            " explicit ones, in place of a dataset's own; again for another one.",
-            show_default=False,
-        ),
-    ] = EditConfig.captions,  # type: ignore[assignment]
-    source_caption: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            help="The pictures' caption (ddpm-inversion, cds), in place of a dataset's own."
-        ),
-    ] = EditConfig.source_caption,
-    target_caption: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="The edits' caption (ddpm-inversion, cds), not a dataset's own."),
-    ] = EditConfig.target_caption,
-    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = EditConfig.steps,
-    guidance: Annotated[
-        float,
-        typer.Option(
-            help="s_T, the text's guidance scale; for ddpm-inversion the default is 15.",
-        ),
-    ] = EditConfig.guidance,
-    image_guidance: Annotated[
-        float, typer.Option(help="s_I, the picture's guidance scale (ip2p, magicbrush, zone).")
-    ] = EditConfig.image_guidance,
-    scheduler: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            help="A scheduler of diffusers, such as euler or unipc (ip2p, magicbrush, zone). "
-            "Default: the pipeline's; dpm-solver for zone.",
-            show_default=False,
-        ),
-    ] = EditConfig.scheduler,
-    skip: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Noisiest steps to skip (ddpm-inversion); more stays closer to the source."
-        ),
-    ] = EditConfig.skip,
-    source_guidance: Annotated[
-        float, typer.Option(help="Guidance of the inversion (ddpm-inversion).")
-    ] = EditConfig.source_guidance,
-    keep_last_noise: Annotated[
-        bool, typer.Option("--keep-last-noise", help="Use the last noise map (ddpm-inversion).")
-    ] = EditConfig.keep_last_noise,
-    dds_weight: Annotated[
-        float, typer.Option(help="Weight of the score's difference (cds).")
-    ] = EditConfig.dds_weight,
-    contrast_weight: Annotated[
-        float, typer.Option(help="Weight of the contrastive loss (cds); 0 is plain DDS.")
-    ] = EditConfig.contrast_weight,
-    image_size: Annotated[
-        int, typer.Option(min=8, help="The longer side while editing, in pixels.")
-    ] = EditConfig.image_size,
     batch_size: Annotated[int, typer.Option(min=1)] = EditConfig.batch_size,
     allow_overlap: Annotated[
         bool, typer.Option("--allow-overlap", help="Edit samples the model was trained on.")

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, TypeVar
 import typer
 
 from ric.config import (
-    OF_FEW_SCORES,
     EvalConfig,
     EvalProtocol,
     EvalText,
@@ -23,6 +22,8 @@ from ric.config import (
     Reference,
 )
 from ric.errors import RicError
+from ric.protocols import OF_FEW_SCORES
+from ric.registry import OF_SCENES
 from ric_cli.console import print_table, say, styled
 from ric_cli.job import Job
 from ric_cli.options import DATA_HELP, with_common_options
@@ -262,7 +263,7 @@ def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) 
         quiet: Print only the tables.
     """
     from ric.scoring.score_table import meaning, not_available, which_samples, with_numbers
-    from ric.scoring.scores import OF_SCENES, column_names
+    from ric.scoring.scores import column_names
 
     # the recipe has already said which samples a row covers
     again = rows is None

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ric.config import CommandConfig
+    from ric.data.opened import Opened
     from ric.progress import Progress
     from ric.runs.run import RunDir
 
@@ -55,6 +56,7 @@ class Job(Generic[ConfigT]):
         # `ric tiny` trains with batches that make use of every core
         if self.config.preset == "tiny" and not command.startswith("tiny-"):
             take_one_thread()
+        self.data: Opened | None = None  # as `is_dry` opens it
         self.run_folder: Path | None = ctx.params["run"]
         self.runs_dir: Path = ctx.params["runs_dir"]
         self.typed_runs_dir = self.runs_dir if was_typed(ctx, "runs_dir") else None
@@ -75,7 +77,7 @@ class Job(Generic[ConfigT]):
         from ric.preflight.dry_run import plan
 
         if not self.dry_run:
-            check(self.config, self.runs_dir, make_progress(quiet=self.quiet))
+            self.data = check(self.config, self.runs_dir, make_progress(quiet=self.quiet))
             return False
         problems = find_problems(self.config, self.runs_dir)
         told = plan(self.config, self.runs_dir)
@@ -107,26 +109,9 @@ class Job(Generic[ConfigT]):
         Raises:
             typer.Exit: With 3 if some samples failed, or a metric or an upload was not available.
         """
-        # its imports take 20 ms, which `ric --help` should not pay
-        from ric.runs.open_run import open_run
         from ric.runs.run import FollowedRun
 
-        opening = partial(
-            open_run,
-            self.command,
-            as_dict(self.config),
-            runs_dir=self.runs_dir,
-            run=self.run_folder,
-            shared=self.command in SHARED,
-            compares=self.command in COMPARE,
-        )
-        if self.command in TOGETHER and launched_processes() > 1:
-            from ric.device import pick_device
-            from ric.distributed import open_together
-
-            run = open_together(opening, self.runs_dir, pick_device(self.config.device), say)
-        else:
-            run = opening()
+        run = self._open_run()
         if isinstance(run, FollowedRun):
             if not run.finished_before:
                 recipe(self.config, run, make_progress(quiet=True))
@@ -146,6 +131,30 @@ class Job(Generic[ConfigT]):
             raise
         self._finish(run, result, show, report)
         return result
+
+    def _open_run(self) -> RunDir:
+        """Open the run, together with other processes that a launcher started; hand it DATA."""
+        # its imports take 20 ms, which `ric --help` should not pay
+        from ric.runs.open_run import open_run
+
+        opening = partial(
+            open_run,
+            self.command,
+            as_dict(self.config),
+            runs_dir=self.runs_dir,
+            run=self.run_folder,
+            shared=self.command in SHARED,
+            compares=self.command in COMPARE,
+        )
+        if self.command in TOGETHER and launched_processes() > 1:
+            from ric.device import pick_device
+            from ric.distributed import open_together
+
+            run = open_together(opening, self.runs_dir, pick_device(self.config.device), say)
+        else:
+            run = opening()
+        run.opened = self.data
+        return run
 
     def _finish(
         self,

@@ -10,7 +10,10 @@ from typing import Annotated, Any, Optional, get_type_hints
 import typer
 
 from ric.config import CommandConfig, Dtype, Fit, Keep, Preset, SplitName
-from ric.settings import ConfigT, load_config_file, resolve_config
+from ric.config_file import load_config_file
+from ric.registry import defaults_of, readers_of, settings_of
+from ric.setting_values import BOUNDS, Bounds
+from ric.settings import ConfigT, resolve_config
 
 COMMON = "Common options"
 
@@ -133,11 +136,17 @@ def _common_options(
     """Declare the options of every command that reads DATA, in the order of the help page."""
 
 
-def with_common_options(kind: type[CommandConfig]) -> Callable[[Callable[..., None]], Any]:
+def with_common_options(
+    kind: type[CommandConfig], part: str = ""
+) -> Callable[[Callable[..., None]], Any]:
     """Add the common options to a command, with the defaults of its config.
 
     The command itself declares only its own options; all values are in its context (`ctx.params`),
     from which `config_from_flags` reads them.
+
+    Args:
+        kind: The command's config.
+        part: `editor` or `describer` also adds the settings in the rows of `ric.registry`.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -148,9 +157,13 @@ def with_common_options(kind: type[CommandConfig]) -> Callable[[Callable[..., No
             name: parameter.replace(default=getattr(kind, name, parameter.default))
             for name, parameter in inspect.signature(_common_options).parameters.items()
         }
+        hints |= shared_hints
+        parts = {name: _option_of_parts(kind, part, name) for name in settings_of(part)}
         parameters = [
-            parameter.replace(annotation=(hints | shared_hints)[name], kind=parameter.KEYWORD_ONLY)
-            for name, parameter in (dict(own) | shared).items()
+            parameter.replace(
+                annotation=hints.get(name, parameter.annotation), kind=parameter.KEYWORD_ONLY
+            )
+            for name, parameter in (dict(own) | parts | shared).items()
         ]
 
         def wrapper(**values: Any) -> None:
@@ -163,6 +176,29 @@ def with_common_options(kind: type[CommandConfig]) -> Callable[[Callable[..., No
         return wrapper
 
     return decorate
+
+
+def _option_of_parts(kind: type[CommandConfig], part: str, name: str) -> inspect.Parameter:
+    """Declare a setting that only some editors or describers read, as their rows describe it."""
+    default = getattr(kind, name)
+    hint = get_type_hints(kind)[name]
+    readers = readers_of(part, name)
+    of_each = {one: defaults_of(part, one, "paper").get(name, default) for one in readers}
+    others = [f"; {one}: {value}" for one, value in of_each.items() if value != default]
+    bounds = BOUNDS.get(name, Bounds())
+    option = typer.Option(
+        *([f"--{name.replace('_', '-')}"] if default is False else []),
+        min=int(bounds.least) if hint is int and name in BOUNDS else None,
+        help=f"{settings_of(part)[name]} ({', '.join(readers)})",
+        rich_help_panel=f"Settings of {part}s",
+        show_default=f"{default}{''.join(others)}" if others else default not in (None, ()),
+    )
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[list[str] if isinstance(default, tuple) else hint, option],
+    )
 
 
 def config_from_flags(kind: type[ConfigT], ctx: typer.Context) -> ConfigT:

@@ -63,7 +63,7 @@ def test_an_editor_of_twenty_lines_edits_and_is_scored(tmp_path, monkeypatch, ti
     ric("edit", "scenes:80#5", "--editor", f"{file}:Night", *few, "--run", str(edited))
     rows = [json.loads(line) for line in (edited / "edits.jsonl").read_text().splitlines()]
     assert [row["brightness"] for row in rows] == [0.4] * 4
-    for sample, row in zip(load_samples("scenes:80#5", split="test"), rows, strict=False):
+    for sample, row in zip(load_samples("scenes:80#5").narrowed("test"), rows, strict=False):
         source = np.asarray(sample.load_source(), dtype=float)
         made = np.asarray(Image.open(edited / row["file_name"]), dtype=float)
         wanted = 0.8 * (0.4 * source) + 0.2 * np.array([0, 0, 128])

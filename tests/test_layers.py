@@ -83,25 +83,30 @@ ROOMS: dict[str, set[str]] = {
     "extras": {"errors"},
     "worker_processes": {"errors"},
     "launcher": {"errors"},
-    "registry": {"errors", "config"},
+    "protocols": {"errors", "config"},
+    "registry": {"errors", "config", "protocols"},
     "device": {"errors"},
-    "settings": {"errors", "config", "registry"},
+    "config_file": {"errors"},
+    "setting_values": {"errors", "config"},
+    "settings": {"errors", "config", "protocols", "registry", "setting_values"},
     "scenes": {"splits"},
     "model_files": {"errors", "lfs_pointer"},
     "pretrained": {"errors", "model_files"},
     "method": {"errors", "model_files", "pretrained"},
     "weights": FOUNDATION | {"cache_folders", "model_files"},
     "data": FOUNDATION | {"splits", "scenes", "weights"},
-    "runs": FOUNDATION | {"addresses", "device", "model_files", "method", "weights", "data"},
+    "runs": FOUNDATION
+    | {"addresses", "settings", "device", "model_files", "method", "weights", "data"},
     "distributed": FOUNDATION | {"launcher", "runs"},
     "work": FOUNDATION | {"device", "distributed", "data", "runs"},
-    "models": FOUNDATION | {"registry", "model_files", "pretrained", "weights", "runs"},
+    "models": FOUNDATION | {"registry", "model_files", "pretrained", "weights", "data", "runs"},
     "describers": FOUNDATION
     | {"extras", "registry", "device", "model_files", "pretrained", "method", "data"},
     "editors": FOUNDATION | {"registry", "device", "pretrained", "method", "data", "models"},
     "metrics": FOUNDATION | {"scenes", "model_files", "pretrained"},
     "report": FOUNDATION | {"scenes", "data", "runs"},
-    "scoring": FOUNDATION | {"registry", "weights", "data", "runs", "work", "models", "metrics"},
+    "scoring": FOUNDATION
+    | {"protocols", "registry", "weights", "data", "runs", "work", "models", "metrics"},
     "inputs": FOUNDATION
     | {"cache_folders", "worker_processes", "device", "method", "data", "runs", "models"}
     | {"distributed", "work"},
@@ -177,6 +182,9 @@ def test_no_two_files_import_one_another_not_even_from_within_functions():
 LIGHT = [
     ROOT / "ric/config.py",
     ROOT / "ric/settings.py",
+    ROOT / "ric/setting_values.py",
+    ROOT / "ric/config_file.py",
+    ROOT / "ric/protocols.py",
     ROOT / "ric/errors.py",
     *files("ric_cli"),
 ]

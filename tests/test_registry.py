@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
 import sys
 from importlib.metadata import EntryPoint
@@ -11,18 +13,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ric.config import EvalConfig
+from ric.config import DescribeConfig, EditConfig, EvalConfig
 from ric.errors import RicError
 from ric.registry import (
     DESCRIBERS,
     EDITORS,
     LOSSES,
     METRICS,
+    Part,
     load_part,
     metrics_of,
     model_of,
+    readers_of,
+    settings_of,
 )
+from ric.settings import resolve_config
 from ric_cli.main import main
+from ric_cli.options import with_common_options
 
 TURNED = """
 from PIL import ImageOps
@@ -118,6 +125,44 @@ def test_everything_in_the_tables_can_be_imported(kind, table):
         assert callable(load_part(kind, name))
 
 
+@pytest.mark.parametrize(
+    ("kind", "table", "config"),
+    [("editor", EDITORS, EditConfig), ("describer", DESCRIBERS, DescribeConfig)],
+)
+def test_a_row_names_settings_that_exist_and_its_models_are_among_them(kind, table, config):
+    fields = {field.name: field.default for field in dataclasses.fields(config)}
+    assert settings_of(kind).keys() <= fields.keys()
+    for row in table.values():
+        assert {row.model, *row.further} - {""} <= row.settings.keys()
+        for defaults in row.defaults.values():
+            assert defaults.keys() <= row.settings.keys()
+    for name in settings_of(kind):
+        helps = {row.settings[name] for row in table.values() if name in row.settings}
+        assert len(helps) == 1, name
+
+
+def test_a_row_is_all_that_a_new_editors_flags_defaults_and_refusals_need(parts, tmp_path, capfd):
+    def bare() -> None:
+        """Take no option of its own."""
+
+    row = Part(f"{parts}:Turned", settings={"skip": "How much is turned."})
+    row = row._replace(defaults={"tiny": {"skip": 3}})
+    words = ("edit", "scenes:60#5", "--editor", "turned", "--preset", "tiny", "--limit", 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(EDITORS, "turned", row)
+        assert readers_of("editor", "skip") == ("ddpm-inversion", "turned")
+        declared = inspect.signature(with_common_options(EditConfig, "editor")(bare)).parameters
+        assert declared["skip"].annotation.__metadata__[0].help == (
+            "How much is turned. (ddpm-inversion, turned)"
+        )
+        run = tmp_path / "run"
+        assert ric(*words, "--quiet", "--run", run) == 0
+        assert json.loads((run / "run.json").read_text())["config"]["skip"] == 3
+        assert ric(*words, "--dds-weight", 2, "--dry-run") == 1
+    assert "--editor turned does not use --dds-weight." in capfd.readouterr().err
+    assert resolve_config(EditConfig, {"editor": "ddpm-inversion"}).skip == EditConfig.skip
+
+
 def test_an_editor_of_a_file_edits_a_data_set_and_is_scored(parts, tmp_path):
     few = ("--preset", "tiny", "--limit", 3, "--quiet")
     run = tmp_path / "edit"
@@ -185,27 +230,61 @@ def test_one_that_wants_the_named_model_gets_it(parts, tmp_path):
     assert ric(*words, "--limit", 1, "--quiet", "--run", tmp_path / "edit") == 0
 
 
-def test_one_of_an_installed_module_is_found_by_its_place_and_by_its_entry_point(
-    parts, monkeypatch
-):
+@pytest.fixture
+def declared(parts, monkeypatch) -> None:
+    """Declare one of each kind as an installed package does, by its entry points."""
     monkeypatch.syspath_prepend(parts.parent)
-    assert load_part("editor", "my_parts:Turned").__name__ == "Turned"
+    there = {
+        ("ric.editors", "turned"): "my_parts:Turned",
+        ("ric.losses", "bright"): "my_parts:Bright",
+        ("ric.describers", "brief"): "my_parts:Brief",
+        ("ric.metrics", "reds"): "my_parts:Reds",
+    }
 
-    def declared(group: str, name: str) -> list[EntryPoint]:
-        there = {
-            ("ric.editors", "turned"): "my_parts:Turned",
-            ("ric.losses", "bright"): "my_parts:Bright",
-            ("ric.describers", "brief"): "my_parts:Brief",
-        }
+    def entry_points(group: str, name: str) -> list[EntryPoint]:
         value = there.get((group, name))
         return [EntryPoint(name, value, group)] if value else []
 
-    monkeypatch.setattr("importlib.metadata.entry_points", declared)
-    assert load_part("editor", "turned").__name__ == "Turned"
-    assert load_part("loss", "bright").__name__ == "Bright"
-    assert load_part("describer", "brief").__name__ == "Brief"
+    monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
+
+
+def test_one_of_an_installed_module_is_found_by_its_place_and_only_among_its_kind(declared):
+    assert load_part("editor", "my_parts:Turned").__name__ == "Turned"
     with pytest.raises(RicError, match="There is no describer 'turned'"):
         load_part("describer", "turned")
+
+
+ALONE = ("--no-region-loss", "--no-global-loss", "--steps", 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "rows", "shows"),
+    [
+        (("edit", "--editor", "turned", "--limit", 1), "edits", {"turned": True}),
+        (
+            ("describe", "--describer", "brief", "--limit", 1),
+            "descriptions",
+            {"what": "scene", "describer": "brief"},
+        ),
+        (
+            ("train-unet", "--loss", "bright=5", *ALONE, "--batch-size", 1, "--limit", 1),
+            "metrics",
+            {"step": 1},
+        ),
+    ],
+    ids=["editor", "describer", "loss"],
+)
+def test_one_declared_by_an_entry_point_does_its_command(words, rows, shows, declared, tmp_path):
+    command, *flags = words
+    run = tmp_path / "run"
+    common = ("--preset", "tiny", "--quiet", "--run", run)
+    assert ric(command, "scenes:60#5", *flags, *common) == 0
+    (row,) = [json.loads(line) for line in (run / f"{rows}.jsonl").read_text().splitlines()]
+    assert shows.items() <= row.items()
+    if command == "describe":
+        assert row["scene_text"].startswith("A picture after: ")
+    if command == "train-unet":
+        assert row["loss"] == pytest.approx(row["loss_noise"] + 5 * row["loss_bright"], rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +322,7 @@ def edits(tmp_path: Path) -> Path:
     folder = tmp_path / "greys"
     folder.mkdir()
     for level, sample in zip(
-        (51, 102, 204), load_samples("scenes:60#5", split="test"), strict=False
+        (51, 102, 204), load_samples("scenes:60#5").narrowed("test"), strict=False
     ):
         Image.new("RGB", (64, 64), (level, 0, 0)).save(folder / f"{sample.id}.png")
     return folder
@@ -293,15 +372,7 @@ def test_a_metric_beside_all_others_and_between_two_editors(parts, edits, few, t
     assert "| Red share ↓ | **+20.00 [+20.00, +20.00] (N = 3)** |" in (run / "table.md").read_text()
 
 
-def test_a_metric_is_found_by_its_entry_point(parts, edits, few, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(parts.parent)
-
-    def declared(group: str, name: str) -> list[EntryPoint]:
-        there = {("ric.metrics", "reds"): "my_parts:Reds"}
-        value = there.get((group, name))
-        return [EntryPoint(name, value, group)] if value else []
-
-    monkeypatch.setattr("importlib.metadata.entry_points", declared)
+def test_a_metric_is_found_by_its_entry_point(declared, edits, few, tmp_path):
     run = tmp_path / "eval"
     words = ("eval", f"Mine={edits}", *few, "--metrics", "reds", "--run", run, "--quiet")
     assert ric(*words) == 0

@@ -20,8 +20,10 @@ from ric.config import (
     TrainUnetConfig,
     as_dict,
 )
+from ric.config_file import load_config_file
 from ric.errors import RicError
-from ric.settings import BOUNDS, OF_ONE_KIND, load_config_file, resolve_config
+from ric.setting_values import BOUNDS, OF_ONE_KIND
+from ric.settings import resolve_config
 
 ALL = list(TINY)
 

@@ -80,17 +80,17 @@ class EditSample:
 
     @property
     def has_target(self) -> bool:
-        """Whether there is a picture of the edit's result."""
+        """True if there is a picture of the edit's result."""
         return self.pictures.target is not None
 
     @property
     def has_mask(self) -> bool:
-        """Whether the data has a mask; `load_mask` derives one where there is only a target."""
+        """True if the data has a mask; `load_mask` derives one where there is only a target."""
         return self.pictures.mask is not None
 
     @property
     def mask_origin(self) -> Literal["file", "derived"] | None:
-        """Where `load_mask` gets its mask from; None where there is none to get."""
+        """The origin of `load_mask`'s mask; None where there is no mask."""
         if self.has_mask:
             return "file"
         return "derived" if self.has_target else None

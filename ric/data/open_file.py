@@ -47,7 +47,7 @@ def is_remote(address: str) -> bool:
 
 
 def is_of_local_network(address: str) -> bool:
-    """Whether a web address names this machine, or one beside it, by its number or its name."""
+    """Tell whether a web address names this machine, or one beside it, by number or by name."""
     try:
         parts = urlsplit(unicodedata.normalize("NFKC", address))
         host = (parts.hostname or "").rstrip(".")

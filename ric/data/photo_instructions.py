@@ -32,7 +32,7 @@ MOST_SEED = 2**63 - 1
 
 @dataclass
 class Oddities:
-    """What is odd about the photos or their instructions, and stops nothing.
+    """Problems with photos or their instructions that do not stop the run.
 
     Attributes:
         failures: Rows of `--instructions` that ask for nothing that can be made.

@@ -1,4 +1,4 @@
-"""What the edit of a photo is called and where it goes, and that it overwrites nothing."""
+"""Names and places for the edits of photos; nothing is overwritten."""
 
 from __future__ import annotations
 

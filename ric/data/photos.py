@@ -91,7 +91,7 @@ def find_photos(
     if not files:
         _refuse_settings_of_photos(config)
         return []
-    _refuse_what_is_no_instruction(config, need_instruction)
+    _refuse_missing_instruction(config, need_instruction)
     photos = list(_named(_without_masks_and_raws(files, config)))[: config.limit]
     masks = find_masks(config, [(photo.path, photo.name) for photo in photos])
     if not masks:
@@ -199,7 +199,7 @@ def _refuse_what_needs_masks(config: EditConfig) -> None:
         )
 
 
-def _refuse_what_is_no_instruction(config: EditConfig, need_instruction: bool) -> None:
+def _refuse_missing_instruction(config: EditConfig, need_instruction: bool) -> None:
     told = (config.instruction or "").strip()
     is_one_word = len(told.split()) == 1
     if is_one_word and Path(told).suffix.lower() in PICTURE_SUFFIXES | RAW_SUFFIXES:

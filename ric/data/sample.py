@@ -66,9 +66,7 @@ class Samples:
         kind: Kind,
         fingerprint: Callable[[], str],
         count: Callable[[], int | None] = lambda: None,
-        split: SplitChoice = "all",
         limit: int | None = None,
-        on_failure: Callable[[SampleError], None] | None = None,
     ) -> None:
         """Store how to read the rows; use `load_samples` to make one."""
         self.name = name
@@ -76,9 +74,9 @@ class Samples:
         self._rows = rows
         self._fingerprint = cache(fingerprint)
         self._count = count
-        self._split = split
+        self._split: SplitChoice = "all"
         self._limit = limit
-        self._on_failure = on_failure
+        self._on_failure: Callable[[SampleError], None] | None = None
         self._known_splits = _KnownSplits()
 
     def __iter__(self) -> Iterator[EditSample]:
@@ -115,9 +113,22 @@ class Samples:
             split: `train`, `val`, `test` or `all`.
             limit: At most this many of the split.
             on_failure: Called with the error of each bad row; without it the error is raised.
+
+        Raises:
+            RicError: There is no such split, or the limit is negative.
         """
+        if split not in get_args(SplitChoice):
+            raise RicError(f"Unknown split {split!r}.", "Choose one of: train, val, test, all.")
+        if limit is not None and limit < 0:
+            raise RicError(f"The limit is {limit}; it must be 0 or more.")
         other = copy(self)  # shares the fingerprint and the rows' splits: each is found once
         other._split, other._limit, other._on_failure = split, limit, on_failure
+        return other
+
+    def reporting(self, on_failure: Callable[[SampleError], None]) -> Samples:
+        """Return the same samples, with each bad row's error passed to `on_failure`."""
+        other = copy(self)
+        other._on_failure = on_failure
         return other
 
     @property
@@ -188,35 +199,28 @@ class _KnownSplits:
 def samples_of(
     config: CommandConfig,
     *,
-    split: str | None = None,
-    limit: int | None = None,
     need_instruction: bool = True,
-    on_failure: Callable[[SampleError], None] | None = None,
 ) -> Samples:
     """Open the DATA of a command, or the loose pictures that `ric eval` gets in its place.
 
     Args:
-        config: DATA, its columns, and the settings for every sample.
-        split: None takes the config's; loose pictures have no splits.
-        limit: At most this many.
+        config: DATA, its columns, split and limit, and the settings for every sample; loose
+            pictures have no splits.
         need_instruction: As `load_samples`.
-        on_failure: As `load_samples`.
 
     Raises:
         RicError: As `load_samples`.
     """
     loose = loose_folders(config)
     if loose is None:
-        return load_samples(
+        samples = load_samples(
             config.data,
-            split=split or config.split,
-            limit=limit,
             columns=config.columns,
             max_pixels=config.max_pixels,
             ignore_signature=config.ignore_signature,
             need_instruction=need_instruction,
-            on_failure=on_failure,
         )
+        return samples.narrowed(config.split, config.limit)
     options = ReadOptions(
         max_pixels=config.max_pixels,
         ignore_signature=config.ignore_signature,
@@ -231,8 +235,7 @@ def samples_of(
         kind="loose",
         fingerprint=loose.fingerprint,
         count=lambda: count,
-        limit=limit,
-        on_failure=on_failure,
+        limit=config.limit,
     )
 
 
@@ -249,37 +252,27 @@ def loose_folders(config: CommandConfig) -> LooseFolders | None:
 def load_samples(
     data: str | Path,
     *,
-    split: str = "all",
-    limit: int | None = None,
     columns: str | None = None,
     max_pixels: int = MAX_PIXELS,
     ignore_signature: bool = False,
     need_instruction: bool = True,
-    on_failure: Callable[[SampleError], None] | None = None,
 ) -> Samples:
-    """Open DATA; no picture is decoded yet.
+    """Open DATA, all of its splits; no picture is decoded yet.
 
     Args:
         data: A folder with metadata.jsonl, .csv or .parquet (or its fsspec URL), a folder or file
             of parquet, a hub id, or scenes:COUNT[@SIZE][#SEED].
-        split: `train`, `val`, `test` or `all`.
-        limit: At most this many samples of the split.
         columns: `source=input_image,instruction=edit_prompt`, for data with other columns.
         max_pixels: A larger picture is an error and is not decoded.
         ignore_signature: Keep DALL-E's corner strip out of every mask (choice 14).
         need_instruction: A row without an instruction is a failure; otherwise it reads as "".
-        on_failure: Called with the error of each bad row; without it the error is raised.
 
     Raises:
-        RicError: There is no such data, it cannot be read, or an argument is out of its range.
+        RicError: There is no such data, or it cannot be read.
     """
     name = str(data)
     if not name:
         raise RicError("No DATA is given.", DATA_MAY_BE)
-    if split not in get_args(SplitChoice):
-        raise RicError(f"Unknown split {split!r}.", "Choose one of: train, val, test, all.")
-    if limit is not None and limit < 0:
-        raise RicError(f"The limit is {limit}; it must be 0 or more.")
     mapping = parse_columns(columns) if columns else None
     options = ReadOptions(
         max_pixels=max_pixels,
@@ -294,9 +287,6 @@ def load_samples(
         kind=kind,
         fingerprint=fingerprint,
         count=count,
-        split=split,  # type: ignore[arg-type]
-        limit=limit,
-        on_failure=on_failure,
     )
 
 

@@ -1,4 +1,4 @@
-"""What editors that follow an instruction share: an InstructPix2Pix-type pipeline and its guidance.
+"""The base of editors that follow an instruction: an InstructPix2Pix-type pipeline, guided.
 
 Classifier-free guidance with two scales, Eq. 3 of Brooks et al. 2023: with the rows ordered text
 and picture, picture alone, neither,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class GuidanceRows(NamedTuple):
-    """What the UNet reads beside the noisy latents: with both, with the picture, with neither.
+    """The UNet's conditioning: rows with picture and text, with the picture alone, with neither.
 
     Attributes:
         source: (3 B, C, h, w).

@@ -1,4 +1,8 @@
-"""Load an editor by name. A new one is a file here and a row of `registry.EDITORS`."""
+"""Load an editor by name. A new one is a file here and a row of `registry.EDITORS`.
+
+A setting that no other editor has is also a field of `config.EditConfig`, and a setting that names
+a model a row of `models.table`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a mask means for every editor: a window round it, and the edit put back inside it alone.
+"""Masks, the same for every editor: a window round the mask, and the edit put back inside it.
 
 An edit takes the place of its source inside the mask, fades over `feather` pixels outside it, and
 beyond them every pixel stays the source's.

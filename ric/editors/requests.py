@@ -42,7 +42,7 @@ TYPED = {
     "target_text": "target_caption",
 }
 REMEMBERED_HASHES = 10_000  # a photo with several instructions is read once, and a changed one
-HOW_IT_IS_PUT_BACK = ("feather", "crop_to_mask", "margin", "format", "quality")
+PASTE_SETTINGS = ("feather", "crop_to_mask", "margin", "format", "quality")
 NOT_FINITE = "The model's output is not finite: there is no picture (--dtype fp32 may help)."
 BLACK = "The edit is black everywhere, as safety checkers make what they flag: it is not kept."
 RAW = (
@@ -79,7 +79,7 @@ class Prepared:
         if isinstance(self.sample, Photo):
             facts["source"] = str(self.sample.path)
             facts["mask_file"] = str(self.sample.mask) if self.mask_name else None
-        facts |= {name: getattr(config, name) for name in HOW_IT_IS_PUT_BACK}
+        facts |= {name: getattr(config, name) for name in PASTE_SETTINGS}
         if self.mask is not None and config.crop_to_mask:
             facts["window"] = self.window
         cuts = getattr(editor, "cuts", None)

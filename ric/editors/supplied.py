@@ -1,4 +1,4 @@
-"""What requests are made of beside their samples: texts of describe runs, masks found by a text."""
+"""Parts of a request beside its sample: texts of describe runs, masks found by a text."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def composite(source: Image.Image, edited: Image.Image, shares: np.ndarray) -> I
 
 
 class Localised(NamedTuple):
-    """Which region of an edit is kept, and all that led to it, in the working size.
+    """The region of an edit that is kept, and the maps that led to it, in the working size.
 
     Attributes:
         source: RGB.

@@ -22,7 +22,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.autograd.graph import saved_tensors_hooks
 
 from ric.method.denoising import predict_noise
-from ric.method.objective import NoisedBatch, RegionInContextObjective
+from ric.method.noised_batch import NoisedBatch
+from ric.method.objective import RegionInContextObjective
 from ric.training.attention import attending_by
 
 if TYPE_CHECKING:

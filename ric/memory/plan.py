@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ric.errors import RicError
 from ric.memory.step import NotHereError, Step, count_step
-from ric.models.table import row_of
+from ric.models.table import row_of, uses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -54,7 +54,7 @@ class MemoryPlan:
         accumulate: Micro-batches per batch.
         gradient_checkpointing: Whether UNet and loss decoder are checkpointed.
         eight_bit: Whether AdamW's moments are in 8 bits.
-        average_on_cpu: Whether the EMA is in the host's memory.
+        ema_on_cpu: Whether the EMA is in the host's memory.
         samples: Samples in the largest micro-batch.
         gib: GiB by part at the step's peak.
     """
@@ -62,7 +62,7 @@ class MemoryPlan:
     accumulate: int
     gradient_checkpointing: bool
     eight_bit: bool
-    average_on_cpu: bool
+    ema_on_cpu: bool
     samples: int
     gib: Mapping[str, float] = field(hash=False)
 
@@ -77,7 +77,7 @@ class MemoryPlan:
             "accumulate": self.accumulate,
             "gradient_checkpointing": self.gradient_checkpointing,
             "adam_8bit": self.eight_bit,
-            "ema_on_cpu": self.average_on_cpu,
+            "ema_on_cpu": self.ema_on_cpu,
         }
 
     def flags(self) -> str:
@@ -85,7 +85,7 @@ class MemoryPlan:
         words = [f"--accumulate {self.accumulate}"]
         words += ["--gradient-checkpointing"] * self.gradient_checkpointing
         words += ["--adam-8bit"] * self.eight_bit
-        words += ["--ema-on-cpu"] * self.average_on_cpu
+        words += ["--ema-on-cpu"] * self.ema_on_cpu
         return " ".join(words)
 
     def in_words(self) -> str:
@@ -157,7 +157,8 @@ def _other_ways(config: TrainUnetConfig) -> dict[str, dict[str, Any]]:
     ways: dict[str, dict[str, Any]] = {}
     if not config.lora_rank:
         ways["--lora-rank 16"] = {"lora_rank": 16}
-    if config.loss_decoder == "vae" and (config.region_loss or config.global_loss):
+    judged = uses(config, "region_clip") or uses(config, "scene_blip")
+    if judged and not uses(config, "loss_decoder"):
         small = "tiny" if config.base == "tiny" else row_of(config, "loss_decoder").known[0]
         ways[f"--loss-decoder {small}"] = {"loss_decoder": small}
     size = config.image_size // 2
@@ -242,7 +243,7 @@ def _plans(step: Step, config: TrainUnetConfig) -> Iterator[MemoryPlan]:
         for accumulate in _micro_batch_counts(config.accumulate, step.batch):
             plan = _plan(step, accumulate, way)
             # without an EMA none is on the CPU
-            yield plan if config.ema else replace(plan, average_on_cpu=False)
+            yield plan if config.ema else replace(plan, ema_on_cpu=False)
 
 
 class Way(NamedTuple):
@@ -286,7 +287,7 @@ def _plan(step: Step, accumulate: int, way: Way) -> MemoryPlan:
         "weights": step.weights,
         "gradients": gradients + step.buckets,
         "moments": step.moments_8bit if eight_bit else step.moments,
-        "average": 0 if on_cpu else step.average,
+        "EMA": 0 if on_cpu else step.ema,
         "frozen networks": step.frozen,
         "activations of any batch": fixed,
         f"activations of {samples} sample{'s' if samples > 1 else ''}": judged - fixed - passing,

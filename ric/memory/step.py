@@ -25,7 +25,7 @@ from ric.memory.meta_networks import (
     small_decoder_shape,
 )
 from ric.models.locate import find
-from ric.models.table import NamedModel, row_of
+from ric.models.table import NamedModel, row_of, uses
 from ric.pretrained import told_in_one_line
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Step:
         gradients: Those of the trained weights, float32.
         moments: Both of AdamW's, float32.
         moments_8bit: The same in 8 bits.
-        average: The EMA's; 0 without one.
+        ema: The EMA's; 0 without one.
         frozen: VAE, loss decoder, text encoder, both judges, float32.
         copies: Trained weights in bfloat16, which autocast holds until the forward pass ends.
         buckets: DDP's, as large as the gradients; 0 for one process.
@@ -66,7 +66,7 @@ class Step:
     gradients: int
     moments: int
     moments_8bit: int
-    average: int
+    ema: int
     frozen: int
     copies: int
     buckets: int
@@ -102,7 +102,7 @@ def count_step(config: TrainUnetConfig, runs_dir: Path, *, processes: int = 1) -
         gradients=4 * numbers,
         moments=8 * numbers,
         moments_8bit=sum(2 * _moment_8bit(weight.numel()) for weight in trained),
-        average=4 * numbers if config.ema else 0,
+        ema=4 * numbers if config.ema else 0,
         frozen=_bytes_of(networks.frozen()),
         copies=0 if dtype == torch.float32 else _cast_copies(networks.unet),
         buckets=4 * numbers if processes > 1 else 0,
@@ -126,13 +126,13 @@ def _networks(config: TrainUnetConfig, runs_dir: Path) -> StepNetworks:
     base = place("base")
     unet, vae, text_encoder = pipeline_shapes(base, config.lora_rank)
     decoder = vae
-    if config.loss_decoder != "vae":
+    if uses(config, "loss_decoder"):
         decoder = small_decoder_shape(place("loss_decoder"))
     region = scene = None
-    if config.region_loss:
+    if uses(config, "region_clip"):
         folder = place("region_clip")
         region = region_judge_shape(folder, gated=config.gated_fusion)
-    if config.global_loss:
+    if uses(config, "scene_blip"):
         scene = scene_judge_shape(place("scene_blip"))
     return StepNetworks(unet, vae, decoder, text_encoder, region, scene)
 

@@ -1,4 +1,4 @@
-"""How the judges see x0_hat, and how much each sample's alignment counts (Eqs. 8 and 9).
+"""The alignment of x0_hat with texts: what the judges see, and each sample's weight (Eqs. 8, 9).
 
 Choice 7, timesteps: the paper aligns at every t, though x0_hat means little at large ones.
 `below` leaves out samples with t at or above it. t is uniform, so that share of the batch is

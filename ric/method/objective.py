@@ -19,7 +19,7 @@ float32 (float64 stays float64).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -46,69 +46,13 @@ from ric.method.losses import (
     region_loss,
     share_of_batch,
 )
+from ric.method.noised_batch import NoisedBatch, pick, pick_some
 from ric.method.region_box import Box
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
 
 # Shape letters: B batch, K kept samples, C latent channels, H and W latent or pixel height and
 # width, P and Q the two judges' widths.
-
-
-@dataclass(frozen=True)
-class NoisedBatch:
-    """A batch of noised latents, and everything its losses need beside the prediction.
-
-    `kept_region` and `kept_scene` (and with some rules `timesteps`, `shifts` and `pixel_seeds`) are
-    read on the host: keep them on the CPU, or every step waits for the GPU.
-
-    Attributes:
-        noisy: x_t (B, C, H, W).
-        clean_latents: x_0, the target's scaled latents (B, C, H, W).
-        noise: epsilon (B, C, H, W).
-        timesteps: t (B,), whole numbers.
-        boxes: B boxes (x_min, y_min, x_max, y_max) in pixels of the decoded image, half-open; None
-            where the region is not kept.
-        region_text_embeddings: e_tr (B, P); None without a region encoder.
-        scene_text_embeddings: e_tf (B, Q); None without a scene encoder.
-        kept_region: (B,) bool, the samples the region loss counts (choice 6).
-        kept_scene: (B,) bool, the samples the global loss counts (choice 6).
-        region_ceilings: (B,) cosines at which the region loss ends (choice 16); None: at 1.
-        scene_ceilings: (B,) likewise for the global loss.
-        shifts: (B, 2) in [-1, 1], and
-        pixel_seeds: B seeds, for `alignment.augmented`; None without it.
-    """
-
-    noisy: Tensor
-    clean_latents: Tensor
-    noise: Tensor
-    timesteps: Tensor
-    boxes: Sequence[Box | None]
-    region_text_embeddings: Tensor | None
-    scene_text_embeddings: Tensor | None
-    kept_region: Tensor
-    kept_scene: Tensor
-    region_ceilings: Tensor | None = None
-    scene_ceilings: Tensor | None = None
-    shifts: Tensor | None = None
-    pixel_seeds: Sequence[int] | None = None
-
-    def of(self, rows: list[int]) -> NoisedBatch:
-        """Select samples by their row."""
-        return NoisedBatch(
-            noisy=_pick(self.noisy, rows),
-            clean_latents=_pick(self.clean_latents, rows),
-            noise=_pick(self.noise, rows),
-            timesteps=_pick(self.timesteps, rows),
-            boxes=[self.boxes[row] for row in rows],
-            region_text_embeddings=_pick_some(self.region_text_embeddings, rows),
-            scene_text_embeddings=_pick_some(self.scene_text_embeddings, rows),
-            kept_region=_pick(self.kept_region, rows),
-            kept_scene=_pick(self.kept_scene, rows),
-            region_ceilings=_pick_some(self.region_ceilings, rows),
-            scene_ceilings=_pick_some(self.scene_ceilings, rows),
-            shifts=_pick_some(self.shifts, rows),
-            pixel_seeds=self.pixel_seeds and [self.pixel_seeds[row] for row in rows],
-        )
 
 
 class LossTerm(Protocol):
@@ -154,8 +98,8 @@ class _Decoded(NamedTuple):
         places = [self.rows.index(row) for row in rows]
         return _Decoded(
             rows,
-            _pick(self.pixels, places),
-            _pick(self.alpha_bar, places),
+            pick(self.pixels, places),
+            pick(self.alpha_bar, places),
             [self.boxes[place] for place in places],
         )
 
@@ -310,7 +254,7 @@ class RegionInContextObjective:
         region = scene = _Alignment(torch.zeros_like(noise), torch.full_like(noise, torch.nan), 0)
         further = {name: torch.zeros_like(noise) for name in self.further}
         if rows:
-            decoded = self._decode(rows, _pick(prediction, rows), batch, alpha_bar_t)  # Eq. 5
+            decoded = self._decode(rows, pick(prediction, rows), batch, alpha_bar_t)  # Eq. 5
             judged = self._augment(decoded, batch)
         if region_rows:
             region = self._align_regions(judged.of(region_rows), batch, batch_size)
@@ -352,14 +296,14 @@ class RegionInContextObjective:
         if self.rules.region_gradient == "box":
             shown = shown._replace(pixels=gradient_near(shown.pixels, boxes))
         e_tr = _embeddings(batch.region_text_embeddings, shown.rows, "region")
-        loss_of = partial(region_loss, ceiling=_pick_some(batch.region_ceilings, shown.rows))
+        loss_of = partial(region_loss, ceiling=pick_some(batch.region_ceilings, shown.rows))
         embed = partial(judge.encode_region, boxes=boxes)  # Eqs. 6, 7
         return self._aligned(embed, e_tr, loss_of, shown, batch_size)  # Eq. 8
 
     def _align_scenes(self, shown: _Decoded, batch: NoisedBatch, batch_size: int) -> _Alignment:
         assert self.scene_encoder is not None  # else no row is judged
         e_tf = _embeddings(batch.scene_text_embeddings, shown.rows, "scene")
-        loss_of = partial(global_loss, ceiling=_pick_some(batch.scene_ceilings, shown.rows))
+        loss_of = partial(global_loss, ceiling=pick_some(batch.scene_ceilings, shown.rows))
         embed = self.scene_encoder.encode_image
         return self._aligned(embed, e_tf, loss_of, shown, batch_size)  # Eq. 9
 
@@ -399,11 +343,11 @@ class RegionInContextObjective:
         self, rows: list[int], prediction: Tensor, batch: NoisedBatch, alpha_bar_t: Tensor
     ) -> _Decoded:
         """Decode x0_hat (K, C, H, W) to pixels, with gradient (Eq. 5, choice 2)."""
-        noisy, alpha_bar_t = _pick(batch.noisy, rows), _pick(alpha_bar_t, rows)
+        noisy, alpha_bar_t = pick(batch.noisy, rows), pick(alpha_bar_t, rows)
         x0_hat = clean_from_prediction(
             at_least_float32(prediction), at_least_float32(noisy), alpha_bar_t, self.prediction_type
         )  # Eq. 5
-        x0_hat = restored(x0_hat, _pick(batch.clean_latents, rows), self.rules.restore)
+        x0_hat = restored(x0_hat, pick(batch.clean_latents, rows), self.rules.restore)
         latents = x0_hat / self.vae.config.scaling_factor
         pixels = self.vae.decode(latents.to(self.vae.dtype)).sample
         shown = clamp_straight_through(at_least_float32(pixels))
@@ -449,14 +393,4 @@ def _embeddings(embeddings: Tensor | None, rows: list[int], name: str) -> Tensor
             f"The {name} encoder is on, but the batch has no {name}_text_embeddings.",
             f"Encode the batch's texts, or build the objective without a {name} encoder.",
         )
-    return _pick(embeddings, rows)
-
-
-def _pick_some(tensor: Tensor | None, rows: list[int]) -> Tensor | None:
-    return None if tensor is None else _pick(tensor, rows)
-
-
-def _pick(tensor: Tensor, rows: list[int]) -> Tensor:
-    """Select rows; `tensor[rows]` would copy the indices to the device and wait for it."""
-    every = tensor.unbind()
-    return torch.stack([every[row] for row in rows])
+    return pick(embeddings, rows)

@@ -16,7 +16,7 @@ from ric.method.losses import at_least_float32
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, AutoencoderTiny, StableDiffusionInstructPix2PixPipeline
 
-    from ric.method.objective import NoisedBatch
+    from ric.method.noised_batch import NoisedBatch
 
 
 class Outside:

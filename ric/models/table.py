@@ -22,11 +22,21 @@ from ric.config import (
     TinyClassifierConfig,
     TinyClipConfig,
     TinyPriorConfig,
+    TinyScoreConfig,
     TinyVaeConfig,
     TrainUnetConfig,
     command_of,
 )
-from ric.registry import DESCRIBERS, EDITORS, METRICS, further_models, metrics_of, model_of
+from ric.data.drawn_scenes import is_scenes
+from ric.registry import (
+    DESCRIBERS,
+    EDITORS,
+    METRICS,
+    OF_SCENES,
+    further_models,
+    metrics_of,
+    model_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +47,7 @@ class ModelRow(NamedTuple):
 
     Attributes:
         setting: A field of the command's config; its value is `tiny`, a run, a folder or a hub id.
+            Where the config has no such field, `tiny` is meant whatever the settings are.
         tiny: The member of the embedded family that `tiny` means.
         artifact: Which artifact of a run is used; "" where runs have none of this kind.
         used: Whether the command loads it with these settings.
@@ -54,7 +65,18 @@ class ModelRow(NamedTuple):
 
 # what the rows below may name of `weights.WEIGHTS`
 PIPELINES = (EditConfig.unet, MAGICBRUSH)
+# what `ric tiny score` scores of the embedded family
+SCORED_MEMBERS = (
+    "pipeline/vae", "region_encoder", "scene_encoder", "captioner", "scene_classifier",
+)  # fmt: skip
 VLMS = ("deepseek-ai/deepseek-vl2-tiny", "deepseek-community/deepseek-vl-1.3b-chat")
+
+
+def _scores_scenes(config: EvalConfig) -> bool:
+    """Tell whether `ric eval` computes a metric of drawn scenes."""
+    asked = set(metrics_of(config)) & set(OF_SCENES)
+    return bool(asked) and is_scenes(config.data)
+
 
 MODELS: dict[type[CommandConfig], tuple[ModelRow, ...]] = {
     DescribeConfig: (
@@ -126,6 +148,10 @@ MODELS: dict[type[CommandConfig], tuple[ModelRow, ...]] = {
             ("CompVis/stable-diffusion-v1-4",),
         ),
     ),
+    EvalConfig: (
+        # beside EVAL_NETWORKS: what reads drawn scenes
+        ModelRow("scene_classifier", "scene_classifier", used=_scores_scenes),
+    ),
     TinyVaeConfig: (ModelRow("base", "pipeline/vae", "vae"),),
     TinyClipConfig: (ModelRow("base", "clip", "clip"),),
     TinyCaptionerConfig: (
@@ -137,6 +163,7 @@ MODELS: dict[type[CommandConfig], tuple[ModelRow, ...]] = {
         ModelRow("base", "pipeline", "pipeline"),
         ModelRow("vae", "pipeline/vae", "vae"),
     ),
+    TinyScoreConfig: tuple(ModelRow(member, member) for member in SCORED_MEMBERS),
 }
 
 
@@ -192,7 +219,7 @@ def models_of(config: CommandConfig) -> Iterator[NamedModel]:
             is_clip = network == "clip"
             yield NamedModel(name, ModelRow("clip" if is_clip else "", EVAL_NETWORKS[network].tiny))
     for row in rows_of(config):
-        name = getattr(config, row.setting)
+        name = getattr(config, row.setting, "tiny")
         if name is not None and row.used(config):
             yield NamedModel(name, row)
 

@@ -7,6 +7,7 @@ not after the ten that the libraries take to load.
 from __future__ import annotations
 
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +19,15 @@ from ric.config import (
     TrainUnetConfig,
     command_of,
 )
+from ric.data.opened import open_data
 from ric.errors import RicError
 from ric.extras import require_extra
 from ric.models.table import NamedModel, kind_of, models_of
+from ric.preflight.data import needs_instruction
 from ric.preflight.describers import refuse_other_vlms
 from ric.preflight.pipelines import refuse_other_pipelines, refuse_unfit_scheduler
 from ric.progress import Progress, Silent
-from ric.registry import refuse_unknown, refuse_unknown_metrics, texts_read
+from ric.registry import refuse_unknown, refuse_unknown_metrics
 from ric.runs.descriptions import refuse_other_texts
 from ric.runs.record import find_artifact
 from ric.weights import find_weight, is_present, require_connection, resolve_weights
@@ -33,30 +36,42 @@ from ric.weights.find import convertible_copy
 from ric.weights.resolve import unlisted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    from ric.data.opened import Opened
 
 
-def check(config: CommandConfig, runs_dir: Path, progress: Progress | None = None) -> None:
+def check(config: CommandConfig, runs_dir: Path, progress: Progress | None = None) -> Opened:
     """Make sure that everything the command names is there, fetching models that are not.
 
     `progress` shows models that are fetched or converted.
 
+    Returns:
+        DATA, for the recipe.
+
     Raises:
         RicError: something is missing or unusable; says what, and how to get it.
     """
-    for problem in _problems(config, runs_dir, fetch=progress or Silent()):
+    data = _open(config)
+    for problem in _problems(_looks(config, runs_dir, progress or Silent())):
         raise problem
+    return data
 
 
 def find_problems(config: CommandConfig, runs_dir: Path) -> list[RicError]:
     """List all errors that `check` would raise, without fetching anything."""
-    return list(_problems(config, runs_dir, fetch=None))
+    first: list[Callable[[], object]] = [partial(_open, config)]
+    looks = chain(first, _looks(config, runs_dir, None))
+    # a prompt file that cannot be read is found twice
+    return list({problem.message: problem for problem in _problems(looks)}.values())
 
 
-def _problems(
-    config: CommandConfig, runs_dir: Path, *, fetch: Progress | None
-) -> Iterator[RicError]:
-    for look in _looks(config, runs_dir, fetch):
+def _open(config: CommandConfig) -> Opened:
+    return open_data(config, need_instruction=needs_instruction(config))
+
+
+def _problems(looks: Iterable[Callable[[], object]]) -> Iterator[RicError]:
+    for look in looks:
         try:
             look()
         except RicError as error:
@@ -67,7 +82,6 @@ def _looks(
     config: CommandConfig, runs_dir: Path, fetch: Progress | None
 ) -> Iterator[Callable[[], object]]:
     """Yield the checks; each raises RicError if it fails."""
-    yield partial(_open_data, config)
     if isinstance(config, EvalConfig):
         from ric.scoring.outputs import find_outputs, pictures_in
 
@@ -98,7 +112,7 @@ def _looks(
     for reference in described:
         yield partial(_find_descriptions, reference, runs_dir)
     if isinstance(config, TrainUnetConfig):
-        from ric.training.judges import region_judge_of, scene_judge_of
+        from ric.training.judges import JUDGES, judge_of
         from ric.training.loss_terms import refuse_unknown_terms
 
         yield partial(refuse_unknown_terms, config.losses)
@@ -110,8 +124,8 @@ def _looks(
             from ric.runs.push_to_hub import refuse_without_token
 
             yield partial(refuse_without_token, config.push_to_hub)
-        yield partial(region_judge_of, config)
-        yield partial(scene_judge_of, config)
+        for setting in JUDGES:
+            yield partial(judge_of, config, setting)
 
 
 def _looks_at_describer(config: DescribeConfig) -> Iterator[Callable[[], object]]:
@@ -152,16 +166,3 @@ def _locate(
         hint = f"With a connection: {get_command(weight)}. Or name its folder with --weights."
         require_connection(f"{name}{size}, which {needs} needs,", hint, url=weight.url)
         refuse_other_vlms(config, fetch=True)
-
-
-def _open_data(config: CommandConfig) -> None:
-    from ric.data.sample import samples_of
-
-    if isinstance(config, EditConfig):
-        from ric.data.photos import find_photos
-
-        if find_photos(
-            config, need_instruction="instruction" in texts_read("editor", config.editor)
-        ):
-            return
-    samples_of(config)

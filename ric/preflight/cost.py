@@ -16,7 +16,7 @@ from ric.config import (
 from ric.device import pick_device, pick_dtype
 from ric.errors import RicError
 from ric.models.locate import find
-from ric.models.table import PIPELINES, NamedModel, models_of
+from ric.models.table import PIPELINES, NamedModel, models_of, uses
 from ric.weights import find_weight, size_in_words
 
 if TYPE_CHECKING:
@@ -203,10 +203,10 @@ def arithmetic(config: CommandConfig, samples: int | None, steps: int | None) ->
         return pictures * config.epochs * (GFLOP_BLIP_STEP + again)
     area = (getattr(config, "image_size", 256) / 256) ** 2
     if isinstance(config, TrainUnetConfig) and steps is not None:
-        judged = config.region_loss or config.global_loss
-        decode = GFLOP_DECODE if config.loss_decoder == "vae" else GFLOP_SMALL_DECODE
-        one = GFLOP_UNET_STEP * area + judged * decode * area
-        one += config.region_loss * GFLOP_REGION_LOSS + config.global_loss * GFLOP_GLOBAL_LOSS
+        region, scene = uses(config, "region_clip"), uses(config, "scene_blip")
+        decode = GFLOP_SMALL_DECODE if uses(config, "loss_decoder") else GFLOP_DECODE
+        one = GFLOP_UNET_STEP * area + (region or scene) * decode * area
+        one += region * GFLOP_REGION_LOSS + scene * GFLOP_GLOBAL_LOSS
         return steps * config.batch_size * one
     if isinstance(config, EditConfig) and (evaluations := unet_evaluations(config)):
         return samples * evaluations * GFLOP_EVALUATION * area / 4

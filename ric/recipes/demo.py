@@ -165,7 +165,8 @@ def compare_editors(
     # one that failed on every scene has no row in the table
     edits = tuple(f"{name}={run.path}" for name, run in runs.items() if any(run.rows("edits")))
     rows, last = chain.run("eval", EvalConfig, evaluate, edits, partial=True, limit=count)
-    samples = samples_of(resolve_config(EditConfig, {"data": data, "preset": "tiny"}), limit=count)
+    tested = resolve_config(EditConfig, {"data": data, "preset": "tiny", "limit": count})
+    samples = samples_of(tested)
     sheet = folder / EDITORS_SHEET
     side_by_side(samples, {name: run.path / "images" for name, run in runs.items()}).save(sheet)
     return Demo(rows, sheet, last)  # type: ignore[arg-type]

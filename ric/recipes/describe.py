@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ric.config import TEXT_OF
 from ric.describers.describer import load_describer
-from ric.describers.prompt import PLACE, filled, prompt_hash, prompts_of
+from ric.describers.prompt import filled, prompt_hash, prompts_of
 from ric.describers.quality import EMPTY, fault_of, note_on
 from ric.describers.requests import Request, picture_of
 from ric.device import pick_device
@@ -17,8 +17,8 @@ from ric.errors import RicError, SampleError
 from ric.interrupt import stop_between_steps
 from ric.models.locate import locate
 from ric.models.table import uses
+from ric.preflight.data import instructed_kinds, needs_instruction
 from ric.progress import Progress, Silent
-from ric.registry import texts_read
 from ric.runs.rows import key_of
 from ric.runs.samples import open_samples, some_samples
 from ric.settings import shard_of
@@ -54,8 +54,8 @@ def describe(config: DescribeConfig, run: RunDir, progress: Progress | None = No
     model = locate(config, "model", run) if uses(config, "model") else None
     describer = load_describer(config.describer, model, config, pick_device(config.device))
     _keep_prompts(prompts, describer, run)
-    instructed = _instructed(config, prompts)
-    samples = open_samples(config, run, need_instruction=instructed >= prompts.keys())
+    instructed = instructed_kinds(config, prompts)
+    samples = open_samples(config, run, need_instruction=needs_instruction(config))
     done = {_key(row["id"], row.get("what", "scene")) for row in run.rows("descriptions")}
     total, unit = _count(config, samples, len(prompts)), "texts" if len(prompts) > 1 else "samples"
     again: deque[Request] = deque()
@@ -90,13 +90,6 @@ def _first(again: deque[Request], asked: Iterator[Request]) -> Iterator[Request]
         if request is None:
             return
         yield request
-
-
-def _instructed(config: DescribeConfig, prompts: Mapping[What, str]) -> frozenset[What]:
-    """Return the kinds of text whose prompts have a place for the instruction."""
-    if "instruction" not in texts_read("describer", config.describer):
-        return frozenset()
-    return frozenset(what for what, prompt in prompts.items() if PLACE in prompt)
 
 
 def _requests(

@@ -7,8 +7,6 @@ from functools import cached_property, partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from ric.data.photo_instructions import Oddities
-from ric.data.photos import find_photos
 from ric.device import pick_device
 from ric.editors.asking import ask
 from ric.editors.load import load_editor
@@ -18,9 +16,10 @@ from ric.errors import RicError, SampleError
 from ric.interrupt import stop_between_steps
 from ric.models.locate import locate
 from ric.models.table import uses
+from ric.preflight.data import needs_instruction
 from ric.progress import Progress, Silent
 from ric.registry import further_models, model_of, texts_read
-from ric.report.edit_notes import note_what_was_done
+from ric.report.edit_notes import note_outcome
 from ric.report.edit_sheet import SHEET, SHOWN, write_photo_sheet, write_sheet
 from ric.report.intermediates import INTERMEDIATES, write_intermediates
 from ric.runs.artifacts import public_name
@@ -28,7 +27,7 @@ from ric.runs.captions import read_captions
 from ric.runs.edited_pictures import EditedPictures
 from ric.runs.kept_edits import KeptEdits, asks_again, refusal_to_join
 from ric.runs.record import parents_of
-from ric.runs.samples import open_samples, some_samples
+from ric.runs.samples import open_samples, opened_data, some_samples
 from ric.runs.trained_on import groups_of, refuse_overlap, trained_groups
 
 if TYPE_CHECKING:
@@ -62,20 +61,19 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     """
     progress = progress or Silent()
     device = pick_device(config.device)
-    reads_instruction = "instruction" in texts_read("editor", config.editor)
-    odd = Oddities()
-    photos = find_photos(config, need_instruction=reads_instruction, odd=odd)
+    data = opened_data(config, run, need_instruction=needs_instruction(config))
+    photos = data.photos
     if photos:
         run.note_data(" ".join((config.data, *config.also)), None)
     pictures = EditedPictures(config, photos, run)
     model, further = locate_models(config, run)  # first: whose training may overlap with DATA
-    samples = None if photos else _open(config, run, need_instruction=reads_instruction)
+    samples = None if photos else _open(config, run)
     supplied = _supplied(config, run, device)
     glanced = photos if samples is None else samples.glance()
     remade = _look_again(glanced, pictures, supplied, progress)
-    for failure in odd.failures:  # now that those of an earlier attempt are dropped
+    for failure in data.odd.failures:  # now that those of an earlier attempt are dropped
         run.fail(failure)
-    for note in odd.notes:
+    for note in data.odd.notes:
         progress.note(note)
     load = partial(load_editor, config.editor, model, config, device, **further)
     todo: Iterator[Photo | EditSample] = iter(photos)
@@ -89,7 +87,7 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
             f"Earlier runs' edits of the same photos stay beside these ({len(others)}, such as"
             f" {others[0]})"
         )
-    note_what_was_done(run, progress)
+    note_outcome(run, progress)
     if not editing.made and (run.path / SHEET).is_file():
         return pictures.folder
     if samples is None:
@@ -260,10 +258,9 @@ def _settings(config: EditConfig, editor: Editor) -> dict[str, object]:
     return {"editor": config.editor, "model": named, **further, **editor.describe()}
 
 
-def _open(config: EditConfig, run: RunDir, *, need_instruction: bool) -> Samples:
-    """Open a dataset (raises RicError if the model was trained on some of it)."""
-    needed = need_instruction and config.instruction is None
-    samples = open_samples(config, run, need_instruction=needed, may_change=True)
+def _open(config: EditConfig, run: RunDir) -> Samples:
+    """Return a dataset (raises RicError if the model was trained on some of it)."""
+    samples = open_samples(config, run, may_change=True)
     if not config.allow_overlap:
         refuse_overlap(_ancestors_groups(run), lambda: groups_of(samples), "this model")
     return samples

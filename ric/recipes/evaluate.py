@@ -19,7 +19,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from ric.config import OF_FEW_SCORES, compares_two
+from ric.config import compares_two
 from ric.data.drawn_scenes import is_scenes
 from ric.data.file_state import tables_state
 from ric.device import usable_cores
@@ -28,7 +28,9 @@ from ric.interrupt import stop_between_steps
 from ric.metrics.edit_success import EditChecker
 from ric.metrics.networks import NOT_ASKED, MetricNetworks, Unavailable
 from ric.metrics.scene_net import SceneNet
-from ric.registry import metrics_of, refuse_unknown_metrics
+from ric.models.table import uses
+from ric.protocols import OF_FEW_SCORES
+from ric.registry import OF_SCENES, metrics_of, refuse_unknown_metrics
 from ric.runs.trained_on import groups_of, refuse_overlap, trained_groups
 from ric.scoring.encode_once import Encodings
 from ric.scoring.fid_set import read_fid_set
@@ -40,7 +42,6 @@ from ric.scoring.pie_bench import PieBenchNetworks, PieBenchSuite
 from ric.scoring.rules import Rules
 from ric.scoring.score_table import not_available, which_samples
 from ric.scoring.scored_batches import ScoredBatches, stamp
-from ric.scoring.scores import OF_SCENES
 from ric.scoring.suite import MetricSuite
 from ric.scoring.write_tables import Suite, make_tables, write_tables
 from ric.work import open_work
@@ -192,12 +193,11 @@ def _open_suites(
         )
     else:
         checker = None
-        of_scenes = is_scenes(config.data)
-        if of_scenes and set(names) & set(OF_SCENES):
+        if uses(config, "scene_classifier"):
             # under --preset tiny the metric networks include the same network
-            net = (
-                networks.fid if isinstance(networks.fid, SceneNet) else load_scene_net(run, device)
-            )
+            net = networks.fid
+            if not isinstance(net, SceneNet):
+                net = load_scene_net(config, run, device)
             checker = EditChecker(net)
         elif config.metrics is None:
             names = tuple(name for name in names if name not in OF_SCENES)

@@ -17,7 +17,7 @@ from ric.runs.artifacts import write_judge
 from ric.runs.descriptions import read_descriptions
 from ric.training.contrastive import FitPhase, contrastive_epochs, measure_kept
 from ric.training.contrastive_pairs import Pairs
-from ric.training.judges import refuse_settings_of_its_own
+from ric.training.judges import refuse_conflicting_settings
 from ric.training.tracking import tracked
 from ric.work import open_work
 
@@ -80,7 +80,7 @@ def start_judge(path: Path, config: FitBlipConfig) -> SceneEncoder:
     if (path / f"{NAME}.json").is_file():
         judge = SceneEncoder.from_pretrained(path)
         own = {"max_text_tokens": judge.max_text_tokens, "temperature": judge.temperature.item()}
-        refuse_settings_of_its_own(config, "blip", own)
+        refuse_conflicting_settings(config, "blip", own)
         return judge
     return SceneEncoder.from_blip(
         path, max_text_tokens=config.max_text_tokens, temperature=config.temperature

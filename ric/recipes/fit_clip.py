@@ -23,7 +23,7 @@ from ric.runs.descriptions import read_descriptions
 from ric.training.contrastive import FitPhase, contrastive_epochs, measure_kept
 from ric.training.contrastive_pairs import Pairs
 from ric.training.fusion_controls import asks_for_controls, fit_controls
-from ric.training.judges import refuse_settings_of_its_own
+from ric.training.judges import refuse_conflicting_settings
 from ric.training.tracking import tracked
 from ric.work import open_work
 
@@ -104,7 +104,7 @@ def start_judge(path: Path, config: FitClipConfig) -> RegionEncoder:
     if (path / f"{NAME}.json").is_file():
         judge = RegionEncoder.from_pretrained(path)
         own = {"num_heads": judge.fusion.num_heads, "temperature": judge.temperature.item()}
-        refuse_settings_of_its_own(config, "clip", own)
+        refuse_conflicting_settings(config, "clip", own)
         judge.gated = config.gated_fusion
     else:
         judge = RegionEncoder.from_clip(

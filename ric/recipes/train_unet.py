@@ -35,7 +35,7 @@ from ric.training.loop import Cadence, Loop, Phase, TrainState, Watch
 from ric.training.lora import add_lora, export_lora
 from ric.training.optimizer import GuardedAdamW
 from ric.training.tracking import tracked
-from ric.training.unet_networks import leave_the_file, load_base, load_objective
+from ric.training.unet_networks import copy_out_of_file, load_base, load_objective
 from ric.training.unet_step import UnetStep
 from ric.training.val_edits import preview_edits
 from ric.work import open_work
@@ -154,7 +154,7 @@ def _train(config: TrainUnetConfig, work: Work, setup: Setup, checkpoint: Path |
     work.run.note(processes=ranks.count)
     # 8-bit AdamW needs contiguous weights
     layout = torch.contiguous_format if config.adam_8bit else torch.channels_last
-    leave_the_file(pipeline.unet)
+    copy_out_of_file(pipeline.unet)
     unet = pipeline.unet.train().to(memory_format=layout)
     if not config.lora_rank:
         unet.requires_grad_(True)

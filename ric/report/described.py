@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ric.config import TEXT_OF
-from ric.data.sample import samples_of
 from ric.errors import SampleError
+from ric.runs.samples import opened_data
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -46,8 +46,8 @@ def first_described(config: DescribeConfig, run: RunDir, count: int) -> list[Des
             texts.setdefault(row["id"], {})[what] = text
     found: dict[str, Described] = {}
     # without instructions too: which of them a text needed was settled when it was written
-    samples = samples_of(config, need_instruction=False)
-    for sample in samples.glance() if texts else ():
+    samples = opened_data(config, run, need_instruction=False).samples if texts else None
+    for sample in samples.glance() if samples else ():
         if sample.id in texts:
             found[sample.id] = _described(sample, config, texts[sample.id])
             if len(found) == len(texts):

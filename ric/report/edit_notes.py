@@ -1,4 +1,4 @@
-"""What a finished edit run says of its pictures: masks, cut texts, and sizes that were changed."""
+"""Notes at the end of an edit run: masks, cut texts, and sizes that were changed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ric.runs.run import RunDir
 
 
-def note_what_was_done(run: RunDir, progress: Progress) -> None:
+def note_outcome(run: RunDir, progress: Progress) -> None:
     """Record how many edits have a mask; say how many were resized, and how many texts were cut."""
     rows = list(run.rows("edits"))
     run.note(masked_edits=sum(row.get("mask") is not None for row in rows))

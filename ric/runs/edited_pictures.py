@@ -1,4 +1,4 @@
-"""Where the pictures of an edit run go: its `images`, or for photos `--out`, as their tree."""
+"""The folder of an edit run's pictures: `images`, or for photos `--out`, as their tree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a repeated `ric edit` keeps, and what it makes anew: the run compared with its inputs."""
+"""Compare an edit run with its inputs: keep what is up to date, make the rest anew."""
 
 from __future__ import annotations
 

@@ -6,13 +6,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ric.addresses import redacted
-from ric.config import usual_settings
 from ric.errors import RicError
 from ric.runs.claims import WHOLE_RUN, Claims, process_identity
 from ric.runs.record import SCHEMA, as_text, now, number_of, read_record
 from ric.runs.rows import create_atomically, row_files
 from ric.runs.run import RunDir
 from ric.runs.strays import half_written, of_gone_writer, refuse_links_out, remove
+from ric.settings import usual_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

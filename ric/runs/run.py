@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
+    from ric.data.opened import Opened
+
 
 class RunDir:
     """An open run; see the module's text for its layout.
@@ -78,6 +80,7 @@ class RunDir:
         self.claims = Claims(path / "claims", lambda writer: finished_by(path, writer))
         self.failures = 0
         self.listeners: list[Callable[[Mapping[str, Any]], None]] = []
+        self.opened: Opened | None = None  # DATA, where the command's checks have opened it
         self._beating = ExitStack()
         self._writer = writer_name()
 

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ric.data.sample import samples_of
+from ric.data.opened import open_data
 from ric.errors import RicError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ric.config import CommandConfig
+    from ric.data.opened import Opened
     from ric.data.sample import EditSample, Samples
     from ric.runs.run import RunDir
+
+
+def opened_data(config: CommandConfig, run: RunDir, *, need_instruction: bool = True) -> Opened:
+    """Return DATA as the command's checks have opened it; open it where there were none.
+
+    Raises:
+        RicError: as `open_data`.
+    """
+    if run.opened is None:
+        run.opened = open_data(config, need_instruction=need_instruction)
+    return run.opened
 
 
 def open_samples(
@@ -22,7 +34,7 @@ def open_samples(
     need_instruction: bool = True,
     may_change: bool = False,
 ) -> Samples:
-    """Open DATA with the config's settings; rows that cannot be read become failures of the run.
+    """Return the samples of DATA; rows that cannot be read become failures of the run.
 
     Args:
         config: DATA and how to read it.
@@ -33,12 +45,9 @@ def open_samples(
     Raises:
         RicError: a resumed run began with other data.
     """
-    samples = samples_of(
-        config,
-        limit=config.limit,
-        need_instruction=need_instruction,
-        on_failure=run.fail,
-    )
+    opened = opened_data(config, run, need_instruction=need_instruction).samples
+    assert opened is not None  # photos are no samples
+    samples = opened.reporting(run.fail)
     run.note_data(samples.name, samples.fingerprint, may_change=may_change)
     return samples
 

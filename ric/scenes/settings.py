@@ -77,7 +77,7 @@ class Setting:
 
     @property
     def is_water(self) -> bool:
-        """Whether things float there."""
+        """True where things float."""
         return self.ground == "water"
 
 

@@ -35,12 +35,12 @@ class LoadedMetric:
 
     @property
     def definition(self) -> str:
-        """What the number is, in one line."""
+        """The metric's definition, in one line."""
         return self.metric.definition
 
     @property
     def needs(self) -> str:
-        """What a picture must have for it: `reference`, `source` or `mask`."""
+        """The input that a picture must have for it: `reference`, `source` or `mask`."""
         return str(getattr(self.metric, "needs", "reference"))
 
     def score(self, pair: Pair, reference: Image.Image | None) -> float | None:

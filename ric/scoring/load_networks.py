@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,8 +16,8 @@ from ric.metrics.lpips_distance import LpipsDistance
 from ric.metrics.networks import NOT_ASKED, MetricNetworks, Unavailable
 from ric.metrics.scene_net import SceneNet
 from ric.metrics.structure_distance import StructureDistance
-from ric.models.locate import locate_model
-from ric.models.table import EVAL_NETWORKS, eval_networks
+from ric.models.locate import locate, locate_named
+from ric.models.table import EVAL_NETWORKS, ModelRow, NamedModel, eval_networks
 from ric.registry import metrics_of
 from ric.runs.artifacts import public_name, public_text
 from ric.scoring.pie_bench import PieBenchNetworks
@@ -99,7 +99,7 @@ def _squeeze(locate: Callable[[str], Path], device: torch.device) -> LpipsDistan
 def _loader(config: EvalConfig, run: RunDir, device: torch.device) -> Callable[..., Any]:
     """Return what loads a network that a metric reads, or the embedded family's in its place."""
     asked = eval_networks(config)
-    scene_net = cache(lambda: load_scene_net(run, device))
+    scene_net = cache(lambda: load_scene_net(config, run, device))
 
     def load(network: str, make: Callable[[], T], embedded: Callable[[], Any] = scene_net) -> Any:
         if network not in asked:
@@ -126,15 +126,11 @@ def _finder(config: EvalConfig, run: RunDir) -> Callable[[str], Path]:
         name = names[network]
         if name in missing:
             raise _in_short(name, missing[name])
-        return locate_model(
-            name,
-            run,
-            tiny=EVAL_NETWORKS[network].tiny,
-            weights_dir=config.weights,
-            needs="eval",
-            # CLIP, which any command may name, is recorded by its member, like the embedded family
-            recorded="" if name == "tiny" or network == "clip" else public_name(name),
-        )
+        # CLIP, which any command may name, is recorded by its member, like the embedded family
+        recorded = "" if name == "tiny" or network == "clip" else public_name(name)
+        row = ModelRow(network, EVAL_NETWORKS[network].tiny, recorded=recorded)
+        get = partial(resolve_weights, weights_dir=config.weights, needs="eval")
+        return locate_named(NamedModel(name, row), run, get)
 
     return locate
 
@@ -147,9 +143,9 @@ def _in_short(name: str, error: RicError) -> RicError:
     return RicError(f"{error.message.rstrip('.')}: {command}")
 
 
-def load_scene_net(run: RunDir, device: torch.device) -> SceneNet:
+def load_scene_net(config: EvalConfig, run: RunDir, device: torch.device) -> SceneNet:
     """Load the embedded classifier of drawn scenes."""
-    return SceneNet(locate_model("tiny", run, tiny="scene_classifier"), device)
+    return SceneNet(locate(config, "scene_classifier", run), device)
 
 
 def networks_stamp(config: EvalConfig) -> str:

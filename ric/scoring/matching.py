@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from PIL import Image
 
-from ric.config import PROTOCOLS
 from ric.data.drawn_scenes import edit_of_sample
 from ric.data.images import ImageError, open_image, pixel_hash
 from ric.data.masks import signature_box
@@ -20,6 +19,7 @@ from ric.data.names import told_apart
 from ric.data.sample import loose_folders
 from ric.errors import RicError, SampleError, printable
 from ric.metrics.pairs import Pair, fit_shape, fit_to, has_shape_of
+from ric.protocols import PROTOCOLS
 from ric.runs.rows import write_atomically
 from ric.scoring.pie_bench import last_panel
 from ric.scoring.scored_batches import stamp

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import torch
 
 from ric.config import EvalConfig, Reference
-from ric.registry import OF_ANY_PICTURES
+from ric.registry import OF_ANY_PICTURES, OF_SCENES
 from ric.scoring.load_metrics import LoadedMetric, load_pair_metrics
-from ric.scoring.scores import OF_SCENES, OF_SETS
+from ric.scoring.scores import OF_SETS
 
 OF_ALL_DATA = tuple(key for key in OF_ANY_PICTURES if key not in OF_SCENES)
 

@@ -13,10 +13,6 @@ if TYPE_CHECKING:
 Role = Literal["editor", "identity", "ground-truth"]
 
 
-OF_SCENES = (
-    "edit_success", "l1_inside", "l1_gain", "region_error", "context_error", "sticker_rate",
-    "psnr_preserved",
-)  # fmt: skip
 THE_SIX = ("clip_i", "dino", "clip_t", "lpips", "fid", "is")
 OF_SETS = ("fid", "fid_unpaired", "kid", "is")  # one number of all pictures, no mean of samples
 IS_RANKS_FROM = 20  # pictures: each of its ten splits then has two or more, and one alone scores 1
@@ -57,12 +53,12 @@ class Score:
 
     @property
     def metric(self) -> Metric:
-        """How it is shown."""
+        """The row of `METRICS` that says how it is shown."""
         return self.own or METRICS[self.key]
 
     @property
     def is_shown_first(self) -> bool:
-        """Whether it is in the first table, with the six."""
+        """True if it is in the first table, with the six."""
         return self.own is not None or self.key in SHOWN_FIRST
 
     @property
@@ -78,7 +74,7 @@ class Score:
 
     @property
     def direction(self) -> Literal["up", "down"]:
-        """Which way is better."""
+        """The direction of better scores."""
         return "up" if self.metric.higher_is_better else "down"
 
     @property
@@ -181,7 +177,7 @@ class Scores:
 
     @property
     def is_apart(self) -> bool:
-        """Whether it covers samples that other rows of its table do not have."""
+        """True if it covers samples that other rows of its table do not have."""
         return self.shared not in (None, self.samples)
 
     @property

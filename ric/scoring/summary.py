@@ -14,9 +14,10 @@ from ric.metrics.inception_score import SPLITS, inception_score
 from ric.metrics.intervals import mean_interval
 from ric.metrics.kid import SUBSETS
 from ric.metrics.networks import MetricNetworks, Network, SetEncoder, Unavailable
+from ric.registry import OF_SCENES
 from ric.scoring.encode_once import SetRow, Vector
 from ric.scoring.kept_samples import photos_of
-from ric.scoring.scores import IS_RANKS_FROM, OF_SCENES, Score
+from ric.scoring.scores import IS_RANKS_FROM, Score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Whether the alignments, and not the noise loss, decide what gradient clipping leaves.
+"""A warning where the alignments, not the noise loss, decide what gradient clipping leaves.
 
 Gradients longer than `--max-grad-norm` are scaled down as one vector. Where an alignment's part of
 it is much the longest, the noise loss, which keeps an edit's picture sound, is scaled down with it

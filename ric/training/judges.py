@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ric.errors import RicError
+from ric.models.table import uses
 from ric.runs.record import read_record
 from ric.settings import resolve_config
 
@@ -21,35 +22,32 @@ if TYPE_CHECKING:
     from ric.work import Work
 
 
-def region_judge_of(config: TrainUnetConfig) -> str | None:
-    """Name the region judge; None where the region loss is off.
+# of each judge: its name, the command that fits it, the flag that turns its loss off
+JUDGES = {
+    "region_clip": ("region", "fit-clip", "--no-region-loss"),
+    "scene_blip": ("scene", "fit-blip", "--no-global-loss"),
+}
+
+
+def judge_of(config: TrainUnetConfig, setting: str) -> str | None:
+    """Name the judge of a setting, a key of `JUDGES`; None where its loss is off.
 
     Raises:
         RicError: the loss is on and no judge is named.
     """
-    if config.region_loss and config.region_clip is None:
+    if not uses(config, setting):
+        return None
+    named: str | None = getattr(config, setting)
+    if named is None:
+        kind, fit, off = JUDGES[setting]
         raise RicError(
-            "The region loss needs a fitted judge: --region-clip RUN.",
-            "Fit one with ric fit-clip DATA, or train without that loss: --no-region-loss",
+            f"The {kind} loss needs a fitted judge: --{setting.replace('_', '-')} RUN.",
+            f"Fit one with ric {fit} DATA, or train without that loss: {off}",
         )
-    return config.region_clip if config.region_loss else None
+    return named
 
 
-def scene_judge_of(config: TrainUnetConfig) -> str | None:
-    """Name the scene judge; None where the scene loss is off.
-
-    Raises:
-        RicError: the loss is on and no judge is named.
-    """
-    if config.global_loss and config.scene_blip is None:
-        raise RicError(
-            "The scene loss needs a fitted judge: --scene-blip RUN.",
-            "Fit one with ric fit-blip DATA, or train without that loss: --no-global-loss",
-        )
-    return config.scene_blip if config.global_loss else None
-
-
-def refuse_settings_of_its_own(
+def refuse_conflicting_settings(
     config: FitClipConfig | FitBlipConfig, setting: str, own: Mapping[str, float]
 ) -> None:
     """Refuse a setting that contradicts the own value of the fitted judge that a fit starts from.
@@ -75,7 +73,7 @@ def refuse_settings_of_its_own(
 
 
 # settings that the record of a fit holds in every version
-SAYS = {"image_size", "data"}
+FIT_SETTINGS = {"image_size", "data"}
 
 
 def compare_with_fits(config: TrainUnetConfig, work: Work) -> None:
@@ -88,14 +86,14 @@ def compare_with_fits(config: TrainUnetConfig, work: Work) -> None:
         RicError: a judge was fitted on other texts of the same DATA, or its run's record does not
             say on what.
     """
-    named = {"region": region_judge_of(config), "scene": scene_judge_of(config)}
+    named = {kind: judge_of(config, setting) for setting, (kind, *_) in JUDGES.items()}
     fits = {kind: _fit_of(name, work.run) for kind, name in named.items() if name != "tiny"}
     for kind, fit in fits.items():
         if fit is None:
             continue
         record = read_record(fit)
         fitted = record["config"]
-        if not SAYS.issubset(fitted) or "data" not in record:
+        if not FIT_SETTINGS.issubset(fitted) or "data" not in record:
             raise RicError(
                 f"{fit}/run.json does not say what the judge was fitted on; it is not the record"
                 " of a fit.",

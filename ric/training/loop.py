@@ -65,7 +65,7 @@ class TrainState:
         named: The trained weights by name, all on one device.
         buffers: What else changes beside them, such as batch norms' averages.
         averages: EMAs of the weights, each by name.
-        decays: The upper limit of each average's decay.
+        decays: The upper limit of each EMA's decay.
         done: Steps taken.
         moments: The optimizer's state, as read from the checkpoint.
         optimizer: The current phase's.
@@ -92,8 +92,8 @@ class TrainState:
             return
         groups, state = load_checkpoint(checkpoint)
         restore_tensors({**self.named, **self.buffers}, groups["model"])
-        for number, average in enumerate(self.averages):
-            restore_tensors(average, groups.get(_group(number), {}))
+        for number, ema in enumerate(self.averages):
+            restore_tensors(ema, groups.get(_group(number), {}))
         self.done, self.moments, self.extra = state["step"], groups["moments"], state
 
     def save(self, run: RunDir, keep: int) -> None:
@@ -101,13 +101,13 @@ class TrainState:
         groups = {
             "model": dict(self.named) | dict(self.buffers),
             "moments": self.optimizer.tensors(self.named),
-            **{_group(number): average for number, average in enumerate(self.averages)},
+            **{_group(number): ema for number, ema in enumerate(self.averages)},
         }
         save_checkpoint(run.path / "checkpoints", self.done, groups, self.extra, keep=keep)
 
 
 def _group(number: int) -> str:
-    """Name an average's file in a checkpoint."""
+    """Name an EMA's file in a checkpoint."""
     return f"average-{number}" if number else "average"
 
 
@@ -267,8 +267,8 @@ class Loop:
         state.optimizer.set_rate(phase.rate(step))
         values = phase.step(step, logs)
         norm = state.optimizer.step(values["loss"])
-        for average, decay in zip(state.averages, state.decays, strict=True):
-            update_ema(average, state.named, step, decay)
+        for ema, decay in zip(state.averages, state.decays, strict=True):
+            update_ema(ema, state.named, step, decay)
         state.done = step + 1
         return {"loss": values["loss"], "grad_norm": norm, **values}
 

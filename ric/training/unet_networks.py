@@ -19,8 +19,9 @@ from ric.models.pipeline import (
     read_source_channels,
     size_multiple,
 )
+from ric.models.table import uses
 from ric.registry import load_part
-from ric.training.judges import region_judge_of, scene_judge_of
+from ric.training.judges import judge_of
 from ric.training.loss_terms import log_name, weights_of
 
 if TYPE_CHECKING:
@@ -100,11 +101,11 @@ def load_judges(
             fitted with the fusion where it is off here, or without it where it is on.
     """
     region = scene = None
-    if region_judge_of(config):
+    if judge_of(config, "region_clip"):
         path = locate(config, "region_clip", work.run)
         region = RegionEncoder.from_pretrained(path).to(work.device)
         _refuse_other_fusion(region, config)
-    if scene_judge_of(config):
+    if judge_of(config, "scene_blip"):
         path = locate(config, "scene_blip", work.run)
         scene = SceneEncoder.from_pretrained(path).to(work.device)
     _refuse_nan(region, scene)
@@ -160,7 +161,7 @@ def _loss_decoder(
     config: TrainUnetConfig, run: RunDir, pipeline: StableDiffusionInstructPix2PixPipeline
 ) -> AutoencoderKL | AutoencoderTiny:
     """Load the decoder of the losses: the pipeline's own VAE, or a small one of its latents."""
-    if config.loss_decoder == "vae":
+    if not uses(config, "loss_decoder"):
         return pipeline.vae
     path = locate(config, "loss_decoder", run)
     return load_small_decoder(path, pipeline)
@@ -201,7 +202,7 @@ def _use_xformers(unet: UNet2DConditionModel) -> None:
         ) from None
 
 
-def leave_the_file(unet: UNet2DConditionModel) -> None:
+def copy_out_of_file(unet: UNet2DConditionModel) -> None:
     """Copy the weights, one by one, out of the memory-mapped file that backs them on a CPU.
 
     As long as one of them is a view of it, all pages of the file that were read stay in memory.

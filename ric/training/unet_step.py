@@ -13,7 +13,7 @@ import torch
 
 from ric.inputs.batches import Batch, TrainingSet, draw_batch
 from ric.method.denoising import add_noise, predict_noise
-from ric.method.objective import NoisedBatch
+from ric.method.noised_batch import NoisedBatch
 from ric.training.attention import trained_attention
 
 if TYPE_CHECKING:

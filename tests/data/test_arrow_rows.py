@@ -35,7 +35,7 @@ for seed in range(count):
     damaged.write_bytes(data)
     failures = []
     try:
-        samples = load_samples(damaged, columns=columns, on_failure=failures.append)
+        samples = load_samples(damaged, columns=columns).reporting(failures.append)
         (samples.fingerprint, samples.row_count)
         for sample in samples:
             (sample.pictures.source[:1], sample.instruction.encode())
@@ -86,7 +86,7 @@ def test_a_text_that_is_not_utf8_is_the_failure_of_its_row_alone(tmp_path, rows,
     table = table.set_column(1, "instruction", words.view(pa.string()))
     path = write(tmp_path / f"rows{suffix}", table)
     failures: list[SampleError] = []
-    samples = list(load_samples(path, columns=COLUMNS, on_failure=failures.append))
+    samples = list(load_samples(path, columns=COLUMNS).reporting(failures.append))
     assert [(s.id, s.instruction) for s in samples] == [("row-0", "edit"), ("row-2", "piña")]
     (failed,) = failures
     assert (failed.sample_id, failed.stage) == (f"rows{suffix}:2", "metadata")
@@ -107,7 +107,7 @@ def test_bad_rows_of_files_with_one_name_stand_under_ids_of_their_own(tmp_path, 
         (tmp_path / folder).mkdir()
         write(tmp_path / folder / "rows.parquet", pa.Table.from_pylist([*bad, *rows[2:3]]))
     failures: list[SampleError] = []
-    samples = load_samples(tmp_path, columns=COLUMNS, on_failure=failures.append)
+    samples = load_samples(tmp_path, columns=COLUMNS).reporting(failures.append)
     assert [s.id for s in samples] == ["row-2"]
     assert [f.sample_id for f in failures] == [
         "0000000", "0000001", "0000003", "0000004", "b/rows.parquet:3",

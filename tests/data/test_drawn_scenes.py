@@ -46,7 +46,7 @@ def test_a_stream_is_read_like_any_data():
 
 def test_splits_of_a_stream_are_disjoint_and_complete():
     by_split = {
-        split: [sample.id for sample in load_samples("scenes:100#7", split=split)]
+        split: [sample.id for sample in load_samples("scenes:100#7").narrowed(split)]
         for split in ("train", "val", "test", "all")
     }
     parts = by_split["train"] + by_split["val"] + by_split["test"]

@@ -58,7 +58,7 @@ def test_a_line_that_is_no_json_is_one_failure(edits):
         b"\xef\xbb\xbf" + b"\n".join([lines[0], b"{torn", b"[1]", b"", b'{"id": "\xff"}', lines[1]])
     )
     failures: list[SampleError] = []
-    assert [s.id for s in load_samples(folder, on_failure=failures.append)] == ["0000", "0001"]
+    assert [s.id for s in load_samples(folder).reporting(failures.append)] == ["0000", "0001"]
     assert [f.sample_id for f in failures] == [f"metadata.jsonl:{n}" for n in (2, 3, 5)]
     assert failures[0].reason.startswith("Line 2 is not JSON")
     assert failures[1].reason == "Line 3 is not a JSON object but a list."
@@ -71,7 +71,7 @@ def test_a_csv_row_with_too_many_cells_is_one_failure(edits):
         "id,source_file_name,instruction\na,source/0.png,x,extra\nb,source/1.png,y\n"
     )
     failures: list[SampleError] = []
-    assert [s.id for s in load_samples(folder, on_failure=failures.append)] == ["b"]
+    assert [s.id for s in load_samples(folder).reporting(failures.append)] == ["b"]
     assert failures[0].reason == "Line 2 has more cells than columns."
 
 
@@ -82,7 +82,7 @@ def test_a_path_that_leaves_the_folder_ends_the_command(edits, noise, path):
     folder = edits({"mask_file_name": path})
     noise().save(folder.parent / "outside.png")
     with pytest.raises(RicError, match="which is outside its folder") as caught:
-        list(load_samples(folder, on_failure=lambda _: None))
+        list(load_samples(folder).reporting(lambda _: None))
     assert not isinstance(caught.value, SampleError)
     assert repr(path) in caught.value.message
     assert "must stay inside" in str(caught.value.hint)
@@ -99,7 +99,7 @@ def test_a_symbolic_link_out_of_the_folder_ends_the_command(edits, noise, link):
     else:
         os.symlink(outside / "0.png", folder / "source/link.png")
     with pytest.raises(RicError, match="which is outside its folder"):
-        list(load_samples(folder, on_failure=lambda _: None))
+        list(load_samples(folder).reporting(lambda _: None))
 
 
 def test_a_relative_folder_is_that_of_the_working_directory_at_the_time(
@@ -146,7 +146,7 @@ def test_a_path_that_is_not_utf8_costs_its_row_at_most(edits, noise):
     )
     noise(20, 10).save(folder / os.fsdecode(b"pi\xf1a.png"), "PNG")
     failures: list[SampleError] = []
-    samples = list(load_samples(folder, on_failure=failures.append))
+    samples = list(load_samples(folder).reporting(failures.append))
     assert [s.id for s in samples] == ["0001", "0003"]
     assert samples[0].load_source(own_size=True).size == (20, 10)
     told = [(f.sample_id, f.reason) for f in failures]
@@ -191,7 +191,7 @@ def test_a_mapped_column_that_is_missing_is_said_at_once(edits, kind):
     elif kind == "parquet":
         pq.write_table(pa.Table.from_pylist(rows), folder / "metadata.parquet")
     with pytest.raises(RicError, match=rf"metadata.{kind}' has no column 'prompt'") as caught:
-        load_samples(folder, columns="instruction=prompt", on_failure=lambda _: None)
+        load_samples(folder, columns="instruction=prompt").reporting(lambda _: None)
     assert not isinstance(caught.value, SampleError)
     assert caught.value.hint == f"Its columns: {', '.join(rows[0])}."
 
@@ -265,7 +265,7 @@ def test_datasets_opens_what_is_written_also_when_ids_look_like_splits(tmp_path,
 
 def test_a_reason_quotes_no_more_of_a_cell_than_a_line_holds(edits):
     failures: list[SampleError] = []
-    list(load_samples(edits({"split": "x" * 100_000}), on_failure=failures.append))
+    list(load_samples(edits({"split": "x" * 100_000})).reporting(failures.append))
     (failure,) = failures
     assert failure.reason.startswith("Its split is 'xxx")
     assert failure.reason.endswith("; it may be train, val or test.")

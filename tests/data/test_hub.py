@@ -145,7 +145,7 @@ def test_every_other_link_out_of_a_snapshot_stays_refused(tmp_path, edits, noise
         link.unlink()
         link.symlink_to(secret)
     with pytest.raises(RicError, match=r"names 'source/0.png', which is outside its folder"):
-        list(load_samples(snapshot, on_failure=lambda _: None))
+        list(load_samples(snapshot).reporting(lambda _: None))
 
 
 def test_half_a_download_says_how_to_finish_it(tmp_path, rows):

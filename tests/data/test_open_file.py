@@ -178,7 +178,7 @@ def test_file_addresses_are_held_to_what_holds_for_a_folder(edits, noise):
     os.symlink(folder.parent / "outside.png", folder / "source/link.png")
     for scheme in ("file", "local"):
         with pytest.raises(RicError, match="which is outside its folder"):
-            list(load_samples(f"{scheme}://{folder}", on_failure=lambda _: None))
+            list(load_samples(f"{scheme}://{folder}").reporting(lambda _: None))
 
 
 def test_a_chain_of_addresses_is_no_data(edits):

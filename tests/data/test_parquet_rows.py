@@ -76,7 +76,7 @@ def test_repeats_of_a_photo_are_numbered_the_same_in_every_split(tmp_path, human
     everything = ["a", "b", "a-2", "c", "a-3", "b-2"]
     samples = load_samples(tmp_path)
     assert [s.id for s in samples] == [s.id for s in samples] == everything
-    parts = [[s.id for s in load_samples(tmp_path, split=n)] for n in ("train", "val", "test")]
+    parts = [[s.id for s in load_samples(tmp_path).narrowed(n)] for n in ("train", "val", "test")]
     assert sorted(name for part in parts for name in part) == sorted(everything)
     assert samples.row_count == 6
     assert samples.kind == "parquet"
@@ -86,8 +86,8 @@ def test_magicbrush_turns_are_named_and_its_dev_is_val(tmp_path, magicbrush_row)
     write(tmp_path / "data/train-00000-of-00001-ab.parquet", [magicbrush_row("12", 1)])
     write(tmp_path / "data/dev-00000-of-00001-cd.parquet",
           [magicbrush_row("7", 1), magicbrush_row("7", 2)])  # fmt: skip
-    assert [s.id for s in load_samples(tmp_path, split="val")] == ["7-1", "7-2"]
-    (sample,) = load_samples(tmp_path, split="train")
+    assert [s.id for s in load_samples(tmp_path).narrowed("val")] == ["7-1", "7-2"]
+    (sample,) = load_samples(tmp_path).narrowed("train")
     assert (sample.id, sample.group_id, sample.instruction) == ("12-1", "12", "Add a bird.")
     assert sample.load_mask().sum() == 24
 
@@ -208,7 +208,7 @@ def test_a_broken_picture_costs_its_own_row(tmp_path, humanedit_row):
     rows[1]["INPUT_IMG"] = {"bytes": None, "path": None}
     write(tmp_path / "rows.parquet", rows)
     failures: list[SampleError] = []
-    samples = list(load_samples(tmp_path, on_failure=failures.append))
+    samples = list(load_samples(tmp_path).reporting(failures.append))
     assert [s.id for s in samples] == ["a", "c"]
     assert [(f.sample_id, f.stage) for f in failures] == [("b", "source")]
     with pytest.raises(SampleError, match="The picture is not a picture that can be read"):
@@ -254,7 +254,7 @@ def test_a_cell_that_names_what_is_on_this_machine_is_never_opened(
     }
     write(tmp_path / "data/rows.parquet", [row])
     failures: list[SampleError] = []
-    samples = load_samples(tmp_path / "data", columns="target=TARGET", on_failure=failures.append)
+    samples = load_samples(tmp_path / "data", columns="target=TARGET").reporting(failures.append)
     assert list(samples) == []
     assert [f.sample_id for f in failures] == ["a"]
     assert failures[0].reason.startswith("Its TARGET is ")

@@ -97,4 +97,4 @@ def test_pictures_that_cannot_be_read_yet_and_dead_links_are_listed_and_not_pass
 def test_a_git_lfs_pointer_in_place_of_a_table_is_told_as_one(tmp_path, name):
     (tmp_path / name).write_bytes(POINTER)
     with pytest.raises(RicError, match=rf"{name}' is a git-lfs pointer and not the file itself"):
-        list(load_samples(tmp_path, on_failure=lambda _: None))
+        list(load_samples(tmp_path).reporting(lambda _: None))

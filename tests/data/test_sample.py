@@ -214,7 +214,7 @@ def test_the_fingerprint_is_sha256_of_the_metadata(edits):
 
 def test_a_data_sets_own_split_wins(edits):
     folder = edits({"split": "test"}, {"split": "dev"}, {"split": "train"}, {"split": "validation"})
-    ids = {split: [s.id for s in load_samples(folder, split=split)] for split in
+    ids = {split: [s.id for s in load_samples(folder).narrowed(split)] for split in
            ("train", "val", "test", "all")}  # fmt: skip
     assert ids == {
         "train": ["0002"], "val": ["0001", "0003"], "test": ["0000"],
@@ -226,16 +226,16 @@ def test_without_an_own_split_groups_decide_and_every_sample_is_in_one_split(edi
     rows = [{"group_id": f"photo-{n % 20}"} for n in range(40)]
     folder = edits(*rows)
     for split in ("train", "val", "test"):
-        for sample in load_samples(folder, split=split):
+        for sample in load_samples(folder).narrowed(split):
             assert split_of(sample.group_id) == split
-    counts = [len(list(load_samples(folder, split=s))) for s in ("train", "val", "test")]
+    counts = [len(list(load_samples(folder).narrowed(s))) for s in ("train", "val", "test")]
     assert sum(counts) == 40
 
 
 def test_without_a_group_the_sources_pixels_decide_and_are_read_once(edits, noise):
     folder = edits({}, {}, {}, {}, {}, {})
     expected = [f"{n:04d}" for n in range(6) if split_of(pixel_hash(noise(seed=n))) == "train"]
-    samples = load_samples(folder, split="train")
+    samples = load_samples(folder).narrowed("train")
     assert [s.id for s in samples] == expected
     for path in (folder / "source").iterdir():
         path.unlink()
@@ -244,15 +244,15 @@ def test_without_a_group_the_sources_pixels_decide_and_are_read_once(edits, nois
 
 def test_the_limit_counts_samples_after_the_split(edits):
     folder = edits({"split": "test"}, {"split": "train"}, {"split": "test"}, {"split": "test"})
-    assert [s.id for s in load_samples(folder, split="test", limit=2)] == ["0000", "0002"]
-    assert list(load_samples(folder, limit=0)) == []
+    assert [s.id for s in load_samples(folder).narrowed("test", 2)] == ["0000", "0002"]
+    assert list(load_samples(folder).narrowed("all", 0)) == []
 
 
 def test_a_source_that_the_split_needs_and_cannot_read_is_a_failure(edits):
     folder = edits({}, {"split": "train"})
     (folder / "source/0.png").write_bytes(b"")
     failures: list[SampleError] = []
-    samples = load_samples(folder, split="train", on_failure=failures.append)
+    samples = load_samples(folder).narrowed("train", on_failure=failures.append)
     assert [s.id for s in samples] == ["0001"]
     assert [(f.sample_id, f.stage) for f in failures] == [("0000", "source")]
 
@@ -282,7 +282,7 @@ def test_without_a_listener_a_bad_row_raises(edits):
 def test_a_row_that_is_no_sample_is_listed_and_the_rest_goes_on(edits, row, words):
     failures: list[SampleError] = []
     folder = edits({"id": "first"}, {"id": "0001"}, row, {"id": "last"})
-    ids = [s.id for s in load_samples(folder, on_failure=failures.append)]
+    ids = [s.id for s in load_samples(folder).reporting(failures.append)]
     assert ids == ["first", "0001", "last"]
     assert [words in failure.reason for failure in failures] == [True]
 
@@ -300,7 +300,7 @@ def test_every_bad_row_stands_under_an_id_of_its_own(edits):
         {"id": "z"},
     ]
     failures: list[SampleError] = []
-    samples = load_samples(edits(*rows), on_failure=failures.append)
+    samples = load_samples(edits(*rows)).reporting(failures.append)
     assert [s.id for s in samples] == ["a", "z"]
     lines = [f"metadata.jsonl:{line}" for line in (2, 3)]
     assert [f.sample_id for f in failures] == [
@@ -325,7 +325,7 @@ def test_nan_is_an_empty_cell_and_costs_no_row(edits):
     assert sample.mask_origin == "derived"
     failures: list[SampleError] = []
     folder = edits({"instruction": NAN}, {"id": NAN}, {"source_file_name": NAN}, name="other")
-    assert [s.id for s in load_samples(folder, on_failure=failures.append)] == ["1"]
+    assert [s.id for s in load_samples(folder).reporting(failures.append)] == ["1"]
     assert [f.reason.split(".")[0] for f in failures] == [
         "It has no instruction", "It has no source picture in metadata",
     ]  # fmt: skip
@@ -380,17 +380,19 @@ def test_scenes_are_data_too():
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"split": "dev"}, "Unknown split 'dev'"),
-        ({"limit": -1}, "The limit is -1"),
-        ({"columns": "picture=a"}, "--columns cannot use 'picture=a'"),
-        ({"columns": "source"}, "--columns cannot use 'source'"),
-    ],
+    ("arguments", "words"),
+    [(("dev",), "Unknown split 'dev'"), (("all", -1), "The limit is -1")],
 )
-def test_arguments_out_of_range_are_named(edits, options, words):
+def test_a_selection_that_cannot_be_is_named(edits, arguments, words):
+    samples = load_samples(edits({}))
     with pytest.raises(RicError, match=words):
-        load_samples(edits({}), **options)
+        samples.narrowed(*arguments)
+
+
+@pytest.mark.parametrize("columns", ["picture=a", "source"])
+def test_columns_that_cannot_be_are_named(edits, columns):
+    with pytest.raises(RicError, match=f"--columns cannot use '{columns}'"):
+        load_samples(edits({}), columns=columns)
 
 
 # --- many rows -----------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ def table(edits):
 
 def texts_of(folder, failures=None) -> list[str]:
     heard = None if failures is None else failures.append
-    return [sample.instruction for sample in load_samples(folder, on_failure=heard)]
+    return [sample.instruction for sample in load_samples(folder).reporting(heard)]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
@@ -88,7 +88,7 @@ def test_half_a_letter_of_utf16_ends_the_command(table):
 def test_a_table_without_a_source_column_says_which_it_has(table, mark, name):
     data = mark.join(["id", "picture", "instruction"]) + "\n" + mark.join("abc") + "\n"
     with pytest.raises(RicError, match="has no column 'source_file_name'") as caught:
-        load_samples(table("metadata.csv", data.encode()), on_failure=lambda _: None)
+        load_samples(table("metadata.csv", data.encode())).reporting(lambda _: None)
     joined = mark.join(["id", "picture", "instruction"])
     assert caught.value.hint == (
         f"Its columns: {joined!r}, one column: separate cells by commas, not {name}."
@@ -101,7 +101,7 @@ def test_json_rows_without_a_source_column_say_which_there_are(table):
     rows = [{"id": "a", "image": "source/0.png"}, {"id": "b", "text": "x"}]
     data = "".join(json.dumps(row) + "\n" for row in rows).encode()
     with pytest.raises(RicError, match="has no column 'source_file_name'") as caught:
-        load_samples(table("metadata.jsonl", data), on_failure=lambda _: None)
+        load_samples(table("metadata.jsonl", data)).reporting(lambda _: None)
     assert caught.value.hint == "Its columns: id, image, text."
 
 
@@ -118,7 +118,7 @@ def test_a_quote_out_of_place_or_a_column_twice_loses_no_row_without_a_word(tabl
     """Read leniently, a quote that is never closed takes all rows that follow into its cell."""
     folder = table("metadata.csv", text.encode())
     with pytest.raises(RicError, match=words):
-        list(load_samples(folder, on_failure=lambda _: None))
+        list(load_samples(folder).reporting(lambda _: None))
 
 
 def read(path):

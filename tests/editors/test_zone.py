@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def zone() -> Callable[..., Zone]:
 
 def scenes(count: int) -> list[EditRequest]:
     config = resolve_config(EditConfig, {"data": "scenes:8@64#3", "preset": "tiny", "split": "all"})
-    samples = list(samples_of(config, limit=count))
+    samples = list(samples_of(replace(config, limit=count)))
     return [EditRequest(one.id, one.load_source(), one.instruction) for one in samples]
 
 

@@ -22,7 +22,8 @@ from ric.memory.activations import (
 )
 from ric.memory.meta_networks import StepNetworks, pipeline_shapes
 from ric.method.denoising import predict_noise
-from ric.method.objective import NoisedBatch, RegionInContextObjective
+from ric.method.noised_batch import NoisedBatch
+from ric.method.objective import RegionInContextObjective
 
 SIZE = 64
 BF16 = torch.bfloat16

@@ -37,7 +37,8 @@ from ric.memory.plan import (
 )
 from ric.memory.step import NotHereError, Step, count_step
 from ric.method.denoising import predict_noise
-from ric.method.objective import NoisedBatch, RegionInContextObjective
+from ric.method.noised_batch import NoisedBatch
+from ric.method.objective import RegionInContextObjective
 from ric.preflight.dry_run import plan as dry_run
 from ric.progress import Silent
 from ric.runs.open_run import open_run
@@ -88,7 +89,7 @@ STEP = Step(
     gradients=GIB,
     moments=8 * GIB,
     moments_8bit=2 * GIB,
-    average=4 * GIB,
+    ema=4 * GIB,
     frozen=2 * GIB,
     copies=GIB,
     buckets=0,
@@ -227,7 +228,7 @@ def numbers_in(folder: Path) -> int:
 
 def test_weights_and_their_copies_are_counted_to_the_byte(step, tiny_family):
     numbers = numbers_in(tiny_family / "pipeline/unet")
-    assert (step.weights, step.gradients, step.moments, step.average) == (
+    assert (step.weights, step.gradients, step.moments, step.ema) == (
         4 * numbers, 4 * numbers, 8 * numbers, 4 * numbers,
     )  # fmt: skip
     folders = ("pipeline/vae", "pipeline/text_encoder", "region_encoder", "scene_encoder")

@@ -13,7 +13,8 @@ from torch import Tensor
 from ric.data.batches import to_unit
 from ric.data.drawn_scenes import SceneStream
 from ric.method.alignment import AlignmentRules
-from ric.method.objective import NoisedBatch, RegionInContextObjective
+from ric.method.noised_batch import NoisedBatch
+from ric.method.objective import RegionInContextObjective
 from ric.method.region_box import grow_box, tightest_box
 from ric.method.region_encoder import RegionEncoder
 from ric.scenes.words import texts_of

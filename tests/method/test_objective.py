@@ -13,7 +13,8 @@ from torch.nn.functional import cosine_similarity
 from ric.errors import RicError
 from ric.method.alignment import AlignmentRules
 from ric.method.denoising import add_noise, clean_from_prediction, training_target
-from ric.method.objective import Losses, NoisedBatch, RegionInContextObjective, freeze
+from ric.method.noised_batch import NoisedBatch
+from ric.method.objective import Losses, RegionInContextObjective, freeze
 
 LATENT = (4, 4, 8, 8)  # decoded to 32x32 pixels
 BOXES = [(0, 0, 12, 20), (8, 8, 32, 32), (4, 20, 30, 29), (16, 0, 32, 8)]

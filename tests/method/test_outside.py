@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from ric.method.alignment import AlignmentRules
-from ric.method.objective import NoisedBatch, RegionInContextObjective, WeightedTerm
+from ric.method.noised_batch import NoisedBatch
+from ric.method.objective import RegionInContextObjective, WeightedTerm
 from ric.method.outside import Outside
 
 BOXES = [(0, 0, 12, 20), (8, 8, 32, 32), None, (0, 0, 32, 32)]

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ric.config import TrainUnetConfig
 from ric.errors import RicError
-from ric.models.locate import locate_model
+from ric.models import locate as location
 from ric.runs.open_run import open_run
 from ric.runs.run import RunDir
 
@@ -24,8 +25,8 @@ def fitted(runs: Path) -> Path:
     return run.path
 
 
-def locate(run: RunDir) -> Path:
-    return locate_model("@fit-clip", run, tiny="region_clip", artifact="region_encoder")
+def locate(run: RunDir, name: str = "@fit-clip") -> Path:
+    return location.locate(TrainUnetConfig(region_clip=name), "region_clip", run)
 
 
 def test_a_resumed_run_keeps_the_fit_it_began_with_when_a_newer_one_is_finished(runs):
@@ -57,4 +58,4 @@ def test_a_model_of_a_run_that_is_still_at_work_is_not_taken(runs):
         (other.path / "region_encoder").mkdir()
         run = open_run("train-unet", {}, runs_dir=runs)
         with pytest.raises(RicError, match=r"is not finished \(running\)"):
-            locate_model("1", run, tiny="region_clip", artifact="region_encoder")
+            locate(run, "1")

@@ -16,6 +16,7 @@ from ric.config import (
     EvalConfig,
     FitBlipConfig,
     FitClipConfig,
+    TinyScoreConfig,
     TinyVaeConfig,
     TrainUnetConfig,
     command_of,
@@ -32,7 +33,8 @@ CORE = Path(ric.__file__).parent
 @pytest.mark.parametrize("kind", MODELS, ids=lambda kind: kind.__name__)
 def test_a_row_names_a_setting_of_its_command_and_a_member_of_the_family(kind):
     for row in MODELS[kind]:
-        assert hasattr(kind(data="photos"), row.setting)
+        # where no setting names a model, its row is called as the member
+        assert hasattr(kind(data="photos"), row.setting) or row.setting == row.tiny
         assert (SHIPPED / row.tiny).is_dir() or row.tiny in NOT_IN_THE_FAMILY
 
 
@@ -79,6 +81,25 @@ def test_evals_networks_follow_the_protocol():
     assert names(preset="tiny")[-1] == "tiny"
 
 
+def test_what_reads_drawn_scenes_is_listed_for_them_alone():
+    def members(kind, **settings) -> list[str]:
+        return [model.row.setting for model in models_of(kind(**settings)) if model.name == "tiny"]
+
+    assert members(EvalConfig, data="photos") == []
+    assert members(EvalConfig, data="scenes:9") == ["scene_classifier"]
+    assert members(EvalConfig, data="scenes:9", metrics="l1,clip-t") == []
+    assert members(EvalConfig, data="scenes:9", protocol="magicbrush") == []
+
+
+def test_every_member_that_the_recipe_scores_is_listed():
+    source = (CORE / "recipes/tiny/score.py").read_text()
+    called = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    loaded = {node.args[0].value for node in called if getattr(node.func, "id", "") == "member"}
+    listed = [model.row.tiny for model in models_of(TinyScoreConfig(data="scenes:9"))]
+    assert sorted(listed) == sorted(loaded)
+    assert [model.name for model in models_of(TinyScoreConfig())] == ["tiny"] * len(listed)
+
+
 @pytest.mark.parametrize(
     ("kind", "words"),
     [(TrainUnetConfig, "train-unet"), (FitClipConfig, "fit-clip"), (TinyVaeConfig, "tiny vae")],
@@ -96,9 +117,23 @@ def test_no_other_file_says_which_member_or_artifact_a_setting_means():
             for node in ast.walk(ast.parse(path.read_text()))
             if isinstance(node, ast.Call)
             and isinstance(node.func, ast.Name)
-            and node.func.id in ("locate_model", "find_model")
+            and node.func.id in ("locate_model", "locate_named")
         ]
         assert not named or str(path.relative_to(CORE)) in allowed, path
+
+
+def test_no_other_file_decides_whether_a_model_is_used():
+    """Whether a loss or a small decoder is on is asked by `uses`, not read from the settings."""
+    deciding = {"region_loss", "global_loss"}
+    for path in CORE.rglob("*.py"):
+        if path.name in ("config.py", "table.py"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            read = {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
+            if isinstance(node, ast.Attribute):
+                assert node.attr not in deciding, path
+            if isinstance(node, ast.Compare):
+                assert not read & {"loss_decoder", "segmenter"}, path
 
 
 def test_the_table_needs_no_torch():

@@ -116,7 +116,8 @@ def test_a_vlm_that_this_version_does_not_run_is_named_before_anything_is_fetche
     # the data's own texts need no model, and the paper's model is run
     monkeypatch.setattr(ric.preflight.checks, "require_connection", lambda *args, **flags: None)
     for flags in ({"describer": "dataset"}, {"model": "deepseek-ai/deepseek-vl2-tiny"}):
-        known = resolve_config(DescribeConfig, {"data": str(data), "model": name, **flags})
+        file = {"data": str(data), "model": name}
+        known = resolve_config(DescribeConfig, flags, from_file=file)
         assert find_problems(known, runs) == []
 
 
@@ -228,6 +229,8 @@ def test_scoring_goes_on_without_a_network_and_its_dry_run_names_it(data, runs):
     (problem,) = find_problems(config, runs)
     assert problem.message == "There is no metric 'nothing'."
     assert plan(config, runs)["models"] == {"none": "no model is loaded"}
+    scenes = resolve_config(EvalConfig, flags | {"data": "scenes:9", "metrics": "edit_success"})
+    assert plan(scenes, runs)["models"] == {"tiny": "of the embedded family"}
 
 
 # --- find_problems ---------------------------------------------------------------------------

@@ -616,7 +616,7 @@ def test_a_split_that_only_the_pixels_tell_costs_each_source_one_more_decoding(
         return opened(picture, **limits)
 
     monkeypatch.setattr(edit_sample, "open_image", count)
-    of_split = [sample.id for sample in load_samples(data, split="train")]
+    of_split = [sample.id for sample in load_samples(data).narrowed("train")]
     assert of_split
     assert read == ["source"] * 3
     read.clear()

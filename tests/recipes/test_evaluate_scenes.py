@@ -13,8 +13,9 @@ from ric.config import EvalConfig, as_dict
 from ric.data.drawn_scenes import parse_scenes
 from ric.metrics.context_error import l1_inside
 from ric.recipes.evaluate import evaluate
+from ric.registry import OF_SCENES
 from ric.runs.open_run import open_run
-from ric.scoring.scores import OF_SCENES, Scores
+from ric.scoring.scores import Scores
 from ric.settings import resolve_config
 from ric.weights.tiny_family import SHIPPED
 

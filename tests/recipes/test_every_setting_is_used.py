@@ -21,7 +21,6 @@ import pytest
 from PIL import Image
 
 from ric.config import (
-    ONLY_OF,
     CommandConfig,
     DescribeConfig,
     EditConfig,
@@ -39,6 +38,7 @@ from ric.recipes.evaluate import evaluate
 from ric.recipes.fit_blip import fit_blip
 from ric.recipes.fit_clip import fit_clip
 from ric.recipes.train_unet import train_unet
+from ric.registry import readers_of
 
 FEW = {"batch_size": 4, "log_every": 1, "checkpoint_every": 9, "keep_checkpoints": 1}
 RUNS: dict[type[CommandConfig], tuple[Callable[..., object], *tuple[dict[str, object], ...]]] = {
@@ -359,5 +359,6 @@ def test_another_value_of_a_setting_changes_the_run_or_is_refused(
     kind, name, value, workshop, usual
 ):
     # an editor that reads it, in the order of their runs
-    nth = ["ip2p", "ddpm-inversion", "cds", "zone"].index(ONLY_OF.get(name, ("ip2p",))[0])
+    readers = readers_of("editor", name) or ("ip2p",)
+    nth = ["ip2p", "ddpm-inversion", "cds", "zone"].index(readers[0])
     assert workshop(kind, nth, **{name: value}) != usual(kind, nth)

@@ -102,7 +102,7 @@ def test_with_sources_too_micro_batches_give_the_whole_batch_s_gradient_to_1e_5(
 def above_source(judge: SceneEncoder, data: Path) -> float:
     """Give the share of train's texts whose target is nearer to them than the source is."""
     won = []
-    for sample in load_samples(str(data), split="train"):
+    for sample in load_samples(str(data)).narrowed("train"):
         text = judge.encode_text([sample.scene_text])
         square = to_square(sample, 64, need_mask=False)
         near = [

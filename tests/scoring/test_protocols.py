@@ -15,9 +15,10 @@ from torch.nn.functional import cosine_similarity
 from torchvision.transforms import ToTensor
 from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
-from ric.config import PROTOCOLS, EvalConfig, as_dict
+from ric.config import EvalConfig, as_dict
 from ric.data.sample import load_samples
 from ric.errors import RicError
+from ric.protocols import PROTOCOLS
 from ric.recipes.evaluate import evaluate
 from ric.runs.open_run import open_run
 from ric.scoring.scores import PIE_BENCH, Scores

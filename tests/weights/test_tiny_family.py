@@ -11,12 +11,13 @@ import torch
 from safetensors import safe_open
 from transformers import CLIPModel, CLIPTokenizer
 
+from ric.config import EditConfig
 from ric.data.drawn_scenes import SceneStream
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
 from ric.metrics.scene_labels import LABELS
 from ric.metrics.scene_net import SceneNet
-from ric.models.locate import locate_model
+from ric.models.locate import locate
 from ric.models.pipeline import load_pipeline
 from ric.recipes.tiny import beginnings
 from ric.recipes.tiny.assemble import MEMBERS
@@ -146,7 +147,7 @@ def test_without_the_variable_the_shipped_family_is_used(monkeypatch, tiny_famil
 
 def test_tiny_names_the_member_that_the_flag_means_and_the_run_notes_it(tiny_family, tmp_path):
     run = open_run("edit", {}, runs_dir=tmp_path)
-    assert locate_model("tiny", run, tiny="pipeline") == tiny_family / "pipeline"
+    assert locate(EditConfig(unet="tiny"), "unet", run) == tiny_family / "pipeline"
     assert run.record["weights"] == {"pipeline": {"id": "tiny", "revision": None}}
 
 
@@ -154,7 +155,7 @@ def test_a_run_names_its_artifact_and_becomes_a_parent(tmp_path):
     with open_run("train-unet", {}, runs_dir=tmp_path) as trained:
         (trained.path / "pipeline").mkdir()
     run = open_run("edit", {}, runs_dir=tmp_path)
-    place = locate_model("@train-unet", run, tiny="pipeline", artifact="pipeline")
+    place = locate(EditConfig(unet="@train-unet"), "unet", run)
     assert place == trained.path / "pipeline"
     assert run.record["parents"] == ["../00001-train-unet"]
 

@@ -145,7 +145,5 @@ def _in_a_line(lost: Sequence[str]) -> list[str]:
 
 
 def _title(shown: Side | None, chain: Sequence[ChainRun]) -> str:
-    """Name the arms and what they edited; without any, the last run."""
-    if shown is None:
-        return chain[-1].name
-    return f"{', '.join(arm.label for arm in shown.arms)} on {in_public(shown.data)}"
+    """Name what was edited; without edits, the last run."""
+    return chain[-1].name if shown is None else f"Edits of {in_public(shown.data)}"

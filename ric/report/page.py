@@ -44,13 +44,12 @@ def render_page(**contents: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    gallery = contents.pop("gallery")
+    environment.filters["as_script"] = as_script
     return environment.get_template("page.html").render(
         policy=policy,
         mark=Markup(MARK),  # our own
         style=Markup(style),
         script=Markup(script),
-        gallery=None if gallery is None else as_script(gallery),
         **contents,
     )
 

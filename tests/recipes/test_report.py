@@ -140,7 +140,7 @@ def test_html_in_a_text_of_the_data_or_a_label_is_shown_and_never_read(
     assert gallery_of(page)["instructions"][2].startswith("<img src=x onerror=")
     assert not [value for tag, name, value in read.attributes if name.startswith("on")]
     assert not [tag for tag, *_ in read.attributes if tag in ("i", "b") and "onerror" in tag]
-    assert "<i>A</i> on " in read.text
+    assert "<i>A</i> · 6 samples" in read.text
     whole = page.read_text("utf-8")
     assert "<i>" not in whole
     assert 'onerror="document' not in whole

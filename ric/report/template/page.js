@@ -15,7 +15,9 @@
   const count = data.ids.length;
   const has = {
     types: new Set(data.types.filter(Boolean)).size > 1,
-    groups: new Set(data.groups.filter(Boolean)).size > 1,
+    // groups of --group-by editing-type are the types once more
+    groups: new Set(data.groups.filter(Boolean)).size > 1
+      && data.groups.some((group, at) => group !== data.types[at]),
     metrics: data.metrics.length > 0,
     arms: data.metrics.length > 0 && data.arms.length > 1,
     masks: Boolean(data.pictures.masks),
@@ -126,7 +128,8 @@
   const said = (number, key) => make("p", { class: "said" },
     make("b", { text: `${NAMES[key]}: ` }), data.texts[key][number]);
   const aboutOf = (number) =>
-    [data.ids[number], data.types[number], data.groups[number]].filter(Boolean).join(" · ");
+    [data.ids[number], data.types[number], has.groups ? data.groups[number] : null]
+      .filter(Boolean).join(" · ");
   const row = (number, now) => {
     const words = data.instructions[number] || "Compare";
     const about = make("div", {}, make("p", { class: "about", text: aboutOf(number) }),

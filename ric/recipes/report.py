@@ -19,6 +19,7 @@ from ric.report.thumbs import Thumbs
 from ric.runs.artifacts import renamed_when_whole
 from ric.runs.record import find_run, read_record
 from ric.runs.rows import read_rows, write_atomically
+from ric.scoring.score_table import BOLD_DIFFERENCES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,6 +87,7 @@ def report(
             chain=chain,
             weights=weights_of(chain),
             notes=notes,
+            bold_differences=BOLD_DIFFERENCES,
             gallery=gallery,
             count=len(gallery["ids"]) if gallery else 0,
             trained=[run for run in chain if run.charts],

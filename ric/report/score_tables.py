@@ -9,6 +9,7 @@ from ric.runs.record import read_record
 from ric.scoring.ranking import best
 from ric.scoring.read_scores import read_differences, read_groups, read_scores
 from ric.scoring.score_table import (
+    by_subtrahend,
     difference_rows,
     meaning,
     not_available,
@@ -55,8 +56,8 @@ class ScoredRun(NamedTuple):
         samples: How many.
         first: The tables to be read first.
         others: Those of the other scores, and of groups by their names.
-        differences: Headings, and per score its heading and each cell's text and whether its
-            interval excludes 0.
+        differences: A table for each row that is subtracted: its headings, and per score its
+            heading and each cell's text and whether it is bold.
         meanings: A line for each score, then the notes.
     """
 
@@ -65,7 +66,7 @@ class ScoredRun(NamedTuple):
     samples: int
     first: list[ScoreTable]
     others: list[tuple[str, ScoreTable]]
-    differences: tuple[list[str], list[tuple[str, list[tuple[str, bool]]]]]
+    differences: list[tuple[list[str], list[tuple[str, list[tuple[str, bool]]]]]]
     meanings: list[str]
 
 
@@ -91,7 +92,10 @@ def read_scored_run(path: Path) -> ScoredRun:
         (group, _table(some, with_numbers(some, [*of_scenes, *shown]), layout))
         for group, some in groups.items()
     ]
-    differences = read_differences(path)
+    differences = [
+        ([row.heading for row in some], difference_rows(some))
+        for some in by_subtrahend(read_differences(path))
+    ]
     protocol = config.get("protocol", "none")
     about = [in_public(record.get("data", {}).get("name", "")), f"split {config.get('split')}"]
     return ScoredRun(
@@ -100,7 +104,7 @@ def read_scored_run(path: Path) -> ScoredRun:
         max((row.samples for row in rows), default=0),
         [_table(rows, some, layout) for some in (of_scenes, shown) if some],
         others,
-        ([row.heading for row in differences], difference_rows(differences)),
+        differences,
         [
             *(meaning(rows, name) for name in names),
             *not_available(rows),

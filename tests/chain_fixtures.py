@@ -47,7 +47,10 @@ def chain_once(
         for step, loss in enumerate(LOSSES, 1):
             trained.log_metrics({"step": step, "loss": loss, "cos_region": 1 - loss, "lr": 3e-5})
         known = {"id": "timbrooks/instruct-pix2pix", "revision": "31519b5cb02a7fd8"}
-        trained.note(weights={"pipeline": known}, data={"name": str(data), "fingerprint": "f"})
+        judge = {"id": "@fit-clip", "revision": None}
+        trained.note(weights={"pipeline": known, "region_encoder": judge})
+        trained.note(resolved={"@fit-clip": "../00000-fit-clip"}, parents=["../00000-fit-clip"])
+        trained.note(data={"name": str(data), "fingerprint": "f"})
     for share in (0.0, 0.75):  # nothing done; three quarters of the way to the target
         config = tiny(EditConfig, data, unet=str(trained.path), split="test")
         with open_run("edit", as_dict(config), runs_dir=runs) as run:

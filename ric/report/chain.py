@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from datetime import datetime
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ric.config import usual_settings
@@ -114,11 +115,18 @@ def _shown(path: Path, record: Mapping[str, Any]) -> ChainRun:
         software=[(name, str(version)) for name, version in versions.items() if version],
         machine=", ".join(str(one) for one in (about.get("machine"), *(about.get("gpus") or []))),
         weights=[
-            (served, in_public(weight.get("id")), str(weight.get("revision") or ""))
+            (served, _model_name(record, weight), str(weight.get("revision") or ""))
             for served, weight in record.get("weights", {}).items()
         ],
         charts=charts_of(list(read_lines(metrics))) if metrics.is_file() else [],
     )
+
+
+def _model_name(record: Mapping[str, Any], weight: Mapping[str, Any]) -> str:
+    """Name a model: the run that `@command` or a number meant, else the weights."""
+    name = weight.get("id")
+    run = record.get("resolved", {}).get(name)
+    return in_public(name) if run is None else PurePath(run).name
 
 
 def in_public(name: object) -> str:
@@ -168,11 +176,11 @@ def _duration(record: Mapping[str, Any]) -> str:
 
 def weights_of(chain: Sequence[ChainRun]) -> list[UsedWeights]:
     """List the pretrained weights of a chain with their licences; not what its own runs made."""
-    own = {run.name for run in chain}
+    own = {name for run in chain for name in (run.name, *run.parents)}
     found: dict[tuple[str, str], UsedWeights] = {}
     for run in chain:
         for served, name, revision in run.weights:
-            if name.startswith("@") or name.isdecimal() or name in own:
+            if name in own or name.startswith("@"):  # older runs do not say which one that was
                 continue
             known = find_weight(name)
             used = found.setdefault(

@@ -119,6 +119,9 @@ def test_the_chain_names_settings_versions_weights_and_licences(chain, page):
     assert "timbrooks/instruct-pix2pix" in text
     assert "MIT; its Stable Diffusion 1.5 parts CreativeML OpenRAIL-M" in text
     assert "use restrictions pass on" in text
+    # a judge of the chain's own is a model that was read, and no pretrained weight
+    assert "region_encoder 00000-fit-clip" in text
+    assert "region_encoder of" not in text
 
 
 def test_the_curves_of_the_training_stand_there_with_their_last_values(page):

@@ -43,6 +43,10 @@ COMMANDS = {
         "ric_cli.evaluate:evaluate", METHOD,
         "Score edits by CLIP-I, DINO, CLIP-T, LPIPS, FID and IS (Sec. 4).",
     ),
+    "report": (
+        "ric_cli.report:report", METHOD,
+        "Write a page of scores, edits side by side, curves and the chain of runs.",
+    ),
     "demo": (
         "ric_cli.demo:demo", AROUND,
         "Run the six commands as one chain on drawn scenes, offline and without a GPU.",

@@ -53,10 +53,12 @@ def demo(
         say=lambda line: None if quiet else say(f"$ {line}"),
     )
     if json:
-        print_json({"command": "demo", "run": str(made.last.path), "picture": str(made.sheet)})
+        paths = {"run": made.last.path, "picture": made.sheet, "page": made.page}
+        print_json({"command": "demo", **{name: str(path) for name, path in paths.items()}})
         return
     show_scores(made.rows, made.last, quiet=quiet)
     if not quiet:
         say(f"{DRAWN_ONLY} {OF_EDITORS if editors else OF_THE_CHAIN}")
         say(f"Sources, edits and exact targets: {made.sheet}")
-    print_line(str(made.last.path))
+        say("Open this page in a browser to see every edit, its scores and the chain of runs:")
+    print_line(str(made.page))

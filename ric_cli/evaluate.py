@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Optional, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
@@ -21,7 +20,6 @@ from ric.config import (
     OutputFit,
     Reference,
 )
-from ric.errors import RicError
 from ric.protocols import OF_FEW_SCORES
 from ric.registry import OF_SCENES
 from ric_cli.console import print_table, say, styled
@@ -29,8 +27,7 @@ from ric_cli.job import Job
 from ric_cli.options import DATA_HELP, with_common_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from rich.console import RenderableType
 
@@ -38,7 +35,6 @@ if TYPE_CHECKING:
     from ric.scoring.scores import Difference, Score, Scores
 
 LOOSE = "Pictures without a dataset"
-T = TypeVar("T")
 
 
 @with_common_options(EvalConfig)
@@ -150,6 +146,8 @@ def evaluate(
 
 def report_scores(run: RunDir) -> dict[str, Any]:
     """Return the path of scores.json, and each row's and difference's values and intervals."""
+    from ric.scoring.read_scores import read_differences, read_scores
+
     scores = {row.label: _in_short(row.scores) for row in read_scores(run.path)}
     differences = [
         {"label": row.label, "against": row.against, "scores": _in_short(row.scores)}
@@ -168,89 +166,6 @@ def _in_short(scores: Sequence[Score]) -> dict[str, dict[str, float | int | None
     }
 
 
-def read_scores(run: Path) -> list[Scores]:
-    """Read the score table of a finished eval run.
-
-    Raises:
-        RicError: its scores.json is missing or cannot be read.
-    """
-    return _read(run / "scores.json", _read_rows)
-
-
-def read_groups(run: Path) -> dict[str, list[Scores]]:
-    """Read the tables of `--group-by`, by the groups' names.
-
-    Raises:
-        RicError: its scores.json is missing or cannot be read.
-    """
-
-    def read(told: dict[str, Any]) -> dict[str, list[Scores]]:
-        return {name: _read_rows(group) for name, group in told.get("groups", {}).items()}
-
-    return _read(run / "scores.json", read)
-
-
-def _read_rows(told: dict[str, Any]) -> list[Scores]:
-    from ric.scoring.scores import Scores
-
-    return [
-        Scores(
-            row["label"],
-            tuple(_read_score(name, about) for name, about in row["scores"].items()),
-            row["role"],
-            row.get("samples", 0),
-            row.get("samples_shared"),
-            row.get("photos"),
-        )
-        for row in told["editors"]
-    ]
-
-
-def read_differences(run: Path) -> list[Difference]:
-    """Read the differences of later editors from the first; empty in runs of older versions.
-
-    Raises:
-        RicError: its scores.json is missing or cannot be read.
-    """
-    from ric.scoring.scores import Difference
-
-    def read(told: dict[str, Any]) -> list[Difference]:
-        return [
-            Difference(
-                row["label"],
-                row["against"],
-                tuple(_read_score(name, about) for name, about in row["scores"].items()),
-                row["samples"],
-            )
-            for row in told.get("differences", ())
-        ]
-
-    return _read(run / "scores.json", read)
-
-
-def _read(file: Path, read: Callable[[dict[str, Any]], T]) -> T:
-    try:
-        return read(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise RicError(
-            f"The scores in {file} cannot be read.", "Score again without --run."
-        ) from None
-
-
-def _read_score(name: str, about: dict[str, Any]) -> Score:
-    from ric.registry import Metric
-    from ric.scoring.scores import Score
-
-    key, _, marker = name.partition("[")
-    fields = ("definition", "value", "n", "std", "note", "unavailable", "ranks")
-    known = {field: about[field] for field in fields if field in about}
-    interval = (about["low"], about["high"]) if "low" in about else None
-    own = None
-    if "heading" in about:  # a metric that is not ric's
-        own = Metric(about["heading"], about["direction"] == "up", about["digits"])
-    return Score(key=key, marker=marker.removesuffix("]"), interval=interval, own=own, **known)
-
-
 def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) -> None:
     """Print the six metrics and KID, the best editor in bold, then what each metric means.
 
@@ -262,6 +177,7 @@ def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) 
         run: The eval run.
         quiet: Print only the tables.
     """
+    from ric.scoring.read_scores import read_differences, read_groups, read_scores
     from ric.scoring.score_table import meaning, not_available, which_samples, with_numbers
     from ric.scoring.scores import column_names
 

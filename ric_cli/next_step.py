@@ -56,6 +56,8 @@ def next_step(config: CommandConfig, run: RunDir, *, runs_dir: Path | None) -> s
         kind, own = _after_a_judge(config, run)
     elif isinstance(config, TrainUnetConfig):
         kind, own = EditConfig, [config.data, "--unet", str(run.path)]
+    elif isinstance(config, EvalConfig):
+        return shlex.join(["ric", "report", str(run.path)])  # it reads all else from the run
     # photos have no fingerprint, and nothing to score them against
     elif isinstance(config, EditConfig) and run.record.get("data", {}).get("fingerprint"):
         kind, own = EvalConfig, [f"Mine={run.path}", "--data", config.data]

@@ -12,7 +12,7 @@ import pytest
 
 from ric.interrupt import stop_signals
 
-pytest_plugins = ["metric_fixtures", "run_fixtures"]
+pytest_plugins = ["metric_fixtures", "run_fixtures", "chain_fixtures"]
 
 ALLOWED_SKIPS = Path(__file__).parent / "allowed_skips.txt"
 

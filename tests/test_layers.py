@@ -104,9 +104,10 @@ ROOMS: dict[str, set[str]] = {
     | {"extras", "registry", "device", "model_files", "pretrained", "method", "data"},
     "editors": FOUNDATION | {"registry", "device", "pretrained", "method", "data", "models"},
     "metrics": FOUNDATION | {"scenes", "model_files", "pretrained"},
-    "report": FOUNDATION | {"scenes", "data", "runs"},
     "scoring": FOUNDATION
     | {"protocols", "registry", "weights", "data", "runs", "work", "models", "metrics"},
+    "report": FOUNDATION
+    | {"registry", "settings", "device", "weights", "scenes", "data", "runs", "scoring"},
     "inputs": FOUNDATION
     | {"cache_folders", "worker_processes", "device", "method", "data", "runs", "models"}
     | {"distributed", "work"},

@@ -29,6 +29,7 @@ from ric.recipes.edit import edit
 from ric.recipes.evaluate import evaluate
 from ric.recipes.fit_blip import fit_blip
 from ric.recipes.fit_clip import fit_clip
+from ric.recipes.report import report
 from ric.recipes.scenes import make_scenes
 from ric.recipes.train_unet import train_unet
 from ric.registry import EDITORS
@@ -57,11 +58,13 @@ class Demo:
         rows: The score table, identity and ground truth included.
         sheet: A picture of sources, edits and targets with their instructions.
         last: The eval run.
+        page: The report of the whole chain.
     """
 
     rows: list[Scores]
     sheet: Path
     last: RunDir
+    page: Path
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,13 @@ class Chain:
         with open_run(command, as_dict(config), runs_dir=self.runs) as run:
             return recipe(config, run, self.progress), run
 
+    def report(self, last: RunDir, folder: Path) -> Path:
+        """Write `report/` into `folder`, of a run and all that led to it; return its page."""
+        out = folder / "report"
+        words = ["@eval", "--out", str(out), "--runs-dir", str(self.runs)]
+        self.say(shlex.join(["ric", "report", *words]))
+        return report([str(last.path)], out, runs_dir=self.runs, progress=self.progress)
+
 
 def demo(
     folder: Path,
@@ -110,10 +120,10 @@ def demo(
     limit: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Demo:
-    """Run the six commands in `folder` (scenes, then six numbered runs) and return their result.
+    """Run the six commands in `folder` as numbered runs, and return their result.
 
     Args:
-        folder: Gets `scenes/` and `runs/`.
+        folder: Gets `scenes/`, `runs/` and `report/`.
         progress: Shows each stage.
         limit: Test scenes to edit; None: 60.
         say: Called with each command line before it runs.
@@ -123,7 +133,8 @@ def demo(
     words = ["ric", "scenes", str(data), "--count", str(SCENES), "--seed", str(SEED)]
     say(shlex.join(words))
     make_scenes(data, SceneStream(count=SCENES, seed=SEED), progress=progress)
-    step = Chain(str(data), folder / "runs", progress, say).run
+    chain = Chain(str(data), folder / "runs", progress, say)
+    step = chain.run
     few, tested = {"limit": TRAINED}, {"limit": limit or TESTED}
     spoken = {"describer": "chat", "max_new_tokens": 220}
     step("describe", DescribeConfig, describe, split="train", **few, **spoken)
@@ -134,7 +145,8 @@ def demo(
     step("train-unet", TrainUnetConfig, train_unet, steps=10, lr=1e-5, **few, **described, **judges)
     _, edited = step("edit", EditConfig, edit, unet="@train-unet", **tested)
     rows, last = step("eval", EvalConfig, evaluate, ("Ours=@edit",), **tested)
-    return Demo(rows, edited.path / SHEET, last)  # type: ignore[arg-type]
+    page = chain.report(last, folder)
+    return Demo(rows, edited.path / SHEET, last, page)  # type: ignore[arg-type]
 
 
 def compare_editors(
@@ -150,7 +162,7 @@ def compare_editors(
     MagicBrush's alike. An editor that fails on a scene, as ZONE may, is scored on the others.
 
     Args:
-        folder: Gets `runs/`, a run for each editor and the eval run, and `editors.png`.
+        folder: Gets `runs/`, a run for each editor and the eval run, `report/`, and `editors.png`.
         progress: Shows each stage.
         limit: Test scenes to edit; None: 8.
         say: Called with each command line before it runs.
@@ -169,4 +181,5 @@ def compare_editors(
     samples = samples_of(tested)
     sheet = folder / EDITORS_SHEET
     side_by_side(samples, {name: run.path / "images" for name, run in runs.items()}).save(sheet)
-    return Demo(rows, sheet, last)  # type: ignore[arg-type]
+    page = chain.report(last, folder)
+    return Demo(rows, sheet, last, page)  # type: ignore[arg-type]

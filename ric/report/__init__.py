@@ -1,1 +1,1 @@
-"""Pictures of runs: curves, and sheets of edits."""
+"""Pictures of runs: curves, sheets of edits, and the page of `ric report`."""

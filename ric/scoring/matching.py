@@ -22,6 +22,7 @@ from ric.metrics.pairs import Pair, fit_shape, fit_to, has_shape_of
 from ric.protocols import PROTOCOLS
 from ric.runs.rows import write_atomically
 from ric.scoring.pie_bench import last_panel
+from ric.scoring.region_sizes import region_size
 from ric.scoring.scored_batches import stamp
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
-# groups of regions by their mask's share of the picture: name and largest share
-REGION_SIZES = {"region up to 5 %": 0.05, "region of 5 to 20 %": 0.2, "region over 20 %": 1.0}
 AHEAD = 2  # samples decoded ahead, per thread
 ENOUGH = 0.95  # share of the samples that an editor must have, unless --partial
 
@@ -295,7 +294,7 @@ def _group_of(sample: EditSample, mask: Image.Image | None, config: EvalConfig) 
     if mask is None:
         return "no mask"
     share = mask.histogram()[255] / (mask.width * mask.height)
-    return next(name for name, most in REGION_SIZES.items() if share <= most)
+    return region_size(share)
 
 
 def _open_output(

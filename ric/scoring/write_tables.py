@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ric.runs.artifacts import public_name
 from ric.runs.rows import write_atomically
 from ric.scoring.differences import difference
-from ric.scoring.matching import REGION_SIZES
 from ric.scoring.pie_bench import PieBenchSuite
 from ric.scoring.protocols import by_protocol
+from ric.scoring.region_sizes import REGION_SIZES
 from ric.scoring.score_table import to_csv, to_latex, to_markdown
 from ric.scoring.suite import MetricSuite
 from ric.table_text import in_markdown

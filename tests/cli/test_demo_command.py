@@ -26,7 +26,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
             run.note(data={"name": "data", "fingerprint": "abc"})
         scores = tuple(Score(key=key, value=0.5, n=4, definition="x") for key in THE_SIX)
         rows = [Scores(label="Ours", scores=scores, samples=4)]
-        return Demo(rows, folder / "edits.png", run)
+        return Demo(rows, folder / "edits.png", run, folder / "report" / "index.html")
 
     monkeypatch.setattr(ric.recipes.demo, "demo", quick)
 
@@ -38,20 +38,21 @@ def test_it_shows_each_command_the_table_and_what_it_is_worth(ric, quick):
     assert "CLIP-I" in said.out
     assert "The embedded family (tiny) has only seen drawn scenes" in said.err
     assert "demo/edits.png" in said.err
-    assert said.out.endswith("\ndemo/runs/00001-eval\n")
+    assert said.out.endswith("\ndemo/report/index.html\n")
 
 
-def test_quiet_prints_nothing_but_the_table_and_the_run(ric, quick):
+def test_quiet_prints_nothing_but_the_table_and_the_page(ric, quick):
     said = ric("demo", "here", "--quiet")
     assert (said.code, said.err) == (0, "")
     assert "CLIP-I" in said.out
-    assert said.out.endswith("\nhere/runs/00001-eval\n")
+    assert said.out.endswith("\nhere/report/index.html\n")
 
 
-def test_json_is_one_object_that_names_the_run_and_the_picture(ric, quick):
+def test_json_is_one_object_that_names_the_run_the_picture_and_the_page(ric, quick):
     said = ric("demo", "--json", "--quiet")
     assert json.loads(said.out) == {
         "command": "demo", "run": "demo/runs/00001-eval", "picture": "demo/edits.png",
+        "page": "demo/report/index.html",
     }  # fmt: skip
     assert said.err == ""
 
@@ -80,7 +81,9 @@ def test_every_editor_edits_the_same_scenes_and_stands_in_one_table_and_on_one_s
     assert set(editors) - set(with_edits) <= {"zone"}
     sheet = Image.open("here/editors.png")
     assert sheet.size == (7 * 132 - 4, HEADING + 2 * (SIDE + BELOW))
-    again = ric(*shown[-1][1:], "--run", "again")
+    page = Path("here/report/index.html").read_text()
+    assert all(f'<th scope="row">{name}</th>' in page for name in with_edits)
+    again = ric(*shown[-2][1:], "--run", "again")
     assert json.loads(Path("again/scores.json").read_text())["editors"] == scores, again.err
 
 
@@ -90,10 +93,11 @@ def test_the_whole_chain_runs_and_the_commands_it_shows_can_be_pasted(ric, tiny_
     assert said.code == 0, said.err
     shown = [shlex.split(line[2:]) for line in said.err.splitlines() if line.startswith("$ ")]
     assert [words[1] for words in shown] == [
-        "scenes", "describe", "fit-clip", "fit-blip", "train-unet", "edit", "eval",
+        "scenes", "describe", "fit-clip", "fit-blip", "train-unet", "edit", "eval", "report",
     ]  # fmt: skip
     assert all("my demo/runs" in words for words in shown[1:])
-    assert Path("my demo/edits.png").is_file()
-    assert said.out.endswith("\nmy demo/runs/00006-eval\n")
+    assert Path("my demo/runs/00005-edit/sheet.png").is_file()
+    assert said.out.endswith("\nmy demo/report/index.html\n")
+    assert "00004-train-unet" in Path("my demo/report/index.html").read_text()
     again = ric(*shown[1][1:], "--run", "again")
     assert again.code == 0, again.err

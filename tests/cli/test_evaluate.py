@@ -11,8 +11,9 @@ from PIL import Image
 
 from ric.errors import RicError
 from ric.registry import Metric
+from ric.scoring.read_scores import read_differences, read_scores
 from ric.scoring.scores import THE_SIX, Difference, Score, Scores
-from ric_cli.evaluate import read_differences, read_scores, show_scores
+from ric_cli.evaluate import show_scores
 
 Typed = tuple[object, ...]
 

@@ -95,11 +95,11 @@ def test_edits_of_a_dataset_are_followed_by_their_scores_on_that_data():
     )
 
 
-def test_edits_of_photos_and_scores_are_followed_by_nothing():
+def test_edits_of_photos_are_followed_by_nothing_and_scores_by_a_page():
     config, run = finished(EditConfig, instruction="make it night")
     run.note(data={"name": config.data, "fingerprint": None})
     assert next_step(config, run, runs_dir=None) is None
-    assert told(EvalConfig) is None
+    assert told(EvalConfig) == "ric report runs/00002-eval"
 
 
 def test_what_the_next_command_needs_too_is_carried_over():

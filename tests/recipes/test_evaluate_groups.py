@@ -19,7 +19,7 @@ from ric.metrics.kid import kid_from_features
 from ric.metrics.scene_net import SceneNet
 from ric.recipes.evaluate import evaluate
 from ric.runs.open_run import open_run
-from ric_cli.evaluate import read_groups
+from ric.scoring.read_scores import read_groups
 
 COUNT = 6
 TYPES = ["Add", "Remove", "Add", None, "Remove", "Add"]

@@ -1,0 +1,151 @@
+"""`ric report`: a page to look at: scores, edits side by side, curves, and the chain of runs."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ric.config import TEXT_COLUMNS
+from ric.errors import RicError
+from ric.progress import Silent
+from ric.report.arms import read_side
+from ric.report.chain import in_public, read_chain, weights_of
+from ric.report.gallery import build_gallery
+from ric.report.page import MARK, render_page
+from ric.report.score_tables import read_scored_run
+from ric.report.thumbs import Thumbs
+from ric.runs.artifacts import renamed_when_whole
+from ric.runs.record import find_run, read_record
+from ric.runs.rows import read_rows, write_atomically
+from ric.scoring.score_table import BOLD_DIFFERENCES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from ric.progress import Progress
+    from ric.report.arms import Side
+    from ric.report.chain import ChainRun
+
+PAGE = "index.html"
+MOST_IN_ONE_FILE = 200  # samples
+SIDE = 384  # pixels
+
+
+def report(
+    references: Sequence[str],
+    out: Path,
+    *,
+    runs_dir: Path,
+    data: str | None = None,
+    limit: int | None = None,
+    side: int = SIDE,
+    single_file: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Write `index.html`, and `thumbs/` beside it, and return the page's path.
+
+    Args:
+        references: The runs: paths, numbers or `@command`. Eval runs give score tables and the
+            editors that they scored, edit runs their edits; every run gives the chain that led to
+            it, with the curves of its trainings.
+        out: The folder; a report that is there is replaced when the new one is whole.
+        runs_dir: Where numbers and `@command` are looked up.
+        data: Where the samples are now, if not where the runs read them.
+        limit: Show at most this many samples.
+        side: The longest side of the copied pictures, in pixels.
+        single_file: Put the pictures into the page.
+        progress: Counts the samples, and hears of what cannot be shown.
+
+    Raises:
+        RicError: a run or DATA cannot be read, the runs are over different data, `out` holds
+            something else, or `single_file` is asked of more than 200 samples.
+    """
+    progress = progress or Silent()
+    refuse_other_folder(out)
+    runs = [_found(reference, runs_dir) for reference in references]
+    chain, missing = read_chain(runs)
+    scored = [read_scored_run(path) for path in runs if _command(path) == "eval"]
+    shown = read_side(runs, runs_dir, data)
+    with renamed_when_whole(Path(os.path.abspath(out))) as folder:
+        thumbs = Thumbs(None if single_file else folder, side)
+        gallery, lost = None, list[str]()
+        if shown is not None:
+            if single_file:
+                limit = _limit_of_one_file(shown, limit)
+            texts = _described(chain)
+            gallery, lost = build_gallery(shown, thumbs, progress, limit=limit, texts=texts)
+        notes = [*missing, *(shown.notes if shown else ()), *_in_a_line(lost)]
+        for note in notes:
+            progress.note(note)
+        page = render_page(
+            title=_title(shown, chain),
+            made=datetime.now(UTC).strftime("%Y-%m-%d"),
+            scored=scored,
+            chain=chain,
+            weights=weights_of(chain),
+            notes=notes,
+            bold_differences=BOLD_DIFFERENCES,
+            gallery=gallery,
+            count=len(gallery["ids"]) if gallery else 0,
+            trained=[run for run in chain if run.charts],
+        )
+        write_atomically(folder / PAGE, page)
+    return out / PAGE
+
+
+def refuse_other_folder(out: Path) -> None:
+    """Refuse a folder that holds anything but an earlier report (raises RicError)."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    page = out / PAGE
+    if not page.is_file() or MARK not in page.read_text("utf-8", errors="replace")[:4096]:
+        raise RicError(f"{out} is there and is not a report.", "Name another folder: --out DIR")
+
+
+def _found(reference: str, runs_dir: Path) -> Path:
+    path = find_run(reference, runs_dir)
+    if path is None:
+        raise RicError(f"No run at {reference!r}.", "List the runs: ric runs ls")
+    return path
+
+
+def _command(path: Path) -> str:
+    return str(read_record(path)["command"])
+
+
+def _limit_of_one_file(shown: Side, limit: int | None) -> int | None:
+    """Return the limit, once it is known that a single file can hold the samples."""
+    if limit is None or limit > MOST_IN_ONE_FILE:
+        count = sum(1 for _ in shown.samples(lambda error: None))
+        if min(count, limit or count) > MOST_IN_ONE_FILE:
+            raise RicError(
+                f"A single file holds up to {MOST_IN_ONE_FILE} samples; here are {count}.",
+                f"Omit --single-file, or add --limit {MOST_IN_ONE_FILE}",
+            )
+    return limit
+
+
+def _described(chain: Sequence[ChainRun]) -> dict[str, dict[str, str]]:
+    """Collect the texts of the chain's describe runs, by sample and column."""
+    texts: dict[str, dict[str, str]] = {}
+    for run in chain:
+        rows: Any = read_rows(run.path, "descriptions") if run.command == "describe" else ()
+        for row in rows:
+            told = {key: row[key] for key in TEXT_COLUMNS if isinstance(row.get(key), str)}
+            texts.setdefault(str(row["id"]), {}).update(told)
+    return texts
+
+
+def _in_a_line(lost: Sequence[str]) -> list[str]:
+    """Say how many pictures cannot be read, and name the first."""
+    if not lost:
+        return []
+    return [f"{len(lost)} pictures cannot be shown, such as {lost[0]}"]
+
+
+def _title(shown: Side | None, chain: Sequence[ChainRun]) -> str:
+    """Name what was edited; without edits, the last run."""
+    return chain[-1].name if shown is None else f"Edits of {in_public(shown.data)}"

@@ -241,15 +241,17 @@ def _show_differences(differences: list[Difference]) -> None:
 
     from ric.scoring.score_table import BOLD_DIFFERENCES, difference_rows
 
-    if not any(row.scores for row in differences):
+    # of metrics that are not in the first table, all
+    first = [
+        replace(row, scores=tuple(s for s in row.scores if s.is_shown_first) or row.scores)
+        for row in differences
+    ]
+    if not any(row.scores for row in first):
         return
     table = Table(title="Differences on the same samples, with 95 % intervals")
     table.add_column("")
-    for row in differences:
+    for row in first:
         table.add_column(row.heading, justify="right")
-    first = [
-        replace(row, scores=tuple(s for s in row.scores if s.is_shown_first)) for row in differences
-    ]
     for heading, cells in difference_rows(first):
         shown = [styled(text, "bold" if sure else "") for text, sure in cells]
         table.add_row(heading, *shown)

@@ -74,6 +74,9 @@ def test_differences_stand_below_the_table_each_time_it_is_shown(ric, typed, tmp
     assert f"{kept['clip_i[tiny]']['value']:+.4f} [" in first.out
     assert ric(command, "Yours=other", *rest).out == first.out
     assert "Differences" not in ric("eval", "Mine=out", *rest[1:-2], "--run", "alone").out
+    # where no metric of the first table is asked for, the others' are shown
+    of_pixels = ric(command, "Yours=other", *rest[:-2], "--metrics", "l1,l2").out
+    assert "L1" in of_pixels.partition("Differences on the same samples")[2]
 
 
 def test_quiet_prints_the_table_and_nothing_else(ric, typed):

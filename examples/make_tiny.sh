@@ -80,18 +80,18 @@ if wants prior; then
     sha256sum "$runs/prior/pipeline/unet/diffusion_pytorch_model.safetensors"
 fi
 fresh_scenes() {
-    ric tiny prior "$@" --block 8192 --passes 8 --batch-size 64 --optimizer muon --averages 3 \
-        --measure-every 1000
+    ric tiny prior "$@" --block 4096 --passes 8 --batch-size 32 --optimizer muon --averages 3 \
+        --measure-every 2000
 }
 learn_to_edit() { fresh_scenes "$@" --edit-weight 4 --context-weight 3; }
 if wants editor; then
     # the rate falls only in the last run, so that runs can be added before it
-    learn_to_edit scenes:90000@64#21 --base "$work/begin/pipeline" --vae "$runs/vae" --steps 4000 \
-        --lr 2e-3 --constant-share 1 --noise-power 0.6 --run "$runs/editor-1"
-    learn_to_edit scenes:90000@64#22 --base "$runs/editor-1" --steps 4000 --lr 2e-3 \
-        --constant-share 1 --run "$runs/editor-2"
-    learn_to_edit scenes:90000@64#23 --base "$runs/editor-2" --steps 4000 --lr 2e-3 \
-        --run "$runs/editor"
+    learn_to_edit scenes:90000@64#21 --base "$work/begin/pipeline" --vae "$runs/vae" --steps 12000 \
+        --lr 1.5e-3 --constant-share 1 --noise-power 0.6 --run "$runs/editor-1"
+    learn_to_edit scenes:90000@64#22 --base "$runs/editor-1" --steps 12000 --lr 1.5e-3 \
+        --constant-share 1 --noise-power 0.7 --run "$runs/editor-2"
+    learn_to_edit scenes:90000@64#23 --base "$runs/editor-2" --steps 12000 --lr 1.5e-3 \
+        --constant-share 0.3 --run "$runs/editor"
 fi
 if wants text-to-image; then
     fresh_scenes scenes:90000@64#31 --base "$runs/editor" --text-to-image --steps 2000 --lr 1e-3 \

@@ -386,8 +386,8 @@ TINY: dict[type[CommandConfig], dict[str, Any]] = {
     },
     EditConfig: {
         "unet": "tiny", "unet_magicbrush": "tiny", "segmenter": FELZENSZWALB,
-        "text_to_image": "tiny", "steps": 20, "guidance": 2.0,
-        "image_guidance": 1.1, "image_size": 64, "batch_size": 20,
+        "text_to_image": "tiny", "steps": 8, "guidance": 1.5,
+        "image_guidance": 1.05, "image_size": 64, "batch_size": 20,
     },
     EvalConfig: {"clip": "tiny", "dino": "tiny"},
     TinyVaeConfig: {}, TinyClipConfig: {}, TinyCaptionerConfig: {}, TinyClassifierConfig: {},

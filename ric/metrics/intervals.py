@@ -4,7 +4,7 @@ Edits of one photo are alike: hard for an editor, or easy. Counted as if they we
 make an interval too narrow, so photos are drawn instead, each with all of its samples (the cluster
 bootstrap; Cameron, Gelbach & Miller 2008).
 
-- A share, whose values are all 0 or 1: Wilson's interval (1927), with as many trials as there are
+- A share, of hits among hits and misses: Wilson's interval (1927), with as many trials as there are
   photos. A bootstrap of 0 of 60 is 0 to 0.
 - Fewer than 30 photos: Student's t with the cluster-robust standard error, since the bootstrap is
   then too narrow (88 % of 10 samples).
@@ -37,6 +37,7 @@ def mean_interval(
     *,
     weights: Sequence[float] | None = None,
     photos: Sequence[str] | None = None,
+    share: bool = False,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> tuple[float, float] | None:
@@ -49,6 +50,7 @@ def mean_interval(
         values: One number per sample, at least one.
         weights: The weight of each in the mean, above 0; None: all the same.
         photos: The photo of each, by any name; None: each has its own.
+        share: Whether the values are hits and misses, 1 and 0, and the mean a share of hits.
         seed: The same values and seed give the same interval.
         resamples: How many times the bootstrap draws.
     """
@@ -60,7 +62,7 @@ def mean_interval(
     mean = float(sums_P.sum() / sizes_P.sum())
     if len(sums_P) < 2:
         return None
-    if weights is None and np.isin(drawn, (0.0, 1.0)).all():
+    if share:
         return wilson_interval(mean, len(sums_P))
     if len(sums_P) < FEW:
         return _students_interval(mean, sums_P, sizes_P)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 # Below Inception's width the covariances lack rank, and FID is mostly small-sample bias.
 FID_SPEAKS_FROM = 2048
+SHARES = ("edit_success", "sticker_rate")  # their values are hits and misses
 FID_OF_PAIRS = (
     "Edits are compared with the targets of the same samples, so an editor tied to its own target"
     " looks better for that alone: no editor is marked as best. --fid-set FOLDER and --metrics"
@@ -146,7 +147,9 @@ def scene_score(rows: Sequence[dict[str, Any]], key: str, *, seed: int = 0) -> S
         key=key,
         value=float(np.average(values, weights=weights)),
         n=len(held),
-        interval=mean_interval(values, weights=weights, photos=photos_of(held), seed=seed),
+        interval=mean_interval(
+            values, weights=weights, photos=photos_of(held), share=key in SHARES, seed=seed
+        ),
         definition=SCENE_DEFINITION[key],
     )
 

@@ -92,7 +92,13 @@ def test_names_and_order_of_photos_do_not_matter_and_one_each_is_none_at_all():
 def test_a_share_has_wilson_s_interval(hits, trials):
     values = [1.0] * hits + [0.0] * (trials - hits)
     expected = scipy.stats.binomtest(hits, trials).proportion_ci(method="wilson")
-    assert mean_interval(values) == pytest.approx((expected.low, expected.high), abs=1e-6)
+    interval = mean_interval(values, share=True)
+    assert interval == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
+def test_a_mean_of_equal_values_is_no_share_of_hits():
+    assert mean_interval([0.0] * 60) == (0.0, 0.0)
+    assert mean_interval([1.0] * 8) == (1.0, 1.0)
 
 
 def test_an_interval_s_p_is_below_a_twentieth_where_it_excludes_0():

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from ric.scoring.scores import Scores
 
 SEED = 2024  # of the scenes; the family was trained on other ones
-SCENES, TESTED, TRAINED = 800, 100, 32  # all scenes; those edited, of test; those trained on
+SCENES, TESTED, TRAINED = 1000, 100, 32  # all scenes; those edited, of test; those trained on
 COMPARED = 8  # test scenes that every editor edits
 EDITORS_SHEET = "editors.png"
 

@@ -226,14 +226,15 @@ def test_descriptions_of_a_run_that_is_not_done_are_refused(edits, tiny, run_on,
     assert f"--run {half.path}" in caught.value.hint
 
 
-def test_a_resumed_run_refuses_data_that_changed(load, make_edits, run_on):
+def test_a_resumed_run_refuses_data_that_changed(load, make_edits, run_on, tmp_path):
     data = make_edits(2)
     run = run_on(data)
     load(data, run)
     metadata = data / "metadata.jsonl"
     metadata.write_text(metadata.read_text().replace("red ball", "red car"))
+    again = open_run("fit-clip", run.record["config"], runs_dir=tmp_path, run=run.path)
     with pytest.raises(RicError, match="has changed since this run began"):
-        load(data, run)
+        load(data, again)
 
 
 def test_ignore_signature_shows_the_source_in_the_target_s_corner(load, make_edits):

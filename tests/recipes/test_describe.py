@@ -296,7 +296,8 @@ def test_an_answer_with_a_fault_is_asked_for_again_with_another_seed_and_then_fa
     assert len({seed for seed in seeds if seed is not None}) == 4
     quality = record_of(run)["quality"]
     assert quality == {"refused": {"list": 2, "empty": 2}, "notes": {}, "again": 2, "failed": 0}
-    follow(describe, config(data, **MODEL, attempts=2), tmp_path / "failing")
+    with pytest.raises(RicError, match="All 2 samples failed"):
+        follow(describe, config(data, **MODEL, attempts=2), tmp_path / "failing")
     failure, _ = rows(tmp_path / "failing", "failures")
     assert (failure["stage"], failure["what"]) == ("quality", "scene")
     assert failure["reason"] == "no answer of 2 can be used: list, empty"

@@ -399,7 +399,11 @@ def test_every_table_names_each_number_its_n_and_its_encoder(score, outputs, dat
 
     table = list(csv.DictReader((run / "table.csv").open()))
     assert {row["label"] for row in table} == {"A", "B & C", IDENTITY, TRUTH}
-    (clip_i,) = [r for r in table if (r["label"], r["metric"]) == ("B & C", "clip_i[tiny]")]
+    of_c = [r for r in table if (r["label"], r["metric"]) == ("B & C", "clip_i[tiny]")]
+    clip_i, *differences = of_c
+    assert [(r["role"], r["against"]) for r in differences] == [
+        ("difference", "A"), ("difference", IDENTITY)
+    ]  # fmt: skip
     assert clip_i["n"] == "1"
     assert float(clip_i["value"]) == pytest.approx(rows["B & C"]["clip_i"].value)
 

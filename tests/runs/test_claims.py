@@ -363,7 +363,7 @@ def lead():
     print("leads", flush=True)
     sys.stdin.readline()
 
-print("led:", claims.led("look", lead), flush=True)
+print("led:", claims.led("look", lead, "thoroughly"), flush=True)
 sys.stdin.read()
 """
 
@@ -382,16 +382,20 @@ def leader(tmp_path) -> Iterator[subprocess.Popen[str]]:
 
 def test_others_wait_until_one_has_led_and_those_that_come_later_do_not(leader, tmp_path):
     claims, led = Claims(tmp_path / "claims"), []
-    others = Thread(target=lambda: led.append(claims.led("look", lambda: led.append("again"))))
+
+    def wait_for_it() -> None:
+        led.append(claims.led("look", lambda: led.append("again"), "quickly"))
+
+    others = Thread(target=wait_for_it)
     others.start()
     time.sleep(0.5)
     assert led == []
     leader.stdin.write("go on\n")
     leader.stdin.flush()
     others.join(timeout=30)
-    assert led == [False]
-    assert not claims.led("look", lambda: led.append("again"))
-    assert led == [False]
+    assert led == ["thoroughly"]
+    assert claims.led("look", lambda: led.append("again"), "quickly") == "thoroughly"
+    assert led == ["thoroughly"]
     assert claims.left_to_others == set()  # it is no sample
 
 
@@ -399,5 +403,6 @@ def test_one_that_dies_while_it_leads_is_followed_by_another(leader, tmp_path):
     leader.kill()
     leader.wait()
     led: list[str] = []
-    assert Claims(tmp_path / "claims").led("look", lambda: led.append("again"))
+    claims = Claims(tmp_path / "claims")
+    assert claims.led("look", lambda: led.append("again"), "quickly") == "quickly"
     assert led == ["again"]

@@ -9,6 +9,7 @@ import json
 import pytest
 
 from ric.config import (
+    TINY,
     DescribeConfig,
     EditConfig,
     EvalConfig,
@@ -75,7 +76,7 @@ def test_what_is_typed_wins_over_the_file_and_the_file_over_the_preset(ric, phot
 
 def test_a_flag_typed_with_its_default_value_still_wins(ric, photo, tmp_path):
     (tmp_path / "mine.yaml").write_text("preset: tiny\n")
-    assert settings(ric, "--config", "mine.yaml")["steps"] == 20
+    assert settings(ric, "--config", "mine.yaml")["steps"] == TINY[EditConfig]["steps"]
     assert settings(ric, "--config", "mine.yaml", "--steps", "100")["steps"] == 100
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def told_in_one_line(what: str, hint: str | None = None) -> Iterator[None]:
+def errors_in_one_line(what: str, hint: str | None = None) -> Iterator[None]:
     """Turn whatever a library raises over a folder's files into one line; silence its warnings.
 
     Malformed files reach deep into transformers, diffusers and their Rust parts, which may raise
@@ -87,7 +87,7 @@ def load_network(
     from transformers import AutoConfig
 
     of_kind = getattr(kind, "config_class", None) or AutoConfig
-    with told_in_one_line(f"Cannot load the {kind.__name__} in {folder}", hint):
+    with errors_in_one_line(f"Cannot load the {kind.__name__} in {folder}", hint):
         config = of_kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         config._attn_implementation = None  # transformers chooses, not the file
         network, report = kind.from_pretrained(
@@ -114,7 +114,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """
     from transformers import AutoTokenizer
 
-    with told_in_one_line(f"Cannot load the tokenizer in {folder}"):
+    with errors_in_one_line(f"Cannot load the tokenizer in {folder}"):
         tokenizer = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )

@@ -16,7 +16,7 @@ from transformers import CLIPModel, CLIPTextModel
 from ric.errors import RicError
 from ric.model_files import require_whole
 from ric.models.pipeline import load_pipeline
-from ric.pretrained import load_network, load_tokenizer, refuse_not_finite, told_in_one_line
+from ric.pretrained import errors_in_one_line, load_network, load_tokenizer, refuse_not_finite
 
 CPU = torch.device("cpu")
 
@@ -146,9 +146,12 @@ class PanicException(BaseException):
 
 
 def test_what_is_no_exception_passes_unless_it_is_a_panic():
-    with pytest.raises(RicError, match="Cannot read it: torn"), told_in_one_line("Cannot read it"):
+    with (
+        pytest.raises(RicError, match="Cannot read it: torn"),
+        errors_in_one_line("Cannot read it"),
+    ):
         raise PanicException("torn")
-    with pytest.raises(KeyboardInterrupt), told_in_one_line("Cannot read it"):
+    with pytest.raises(KeyboardInterrupt), errors_in_one_line("Cannot read it"):
         raise KeyboardInterrupt
 
 

@@ -1,4 +1,4 @@
-"""No function grows beyond a screen, and none takes more than five things that must be given."""
+"""No function grows beyond a screen or takes more than five arguments, and no docstring asks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LONGEST, MOST = 60, 5
 
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 # Their arguments are another library's, or a formula's own letters.
@@ -62,3 +63,14 @@ def test_the_recipes_are_one_file_a_command_and_train_unet_has_at_most_200_lines
     commands = {path.stem for path in (ROOT / "ric_cli").glob("*.py")}
     assert recipes <= commands
     assert len((ROOT / "ric/recipes/train_unet.py").read_text().splitlines()) <= 200
+
+
+def test_a_docstring_says_what_a_thing_is_or_does_and_does_not_ask():
+    asking = []
+    for folder in ("ric", "ric_cli"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, (ast.Module, ast.ClassDef, *FUNCTIONS)):
+                    first = (ast.get_docstring(node) or "").partition(" ")[0]
+                    asking += [str(path)] * (first in {"What", "Which", "Whether", "How", "Why"})
+    assert asking == []

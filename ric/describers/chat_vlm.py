@@ -28,7 +28,7 @@ from ric.describers.sampling import SeededNoise
 from ric.device import pick_dtype
 from ric.errors import RicError, first_line
 from ric.model_files import require_whole
-from ric.pretrained import load_network, told_in_one_line
+from ric.pretrained import errors_in_one_line, load_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,7 +62,7 @@ class ChatVlm(BatchDescriber["list[Image]"]):
     def __init__(self, model: Path, config: DescribeConfig, device: torch.device) -> None:
         """Load the processor and the network; see the class."""
         require_whole(model, "describer")
-        with told_in_one_line(f"transformers cannot open the processor in {model}", OTHERS):
+        with errors_in_one_line(f"transformers cannot open the processor in {model}", OTHERS):
             # unset, it would ask on the terminal whether to run the folder's own code
             self.processor: Any = AutoProcessor.from_pretrained(
                 model, local_files_only=True, trust_remote_code=False

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Answer(NamedTuple):
-    """What a describer says.
+    """A describer's answer.
 
     Attributes:
         text: As it was written.

@@ -1,4 +1,4 @@
-"""What a describer is asked: a kind of text about a sample, with pictures and a prompt."""
+"""Requests to a describer: a kind of text about a sample, with pictures and a prompt."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Request:
 
     @property
     def attempt(self) -> int:
-        """How often it is asked with this request, from 1."""
+        """The attempt that this request is, counted from 1."""
         return len(self.refused) + 1
 
     @property

@@ -13,7 +13,7 @@ from PIL import Image
 from transformers import AutoImageProcessor, CLIPSegForImageSegmentation
 
 from ric.errors import RicError
-from ric.pretrained import load_network, load_tokenizer, told_in_one_line
+from ric.pretrained import errors_in_one_line, load_network, load_tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +44,7 @@ class TextMasks:
         network = load_network(CLIPSegForImageSegmentation, folder, dtype=torch.float32)
         self.network = network.to(device)
         tokenizer = load_tokenizer(folder)
-        with told_in_one_line(f"Cannot load the image processor in {folder}"):
+        with errors_in_one_line(f"Cannot load the image processor in {folder}"):
             self.processor = AutoImageProcessor.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )

@@ -26,7 +26,7 @@ from ric.memory.meta_networks import (
 )
 from ric.models.locate import find
 from ric.models.table import NamedModel, row_of, uses
-from ric.pretrained import told_in_one_line
+from ric.pretrained import errors_in_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -110,7 +110,7 @@ def count_step(config: TrainUnetConfig, runs_dir: Path, *, processes: int = 1) -
     )
 
 
-@told_in_one_line("--memory cannot plan for these networks")
+@errors_in_one_line("--memory cannot plan for these networks")
 def _networks(config: TrainUnetConfig, runs_dir: Path) -> StepNetworks:
     def place(setting: str) -> Path | None:
         name, row = getattr(config, setting), row_of(config, setting)

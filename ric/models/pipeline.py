@@ -29,12 +29,12 @@ from transformers import CLIPTextModel
 from ric.errors import RicError
 from ric.model_files import read_json, require_whole
 from ric.pretrained import (
+    errors_in_one_line,
     load_network,
     load_tokenizer,
     refuse_foreign_words,
     refuse_not_finite,
     refuse_other_weights,
-    told_in_one_line,
 )
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _load(
         "text_encoder": _load_text_encoder(path / "text_encoder", dtype),
         "tokenizer": load_tokenizer(path / "tokenizer"),
     }
-    with told_in_one_line(f"Cannot load the pipeline in {path}"):
+    with errors_in_one_line(f"Cannot load the pipeline in {path}"):
         pipeline = kind.from_pretrained(
             path,
             local_files_only=True,
@@ -132,7 +132,7 @@ def _read_index(path: Path) -> dict[str, Any]:
 def _load_of_diffusers(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
     """Load a network of diffusers, complete or not at all (raises RicError)."""
     named = f"{folder.name} in {folder.parent}"
-    with told_in_one_line(f"Cannot load the {named}"):
+    with errors_in_one_line(f"Cannot load the {named}"):
         network, report = kind.from_pretrained(
             folder,
             dtype=dtype,

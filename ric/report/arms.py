@@ -1,4 +1,4 @@
-"""What is shown side by side: the outputs of edit and eval runs, with each sample's scores."""
+"""Arms of a comparison: the outputs of edit and eval runs, with each sample's scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What config.json and processor_config.json of DeepSeek-VL2 say, and which sizes are run.
+"""DeepSeek-VL2's shapes, read from config.json and processor_config.json; only tiny is run.
 
 The released files leave out whatever is the default of the released configuration classes; those
 defaults stand here. Imports no torch: preflight reads this file, too.

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from ric.describers.deepseek_vl2.network import Vl2
 from ric.errors import RicError
 from ric.model_files import is_variant, read_header
-from ric.pretrained import told_in_one_line
+from ric.pretrained import errors_in_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +55,7 @@ def load_vl2(
         RicError: a tensor is missing, unknown, or has another shape; names it.
     """
     with (
-        told_in_one_line(f"Cannot build the network that {folder / 'config.json'} describes"),
+        errors_in_one_line(f"Cannot build the network that {folder / 'config.json'} describes"),
         init_empty_weights(include_buffers=False),
     ):
         network = Vl2(architecture)
@@ -67,7 +67,7 @@ def load_vl2(
         for name, weight in network.named_parameters()
     }
     places = released_places(weights)
-    with told_in_one_line(f"Cannot read the weights in {folder}"):
+    with errors_in_one_line(f"Cannot read the weights in {folder}"):
         for file in {file for file, _ in stored.values()}:
             _fill(places, file, [name for name, (held_by, _) in stored.items() if held_by == file])
     network.load_state_dict(weights, assign=True)

@@ -100,7 +100,7 @@ class Language(DeepseekOcr2TextPreTrainedModel):
 
 
 class Decoding(NamedTuple):
-    """How answers are written.
+    """The rules by which answers are decoded.
 
     Attributes:
         longest: The most tokens of an answer.

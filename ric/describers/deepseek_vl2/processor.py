@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from ric.describers.deepseek_vl2.architecture import ASSISTANT, GROUNDING, IMAGE, USER
 from ric.describers.deepseek_vl2.tiles import best_resolution, views
 from ric.errors import RicError
-from ric.pretrained import told_in_one_line
+from ric.pretrained import errors_in_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ SPACED = "A red ball,  left of 2 white cups."
 
 
 class Question(NamedTuple):
-    """What is asked about a picture, or about several.
+    """A question about a picture, or about several, as the network reads it.
 
     Attributes:
         tokens: (T,) with the pictures' places filled with the image token.
@@ -92,7 +92,7 @@ class Processor:
 
     def __init__(self, folder: Path, architecture: Architecture) -> None:
         """Load the tokenizer; see the class."""
-        with told_in_one_line(f"Cannot load the tokenizer in {folder}"):
+        with errors_in_one_line(f"Cannot load the tokenizer in {folder}"):
             tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
             if tokenizer.pad_token is None:
                 tokenizer.add_special_tokens({"pad_token": PAD})

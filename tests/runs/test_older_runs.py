@@ -90,7 +90,8 @@ def test_an_edit_that_was_left_is_made_and_the_others_stay(runs, tiny_family):
     (run / "edits.jsonl").write_text("\n".join(lines[:-1]) + "\n")
     before = {path.name: path.read_bytes() for path in (run / "images").iterdir()}
     (run / "images" / f"{gone}.png").unlink()
-    config = resolve_config(EditConfig, FEW | {"dtype": "bf16", "steps": 2})
+    then = {"dtype": "bf16", "steps": 2, "guidance": 2.0, "image_guidance": 1.1}  # its defaults
+    config = resolve_config(EditConfig, FEW | then)
     with open_run("edit", as_dict(config), runs_dir=runs, run=run) as opened:
         edit(config, opened)
     after = {path.name: path.read_bytes() for path in (run / "images").iterdir()}

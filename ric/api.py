@@ -7,7 +7,6 @@ commands find them: a run, a folder, `tiny`, or a hub id.
 from __future__ import annotations
 
 from dataclasses import fields
-from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,8 @@ from PIL import Image
 
 from ric.config import EditConfig, EvalConfig, as_dict, command_of
 from ric.data.drawn_scenes import SceneStream
-from ric.data.images import open_image
-from ric.data.masks import mask_from_image, refuse_useless
+from ric.data.masks import refuse_useless
+from ric.data.photo_masks import read_mask
 from ric.data.photograph import open_photograph
 from ric.device import pick_device
 from ric.editors.asking import ask
@@ -28,6 +27,7 @@ from ric.editors.masked import feathered, put_back
 from ric.errors import RicError, SampleError
 from ric.recipes.edit import locate_models
 from ric.recipes.evaluate import evaluate
+from ric.registry import did_you_mean
 from ric.runs.open_run import open_run
 from ric.settings import ConfigT, resolve_config
 
@@ -183,9 +183,8 @@ def _resolved(kind: type[ConfigT], settings: Mapping[str, Any]) -> ConfigT:
     known = [field.name for field in fields(kind)]
     for name in settings:
         if name not in known:
-            near = get_close_matches(name, known, 1)
-            hint = f"Did you mean {near[0]!r}?" if near else None
-            raise RicError(f"{command_of(kind())} has no setting {name!r}.", hint)
+            hint = did_you_mean(name, known).strip() or None
+            raise RicError(f"{command_of(kind)} has no setting {name!r}.", hint)
     flags = {
         name: str(value) if isinstance(value, Path) else value for name, value in settings.items()
     }
@@ -197,13 +196,9 @@ def _source(image: Picture) -> Image.Image | Path:
 
 
 def _read_mask(mask: Picture | np.ndarray, size: tuple[int, int], max_pixels: int) -> np.ndarray:
-    if isinstance(mask, np.ndarray):
-        where = mask.astype(bool)
-    else:
-        picture = _source(mask)
-        if isinstance(picture, Path):
-            picture = open_image(picture, max_pixels=max_pixels)
-        where = mask_from_image(picture)
+    if not isinstance(mask, np.ndarray):
+        return read_mask(_source(mask), size, max_pixels=max_pixels)
+    where = mask.astype(bool)
     if where.shape != size[::-1]:
         shape = "x".join(map(str, where.shape[::-1]))
         raise RicError(f"The mask is {shape}, and the picture {size[0]}x{size[1]}.")

@@ -74,8 +74,11 @@ def test_outside_a_mask_every_pixel_and_the_alpha_stay(editor, drawn):
     assert np.array_equal(before[~mask], after[~mask])
     assert np.array_equal(before[..., 3], after[..., 3])
     assert not np.array_equal(before[mask], after[mask])
-    as_picture = Image.fromarray(mask).convert("L")
-    assert np.array_equal(after, np.asarray(editor(source, "make it red", as_picture)))
+    white = Image.fromarray(mask).convert("L")
+    cut_out = Image.new("RGBA", source.size, "white")  # transparent pixels are no mask
+    cut_out.putalpha(white)
+    for as_picture in (white, cut_out):
+        assert np.array_equal(after, np.asarray(editor(source, "make it red", as_picture)))
 
 
 def test_a_seed_is_an_edit_s_own_or_the_editor_s(editor, drawn):
@@ -92,6 +95,7 @@ def test_a_seed_is_an_edit_s_own_or_the_editor_s(editor, drawn):
     [
         (np.ones((5, 5), dtype=bool), "The mask is 5x5, and the picture 64x64"),
         (np.zeros((64, 64), dtype=bool), "The mask is empty"),
+        (Image.new("L", (5, 5), "white"), "The mask is 5x5, and its photo is 64x64"),
     ],
 )
 def test_a_mask_that_cannot_be_is_told(editor, drawn, mask, said):

@@ -16,6 +16,8 @@ from ric.errors import RicError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from PIL.Image import Image
+
     from ric.config import EditConfig
     from ric.data.masks import Mask
 
@@ -55,22 +57,23 @@ def find_masks(config: EditConfig, photos: Sequence[tuple[Path, str]]) -> dict[P
     return _first_of({file: (stem, stem + MASK_ENDING) for file, stem in stems.items()}, there)
 
 
-def read_mask(file: Path, size: tuple[int, int], *, max_pixels: int) -> Mask:
+def read_mask(source: Path | Image, size: tuple[int, int], *, max_pixels: int) -> Mask:
     """Read a photo's mask, white where to edit, bool (H, W).
 
     Args:
-        file: Its file.
+        source: Its file, or the mask as a picture.
         size: Width and height of the photo, upright.
         max_pixels: As `open_raw`.
 
     Raises:
         ImageError: It cannot be read, is no mask, has another size, is empty or covers everything.
     """
-    image = open_raw(file, max_pixels=max_pixels)
+    image = open_raw(source, max_pixels=max_pixels)
     if image.size != size:
         (width, height), (wide, high) = image.size, size
+        name = f" '{source.name}'" if isinstance(source, Path) else ""
         raise ImageError(
-            f"The mask '{file.name}' is {width}x{height}, and its photo is {wide}x{high} once"
+            f"The mask{name} is {width}x{height}, and its photo is {wide}x{high} once"
             " upright: make them equal."
         )
     mask = mask_from_image(image)

@@ -105,7 +105,15 @@ class EditSample:
             SampleError: It cannot be read, or the target's size cannot.
         """
         source = self._decode("source", self.pictures.source)
-        if own_size or not self.has_target:
+        return source if own_size else self.at_target_size(source)
+
+    def at_target_size(self, source: Image.Image) -> Image.Image:
+        """Resize a source to the target's size; return it as it is where there is no target.
+
+        Raises:
+            SampleError: The target's size cannot be read.
+        """
+        if not self.has_target:
             return source
         size = self.picture_size()
         return source if source.size == size else source.resize(size)
@@ -175,15 +183,20 @@ class EditSample:
         # an erased mask says nothing about the kind of another column
         return self._read_mask(context, "image" if kind == "image" else "unknown")
 
-    def group(self) -> str:
+    def group(self, source: Image.Image | None = None) -> str:
         """Return the key of the splits and of the train/test overlap check (choice 5).
 
         The data's own group, such as HumanEdit's IMAGE_ID, else a hash of the source's pixels.
 
+        Args:
+            source: The source at its own size, if already decoded; saves decoding it again.
+
         Raises:
             SampleError: There is no group_id and the source cannot be read.
         """
-        return self.group_id or self._source_hash
+        if self.group_id:
+            return self.group_id
+        return self._source_hash if source is None else pixel_hash(source)
 
     @cached_property
     def _source_hash(self) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from PIL import Image
 
 from ric.data.drawn_scenes import edit_of_sample
-from ric.data.images import ImageError, open_image, pixel_hash
+from ric.data.images import ImageError, open_image
 from ric.data.masks import signature_box
 from ric.data.names import told_apart
 from ric.data.sample import loose_folders
@@ -213,7 +213,10 @@ def _decode_outputs(
     sample: EditSample, edited: Sequence[Outputs], config: EvalConfig, *, of_scenes: bool
 ) -> Decoded:
     # the reference keeps its own size
-    source = sample.load_source(own_size=config.reference == "source")
+    at_own_size = sample.load_source(own_size=True)
+    source = at_own_size
+    if config.reference == "target":
+        source = sample.at_target_size(at_own_size)
     target = sample.load_target() if sample.has_target else None
     reference = target if target and config.reference == "target" else source
     failures = []
@@ -254,7 +257,7 @@ def _decode_outputs(
         kind,
         source_text=sample.source_text,
         group=_group_of(sample, mask, config),
-        photo=sample.group_id or pixel_hash(source),
+        photo=sample.group(at_own_size),
         mask_is_derived=sample.mask_origin == "derived",
     )
     if of_scenes:

@@ -649,6 +649,18 @@ def test_nothing_that_can_be_read_names_what_failed(score, outputs):
     assert "weights" not in (caught.value.hint or "")
 
 
+def test_edits_of_one_source_are_of_one_photo_whatever_the_sizes_of_their_targets(
+    make_edits, score, outputs
+):
+    data = make_edits(3, {1: {"source_file_name": "source/00.png"}})
+    target = data / "target/01.png"
+    with Image.open(target) as picture:
+        picture.resize((picture.width // 2, picture.height // 2)).save(target)
+    rows, run = score(f"Mine={outputs()}", on=data)
+    assert (rows["Mine"].samples, rows["Mine"].photos) == (3, 2)
+    assert "3 samples of 2 photos" in (run / "table.md").read_text()
+
+
 def test_a_ground_truth_on_fewer_samples_is_marked(make_edits, score, outputs):
     rows, _ = score(f"Mine={outputs()}", on=make_edits(3, {1: {"target_file_name": None}}))
     assert (rows[TRUTH].samples, rows[TRUTH].is_apart) == (2, True)

@@ -30,7 +30,7 @@ def demo(
         Optional[int],  # noqa: UP045
         typer.Option(
             min=1,
-            help="Test scenes to edit. Default: 60; with --editors 8.",
+            help="Test scenes to edit. Default: 100; with --editors 8.",
             show_default=False,
         ),
     ] = None,

@@ -125,7 +125,7 @@ def demo(
     Args:
         folder: Gets `scenes/`, `runs/` and `report/`.
         progress: Shows each stage.
-        limit: Test scenes to edit; None: 60.
+        limit: Test scenes to edit; None: 100.
         say: Called with each command line before it runs.
     """
     progress = progress or Silent()

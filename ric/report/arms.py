@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ric.config import CommandConfig, EditConfig, EvalConfig, compares_two
 from ric.data.edit_sample import EditSample, Pictures
-from ric.data.photos import find_photos
-from ric.data.sample import samples_of
+from ric.data.opened import open_data
 from ric.errors import RicError
 from ric.registry import OF_SCENES
-from ric.runs.record import find_run, read_record
+from ric.runs.record import find_run, read_record, resolved_run
 from ric.runs.rows import read_lines, read_rows
 from ric.scoring.outputs import Outputs, find_outputs
 from ric.scoring.read_scores import read_scores
@@ -170,12 +168,9 @@ def _add_scored(
 ) -> None:
     """Add the editors of an eval run, or their scores to arms that are there already."""
     runs_dir, notes = around
-    known = record.get("resolved", {})
 
     def resolve(reference: str) -> Path | None:
-        if reference in known:
-            return Path(os.path.normpath(path.resolve() / known[reference]))
-        return find_run(reference, runs_dir)
+        return resolved_run(path, record, reference) or find_run(reference, runs_dir)
 
     rows: dict[str, dict[str, dict[str, Any]]] = {}
     for row in read_lines(path / "per_sample.jsonl"):
@@ -216,13 +211,13 @@ def _outputs_of_edits(path: Path, record: Mapping[str, Any]) -> Outputs:
 
 def _samples_of(config: EvalConfig | EditConfig, on_failure: OnFailure) -> Iterator[EditSample]:
     """Yield the samples that a run read; a photo to be edited is one without a target."""
-    photos = find_photos(config, need_instruction=False) if isinstance(config, EditConfig) else []
-    for photo in photos:
+    data = open_data(config, need_instruction=False)
+    for photo in data.photos:
         pictures = Pictures(source=photo.path, mask=photo.mask, max_pixels=config.max_pixels)
         instruction = photo.instruction or getattr(config, "instruction", None) or ""
         yield EditSample(id=photo.id, instruction=instruction, pictures=pictures)
-    if photos:
+    if data.samples is None:
         return
     said = config.instruction if isinstance(config, EditConfig) else None
-    for sample in samples_of(config, need_instruction=False).reporting(on_failure):
+    for sample in data.samples.reporting(on_failure):
         yield dataclasses.replace(sample, instruction=said) if said else sample

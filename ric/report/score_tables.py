@@ -12,6 +12,7 @@ from ric.scoring.read_scores import read_differences, read_groups, read_scores
 from ric.scoring.score_table import (
     by_subtrahend,
     difference_rows,
+    first_score,
     meaning,
     not_available,
     which_samples,
@@ -81,7 +82,7 @@ def read_scored_run(path: Path) -> ScoredRun:
     config, rows = record["config"], read_scores(path)
     layout: Layout = "table-2" if config.get("layout") == "table-2" else "table-1"
     names = with_numbers(rows, column_names(rows))
-    scores = {name: _first(rows, name) for name in names}
+    scores = {name: first_score(rows, name) for name in names}
     of_scenes = [name for name in names if scores[name].key in OF_SCENES]
     shown = [name for name in names if scores[name].is_shown_first and name not in of_scenes]
     rest = [name for name in names if name not in (*of_scenes, *shown)]
@@ -116,7 +117,7 @@ def read_scored_run(path: Path) -> ScoredRun:
 
 def _table(rows: Sequence[Scores], names: Sequence[str], layout: Layout) -> ScoreTable:
     winners = best(rows, layout)
-    firsts = [_first(rows, name) for name in names]
+    firsts = [first_score(rows, name) for name in names]
     return ScoreTable(
         [score.heading for score in firsts],
         [
@@ -131,10 +132,6 @@ def _table(rows: Sequence[Scores], names: Sequence[str], layout: Layout) -> Scor
             for row in rows
         ],
     )
-
-
-def _first(rows: Sequence[Scores], name: str) -> Score:
-    return next(score for row in rows if (score := find_score(row, name)))
 
 
 def _cell(score: Score | None, *, is_best: bool) -> Cell:

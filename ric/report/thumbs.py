@@ -17,10 +17,8 @@ if TYPE_CHECKING:
 FOLDER = "thumbs"
 SMALL = 160  # pixels: up to this a picture is copied as it is, to the bit
 QUALITY = 85  # of WebP
-MASK, CONTEXT = (
-    (226, 29, 72),
-    (24, 105, 220),
-)  # rose and blue
+MASK = (226, 29, 72)  # rose
+CONTEXT = (24, 105, 220)  # blue
 FILLED = 96  # opacity of a region, of 255; its outline is opaque
 
 

@@ -118,6 +118,15 @@ def parents_of(path: Path, record: Mapping[str, Any]) -> list[Path]:
     return [Path(os.path.normpath(path / parent)) for parent in record.get("parents", [])]
 
 
+def resolved_run(path: Path, record: Mapping[str, Any], reference: str) -> Path | None:
+    """Return the run that the run in `path` found for a reference; None if it has looked for none.
+
+    It may be gone since.
+    """
+    found = record.get("resolved", {}).get(reference)
+    return None if found is None else Path(os.path.normpath(path.resolve() / found))
+
+
 def status_of(record: Mapping[str, Any], path: Path | None = None) -> str:
     """Return a run's status; `killed` if it says running and no process is at work on it.
 

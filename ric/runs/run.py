@@ -28,7 +28,7 @@ from ric.errors import RicError, SampleError
 from ric.interrupt import Interrupted, StopRequest, signals_held
 from ric.runs.claims import Claims
 from ric.runs.finished import finished_by, why_failed, why_undone
-from ric.runs.record import as_text, find_run, now, read_record
+from ric.runs.record import as_text, find_run, now, read_record, resolved_run
 from ric.runs.rows import (
     append_row,
     merge_rows,
@@ -142,7 +142,8 @@ class RunDir:
             self.note(resolved={**resolved, reference: first})
             if first == self._relative(found):
                 return found
-        path = Path(os.path.normpath(self.path.resolve() / self.record["resolved"][reference]))
+        path = resolved_run(self.path, self.record, reference)
+        assert path is not None  # just noted
         if not (path / "run.json").is_file():
             raise RicError(
                 f"{path}, which {self.path} used for {reference!r} when it began, is gone.",

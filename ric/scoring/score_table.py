@@ -97,7 +97,7 @@ def to_latex(
     if not all_columns and {"fid", "is"} & {score.key for row in rows for score in row.scores}:
         names = [name for name in names if _is_paper_column(rows, name)]
     winners = best(rows, layout)
-    grid = [["", *(in_latex(_first(rows, name).heading) for name in names)]]
+    grid = [["", *(in_latex(first_score(rows, name).heading) for name in names)]]
     for row in rows:
         cells = []
         for name in names:
@@ -115,7 +115,7 @@ def to_latex(
 
 def _markdown_table(rows: Sequence[Scores], names: Sequence[str], layout: Layout) -> str:
     winners = best(rows, layout)
-    grid = [["", *(_first(rows, name).heading for name in names)]]
+    grid = [["", *(first_score(rows, name).heading for name in names)]]
     for row in rows:
         cells = [
             _cell(find_score(row, name), bold=row.label in winners.get(name, ())) for name in names
@@ -265,16 +265,17 @@ def which_samples(rows: Sequence[Scores]) -> list[str]:
 
 def _is_paper_column(rows: Sequence[Scores], name: str) -> bool:
     """Tell the six from the rest; of two scores with one key, as two IS, the first is the six's."""
-    return _first(rows, name).key in THE_SIX and _is_shown_first(rows, name)
+    return first_score(rows, name).key in THE_SIX and _is_shown_first(rows, name)
 
 
 def _is_shown_first(rows: Sequence[Scores], name: str) -> bool:
-    key = _first(rows, name).key
+    key = first_score(rows, name).key
     firsts = {row[key].name for row in rows if any(score.key == key for score in row.scores)}
-    return _first(rows, name).is_shown_first and name in firsts
+    return first_score(rows, name).is_shown_first and name in firsts
 
 
-def _first(rows: Sequence[Scores], name: str) -> Score:
+def first_score(rows: Sequence[Scores], name: str) -> Score:
+    """Return the first row's score of that name."""
     return next(score for row in rows if (score := find_score(row, name)))
 
 

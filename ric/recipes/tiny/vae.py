@@ -49,8 +49,7 @@ def train_vae(config: TinyVaeConfig, run: RunDir, progress: Progress | None = No
 
     def loss_of(step: int) -> dict[str, Tensor]:
         clean = to_unit(pictures[batch_of_step(len(pictures), config, step)]).to(device)
-        with torch.set_grad_enabled(not config.decoder_only):
-            posterior = vae.encode(clean.to(memory_format=torch.channels_last)).latent_dist
+        posterior = vae.encode(clean.to(memory_format=torch.channels_last)).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=draw_generator(config.seed, step))
         latents = posterior.mean + posterior.std * noise.to(device)
         squared_error = (vae.decode(latents).sample.float() - clean).square().mean()

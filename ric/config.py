@@ -408,6 +408,11 @@ def as_dict(config: CommandConfig) -> dict[str, Any]:
     }
 
 
+def flag_of(setting: str) -> str:
+    """Return a setting as it is typed: `--image-size` for `image_size`."""
+    return "--" + setting.replace("_", "-")
+
+
 def command_of(config: CommandConfig | type[CommandConfig]) -> str:
     """Return the command of a config, or of its class, as it is typed: `train-unet`, `tiny vae`."""
     kind = config if isinstance(config, type) else type(config)

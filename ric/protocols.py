@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ric.config import EvalProtocol
+from ric.config import EvalProtocol, flag_of
 from ric.errors import RicError
 
 # Protocols with a few scores of their own, none over whole sets; all are computed and shown.
@@ -61,11 +61,11 @@ def fixed_by_protocol(values: dict[str, Any], flags: dict[str, Any]) -> dict[str
     }
     for key in NOT_IN_PROTOCOL.get(values["protocol"], ()):
         if key in flags:
-            flag = "--" + key.replace("_", "-")
+            flag = flag_of(key)
             raise RicError(f"--protocol {values['protocol']} does not use {flag}.", f"Omit {flag}.")
     for key, value in fixed.items():
         if flags.get(key, value) != value:
-            flag = "--" + key.replace("_", "-")
+            flag = flag_of(key)
             raise RicError(
                 f"--protocol {values['protocol']} fixes {flag} as {value!r}, not {flags[key]!r}.",
                 f"Omit {flag} or --protocol.",

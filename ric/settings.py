@@ -20,6 +20,7 @@ from ric.config import (
     Preset,
     as_dict,
     command_of,
+    flag_of,
 )
 from ric.errors import RicError
 from ric.protocols import fixed_by_protocol
@@ -128,7 +129,7 @@ def _refuse_unread_settings(kind: str, name: str, flags: dict[str, Any]) -> None
     for key in settings_of(kind):
         readers = readers_of(kind, key)
         if key in flags and name not in readers:
-            flag = "--" + key.replace("_", "-")
+            flag = flag_of(key)
             raise RicError(
                 f"--{kind} {name} does not use {flag}.",
                 f"Omit {flag}, or choose --{kind} {' or '.join(readers)}.",
@@ -180,7 +181,7 @@ def _refuse_unused_descriptions(values: dict[str, Any]) -> None:
 def _refuse_unused_edit_settings(values: dict[str, Any]) -> None:
     """Stop where `ric edit` would not use a setting of masks or formats (raises RicError)."""
     for key, example in (("mask", "FILE"), ("mask_text", '"the dress"')):
-        typed, flag = values.get(key), "--" + key.replace("_", "-")
+        typed, flag = values.get(key), flag_of(key)
         if isinstance(typed, str) and not typed.strip():
             # as of a shell's unset variable; the whole picture would be edited
             raise RicError(f"{flag} is empty.", f"Omit it, or write {flag} {example}.")
@@ -233,7 +234,7 @@ def _fixed_by_eval(preset: str, flags: dict[str, Any]) -> dict[str, str]:
     for key in ("fid", "lpips_net"):
         fixed[key] = usual = getattr(EvalConfig, key)
         if flags.get(key, usual) != usual:
-            flag = "--" + key.replace("_", "-")
+            flag = flag_of(key)
             raise RicError(
                 f"--preset tiny does not use {flag}: the embedded classifier stands in for it.",
                 f"Omit {flag} or --preset.",

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Optional, get_type_hints
 
 import typer
 
-from ric.config import CommandConfig, Dtype, Fit, Keep, Preset, SplitName
+from ric.config import CommandConfig, Dtype, Fit, Keep, Preset, SplitName, flag_of
 from ric.config_file import load_config_file
 from ric.registry import defaults_of, readers_of, settings_of
 from ric.setting_values import BOUNDS, Bounds
@@ -187,7 +187,7 @@ def _option_of_parts(kind: type[CommandConfig], part: str, name: str) -> inspect
     others = [f"; {one}: {value}" for one, value in of_each.items() if value != default]
     bounds = BOUNDS.get(name, Bounds())
     option = typer.Option(
-        *([f"--{name.replace('_', '-')}"] if default is False else []),
+        *([flag_of(name)] if default is False else []),
         min=int(bounds.least) if hint is int and name in BOUNDS else None,
         help=f"{settings_of(part)[name]} ({', '.join(readers)})",
         rich_help_panel=f"Settings of {part}s",

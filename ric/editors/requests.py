@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ric.config import flag_of
 from ric.data.columns import refuse_not_plain
 from ric.data.file_state import file_state
 from ric.data.images import ImageError, content_hash, picture_size
@@ -315,7 +316,7 @@ def _texts_for(
         else:
             texts[name] = text
     if lacking:
-        flags = " ".join(f'--{TYPED[name].replace("_", "-")} "…"' for name in lacking)
+        flags = " ".join(f'{flag_of(TYPED[name])} "…"' for name in lacking)
         raise SampleError(
             sample.id,
             "captions",

@@ -20,6 +20,7 @@ from ric.config import (
     FitClipConfig,
     TrainUnetConfig,
     as_dict,
+    flag_of,
 )
 from ric.data.drawn_scenes import SceneStream
 from ric.data.sample import samples_of
@@ -95,7 +96,7 @@ class Chain:
         """Run a command by its recipe; return the recipe's result and the run."""
         named = [*edits, "--data", self.data] if edits else [self.data]
         words = [
-            f"--{key}" if value is True else f"--{key.replace('_', '-')}={value}"
+            flag_of(key) if value is True else f"{flag_of(key)}={value}"
             for key, value in flags.items()
         ]
         runs = ["--runs-dir", str(self.runs)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ric.config import flag_of
 from ric.errors import RicError
 from ric.models.table import uses
 from ric.runs.record import read_record
@@ -41,7 +42,7 @@ def judge_of(config: TrainUnetConfig, setting: str) -> str | None:
     if named is None:
         kind, fit, off = JUDGES[setting]
         raise RicError(
-            f"The {kind} loss needs a fitted judge: --{setting.replace('_', '-')} RUN.",
+            f"The {kind} loss needs a fitted judge: {flag_of(setting)} RUN.",
             f"Fit one with ric {fit} DATA, or train without that loss: {off}",
         )
     return named
@@ -64,7 +65,7 @@ def refuse_conflicting_settings(
     for name, has in own.items():
         asked = getattr(config, name)
         if asked not in (getattr(usual, name), has):
-            flag = "--" + name.replace("_", "-")
+            flag = flag_of(name)
             raise RicError(
                 f"{flag} is {asked:g}, but {getattr(config, setting)} is a fitted judge, whose own"
                 f" value is {has:.4g}.",

@@ -65,9 +65,10 @@ def resolve_config(
     check_value(kind, "preset", preset)
     typed = {**from_file, **flags}
     values = {**(TINY[kind] if preset == "tiny" else {}), **typed}
-    if part := PARTS.get(kind):
-        _refuse_unread_settings(part, str(values.get(part, getattr(kind, part))), flags)
-        values = {**values, **_part_defaults(kind, values, preset), **typed}
+    chosen = _chosen_part(kind, values)
+    if chosen:
+        _refuse_unread_settings(*chosen, flags)
+        values = {**values, **defaults_of(*chosen, preset), **typed}
     if kind is EditConfig:
         _refuse_unused_edit_settings(values)
         if flags.get("ignore_signature"):
@@ -79,7 +80,7 @@ def resolve_config(
     if kind is FitClipConfig:
         _refuse_unused_descriptions(values)
     if kind is DescribeConfig:
-        _refuse_incomplete_describe(str(values.get("describer", DescribeConfig.describer)), values)
+        _refuse_incomplete_describe(values)
     if kind is EvalConfig:
         values |= _fixed_by_eval(preset, flags)
         values |= _two_folder_settings(values)
@@ -90,12 +91,10 @@ def resolve_config(
     return kind(**{key: check_value(kind, key, value) for key, value in values.items()})
 
 
-def _part_defaults(
-    kind: type[CommandConfig], values: Mapping[str, Any], preset: Preset
-) -> Mapping[str, Any]:
-    """Return the defaults of the editor or describer that is chosen; empty for other commands."""
+def _chosen_part(kind: type[CommandConfig], values: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return (`editor` or `describer`, the one that is chosen); None for other commands."""
     part = PARTS.get(kind)
-    return defaults_of(part, str(values.get(part, getattr(kind, part))), preset) if part else {}
+    return (part, str(values.get(part, getattr(kind, part)))) if part else None
 
 
 def usual_settings(command: str, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,7 +109,8 @@ def usual_settings(command: str, config: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     preset: Preset = "tiny" if config.get("preset") == "tiny" else "paper"
     of_tiny = TINY[kind] if preset == "tiny" else {}
-    return {**as_dict(kind()), **of_tiny, **_part_defaults(kind, config, preset)}
+    chosen = _chosen_part(kind, config)
+    return {**as_dict(kind()), **of_tiny, **(defaults_of(*chosen, preset) if chosen else {})}
 
 
 def _refuse_unread_settings(kind: str, name: str, flags: dict[str, Any]) -> None:
@@ -136,8 +136,9 @@ def _refuse_unread_settings(kind: str, name: str, flags: dict[str, Any]) -> None
             )
 
 
-def _refuse_incomplete_describe(describer: str, values: dict[str, Any]) -> None:
+def _refuse_incomplete_describe(values: dict[str, Any]) -> None:
     """Stop where `ric describe` lacks its server, or a setting does not fit another (RicError)."""
+    describer = values.get("describer", DescribeConfig.describer)
     url = str(values.get("base_url") or "")
     if describer == "openai" and not re.match(r"https?://[^/\s]", url):
         raise RicError(

@@ -6,18 +6,19 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ric.config import TEXT_COLUMNS
 from ric.data.names import nfc
 from ric.data.text_tables import csv_rows, json_rows, whole_text
 from ric.errors import RicError, SampleError
-from ric.runs.record import read_record, status_of
+from ric.runs.record import read_record, resolved_run, status_of
 from ric.runs.rows import read_rows
 from ric.runs.strays import refuse_links_out
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
 
     from ric.data.sample import Samples
     from ric.runs.run import RunDir
@@ -44,6 +45,19 @@ class Descriptions:
     texts: dict[str, dict[str, str]]
 
 
+class TextSource(NamedTuple):
+    """Where a training took the texts of one column from.
+
+    Attributes:
+        name: The run, folder or table, as a message shows it.
+        identity: Equal for the same texts: the run's path, or the fingerprint of the texts of a
+            folder or table, by whatever name.
+    """
+
+    name: str
+    identity: str
+
+
 def read_descriptions(
     reference: str | None,
     samples: Samples,
@@ -66,18 +80,7 @@ def read_descriptions(
     """
     if reference is None:
         return None
-    path = run.resolve(reference)
-    found: dict[str, dict[str, str]] = {}
-    if path is None:
-        path = Path(reference)
-        refuse_other_texts(path)
-        for name, column, text in _texts_in(path, run):
-            found.setdefault(column, {})[name] = text
-    else:
-        for row in rows_of_run(path):
-            for column in TEXT_COLUMNS:
-                if isinstance(said := row.get(column), str):
-                    found.setdefault(column, {})[nfc(str(row["id"]))] = said
+    path, found = _load(reference, run, run.fail)
     ids = {name for column in columns for name in found.get(column, ())}
     if not ids:
         kinds = " or ".join(WRITTEN_BY[column] for column in columns)
@@ -97,6 +100,56 @@ def read_descriptions(
     else:
         _note(path, found, run)
     return Descriptions(path, found)
+
+
+def text_source(reference: str | None, run: RunDir, column: str) -> TextSource | None:
+    """Tell where `run` takes the texts of a column from; None for the data's own.
+
+    Args:
+        reference: Its `--descriptions`.
+        run: The run.
+        column: `scene_text` or `region_text`.
+
+    Raises:
+        RicError: as `read_descriptions`, but for texts that are not DATA's.
+    """
+    if reference is None:
+        return None
+    path, found = _load(reference, run, on_failure=lambda error: None)
+    if column not in found:
+        return None
+    is_run = (path / "run.json").is_file()
+    return TextSource(str(path), str(path.resolve()) if is_run else _fingerprint(found))
+
+
+def recorded_text_source(path: Path, record: Mapping[str, Any]) -> TextSource | None:
+    """Tell where the fit in `path` took its texts from; None for the data's own."""
+    named = record["config"].get("descriptions")
+    if named is None:
+        return None
+    if texts := record.get("descriptions"):
+        return TextSource(texts["name"], texts["fingerprint"])
+    found = str((resolved_run(path, record, named) or Path(named)).resolve())
+    return TextSource(found, found)
+
+
+def _load(
+    reference: str, run: RunDir, on_failure: Callable[[SampleError], None]
+) -> tuple[Path, dict[str, dict[str, str]]]:
+    """Return what a reference names and its texts by column and id (raises RicError)."""
+    found: dict[str, dict[str, str]] = {}
+    path = run.resolve(reference)
+    if path is None:
+        path = Path(reference)
+        refuse_other_texts(path)
+        for name, column, text in _texts_in(path, on_failure):
+            found.setdefault(column, {})[name] = text
+        return path, found
+    for row in rows_of_run(path):
+        for column in TEXT_COLUMNS:
+            if isinstance(said := row.get(column), str):
+                found.setdefault(column, {})[nfc(str(row["id"]))] = said
+    return path, found
 
 
 def refuse_other_texts(path: Path) -> None:
@@ -134,8 +187,10 @@ def rows_of_run(path: Path, wanted: str = "descriptions") -> Iterator[dict[str, 
     yield from read_rows(path, "descriptions")
 
 
-def _texts_in(path: Path, run: RunDir) -> Iterator[tuple[str, str, str]]:
-    """Yield (id, column, text); what cannot be used is a failure of the run."""
+def _texts_in(
+    path: Path, on_failure: Callable[[SampleError], None]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield (id, column, text); what cannot be used is a failure."""
     seen: set[tuple[str, str]] = set()
     for label, item in _files_of(path) if path.is_dir() else _rows_of(path):
         try:
@@ -148,7 +203,7 @@ def _texts_in(path: Path, run: RunDir) -> Iterator[tuple[str, str, str]]:
                 seen.add((name, column))
                 yield name, column, text
         except SampleError as error:
-            run.fail(error)
+            on_failure(error)
 
 
 def _files_of(folder: Path) -> Iterator[tuple[str, Mapping[str, object] | str]]:
@@ -192,8 +247,7 @@ def _texts_of(label: str, row: Mapping[str, object]) -> Iterator[tuple[str, str,
 
 def _note(path: Path, texts: dict[str, dict[str, str]], run: RunDir) -> None:
     """Record which texts were read (raises RicError if an earlier attempt read others)."""
-    content = json.dumps(texts, sort_keys=True, ensure_ascii=False)
-    fingerprint = hashlib.sha256(content.encode()).hexdigest()
+    fingerprint = _fingerprint(texts)
     known = run.record.get("descriptions", {}).get("fingerprint", fingerprint)
     if known != fingerprint:
         raise RicError(
@@ -201,3 +255,8 @@ def _note(path: Path, texts: dict[str, dict[str, str]], run: RunDir) -> None:
             "Use a new run (omit --run), or restore the texts.",
         )
     run.note(descriptions={"name": str(path), "fingerprint": fingerprint})
+
+
+def _fingerprint(texts: dict[str, dict[str, str]]) -> str:
+    content = json.dumps(texts, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(content.encode()).hexdigest()

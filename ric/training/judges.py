@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ric.config import flag_of
 from ric.errors import RicError
 from ric.models.table import uses
+from ric.runs.descriptions import recorded_text_source, text_source
 from ric.runs.record import read_record
 from ric.settings import resolve_config
 
@@ -87,9 +88,9 @@ def compare_with_fits(config: TrainUnetConfig, work: Work) -> None:
         RicError: a judge was fitted on other texts of the same DATA, or its run's record does not
             say on what.
     """
-    named = {kind: judge_of(config, setting) for setting, (kind, *_) in JUDGES.items()}
-    fits = {kind: _fit_of(name, work.run) for kind, name in named.items() if name != "tiny"}
-    for kind, fit in fits.items():
+    for setting, (kind, *_) in JUDGES.items():
+        name = judge_of(config, setting)
+        fit = None if name == "tiny" else _fit_of(name, work.run)
         if fit is None:
             continue
         record = read_record(fit)
@@ -107,10 +108,10 @@ def compare_with_fits(config: TrainUnetConfig, work: Work) -> None:
             )
         if record["data"].get("fingerprint") != work.samples.fingerprint:
             work.progress.note(f"the {kind} judge was fitted on {fitted['data']}")
-        elif kind == "region":
-            _refuse_other_region_text(fit, fitted, config, work.run)
         else:
-            _refuse_other_paragraphs(fit, record, config, work.run)
+            if kind == "region":
+                _refuse_other_region_text(fit, fitted, config, work.run)
+            _refuse_other_texts(setting, fit, record, config, work.run)
 
 
 def _fit_of(name: str | None, run: RunDir) -> Path | None:
@@ -136,19 +137,23 @@ def _refuse_other_region_text(
         )
 
 
-def _refuse_other_paragraphs(
-    fit: Path, record: Mapping[str, Any], config: TrainUnetConfig, run: RunDir
+def _refuse_other_texts(
+    setting: str, fit: Path, record: Mapping[str, Any], config: TrainUnetConfig, run: RunDir
 ) -> None:
-    """Compare the describe runs; where neither names one, both use the data's own scene_text."""
-    named = record["config"].get("descriptions")
-    theirs = (fit / record.get("resolved", {}).get(named, named)).resolve() if named else None
-    ours = run.resolve(config.descriptions) if config.descriptions else None
-    if theirs != (ours.resolve() if ours else None):
-        in_words = [str(path) if path else "the data's own scene_text" for path in (theirs, ours)]
-        raise RicError(
-            f"The scene judge in {fit} was fitted on {in_words[0]}; {run.path} would match scenes"
-            f" with {in_words[1]}.",
-            f"Use the same paragraphs for both: --descriptions {theirs}"
-            if theirs
-            else "Omit --descriptions, or fit another judge with it: ric fit-blip",
-        )
+    """Refuse other texts than the fit's; where neither names any, they are DATA's own."""
+    kind, command, _ = JUDGES[setting]
+    column = config.region_text if kind == "region" else "scene_text"
+    if column == "instruction":
+        return
+    theirs = recorded_text_source(fit, record)
+    ours = text_source(config.descriptions, run, column)
+    if (theirs and theirs.identity) == (ours and ours.identity):
+        return
+    in_words = [source.name if source else f"the data's own {column}" for source in (theirs, ours)]
+    raise RicError(
+        f"The {kind} judge in {fit} was fitted on {in_words[0]}; {run.path} would match {kind}s"
+        f" with {in_words[1]}.",
+        f"Use the same texts for both: --descriptions {theirs.name}"
+        if theirs
+        else f"Omit --descriptions, or fit another judge with it: ric {command}",
+    )

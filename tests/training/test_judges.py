@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from noting import Noting
 
 from ric.config import DescribeConfig, FitBlipConfig, FitClipConfig, TrainUnetConfig, as_dict
+from ric.data.sample import load_samples
 from ric.errors import RicError
 from ric.recipes.describe import describe
 from ric.recipes.fit_blip import fit_blip
@@ -34,6 +36,15 @@ def runs(tiny, edits, follow, tmp_path_factory) -> dict[str, Path]:
     other = replace(clip, region_text="instruction", image_size=72)
     made["orders"] = follow(fit_clip, other, folder / "orders")
     made["scenes"] = follow(fit_blip, blip, folder / "scenes")
+    texts = folder / "texts.csv"
+    ids = [sample.id for sample in load_samples(str(edits)).narrowed("all")]
+    texts.write_text(
+        "id,scene_text,region_text\n"
+        + "".join(f"{name},scene {name},region {name}\n" for name in ids)
+    )
+    made["texts"] = texts
+    for name, fit, config in (("texts-clip", fit_clip, clip), ("texts-blip", fit_blip, blip)):
+        made[name] = follow(fit, replace(config, descriptions=str(texts)), folder / name)
     described = replace(blip, descriptions=str(made["words"]))
     made["described"] = follow(fit_blip, described, folder / "described")
     return made
@@ -44,10 +55,13 @@ def compared(tiny, edits, tmp_path) -> Callable[..., list[str]]:
     """Compare judges with a training of these settings; give the lines that were said."""
 
     def compare(**changes: Any) -> list[str]:
-        named = {key: str(value) for key, value in changes.items()}
+        named = {
+            key: str(value) if isinstance(value, Path) else value for key, value in changes.items()
+        }
         config = tiny(TrainUnetConfig, named.pop("data", edits), **named)
         progress = Noting()
-        folder = tmp_path / f"{Path(config.region_clip).name}-{Path(config.scene_blip).name}"
+        judges = (config.region_clip, config.scene_blip)
+        folder = tmp_path / "-".join(Path(judge).name for judge in judges if judge)
         with open_run("train-unet", as_dict(config), runs_dir=tmp_path, run=folder) as run:
             compare_with_fits(config, open_work(config, run, progress))
         return progress.lines
@@ -87,6 +101,37 @@ def test_a_scene_judge_fitted_on_other_paragraphs_names_both_runs(
     theirs, ours = (str(runs.get(name, name)) for name in said)
     assert f"was fitted on {theirs}; " in error.value.message
     assert error.value.message.endswith(f"would match scenes with {ours}.")
+
+
+def test_judges_fitted_on_a_table_of_texts_take_the_same_texts_by_whatever_name(
+    runs, compared, tmp_path
+):
+    judges = {"region_clip": runs["texts-clip"], "scene_blip": runs["texts-blip"]}
+    copied = tmp_path / "copied.csv"
+    copied.write_bytes(runs["texts"].read_bytes())
+    for texts in (runs["texts"], copied):
+        assert compared(**judges, descriptions=texts) == []
+        shutil.rmtree(tmp_path / "texts-clip-texts-blip")
+    copied.write_text(copied.read_text().replace("scene ", "room "))
+    with pytest.raises(RicError, match=rf"{runs['texts']}; .* with {copied}"):
+        compared(**judges, descriptions=copied)
+
+
+@pytest.mark.parametrize(
+    ("judge", "texts"), [("texts-clip", None), ("regions", "texts"), ("texts-clip", "words")]
+)
+def test_a_region_judge_is_refused_where_its_regions_are_told_in_other_words(
+    judge, texts, runs, compared
+):
+    named = {"descriptions": runs[texts]} if texts else {}
+    with pytest.raises(RicError, match=r"The region judge in .* was fitted on ") as error:
+        compared(region_clip=runs[judge], global_loss=False, **named)
+    assert "--descriptions" in error.value.hint
+
+
+def test_paragraphs_alone_leave_a_region_judge_the_data_s_own_texts(runs, compared):
+    words = {"descriptions": runs["words"], "scene_blip": runs["described"]}
+    assert compared(**words, region_clip=runs["regions"]) == []
 
 
 def test_data_and_judges_are_the_same_by_whatever_name(runs, compared, edits):

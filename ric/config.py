@@ -185,6 +185,7 @@ class TrainUnetConfig(CommandConfig):
     noise_reduction: NoiseReduction = "mean"        # choice 15: Eq. 10 prints a sum
     hinge: bool = False                             # choice 16: an alignment ends at the target's
     balance: float | None = None                    # choice 17: gradient over the noise term's
+    clip_alignments: float | None = None            # choice 17: the same, where it is longer
     align_restore: float = 0.0                      # choice 18: share of the known noise put back
     flatten: float = 0.0                            # choice 18: length of an adversarial step
     augment_judged: bool = False                    # choice 18: judged pixels shifted and noised

@@ -79,6 +79,11 @@ def resolve_config(
         values["ignore_signature"] = False
     if kind is FitClipConfig:
         _refuse_unused_descriptions(values)
+    if values.get("balance") is not None and values.get("clip_alignments") is not None:
+        raise RicError(
+            "--balance scales the alignments, and --clip-alignments only scales them down.",
+            "Omit one of them.",
+        )
     if kind is DescribeConfig:
         _refuse_incomplete_describe(values)
     if kind is EvalConfig:

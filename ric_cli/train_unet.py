@@ -113,6 +113,15 @@ def train_unet(
             rich_help_panel=LOSS,
         ),
     ] = TrainUnetConfig.balance,
+    clip_alignments: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            min=0,
+            metavar="R",
+            help="As --balance, but only for an alignment loss whose gradient is longer.",
+            rich_help_panel=LOSS,
+        ),
+    ] = TrainUnetConfig.clip_alignments,
     align_restore: Annotated[
         float,
         typer.Option(

@@ -323,3 +323,9 @@ def test_edit_which_shows_no_mask_to_an_editor_has_no_use_for_their_signature():
         resolve_config(EditConfig, {"ignore_signature": True})
     from_file = {"ignore_signature": True}  # as another command's run.json says
     assert not resolve_config(EditConfig, {}, from_file=from_file).ignore_signature
+
+
+def test_alignments_are_balanced_or_clipped_and_not_both():
+    settings = {"data": "scenes:9", "balance": 0.3, "clip_alignments": 0.3}
+    with pytest.raises(RicError, match="--clip-alignments only scales them down"):
+        resolve_config(TrainUnetConfig, settings)

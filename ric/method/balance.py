@@ -4,11 +4,13 @@ Choice 17: Eq. 10 adds three terms of different scale. At the UNet's output the 
 region term can be a hundred times that of the noise term, and gradient clipping then leaves little
 of the latter. With a ratio R each alignment gets the factor R |g_noise| / |g_alignment|, where the
 norms are those of d(term)/d(prediction) over a whole batch, averaged over steps (the adaptive
-weight of VQGAN, Esser et al. 2021, measured at the output in place of the last layer).
+weight of VQGAN, Esser et al. 2021, measured at the output in place of the last layer). Clipping
+only lowers: an alignment whose gradient is shorter than R |g_noise| keeps the factor 1.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, MutableMapping
 
 DECAY = 0.9
@@ -25,11 +27,14 @@ class Balance:
     Args:
         ratio: R, of an alignment's gradient norm over the noise term's.
         norms: Where the averages are kept, by term; a dictionary that checkpoints store.
+        clips: No factor is over 1.
     """
 
-    def __init__(self, ratio: float, norms: MutableMapping[str, float]) -> None:
+    def __init__(
+        self, ratio: float, norms: MutableMapping[str, float], *, clips: bool = False
+    ) -> None:
         """Continue from the averages in `norms`."""
-        self.ratio, self.norms = ratio, norms
+        self.ratio, self.norms, self.clips = ratio, norms, clips
 
     def measures(self, step: int) -> bool:
         """Tell whether a step's norms are to be passed to `update`."""
@@ -37,9 +42,9 @@ class Balance:
 
     def factors(self) -> dict[str, float]:
         """Return the factors of the `region` and `global` terms."""
-        noise = self.norms.get("noise", 0.0)
+        longest, most = self.ratio * self.norms.get("noise", 0.0), 1.0 if self.clips else math.inf
         return {
-            term: self.ratio * noise / norm if (norm := self.norms.get(term, 0.0)) else 0.0
+            term: min(longest / norm, most) if (norm := self.norms.get(term, 0.0)) else 0.0
             for term in ("region", "global")
         }
 

@@ -178,8 +178,10 @@ def _train(config: TrainUnetConfig, work: Work, setup: Setup, checkpoint: Path |
         state.keep_averages([config.ema_decay], torch.device("cpu") if config.ema_on_cpu else None)
     state.resume(checkpoint)
     balance = None
-    if config.balance is not None:
-        balance = Balance(config.balance, state.extra.setdefault("gradient_norms", {}))
+    clips = config.clip_alignments is not None
+    ratio = config.clip_alignments if clips else config.balance
+    if ratio is not None:
+        balance = Balance(ratio, state.extra.setdefault("gradient_norms", {}), clips=clips)
     phase = Phase(
         steps=config.steps,
         begin=lambda: optimizer,

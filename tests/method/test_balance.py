@@ -21,6 +21,13 @@ def test_a_factor_brings_an_alignments_gradient_to_the_ratio_of_the_noise_terms(
     )
 
 
+def test_clipping_shortens_the_longer_gradients_and_leaves_the_shorter():
+    clip = Balance(0.5, {}, clips=True)
+    assert clip.factors() == {"region": 0, "global": 0}  # nothing was measured
+    clip.update({"noise": 2.0, "region": 40.0, "global": 0.25})
+    assert clip.factors() == {"region": pytest.approx(0.5 * 2 / 40), "global": 1}
+
+
 def test_averages_are_kept_where_a_checkpoint_finds_them():
     norms: dict[str, float] = {}
     Balance(1.0, norms).update({"noise": 2.0, "region": 4.0})

@@ -265,6 +265,27 @@ def test_balanced_alignments_pull_as_hard_as_asked_of_the_noise_term(
         assert other["balance_global"] == pytest.approx(one["balance_global"], rel=1e-4)
 
 
+def test_clipped_alignments_pull_at_most_as_hard_as_asked_of_the_noise_term(
+    config, follow, tmp_path, metrics_of
+):
+    settings = {"steps": 2, "log_every": 1}
+    first, free = metrics_of(
+        follow(train_unet, config(**settings, clip_alignments=1e9), tmp_path / "free")
+    )
+    assert free["balance_region"] == free["balance_global"] == 1
+    assert free["loss"] == pytest.approx(
+        free["loss_noise"] + free["loss_region"] + free["loss_global"]
+    )
+    _, row = metrics_of(
+        follow(train_unet, config(**settings, clip_alignments=0.1), tmp_path / "clipped")
+    )
+    for term in ("region", "global"):
+        pull = row[f"balance_{term}"] * first[f"grad_norm_{term}"]
+        assert pull == pytest.approx(
+            min(0.1 * first["grad_norm_noise"], first[f"grad_norm_{term}"])
+        )
+
+
 def test_a_batch_smaller_than_the_number_of_processes_is_refused():
     refuse_batch(2, 2)
     with pytest.raises(RicError, match="--batch-size is 1, fewer than the 2 processes"):

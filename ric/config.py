@@ -117,6 +117,8 @@ class FitClipConfig(CommandConfig):
     sees: Sees = "both"                             # what the fusion gets; the others are controls
     controls: bool = True                           # also fit both controls' fusions in phase 1
     region_text: RegionText = "region_text"         # choice 3: HumanEdit's OUTPUT_DESCRIPTION
+    blur_to_t: int | None = None                    # choice 19: also fit on x0_hat at t below it
+    base: str = "timbrooks/instruct-pix2pix"        # with blur_to_t: predicts x0_hat
     weight_decay: float = 1e-2                      # choice 8
     measure_every: int = 5                          # epochs between measurements on val
     keep: Keep = "last"                             # best: by val
@@ -142,6 +144,8 @@ class FitBlipConfig(CommandConfig):
     source_negatives: bool = False                  # sources join Eq. 11's second sum; not in paper
     max_text_tokens: int = 512                      # Sec. 3.2.1: "(512 tokens)"
     temperature: float = 0.07                       # choice 4
+    blur_to_t: int | None = None                    # choice 19: also fit on x0_hat at t below it
+    base: str = "timbrooks/instruct-pix2pix"        # with blur_to_t: predicts x0_hat
     weight_decay: float = 1e-2                      # choice 8
     measure_every: int = 5                          # epochs between measurements on val
     keep: Keep = "last"                             # best: by val
@@ -375,11 +379,11 @@ TINY: dict[type[CommandConfig], dict[str, Any]] = {
     FitClipConfig: {
         "clip": "tiny", "image_size": 64, "batch_size": 16, "fusion_epochs": 4, "joint_epochs": 2,
         "fusion_lr": 1e-3, "joint_lr": 1e-4, "log_every": 1, "checkpoint_every": 20,
-        "measure_every": 2,
+        "measure_every": 2, "base": "tiny",
     },
     FitBlipConfig: {
         "blip": "tiny", "image_size": 64, "batch_size": 16, "epochs": 4, "lr": 1e-4,
-        "log_every": 1, "checkpoint_every": 20, "measure_every": 2,
+        "log_every": 1, "checkpoint_every": 20, "measure_every": 2, "base": "tiny",
     },
     TrainUnetConfig: {
         "base": "tiny", "region_clip": "tiny", "scene_blip": "tiny", "image_size": 64, "steps": 20,

@@ -16,6 +16,7 @@ from ric.config import (
     DescribeConfig,
     EditConfig,
     EvalConfig,
+    FitBlipConfig,
     FitClipConfig,
     Preset,
     as_dict,
@@ -79,11 +80,7 @@ def resolve_config(
         values["ignore_signature"] = False
     if kind is FitClipConfig:
         _refuse_unused_descriptions(values)
-    if values.get("balance") is not None and values.get("clip_alignments") is not None:
-        raise RicError(
-            "--balance scales the alignments, and --clip-alignments only scales them down.",
-            "Omit one of them.",
-        )
+    _refuse_idle_training_settings(kind, typed)
     if kind is DescribeConfig:
         _refuse_incomplete_describe(values)
     if kind is EvalConfig:
@@ -181,6 +178,19 @@ def _refuse_unused_descriptions(values: dict[str, Any]) -> None:
         raise RicError(
             "--descriptions has no use where instructions are the region texts.",
             "Omit --descriptions or --region-text instruction.",
+        )
+
+
+def _refuse_idle_training_settings(kind: type[CommandConfig], typed: Mapping[str, Any]) -> None:
+    """Stop where one of a training's settings would do nothing beside another (RicError)."""
+    if kind in (FitClipConfig, FitBlipConfig) and "base" in typed and "blur_to_t" not in typed:
+        raise RicError(
+            "A fit uses --base only with --blur-to-t.", "Omit --base, or add --blur-to-t 600."
+        )
+    if typed.get("balance") is not None and typed.get("clip_alignments") is not None:
+        raise RicError(
+            "--balance scales the alignments, and --clip-alignments only scales them down.",
+            "Omit one of them.",
         )
 
 

@@ -9,9 +9,11 @@ import typer
 from ric.config import FitBlipConfig
 from ric_cli.job import Job
 from ric_cli.options import (
+    BlurToT,
     CheckpointEvery,
     Data,
     Descriptions,
+    EstimatingBase,
     ImageSize,
     KeepWeights,
     MeasureEvery,
@@ -46,6 +48,8 @@ def fit_blip(
     temperature: Annotated[
         float, typer.Option(help="tau of Eq. 11 at the start; it is learned.")
     ] = FitBlipConfig.temperature,
+    blur_to_t: BlurToT = FitBlipConfig.blur_to_t,
+    base: EstimatingBase = FitBlipConfig.base,
     measure_every: MeasureEvery = FitBlipConfig.measure_every,
     keep: KeepWeights = FitBlipConfig.keep,
     checkpoint_every: CheckpointEvery = FitBlipConfig.checkpoint_every,

@@ -9,9 +9,11 @@ import typer
 from ric.config import FitClipConfig, RegionText, Sees
 from ric_cli.job import Job
 from ric_cli.options import (
+    BlurToT,
     CheckpointEvery,
     Data,
     Descriptions,
+    EstimatingBase,
     ImageSize,
     KeepWeights,
     MeasureEvery,
@@ -58,6 +60,8 @@ def fit_clip(
     region_text: Annotated[
         RegionText, typer.Option(help="The text that a region is matched with.")
     ] = FitClipConfig.region_text,
+    blur_to_t: BlurToT = FitClipConfig.blur_to_t,
+    base: EstimatingBase = FitClipConfig.base,
     measure_every: MeasureEvery = FitClipConfig.measure_every,
     keep: KeepWeights = FitClipConfig.keep,
     checkpoint_every: CheckpointEvery = FitClipConfig.checkpoint_every,

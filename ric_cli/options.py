@@ -44,6 +44,17 @@ Track = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(metavar="NAME", help="Log to tensorboard, wandb, mlflow, … as well."),
 ]
+BlurToT = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        min=1,
+        metavar="T",
+        help="Fit each sample twice: also on its target, noised to a t below T, as --base sees it.",
+    ),
+]
+EstimatingBase = Annotated[
+    str, typer.Option(help="With --blur-to-t: a pipeline as train-unet's --base.")
+]
 CheckpointEvery = Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")]
 
 

@@ -268,6 +268,22 @@ def encode_prompts(pipeline: Pipeline, texts: Sequence[str]) -> Tensor:
     return pipeline.text_encoder(ids.to(pipeline.text_encoder.device)).last_hidden_state
 
 
+def refuse_size(size: int, multiple: int) -> None:
+    """Refuse an image size that is not a multiple of what VAE and UNet need.
+
+    The decoded picture would be smaller, and every box would miss its region.
+
+    Raises:
+        RicError: it is not; names the two nearest sizes that are.
+    """
+    if size % multiple:
+        below = max(1, size // multiple) * multiple
+        raise RicError(
+            f"--image-size is {size}; this pipeline's VAE and UNet need a multiple of {multiple}.",
+            f"Use --image-size {below} or {below + multiple}.",
+        )
+
+
 def count_cut(pipeline: Pipeline, texts: Sequence[str]) -> int:
     """Count the instructions that are too long, of which `encode_prompts` cuts off the end."""
     tokenizer = pipeline.tokenizer

@@ -78,6 +78,10 @@ def _scores_scenes(config: EvalConfig) -> bool:
     return bool(asked) and is_scenes(config.data)
 
 
+# what predicts the pictures that a fit with --blur-to-t sees
+ESTIMATING_BASE = ModelRow(
+    "base", "pipeline", "pipeline", lambda config: config.blur_to_t is not None, PIPELINES
+)
 MODELS: dict[type[CommandConfig], tuple[ModelRow, ...]] = {
     DescribeConfig: (
         ModelRow(
@@ -91,11 +95,13 @@ MODELS: dict[type[CommandConfig], tuple[ModelRow, ...]] = {
         ModelRow(
             "clip", "region_encoder", "region_encoder", known=("openai/clip-vit-base-patch16",)
         ),
+        ESTIMATING_BASE,
     ),
     FitBlipConfig: (
         ModelRow(
             "blip", "scene_encoder", "scene_encoder", known=("Salesforce/blip-itm-base-coco",)
         ),
+        ESTIMATING_BASE,
     ),
     TrainUnetConfig: (
         ModelRow("base", "pipeline", "pipeline", known=PIPELINES),

@@ -53,12 +53,18 @@ def step_count(config: CommandConfig, samples: int | None) -> int | None:
         return config.steps
     if samples is None:
         return None
+    samples *= _views(config)
     if isinstance(config, FitClipConfig):
         epochs = config.fusion_epochs + config.joint_epochs
         return epochs * -(-samples // config.batch_size)
     if isinstance(config, FitBlipConfig):
         return config.epochs * -(-samples // config.batch_size)
     return None
+
+
+def _views(config: CommandConfig) -> int:
+    """Count how often an epoch shows a sample."""
+    return 2 if getattr(config, "blur_to_t", None) is not None else 1
 
 
 def cache_sizes(config: CommandConfig, samples: int | None) -> dict[str, str]:
@@ -187,6 +193,7 @@ def arithmetic(config: CommandConfig, samples: int | None, steps: int | None) ->
     }
     if config.preset == "tiny" or samples is None:
         return None
+    samples *= _views(config)
     if isinstance(config, FitClipConfig) and config.clip == paper[FitClipConfig]:
         # phase 1 runs the backbone once, and its own fusion beside those of the controls
         fusions = 3 if config.controls and config.gated_fusion and config.sees == "both" else 1

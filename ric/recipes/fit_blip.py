@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -9,6 +10,7 @@ import torch
 
 from ric.data.batches import to_unit
 from ric.device import pick_dtype
+from ric.inputs.clean_estimates import with_estimates
 from ric.inputs.examples import Example, Needs
 from ric.inputs.fit_set import load_fit_set
 from ric.method.scene_encoder import NAME, SceneEncoder
@@ -48,9 +50,12 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
         config.fit,
         descriptions=read_descriptions(config.descriptions, work.samples, run, ("scene_text",)),
         require=("scene_text",),
-        sources=config.source_negatives,
+        sources=config.source_negatives or config.blur_to_t is not None,
     )
     data = load_fit_set(config, work, needs)
+    if config.blur_to_t is not None:
+        fitted = with_estimates(data.fitted, config, work)
+        data = replace(data, fitted=fitted)
     pairs = Pairs(
         judge,
         partial(embed, with_sources=config.source_negatives),

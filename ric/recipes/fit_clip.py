@@ -6,6 +6,7 @@ compares the two with the region's text.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import torch
 
 from ric.data.batches import to_unit
 from ric.device import pick_dtype
+from ric.inputs.clean_estimates import with_estimates
 from ric.inputs.clip_tokens import TokenCache, cache_tokens
 from ric.inputs.examples import Example, Needs
 from ric.inputs.fit_set import load_fit_set
@@ -56,9 +58,12 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
         region_text=config.region_text,
         descriptions=read_descriptions(config.descriptions, work.samples, run, ("region_text",)),
         require=("region_text", "box"),
-        sources=False,
+        sources=config.blur_to_t is not None,
     )
     data = load_fit_set(config, work, needs)
+    if config.blur_to_t is not None:
+        fitted = with_estimates(data.fitted, config, work)
+        data = replace(data, fitted=fitted)
     pairs = Pairs(
         judge,
         embed,

@@ -17,6 +17,7 @@ from ric.models.pipeline import (
     load_pipeline,
     load_small_decoder,
     read_source_channels,
+    refuse_size,
     size_multiple,
 )
 from ric.models.table import uses
@@ -173,22 +174,6 @@ def _refuse_unread_source(unet: UNet2DConditionModel) -> None:
             "--lora-rank needs a base that reads a source picture; this one makes pictures from"
             " text alone.",
             "Start from an InstructPix2Pix-type pipeline, or train all weights: no --lora-rank.",
-        )
-
-
-def refuse_size(size: int, multiple: int) -> None:
-    """Refuse an image size that is not a multiple of what VAE and UNet need.
-
-    The decoded picture would be smaller, and every box would miss its region.
-
-    Raises:
-        RicError: it is not; names the two nearest sizes that are.
-    """
-    if size % multiple:
-        below = max(1, size // multiple) * multiple
-        raise RicError(
-            f"--image-size is {size}; this pipeline's VAE and UNet need a multiple of {multiple}.",
-            f"Use --image-size {below} or {below + multiple}.",
         )
 
 

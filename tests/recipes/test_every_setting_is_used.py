@@ -47,8 +47,16 @@ RUNS: dict[type[CommandConfig], tuple[Callable[..., object], *tuple[dict[str, ob
         {"describer": "chat", "model": "tiny", "max_new_tokens": 2, "split": "val"}
         | {"quality_gates": False},
     ),
-    FitClipConfig: (fit_clip, {"fusion_epochs": 1, "joint_epochs": 1, **FEW}),
-    FitBlipConfig: (fit_blip, {"epochs": 1, **FEW}),
+    FitClipConfig: (
+        fit_clip,
+        {"fusion_epochs": 1, "joint_epochs": 1, **FEW},
+        {"fusion_epochs": 0, "joint_epochs": 1, "blur_to_t": 300, **FEW},
+    ),
+    FitBlipConfig: (
+        fit_blip,
+        {"epochs": 1, **FEW},
+        {"epochs": 1, "blur_to_t": 300, **FEW},
+    ),
     TrainUnetConfig: (train_unet, {"steps": 1, "show_every": 1, **FEW}),
     EditConfig: (
         edit,
@@ -155,14 +163,15 @@ OTHER: dict[type[CommandConfig], dict[str, Any]] = {
         "temperature": 0.5, "num_heads": 4, "gated_fusion": False, "sees": "crop",
         "controls": False, "region_text": "instruction", "weight_decay": 0.9, "measure_every": 1,
         "keep": "best", "checkpoint_every": 9, "keep_checkpoints": 1, "log_every": 2,
-        "track": "no-such-tracker",
+        "track": "no-such-tracker", "blur_to_t": 500, "base": str(FOLDER / "pipeline"),
     },
     FitBlipConfig: {
         "blip": str(FOLDER / "scene_encoder" / "blip"), "descriptions": "described",
         "image_size": 32, "fit": "crop", "batch_size": 3, "epochs": 2, "lr": 0.1,
         "source_negatives": True, "max_text_tokens": 6, "temperature": 0.5, "weight_decay": 0.9,
         "measure_every": 1, "keep": "best", "checkpoint_every": 9, "keep_checkpoints": 1,
-        "log_every": 2, "track": "no-such-tracker",
+        "log_every": 2, "track": "no-such-tracker", "blur_to_t": 500,
+        "base": str(FOLDER / "pipeline"),
     },
     TrainUnetConfig: {
         "base": str(FOLDER / "pipeline"), "descriptions": "described",

@@ -41,12 +41,11 @@ from ric.interrupt import Interrupted
 from ric.memory.plan import plan_memory
 from ric.memory.step import count_step
 from ric.method.region_encoder import RegionEncoder
-from ric.models.pipeline import load_pipeline, read_source_channels
+from ric.models.pipeline import load_pipeline, read_source_channels, refuse_size
 from ric.recipes import train_unet as module
 from ric.recipes.train_unet import train_unet
 from ric.runs.open_run import open_run
 from ric.training import unet_step
-from ric.training.unet_networks import refuse_size
 from ric.training.unet_step import micro_batches
 from ric.work import open_work
 

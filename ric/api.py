@@ -45,6 +45,8 @@ class LoadedEditor:
 
     def __init__(self, config: EditConfig) -> None:
         """Find and load the model; see `load_editor`."""
+        if config.candidates > 1:
+            raise RicError("candidates are chosen by ric edit alone.", "Omit candidates.")
         self.config = config
         device = pick_device(config.device)
         with (

@@ -238,6 +238,9 @@ class EditConfig(CommandConfig):
     retry_failed: bool = False                      # also those whose inputs have not changed
     overwrite: bool = False                         # make all anew, also over other files in out
     captions: tuple[str, ...] = ()                  # describe runs, before the data's own texts
+    candidates: int = 1                             # edits of each, of which the judges choose one
+    region_clip: str | None = None                  # a fit-clip run, for candidates
+    scene_blip: str | None = None                   # a fit-blip run, for candidates
     source_caption: str | None = None               # what every picture shows
     target_caption: str | None = None               # what every edit is to show
     editor: str = "ip2p"                            # or your own (see ric.registry)
@@ -390,6 +393,7 @@ TINY: dict[type[CommandConfig], dict[str, Any]] = {
         "log_every": 1, "checkpoint_every": 10, "show_every": 0,
     },
     EditConfig: {
+        "region_clip": "tiny", "scene_blip": "tiny",
         "unet": "tiny", "unet_magicbrush": "tiny", "segmenter": FELZENSZWALB,
         "text_to_image": "tiny", "steps": 8, "guidance": 1.5,
         "image_guidance": 1.05, "image_size": 64, "batch_size": 20,

@@ -49,7 +49,7 @@ NOT_NEGATIVE = Bounds(0)
 # The ranges for flags and config files; a number that is not listed need only be finite.
 BOUNDS: dict[str, Bounds] = {
     "accumulate": Bounds(1), "averages": Bounds(1), "balance": NOT_NEGATIVE, "block": NOT_NEGATIVE,
-    "blur_to_t": Bounds(1), "clip_alignments": NOT_NEGATIVE,
+    "blur_to_t": Bounds(1), "candidates": Bounds(1), "clip_alignments": NOT_NEGATIVE,
     "constant_share": Bounds(0, 1), "context_weight": NOT_NEGATIVE, "noise_power": POSITIVE,
     "passes": Bounds(1),
     "adam_beta1": Bounds(0, 1, but_most=True),

@@ -71,7 +71,7 @@ def resolve_config(
         _refuse_unread_settings(*chosen, flags)
         values = {**values, **defaults_of(*chosen, preset), **typed}
     if kind is EditConfig:
-        _refuse_unused_edit_settings(values)
+        _refuse_unused_edit_settings(values, typed)
         if flags.get("ignore_signature"):
             raise RicError(
                 "ric edit does not use --ignore-signature.",
@@ -194,11 +194,34 @@ def _refuse_idle_training_settings(kind: type[CommandConfig], typed: Mapping[str
         )
 
 
-def _refuse_unused_edit_settings(values: dict[str, Any]) -> None:
+def _refuse_idle_judges(values: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
+    """Stop where `ric edit` has judges and nothing to choose, or the reverse (RicError)."""
+    judges = ("region_clip", "scene_blip")
+    if values.get("candidates", 1) == 1:
+        if named := next((name for name in judges if name in typed), None):
+            raise RicError(
+                f"{flag_of(named)} chooses among candidates, and there is one of each.",
+                f"Add --candidates 4, or omit {flag_of(named)}.",
+            )
+        return
+    if all(values.get(name) is None for name in judges):
+        raise RicError(
+            "--candidates needs a judge that chooses.",
+            "Name a fit-clip run, a fit-blip run, or both: --region-clip RUN --scene-blip RUN",
+        )
+    for name in ("seeds", "save_intermediates"):
+        if values.get(name):
+            raise RicError(
+                f"{flag_of(name)} does not go with --candidates, of which one is kept.",
+                "Omit one of them.",
+            )
+
+
+def _refuse_unused_edit_settings(values: dict[str, Any], typed: Mapping[str, Any]) -> None:
     """Stop where `ric edit` would not use a setting of masks or formats (raises RicError)."""
     for key, example in (("mask", "FILE"), ("mask_text", '"the dress"')):
-        typed, flag = values.get(key), flag_of(key)
-        if isinstance(typed, str) and not typed.strip():
+        text, flag = values.get(key), flag_of(key)
+        if isinstance(text, str) and not text.strip():
             # as of a shell's unset variable; the whole picture would be edited
             raise RicError(f"{flag} is empty.", f"Omit it, or write {flag} {example}.")
     for key, flag in (("crop_to_mask", "--crop-to-mask"), ("feather", "--feather")):
@@ -212,6 +235,7 @@ def _refuse_unused_edit_settings(values: dict[str, Any]) -> None:
     usual = EditConfig.margin
     if values.get("margin", usual) != usual and not values.get("crop_to_mask"):
         raise RicError("--margin needs --crop-to-mask.", "Add --crop-to-mask.")
+    _refuse_idle_judges(values, typed)
     editor = EDITORS.get(values.get("editor", EditConfig.editor))
     instructed = editor is not None and "instruction" in editor.reads
     several = values.get("more_instructions") or values.get("instructions")

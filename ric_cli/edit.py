@@ -12,6 +12,7 @@ from ric.registry import EDITORS
 from ric_cli.job import Job
 from ric_cli.options import with_common_options
 
+CHOICE = "Candidates"
 MASKS, PHOTOS, AGAIN = "Masks", "Photos", "A repeated command"
 
 
@@ -136,6 +137,28 @@ def edit(
             show_default=False,
         ),
     ] = EditConfig.quality,
+    candidates: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Edit each picture with N seeds, and keep the edit that pleases the judges most.",
+            rich_help_panel=CHOICE,
+        ),
+    ] = EditConfig.candidates,
+    region_clip: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="A fit-clip run: its judge chooses by the mask and the region_text.",
+            rich_help_panel=CHOICE,
+        ),
+    ] = EditConfig.region_clip,
+    scene_blip: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="A fit-blip run: its judge chooses by the scene_text.", rich_help_panel=CHOICE
+        ),
+    ] = EditConfig.scene_blip,
     redo: Annotated[
         list[str],
         typer.Option(

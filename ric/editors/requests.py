@@ -18,6 +18,7 @@ from ric.data.open_file import is_url
 from ric.data.photo_masks import read_mask
 from ric.data.photograph import Photograph, open_photograph
 from ric.data.photos import Photo, is_raw
+from ric.editors.candidates import Criteria
 from ric.editors.editor import EditRequest
 from ric.editors.masked import cut, feathered, put_back, window_round
 from ric.editors.supplied import Supplied
@@ -64,6 +65,7 @@ class Prepared:
         mask: Of the whole picture; None: everything in the window.
         mask_name: What the mask is called in the run's rows; None without one.
         inputs: As `inputs_of`.
+        criteria: What the judges choose by among candidates; None: there is one.
     """
 
     sample: Photo | EditSample
@@ -73,6 +75,7 @@ class Prepared:
     mask: Mask | None
     mask_name: str | None
     inputs: dict[str, object]
+    criteria: Criteria | None = None
 
     def facts(self, editor: Editor, config: EditConfig) -> dict[str, object]:
         """Return what the edit's row tells: its inputs, how it is put back, its working size."""
@@ -86,7 +89,6 @@ class Prepared:
         cuts = getattr(editor, "cuts", None)
         if cuts is not None and cuts(self.request):
             facts["text_cut"] = True
-        facts |= getattr(editor, "facts", lambda request: {})(self.request)
         works_at = getattr(editor, "working_size", None)
         if works_at is not None:
             size = self.request.image.size
@@ -144,8 +146,11 @@ def inputs_of(
         inputs["mask_sha256"] = _hash_of(mask)
     if not isinstance(sample, Photo) and (size := _other_size(sample)) is not None:
         inputs["edited_at"] = size
-    for name in texts_read("editor", config.editor):
+    for name in (*texts_read("editor", config.editor), *texts_judged(config)):
         inputs[name] = _text(sample, name, config, supplied)
+    if "region_text" in texts_judged(config) and mask is None and not isinstance(sample, Photo):
+        judged = sample.pictures.mask
+        inputs["judged_mask_sha256"] = "" if judged is None else _hash_of(judged)
     return inputs | {"seed": config.seed if (own := _seed(sample)) is None else own}
 
 
@@ -229,6 +234,7 @@ def _prepared(
     window: Box = (0, 0, *picture.size)
     if mask is not None and config.crop_to_mask:
         window = window_round(mask, max(config.margin, config.feather), config.image_size)
+    criteria = _criteria(sample, config, supplied, mask, window)
     request = EditRequest(
         sample.id,
         picture.as_srgb(window),
@@ -236,7 +242,34 @@ def _prepared(
         seed=_seed(sample),
         **_texts_for(sample, config, supplied),
     )
-    return Prepared(sample, request, picture, window, mask, name, inputs)
+    return Prepared(sample, request, picture, window, mask, name, inputs, criteria)
+
+
+def texts_judged(config: EditConfig) -> tuple[str, ...]:
+    """List the texts that judges choose among candidates by; none where there is one candidate."""
+    if config.candidates == 1:
+        return ()
+    judges = {"region_text": config.region_clip, "scene_text": config.scene_blip}
+    return tuple(text for text, judge in judges.items() if judge is not None)
+
+
+def _criteria(
+    sample: Photo | EditSample,
+    config: EditConfig,
+    supplied: Supplied,
+    mask: Mask | None,
+    window: Box,
+) -> Criteria | None:
+    """Return what the judges choose by; None without judges (raises SampleError if nothing)."""
+    if supplied.judges is None:
+        return None
+    if mask is None and not isinstance(sample, Photo) and sample.has_mask:
+        mask = sample.load_mask()  # the region is judged, although all may change
+    texts = {name: _text(sample, name, config, supplied) for name in texts_judged(config)}
+    region = None if mask is None else cut(mask, window)
+    criteria = Criteria(texts.get("region_text"), texts.get("scene_text"), region)
+    supplied.judges.refuse_useless(sample.id, criteria)
+    return criteria
 
 
 def _found_mask(
@@ -292,7 +325,7 @@ def _text(
     sample: Photo | EditSample, name: str, config: EditConfig, supplied: Supplied
 ) -> str | None:
     """Return a photo's own instruction, else the text typed, else a run's, else the sample's."""
-    typed: str | None = getattr(config, TYPED[name])
+    typed: str | None = getattr(config, TYPED[name]) if name in TYPED else None
     own: str | None = getattr(sample, name, None)
     if isinstance(sample, Photo) and own is not None:
         return own

@@ -78,9 +78,12 @@ def _scores_scenes(config: EvalConfig) -> bool:
     return bool(asked) and is_scenes(config.data)
 
 
-# what predicts the pictures that a fit with --blur-to-t sees
+# of `ric edit --candidates`
+CHOOSING_JUDGES = {"region_clip": "region_encoder", "scene_blip": "scene_encoder"}
+# what predicts the pictures that a fit with --blur-to-t sees; fits do not need it otherwise, so the
+# table of weights does not name them beside it
 ESTIMATING_BASE = ModelRow(
-    "base", "pipeline", "pipeline", lambda config: config.blur_to_t is not None, PIPELINES
+    "base", "pipeline", "pipeline", lambda config: config.blur_to_t is not None
 )
 MODELS: dict[type[CommandConfig], tuple[ModelRow, ...]] = {
     DescribeConfig: (
@@ -145,6 +148,10 @@ MODELS: dict[type[CommandConfig], tuple[ModelRow, ...]] = {
             "text_segmenter",
             used=lambda config: config.mask_text is not None,
             known=(EditConfig.mask_text_model,),
+        ),
+        *(
+            ModelRow(setting, judge, judge, lambda config: config.candidates > 1)
+            for setting, judge in CHOOSING_JUDGES.items()
         ),
         ModelRow(
             "text_to_image",

@@ -235,4 +235,5 @@ def unet_evaluations(config: EditConfig) -> int | None:
         "cds": (4 + gradient) * config.steps,
         "none": 0,
     }
-    return of_editors.get(config.editor)
+    of_one = of_editors.get(config.editor)
+    return None if of_one is None else of_one * config.candidates

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ric.device import pick_device
 from ric.editors.asking import ask
+from ric.editors.candidates import Candidate, Judges, choose
 from ric.editors.load import load_editor
-from ric.editors.requests import digest_of, inputs_of, prepare
+from ric.editors.requests import digest_of, inputs_of, prepare, texts_judged
 from ric.editors.supplied import Supplied
 from ric.errors import RicError, SampleError
 from ric.interrupt import stop_between_steps
+from ric.method.region_encoder import RegionEncoder
+from ric.method.scene_encoder import SceneEncoder
 from ric.models.locate import locate
 from ric.models.table import uses
 from ric.preflight.data import needs_instruction
@@ -31,7 +35,7 @@ from ric.runs.samples import open_samples, opened_data, some_samples
 from ric.runs.trained_on import groups_of, refuse_overlap, trained_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import torch
@@ -39,9 +43,14 @@ if TYPE_CHECKING:
     from ric.config import EditConfig
     from ric.data.photos import Photo
     from ric.data.sample import EditSample, Samples
-    from ric.editors.editor import Editor
+    from ric.editors.asking import Answer
+    from ric.editors.editor import Editor, EditRequest
+    from ric.editors.requests import Prepared
     from ric.progress import Stage
     from ric.runs.run import RunDir
+
+
+J = TypeVar("J", RegionEncoder, SceneEncoder)
 
 
 def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> Path:
@@ -157,10 +166,9 @@ class Editing:
     ) -> None:
         config, editor = self.config, self.editor
         prepared = list(prepare(batch, config, self._fail, self._supplied))
-        requests = [one.request for one in prepared]
-        together = {"batch": [request.id for request in requests]}
-        made = ask(editor, config.editor, requests, between_steps)
-        for one, edited in zip(prepared, made, strict=True):
+        together = {"batch": [one.request.id for one in prepared]}
+        made = self._answers(prepared, between_steps)
+        for one, (edited, told) in zip(prepared, made, strict=True):
             if one.sample.id in self.done:
                 continue
             if config.save_intermediates:
@@ -172,9 +180,31 @@ class Editing:
                 self._fail(one.sample, error, digest_of(one.inputs))
                 continue
             row = {"id": one.sample.id, "file_name": name, **_settings(config, editor)}
-            self.run.append("edits", {**row, **one.facts(editor, config), **together})
+            self.run.append("edits", {**row, **one.facts(editor, config), **told, **together})
             self.made += 1
             stage.advance()
+
+    def _answers(
+        self, prepared: Sequence[Prepared], between_steps: Callable[[], None]
+    ) -> list[tuple[Answer, Mapping[str, object]]]:
+        """Return the edit of each, and what its row tells of it; of candidates the chosen one."""
+        config, judges = self.config, self._supplied.judges
+        facts_of: Callable[[EditRequest], Mapping[str, object]]
+        facts_of = getattr(self.editor, "facts", lambda request: {})
+        of_each: list[list[Candidate]] = [[] for _ in prepared]
+        for seed in range(config.seed, config.seed + config.candidates):
+            requests = [one.request for one in prepared]
+            if judges:
+                requests = [replace(request, seed=seed) for request in requests]
+            made = ask(self.editor, config.editor, requests, between_steps)
+            for mine, request, answer in zip(of_each, requests, made, strict=True):
+                mine.append(Candidate(seed, answer, facts_of(request)))
+        return [
+            choose(mine, judges, one.criteria)
+            if judges and one.criteria
+            else (mine[0].answer, mine[0].facts)
+            for one, mine in zip(prepared, of_each, strict=True)
+        ]
 
     def _fail(self, sample: Photo | EditSample, error: SampleError, inputs: str) -> None:
         if sample.id not in self.done:
@@ -241,13 +271,27 @@ def locate_models(config: EditConfig, run: RunDir) -> tuple[Path | None, dict[st
 
 def _supplied(config: EditConfig, run: RunDir, device: torch.device) -> Supplied:
     """Read the texts of describe runs and load the finder of masks that the command names."""
-    captions = read_captions(config.captions, run, texts_read("editor", config.editor))
-    if config.mask_text is None:
-        return Supplied(captions)
-    from ric.editors.text_masks import TextMasks  # transformers' CLIPSeg, for this alone
+    reads = (*texts_read("editor", config.editor), *texts_judged(config))
+    captions = read_captions(config.captions, run, reads)
+    find_mask = None
+    if config.mask_text is not None:
+        from ric.editors.text_masks import TextMasks  # transformers' CLIPSeg, for this alone
 
-    folder = locate(config, "mask_text_model", run)
-    return Supplied(captions, TextMasks(folder, config.mask_text, device))
+        find_mask = TextMasks(locate(config, "mask_text_model", run), config.mask_text, device)
+    judges = _judges(config, run, device) if config.candidates > 1 else None
+    return Supplied(captions, find_mask, judges)
+
+
+def _judges(config: EditConfig, run: RunDir, device: torch.device) -> Judges:
+    """Load the judges that the command names (raises RicError)."""
+
+    def load(setting: str, kind: type[J]) -> J | None:
+        if getattr(config, setting) is None:
+            return None
+        return kind.from_pretrained(locate(config, setting, run)).to(device)
+
+    region, scene = load("region_clip", RegionEncoder), load("scene_blip", SceneEncoder)
+    return Judges(region, scene, config.image_size)
 
 
 def _settings(config: EditConfig, editor: Editor) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The texts of describe runs that editors read: captions, or explicit instructions."""
+"""The texts of describe runs that editors read, and those that judges choose candidates by."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
     from ric.runs.run import RunDir
 
-# of a row's texts, those that serve as each of an editor's; the first that is there
+# of a row's texts, those that serve as each text that is read; the first that is there
 SERVE = {
     "source_text": ("source_text",),
     "target_text": ("target_text", "scene_text"),
     "instruction": ("explicit_instruction",),
+    "region_text": ("region_text",),
+    "scene_text": ("scene_text",),
 }
 
 
@@ -32,7 +34,7 @@ def read_captions(
     Args:
         references: The describe runs.
         run: The run that reads them; they become its parents.
-        reads: What the editor reads: keys of `SERVE`.
+        reads: What editor and judges read: keys of `SERVE`.
 
     Raises:
         RicError: a reference is not a run, its run is not finished, or has none of these texts.

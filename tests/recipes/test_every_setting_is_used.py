@@ -66,6 +66,7 @@ RUNS: dict[type[CommandConfig], tuple[Callable[..., object], *tuple[dict[str, ob
         {"steps": 1, "split": "val", "editor": "cds", "source_caption": "x", "target_caption": "y"},
         {"steps": 1, "split": "val", "editor": "zone"},
         {"steps": 1, "split": "val", "mask": "data", "crop_to_mask": True},
+        {"steps": 1, "split": "val", "candidates": 2},
     ),
     EvalConfig: (evaluate, {"split": "val"}),
 }
@@ -201,6 +202,9 @@ OTHER: dict[type[CommandConfig], dict[str, Any]] = {
         # of the fourth
         "unet_magicbrush": str(FOLDER / "pipeline"), "segmenter": "no-such-folder",
         "zone_attention": "null", "save_intermediates": True,
+        # of the judges: refused without candidates
+        "candidates": 2, "region_clip": str(FOLDER / "region_encoder"),
+        "scene_blip": str(FOLDER / "scene_encoder"),
         # of masks: refused without them
         "mask": "data", "feather": 3, "crop_to_mask": True, "margin": 9,
         "mask_text": "a ball", "mask_text_model": "no-such-folder",

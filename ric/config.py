@@ -11,7 +11,10 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Preset = Literal["paper", "tiny"]
 SplitName = Literal["train", "val", "test", "all"]
@@ -411,6 +414,17 @@ def as_dict(config: CommandConfig) -> dict[str, Any]:
 def flag_of(setting: str) -> str:
     """Return a setting as it is typed: `--image-size` for `image_size`."""
     return "--" + setting.replace("_", "-")
+
+
+def as_flags(settings: Mapping[str, Any]) -> list[str]:
+    """Return settings as words of a command line: `--steps=2`, `--no-region-loss`."""
+
+    def word(key: str, value: Any) -> str:
+        if isinstance(value, bool):
+            return flag_of(key if value else f"no_{key}")
+        return f"{flag_of(key)}={value}"
+
+    return [word(key, value) for key, value in settings.items()]
 
 
 def command_of(config: CommandConfig | type[CommandConfig]) -> str:

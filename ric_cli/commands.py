@@ -51,6 +51,10 @@ COMMANDS = {
         "ric_cli.demo:demo", AROUND,
         "Run the six commands as one chain on drawn scenes, offline and without a GPU.",
     ),
+    "reproduce": (
+        "ric_cli.reproduce:reproduce", AROUND,
+        "Make the paper's Tables 1, 2 and 3 and a page of them, from DATA on; resumable.",
+    ),
     "data": (
         "ric_cli.data:data", AROUND,
         "Write loose pictures, or any DATA, as a folder that every command reads.",

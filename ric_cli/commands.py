@@ -70,6 +70,10 @@ COMMANDS = {
     "weights": (
         "ric_cli.weights:app", AROUND, "List, get, check and convert pretrained weights.",
     ),
+    "verify": (
+        "ric_cli.verify:verify", AROUND,
+        "Compare edits and scores with the libraries', on your own weights.",
+    ),
     "runs": ("ric_cli.runs:app", AROUND, "List runs and show one."),
     "tiny": ("ric_cli.tiny:app", AROUND, "Retrain the embedded models of --preset tiny."),
 }  # fmt: skip

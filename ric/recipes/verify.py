@@ -273,7 +273,7 @@ def _torch_fidelity(place: Path, asked: Asked) -> list[Compared]:
         theirs = torch_fidelity.calculate_metrics(
             input1=sides[0], input2=sides[1], fid=True, isc=True, isc_splits=SPLITS,
             feature_extractor_weights_path=str(place), cuda=device.type == "cuda", cache=False,
-            samples_shuffle=False, isc_samples_shuffle=False, verbose=False,
+            verbose=False,
         )  # fmt: skip
     fid = fid_from_features(first.features, second.features).value
     score = inception_score(first.logits, splits=SPLITS).mean

@@ -108,6 +108,7 @@ app = typer.Typer(
     help="Region in Context: text-driven image edits that belong to their picture.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},  # of every command
     rich_markup_mode="rich",
 )
 for _name, (_, _panel, _about) in COMMANDS.items():

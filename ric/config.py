@@ -1,7 +1,7 @@
 """One frozen dataclass per command. Its defaults are `--preset paper`: the paper's own numbers.
 
 Every number the paper states stands here once, with its source (arXiv 2510.16772); what the paper
-leaves open is marked "choice" with its number in the README's table.
+leaves open is marked "choice" with its number in docs/paper.md.
 `TINY` holds the other values of `--preset tiny`. This file imports nothing heavy: flags read their
 defaults from it, and `ric --help` must stay fast.
 """
@@ -11,7 +11,10 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Preset = Literal["paper", "tiny"]
 SplitName = Literal["train", "val", "test", "all"]
@@ -420,6 +423,17 @@ def as_dict(config: CommandConfig) -> dict[str, Any]:
 def flag_of(setting: str) -> str:
     """Return a setting as it is typed: `--image-size` for `image_size`."""
     return "--" + setting.replace("_", "-")
+
+
+def as_flags(settings: Mapping[str, Any]) -> list[str]:
+    """Return settings as words of a command line: `--steps=2`, `--no-region-loss`."""
+
+    def word(key: str, value: Any) -> str:
+        if isinstance(value, bool):
+            return flag_of(key if value else f"no_{key}")
+        return f"{flag_of(key)}={value}"
+
+    return [word(key, value) for key, value in settings.items()]
 
 
 def command_of(config: CommandConfig | type[CommandConfig]) -> str:

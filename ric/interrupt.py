@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 # (USR1, USR2, XCPU) and alarms that end a process but leave it time to save its work.
 POLITE = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGALRM",
           "SIGPWR")  # fmt: skip
+STOPPING = "stopping after this step (again to stop at once{})"
 PAIR = 1.0  # seconds within which a second signal counts as a repeat of the first
+
+
+def announce(words: str) -> None:
+    """Say that a loop will stop; the command line puts its own way of saying so in this place."""
 
 
 class Interrupted(BaseException):
@@ -92,7 +97,7 @@ def raise_on_stop_signals() -> None:
 
 
 @contextmanager
-def stop_between_steps(*, second_ends: bool = True) -> Iterator[StopRequest]:
+def stop_between_steps(*, second_ends: bool = True, loses: str = "") -> Iterator[StopRequest]:
     """Turn every signal that asks the process to end into a request, for the duration of a loop.
 
     The first signal sets the request: the loop finishes its step, saves its work and calls
@@ -102,12 +107,15 @@ def stop_between_steps(*, second_ends: bool = True) -> Iterator[StopRequest]:
     Args:
         second_ends: Whether such a Ctrl-C ends the process. False under a launcher, which passes on
             the Ctrl-C that each process already got, and kills those that take too long.
+        loses: What is lost then, for the words at the first Ctrl-C: ", without a checkpoint".
     """
     request = StopRequest()
 
     def ask(number: int, frame: FrameType | None) -> None:
         if second_ends and request.is_urged_by(number):
             os._exit(128 + number)
+        if second_ends and not request and number == signal.SIGINT:
+            announce(STOPPING.format(loses))
         request.hear(number)
 
     with _handled_by(ask):

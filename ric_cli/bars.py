@@ -15,20 +15,22 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from ric_cli.console import pace
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Task
 
 
 class Rate(ProgressColumn):
-    """Units per second since this stage was opened, without those of an earlier attempt."""
+    """The pace since this stage was opened, without the units of an earlier attempt."""
 
     def render(self, task: Task) -> Text:
         """Format the rate with its unit."""
         elapsed = task.finished_time or task.elapsed or 0
         done = task.completed - task.fields["before"]
-        rate = done / elapsed if elapsed else 0
-        return Text(f"{rate:.1f} {task.fields['unit']}/s", style="dim")
+        unit = task.fields["unit"]
+        return Text(pace(done, elapsed, unit, fast=f" {unit}/s"), style="dim")
 
 
 def make_bars(console: Console) -> Progress:

@@ -51,6 +51,10 @@ COMMANDS = {
         "ric_cli.demo:demo", AROUND,
         "Run the six commands as one chain on drawn scenes, offline and without a GPU.",
     ),
+    "reproduce": (
+        "ric_cli.reproduce:reproduce", AROUND,
+        "Make the paper's Tables 1, 2 and 3 and a page of them, from DATA on; resumable.",
+    ),
     "data": (
         "ric_cli.data:data", AROUND,
         "Write loose pictures, or any DATA, as a folder that every command reads.",
@@ -65,6 +69,10 @@ COMMANDS = {
     ),
     "weights": (
         "ric_cli.weights:app", AROUND, "List, get, check and convert pretrained weights.",
+    ),
+    "verify": (
+        "ric_cli.verify:verify", AROUND,
+        "Compare edits and scores with the libraries', on your own weights.",
     ),
     "runs": ("ric_cli.runs:app", AROUND, "List runs and show one."),
     "tiny": ("ric_cli.tiny:app", AROUND, "Retrain the embedded models of --preset tiny."),
@@ -100,6 +108,7 @@ app = typer.Typer(
     help="Region in Context: text-driven image edits that belong to their picture.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},  # of every command
     rich_markup_mode="rich",
 )
 for _name, (_, _panel, _about) in COMMANDS.items():

@@ -201,12 +201,27 @@ class _Lines:
         elapsed = max(self.said - self.began, 1e-9)
         rate = (self.done - self.before) / elapsed
         of_total = f"/{self.total}" if self.total is not None else ""
-        parts = [f"{self.name}: {self.done}{of_total} {self.unit}", f"{rate:.1f}/s"]
+        speed = pace(self.done - self.before, elapsed, self.unit)
+        parts = [f"{self.name}: {self.done}{of_total} {self.unit}", speed]
         if self.total is not None and rate > 0 and self.done < self.total:
             parts.append(f"{_clock((self.total - self.done) / rate)} left")
         if self.values:
             parts.append(_in_words(self.values))
         say(", ".join(parts))
+
+
+def pace(done: float, elapsed: float, unit: str, *, fast: str = "/s") -> str:
+    """Format a rate: `3.2/s`, or `1.9 s/step` where it is slower than one a second.
+
+    Args:
+        done: How many were done.
+        elapsed: In how many seconds.
+        unit: Their plural, such as `steps`.
+        fast: What follows a rate of one a second or more.
+    """
+    if 0 < done < elapsed:
+        return f"{elapsed / done:.1f} s/{unit.removesuffix('s')}"
+    return f"{done / elapsed if elapsed else 0:.1f}{fast}"
 
 
 def _in_words(values: dict[str, float]) -> str:

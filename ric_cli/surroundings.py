@@ -10,9 +10,10 @@ import io
 import os
 import select
 import sys
+from contextlib import suppress
 from typing import Any, TextIO, cast
 
-from ric.interrupt import raise_on_stop_signals
+from ric import interrupt
 from ric.launcher import SIZES
 
 # The reader is gone: `ric runs ls | head`, or a closed terminal.
@@ -48,10 +49,17 @@ DEFAULTS = {
 }
 
 
+def _write_at_once(words: str) -> None:
+    """Write a line to stderr from a signal's handler, where Python's own streams may be in use."""
+    with suppress(OSError):
+        os.write(2, f"\n{words}\n".encode())
+
+
 def settle() -> None:
     """Make streams safe to write to, handle signals, and clear other libraries' variables."""
     _keep_streams()
-    raise_on_stop_signals()
+    interrupt.announce = _write_at_once
+    interrupt.raise_on_stop_signals()
     _set_variables()
 
 

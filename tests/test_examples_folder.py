@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -81,13 +82,13 @@ def test_every_shell_example_parses_and_uses_commands_and_options_that_exist(scr
 
     text = script.read_text().replace("\\\n", " ")
     for line in text.splitlines():
-        words = line.split("#")[0].split()
+        words = shlex.split(line, comments=True)
         if words[:1] != ["ric"]:
             continue
         command = load_command(words[1])
         command = getattr(command, "commands", {}).get(words[2], command)  # ric tiny vae
         known = {name for item in command.params for name in item.opts}
-        typed = {word for word in words if word.startswith("--")}
+        typed = {word.partition("=")[0] for word in words if word.startswith("--")}
         assert typed <= known | {f"--no-{name[2:]}" for name in known}, line
 
 

@@ -78,6 +78,22 @@ def test_only_an_impatient_ctrl_c_means_at_once(number, later):
         assert not stop.is_urged_by(number)
 
 
+def test_the_first_ctrl_c_says_what_another_one_would_do_and_others_say_nothing(monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(ric.interrupt, "announce", said.append)
+    with stop_between_steps():
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+    with stop_between_steps(second_ends=False):
+        os.kill(os.getpid(), signal.SIGINT)
+    assert said == []
+    with stop_between_steps(loses=", without a checkpoint") as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop
+    assert said == ["stopping after this step (again to stop at once, without a checkpoint)"]
+
+
 def test_a_launcher_s_second_signal_changes_nothing_where_it_is_told_so(later):
     with stop_between_steps(second_ends=False) as stop:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):

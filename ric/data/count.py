@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from ric.config import CommandConfig, EditConfig
+from ric.data import humanedit
 from ric.errors import RicError
 
+ROWS = {humanedit.HUB_ID: humanedit.ROWS}  # as published; for while they are not here
 SHARES = {"train": 0.85, "val": 0.05, "test": 0.10}  # choice 5
 
 
@@ -27,7 +29,8 @@ def count_samples(config: CommandConfig) -> tuple[int | None, int | str]:
                 return len(photos), len(photos)
         count = samples_of(config).row_count
     except RicError:
-        return None, "unknown"
+        count = None
+    count = count or ROWS.get(config.data)
     if count is None:
         return None, "unknown"
     limit = count if config.limit is None else config.limit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ric.config import (
     CommandConfig,
@@ -67,50 +67,88 @@ def _views(config: CommandConfig) -> int:
     return 2 if getattr(config, "blur_to_t", None) is not None else 1
 
 
-def cache_sizes(config: CommandConfig, samples: int | None) -> dict[str, str]:
-    """Estimate what a training stores in ric's cache: squares, tokens, encodings."""
+def cache_bytes(config: CommandConfig, samples: int | None) -> dict[str, int]:
+    """Estimate what a training stores in ric's cache, by part: squares, tokens, encodings."""
     if samples is None or not isinstance(config, (FitClipConfig, FitBlipConfig, TrainUnetConfig)):
         return {}
-    both = isinstance(config, TrainUnetConfig) or getattr(config, "source_negatives", False)
-    pictures = 2 if both else 1
+    sources = isinstance(config, TrainUnetConfig) or getattr(config, "source_negatives", False)
+    pictures = 2 if sources or _views(config) == 2 else 1
     number = pick_dtype(config.dtype, pick_device(config.device)).itemsize
-    squares = samples * pictures * 3 * config.image_size**2
-    words = f"{size_in_words(squares)} (8-bit squares)"
+    sizes = {"8-bit squares": samples * pictures * 3 * config.image_size**2}
     if isinstance(config, FitClipConfig) and config.fusion_epochs and config.clip == PAPER_CLIP:
         tokens = TOKENS_OF_CLIP if config.gated_fusion else 1
-        words += f", {size_in_words(samples * tokens * WIDTH_OF_CLIP * number)} (CLIP's tokens)"
+        sizes["CLIP's tokens"] = samples * _views(config) * tokens * WIDTH_OF_CLIP * number
     if isinstance(config, TrainUnetConfig) and config.cache:
         weight = find_weight(config.base)
         if weight and weight.kind == "hub":
             views = 2 if config.flip else 1
             latents = views * 3 * 4 * (config.image_size // 8) ** 2  # float32
-            each = 4 * latents + number * NUMBERS_OF_TEXTS
-            words += f", {size_in_words(samples * each)} (encodings)"
-    return {"cache": words}
+            sizes["encodings"] = samples * (4 * latents + number * NUMBERS_OF_TEXTS)
+    return sizes
+
+
+def cache_sizes(config: CommandConfig, samples: int | None) -> dict[str, str]:
+    """Say what a training stores in ric's cache; empty for other commands."""
+    sizes = cache_bytes(config, samples)
+    words = ", ".join(f"{size_in_words(size)} ({name})" for name, size in sizes.items())
+    return {"cache": words} if words else {}
+
+
+class RunBytes(NamedTuple):
+    """The disk space of a training's run at most, in bytes.
+
+    Attributes:
+        checkpoints: How many there are at once.
+        checkpoint: The size of each; 0 where they are small, as a LoRA's.
+        result: The size of what the next command reads.
+    """
+
+    checkpoints: int
+    checkpoint: int
+    result: int
+
+    @property
+    def total(self) -> int:
+        """The sum."""
+        return self.checkpoints * self.checkpoint + self.result
+
+
+def run_bytes(config: CommandConfig, runs_dir: Path) -> RunBytes | None:
+    """Estimate a training's run; None for other commands, or while the model is not here."""
+    if not isinstance(config, (FitClipConfig, FitBlipConfig, TrainUnetConfig)):
+        return None
+    model = next(models_of(config))
+    trained = _weight_bytes(model, config, runs_dir, trained=True)
+    if trained is None:
+        return None
+    result = trained
+    copies: float = 3  # weights and two moments
+    if isinstance(config, TrainUnetConfig):
+        result = _weight_bytes(model, config, runs_dir, trained=False) or trained
+        copies = (1.5 if config.adam_8bit else 3) + config.ema
+        if config.lora_rank:
+            copies = 0
+    held = config.keep_checkpoints + 1  # one more while it is written
+    return RunBytes(held, int(copies * trained), result)
 
 
 def run_size(config: CommandConfig, runs_dir: Path) -> dict[str, str]:
-    """Estimate the disk space of a training's run at most: checkpoints and the model.
+    """Say how much disk space a training's run takes at most: checkpoints and the model.
 
     It is unknown until the model is on this machine.
     """
     if not isinstance(config, (FitClipConfig, FitBlipConfig, TrainUnetConfig)):
         return {}
-    model = next(models_of(config))
-    trained = _weight_bytes(model, config, runs_dir, trained=True)
-    if trained is None:
+    sizes = run_bytes(config, runs_dir)
+    if sizes is None:
         return {"disk": "unknown until the model is here, and the cache"}
-    result, name = trained, "the fitted judge"
-    copies: float = 3  # weights and two moments
-    if isinstance(config, TrainUnetConfig):
-        result = _weight_bytes(model, config, runs_dir, trained=False) or trained
-        name = "the pipeline"
-        copies = (1.5 if config.adam_8bit else 3) + config.ema
-        if config.lora_rank:
-            return {"disk": f"{size_in_words(result)} ({name}), small checkpoints, and the cache"}
-    one, held = int(copies * trained), config.keep_checkpoints + 1  # one more while it is written
-    words = f"{held} checkpoints of {size_in_words(one)} at most, {size_in_words(result)} ({name})"
-    return {"disk": f"{size_in_words(held * one + result)} in the run: {words}; and the cache"}
+    name = "the pipeline" if isinstance(config, TrainUnetConfig) else "the fitted judge"
+    result = f"{size_in_words(sizes.result)} ({name})"
+    if not sizes.checkpoint:
+        return {"disk": f"{result}, small checkpoints, and the cache"}
+    words = f"{sizes.checkpoints} checkpoints of {size_in_words(sizes.checkpoint)} at most"
+    total = size_in_words(sizes.total)
+    return {"disk": f"{total} in the run: {words}, {result}; and the cache"}
 
 
 def memory_needed(config: CommandConfig, runs_dir: Path) -> dict[str, str]:
@@ -128,25 +166,38 @@ def memory_needed(config: CommandConfig, runs_dir: Path) -> dict[str, str]:
             return {"memory": plan_for(config, runs_dir).in_words()}
         except NotHereError as error:
             return {"memory": error.message}
+    if not any(models_of(config)):
+        return {}
+    size = certain_memory(config, runs_dir)
+    if not size:
+        return {"memory": "unknown until the model is here"}
+    copies = copies_in_memory(config)
+    if copies > 1:
+        words = "weights, gradients, two moments" + (", EMA" if copies == 5 else "")
+        return {"memory": f"{size_in_words(size)} ({words}, float32), and activations"}
+    if getattr(config, "lora_rank", None):
+        return {"memory": f"{size_in_words(size)} (weights), updates, and activations: --memory GB"}
+    return {"memory": f"at least {size_in_words(size)} (the weights), and activations"}
+
+
+def copies_in_memory(config: CommandConfig) -> int:
+    """Count how often the trained weights are held: gradients, moments and EMA; 1 if none are."""
+    trains = isinstance(config, (FitClipConfig, FitBlipConfig, TrainUnetConfig))
+    if not trains or getattr(config, "lora_rank", None):
+        return 1
+    return 5 if getattr(config, "ema", False) else 4
+
+
+def certain_memory(config: CommandConfig, runs_dir: Path) -> int | None:
+    """Count the bytes of the weights and of the copies of trained ones; None if unknown."""
     # ZONE loads a pipeline that both of its settings name once
     models = list({(model.name, model.row.tiny): model for model in models_of(config)}.values())
-    if not models:
-        return {}
     trains = isinstance(config, (FitClipConfig, FitBlipConfig, TrainUnetConfig))
     if trains:
         # the judges are not trained
         models = models[:1]
     sizes = [_weight_bytes(model, config, runs_dir, trained=trains) for model in models]
-    size = sum(known for known in sizes if known)
-    if not size:
-        return {"memory": "unknown until the model is here"}
-    if not trains:
-        return {"memory": f"at least {size_in_words(size)} (the weights), and activations"}
-    if getattr(config, "lora_rank", None):
-        return {"memory": f"{size_in_words(size)} (weights), updates, and activations: --memory GB"}
-    copies = 5 if getattr(config, "ema", False) else 4
-    words = "weights, gradients, two moments" + (", EMA" if copies == 5 else "")
-    return {"memory": f"{size_in_words(copies * size)} ({words}, float32), and activations"}
+    return copies_in_memory(config) * sum(known for known in sizes if known) or None
 
 
 def _weight_bytes(

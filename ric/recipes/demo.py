@@ -20,7 +20,7 @@ from ric.config import (
     FitClipConfig,
     TrainUnetConfig,
     as_dict,
-    flag_of,
+    as_flags,
 )
 from ric.data.drawn_scenes import SceneStream
 from ric.data.sample import samples_of
@@ -95,10 +95,7 @@ class Chain:
     ) -> tuple[object, RunDir]:
         """Run a command by its recipe; return the recipe's result and the run."""
         named = [*edits, "--data", self.data] if edits else [self.data]
-        words = [
-            flag_of(key) if value is True else f"{flag_of(key)}={value}"
-            for key, value in flags.items()
-        ]
+        words = as_flags(flags)
         runs = ["--runs-dir", str(self.runs)]
         self.say(shlex.join(["ric", command, *named, "--preset", "tiny", *words, *runs]))
         extra = {"edits": edits} if edits else {}

@@ -208,7 +208,9 @@ class Loop:
         total = sum(phase.steps for phase in phases)
         self._start_log(state, total, named=any(phase.name for phase in phases))
         with (
-            stop_between_steps(second_ends=self.ranks.count == 1) as stop,
+            stop_between_steps(
+                second_ends=self.ranks.count == 1, loses=", without a checkpoint"
+            ) as stop,
             self.progress.stage(self.name, total=total, done=state.done) as stage,
         ):
             end = 0

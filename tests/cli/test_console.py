@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 
+import pytest
 from rich.table import Table
 
 import ric_cli.console
@@ -154,3 +155,17 @@ def test_json_holds_what_a_terminal_would_obey_as_escapes(capsys):
     assert json.loads(out) == value
     assert "für 中" in out
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", out)
+
+
+@pytest.mark.parametrize(
+    ("done", "elapsed", "said"),
+    [
+        (32, 10.0, "3.2/s"),
+        (10, 10.0, "1.0/s"),
+        (5, 9.5, "1.9 s/step"),
+        (0, 9.5, "0.0/s"),
+        (0, 0, "0.0/s"),
+    ],
+)
+def test_a_pace_slower_than_one_a_second_is_told_in_seconds(done, elapsed, said):
+    assert ric_cli.console.pace(done, elapsed, "steps") == said

@@ -29,6 +29,7 @@ Sees = Literal["both", "crop", "image"]
 Keep = Literal["last", "best"]
 Match = Literal["id", "file", "stem"]
 OutputFit = Literal["squash", "crop", "pad"]
+Decode = Literal["ric", "plain"]
 ZoneAttention = Literal["text", "null"]
 Layout = Literal["table-1", "table-2", "table-3"]
 GroupBy = Literal["editing-type", "region-size"]
@@ -269,6 +270,7 @@ class EvalConfig(CommandConfig):
     texts: str | None = None                        # with source: a CSV of their texts
     match: Match = "id"                             # by what an output's file is named
     fit: OutputFit | None = None                    # for outputs of another shape; None: a failure
+    decode: Decode = "ric"                          # plain: as Pillow alone reads pictures
     partial: bool = False                           # allow outputs for under 95 % of the samples
     group_by: GroupBy | None = None                 # also a table for each group of samples
     fid_set: str | None = None                      # a folder of reference pictures for FID

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from ric.config import (
+    Decode,
     EvalConfig,
     EvalProtocol,
     EvalText,
@@ -89,6 +90,12 @@ def evaluate(
         Optional[OutputFit],  # noqa: UP045
         typer.Option(help="Squash, crop or pad outputs of another shape. Else they are failures."),
     ] = EvalConfig.fit,
+    decode: Annotated[
+        Decode,
+        typer.Option(
+            help="ric: as sRGB, upright, on white; plain: as Pillow alone, which benchmarks use."
+        ),
+    ] = EvalConfig.decode,
     group_by: Annotated[
         Optional[GroupBy],  # noqa: UP045
         typer.Option(help="Also make a table for each type of edit, or size of its region."),

@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from PIL import Image
 
+from ric.data.colour_profiles import has_other_profile
 from ric.data.drawn_scenes import edit_of_sample
 from ric.data.images import ImageError, open_image
 from ric.data.masks import signature_box
 from ric.data.names import told_apart
+from ric.data.open_file import is_url
 from ric.data.sample import loose_folders
 from ric.errors import RicError, SampleError, printable
 from ric.metrics.pairs import Pair, fit_shape, fit_to, has_shape_of
 from ric.protocols import PROTOCOLS
 from ric.runs.rows import write_atomically
+from ric.scoring.picture_files import files_of, shown_file
 from ric.scoring.pie_bench import last_panel
 from ric.scoring.region_sizes import region_size
 from ric.scoring.scored_batches import stamp
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
 
     from ric.config import EvalConfig
+    from ric.data.images import PictureSource
     from ric.data.sample import EditSample, Samples
     from ric.progress import Progress
     from ric.scoring.outputs import Outputs
@@ -167,6 +171,27 @@ def _tell_of_strangers(
         )
 
 
+class _Reference(NamedTuple):
+    """The picture that a sample's outputs are compared with, and its place."""
+
+    picture: Image.Image
+    place: PictureSource | None
+
+
+class Output(NamedTuple):
+    """An editor's picture of a sample.
+
+    Attributes:
+        picture: Decoded.
+        shown: Its file, as a row shows it.
+        profile_apart: Whether only one of it and its reference has a profile that is not sRGB's.
+    """
+
+    picture: Image.Image
+    shown: str | None
+    profile_apart: bool
+
+
 class Decoded(NamedTuple):
     """A sample's pictures.
 
@@ -177,7 +202,7 @@ class Decoded(NamedTuple):
     """
 
     pair: Pair | None
-    outputs: dict[str, Image.Image]
+    outputs: dict[str, Output]
     failures: list[SampleError]
 
 
@@ -212,13 +237,16 @@ def decode_outputs(
 def _decode_outputs(
     sample: EditSample, edited: Sequence[Outputs], config: EvalConfig, *, of_scenes: bool
 ) -> Decoded:
+    sample = sample.decoded(config.decode)
     # the reference keeps its own size
     at_own_size = sample.load_source(own_size=True)
     source = at_own_size
     if config.reference == "target":
         source = sample.at_target_size(at_own_size)
     target = sample.load_target() if sample.has_target else None
-    reference = target if target and config.reference == "target" else source
+    reference = _Reference(source, sample.pictures.source)
+    if target and config.reference == "target":
+        reference = _Reference(target, sample.pictures.target)
     failures = []
     mask = None
     # MagicBrush's scores need no mask
@@ -228,20 +256,17 @@ def _decode_outputs(
         except SampleError as error:
             # scores that need a mask report their N
             failures += [error] if sample.has_mask else []
-    outputs, lacking = {}, []
-    for item in edited:
-        try:
-            outputs[item.label] = _open_output(item, sample, reference.size, config)
-        except ImageError as error:
-            lacking.append(error.message)
+    outputs, lacking = _open_outputs(edited, sample, reference, config)
     if lacking:  # a run lists one failure per sample
         known = [(error.stage, error.reason) for error in failures]
         stages, reasons = zip(*known, ("edited", "; ".join(lacking)), strict=True)
         failures = [SampleError(sample.id, ", ".join(stages), "; ".join(reasons))]
     if config.ignore_signature:
         outputs = {
-            label: _cover_signature(fit_to(picture, reference.size), source)
-            for label, picture in outputs.items()
+            label: made._replace(
+                picture=_cover_signature(fit_to(made.picture, reference.picture.size), source)
+            )
+            for label, made in outputs.items()
         }
         target = target and _cover_signature(target, source)
     text, kind = getattr(sample, config.text), config.text
@@ -259,6 +284,7 @@ def _decode_outputs(
         group=_group_of(sample, mask, config),
         photo=sample.group(at_own_size),
         mask_is_derived=sample.mask_origin == "derived",
+        files=files_of(sample, config),
     )
     if of_scenes:
         context = sample.load_context_mask()
@@ -300,6 +326,23 @@ def _group_of(sample: EditSample, mask: Image.Image | None, config: EvalConfig) 
     return region_size(share)
 
 
+def _open_outputs(
+    edited: Sequence[Outputs], sample: EditSample, reference: _Reference, config: EvalConfig
+) -> tuple[dict[str, Output], list[str]]:
+    """Decode every editor's picture of a sample; return also what is wrong with the others."""
+    is_other = _has_other_profile(reference.place, config)
+    outputs, lacking = {}, []
+    for item in edited:
+        try:
+            picture = _open_output(item, sample, reference.picture.size, config)
+            file = item.files[item.name_of(sample)]
+            apart = _has_other_profile(file, config) != is_other
+            outputs[item.label] = Output(picture, shown_file(file, item.folder), apart)
+        except ImageError as error:
+            lacking.append(error.message)
+    return outputs, lacking
+
+
 def _open_output(
     item: Outputs, sample: EditSample, size: tuple[int, int], config: EvalConfig
 ) -> Image.Image:
@@ -314,7 +357,7 @@ def _open_output(
         raise ImageError(f"{item.label!r} has several pictures of it: {names}")
     if name not in item.files:
         raise ImageError(f"{item.label!r} has no picture of it in {item.folder}")
-    picture = open_image(item.files[name], max_pixels=config.max_pixels)
+    picture = open_image(item.files[name], max_pixels=config.max_pixels, decode=config.decode)
     if config.protocol == "pie-bench":
         picture = last_panel(picture, size)
     if config.fit == "squash" or has_shape_of(picture.size, size):
@@ -326,6 +369,13 @@ def _open_output(
             " crop or pad such pictures with --fit"
         )
     return fit_shape(picture, size, config.fit)
+
+
+def _has_other_profile(place: PictureSource | None, config: EvalConfig) -> bool:
+    """Tell whether a picture's colours are not sRGB's; one behind an address is not read twice."""
+    if place is None or (isinstance(place, str) and is_url(place)):
+        return False
+    return has_other_profile(place, max_pixels=config.max_pixels)
 
 
 def _cover_signature(picture: Image.Image, source: Image.Image) -> Image.Image:

@@ -242,7 +242,8 @@ def meaning(rows: Sequence[Scores], name: str) -> str:
 def which_samples(rows: Sequence[Scores]) -> list[str]:
     """Say on how many samples each row with a dagger is scored, and how many photos there are.
 
-    Nothing where all rows have the same samples, each of a photo of its own.
+    Also how many samples have a profile on one side alone. Nothing where all rows have the same
+    samples, each of a photo of its own, and none has.
     """
     apart = [row for row in rows if row.is_apart]
     repeated = next((row for row in rows if row.photos not in (None, row.samples)), None)
@@ -252,6 +253,13 @@ def which_samples(rows: Sequence[Scores]) -> list[str]:
             f"{repeated.samples} samples of {repeated.photos} photos: intervals are of photos,"
             " each with all of its samples."
         ]
+    lines += [
+        f"{row.label}: of {row.profiles_apart} of {row.samples} outputs and their references, only"
+        " one has a colour profile that is not sRGB's. --decode ric converts its colours, --decode"
+        " plain compares its levels as they are."
+        for row in rows
+        if row.profiles_apart
+    ]
     if not apart:
         return lines
     counts = ", ".join(f"{row.label} on {row.samples}" for row in apart)

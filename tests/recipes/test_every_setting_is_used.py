@@ -203,7 +203,7 @@ OTHER: dict[type[CommandConfig], dict[str, Any]] = {
     EvalConfig: {
         "edits": ("Other=edited-0",), "source": "photos", "match": "file", "fit": "squash",
         "group_by": "region-size", "fid_set": "photos", "protocol": "magicbrush",
-        "metrics": "l1", "reference": "source", "text": "instruction",
+        "metrics": "l1", "decode": "plain", "reference": "source", "text": "instruction",
         "clip": str(FOLDER / "clip"), "dino": str(FOLDER / "scene_classifier"),
         "fid": "pytorch-fid", "lpips_net": "vgg", "dtype": "bf16",
     },
@@ -274,6 +274,8 @@ def workshop(tiny, make_edits, follow, tmp_path_factory) -> Callable[..., dict[s
         named[f"edited-{number}"] = str(shutil.copytree(run / "images", room / f"out-{number}"))
     # of another shape than its source
     Image.new("RGB", (60, 80)).save(Path(named["edited-1"]) / "s10.png")
+    # black with a transparency that --decode plain ignores
+    Image.new("RGBA", (96, 80)).save(Path(named["edited-1"]) / "s09.png")
     photos = room / "photos"
     shutil.copytree(data["one"] / "source", photos)
     named["photos"] = str(photos)

@@ -155,6 +155,7 @@ def _weights_in_words(run: RunDir) -> str:
     lines += [
         f"- weights of {name}: {in_markdown(public_name(weight['id']))}"
         + (f", revision {weight['revision']}" if weight["revision"] else "")
+        + (f", SHA-256 {weight['sha256']}" if "sha256" in weight else "")
         for name, weight in run.record.get("weights", {}).items()
     ]
     return "\n".join(lines) + "\n"

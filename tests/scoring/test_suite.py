@@ -271,7 +271,7 @@ def test_a_mask_of_another_size_is_that_samples_failure(networks, pairs):
 class Counting:
     """A set encoder that counts the pictures it is shown."""
 
-    definition = "counting"
+    definition, marker = "counting", ""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind

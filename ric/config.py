@@ -30,6 +30,7 @@ Keep = Literal["last", "best"]
 Match = Literal["id", "file", "stem"]
 OutputFit = Literal["squash", "crop", "pad"]
 Decode = Literal["ric", "plain"]
+Turns = Literal["all", "final"]
 ZoneAttention = Literal["text", "null"]
 Layout = Literal["table-1", "table-2", "table-3"]
 GroupBy = Literal["editing-type", "region-size"]
@@ -267,7 +268,8 @@ class EvalConfig(CommandConfig):
     source: str | None = None                       # a folder of photos, in place of DATA
     target: str | None = None                       # with source: a folder of their ground truths
     mask: str | None = None                         # with source: a folder of their masks
-    texts: str | None = None                        # with source: a CSV of their texts
+    texts: str | None = None                        # a CSV of texts, or MagicBrush's captions
+    turns: Turns = "all"                            # final: the last turn of each photo alone
     match: Match = "id"                             # by what an output's file is named
     fit: OutputFit | None = None                    # for outputs of another shape; None: a failure
     decode: Decode = "ric"                          # plain: as Pillow alone reads pictures

@@ -20,6 +20,7 @@ from ric.config import (
     Match,
     OutputFit,
     Reference,
+    Turns,
 )
 from ric.protocols import OF_FEW_SCORES
 from ric.registry import OF_SCENES
@@ -74,11 +75,14 @@ def evaluate(
     texts: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            metavar="CSV",
-            help="Columns id or file, and region_text, instruction, …",
-            rich_help_panel=LOOSE,
+            metavar="FILE",
+            help="Texts in place of DATA's own: a CSV with columns id (or file) and region_text,"
+            " instruction, …; or MagicBrush's JSON of captions.",
         ),
     ] = EvalConfig.texts,
+    turns: Annotated[
+        Turns, typer.Option(help="All samples, or the last turn of each photo alone.")
+    ] = EvalConfig.turns,
     match: Annotated[
         Match,
         typer.Option(

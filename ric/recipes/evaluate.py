@@ -43,7 +43,7 @@ from ric.scoring.matching import (
     decoded_ahead,
     match_outputs,
 )
-from ric.scoring.outputs import Outputs, find_outputs
+from ric.scoring.outputs import Outputs, find_outputs, turns_of
 from ric.scoring.picture_files import with_edited
 from ric.scoring.pie_bench import PieBenchNetworks, PieBenchSuite
 from ric.scoring.rules import Rules
@@ -119,7 +119,8 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
 def _find_edited(config: EvalConfig, run: RunDir) -> list[Outputs]:
     """Find the outputs to score, and record the runs that made them."""
     edited = [
-        find_outputs(text, run.runs_dir, run.resolve, match=config.match) for text in config.edits
+        find_outputs(text, run.runs_dir, run.resolve, match=config.match, turns=turns_of(config))
+        for text in config.edits
     ]
     for item in edited:
         if item.run is not None:

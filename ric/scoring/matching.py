@@ -15,6 +15,7 @@ from PIL import Image
 from ric.data.colour_profiles import has_other_profile
 from ric.data.drawn_scenes import edit_of_sample
 from ric.data.images import ImageError, open_image
+from ric.data.loose import read_texts
 from ric.data.masks import signature_box
 from ric.data.names import told_apart
 from ric.data.open_file import is_url
@@ -70,30 +71,34 @@ def match_outputs(
         RicError: an editor has pictures of too few samples, two samples would share an output, or
             the protocol needs targets and there are none.
     """
-    strangers = {item.label: {*item.files, *item.doubles} for item in edited}
+    strangers = {item.label: _all_files(item) for item in edited}
     lacking: dict[str, list[str]] = {item.label: [] for item in edited}
     named: dict[str, dict[str, str]] = {item.label: {} for item in edited}
-    count = targets = 0
+    count, targets, seen = 0, 0, list[str]()
     content = hashlib.sha256()
     refused: set[str] = set()
     for sample in samples.glance(lambda error: refused.add(error.sample_id)):
         count += 1
+        seen.append(sample.id)
         content.update(_stamp_of_pictures(sample).encode())
         targets += sample.has_target
         for item in edited:
             name = item.name_of(sample)
             _refuse_shared_name(item, name, named[item.label].setdefault(name, sample.id), sample)
-            strangers[item.label].discard(name)
-            if name not in item.files and name not in item.doubles:
+            strangers[item.label].difference_update(item.found(name))
+            if not item.found(name):
                 lacking[item.label].append(sample.id)
+    if config.texts is not None:
+        words = read_texts(Path(config.texts), work.progress.note)
+        _refuse_foreign_texts(config, count, words.keys().isdisjoint(seen))
     loose = loose_folders(config)
     without_photo = loose.unmatched() if loose else []
-    for names in strangers.values():
-        names -= refused  # such a sample is a failure already: its output is no stray
+    for item in edited:
+        for name in refused:  # such a sample is a failure already: its output is no stray
+            strangers[item.label].difference_update(item.found(name))
     rows = [
-        *({"label": item.label, "file": printable(file.name)}
-          for item in edited for name in sorted(strangers[item.label])
-          for file in item.doubles.get(name) or [item.files[name]]),
+        *({"label": item.label, "file": printable(item.told(file))}
+          for item in edited for file in sorted(strangers[item.label])),
         *({"label": label, "sample": name} for label, names in lacking.items() for name in names),
         *({"file": name} for name in without_photo),
     ]  # fmt: skip
@@ -112,6 +117,11 @@ def match_outputs(
     return Matched(targets > 0 or not count, content.hexdigest())
 
 
+def _all_files(item: Outputs) -> set[Path]:
+    doubled = (file for files in item.doubles.values() for file in files)
+    return {*item.files.values(), *doubled}
+
+
 def _stamp_of_pictures(sample: EditSample) -> str:
     """Return a text that changes with a sample's files; pictures inside a table have none."""
     about = sample.pictures
@@ -126,6 +136,16 @@ def _refuse_shared_name(item: Outputs, name: str, first: str, sample: EditSample
             f"The samples {first!r} and {sample.id!r} have sources of the same name: --match"
             f" {item.match} cannot tell which of them {name!r} belongs to.",
             "Name the outputs by the samples' ids: --match id",
+        )
+
+
+def _refuse_foreign_texts(config: EvalConfig, count: int, foreign: bool) -> None:
+    """Refuse texts of which none belongs to a sample (Raises RicError)."""
+    if count and foreign:
+        raise RicError(
+            f"Nothing in '{config.texts}' belongs to a sample of {config.data} (split"
+            f" {config.split}).",
+            "Its column id holds the samples' ids.",
         )
 
 
@@ -159,15 +179,14 @@ def _refuse_unmatched(config: EvalConfig, item: Outputs, count: int, lacking: in
 
 
 def _tell_of_strangers(
-    item: Outputs, names: set[str], config: EvalConfig, progress: Progress
+    item: Outputs, files: set[Path], config: EvalConfig, progress: Progress
 ) -> None:
     """Log in one line which pictures of a folder match no sample."""
-    if names:
-        files = [(item.doubles.get(name) or [item.files[name]])[0] for name in sorted(names)]
-        first = ", ".join(printable(file.name) for file in files[:3])
+    if files:
+        first = ", ".join(printable(item.told(file)) for file in sorted(files)[:3])
         progress.note(
-            f"{len(names)} pictures in {item.folder} match no scored sample of "
-            f"{config.data} (split {config.split}): {first}{', …' if len(names) > 3 else ''}"
+            f"{len(files)} pictures in {item.folder} match no scored sample of "
+            f"{config.data} (split {config.split}): {first}{', …' if len(files) > 3 else ''}"
         )
 
 
@@ -353,7 +372,7 @@ def _open_output(
     """
     name = item.name_of(sample)
     if name in item.doubles:
-        names = " and ".join(told_apart([file.name for file in item.doubles[name]]))
+        names = " and ".join(told_apart([item.told(file) for file in item.doubles[name]]))
         raise ImageError(f"{item.label!r} has several pictures of it: {names}")
     if name not in item.files:
         raise ImageError(f"{item.label!r} has no picture of it in {item.folder}")

@@ -78,7 +78,8 @@ ELSEWHERE = {
     EvalConfig: {
         "dtype", "fid", "lpips_net",  # refused where they would change nothing, as here
         "layout",  # read by the command line
-        "target", "mask", "texts",  # with a source
+        "target", "mask",  # with a source
+        "texts",  # where there are any
         "partial",  # where outputs are missing
     },
 }  # fmt: skip
@@ -202,7 +203,7 @@ OTHER: dict[type[CommandConfig], dict[str, Any]] = {
     },
     EvalConfig: {
         "edits": ("Other=edited-0",), "source": "photos", "match": "file", "fit": "squash",
-        "group_by": "region-size", "fid_set": "photos", "protocol": "magicbrush",
+        "turns": "final", "group_by": "region-size", "fid_set": "photos", "protocol": "magicbrush",
         "metrics": "l1", "decode": "plain", "reference": "source", "text": "instruction",
         "clip": str(FOLDER / "clip"), "dino": str(FOLDER / "scene_classifier"),
         "fid": "pytorch-fid", "lpips_net": "vgg", "dtype": "bf16",

@@ -378,3 +378,33 @@ def test_magicbrush_is_scored_by_its_captions_over_all_turns_or_the_last_of_each
     captions.write_text("[]")
     with pytest.raises(RicError, match="does not hold MagicBrush's captions"):
         score(f"Mine={made}", **given)
+
+
+def test_rows_name_the_files_of_their_pictures_without_the_folders_above_those_named(
+    score, folders, tmp_path, monkeypatch
+):
+    given = loose(folders, "source", "target", "mask")
+
+    def files(run: Path) -> dict[str, dict[str, str]]:
+        rows = map(json.loads, (run / "per_sample.jsonl").read_text().splitlines())
+        names = ("edited_file", "source_file", "target_file", "mask_file")
+        return {
+            row["label"]: {name: row.get(name) for name in names}
+            for row in rows
+            if row["id"] == "photo-00"
+        }
+
+    _, run = score(f"Mine={folders / 'out'}", metrics="l1", **given)
+    mine = {
+        "edited_file": "out/photo-00.png", "source_file": "source/photo-00.jpg",
+        "target_file": "target/photo-00.png", "mask_file": "mask/photo-00.png",
+    }  # fmt: skip
+    truth = {**mine, "edited_file": "target/photo-00.png"}
+    identity = {**mine, "edited_file": "source/photo-00.jpg"}
+    assert files(run) == {"Mine": mine, TRUTH: truth, "Identity (source)": identity}
+    assert str(tmp_path) not in (run / "per_sample.jsonl").read_text()
+    shutil.rmtree(run)
+    monkeypatch.chdir(folders.parent)
+    here = {name: Path(folders.name) / name for name in given}
+    _, run = score(f"Mine={Path(folders.name) / 'out'}", metrics="l1", **here)
+    assert files(run)["Mine"]["edited_file"] == f"{folders.name}/out/photo-00.png"

@@ -269,6 +269,7 @@ class EvalConfig(CommandConfig):
     target: str | None = None                       # with source: a folder of their ground truths
     mask: str | None = None                         # with source: a folder of their masks
     texts: str | None = None                        # a CSV of texts, or MagicBrush's captions
+    register: bool = False                          # score outputs put back onto their sources
     turns: Turns = "all"                            # final: the last turn of each photo alone
     match: Match = "id"                             # by what an output's file is named
     fit: OutputFit | None = None                    # for outputs of another shape; None: a failure

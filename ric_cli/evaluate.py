@@ -100,6 +100,12 @@ def evaluate(
             help="ric: as sRGB, upright, on white; plain: as Pillow alone, which benchmarks use."
         ),
     ] = EvalConfig.decode,
+    register: Annotated[
+        bool,
+        typer.Option(
+            "--register", help="Undo each output's shift and scale against its source first."
+        ),
+    ] = EvalConfig.register,
     group_by: Annotated[
         Optional[GroupBy],  # noqa: UP045
         typer.Option(help="Also make a table for each type of edit, or size of its region."),

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ric.config import EvalConfig
 from ric.data.arrow_rows import count_rows, table_names
@@ -36,7 +36,7 @@ from ric.splits import Split, split_of
 SplitChoice = Literal["train", "val", "test", "all"]
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from ric.config import CommandConfig
 
@@ -139,7 +139,7 @@ class Samples:
         Raises:
             RicError: As `read_texts`.
         """
-        words = read_texts(texts, lambda line: None)
+        words: Mapping[str, Mapping[str, Any]] = read_texts(texts, lambda line: None)
         ours = self._fingerprint
 
         def fingerprint() -> str:

@@ -110,7 +110,7 @@ def _loader(config: EvalConfig, run: RunDir, device: torch.device) -> Callable[.
     asked = eval_networks(config)
     scene_net = cache(lambda: load_scene_net(config, run, device))
 
-    def load(network: str, make: Callable[[], T], embedded: Callable[[], Any] = scene_net) -> Any:
+    def load(network: str, make: Callable[[], Any], embedded: Callable[[], Any] = scene_net) -> Any:
         if network not in asked:
             return NOT_ASKED
         if asked[network] == "tiny" and network != "clip":

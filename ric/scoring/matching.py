@@ -22,6 +22,7 @@ from ric.data.open_file import is_url
 from ric.data.sample import loose_folders
 from ric.errors import RicError, SampleError, printable
 from ric.metrics.pairs import Pair, fit_shape, fit_to, has_shape_of
+from ric.metrics.registration import drift_of, put_back
 from ric.protocols import PROTOCOLS
 from ric.runs.rows import write_atomically
 from ric.scoring.picture_files import files_of, shown_file
@@ -280,13 +281,11 @@ def _decode_outputs(
         known = [(error.stage, error.reason) for error in failures]
         stages, reasons = zip(*known, ("edited", "; ".join(lacking)), strict=True)
         failures = [SampleError(sample.id, ", ".join(stages), "; ".join(reasons))]
+    outputs = {
+        label: _changed(made, reference.picture.size, source, mask, config)
+        for label, made in outputs.items()
+    }
     if config.ignore_signature:
-        outputs = {
-            label: made._replace(
-                picture=_cover_signature(fit_to(made.picture, reference.picture.size), source)
-            )
-            for label, made in outputs.items()
-        }
         target = target and _cover_signature(target, source)
     text, kind = getattr(sample, config.text), config.text
     if not text and config.text == "region_text":
@@ -312,6 +311,24 @@ def _decode_outputs(
             context_mask = Image.fromarray(context).convert("L")
             pair = replace(pair, context_mask=context_mask, edit=edit)
     return Decoded(pair, outputs, failures)
+
+
+def _changed(
+    made: Output,
+    size: tuple[int, int],
+    source: Image.Image,
+    mask: Image.Image | None,
+    config: EvalConfig,
+) -> Output:
+    """Return an output without the signature and the drift that the settings leave out."""
+    picture = made.picture
+    if config.ignore_signature:
+        picture = _cover_signature(fit_to(picture, size), source)
+    if config.register:
+        fitted = fit_to(picture, source.size)
+        drift = drift_of(fitted, source, mask)
+        picture = picture if drift is None else put_back(fitted, source, drift)
+    return made._replace(picture=picture)
 
 
 def _load_mask(

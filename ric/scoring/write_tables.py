@@ -116,6 +116,7 @@ def write_tables(run: RunDir, made: Tables) -> None:
         "data": public_name(run.record["data"]),
         "protocol": config["protocol"],
         "decode": config["decode"],
+        "registered": config["register"],
         "outputs": _fitting_in_words(config),
         "weights": public_name(run.record.get("weights", {})),
         **_in_json(table),
@@ -151,6 +152,8 @@ def _weights_in_words(run: RunDir) -> str:
     """Write table.md's end: decoding, fitting, and the weights with their revisions."""
     config = run.record["config"]
     lines = [f"- pictures are decoded {DECODED[config['decode']]}"]
+    if config["register"]:
+        lines.append("- outputs are scored without their shift and scale against their sources")
     lines.append(f"- {_fitting_in_words(config)}")
     lines += [
         f"- weights of {name}: {in_markdown(public_name(weight['id']))}"

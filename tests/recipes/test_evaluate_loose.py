@@ -408,3 +408,20 @@ def test_rows_name_the_files_of_their_pictures_without_the_folders_above_those_n
     here = {name: Path(folders.name) / name for name in given}
     _, run = score(f"Mine={Path(folders.name) / 'out'}", metrics="l1", **here)
     assert files(run)["Mine"]["edited_file"] == f"{folders.name}/out/photo-00.png"
+
+
+def test_a_shifted_output_is_scored_where_its_source_is_with_register(score, make_edits, tmp_path):
+    data, made = make_edits(1), tmp_path / "made"
+    made.mkdir()
+    source = Image.open(data / "source/00.png").convert("RGB")
+    moved = source.copy()
+    moved.paste(source, (3, 2))
+    moved.save(made / "00.png")
+    given = {"source": data / "source", "metrics": "l1,shift"}
+    plain, _ = score(f"Mine={made}", **given)
+    assert plain["Mine"]["shift"].value == pytest.approx(13**0.5, abs=0.1)
+    shutil.rmtree(tmp_path / "run")
+    back, run = score(f"Mine={made}", register=True, **given)
+    assert back["Mine"]["l1"].value < plain["Mine"]["l1"].value / 4
+    assert back["Mine"]["shift"].value == pytest.approx(0, abs=0.1)
+    assert json.loads((run / "scores.json").read_text())["registered"] is True

@@ -203,7 +203,8 @@ OTHER: dict[type[CommandConfig], dict[str, Any]] = {
     },
     EvalConfig: {
         "edits": ("Other=edited-0",), "source": "photos", "match": "file", "fit": "squash",
-        "turns": "final", "group_by": "region-size", "fid_set": "photos", "protocol": "magicbrush",
+        "turns": "final", "register": True, "group_by": "region-size", "fid_set": "photos",
+        "protocol": "magicbrush",
         "metrics": "l1", "decode": "plain", "reference": "source", "text": "instruction",
         "clip": str(FOLDER / "clip"), "dino": str(FOLDER / "scene_classifier"),
         "fid": "pytorch-fid", "lpips_net": "vgg", "dtype": "bf16",

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from noting import Noting
 from PIL import Image, ImageDraw
+from skimage.data import chelsea
 
 from ric.config import EvalConfig, as_dict
 from ric.errors import RicError
@@ -410,10 +411,12 @@ def test_rows_name_the_files_of_their_pictures_without_the_folders_above_those_n
     assert files(run)["Mine"]["edited_file"] == f"{folders.name}/out/photo-00.png"
 
 
-def test_a_shifted_output_is_scored_where_its_source_is_with_register(score, make_edits, tmp_path):
-    data, made = make_edits(1), tmp_path / "made"
+def test_a_shifted_output_is_scored_where_its_source_is_with_register(score, tmp_path):
+    data, made = tmp_path / "data", tmp_path / "made"
     made.mkdir()
-    source = Image.open(data / "source/00.png").convert("RGB")
+    (data / "source").mkdir(parents=True)
+    source = Image.fromarray(chelsea()).resize((192, 144))
+    source.save(data / "source/00.png")
     moved = source.copy()
     moved.paste(source, (3, 2))
     moved.save(made / "00.png")

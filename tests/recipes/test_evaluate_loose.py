@@ -52,7 +52,11 @@ def folders(make_edits: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
 @pytest.fixture
 def score(tiny: Callable[..., EvalConfig], tmp_path: Path) -> Callable[..., Any]:
     def call(*edits: str, **changes: Any) -> tuple[dict[str, Scores], Path]:
-        named = {key: str(value) for key, value in changes.items() if key != "partial"}
+        named = {
+            key: value if isinstance(value, bool) else str(value)
+            for key, value in changes.items()
+            if key != "partial"
+        }
         data = named.pop("data", named.get("source"))
         config = tiny(EvalConfig, data, edits=edits, **named, partial=changes.get("partial", False))
         with open_run("eval", as_dict(config), runs_dir=tmp_path, run=tmp_path / "run") as run:

@@ -20,12 +20,14 @@ PROTOCOLS: dict[EvalProtocol, dict[str, str]] = {
     "magicbrush": {                     # its evaluation/image_eval.py
         "reference": "target",
         "fit": "squash",
+        "decode": "plain",
         "text": "target_text",
         "clip": "openai/clip-vit-base-patch32",
         "dino": "facebook/dino-vits16",
     },
     "pie-bench": {                      # PnPInversion's evaluation/matrics_calculator.py
         "reference": "source",
+        "decode": "plain",
         "text": "target_text",
         "clip": "openai/clip-vit-large-patch14",
         "dino": "facebook/dino-vitb8",

@@ -213,6 +213,9 @@ METRICS = {
     ),
     "ssim_outside": Metric("SSIM outside the mask", True, 4, place="ric.metrics.pixel:SsimOutside"),
     "lpips_outside": Metric("LPIPS outside the mask", False, 4, "lpips-outside"),
+    "shift": Metric("Shift, px", False, 2, place="ric.metrics.registration:Shift"),
+    "scale_drift": Metric("Scale drift, %", False, 2, place="ric.metrics.registration:ScaleDrift"),
+    "colour_drift": Metric("Colour drift", False, 4, place="ric.metrics.registration:ColourDrift"),
     # of PIE-Bench alone: scoring/pie_bench.py
     "structure_distance": Metric("Structure distance", False, 4, "dino"),
     "psnr_unedited": Metric("PSNR unedited, dB", True, 2),
@@ -238,7 +241,8 @@ OF_SCENES = (
 PIE_BENCH = OF_FEW_SCORES["pie-bench"]
 # to the other one of source and target; computed along with CLIP-I and DINO
 TO_THE_OTHER = ("clip_i_source", "clip_i_target", "dino_source", "dino_target")
-BY_NAME_ONLY = ("fid_unpaired",)  # twice FID's time
+OF_DRIFT = ("shift", "scale_drift", "colour_drift")
+BY_NAME_ONLY = ("fid_unpaired", *OF_DRIFT)  # twice FID's time; a second for each picture
 # what `--metrics all` means
 OF_ANY_PICTURES = tuple(
     name for name in METRICS if name not in (*PIE_BENCH, *TO_THE_OTHER, *BY_NAME_ONLY)

@@ -312,7 +312,7 @@ def _source_settings(values: dict[str, Any], flags: dict[str, Any]) -> dict[str,
 
     Raises:
         RicError: `--data` and `--source` differ, `--split` or `--columns` is given with a source,
-            or `--target`, `--mask` or `--texts` without one.
+            or `--target` or `--mask` without one.
     """
     data, typed = flags.get("data"), flags.get("source")
     if data and typed and data != typed:
@@ -326,10 +326,10 @@ def _source_settings(values: dict[str, Any], flags: dict[str, Any]) -> dict[str,
                 f"Omit {flag}, or describe the pictures in a folder with metadata.jsonl.",
             )
         return {"data": source, "split": "all"}
-    also = [name for name in ("target", "mask", "texts") if flags.get(name)]
+    also = [name for name in ("target", "mask") if flags.get(name)]
     if also:
         raise RicError(
             f"--{also[0]} goes with --source, the folder of the photos before the edit.",
             "Or describe the pictures in a folder with metadata.jsonl: --data DATA",
         )
-    return dict.fromkeys(("source", "target", "mask", "texts"))
+    return dict.fromkeys(("source", "target", "mask"))

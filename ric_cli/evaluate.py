@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from ric.config import (
+    Decode,
     EvalConfig,
     EvalProtocol,
     EvalText,
@@ -19,6 +20,7 @@ from ric.config import (
     Match,
     OutputFit,
     Reference,
+    Turns,
 )
 from ric.protocols import OF_FEW_SCORES
 from ric.registry import OF_SCENES
@@ -73,11 +75,14 @@ def evaluate(
     texts: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            metavar="CSV",
-            help="Columns id or file, and region_text, instruction, …",
-            rich_help_panel=LOOSE,
+            metavar="FILE",
+            help="Texts in place of DATA's own: a CSV with columns id (or file) and region_text,"
+            " instruction, …; or MagicBrush's JSON of captions.",
         ),
     ] = EvalConfig.texts,
+    turns: Annotated[
+        Turns, typer.Option(help="All samples, or the last turn of each photo alone.")
+    ] = EvalConfig.turns,
     match: Annotated[
         Match,
         typer.Option(
@@ -89,6 +94,18 @@ def evaluate(
         Optional[OutputFit],  # noqa: UP045
         typer.Option(help="Squash, crop or pad outputs of another shape. Else they are failures."),
     ] = EvalConfig.fit,
+    decode: Annotated[
+        Decode,
+        typer.Option(
+            help="ric: as sRGB, upright, on white; plain: as Pillow alone, which benchmarks use."
+        ),
+    ] = EvalConfig.decode,
+    register: Annotated[
+        bool,
+        typer.Option(
+            "--register", help="Undo each output's shift and scale against its source first."
+        ),
+    ] = EvalConfig.register,
     group_by: Annotated[
         Optional[GroupBy],  # noqa: UP045
         typer.Option(help="Also make a table for each type of edit, or size of its region."),

@@ -1,4 +1,4 @@
-"""ICC profiles made by hand: Display P3 and a grey one (ICC.1:2022, versions 2 of both)."""
+"""ICC profiles made by hand: Display P3, Adobe RGB and a grey one (ICC.1:2022, version 2)."""
 
 from __future__ import annotations
 
@@ -51,6 +51,24 @@ def display_p3() -> bytes:
             b"rTRC": _gamma(2.2),
             b"gTRC": _gamma(2.2),
             b"bTRC": _gamma(2.2),
+        },
+    )
+
+
+def adobe_rgb() -> bytes:
+    """Adobe RGB (1998): its primaries adapted to D50, white D65, and its gamma of 2 51/256."""
+    return _profile(
+        b"RGB ",
+        {
+            b"desc": _text("Adobe RGB (1998)"),
+            b"cprt": b"text\0\0\0\0none\0",
+            b"wtpt": _xyz(0.9505, 1.0, 1.0891),
+            b"rXYZ": _xyz(0.6097, 0.3111, 0.0195),
+            b"gXYZ": _xyz(0.2053, 0.6257, 0.0609),
+            b"bXYZ": _xyz(0.1492, 0.0632, 0.7446),
+            b"rTRC": _gamma(2 + 51 / 256),
+            b"gTRC": _gamma(2 + 51 / 256),
+            b"bTRC": _gamma(2 + 51 / 256),
         },
     )
 

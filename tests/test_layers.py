@@ -105,7 +105,8 @@ ROOMS: dict[str, set[str]] = {
     "editors": FOUNDATION | {"registry", "device", "pretrained", "method", "data", "models"},
     "metrics": FOUNDATION | {"scenes", "model_files", "pretrained"},
     "scoring": FOUNDATION
-    | {"protocols", "registry", "weights", "data", "runs", "work", "models", "metrics"},
+    | {"addresses", "protocols", "registry", "weights", "data", "runs", "work", "models"}
+    | {"metrics"},
     "report": FOUNDATION
     | {"registry", "settings", "device", "weights", "scenes", "data", "runs", "scoring"},
     "inputs": FOUNDATION

@@ -167,7 +167,9 @@ def _build(
         row=place.label,
         pictures=Pictures(
             source=source,
-            **pictures,
+            target=pictures.get("target"),
+            mask=pictures.get("mask"),
+            context_mask=pictures.get("context_mask"),
             mask_kind=columns.mask_kind,
             described_in=options.described_in,
             mask_column=columns.names.get("mask", "mask"),

@@ -10,9 +10,10 @@ that sample, never a silent box around the full image.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from ric.data.erased_masks import mask_from_erased, mask_of_unknown_kind
 from ric.data.images import (
@@ -39,9 +40,18 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
+    from ric.config import Decode
     from ric.data.masks import Mask
 
     Result = TypeVar("Result")
+
+
+class _Opening(TypedDict):
+    """Arguments with which each of a sample's pictures is opened."""
+
+    max_pixels: int
+    decode: Decode
+
 
 MaskKind = Literal["image", "erased-black", "erased-white", "unknown"]
 
@@ -60,6 +70,7 @@ class Pictures:
     target_column: str = "target_file_name"
     max_pixels: int = MAX_PIXELS
     ignore_signature: bool = False  # choice 14: the corner strip is no part of any mask
+    decode: Decode = "ric"  # see `open_image`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +105,14 @@ class EditSample:
         if self.has_mask:
             return "file"
         return "derived" if self.has_target else None
+
+    def decoded(self, decode: Decode) -> EditSample:
+        """Return the sample with its pictures decoded as `open_image` says of `decode`."""
+        if self.pictures.decode == decode:
+            return self
+        pictures = copy(self.pictures)  # which may be drawn on access, and not have all fields
+        object.__setattr__(pictures, "decode", decode)
+        return replace(self, pictures=pictures)
 
     def load_source(self, *, own_size: bool = False) -> Image.Image:
         """Decode the source as RGB, resized to the target's size where there is a target.
@@ -203,15 +222,15 @@ class EditSample:
         return pixel_hash(self._decode("source", self.pictures.source))
 
     def _read_mask(self, given: PictureSource, kind: MaskKind) -> Mask:
-        limit = self.pictures.max_pixels
+        opening = self._opening
 
         def read() -> Mask:
-            image = open_raw(given, max_pixels=limit)
+            image = open_raw(given, **opening)
             if kind == "image":
                 return mask_from_image(image)
             # erased pixels are found by comparison with the source
             beside = self.pictures.source
-            source = self._guarded("source", lambda: open_raw(beside, max_pixels=limit))
+            source = self._guarded("source", lambda: open_raw(beside, **opening))
             if kind == "unknown":
                 return mask_of_unknown_kind(image, source)
             return mask_from_erased(image, source, "black" if kind == "erased-black" else "white")
@@ -236,12 +255,16 @@ class EditSample:
         stage, picture = "target", self.pictures.target
         if picture is None:
             stage, picture = "source", self.pictures.source
-        limit = self.pictures.max_pixels
-        return self._guarded(stage, lambda: picture_size(picture, max_pixels=limit))
+        opening = self._opening
+        return self._guarded(stage, lambda: picture_size(picture, **opening))
 
     def _decode(self, stage: str, picture: PictureSource) -> Image.Image:
-        limit = self.pictures.max_pixels
-        return self._guarded(stage, lambda: open_image(picture, max_pixels=limit))
+        opening = self._opening
+        return self._guarded(stage, lambda: open_image(picture, **opening))
+
+    @property
+    def _opening(self) -> _Opening:
+        return {"max_pixels": self.pictures.max_pixels, "decode": self.pictures.decode}
 
     def _guarded(self, stage: str, read: Callable[[], Result]) -> Result:
         try:

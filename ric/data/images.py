@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageCms
 
-from ric.config import CommandConfig
+from ric.config import CommandConfig, Decode
 from ric.data import png_chunks
 from ric.data.open_file import fetch, is_url, why_no_file
 from ric.data.plug_in_formats import formats_of, why_unread
@@ -56,7 +56,9 @@ class ImageError(RicError):
     """A picture that cannot be used: missing, broken, animated or too large."""
 
 
-def open_image(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_image(
+    source: PictureSource, *, max_pixels: int = MAX_PIXELS, decode: Decode = "ric"
+) -> Image.Image:
     """Decode a picture as 8-bit sRGB.
 
     EXIF orientation is applied, an ICC profile converted to sRGB, transparency composited on
@@ -66,6 +68,8 @@ def open_image(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> Image.
     Args:
         source: A path, an fsspec URL, a file's bytes, or a Pillow picture.
         max_pixels: The largest width x height that is decoded.
+        decode: `plain` for what Pillow's `open(source).convert("RGB")` gives: no orientation, no
+            profile, transparency dropped.
 
     Returns:
         A mode RGB picture that carries no metadata.
@@ -73,34 +77,40 @@ def open_image(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> Image.
     Raises:
         ImageError: The picture is missing, unreadable, truncated, empty, animated or too large.
     """
-    image = open_raw(source, max_pixels=max_pixels)
+    image = open_raw(source, max_pixels=max_pixels, decode=decode)
     try:
-        return as_srgb(image)
+        return _plain(image) if decode == "plain" else as_srgb(image)
     except ImageError as error:
         raise ImageError(f"{label(source)}: {error.message}") from None
     except Exception as error:  # a palette or profile that Pillow cannot apply
         raise ImageError(f"{label(source)} cannot become sRGB: {_one_line(error)}.") from None
 
 
-def open_raw(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_raw(
+    source: PictureSource, *, max_pixels: int = MAX_PIXELS, decode: Decode = "ric"
+) -> Image.Image:
     """Decode a picture in its own mode, so that a mask keeps its alpha channel.
 
-    EXIF orientation is applied. Args and errors as `open_image`.
+    EXIF orientation is applied, unless `decode` is `plain`. Args and errors as `open_image`.
     """
     with opened(source, max_pixels) as image:
-        turned = decoded_upright(image, source)
+        turned = decoded_upright(image, source, turn=decode == "ric")
         # a Pillow picture passed in belongs to the caller: never return the same object
         return turned.copy() if turned is source else turned
 
 
-def picture_size(source: PictureSource, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Read (width, height) in pixels, after orientation, from the header alone.
+def picture_size(
+    source: PictureSource, *, max_pixels: int = MAX_PIXELS, decode: Decode = "ric"
+) -> tuple[int, int]:
+    """Read (width, height) in pixels from the header alone: the size that `open_image` gives.
 
     Raises:
         ImageError: As `open_image`, except that broken pixels go unnoticed.
     """
     with opened(source, max_pixels) as image:
         width, height = image.size
+        if decode == "plain":
+            return width, height
         swapped = orientation(image) in SIDEWAYS
         if image.format == "TIFF":  # Pillow has already swapped its size by the TIFF's own tag
             swapped ^= getattr(image, "tag_v2", {}).get(_ORIENTATION) in SIDEWAYS
@@ -191,15 +201,15 @@ def opened(source: PictureSource, max_pixels: int) -> Iterator[Image.Image]:
         yield image
 
 
-def decoded_upright(image: Image.Image, source: PictureSource) -> Image.Image:
-    """Decode an opened picture's pixels, in its own mode, and turn them upright.
+def decoded_upright(image: Image.Image, source: PictureSource, *, turn: bool = True) -> Image.Image:
+    """Decode an opened picture's pixels, in its own mode, and turn them upright where asked.
 
     Raises:
         ImageError: The pixels are broken or truncated.
     """
     try:
         image.load()
-        return _upright(image)
+        return _upright(image) if turn else image
     except Exception as error:  # Pillow's decoders raise errors of every kind
         reason = _one_line(error)
         raise ImageError(f"{label(source)} is broken or truncated: {reason}.") from None
@@ -295,6 +305,12 @@ def as_srgb(image: Image.Image) -> Image.Image:
     if alpha is not None:
         rgb = Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
     # a profile or an orientation left in `info` would be written, and applied, a second time
+    return Image.frombytes("RGB", rgb.size, rgb.tobytes())
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """Convert a picture to RGB as Pillow alone does, without what its metadata says."""
+    rgb = image.convert("RGB")
     return Image.frombytes("RGB", rgb.size, rgb.tobytes())
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ric.data.columns import TEXTS
+from ric.data.magicbrush import captions_of
 from ric.data.names import nfc, told_apart
 from ric.data.text_tables import csv_columns, csv_rows, in_words
 from ric.errors import RicError, SampleError
@@ -101,23 +103,28 @@ def read_texts(path: Path, note: Callable[[str], None]) -> dict[str, dict[str, s
     """Read a CSV of texts as photo name -> text column -> value, without empty cells.
 
     Args:
-        path: The CSV, with a column `id` or `file` and at least one of our text columns.
+        path: The CSV, with a column `id` or `file` and at least one of our text columns; or
+            MagicBrush's JSON of captions, which become `target_text`.
         note: Called with one line that names the ignored columns, if any.
 
     Raises:
         RicError: It cannot be read, lacks those columns, or has two rows for one photo.
     """
+    if path.suffix.lower() == ".json":
+        return {name: {"target_text": text} for name, text in captions_of(path).items()}
     columns = csv_columns(path)
     key = next((column for column in ("id", "file") if column in columns), None)
     known = [column for column in columns if column in TEXTS]
     if key is None or not known:
         raise RicError(
             f"The texts '{path}' have the columns {in_words(columns)}.",
-            f"They need 'id' or 'file', and one or more of: {', '.join(TEXTS)}.",
+            f"They need 'id' or 'file', and one or more of: {', '.join(TEXTS)}."
+            + _nearest([column for column in columns if column not in (*TEXTS, "id", "file")]),
         )
     passed_over = [column for column in columns if column not in (*TEXTS, "id", "file")]
     if passed_over:
-        note(f"Columns of '{path}' that are not used: {', '.join(passed_over)}.")
+        unused = f"Columns of '{path}' that are not used: {', '.join(passed_over)}."
+        note(unused + _nearest(passed_over))
     rows = []
     for _, row in csv_rows(path):
         if isinstance(row, str):
@@ -134,6 +141,13 @@ def read_texts(path: Path, note: Callable[[str], None]) -> dict[str, dict[str, s
         for name, row in zip(names, rows, strict=True)
         if name
     }
+
+
+def _nearest(columns: list[str]) -> str:
+    """Return a question for each column that looks like one of ours, in one text."""
+    names = (*TEXTS, "id", "file")
+    near = [(one, get_close_matches(one.lower(), names, n=1, cutoff=0.7)) for one in columns]
+    return "".join(f" Did you mean {found[0]} by {one!r}?" for one, found in near if found)
 
 
 def _by_name(

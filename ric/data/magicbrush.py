@@ -7,13 +7,19 @@ The turns of one picture share img_id; the source of a later turn is the target 
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING
 
 from ric.data.columns import Columns, is_missing
+from ric.data.open_file import open_bytes
+from ric.errors import RicError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+    from ric.config import Turns
     from ric.data.columns import Row
 
 HUB_ID = "osunlp/MagicBrush"
@@ -29,6 +35,51 @@ def name_turns() -> Callable[[Row], str | None]:
         return f"{row['img_id']}-{row['turn_index']}"
 
     return turn_id
+
+
+def captions_of(path: Path) -> dict[str, str]:
+    """Read the captions of its repository's JSON, local or global, by the samples' ids.
+
+    The file maps an img_id to its targets' file names, `<img_id>-output<turn>.png`, and these to
+    captions.
+
+    Raises:
+        RicError: it cannot be read, or has another form.
+    """
+    wrong = RicError(
+        f"'{path}' does not hold MagicBrush's captions.",
+        'They have the form {"242679": {"242679-output1.png": "a caption"}}.',
+    )
+    with open_bytes(path) as stream:
+        try:
+            told = json.loads(stream.read())
+        except (ValueError, RecursionError):
+            raise wrong from None
+    found = {}
+    for turns in told.values() if isinstance(told, dict) else ():
+        for name, caption in turns.items() if isinstance(turns, dict) else ():
+            turn = re.fullmatch(r"(.+)-output([0-9]+)\.\w+", name)
+            if turn and isinstance(caption, str):
+                found[f"{turn[1]}-{turn[2]}"] = caption
+    if not found:
+        raise wrong
+    return found
+
+
+def id_of_output(stem: str, turns: Turns) -> str | None:
+    """Return the id of the sample that an output belongs to by the names of its script.
+
+    `X_1` is the first turn's; `X_inde_2` the second's, edited from the target of the first, which
+    is one of all turns; `X_iter_2` the second's, edited from the output of the first, which counts
+    as a final turn.
+
+    Args:
+        stem: A file's name without extension.
+        turns: Which of the two are scored.
+    """
+    kind = "inde" if turns == "all" else "iter"
+    found = re.fullmatch(rf"(.+?)_(?:{kind}_([0-9]+)|1)", stem)
+    return f"{found[1]}-{found[2] or 1}" if found else None
 
 
 COLUMNS = Columns(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from copy import copy
+from dataclasses import replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ric.config import EvalConfig
 from ric.data.arrow_rows import count_rows, table_names
@@ -24,6 +25,7 @@ from ric.data.folder import (
 )
 from ric.data.hub import cached_metadata, is_hub_id, open_hub
 from ric.data.images import MAX_PIXELS
+from ric.data.loose import read_texts
 from ric.data.loose_samples import LooseFolders
 from ric.data.open_file import as_local, is_url, why_no_file
 from ric.data.parquet_rows import choose_columns, find_tables, read_tables, tables_hash
@@ -34,7 +36,7 @@ from ric.splits import Split, split_of
 SplitChoice = Literal["train", "val", "test", "all"]
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from ric.config import CommandConfig
 
@@ -131,6 +133,47 @@ class Samples:
         other._on_failure = on_failure
         return other
 
+    def with_texts(self, texts: Path) -> Samples:
+        """Return the samples with texts of a file in place of their own, by id.
+
+        Raises:
+            RicError: As `read_texts`.
+        """
+        words: Mapping[str, Mapping[str, Any]] = read_texts(texts, lambda line: None)
+        ours = self._fingerprint
+
+        def fingerprint() -> str:
+            return hashlib.sha256(f"{ours()}{words}".encode()).hexdigest()
+
+        other = self._with_rows(lambda item: replace(item, **words.get(item.id, {})))
+        other._fingerprint = cache(fingerprint)
+        return other
+
+    def final_turns(self) -> Samples:
+        """Return the last sample of each photo that has several, in the order of the rows.
+
+        The rows are read once more; samples without `group_id` are photos of their own.
+        """
+        last: dict[str, str] = {}
+        for sample in self.glance():
+            last[sample.group_id or sample.id] = sample.id
+        kept = set(last.values())
+        return self._with_rows(lambda item: item if item.id in kept else None)
+
+    def _with_rows(self, change: Callable[[EditSample], EditSample | None]) -> Samples:
+        """Return the samples with each changed; None leaves one out."""
+        rows = self._rows
+
+        def changed(split: SplitChoice) -> Iterator[EditSample | SampleError]:
+            for item in rows(split):
+                found = item if isinstance(item, SampleError) else change(item)
+                if found is not None:
+                    yield found
+
+        other = copy(self)
+        other._rows, other._known_splits = changed, _KnownSplits()
+        return other
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 that changes with the data's rows; computed on first access."""
@@ -220,7 +263,11 @@ def samples_of(
             ignore_signature=config.ignore_signature,
             need_instruction=need_instruction,
         )
-        return samples.narrowed(config.split, config.limit)
+        if isinstance(config, EvalConfig) and config.texts is not None:
+            samples = samples.with_texts(Path(config.texts))
+        narrowed = samples.narrowed(config.split, config.limit)
+        is_final = isinstance(config, EvalConfig) and config.turns == "final"
+        return narrowed.final_turns() if is_final else narrowed
     options = ReadOptions(
         max_pixels=config.max_pixels,
         ignore_signature=config.ignore_signature,

@@ -39,13 +39,19 @@ class ClipSimilarity:
         device: Where it runs, in float32.
         encoder: Its name in headings and definitions: a hub id, or a word such as `tiny`. None
             takes the folder's name.
+        published: The encoder whose scores carry no marker.
 
     Raises:
         RicError: the folder holds no such model.
     """
 
     def __init__(
-        self, path: Path, device: torch.device | str = "cpu", *, encoder: str | None = None
+        self,
+        path: Path,
+        device: torch.device | str = "cpu",
+        *,
+        encoder: str | None = None,
+        published: str = PUBLISHED,
     ) -> None:
         """Load the network; see the class."""
         self.model: CLIPModel = load_folder(CLIPModel, path, device, kind="text and image model")
@@ -54,7 +60,7 @@ class ClipSimilarity:
         self.device = torch.device(device)
         self.image_size: int = self.model.config.vision_config.image_size
         self.max_tokens: int = self.model.config.text_config.max_position_embeddings
-        self.marker = published_marker(encoder or Path(path).name, PUBLISHED)
+        self.marker = published_marker(encoder or Path(path).name, published)
         self.definition = (
             f"cosine in {encoder or Path(path).name}; PIL bicubic to {self.image_size}, centre crop"
         )

@@ -59,6 +59,7 @@ class InceptionFeatures:
         self.network = load_inception(weights).to(device)
         self.device = torch.device(device)
         self.kind: FidKind = kind
+        self.marker = ""  # its rule stands beside it where it is not a score's own
 
     def fed_as(self, kind: FidKind) -> InceptionFeatures:
         """Return the same network under another library's rule; itself if it has that rule."""

@@ -108,8 +108,13 @@ class SetEncoder(PictureReader, Protocol):
 
     Attributes:
         kind: Whose rule it follows: a `FidKind`, or the name of a stand-in.
+        marker: As `Network`'s, without the rule.
         definition: As `Network`'s.
     """
+
+    @property
+    def marker(self) -> str:
+        """See the class."""
 
     @property
     def kind(self) -> str:

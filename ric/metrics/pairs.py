@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ric.config import OutputFit
     from ric.scenes.edit import Edit
 
@@ -33,6 +35,9 @@ class Pair:
         group: Its group under `--group-by`, or None.
         photo: What the samples of one photo share; None: the photo has no other.
         mask_is_derived: Whether the mask is not the data's own but where source and target differ.
+        profile_apart: Whether only one of output and reference has a colour profile that is not
+            sRGB's.
+        files: The files of edited, source, target and mask, as a table may show them.
     """
 
     id: str
@@ -48,6 +53,8 @@ class Pair:
     group: str | None = None
     photo: str | None = None
     mask_is_derived: bool = False
+    profile_apart: bool = False
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def as_rgb(image: Image.Image) -> Image.Image:

@@ -83,13 +83,13 @@ def _looks(
 ) -> Iterator[Callable[[], object]]:
     """Yield the checks; each raises RicError if it fails."""
     if isinstance(config, EvalConfig):
-        from ric.scoring.outputs import find_outputs, pictures_in
+        from ric.scoring.outputs import find_outputs, pictures_in, turns_of
 
         yield partial(refuse_unknown_metrics, config)
         if config.fid_set is not None:
             yield partial(pictures_in, Path(config.fid_set))
         for text in config.edits:
-            yield partial(find_outputs, text, runs_dir, match=config.match)
+            yield partial(find_outputs, text, runs_dir, match=config.match, turns=turns_of(config))
         # a metric whose network is missing is shown as not available; the others are computed
         for model in () if fetch else models_of(config):
             if model.name != "tiny":

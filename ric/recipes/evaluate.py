@@ -36,8 +36,15 @@ from ric.scoring.encode_once import Encodings
 from ric.scoring.fid_set import read_fid_set
 from ric.scoring.load_metrics import load_pair_metrics
 from ric.scoring.load_networks import load_metric_networks, load_scene_net, networks_stamp
-from ric.scoring.matching import Decoded, decode_outputs, decoded_ahead, match_outputs
-from ric.scoring.outputs import Outputs, find_outputs
+from ric.scoring.matching import (
+    Decoded,
+    Output,
+    decode_outputs,
+    decoded_ahead,
+    match_outputs,
+)
+from ric.scoring.outputs import Outputs, find_outputs, turns_of
+from ric.scoring.picture_files import with_edited
 from ric.scoring.pie_bench import PieBenchNetworks, PieBenchSuite
 from ric.scoring.rules import Rules
 from ric.scoring.score_table import not_available, which_samples
@@ -50,10 +57,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import torch
+    from PIL import Image
 
     from ric.config import EvalConfig
     from ric.data.sample import EditSample, Samples
     from ric.errors import SampleError
+    from ric.metrics.pairs import Pair
     from ric.progress import Progress
     from ric.runs.run import RunDir
     from ric.scoring.scores import Scores
@@ -110,7 +119,8 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
 def _find_edited(config: EvalConfig, run: RunDir) -> list[Outputs]:
     """Find the outputs to score, and record the runs that made them."""
     edited = [
-        find_outputs(text, run.runs_dir, run.resolve, match=config.match) for text in config.edits
+        find_outputs(text, run.runs_dir, run.resolve, match=config.match, turns=turns_of(config))
+        for text in config.edits
     ]
     for item in edited:
         if item.run is not None:
@@ -281,11 +291,22 @@ def _score(batch: Sequence[Decoded], suites: dict[str, Suite], pool: Executor) -
         if label == IDENTITY:
             pairs = shown
         elif label == GROUND_TRUTH:
-            pairs = [replace(pair, edited=pair.target) for pair in shown if pair.target]
+            pairs = [_of_truth(pair, pair.target) for pair in shown if pair.target]
         else:
-            pairs = [replace(pair, edited=made[label]) for pair, made in read if label in made]
+            pairs = [_of_output(pair, made[label]) for pair, made in read if label in made]
         suite.add(pairs, encodings)
     encodings.complete()
+
+
+def _of_truth(pair: Pair, target: Image.Image) -> Pair:
+    """Return the pair in which the target is the edit."""
+    return replace(pair, edited=target, files=with_edited(pair.files, pair.files.get("target")))
+
+
+def _of_output(pair: Pair, made: Output) -> Pair:
+    """Return the pair of an editor's picture."""
+    files = with_edited(pair.files, made.shown)
+    return replace(pair, edited=made.picture, profile_apart=made.profile_apart, files=files)
 
 
 def _gather(stored: ScoredBatches, suites: dict[str, Suite], run: RunDir) -> None:

@@ -14,7 +14,7 @@ from ric.errors import RicError
 from ric.registry import OF_SCENES
 from ric.runs.record import find_run, read_record, resolved_run
 from ric.runs.rows import read_lines, read_rows
-from ric.scoring.outputs import Outputs, find_outputs
+from ric.scoring.outputs import Outputs, find_outputs, turns_of
 from ric.scoring.read_scores import read_scores
 from ric.scoring.scores import Score
 
@@ -177,7 +177,9 @@ def _add_scored(
         rows.setdefault(str(row.get("label")), {})[str(row.get("id"))] = row
     for text in config.edits:
         try:
-            outputs = find_outputs(text, runs_dir, resolve, match=config.match)
+            outputs = find_outputs(
+                text, runs_dir, resolve, match=config.match, turns=turns_of(config)
+            )
         except RicError as error:
             notes.append(f"{path.name} scored {text!r}, whose pictures are gone: {error.message}")
             continue

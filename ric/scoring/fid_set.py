@@ -36,7 +36,7 @@ def read_fid_set(
     """
     files = pictures_in(Path(folder))
     features = []
-    prepare = partial(_prepare, network=network, max_pixels=config.max_pixels)
+    prepare = partial(_prepare, network=network, config=config)
     with (
         stop_between_steps() as stop,
         work.progress.stage("pictures of --fid-set", total=len(files), unit="pictures") as stage,
@@ -57,8 +57,9 @@ def read_fid_set(
     return FidSet(folder, np.concatenate(features))
 
 
-def _prepare(file: Path, *, network: SetEncoder, max_pixels: int) -> Tensor | SampleError:
+def _prepare(file: Path, *, network: SetEncoder, config: EvalConfig) -> Tensor | SampleError:
     try:
-        return network.prepare(open_image(file, max_pixels=max_pixels))
+        picture = open_image(file, max_pixels=config.max_pixels, decode=config.decode)
+        return network.prepare(picture)
     except ImageError as error:
         return SampleError(file.name, "fid-set", error.message)

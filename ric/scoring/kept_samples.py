@@ -9,10 +9,28 @@ from ric.scoring.encode_once import SetRow
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
 
+    from ric.metrics.pairs import Pair
+
+
+def row_of(pair: Pair) -> dict[str, Any]:
+    """Open a sample's row: its id, group and photo, and what is told of its files."""
+    return {
+        "id": pair.id,
+        "group": pair.group,
+        "photo": pair.photo or pair.id,
+        "profile_apart": pair.profile_apart,
+        **{f"{name}_file": place for name, place in pair.files.items()},
+    }
+
 
 def photos_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """List the photo of each sample's row; batches of older versions have none."""
     return [row.get("photo") or row["id"] for row in rows]
+
+
+def profiles_apart(rows: Iterable[Mapping[str, Any]]) -> int:
+    """Count the rows of which only one picture has a profile that is not sRGB's."""
+    return sum(bool(row.get("profile_apart")) for row in rows)
 
 
 NO_SETS = SetRow(None, None, None, None)

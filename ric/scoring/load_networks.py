@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ric.errors import RicError
-from ric.metrics.clip_similarity import ClipSimilarity
+from ric.metrics.clip_similarity import PUBLISHED, ClipSimilarity
 from ric.metrics.dino_similarity import DinoSimilarity
 from ric.metrics.inception import InceptionFeatures
 from ric.metrics.lpips_distance import LpipsDistance
@@ -18,11 +18,18 @@ from ric.metrics.scene_net import SceneNet
 from ric.metrics.structure_distance import StructureDistance
 from ric.models.locate import locate, locate_named
 from ric.models.table import EVAL_NETWORKS, ModelRow, NamedModel, eval_networks
+from ric.protocols import PROTOCOLS
 from ric.registry import metrics_of
 from ric.runs.artifacts import public_name, public_text
 from ric.scoring.pie_bench import PieBenchNetworks
 from ric.scoring.scored_batches import stamp
-from ric.weights import find_weight, is_present, resolve_weights
+from ric.weights import (
+    find_weight,
+    is_present,
+    is_published,
+    resolve_weights,
+    weights_digest,
+)
 from ric.weights.resolve import unlisted
 from ric.weights.tiny_family import tiny_family
 
@@ -88,7 +95,9 @@ def _load_pie_bench_networks(
 def _clip(
     config: EvalConfig, locate: Callable[[str], Path], device: torch.device
 ) -> ClipSimilarity:
-    return ClipSimilarity(locate("clip"), device, encoder=public_name(config.clip))
+    published = PROTOCOLS.get(config.protocol, {}).get("clip", PUBLISHED)
+    name = public_name(config.clip)
+    return ClipSimilarity(locate("clip"), device, encoder=name, published=published)
 
 
 def _squeeze(locate: Callable[[str], Path], device: torch.device) -> LpipsDistance:
@@ -101,13 +110,37 @@ def _loader(config: EvalConfig, run: RunDir, device: torch.device) -> Callable[.
     asked = eval_networks(config)
     scene_net = cache(lambda: load_scene_net(config, run, device))
 
-    def load(network: str, make: Callable[[], T], embedded: Callable[[], Any] = scene_net) -> Any:
+    def load(network: str, make: Callable[[], Any], embedded: Callable[[], Any] = scene_net) -> Any:
         if network not in asked:
             return NOT_ASKED
-        is_embedded = asked[network] == "tiny" and network != "clip"
-        return embedded() if is_embedded else either(make)
+        if asked[network] == "tiny" and network != "clip":
+            return embedded()
+        made = either(make)
+        if not isinstance(made, Unavailable):
+            made.marker = " ".join(filter(None, (made.marker, _mark(asked[network], network, run))))
+        return made
 
     return load
+
+
+def _mark(name: str, network: str, run: RunDir) -> str:
+    """Return what headings add for weights that are not those published under their name.
+
+    Weights of other names are told by these.
+    """
+    about = run.record["weights"][_recorded(name, network)]
+    if find_weight(name) is None or name == "tiny" or about["published"]:
+        return ""
+    return f"weights {about['sha256'][:8]}"
+
+
+def _recorded(name: str, network: str) -> str:
+    """Return what a run's record calls a network.
+
+    CLIP, which any command may name, is recorded by its member, like the embedded family.
+    """
+    is_member = name == "tiny" or network == "clip"
+    return EVAL_NETWORKS[network].tiny if is_member else str(public_name(name))
 
 
 def either(load: Callable[[], T]) -> T | Unavailable:
@@ -126,13 +159,30 @@ def _finder(config: EvalConfig, run: RunDir) -> Callable[[str], Path]:
         name = names[network]
         if name in missing:
             raise _in_short(name, missing[name])
-        # CLIP, which any command may name, is recorded by its member, like the embedded family
-        recorded = "" if name == "tiny" or network == "clip" else public_name(name)
-        row = ModelRow(network, EVAL_NETWORKS[network].tiny, recorded=recorded)
+        row = ModelRow(network, EVAL_NETWORKS[network].tiny, recorded=_recorded(name, network))
         get = partial(resolve_weights, weights_dir=config.weights, needs="eval")
-        return locate_named(NamedModel(name, row), run, get)
+        path = locate_named(NamedModel(name, row), run, get)
+        _note_digest(name, row.recorded, path, run)
+        return path
 
     return locate
+
+
+def _note_digest(name: str, recorded: str, path: Path, run: RunDir) -> None:
+    """Record the SHA-256 of weights, and whether they are those published under their name.
+
+    Raises:
+        RicError: a file cannot be read.
+    """
+    weight = find_weight(name)
+    try:
+        digest = weights_digest(path)
+        published = weight is not None and name != "tiny" and is_published(weight, path)
+    except OSError as error:
+        raise RicError(f"Cannot read the weights {path}: {error.strerror}.") from None
+    weights = run.record["weights"]
+    about = {**weights[recorded], "sha256": digest, "published": published}
+    run.note(weights={**weights, recorded: about})
 
 
 def _in_short(name: str, error: RicError) -> RicError:
@@ -145,7 +195,9 @@ def _in_short(name: str, error: RicError) -> RicError:
 
 def load_scene_net(config: EvalConfig, run: RunDir, device: torch.device) -> SceneNet:
     """Load the embedded classifier of drawn scenes."""
-    return SceneNet(locate(config, "scene_classifier", run), device)
+    folder = locate(config, "scene_classifier", run)
+    _note_digest("tiny", "scene_classifier", folder, run)
+    return SceneNet(folder, device)
 
 
 def networks_stamp(config: EvalConfig) -> str:

@@ -12,15 +12,20 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from PIL import Image
 
+from ric.data.colour_profiles import has_other_profile
 from ric.data.drawn_scenes import edit_of_sample
 from ric.data.images import ImageError, open_image
+from ric.data.loose import read_texts
 from ric.data.masks import signature_box
 from ric.data.names import told_apart
+from ric.data.open_file import is_url
 from ric.data.sample import loose_folders
 from ric.errors import RicError, SampleError, printable
 from ric.metrics.pairs import Pair, fit_shape, fit_to, has_shape_of
+from ric.metrics.registration import drift_of, put_back
 from ric.protocols import PROTOCOLS
 from ric.runs.rows import write_atomically
+from ric.scoring.picture_files import files_of, shown_file
 from ric.scoring.pie_bench import last_panel
 from ric.scoring.region_sizes import region_size
 from ric.scoring.scored_batches import stamp
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
 
     from ric.config import EvalConfig
+    from ric.data.images import PictureSource
     from ric.data.sample import EditSample, Samples
     from ric.progress import Progress
     from ric.scoring.outputs import Outputs
@@ -66,30 +72,34 @@ def match_outputs(
         RicError: an editor has pictures of too few samples, two samples would share an output, or
             the protocol needs targets and there are none.
     """
-    strangers = {item.label: {*item.files, *item.doubles} for item in edited}
+    strangers = {item.label: _all_files(item) for item in edited}
     lacking: dict[str, list[str]] = {item.label: [] for item in edited}
     named: dict[str, dict[str, str]] = {item.label: {} for item in edited}
-    count = targets = 0
+    count, targets, seen = 0, 0, list[str]()
     content = hashlib.sha256()
     refused: set[str] = set()
     for sample in samples.glance(lambda error: refused.add(error.sample_id)):
         count += 1
+        seen.append(sample.id)
         content.update(_stamp_of_pictures(sample).encode())
         targets += sample.has_target
         for item in edited:
             name = item.name_of(sample)
             _refuse_shared_name(item, name, named[item.label].setdefault(name, sample.id), sample)
-            strangers[item.label].discard(name)
-            if name not in item.files and name not in item.doubles:
+            strangers[item.label].difference_update(item.found(name))
+            if not item.found(name):
                 lacking[item.label].append(sample.id)
+    if config.texts is not None:
+        words = read_texts(Path(config.texts), work.progress.note)
+        _refuse_foreign_texts(config, count, words.keys().isdisjoint(seen))
     loose = loose_folders(config)
     without_photo = loose.unmatched() if loose else []
-    for names in strangers.values():
-        names -= refused  # such a sample is a failure already: its output is no stray
+    for item in edited:
+        for name in refused:  # such a sample is a failure already: its output is no stray
+            strangers[item.label].difference_update(item.found(name))
     rows = [
-        *({"label": item.label, "file": printable(file.name)}
-          for item in edited for name in sorted(strangers[item.label])
-          for file in item.doubles.get(name) or [item.files[name]]),
+        *({"label": item.label, "file": printable(item.told(file))}
+          for item in edited for file in sorted(strangers[item.label])),
         *({"label": label, "sample": name} for label, names in lacking.items() for name in names),
         *({"file": name} for name in without_photo),
     ]  # fmt: skip
@@ -108,6 +118,11 @@ def match_outputs(
     return Matched(targets > 0 or not count, content.hexdigest())
 
 
+def _all_files(item: Outputs) -> set[Path]:
+    doubled = (file for files in item.doubles.values() for file in files)
+    return {*item.files.values(), *doubled}
+
+
 def _stamp_of_pictures(sample: EditSample) -> str:
     """Return a text that changes with a sample's files; pictures inside a table have none."""
     about = sample.pictures
@@ -122,6 +137,16 @@ def _refuse_shared_name(item: Outputs, name: str, first: str, sample: EditSample
             f"The samples {first!r} and {sample.id!r} have sources of the same name: --match"
             f" {item.match} cannot tell which of them {name!r} belongs to.",
             "Name the outputs by the samples' ids: --match id",
+        )
+
+
+def _refuse_foreign_texts(config: EvalConfig, count: int, foreign: bool) -> None:
+    """Refuse texts of which none belongs to a sample (Raises RicError)."""
+    if count and foreign:
+        raise RicError(
+            f"Nothing in '{config.texts}' belongs to a sample of {config.data} (split"
+            f" {config.split}).",
+            "Its column id holds the samples' ids.",
         )
 
 
@@ -155,16 +180,36 @@ def _refuse_unmatched(config: EvalConfig, item: Outputs, count: int, lacking: in
 
 
 def _tell_of_strangers(
-    item: Outputs, names: set[str], config: EvalConfig, progress: Progress
+    item: Outputs, files: set[Path], config: EvalConfig, progress: Progress
 ) -> None:
     """Log in one line which pictures of a folder match no sample."""
-    if names:
-        files = [(item.doubles.get(name) or [item.files[name]])[0] for name in sorted(names)]
-        first = ", ".join(printable(file.name) for file in files[:3])
+    if files:
+        first = ", ".join(printable(item.told(file)) for file in sorted(files)[:3])
         progress.note(
-            f"{len(names)} pictures in {item.folder} match no scored sample of "
-            f"{config.data} (split {config.split}): {first}{', …' if len(names) > 3 else ''}"
+            f"{len(files)} pictures in {item.folder} match no scored sample of "
+            f"{config.data} (split {config.split}): {first}{', …' if len(files) > 3 else ''}"
         )
+
+
+class _Reference(NamedTuple):
+    """The picture that a sample's outputs are compared with, and its place."""
+
+    picture: Image.Image
+    place: PictureSource | None
+
+
+class Output(NamedTuple):
+    """An editor's picture of a sample.
+
+    Attributes:
+        picture: Decoded.
+        shown: Its file, as a row shows it.
+        profile_apart: Whether only one of it and its reference has a profile that is not sRGB's.
+    """
+
+    picture: Image.Image
+    shown: str | None
+    profile_apart: bool
 
 
 class Decoded(NamedTuple):
@@ -177,7 +222,7 @@ class Decoded(NamedTuple):
     """
 
     pair: Pair | None
-    outputs: dict[str, Image.Image]
+    outputs: dict[str, Output]
     failures: list[SampleError]
 
 
@@ -212,13 +257,16 @@ def decode_outputs(
 def _decode_outputs(
     sample: EditSample, edited: Sequence[Outputs], config: EvalConfig, *, of_scenes: bool
 ) -> Decoded:
+    sample = sample.decoded(config.decode)
     # the reference keeps its own size
     at_own_size = sample.load_source(own_size=True)
     source = at_own_size
     if config.reference == "target":
         source = sample.at_target_size(at_own_size)
     target = sample.load_target() if sample.has_target else None
-    reference = target if target and config.reference == "target" else source
+    reference = _Reference(source, sample.pictures.source)
+    if target and config.reference == "target":
+        reference = _Reference(target, sample.pictures.target)
     failures = []
     mask = None
     # MagicBrush's scores need no mask
@@ -228,21 +276,16 @@ def _decode_outputs(
         except SampleError as error:
             # scores that need a mask report their N
             failures += [error] if sample.has_mask else []
-    outputs, lacking = {}, []
-    for item in edited:
-        try:
-            outputs[item.label] = _open_output(item, sample, reference.size, config)
-        except ImageError as error:
-            lacking.append(error.message)
+    outputs, lacking = _open_outputs(edited, sample, reference, config)
     if lacking:  # a run lists one failure per sample
         known = [(error.stage, error.reason) for error in failures]
         stages, reasons = zip(*known, ("edited", "; ".join(lacking)), strict=True)
         failures = [SampleError(sample.id, ", ".join(stages), "; ".join(reasons))]
+    outputs = {
+        label: _changed(made, reference.picture.size, source, mask, config)
+        for label, made in outputs.items()
+    }
     if config.ignore_signature:
-        outputs = {
-            label: _cover_signature(fit_to(picture, reference.size), source)
-            for label, picture in outputs.items()
-        }
         target = target and _cover_signature(target, source)
     text, kind = getattr(sample, config.text), config.text
     if not text and config.text == "region_text":
@@ -259,6 +302,7 @@ def _decode_outputs(
         group=_group_of(sample, mask, config),
         photo=sample.group(at_own_size),
         mask_is_derived=sample.mask_origin == "derived",
+        files=files_of(sample, config),
     )
     if of_scenes:
         context = sample.load_context_mask()
@@ -267,6 +311,24 @@ def _decode_outputs(
             context_mask = Image.fromarray(context).convert("L")
             pair = replace(pair, context_mask=context_mask, edit=edit)
     return Decoded(pair, outputs, failures)
+
+
+def _changed(
+    made: Output,
+    size: tuple[int, int],
+    source: Image.Image,
+    mask: Image.Image | None,
+    config: EvalConfig,
+) -> Output:
+    """Return an output without the signature and the drift that the settings leave out."""
+    picture = made.picture
+    if config.ignore_signature:
+        picture = _cover_signature(fit_to(picture, size), source)
+    if config.register:
+        fitted = fit_to(picture, source.size)
+        drift = drift_of(fitted, source, mask)
+        picture = picture if drift is None else put_back(fitted, source, drift)
+    return made._replace(picture=picture)
 
 
 def _load_mask(
@@ -300,6 +362,23 @@ def _group_of(sample: EditSample, mask: Image.Image | None, config: EvalConfig) 
     return region_size(share)
 
 
+def _open_outputs(
+    edited: Sequence[Outputs], sample: EditSample, reference: _Reference, config: EvalConfig
+) -> tuple[dict[str, Output], list[str]]:
+    """Decode every editor's picture of a sample; return also what is wrong with the others."""
+    is_other = _has_other_profile(reference.place, config)
+    outputs, lacking = {}, []
+    for item in edited:
+        try:
+            picture = _open_output(item, sample, reference.picture.size, config)
+            file = item.files[item.name_of(sample)]
+            apart = _has_other_profile(file, config) != is_other
+            outputs[item.label] = Output(picture, shown_file(file, item.folder), apart)
+        except ImageError as error:
+            lacking.append(error.message)
+    return outputs, lacking
+
+
 def _open_output(
     item: Outputs, sample: EditSample, size: tuple[int, int], config: EvalConfig
 ) -> Image.Image:
@@ -310,11 +389,11 @@ def _open_output(
     """
     name = item.name_of(sample)
     if name in item.doubles:
-        names = " and ".join(told_apart([file.name for file in item.doubles[name]]))
+        names = " and ".join(told_apart([item.told(file) for file in item.doubles[name]]))
         raise ImageError(f"{item.label!r} has several pictures of it: {names}")
     if name not in item.files:
         raise ImageError(f"{item.label!r} has no picture of it in {item.folder}")
-    picture = open_image(item.files[name], max_pixels=config.max_pixels)
+    picture = open_image(item.files[name], max_pixels=config.max_pixels, decode=config.decode)
     if config.protocol == "pie-bench":
         picture = last_panel(picture, size)
     if config.fit == "squash" or has_shape_of(picture.size, size):
@@ -326,6 +405,13 @@ def _open_output(
             " crop or pad such pictures with --fit"
         )
     return fit_shape(picture, size, config.fit)
+
+
+def _has_other_profile(place: PictureSource | None, config: EvalConfig) -> bool:
+    """Tell whether a picture's colours are not sRGB's; one behind an address is not read twice."""
+    if place is None or (isinstance(place, str) and is_url(place)):
+        return False
+    return has_other_profile(place, max_pixels=config.max_pixels)
 
 
 def _cover_signature(picture: Image.Image, source: Image.Image) -> Image.Image:

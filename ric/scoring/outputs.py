@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ric.data.files_below import files_below
 from ric.data.loose import PICTURE_SUFFIXES
+from ric.data.magicbrush import id_of_output
 from ric.data.names import nfc
 from ric.errors import RicError, printable
 from ric.runs.record import find_run, read_record
@@ -16,7 +18,7 @@ from ric.runs.record import find_run, read_record
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ric.config import Match
+    from ric.config import EvalConfig, Match, Turns
     from ric.data.edit_sample import EditSample
 
 
@@ -39,6 +41,16 @@ class Outputs:
     run: Path | None
     match: Match = "id"
     doubles: dict[str, list[Path]] = field(default_factory=dict)
+
+    def found(self, name: str) -> list[Path]:
+        """List the pictures that have a name: one, several, or none."""
+        if name in self.files:
+            return [self.files[name]]
+        return self.doubles.get(name, [])
+
+    def told(self, file: Path) -> str:
+        """Return a picture's path below the folder."""
+        return file.relative_to(self.folder).as_posix()
 
     def name_of(self, sample: EditSample) -> str:
         """Return the name that a sample's picture has here.
@@ -64,6 +76,7 @@ def find_outputs(
     resolve: Callable[[str], Path | None] | None = None,
     *,
     match: Match = "id",
+    turns: Turns | None = None,
 ) -> Outputs:
     """Read one `Label=RUN or DIR` (or just RUN or DIR) of the command line.
 
@@ -72,7 +85,8 @@ def find_outputs(
         runs_dir: Where numbered runs and `@edit` are looked for.
         resolve: Finds the run that a reference names, such as a resumed run's own `resolve`; None:
             by `find_run` in `runs_dir`.
-        match: What names the pictures of a plain folder.
+        match: What names the pictures of a plain folder; it is read with its subfolders.
+        turns: Also match names of MagicBrush's script, of these turns; None: only the samples' own.
 
     Raises:
         RicError: there is nothing there, it is a run of another command, or it holds no images.
@@ -97,8 +111,14 @@ def find_outputs(
         raise RicError(f"No run and no folder of images at {place!r}.", "See: ric runs ls")
     label = printable(label or (path or folder).resolve().name)
     match = "id" if path else match
-    files, doubles = _pictures_by_name(folder, with_ending=match == "file")
+    names = partial(_names_of, match=match, turns=turns)
+    files, doubles = _pictures_by_name(folder, names)
     return Outputs(label, folder, files, path, match, doubles)
+
+
+def turns_of(config: EvalConfig) -> Turns | None:
+    """Return the turns that MagicBrush's names of outputs tell apart; None outside its protocol."""
+    return config.turns if config.protocol == "magicbrush" else None
 
 
 def _split_label(text: str) -> tuple[str, str]:
@@ -118,19 +138,35 @@ def _split_label(text: str) -> tuple[str, str]:
     return label, place
 
 
+def _names_of(file: Path, match: Match, turns: Turns | None) -> list[str]:
+    """List the names under which a picture's file is known."""
+    names = [nfc(file.name if match == "file" else file.stem)]
+    if turns is not None and match == "id" and (turn := id_of_output(names[0], turns)):
+        names.append(turn)
+    return names
+
+
 def _pictures_by_name(
-    folder: Path, *, with_ending: bool
+    folder: Path, names_of: Callable[[Path], list[str]]
 ) -> tuple[dict[str, Path], dict[str, list[Path]]]:
-    """Find a folder's pictures by their names, and the names that several share."""
-    named = defaultdict[str, list[Path]](list)
+    """Find a folder's pictures by their names, and the names that several share.
+
+    The only picture of a subfolder also has the subfolder's name, unless a file is called so.
+    """
+    named, inside = defaultdict[str, list[Path]](list), defaultdict[Path, list[Path]](list)
     for file in pictures_in(folder):
-        named[nfc(file.name if with_ending else file.stem)].append(file)
+        inside[file.parent].append(file)
+        for name in names_of(file):
+            named[name].append(file)
+    for place, files in inside.items():
+        if place != folder and len(files) == 1 and nfc(place.name) not in named:
+            named[nfc(place.name)] = files
     single = {name: files[0] for name, files in named.items() if len(files) == 1}
     return single, {name: files for name, files in named.items() if len(files) > 1}
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """List a folder's pictures by name.
+    """List the pictures of a folder and of its subfolders by their paths.
 
     Raises:
         RicError: it is not a folder, or it holds none.
@@ -138,8 +174,9 @@ def pictures_in(folder: Path) -> list[Path]:
     # hidden files are pictures that were being written when an edit was stopped
     files = [
         file
-        for file in sorted(folder.iterdir() if folder.is_dir() else ())
-        if not file.name.startswith(".") and file.suffix.lower() in PICTURE_SUFFIXES
+        for file in sorted(files_below(folder))
+        if file.suffix.lower() in PICTURE_SUFFIXES
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     ]
     if not files:
         reason = f"There are no images in {folder}." if folder.is_dir() else f"No folder {folder}."

@@ -22,7 +22,7 @@ from ric.metrics.pairs import Pair, fit_to, has_shape_of
 from ric.metrics.pixel import black_inside, l2, leaves_something, psnr, ssim_map
 from ric.metrics.structure_distance import StructureDistance, structure_distance
 from ric.scoring.encode_once import Encodings
-from ric.scoring.kept_samples import KeptSamples, photos_of
+from ric.scoring.kept_samples import KeptSamples, photos_of, profiles_apart, row_of
 from ric.scoring.scores import PIE_BENCH, Role, Score, Scores
 from ric.scoring.suite import Scored, refuse_wrong
 
@@ -91,9 +91,7 @@ class PieBenchSuite(KeptSamples):
         fitted = [replace(pair, edited=fit_to(pair.edited, pair.source.size)) for pair in pairs]
         masks = [None if pair.mask is None else with_borders(pair.mask) for pair in pairs]
         for pair, mask in zip(fitted, masks, strict=True):
-            about = {"group": pair.group, "photo": pair.photo or pair.id}
-            row: dict[str, Any] = {"id": pair.id, **about, "texts_cut": []}
-            row |= dict.fromkeys(PIE_BENCH)
+            row = {**row_of(pair), "texts_cut": [], **dict.fromkeys(PIE_BENCH)}
             if mask is not None:
                 row |= self._unedited(pair, mask)
             row["structure_distance"] = self._structure(pair, encodings)
@@ -105,7 +103,10 @@ class PieBenchSuite(KeptSamples):
         rows, set_rows = self._in_order(only)
         scores = tuple(self._mean(rows, key) for key in PIE_BENCH if key in self.metrics)
         photos = len(set(photos_of(rows)))
-        of_editor = Scores(self.label, scores, self.role, len(rows), photos=photos)
+        apart = profiles_apart(rows)
+        of_editor = Scores(
+            self.label, scores, self.role, len(rows), photos=photos, profiles_apart=apart
+        )
         return Scored(of_editor, rows, set_rows, None)
 
     def _unedited(self, pair: Pair, mask: Image.Image) -> dict[str, float]:

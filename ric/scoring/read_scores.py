@@ -47,6 +47,7 @@ def _read_rows(told: dict[str, Any]) -> list[Scores]:
             row.get("samples", 0),
             row.get("samples_shared"),
             row.get("photos"),
+            row.get("profiles_apart", 0),
         )
         for row in told["editors"]
     ]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, TypeVar
 
 from ric.metrics.intervals import holm, p_value
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from ric.config import Layout
 
 Cell = TypeVar("Cell")
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 NOT_AVAILABLE = "not available"
 BOLD_DIFFERENCES = (
     "Bold: the difference is not 0 at the 5 % level, by Holm's correction over this table."
@@ -109,8 +112,33 @@ def to_latex(
     first, *others = map(_latex_line, turned)
     columns = "l" + "c" * (len(turned[0]) - 1)
     begin = [f"\\begin{{tabular}}{{{columns}}}", "\\toprule", first, "\\midrule"]
+    notes = (
+        f"\\multicolumn{{{len(turned[0])}}}{{l}}{{\\footnotesize {_latex_note(rows, names)}}} \\\\"
+    )
+    end = ["\\midrule", notes, "\\bottomrule", "\\end{tabular}"]
     told = [f"% {plain_line(line)}" for line in which_samples(rows)]
-    return "\n".join([*begin, *others, "\\bottomrule", "\\end{tabular}", *told]) + "\n"
+    return "\n".join([*begin, *others, *end, *told]) + "\n"
+
+
+def _latex_note(rows: Sequence[Scores], names: Sequence[str]) -> str:
+    """Say on how many samples the numbers are, and what a spread is."""
+    of_count: dict[str, list[str]] = {}
+    for name in names:
+        of_count.setdefault(_counts(rows, name), []).append(first_score(rows, name).heading)
+    of_count.pop("", None)  # a score that no row has
+    parts = ["N = " + next(iter(of_count), "0")]
+    if len(of_count) > 1:
+        parts = [f"N = {counts} for {', '.join(some)}" for counts, some in of_count.items()]
+    scores = [score for row in rows for name in names if (score := find_score(row, name))]
+    if any(score.std is not None for score in scores):
+        parts.append("±: one standard deviation over the splits of IS")
+    return in_latex("; ".join(parts) + ".")
+
+
+def _counts(rows: Sequence[Scores], name: str) -> str:
+    """Return N of each row that has a number, once if all agree."""
+    held = [score for row in rows if (score := find_score(row, name)) and score.value is not None]
+    return "/".join(dict.fromkeys(str(score.n) for score in held))
 
 
 def _markdown_table(rows: Sequence[Scores], names: Sequence[str], layout: Layout) -> str:
@@ -232,17 +260,40 @@ def meaning(rows: Sequence[Scores], name: str) -> str:
     """Describe a score in a line: N of each row (once if all agree), definition, notes."""
     scores = {row.label: score for row in rows if (score := find_score(row, name))}
     held = [score for score in scores.values() if score.value is not None]
-    counts = "/".join(dict.fromkeys(str(score.n) for score in held))
-    notes = [note for note in dict.fromkeys(score.note for score in scores.values()) if note]
-    if len(notes) > 1:  # each row has its own
-        notes = [f"{label}: {score.note}" for label, score in scores.items() if score.note]
-    return " ".join([f"{name} (N = {counts}): {held[0].definition.rstrip('.')}.", *notes])
+    notes = {label: score.note for label, score in scores.items() if score.note}
+    about = f"{name} (N = {_counts(rows, name)}): {held[0].definition.rstrip('.')}."
+    return " ".join([about, *_notes_once(notes)])
+
+
+def _notes_once(notes: Mapping[str, str]) -> list[str]:
+    """List the sentences of all rows' notes, each once.
+
+    One that differs between rows in its numbers alone has those of all rows, as 0.1/0.2; one that
+    not all of them have begins with the labels of those that do.
+
+    Args:
+        notes: Each row's note, by its label.
+    """
+    found: dict[str, dict[str, list[str]]] = {}
+    for label, note in notes.items():
+        for sentence in re.split(r"(?<=[.!?]) (?=[A-Z\d-])", note):
+            found.setdefault(_NUMBER.sub("\0", sentence), {})[label] = _NUMBER.findall(sentence)
+    lines = []
+    for template, numbers in found.items():
+        columns = zip(*numbers.values(), strict=True)
+        joined = ["/".join(some) if len(set(some)) > 1 else some[0] for some in columns]
+        parts = template.split("\0")
+        sentence = "".join(chain.from_iterable(zip_longest(parts, joined, fillvalue="")))
+        of_all = len(numbers) == len(notes)
+        lines.append(sentence if of_all else f"{', '.join(numbers)}: {sentence}")
+    return lines
 
 
 def which_samples(rows: Sequence[Scores]) -> list[str]:
     """Say on how many samples each row with a dagger is scored, and how many photos there are.
 
-    Nothing where all rows have the same samples, each of a photo of its own.
+    Also how many samples have a profile on one side alone. Nothing where all rows have the same
+    samples, each of a photo of its own, and none has.
     """
     apart = [row for row in rows if row.is_apart]
     repeated = next((row for row in rows if row.photos not in (None, row.samples)), None)
@@ -252,6 +303,13 @@ def which_samples(rows: Sequence[Scores]) -> list[str]:
             f"{repeated.samples} samples of {repeated.photos} photos: intervals are of photos,"
             " each with all of its samples."
         ]
+    lines += [
+        f"{row.label}: of {row.profiles_apart} of {row.samples} outputs and their references, only"
+        " one has a colour profile that is not sRGB's. --decode ric converts its colours, --decode"
+        " plain compares its levels as they are."
+        for row in rows
+        if row.profiles_apart
+    ]
     if not apart:
         return lines
     counts = ", ".join(f"{row.label} on {row.samples}" for row in apart)

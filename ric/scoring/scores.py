@@ -166,6 +166,8 @@ class Scores:
         samples: How many samples were scored.
         shared: How many of them every editor of the table has; None: all.
         photos: Of how many photos the samples are; None: of as many.
+        profiles_apart: Of how many samples only one of output and reference has a colour profile
+            that is not sRGB's.
     """
 
     label: str
@@ -174,6 +176,7 @@ class Scores:
     samples: int = 0
     shared: int | None = None
     photos: int | None = None
+    profiles_apart: int = 0
 
     @property
     def is_apart(self) -> bool:
@@ -200,6 +203,7 @@ class Scores:
             "samples": self.samples,
             "samples_shared": self.samples if self.shared is None else self.shared,
             "photos": self.samples if self.photos is None else self.photos,
+            "profiles_apart": self.profiles_apart,
             "scores": {score.name: score.as_dict() for score in self.scores},
         }
 

@@ -17,7 +17,7 @@ from ric.metrics.networks import ImageEncoder, MetricNetworks, Unavailable
 from ric.metrics.pairs import Pair, fit_to
 from ric.metrics.pixel import leaves_something
 from ric.scoring.encode_once import Comparison, Encodings, SetRow, encode_sets
-from ric.scoring.kept_samples import KeptSamples, photos_of
+from ric.scoring.kept_samples import KeptSamples, photos_of, profiles_apart, row_of
 from ric.scoring.rules import Rules
 from ric.scoring.scores import Role, Scores
 from ric.scoring.set_distances import FidSet, SetDistances, set_distances
@@ -135,7 +135,10 @@ class MetricSuite(KeptSamples):
         sets = SetScores(set_rows, reason or distances, fid_set)
         scores = summarise(rows, sets, self.networks, self.rules)
         photos = len(set(photos_of(rows)))
-        of_editor = Scores(self.label, tuple(scores), self.role, len(rows), photos=photos)
+        apart = profiles_apart(rows)
+        of_editor = Scores(
+            self.label, tuple(scores), self.role, len(rows), photos=photos, profiles_apart=apart
+        )
         return Scored(of_editor, rows, set_rows, distances)
 
     def _prepare(
@@ -167,10 +170,9 @@ class MetricSuite(KeptSamples):
         """Open a sample's row: every column is there, and stays None where nothing fills it."""
         columns = self.rules.columns(of_scenes=self.checker is not None)
         kind = pair.text_kind if pair.text else None
-        about: dict[str, Any] = {"group": pair.group, "text_kind": kind, "text_cut": None}
-        about["photo"] = pair.photo or pair.id
+        about: dict[str, Any] = {"text_kind": kind, "text_cut": None}
         about["mask_derived"] = pair.mask_is_derived if pair.mask else None
-        return {"id": pair.id, **about, **dict.fromkeys(columns)}
+        return {**row_of(pair), **about, **dict.fromkeys(columns)}
 
     def _add_pixels(self, row: dict[str, Any], raw: Pair, pair: Pair) -> None:
         reference = _picture(pair, self.rules.reference)

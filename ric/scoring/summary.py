@@ -200,7 +200,7 @@ def fid_and_kid(sets: SetScores, network: SetEncoder | Unavailable) -> list[Scor
     if isinstance(network, Unavailable):
         return [Score(key=key, unavailable=network.reason) for key in keys]
     distances, fid_set = sets.distances, sets.fid_set
-    marker = "" if network.kind == FID_RULE else network.kind
+    marker = _marker_by_rule(network, FID_RULE)
     if distances is None:
         distances = "no sample has a target" if sets.rows else "no sample was scored"
     if isinstance(distances, str):
@@ -259,11 +259,17 @@ def _fid_of_halves(fid: Score, distances: SetDistances, fid_set: FidSet | None) 
     )
 
 
+def _marker_by_rule(network: SetEncoder, rule: str) -> str:
+    """Return the marker of a set's score: whose rule, unless it is `rule`, and the network's."""
+    parts = ("" if network.kind == rule else network.kind, network.marker)
+    return " ".join(dict.fromkeys(filter(None, parts)))
+
+
 def is_score(logits: Sequence[Vector | None], network: SetEncoder | Unavailable) -> Score:
     """Return the Inception score of the edited set; `logits` in the order of sorted ids."""
     if isinstance(network, Unavailable):
         return Score(key="is", unavailable=network.reason)
-    marker = "" if network.kind == IS_RULE else network.kind
+    marker = _marker_by_rule(network, IS_RULE)
     held = [row for row in logits if row is not None]
     if not held:
         return Score(key="is", marker=marker, unavailable="no sample was scored")

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from ric.scoring.scores import Difference, Scores
     from ric.scoring.set_distances import FidSet
 
+DECODED = {
+    "ric": "as sRGB: colour profiles and orientation are applied, transparency lies on white",
+    "plain": "as Pillow's open().convert('RGB'): profiles, orientation and transparency are"
+    " ignored",
+}
 Suite = MetricSuite | PieBenchSuite
 
 
@@ -110,6 +115,8 @@ def write_tables(run: RunDir, made: Tables) -> None:
     scores = {
         "data": public_name(run.record["data"]),
         "protocol": config["protocol"],
+        "decode": config["decode"],
+        "registered": config["register"],
         "outputs": _fitting_in_words(config),
         "weights": public_name(run.record.get("weights", {})),
         **_in_json(table),
@@ -142,11 +149,16 @@ def _fitting_in_words(config: Mapping[str, Any]) -> str:
 
 
 def _weights_in_words(run: RunDir) -> str:
-    """Say how outputs are fitted and list the weights with their revisions: table.md's end."""
-    lines = [f"- {_fitting_in_words(run.record['config'])}"]
+    """Write table.md's end: decoding, fitting, and the weights with their revisions."""
+    config = run.record["config"]
+    lines = [f"- pictures are decoded {DECODED[config['decode']]}"]
+    if config["register"]:
+        lines.append("- outputs are scored without their shift and scale against their sources")
+    lines.append(f"- {_fitting_in_words(config)}")
     lines += [
         f"- weights of {name}: {in_markdown(public_name(weight['id']))}"
         + (f", revision {weight['revision']}" if weight["revision"] else "")
+        + (f", SHA-256 {weight['sha256']}" if "sha256" in weight else "")
         for name, weight in run.record.get("weights", {}).items()
     ]
     return "\n".join(lines) + "\n"

@@ -8,6 +8,7 @@ machine without a connection reports within seconds what is missing.
 
 from ric.weights.check import check_weights
 from ric.weights.connection import require_connection
+from ric.weights.digest import is_published, weights_digest
 from ric.weights.fetch import get_weights
 from ric.weights.find import is_present, revision_of
 from ric.weights.resolve import resolve_weights
@@ -20,8 +21,10 @@ __all__ = [
     "find_weight",
     "get_weights",
     "is_present",
+    "is_published",
     "require_connection",
     "resolve_weights",
     "revision_of",
     "size_in_words",
+    "weights_digest",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 import socket
@@ -29,8 +30,10 @@ from ric.recipes import evaluate as module
 from ric.recipes.evaluate import evaluate
 from ric.runs.open_run import open_run
 from ric.scoring import matching
-from ric.scoring.load_networks import load_metric_networks
+from ric.scoring.load_networks import _clip, load_metric_networks
 from ric.scoring.scores import THE_SIX, Scores
+from ric.settings import resolve_config
+from ric.weights import find_weight
 from ric_cli.main import main
 
 IDENTITY, TRUTH = "Identity (source)", "Ground truth"
@@ -768,15 +771,41 @@ def test_under_95_percent_of_the_outputs_is_an_error_and_95_is_none(make_edits, 
         score(f"Mine={enough}", on=data, name="other")
 
 
-def test_the_commit_of_weights_from_the_hub_stands_in_both_tables(
-    score, outputs, tiny_family, tmp_path, monkeypatch
+def snapshot_of(folder: Path, hub: Path, commit: str) -> None:
+    """Lay a folder's weights down as the hub's client does: links to blobs of their digests."""
+    repository = hub / "hub/models--facebook--dino-vits16"
+    shutil.copytree(folder, repository / "snapshots" / commit)
+    weights = repository / "snapshots" / commit / "model.safetensors"
+    blob = repository / "blobs" / hashlib.sha256(weights.read_bytes()).hexdigest()
+    blob.parent.mkdir()
+    weights.rename(blob)
+    weights.symlink_to(blob)
+
+
+@pytest.mark.parametrize("is_pinned", [True, False])
+def test_weights_are_told_by_commit_and_digest_and_others_than_the_published_are_marked(
+    is_pinned, score, outputs, dino_folder, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
-    commit = "a" * 40
-    repository = tmp_path / "hub/hub/models--facebook--dino-vits16/snapshots" / commit
-    shutil.copytree(tiny_family / "dino", repository)
-    _, run = score(f"Mine={outputs()}", dino="facebook/dino-vits16")
+    weight = find_weight("facebook/dino-vits16")
+    commit = weight.revision if is_pinned else "a" * 40
+    snapshot_of(dino_folder, tmp_path / "hub", commit)
+    digest = hashlib.sha256((dino_folder / "model.safetensors").read_bytes()).hexdigest()
+    rows, run = score(f"Mine={outputs()}", dino=weight.id, metrics="dino")
     weights = json.loads((run / "scores.json").read_text())["weights"]
-    assert weights["facebook/dino-vits16"] == {"id": "facebook/dino-vits16", "revision": commit}
-    line = f"- weights of facebook/dino-vits16: facebook/dino-vits16, revision {commit}\n"
-    assert line in (run / "table.md").read_text()
+    about = {"id": weight.id, "revision": commit, "sha256": digest, "published": is_pinned}
+    assert weights[weight.id] == about
+    table = (run / "table.md").read_text()
+    line = f"- weights of {weight.id}: {weight.id}, revision {commit}, SHA-256 {digest}\n"
+    assert line in table
+    assert rows["Mine"]["dino"].marker == ("" if is_pinned else f"weights {digest[:8]}")
+    assert (f"DINO[weights {digest[:8]}] ↑" in table) is not is_pinned
+
+
+def test_the_clip_of_a_protocol_s_own_is_not_marked(clip_folder):
+    large = "openai/clip-vit-large-patch14"
+    assert ClipSimilarity(clip_folder, encoder=large).marker == large
+    assert ClipSimilarity(clip_folder, encoder=large, published=large).marker == ""
+    config = resolve_config(EvalConfig, {"edits": ("a",), "data": "d", "protocol": "pie-bench"})
+    made = _clip(config, lambda network: clip_folder, "cpu")
+    assert made.marker == ""

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from noting import Noting
 from PIL import Image, ImageDraw
+from skimage.data import chelsea
 
 from ric.config import EvalConfig, as_dict
 from ric.errors import RicError
@@ -49,7 +52,11 @@ def folders(make_edits: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
 @pytest.fixture
 def score(tiny: Callable[..., EvalConfig], tmp_path: Path) -> Callable[..., Any]:
     def call(*edits: str, **changes: Any) -> tuple[dict[str, Scores], Path]:
-        named = {key: str(value) for key, value in changes.items() if key != "partial"}
+        named = {
+            key: value if isinstance(value, bool) else str(value)
+            for key, value in changes.items()
+            if key != "partial"
+        }
         data = named.pop("data", named.get("source"))
         config = tiny(EvalConfig, data, edits=edits, **named, partial=changes.get("partial", False))
         with open_run("eval", as_dict(config), runs_dir=tmp_path, run=tmp_path / "run") as run:
@@ -176,6 +183,7 @@ def test_an_output_of_another_shape_is_squashed_cropped_or_padded_where_asked(
     ("given", "said"),
     [
         ({"target": "x", "data": "y"}, "--target goes with --source"),
+        ({"texts": "x", "target": "z", "data": "y"}, "--target goes with --source"),
         ({"source": "x", "data": "y"}, "--data and --source are both given."),
         ({"source": "no/such"}, "'no/such' cannot be read"),
         ({"source": "x", "split": "test"}, "--split does not go with --source"),
@@ -306,3 +314,121 @@ def test_two_runs_or_two_labels_without_data_still_ask_for_data(folders, tmp_pat
         flags = {"edits": (str(folders / "out"), second), "preset": "tiny"}
         with pytest.raises(RicError, match=r"No DATA is given\."):
             check(resolve_config(EvalConfig, flags), tmp_path)
+
+
+def test_a_misspelt_column_of_the_texts_is_told_with_the_nearest_name(folders, score, tmp_path):
+    texts = tmp_path / "texts.csv"
+    texts.write_text("id,instruction,regoin_text\nphoto-00,make it red,a red ball\n")
+    config = EvalConfig(
+        data=str(folders / "source"), source=str(folders / "source"), texts=str(texts),
+        preset="tiny", split="all", edits=(f"Mine={folders / 'out'}",), metrics="l1", device="cpu",
+    )  # fmt: skip
+    progress = Noting()
+    with open_run("eval", as_dict(config), runs_dir=tmp_path) as run:
+        evaluate(config, run, progress)
+    assert any(
+        "that are not used: regoin_text. Did you mean region_text by 'regoin_text'?" in line
+        for line in progress.lines
+    )
+
+
+def test_texts_beside_data_take_the_place_of_its_own_by_id(make_edits, score, tmp_path):
+    data, texts = make_edits(3), tmp_path / "texts.csv"
+    given = {"data": data, "split": "all", "metrics": "clip_t"}
+    score(f"Mine={data / 'target'}", **given)
+    texts.write_text("id,region_text\n01,a green ball near a tree\n")
+    shutil.move(tmp_path / "run", tmp_path / "first")
+    _, run = score(f"Mine={data / 'target'}", texts=texts, **given)
+
+    def cosines(path: Path) -> dict[str, float]:
+        rows = map(json.loads, (path / "per_sample.jsonl").read_text().splitlines())
+        return {row["id"]: row["clip_t"] for row in rows if row["label"] == "Mine"}
+
+    before, after = cosines(tmp_path / "first"), cosines(run)
+    assert {name for name in before if abs(before[name] - after[name]) > 1e-4} == {"01"}
+    shutil.rmtree(run)
+    texts.write_text("id,region_text\nother,a green ball\n")
+    with pytest.raises(RicError, match=r"Nothing in .* belongs to a sample"):
+        score(f"Mine={data / 'target'}", texts=texts, **given)
+
+
+def test_magicbrush_is_scored_by_its_captions_over_all_turns_or_the_last_of_each_photo(
+    make_edits, score, tmp_path
+):
+    ids = ["7-1", "7-2", "8-1"]
+    rows = {n: {"id": name, "group_id": name[0]} for n, name in enumerate(ids)}
+    data, made = make_edits(3, rows), tmp_path / "made"
+    shades = {"7/7_1": 10, "7/7_inde_2": 90, "7/7_iter_2": 200, "8/8_1": 30}
+    for name, level in shades.items():
+        (made / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (96, 80), (level,) * 3).save(made / f"{name}.png")
+    captions = tmp_path / "local_descriptions.json"
+    words = {"7": {"7-output1.png": "a ball", "7-output2.png": "a red ball"}}
+    captions.write_text(json.dumps(words | {"8": {"8-output1.png": "a tree"}}))
+    given = {"data": data, "split": "all", "protocol": "magicbrush", "texts": captions}
+    targets = {n: np.asarray(Image.open(data / f"target/{n:02d}.png").convert("RGB"), float)
+               for n in range(3)}  # fmt: skip
+
+    def apart(levels: dict[int, int]) -> float:
+        return np.mean([np.abs(targets[n] - level).mean() for n, level in levels.items()]) / 255
+
+    every, _ = score(f"Mine={made}", **given)
+    assert every["Mine"]["clip_t"].n == 3
+    assert every["Mine"]["l1"].value == pytest.approx(apart({0: 10, 1: 90, 2: 30}), abs=1e-6)
+    shutil.rmtree(tmp_path / "run")
+    final, _ = score(f"Mine={made}", turns="final", **given)
+    assert final["Mine"]["clip_t"].n == 2
+    assert final["Mine"]["l1"].value == pytest.approx(apart({1: 200, 2: 30}), abs=1e-6)
+    shutil.rmtree(tmp_path / "run")
+    captions.write_text("[]")
+    with pytest.raises(RicError, match="does not hold MagicBrush's captions"):
+        score(f"Mine={made}", **given)
+
+
+def test_rows_name_the_files_of_their_pictures_without_the_folders_above_those_named(
+    score, folders, tmp_path, monkeypatch
+):
+    given = loose(folders, "source", "target", "mask")
+
+    def files(run: Path) -> dict[str, dict[str, str]]:
+        rows = map(json.loads, (run / "per_sample.jsonl").read_text().splitlines())
+        names = ("edited_file", "source_file", "target_file", "mask_file")
+        return {
+            row["label"]: {name: row.get(name) for name in names}
+            for row in rows
+            if row["id"] == "photo-00"
+        }
+
+    _, run = score(f"Mine={folders / 'out'}", metrics="l1", **given)
+    mine = {
+        "edited_file": "out/photo-00.png", "source_file": "source/photo-00.jpg",
+        "target_file": "target/photo-00.png", "mask_file": "mask/photo-00.png",
+    }  # fmt: skip
+    truth = {**mine, "edited_file": "target/photo-00.png"}
+    identity = {**mine, "edited_file": "source/photo-00.jpg"}
+    assert files(run) == {"Mine": mine, TRUTH: truth, "Identity (source)": identity}
+    assert str(tmp_path) not in (run / "per_sample.jsonl").read_text()
+    shutil.rmtree(run)
+    monkeypatch.chdir(folders.parent)
+    here = {name: Path(folders.name) / name for name in given}
+    _, run = score(f"Mine={Path(folders.name) / 'out'}", metrics="l1", **here)
+    assert files(run)["Mine"]["edited_file"] == f"{folders.name}/out/photo-00.png"
+
+
+def test_a_shifted_output_is_scored_where_its_source_is_with_register(score, tmp_path):
+    data, made = tmp_path / "data", tmp_path / "made"
+    made.mkdir()
+    (data / "source").mkdir(parents=True)
+    source = Image.fromarray(chelsea()).resize((192, 144))
+    source.save(data / "source/00.png")
+    moved = source.copy()
+    moved.paste(source, (3, 2))
+    moved.save(made / "00.png")
+    given = {"source": data / "source", "metrics": "l1,shift"}
+    plain, _ = score(f"Mine={made}", **given)
+    assert plain["Mine"]["shift"].value == pytest.approx(13**0.5, abs=0.1)
+    shutil.rmtree(tmp_path / "run")
+    back, run = score(f"Mine={made}", register=True, **given)
+    assert back["Mine"]["l1"].value < plain["Mine"]["l1"].value / 4
+    assert back["Mine"]["shift"].value == pytest.approx(0, abs=0.1)
+    assert json.loads((run / "scores.json").read_text())["registered"] is True

@@ -87,7 +87,8 @@ ELSEWHERE = {
     EvalConfig: {
         "dtype", "fid", "lpips_net",  # refused where they would change nothing, as here
         "layout",  # read by the command line
-        "target", "mask", "texts",  # with a source
+        "target", "mask",  # with a source
+        "texts",  # where there are any
         "partial",  # where outputs are missing
     },
 }  # fmt: skip
@@ -215,8 +216,9 @@ OTHER: dict[type[CommandConfig], dict[str, Any]] = {
     },
     EvalConfig: {
         "edits": ("Other=edited-0",), "source": "photos", "match": "file", "fit": "squash",
-        "group_by": "region-size", "fid_set": "photos", "protocol": "magicbrush",
-        "metrics": "l1", "reference": "source", "text": "instruction",
+        "turns": "final", "register": True, "group_by": "region-size", "fid_set": "photos",
+        "protocol": "magicbrush",
+        "metrics": "l1", "decode": "plain", "reference": "source", "text": "instruction",
         "clip": str(FOLDER / "clip"), "dino": str(FOLDER / "scene_classifier"),
         "fid": "pytorch-fid", "lpips_net": "vgg", "dtype": "bf16",
     },
@@ -287,6 +289,8 @@ def workshop(tiny, make_edits, follow, tmp_path_factory) -> Callable[..., dict[s
         named[f"edited-{number}"] = str(shutil.copytree(run / "images", room / f"out-{number}"))
     # of another shape than its source
     Image.new("RGB", (60, 80)).save(Path(named["edited-1"]) / "s10.png")
+    # black with a transparency that --decode plain ignores
+    Image.new("RGBA", (96, 80)).save(Path(named["edited-1"]) / "s09.png")
     photos = room / "photos"
     shutil.copytree(data["one"] / "source", photos)
     named["photos"] = str(photos)

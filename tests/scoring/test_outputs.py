@@ -115,3 +115,35 @@ def test_a_resumed_run_may_say_itself_which_run_a_name_meant(found, edit_run, ou
 def test_outputs_are_found_without_torch():
     code = "import sys, ric.scoring.outputs; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_pictures_of_subfolders_are_found_by_name_or_by_a_folder_of_their_own(found, tmp_path):
+    made = tmp_path / "made"
+    for place in ("a/00.png", "a/b/01.jpg", "02/edited.png", "03/edited.png", ".trash/04.png"):
+        (made / place).parent.mkdir(parents=True, exist_ok=True)
+        grey(1).save(made / place)
+    edited = found(f"Mine={made}")
+    wanted = {"00": "a/00.png", "01": "a/b/01.jpg", "02": "02/edited.png", "03": "03/edited.png"}
+    assert {name: edited.told(edited.found(name)[0]) for name in wanted} == wanted
+    assert edited.found("04") == []
+    (made / "other").mkdir()
+    grey(2).save(made / "other/00.webp")
+    assert found(f"Mine={made}").found("00") == [made / "a/00.png", made / "other/00.webp"]
+    grey(2).save(made / "02/mask.png")  # which of the two is meant cannot be told
+    assert found(f"Mine={made}").found("02") == []
+
+
+def test_magicbrush_s_names_mean_its_turns(tmp_path):
+    made = tmp_path / "made"
+    for name in ("7/7_1", "7/7_inde_2", "7/7_iter_2", "8/8_1"):
+        (made / name).parent.mkdir(parents=True, exist_ok=True)
+        grey(1).save(made / f"{name}.png")
+
+    def files(turns: str | None) -> dict[str, str]:
+        edited = find_outputs(f"Mine={made}", tmp_path, turns=turns)
+        ids = ("7-1", "7-2", "8-1")
+        return {name: edited.told(file) for name in ids for file in edited.found(name)}
+
+    assert files("all") == {"7-1": "7/7_1.png", "7-2": "7/7_inde_2.png", "8-1": "8/8_1.png"}
+    assert files("final") == {"7-1": "7/7_1.png", "7-2": "7/7_iter_2.png", "8-1": "8/8_1.png"}
+    assert files(None) == {}

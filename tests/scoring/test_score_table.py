@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -90,7 +92,17 @@ def test_notes_that_differ_name_their_rows(rows):
         replace(row, scores=(*row.scores, kid))
         for row, kid in zip(rows, (own, other), strict=False)
     ]
-    assert "two sets. ours: Pairs add 0.1. theirs: Pairs add 0.2." in to_markdown(pair)
+    assert "two sets. Pairs add 0.1/0.2." in to_markdown(pair)
+
+
+def test_a_sentence_of_all_notes_stands_once_and_one_of_some_with_their_labels(rows):
+    whole = Score(key="kid", value=0.1, n=5, definition="two sets", note="Of 5 pairs.")
+    more = replace(whole, note="Of 5 pairs. Without a mask: 2.")
+    pair = [
+        replace(row, scores=(*row.scores, kid))
+        for row, kid in zip(rows, (whole, more), strict=False)
+    ]
+    assert "two sets. Of 5 pairs. theirs: Without a mask: 2.\n" in to_markdown(pair)
 
 
 def test_a_row_over_other_samples_carries_a_dagger_and_is_never_best(rows):
@@ -254,7 +266,29 @@ def test_latex_is_a_booktabs_table_with_escaped_labels():
     assert text.startswith("\\begin{tabular}{lcccc}\n\\toprule\n & CLIP-I[tiny] $\\uparrow$")
     assert "ours\\_v2 \\& co & \\textbf{0.9000}" in text
     assert "2.50 $\\pm$ 0.25" in text
-    assert text.endswith("\\bottomrule\n\\end{tabular}\n")
+    note = "N = 5; $\\pm$: one standard deviation over the splits of IS."
+    last = f"\\midrule\n\\multicolumn{{5}}{{l}}{{\\footnotesize {note}}} \\\\\n"
+    assert text.endswith(f"{last}\\bottomrule\n\\end{{tabular}}\n")
+
+
+@pytest.mark.parametrize("layout", ["table-1", "table-2"])
+def test_the_latex_table_compiles(layout, tmp_path):
+    program = shutil.which("pdflatex") or shutil.which("tectonic")
+    if program is None:
+        pytest.skip("neither pdflatex nor tectonic is installed")
+    rows = [scores("[ours_v2] & 50 % ~café\\^", 0.9, 0.2), scores("{theirs} #1 $", 0.8, 0.1)]
+    rows[1] = replace(rows[1], samples=5, shared=4)
+    rules = "\\let\\toprule\\hline\\let\\midrule\\hline\\let\\bottomrule\\hline"
+    has_booktabs = "\\IfFileExists{booktabs.sty}{\\usepackage{booktabs}}"
+    head = f"\\documentclass{{article}}{has_booktabs}{{{rules}}}"
+    body = f"\\begin{{document}}\n{to_latex(rows, layout)}\\end{{document}}\n"
+    (tmp_path / "a.tex").write_text(f"{head}\n{body}")
+    flags = ["-interaction=nonstopmode", "-halt-on-error"] * program.endswith("pdflatex")
+    made = subprocess.run(
+        [program, *flags, "a.tex"], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert made.returncode == 0, made.stdout.decode(errors="replace")[-800:]
+    assert (tmp_path / "a.pdf").stat().st_size > 0
 
 
 def test_a_score_is_found_by_name_and_by_key(rows):
@@ -316,7 +350,7 @@ def test_table_2_has_a_column_an_editor_and_the_best_of_each_two_in_bold(pairs):
 def test_table_3_has_a_column_an_editor_and_the_best_of_all_in_bold(pairs):
     latex = to_latex(pairs, "table-3").splitlines()
     assert latex[5] == "LPIPS $\\downarrow$ & 0.5000 & 0.4000 & 0.2000 & \\textbf{0.1000} \\\\"
-    assert len(latex) == 4 + 1 + 4 + 1  # rules and headings, the scores held, the end
+    assert len(latex) == 4 + 1 + 4 + 3  # rules and headings, the scores held, the note, the end
 
 
 def test_table_1_has_a_row_an_editor(pairs):

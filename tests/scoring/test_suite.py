@@ -99,7 +99,7 @@ def test_a_row_is_every_metric_called_by_itself(networks, pairs, scored):
     }
     assert (row.pop("id"), row.pop("photo")) == ("0003", "0003")
     assert (row.pop("group"), row.pop("text_kind"), row.pop("text_cut")) == (None, "text", False)
-    assert row.pop("mask_derived") is False
+    assert (row.pop("mask_derived"), row.pop("profile_apart")) == (False, False)
     assert row == {key: pytest.approx(float(value), abs=1e-5) for key, value in expected.items()}
     row["id"] = "0003"
 
@@ -271,7 +271,7 @@ def test_a_mask_of_another_size_is_that_samples_failure(networks, pairs):
 class Counting:
     """A set encoder that counts the pictures it is shown."""
 
-    definition = "counting"
+    definition, marker = "counting", ""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind

@@ -244,10 +244,11 @@ def _supplied(config: EditConfig, run: RunDir, device: torch.device) -> Supplied
     captions = read_captions(config.captions, run, texts_read("editor", config.editor))
     if config.mask_text is None:
         return Supplied(captions)
-    from ric.editors.text_masks import TextMasks  # transformers' CLIPSeg, for this alone
+    from ric.editors.text_masks import load_finder  # transformers' networks, for this alone
 
-    folder = locate(config, "mask_text_model", run)
-    return Supplied(captions, TextMasks(folder, config.mask_text, device))
+    model = locate(config, "mask_text_model", run)
+    sam = locate(config, "mask_text_sam", run) if uses(config, "mask_text_sam") else None
+    return Supplied(captions, load_finder(model, sam, config.mask_text, device))
 
 
 def _settings(config: EditConfig, editor: Editor) -> dict[str, object]:

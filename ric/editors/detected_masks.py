@@ -163,9 +163,8 @@ class BoxSam:
             return mask
         inputs = self.processor(image, input_boxes=[boxes_N4.tolist()], return_tensors="pt")
         seen = self.network.get_image_embeddings(inputs.pixel_values.to(self.device))
-        sizes = {
-            key: inputs[key] for key in ("original_sizes", "reshaped_input_sizes") if key in inputs
-        }
+        names = ("original_sizes", "reshaped_input_sizes")  # the latter is SAM's, not SAM 2's
+        sizes = {name: inputs[name] for name in names if name in inputs}
         for box in inputs.input_boxes.to(self.device, torch.float32).split(1, dim=1):
             made = self.network(image_embeddings=seen, input_boxes=box, multimask_output=False)
             (whole,) = self.processor.post_process_masks(made.pred_masks, **sizes)

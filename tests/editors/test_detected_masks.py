@@ -1,4 +1,4 @@
-"""Masks of a text by SAM 3, and by GroundingDINO with a SAM: as transformers' own parts give them."""
+"""Masks of a text by SAM 3, and by GroundingDINO with a SAM, beside transformers' own."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import torch
 from drawn_requests import draw
 from PIL import Image
 from small_detectors import write_grounding_dino
-from small_segmenters import write_clipseg, write_sam
+from small_segmenters import write_clipseg, write_sam2
 from torch.nn import functional
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPSegForImageSegmentation
 
@@ -98,7 +98,7 @@ def test_where_nothing_is_found_that_photo_fails_and_the_others_go_on(
 def test_a_detector_and_a_sam_find_the_mask_and_a_photo_that_they_cannot_read_fails_alone(
     tiny, follow, tmp_path
 ):
-    boxes, sam = write_grounding_dino(tmp_path / "boxes"), write_sam(tmp_path / "sam")
+    boxes, sam = write_grounding_dino(tmp_path / "boxes"), write_sam2(tmp_path / "sam")
     photos = tmp_path / "photos"
     photos.mkdir()
     draw(90, 60).save(photos / "a.png")

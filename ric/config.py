@@ -233,6 +233,7 @@ class EditConfig(CommandConfig):
     mask: str | None = None                         # data, none, a file or a folder
     mask_text: str | None = None                    # what to edit, found in each picture
     mask_text_model: str = "CIDAS/clipseg-rd64-refined"
+    mask_text_sam: str | None = None                # fills the boxes of a GroundingDINO
     feather: int = 0                                # pixels outside the mask over which it fades
     crop_to_mask: bool = False                      # edit a window round the mask
     margin: int = 64                                # pixels round the mask, of that window

@@ -123,6 +123,20 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def load_processor(kind: Any, folder: Path) -> Any:
+    """Load what turns pictures, or pictures and texts, into tensors.
+
+    Args:
+        kind: Such as `AutoImageProcessor` or `SamProcessor`.
+        folder: One that `require_whole` has checked.
+
+    Raises:
+        RicError: it cannot be read.
+    """
+    with errors_in_one_line(f"Cannot load the {kind.__name__} in {folder}"):
+        return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
 def refuse_other_weights(named: str, missing: Iterable[str], unexpected: Iterable[str]) -> None:
     """Refuse weights that are incomplete, or have layers that the config lacks.
 

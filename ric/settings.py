@@ -219,7 +219,12 @@ def _refuse_idle_judges(values: Mapping[str, Any], typed: Mapping[str, Any]) -> 
 
 def _refuse_unused_edit_settings(values: dict[str, Any], typed: Mapping[str, Any]) -> None:
     """Stop where `ric edit` would not use a setting of masks or formats (raises RicError)."""
-    for key, example in (("mask", "FILE"), ("mask_text", '"the dress"')):
+    examples = {
+        "mask": "FILE",
+        "mask_text": '"the dress"',
+        "mask_text_sam": "facebook/sam-vit-base",
+    }
+    for key, example in examples.items():
         text, flag = values.get(key), flag_of(key)
         if isinstance(text, str) and not text.strip():
             # as of a shell's unset variable; the whole picture would be edited
@@ -229,9 +234,12 @@ def _refuse_unused_edit_settings(values: dict[str, Any], typed: Mapping[str, Any
             raise RicError(f"{flag} needs a mask, and --mask is none.", f"Omit {flag} or --mask.")
     if values.get("mask_text") and values.get("mask") is not None:
         raise RicError("--mask-text finds the masks, and --mask names others.", "Omit one of them.")
-    usual_model = EditConfig.mask_text_model
-    if values.get("mask_text_model", usual_model) != usual_model and not values.get("mask_text"):
-        raise RicError("--mask-text-model is that of --mask-text.", 'Add --mask-text "the dress".')
+    for key in ("mask_text_model", "mask_text_sam"):
+        usual_model = getattr(EditConfig, key)
+        if values.get(key, usual_model) != usual_model and not values.get("mask_text"):
+            raise RicError(
+                f"{flag_of(key)} is that of --mask-text.", 'Add --mask-text "the dress".'
+            )
     usual = EditConfig.margin
     if values.get("margin", usual) != usual and not values.get("crop_to_mask"):
         raise RicError("--margin needs --crop-to-mask.", "Add --crop-to-mask.")

@@ -90,8 +90,22 @@ def edit(
         ),
     ] = EditConfig.mask_text,
     mask_text_model: Annotated[
-        str, typer.Option(help="Any CLIPSeg, which finds it.", rich_help_panel=MASKS)
+        str,
+        typer.Option(
+            help="What finds it: any CLIPSeg, SAM 3, or (MM) GroundingDINO.",
+            rich_help_panel=MASKS,
+        ),
     ] = EditConfig.mask_text_model,
+    mask_text_sam: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="MODEL",
+            help="Makes masks of a GroundingDINO's boxes: any SAM or SAM 2, such as "
+            "facebook/sam-vit-base.",
+            rich_help_panel=MASKS,
+            show_default=False,
+        ),
+    ] = EditConfig.mask_text_sam,
     feather: Annotated[
         int,
         typer.Option(

@@ -102,7 +102,8 @@ ROOMS: dict[str, set[str]] = {
     "models": FOUNDATION | {"registry", "model_files", "pretrained", "weights", "data", "runs"},
     "describers": FOUNDATION
     | {"extras", "registry", "device", "model_files", "pretrained", "method", "data"},
-    "editors": FOUNDATION | {"registry", "device", "pretrained", "method", "data", "models"},
+    "editors": FOUNDATION
+    | {"registry", "device", "model_files", "pretrained", "method", "data", "models"},
     "metrics": FOUNDATION | {"scenes", "model_files", "pretrained"},
     "scoring": FOUNDATION
     | {"addresses", "protocols", "registry", "weights", "data", "runs", "work", "models"}

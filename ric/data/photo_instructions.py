@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from ric.data.loose import PICTURE_SUFFIXES
 from ric.data.names import nfc
 from ric.data.text_tables import csv_columns, csv_rows, in_words, text_lines
 from ric.errors import RicError, SampleError
@@ -52,7 +53,8 @@ def edits_of(photos: Sequence[Photo], config: EditConfig, odd: Oddities) -> Iter
         odd: Hears of rows that cannot be used, and of photos without any instruction.
 
     Raises:
-        RicError: `--seeds` or the file cannot be read, or its rows name no photo at all.
+        RicError: `--seeds` or the file cannot be read, the file is a picture, or its rows name no
+            photo at all.
     """
     seeds = parse_seeds(config.seeds)
     named, general = _of_file(photos, config, odd)
@@ -129,7 +131,13 @@ def _of_file(
     """Read `--instructions`: by the ids of photos, and for all of them."""
     if config.instructions is None:
         return {}, []
-    if PurePath(config.instructions).suffix.lower() != ".csv":
+    suffix = PurePath(config.instructions).suffix.lower()
+    if suffix in PICTURE_SUFFIXES:
+        raise RicError(
+            f"--instructions {config.instructions} is a picture, not a file of instructions.",
+            "--instructions is a txt or csv file; a text that is typed is --instruction TEXT.",
+        )
+    if suffix != ".csv":
         lines = [line for line in text_lines(config.instructions) if line]
         if not lines:
             raise RicError(f"'{config.instructions}' holds no instruction.", "Write one a line.")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,6 +63,12 @@ _LOSSLESS_TIFF = ("raw", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "pack
 # software, time, artist, copyright, EXIF and GPS
 _EXIF, _GPS = 0x8769, 0x8825
 _ABOUT = (270, 271, 272, 305, 306, 315, 33432, _EXIF, _GPS)
+
+
+def heeds_quality(name: str) -> bool:
+    """Tell whether `--quality` changes a file, by its suffix: JPEG, WebP and AVIF have one."""
+    suffix = PurePath(name).suffix.lower()
+    return any(suffix in SUFFIXES[form] for form in ("WEBP", *_QUALITY))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from ric.editors.candidates import Criteria
 from ric.editors.editor import EditRequest
 from ric.editors.masked import cut, feathered, put_back, window_round
 from ric.editors.supplied import Supplied
-from ric.errors import SampleError
+from ric.errors import SampleError, first_line
 from ric.registry import texts_read
 
 if TYPE_CHECKING:
@@ -278,8 +278,17 @@ def _found_mask(
     picture: Photograph,
     config: EditConfig,
 ) -> tuple[Mask | None, str | None]:
-    """Find what `--mask-text` names (raises SampleError if that is nothing, or everything)."""
-    mask = find_mask(picture.as_srgb((0, 0, *picture.size)))
+    """Find what `--mask-text` names.
+
+    Raises:
+        SampleError: that is nothing, or everything, or the network cannot look at the picture.
+    """
+    image = picture.as_srgb((0, 0, *picture.size))
+    try:
+        mask = find_mask(image)
+    except Exception as error:  # a network's own refusal, such as of a very narrow picture
+        reason = f"--mask-text could not look at it: {first_line(error)}"
+        raise SampleError(sample.id, "mask", reason) from error
     if not mask.any():
         reason = f"Nothing in the picture looks like '{config.mask_text}'."
         raise SampleError(sample.id, "mask", reason)

@@ -9,7 +9,7 @@ import torch
 from skimage.segmentation import felzenszwalb
 from transformers import AutoImageProcessor, AutoModelForMaskGeneration, MaskGenerationPipeline
 
-from ric.pretrained import errors_in_one_line, load_network
+from ric.pretrained import load_network, load_processor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,10 +47,7 @@ class Sam:
     def __init__(self, folder: Path, device: torch.device) -> None:
         """Load the model; see the class."""
         model = load_network(AutoModelForMaskGeneration, folder, dtype=torch.float32)
-        with errors_in_one_line(f"Cannot load the image processor in {folder}"):
-            processor = AutoImageProcessor.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
-            )
+        processor = load_processor(AutoImageProcessor, folder)
         self.generate = MaskGenerationPipeline(
             model=model, image_processor=processor, device=device
         )

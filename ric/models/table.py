@@ -147,7 +147,18 @@ MODELS: dict[type[CommandConfig], tuple[ModelRow, ...]] = {
             "mask_text_model",
             "text_segmenter",
             used=lambda config: config.mask_text is not None,
-            known=(EditConfig.mask_text_model,),
+            known=(
+                EditConfig.mask_text_model,
+                "facebook/sam3",
+                "IDEA-Research/grounding-dino-tiny",
+            ),
+        ),
+        ModelRow(
+            "mask_text_sam",
+            "segmenter",
+            used=lambda config: config.mask_text_sam is not None,
+            known=("facebook/sam-vit-base", "facebook/sam-vit-huge"),
+            recorded="text_segmenter_sam",
         ),
         *(
             ModelRow(setting, judge, judge, lambda config: config.candidates > 1)

@@ -275,9 +275,11 @@ def _supplied(config: EditConfig, run: RunDir, device: torch.device) -> Supplied
     captions = read_captions(config.captions, run, reads)
     find_mask = None
     if config.mask_text is not None:
-        from ric.editors.text_masks import TextMasks  # transformers' CLIPSeg, for this alone
+        from ric.editors.text_masks import load_finder  # transformers' networks, for this alone
 
-        find_mask = TextMasks(locate(config, "mask_text_model", run), config.mask_text, device)
+        model = locate(config, "mask_text_model", run)
+        sam = locate(config, "mask_text_sam", run) if uses(config, "mask_text_sam") else None
+        find_mask = load_finder(model, sam, config.mask_text, device)
     judges = _judges(config, run, device) if config.candidates > 1 else None
     return Supplied(captions, find_mask, judges)
 

@@ -1,8 +1,11 @@
-"""Notes at the end of an edit run: masks, cut texts, and sizes that were changed."""
+"""Notes at the end of an edit run: masks, cut texts, unused quality, sizes that were changed."""
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
+
+from ric.data.photograph import heeds_quality
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def note_outcome(run: RunDir, progress: Progress) -> None:
-    """Record how many edits have a mask; say how many were resized, and how many texts were cut."""
+    """Record how many edits have a mask; say how many were resized, or not as asked for.
+
+    That is those whose text was cut, and those in a format without the quality that was typed.
+    """
     rows = list(run.rows("edits"))
     run.note(masked_edits=sum(row.get("mask") is not None for row in rows))
     if count := sum("text_cut" in row for row in rows):
@@ -20,6 +26,13 @@ def note_outcome(run: RunDir, progress: Progress) -> None:
         progress.note(
             f"{count} of {len(rows)} edits have a text longer than the editor reads: its end is cut"
             " off"
+        )
+    rated = [row["file_name"] for row in rows if row.get("quality") is not None]
+    if unrated := [name for name in rated if not heeds_quality(name)]:
+        suffixes = sorted({PurePath(name).suffix.lower() for name in unrated})
+        progress.note(
+            f"--quality applies to JPEG, WebP and AVIF, and {len(unrated)} of {len(rows)} edits"
+            f" stay without it ({', '.join(suffixes)}): add --format jpg or --format webp"
         )
     if resized := [row for row in rows if row.get("size") != row.get("working_size")]:
         progress.note(_resized_in_words(resized, len(rows)))

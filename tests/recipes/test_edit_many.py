@@ -17,6 +17,7 @@ import ric.editors.requests as requests
 from ric.config import EditConfig
 from ric.editors.editor import EditRequest
 from ric.editors.instruct_pix2pix import InstructPix2Pix
+from ric.errors import RicError
 from ric.recipes.edit import edit
 from ric.report.edit_sheet import SIDE
 
@@ -120,6 +121,16 @@ def test_a_row_added_to_the_file_of_instructions_is_made_and_the_rest_is_kept(
     assert noting.lines[0] == "1 kept, 1 changed"
     assert rows(run)["dog"]["instruction"] == "make it red"
     assert rows(run, "failures") == {}
+
+
+def test_a_picture_is_no_file_of_instructions(photos, tiny, follow, tmp_path):
+    config = tiny(EditConfig, photos, instructions=str(photos / "cat.png"), steps=1)
+    with pytest.raises(RicError) as caught:
+        follow(edit, config, tmp_path / "run")
+    assert "cat.png is a picture, not a file of instructions." in caught.value.message
+    assert caught.value.hint is not None
+    assert "a txt or csv file" in caught.value.hint
+    assert "--instruction TEXT" in caught.value.hint
 
 
 def test_no_more_photos_are_held_decoded_than_two_batches(tiny, follow, monkeypatch, tmp_path):

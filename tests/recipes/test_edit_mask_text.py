@@ -1,4 +1,4 @@
-"""`ric edit --mask-text`: what is edited is found by CLIPSeg."""
+"""`ric edit --mask-text`: what is edited is found by CLIPSeg, or by a detector with a SAM."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import pytest
 import torch
 from drawn_requests import draw
 from PIL import Image
-from small_segmenters import write_clipseg
+from small_detectors import write_grounding_dino
+from small_segmenters import write_clipseg, write_sam2
 from torch.nn import functional
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPSegForImageSegmentation
 
 from ric.config import EditConfig
-from ric.editors.text_masks import TextMasks
+from ric.editors.text_masks import ClipsegMasks, load_finder
 from ric.errors import RicError
 from ric.models.table import models_of
 from ric.preflight.checks import find_problems
@@ -44,7 +45,7 @@ def shown(folder: Path, image: Image.Image, text: str) -> np.ndarray:
 @pytest.mark.parametrize("size", [(64, 64), (150, 40), (7, 300)])
 def test_a_mask_is_where_the_network_gives_the_text_half_a_chance_at_any_size(clipseg, size):
     image = draw(*size)
-    found = TextMasks(clipseg, "the red ball", CPU)(image)
+    found = ClipsegMasks(clipseg, "the red ball", CPU)(image)
     assert found.shape == size[::-1]
     small = torch.tensor(shown(clipseg, image, "the red ball"))[None, None]
     wanted = functional.interpolate(
@@ -53,7 +54,7 @@ def test_a_mask_is_where_the_network_gives_the_text_half_a_chance_at_any_size(cl
     sure = (wanted - 0.5).abs() > 1e-2
     assert (found == (wanted > 0.5).numpy())[sure.numpy()].all()
     assert 0.02 < found.mean() < 0.98
-    assert (found != TextMasks(clipseg, "a blue cube", CPU)(image)).any()
+    assert (found != ClipsegMasks(clipseg, "a blue cube", CPU)(image)).any()
 
 
 def test_only_what_the_text_names_is_edited_and_the_row_says_so(clipseg, tiny, follow, tmp_path):
@@ -66,7 +67,7 @@ def test_only_what_the_text_names_is_edited_and_the_row_says_so(clipseg, tiny, f
     (row,) = map(json.loads, (run / "edits.jsonl").read_text().splitlines())
     assert row["mask"] == "text: the red ball"
     before, after = (np.asarray(Image.open(file)) for file in (photo, run / "images" / "a.png"))
-    mask = TextMasks(clipseg, "the red ball", CPU)(draw(90, 60))
+    mask = ClipsegMasks(clipseg, "the red ball", CPU)(draw(90, 60))
     assert (before[~mask] == after[~mask]).all()
     assert (before[mask] != after[mask]).any()
     record = json.loads((run / "run.json").read_text())
@@ -76,10 +77,10 @@ def test_only_what_the_text_names_is_edited_and_the_row_says_so(clipseg, tiny, f
 def test_where_nothing_is_found_that_photo_fails_and_the_others_go_on(
     clipseg, tiny, follow, tmp_path, monkeypatch
 ):
-    find = TextMasks.__call__
+    find = ClipsegMasks.__call__
     # the network as it would answer for a picture without the thing
     monkeypatch.setattr(
-        TextMasks, "__call__", lambda self, image: find(self, image) & (image.width == 90)
+        ClipsegMasks, "__call__", lambda self, image: find(self, image) & (image.width == 90)
     )
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -94,6 +95,31 @@ def test_where_nothing_is_found_that_photo_fails_and_the_others_go_on(
     assert [file.name for file in (run / "images").iterdir()] == ["a.png"]
 
 
+def test_a_detector_and_a_sam_find_the_mask_and_a_photo_that_they_cannot_read_fails_alone(
+    tiny, follow, tmp_path
+):
+    boxes, sam = write_grounding_dino(tmp_path / "boxes"), write_sam2(tmp_path / "sam")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    draw(90, 60).save(photos / "a.png")
+    draw(1, 400).save(photos / "b.png")  # at the network's longest side it has no width
+    named = {"mask_text": "The red ball", "mask_text_model": str(boxes), "mask_text_sam": str(sam)}
+    settings = {"instruction": "make it red", "steps": 2, "image_size": 32, **named}
+    run = follow(edit, tiny(EditConfig, photos, **settings), tmp_path / "run")
+    (row,) = map(json.loads, (run / "edits.jsonl").read_text().splitlines())
+    assert (row["id"], row["mask"]) == ("a", "text: The red ball")
+    before, after = (np.asarray(Image.open(at)) for at in (photos / "a.png", run / "images/a.png"))
+    mask = load_finder(boxes, sam, "The red ball", CPU)(draw(90, 60))
+    assert (before[~mask] == after[~mask]).all()
+    assert (before[mask] != after[mask]).any()
+    (failure,) = map(json.loads, (run / "failures.jsonl").read_text().splitlines())
+    assert failure["id"] == "b"
+    assert failure["reason"].startswith("--mask-text could not look at it: ")
+    weights = json.loads((run / "run.json").read_text())["weights"]
+    assert weights["text_segmenter"]["id"] == str(boxes)
+    assert weights["text_segmenter_sam"]["id"] == str(sam)
+
+
 def test_the_model_is_known_before_anything_is_loaded(clipseg, tmp_path, monkeypatch):
     draw().save(tmp_path / "a.png")
 
@@ -101,7 +127,13 @@ def test_the_model_is_known_before_anything_is_loaded(clipseg, tmp_path, monkeyp
         asked = {"data": str(tmp_path / "a.png"), "instruction": "x", "preset": "tiny"}
         return resolve_config(EditConfig, {**asked, **settings})
 
-    assert "mask_text_model" not in [model.row.setting for model in models_of(config())]
+    def used(**settings: object) -> set[str]:
+        return {model.row.setting for model in models_of(config(**settings))}
+
+    assert used().isdisjoint({"mask_text_model", "mask_text_sam"})
+    assert "mask_text_sam" not in used(mask_text="the dress")
+    sam = {"mask_text_sam": "facebook/sam-vit-base"}
+    assert {"mask_text_model", "mask_text_sam"} < used(mask_text="the dress", **sam)
     there = config(mask_text="the dress", mask_text_model=str(clipseg))
     assert find_problems(there, tmp_path) == []
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -117,7 +149,9 @@ def test_what_would_do_nothing_or_is_no_such_model_is_refused(clipseg, tiny_fami
 
     assert "--mask names others" in refused(mask_text="the dress", mask="data")
     assert "is that of --mask-text" in refused(mask_text_model=str(clipseg))
+    assert "--mask-text-sam is that of --mask-text" in refused(mask_text_sam=str(clipseg))
+    assert "--mask-text-sam is empty" in refused(mask_text="the dress", mask_text_sam=" ")
     with pytest.raises(RicError, match=r"--mask-text has \d+ tokens, and the model reads"):
-        TextMasks(clipseg, "the dress " * 40, CPU)
+        ClipsegMasks(clipseg, "the dress " * 40, CPU)
     with pytest.raises(RicError, match="CLIPSegForImageSegmentation in"):
-        TextMasks(tiny_family / "captioner", "the dress", CPU)
+        ClipsegMasks(tiny_family / "captioner", "the dress", CPU)

@@ -297,6 +297,31 @@ def test_enlarging_a_downscaled_edit_is_said_and_recorded(photos, own, follow, t
     ]
 
 
+@pytest.mark.parametrize(
+    ("names", "settings", "said"),
+    [
+        (
+            ["cat.png", "dog.jpg", "eel.bmp"],
+            {"quality": 80},
+            "2 of 3 edits stay without it (.bmp, .png)",
+        ),
+        (["dog.jpg", "eel.webp"], {"quality": 80}, None),
+        (["cat.png"], {"quality": 80, "format": "webp"}, None),
+        (["cat.png"], {}, None),
+    ],
+)
+def test_a_quality_that_a_format_has_not_is_said_in_one_note(
+    photos, own, follow, tmp_path, names, settings, said
+):
+    for name in names:
+        draw(64, 64).save(photos / name)
+    noting = Noting()
+    follow(edit, own(photos, **settings), tmp_path / "run", noting)
+    told = [line for line in noting.lines if "quality" in line]
+    assert len(told) == (said is not None)
+    assert all(said in line for line in told)
+
+
 # --- a data set ----------------------------------------------------------------------------------
 
 

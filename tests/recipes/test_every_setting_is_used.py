@@ -81,7 +81,7 @@ ELSEWHERE = {
     },
     EditConfig: {
         "overwrite", "retry_failed",  # of a run that began before
-        "mask_text_model",  # with a text; the family has no such model
+        "mask_text_model", "mask_text_sam",  # with a text; the family has no such models
     },
     TrainUnetConfig: {"allow_missing_text"},  # where texts are missing
     EvalConfig: {
@@ -209,6 +209,7 @@ OTHER: dict[type[CommandConfig], dict[str, Any]] = {
         # of masks: refused without them
         "mask": "data", "feather": 3, "crop_to_mask": True, "margin": 9,
         "mask_text": "a ball", "mask_text_model": "no-such-folder",
+        "mask_text_sam": "no-such-folder",
         # of photos: refused for a dataset
         "more_instructions": ("make it day",), "instructions": "photos/none.txt", "seeds": "0,1",
         "also": ("photos",), "recursive": True, "out": "out", "format": "jpg", "quality": 9,

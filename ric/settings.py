@@ -71,7 +71,7 @@ def resolve_config(
         _refuse_unread_settings(*chosen, flags)
         values = {**values, **defaults_of(*chosen, preset), **typed}
     if kind is EditConfig:
-        _refuse_unused_edit_settings(values, typed)
+        _refuse_unused_edit_settings(values, flags)
         if flags.get("ignore_signature"):
             raise RicError(
                 "ric edit does not use --ignore-signature.",
@@ -80,7 +80,7 @@ def resolve_config(
         values["ignore_signature"] = False
     if kind is FitClipConfig:
         _refuse_unused_descriptions(values)
-    _refuse_idle_training_settings(kind, typed)
+    _refuse_idle_training_settings(kind, values, flags)
     if kind is DescribeConfig:
         _refuse_incomplete_describe(values)
     if kind is EvalConfig:
@@ -181,24 +181,27 @@ def _refuse_unused_descriptions(values: dict[str, Any]) -> None:
         )
 
 
-def _refuse_idle_training_settings(kind: type[CommandConfig], typed: Mapping[str, Any]) -> None:
+def _refuse_idle_training_settings(
+    kind: type[CommandConfig], values: Mapping[str, Any], flags: Mapping[str, Any]
+) -> None:
     """Stop where one of a training's settings would do nothing beside another (RicError)."""
-    if kind in (FitClipConfig, FitBlipConfig) and "base" in typed and "blur_to_t" not in typed:
+    is_fit = kind in (FitClipConfig, FitBlipConfig)
+    if is_fit and flags.get("base") is not None and values.get("blur_to_t") is None:
         raise RicError(
             "A fit uses --base only with --blur-to-t.", "Omit --base, or add --blur-to-t 600."
         )
-    if typed.get("balance") is not None and typed.get("clip_alignments") is not None:
+    if values.get("balance") is not None and values.get("clip_alignments") is not None:
         raise RicError(
             "--balance scales the alignments, and --clip-alignments only scales them down.",
             "Omit one of them.",
         )
 
 
-def _refuse_idle_judges(values: Mapping[str, Any], typed: Mapping[str, Any]) -> None:
+def _refuse_idle_judges(values: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
     """Stop where `ric edit` has judges and nothing to choose, or the reverse (RicError)."""
     judges = ("region_clip", "scene_blip")
     if values.get("candidates", 1) == 1:
-        if named := next((name for name in judges if name in typed), None):
+        if named := next((name for name in judges if flags.get(name) is not None), None):
             raise RicError(
                 f"{flag_of(named)} chooses among candidates, and there is one of each.",
                 f"Add --candidates 4, or omit {flag_of(named)}.",
@@ -217,7 +220,7 @@ def _refuse_idle_judges(values: Mapping[str, Any], typed: Mapping[str, Any]) -> 
             )
 
 
-def _refuse_unused_edit_settings(values: dict[str, Any], typed: Mapping[str, Any]) -> None:
+def _refuse_unused_edit_settings(values: dict[str, Any], flags: Mapping[str, Any]) -> None:
     """Stop where `ric edit` would not use a setting of masks or formats (raises RicError)."""
     examples = {
         "mask": "FILE",
@@ -243,7 +246,7 @@ def _refuse_unused_edit_settings(values: dict[str, Any], typed: Mapping[str, Any
     usual = EditConfig.margin
     if values.get("margin", usual) != usual and not values.get("crop_to_mask"):
         raise RicError("--margin needs --crop-to-mask.", "Add --crop-to-mask.")
-    _refuse_idle_judges(values, typed)
+    _refuse_idle_judges(values, flags)
     editor = EDITORS.get(values.get("editor", EditConfig.editor))
     instructed = editor is not None and "instruction" in editor.reads
     several = values.get("more_instructions") or values.get("instructions")

@@ -59,7 +59,8 @@ def test_every_field_goes_through_json_and_comes_back(kind, preset):
         if (value := other_value(getattr(config, field.name))) is not None
     }
     changed |= {"edits": ("A=1", "B=2")} if kind is EvalConfig else {}
-    changed |= {"ignore_signature": False} if kind is EditConfig else {}  # it has no use for it
+    if kind is EditConfig:  # it has no use for the one, and the other excludes some of the rest
+        changed |= {"ignore_signature": False, "candidates": 1}
     for one in (config, dataclasses.replace(config, **changed)):
         saved = json.loads(json.dumps(as_dict(one)))
         assert list(saved) == [field.name for field in dataclasses.fields(kind)]

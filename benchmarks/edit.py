@@ -331,22 +331,24 @@ def main_speed(asked: argparse.Namespace) -> None:
             asked.models = Path(name)
             write_instruct_pix2pix(asked.models / "pipeline")
             write_text_to_image(asked.models / "text_to_image")
-        found = {editor: measure(editor, asked) for editor in asked.editors}
-    result = measured_here(
-        torch=torch.__version__,
-        diffusers=diffusers.__version__,
-        models="SD1.5's shape" if asked.random_weights else "embedded family",
-        image_size=asked.image_size,
-        pictures=asked.pictures,
-        rounds=asked.rounds,
-        threads=torch.get_num_threads(),
-        dtype=str(pick_dtype(asked.dtype, device)).removeprefix("torch."),
-        clock=clock(device).__name__,
-        editors=found,
-    )
-    print(json.dumps(result, indent=2))
+        found = {}
+        for editor in asked.editors:  # each appended at once: a stop loses the later ones alone
+            found[editor] = measure(editor, asked)
+            result = measured_here(
+                torch=torch.__version__,
+                diffusers=diffusers.__version__,
+                models="SD1.5's shape" if asked.random_weights else "embedded family",
+                image_size=asked.image_size,
+                pictures=asked.pictures,
+                rounds=asked.rounds,
+                threads=torch.get_num_threads(),
+                dtype=str(pick_dtype(asked.dtype, device)).removeprefix("torch."),
+                clock=clock(device).__name__,
+                editors={editor: found[editor]},
+            )
+            print(json.dumps(result, indent=2))
+            print(f"appended to {append_result('edit', result)}")
     print(as_table(found))
-    print(f"appended to {append_result('edit', result)}")
     slower = [
         editor
         for editor, one in found.items()

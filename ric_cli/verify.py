@@ -34,7 +34,7 @@ def verify(
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Compare edits and scores with the libraries', on your own weights; print a table to paste."""
+    """Compare edits and scores with the libraries', on your own weights."""
     if preset == "tiny":
         take_one_thread()
     if not (quiet or json):

@@ -54,7 +54,7 @@ def write_clip(folder: Path, patch_size: int = 16) -> Path:
     clip = CLIPModel(CLIPConfig(text_config={"eos_token_id": 2}, vision_config=vision))
     clip.save_pretrained(folder)
     CLIPImageProcessorPil().save_pretrained(folder)
-    _tokenizer("region_encoder/clip").save_pretrained(folder)
+    _tokenizer("region_encoder/clip", clip.config.text_config.vocab_size).save_pretrained(folder)
     return folder
 
 
@@ -63,9 +63,11 @@ def write_blip(folder: Path) -> Path:
     torch.manual_seed(0)
     # BLIP's own initializer_range of 1e-10 would give every picture the same embedding
     vision = {"image_size": 384, "initializer_range": 0.02}
-    BlipForImageTextRetrieval(BlipConfig(vision_config=vision)).save_pretrained(folder)
+    config = BlipConfig(vision_config=vision)
+    BlipForImageTextRetrieval(config).save_pretrained(folder)
     pixels = BlipImageProcessorPil(size={"height": 384, "width": 384})
-    BlipProcessor(pixels, _tokenizer("scene_encoder/blip")).save_pretrained(folder)
+    words = _tokenizer("scene_encoder/blip", config.text_config.vocab_size)
+    BlipProcessor(pixels, words).save_pretrained(folder)
     return folder
 
 
@@ -106,12 +108,12 @@ def write_small_decoder(folder: Path) -> Path:
 def _parts(in_channels: int = 8) -> dict[str, Any]:
     """Make Stable Diffusion 1.5, without a scheduler; an editor has eight input channels."""
     torch.manual_seed(0)
-    tokenizer = _tokenizer("pipeline/tokenizer")
-    tokenizer.model_max_length = 77
     blocks = (128, 256, 512, 512)
     text = CLIPTextConfig(
         hidden_size=768, intermediate_size=3072, num_attention_heads=12, projection_dim=768
     )
+    tokenizer = _tokenizer("pipeline/tokenizer", text.vocab_size)
+    tokenizer.model_max_length = 77
     checker = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
                "num_attention_heads": 16, "patch_size": 14}  # fmt: skip
     return {
@@ -136,5 +138,8 @@ def _parts(in_channels: int = 8) -> dict[str, Any]:
     }
 
 
-def _tokenizer(member: str) -> Any:
-    return AutoTokenizer.from_pretrained(tiny_family() / member)
+def _tokenizer(member: str, count: int) -> Any:
+    """Return a member's tokenizer with as many words as its text network is to have learned."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_family() / member)
+    tokenizer.add_tokens([f"filler{number}" for number in range(count - len(tokenizer))])
+    return tokenizer

@@ -65,7 +65,7 @@ def test_only_what_the_text_names_is_edited_and_the_row_says_so(clipseg, tiny, f
     settings = {"instruction": "make it red", "steps": 2, "image_size": 32, **named}
     run = follow(edit, tiny(EditConfig, photo, **settings), tmp_path / "run")
     (row,) = map(json.loads, (run / "edits.jsonl").read_text().splitlines())
-    assert row["mask"] == "text: the red ball"
+    assert (row["mask"], row["mask_file"]) == ("text: the red ball", None)
     before, after = (np.asarray(Image.open(file)) for file in (photo, run / "images" / "a.png"))
     mask = ClipsegMasks(clipseg, "the red ball", CPU)(draw(90, 60))
     assert (before[~mask] == after[~mask]).all()

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 
 J = TypeVar("J", RegionEncoder, SceneEncoder)
 
+MASK_FINDERS = ("mask_text_model", "mask_text_sam")
+
 
 def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> Path:
     """Edit every sample of DATA and return the folder of the edits; `sheet.png` shows the first.
@@ -284,7 +286,7 @@ def _supplier(
     config: EditConfig, run: RunDir, device: torch.device, captions: Supplied
 ) -> Callable[[], Supplied]:
     """Find the finder of masks and the judges that the command names; return what loads them."""
-    named = [name for name in ("mask_text_model", "mask_text_sam") if uses(config, name)]
+    named = [name for name in MASK_FINDERS if uses(config, name)]
     if config.candidates > 1:
         named += [name for name in ("region_clip", "scene_blip") if getattr(config, name)]
     paths = {name: locate(config, name, run) for name in named}
@@ -309,7 +311,8 @@ def _supplier(
 
 def _settings(config: EditConfig, editor: Editor) -> dict[str, object]:
     """Return what every row of the run records of the editor."""
-    setting, others = model_of("editor", config.editor), further_models(config.editor)
+    setting, others = model_of("editor", config.editor), list(further_models(config.editor))
+    others += [name for name in MASK_FINDERS if uses(config, name)]
     named = public_name(getattr(config, setting)) if setting else None
     further = {name: public_name(getattr(config, name)) for name in others}
     return {"editor": config.editor, "model": named, **further, **editor.describe()}

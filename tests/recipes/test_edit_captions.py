@@ -78,8 +78,8 @@ def test_captions_of_describe_runs_go_before_the_data_s_and_a_paragraph_serves_a
 def test_a_paragraph_about_the_source_is_no_caption_of_the_edit(make_edits, tiny, follow, tmp_path):
     data, of_sources = make_edits(1, {0: TEXTS}), {"split": "all", "image": "source"}
     with open_run("describe", of_sources, runs_dir=tmp_path, run=tmp_path / "told") as told:
-        told.append("descriptions", {"id": "00", "scene_text": "A field without a ball."})
-        told.append("descriptions", {"id": "00", "source_text": "sand"})
+        for what, text in (("scene", "A field without a ball."), ("source", "sand")):
+            told.append("descriptions", {"id": "00", "what": what, f"{what}_text": text})
     with open_run("describe", of_sources, runs_dir=tmp_path, run=tmp_path / "other") as other:
         other.append("descriptions", {"id": "00", "scene_text": "A field without a ball."})
     settings = tiny(EditConfig, data, captions=(str(tmp_path / "told"),), **FEW)

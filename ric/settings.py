@@ -255,7 +255,8 @@ def _refuse_unused_edit_settings(values: dict[str, Any], flags: Mapping[str, Any
             f"--editor {values['editor']} reads no instruction.",
             "Omit --instruction and --instructions, or choose another editor.",
         )
-    if instructed and values.get("instruction") and values.get("captions"):
+    judged = values.get("candidates", 1) > 1  # by texts of --captions
+    if instructed and not judged and values.get("instruction") and values.get("captions"):
         raise RicError(
             "A typed instruction is for all pictures, and --captions names each one's.",
             "Omit one of them.",

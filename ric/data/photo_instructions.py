@@ -72,7 +72,14 @@ def edits_of(photos: Sequence[Photo], config: EditConfig, odd: Oddities) -> Iter
             while suffix and name in taken:
                 name += "_"
             taken.add(name)
-            yield replace(photo, id=name, instruction=instruction, seed=seed, suffix=suffix)
+            yield replace(
+                photo,
+                id=name,
+                instruction=instruction,
+                seed=seed,
+                suffix=suffix,
+                alone=photo.id,
+            )
     if left_out:
         odd.notes.append(
             f"{left_out} of {len(photos)} photos have no row in {config.instructions}, and are"

@@ -49,6 +49,7 @@ class Photo:
         instruction: Its own; None: the command's.
         seed: Its own; None: the command's.
         suffix: What is added to the name of this edit of the photo; "" where there is but one.
+        alone: Its id where it has a single edit, by which a describe run names it.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Photo:
     instruction: str | None = None
     seed: int | None = None
     suffix: str = ""
+    alone: str = ""
 
     @property
     def result(self) -> str:

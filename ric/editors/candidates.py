@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 
 from ric.data.batches import to_unit
 from ric.data.masks import shrink_mask
@@ -22,8 +21,9 @@ from ric.method.losses import cosine
 from ric.method.region_box import tightest_box
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from PIL import Image
     from torch import Tensor
 
     from ric.data.masks import Mask
@@ -124,19 +124,28 @@ class Judges:
 
 
 def choose(
-    candidates: Sequence[Candidate], judges: Judges, criteria: Criteria
+    candidates: Sequence[Candidate],
+    judges: Judges,
+    criteria: Criteria,
+    finish: Callable[[Answer], Image.Image | None],
 ) -> tuple[Answer, dict[str, object]]:
     """Choose the candidate that pleases the judges most; of equal ones the first.
 
+    Args:
+        candidates: At least one.
+        judges: See them as they would be kept, the source outside the mask.
+        criteria: What they judge by.
+        finish: Puts an answer into its picture; None: it cannot be kept.
+
     Returns:
         Its picture and what its row tells: its own facts, the number of candidates, the chosen
-        one's seed, and the cosines of all, None of one without a picture. Where no candidate is a
-        picture, the first one's answer.
+        one's seed, and the cosines of all, None of one that cannot be kept. Where none can, the
+        first one's answer.
     """
     drawn = {
-        place: one.answer.convert("RGB")
+        place: picture
         for place, one in enumerate(candidates)
-        if isinstance(one.answer, Image.Image)
+        if (picture := finish(one.answer)) is not None
     }
     if not drawn:
         return candidates[0].answer, dict(candidates[0].facts)

@@ -124,4 +124,4 @@ class CaptionEditor(LatentEditor):
     def predict(self, noisy: Tensor, t: int | Tensor, text: Tensor) -> Tensor:
         """Run the UNet on noisy latents (rows, C, h, w) and texts (rows, L, E); float32."""
         with autocast(self.device, self.pictures.dtype):
-            return self.pipeline.unet(noisy, t, encoder_hidden_states=text).sample.float()
+            return self.pipeline.unet(noisy.float(), t, encoder_hidden_states=text).sample.float()

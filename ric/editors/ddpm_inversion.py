@@ -102,7 +102,9 @@ class DdpmInversion(CaptionEditor):
 
         Arguments and result as `CaptionEditor.edit_latents`.
         """
-        path = _noised(source, steps := self.timesteps(), self.draws(requests))
+        # in float32, rounding adds up over the steps; Apple's GPUs have nothing longer
+        exact = torch.float32 if source.device.type == "mps" else torch.float64
+        path = _noised(source.to(exact), steps := self.timesteps(), self.draws(requests))
         inverted = edited = next(path)
         for step, after in zip(steps, path, strict=True):
             between_steps()
@@ -113,7 +115,7 @@ class DdpmInversion(CaptionEditor):
             is_last = step is steps[-1]
             edited = mean if is_last and not self.keep_last_noise else mean + sigma * noise_map
             edited, inverted = held(edited, after, mask), after
-        return edited
+        return edited.to(source.dtype)
 
     def timesteps(self) -> list[Step]:
         """List the steps that are taken, noisiest first: those of DDIM without the first `skip`."""

@@ -82,7 +82,8 @@ class Prepared:
         facts = {**self.inputs, "inputs": digest_of(self.inputs), "mask": self.mask_name}
         if isinstance(self.sample, Photo):
             facts["source"] = str(self.sample.path)
-            facts["mask_file"] = str(self.sample.mask) if self.mask_name else None
+            is_file = self.mask_name is not None and config.mask_text is None
+            facts["mask_file"] = str(self.sample.mask) if is_file else None
         facts |= {name: getattr(config, name) for name in PASTE_SETTINGS}
         if self.mask is not None and config.crop_to_mask:
             facts["window"] = self.window
@@ -119,6 +120,18 @@ class Prepared:
         if edited is None or reason:
             raise SampleError(self.request.id, "edited", str(reason))
         return put_back(edited.convert("RGB"), self.picture, self.window, self.mask, feather)
+
+    def finished(self, edited: Image | SampleError | None, feather: int) -> Image | None:
+        """Return the window of the picture with an edit in it, RGB; None where `with_edit` raises.
+
+        Args:
+            edited: As for `with_edit`.
+            feather: As for `with_edit`.
+        """
+        try:
+            return self.with_edit(edited, feather).as_srgb(self.window)
+        except SampleError:
+            return None
 
 
 NOTHING = Supplied()
@@ -333,12 +346,19 @@ def _seed(sample: Photo | EditSample) -> int | None:
 def _text(
     sample: Photo | EditSample, name: str, config: EditConfig, supplied: Supplied
 ) -> str | None:
-    """Return a photo's own instruction, else the text typed, else a run's, else the sample's."""
+    """Return a photo's own instruction, else the text typed, else a run's, else the sample's.
+
+    A run has the texts of an edit, or those of its photo, which all edits of the photo share.
+    """
     typed: str | None = getattr(config, TYPED[name]) if name in TYPED else None
     own: str | None = getattr(sample, name, None)
     if isinstance(sample, Photo) and own is not None:
         return own
-    return supplied.captions.get(sample.id, {}).get(name, own) if typed is None else typed
+    if typed is not None:
+        return typed
+    ids = (sample.id, sample.alone) if isinstance(sample, Photo) else (sample.id,)
+    told = (supplied.captions.get(one, {}).get(name) for one in ids)
+    return next((text for text in told if text is not None), own)
 
 
 def _texts_for(

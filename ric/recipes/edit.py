@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 
 J = TypeVar("J", RegionEncoder, SceneEncoder)
 
+MASK_FINDERS = ("mask_text_model", "mask_text_sam")
+
 
 def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> Path:
     """Edit every sample of DATA and return the folder of the edits; `sheet.png` shows the first.
@@ -76,10 +78,11 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
         run.note_data(" ".join((config.data, *config.also)), None)
     pictures = EditedPictures(config, photos, run)
     model, further = locate_models(config, run)  # first: whose training may overlap with DATA
+    captions = Supplied(read_captions(config.captions, run, _texts_of_runs(config)))
+    supply = _supplier(config, run, device, captions)
     samples = None if photos else _open(config, run)
-    supplied = _supplied(config, run, device)
     glanced = photos if samples is None else samples.glance()
-    remade = _look_again(glanced, pictures, supplied, progress)
+    remade = _look_again(glanced, pictures, captions, progress)
     for failure in data.odd.failures:  # now that those of an earlier attempt are dropped
         run.fail(failure)
     for note in data.odd.notes:
@@ -88,7 +91,7 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     todo: Iterator[Photo | EditSample] = iter(photos)
     if samples is not None:
         todo = some_samples(samples, config, run)
-    editing = Editing(pictures, supplied, load, progress)
+    editing = Editing(pictures, supply, load, progress)
     editing.edit_all(todo, photos)
     pictures.remove_replaced(remade)
     if editing.made and (others := pictures.beside()):
@@ -112,8 +115,8 @@ class Editing:
 
     Args:
         pictures: Where the pictures go.
-        supplied: Captions of other runs, and the finder of masks.
-        load: Loads the editor; called where there is something to do.
+        supply: Loads the finder of masks and the judges; called where there is something to do.
+        load: Loads the editor; called likewise.
         progress: Hears of it.
 
     Attributes:
@@ -123,13 +126,13 @@ class Editing:
     def __init__(
         self,
         pictures: EditedPictures,
-        supplied: Supplied,
+        supply: Callable[[], Supplied],
         load: Callable[[], Editor],
         progress: Progress,
     ) -> None:
         """Read what is done; see the class."""
         self.pictures, self.config, self.run = pictures, pictures.config, pictures.run
-        self._supplied, self._load = supplied, load
+        self._supply, self._load = supply, load
         self.progress, self.made = progress, 0
         self.done = {row["id"] for kind in ("edits", "failures") for row in self.run.rows(kind)}
 
@@ -140,6 +143,11 @@ class Editing:
         if caveat := getattr(editor, "caveat", ""):
             self.progress.note(caveat)
         return editor
+
+    @cached_property
+    def supplied(self) -> Supplied:
+        """Captions of other runs, the finder of masks and the judges, loaded on first use."""
+        return self._supply()
 
     def edit_all(self, todo: Iterator[Photo | EditSample], photos: Sequence[Photo]) -> None:
         """Edit what is not done.
@@ -165,7 +173,7 @@ class Editing:
         self, batch: list[Photo | EditSample], stage: Stage, between_steps: Callable[[], None]
     ) -> None:
         config, editor = self.config, self.editor
-        prepared = list(prepare(batch, config, self._fail, self._supplied))
+        prepared = list(prepare(batch, config, self._fail, self.supplied))
         together = {"batch": [one.request.id for one in prepared]}
         made = self._answers(prepared, between_steps)
         for one, (edited, told) in zip(prepared, made, strict=True):
@@ -188,7 +196,7 @@ class Editing:
         self, prepared: Sequence[Prepared], between_steps: Callable[[], None]
     ) -> list[tuple[Answer, Mapping[str, object]]]:
         """Return the edit of each, and what its row tells of it; of candidates the chosen one."""
-        config, judges = self.config, self._supplied.judges
+        config, judges = self.config, self.supplied.judges
         facts_of: Callable[[EditRequest], Mapping[str, object]]
         facts_of = getattr(self.editor, "facts", lambda request: {})
         of_each: list[list[Candidate]] = [[] for _ in prepared]
@@ -200,7 +208,7 @@ class Editing:
             for mine, request, answer in zip(of_each, requests, made, strict=True):
                 mine.append(Candidate(seed, answer, facts_of(request)))
         return [
-            choose(mine, judges, one.criteria)
+            choose(mine, judges, one.criteria, partial(one.finished, feather=config.feather))
             if judges and one.criteria
             else (mine[0].answer, mine[0].facts)
             for one, mine in zip(prepared, of_each, strict=True)
@@ -269,36 +277,42 @@ def locate_models(config: EditConfig, run: RunDir) -> tuple[Path | None, dict[st
     return model, {name: locate(config, name, run) for name in others if uses(config, name)}
 
 
-def _supplied(config: EditConfig, run: RunDir, device: torch.device) -> Supplied:
-    """Read the texts of describe runs and load the finder of masks that the command names."""
-    reads = (*texts_read("editor", config.editor), *texts_judged(config))
-    captions = read_captions(config.captions, run, reads)
-    find_mask = None
-    if config.mask_text is not None:
-        from ric.editors.text_masks import load_finder  # transformers' networks, for this alone
-
-        model = locate(config, "mask_text_model", run)
-        sam = locate(config, "mask_text_sam", run) if uses(config, "mask_text_sam") else None
-        find_mask = load_finder(model, sam, config.mask_text, device)
-    judges = _judges(config, run, device) if config.candidates > 1 else None
-    return Supplied(captions, find_mask, judges)
+def _texts_of_runs(config: EditConfig) -> tuple[str, ...]:
+    """List the texts that the command takes from describe runs: the editor's and the judges'."""
+    return (*texts_read("editor", config.editor), *texts_judged(config))
 
 
-def _judges(config: EditConfig, run: RunDir, device: torch.device) -> Judges:
-    """Load the judges that the command names (raises RicError)."""
+def _supplier(
+    config: EditConfig, run: RunDir, device: torch.device, captions: Supplied
+) -> Callable[[], Supplied]:
+    """Find the finder of masks and the judges that the command names; return what loads them."""
+    named = [name for name in MASK_FINDERS if uses(config, name)]
+    if config.candidates > 1:
+        named += [name for name in ("region_clip", "scene_blip") if getattr(config, name)]
+    paths = {name: locate(config, name, run) for name in named}
 
     def load(setting: str, kind: type[J]) -> J | None:
-        if getattr(config, setting) is None:
-            return None
-        return kind.from_pretrained(locate(config, setting, run)).to(device)
+        return kind.from_pretrained(paths[setting]).to(device) if setting in paths else None
 
-    region, scene = load("region_clip", RegionEncoder), load("scene_blip", SceneEncoder)
-    return Judges(region, scene, config.image_size)
+    def supply() -> Supplied:
+        find_mask = judges = None
+        if config.mask_text is not None:
+            from ric.editors.text_masks import load_finder  # transformers' networks, for this alone
+
+            model, sam = paths["mask_text_model"], paths.get("mask_text_sam")
+            find_mask = load_finder(model, sam, config.mask_text, device)
+        if config.candidates > 1:
+            region, scene = load("region_clip", RegionEncoder), load("scene_blip", SceneEncoder)
+            judges = Judges(region, scene, config.image_size)
+        return replace(captions, find_mask=find_mask, judges=judges)
+
+    return supply
 
 
 def _settings(config: EditConfig, editor: Editor) -> dict[str, object]:
     """Return what every row of the run records of the editor."""
-    setting, others = model_of("editor", config.editor), further_models(config.editor)
+    setting, others = model_of("editor", config.editor), list(further_models(config.editor))
+    others += [name for name in MASK_FINDERS if uses(config, name)]
     named = public_name(getattr(config, setting)) if setting else None
     further = {name: public_name(getattr(config, name)) for name in others}
     return {"editor": config.editor, "model": named, **further, **editor.describe()}
@@ -308,7 +322,8 @@ def _open(config: EditConfig, run: RunDir) -> Samples:
     """Return a dataset (raises RicError if the model was trained on some of it)."""
     samples = open_samples(config, run, may_change=True)
     if not config.allow_overlap:
-        refuse_overlap(_ancestors_groups(run), lambda: groups_of(samples), "this model")
+        whose = "this model" if config.candidates == 1 else "this model or its judges"
+        refuse_overlap(_ancestors_groups(run), lambda: groups_of(samples), whose)
     return samples
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ric.data.names import nfc
 from ric.errors import RicError
 from ric.runs.descriptions import rows_of_run
+from ric.runs.record import read_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +23,7 @@ SERVE = {
     "region_text": ("region_text",),
     "scene_text": ("scene_text",),
 }
+OF_EITHER = ("scene_text", "region_text")  # about the source, with `ric describe --image source`
 
 
 def read_captions(
@@ -29,7 +31,8 @@ def read_captions(
 ) -> dict[str, dict[str, str]]:
     """Read the texts of describe runs, by sample id; of two for one sample the first counts.
 
-    A paragraph about the edited scene serves as the target's caption.
+    A paragraph about the edited scene serves as the target's caption; one about the source, of
+    `ric describe --image source`, tells nothing of the edit and is not read.
 
     Args:
         references: The describe runs.
@@ -47,8 +50,9 @@ def read_captions(
         of_run = _captions_in(path, reads)
         if not of_run:
             columns = dict.fromkeys(column for name in reads for column in SERVE[name])
+            about = " about the edit (--image source)" if _is_of_sources(path) else ""
             raise RicError(
-                f"{path} has no {' and no '.join(columns)}.",
+                f"{path} has no {' and no '.join(columns)}{about}.",
                 "Write them: ric describe DATA --what all",
             )
         for name, texts in of_run.items():
@@ -57,10 +61,19 @@ def read_captions(
     return captions
 
 
+def _is_of_sources(path: Path) -> bool:
+    return read_record(path)["config"].get("image") == "source"
+
+
 def _captions_in(path: Path, reads: Sequence[str]) -> dict[str, dict[str, str]]:
+    left_out = OF_EITHER if _is_of_sources(path) else ()
     rows: dict[str, dict[str, str]] = {}
     for row in rows_of_run(path, "captions"):
-        texts = {name: text for name, text in row.items() if isinstance(text, str)}
+        texts = {
+            name: text
+            for name, text in row.items()
+            if isinstance(text, str) and name not in left_out
+        }
         rows.setdefault(nfc(texts["id"]), {}).update(texts)
     found = {}
     for name, texts in rows.items():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ric.config import TEXT_COLUMNS
 from ric.data.names import nfc
-from ric.data.text_tables import csv_rows, json_rows, whole_text
+from ric.data.text_tables import csv_columns, csv_rows, in_words, json_rows, whole_text
 from ric.errors import RicError, SampleError
 from ric.runs.record import read_record, resolved_run, status_of
 from ric.runs.rows import read_rows
@@ -50,8 +50,8 @@ class TextSource(NamedTuple):
 
     Attributes:
         name: The run, folder or table, as a message shows it.
-        identity: Equal for the same texts: the run's path, or the fingerprint of the texts of a
-            folder or table, by whatever name.
+        identity: Equal for the same texts: the run's path, or the fingerprint of the column's texts
+            in a folder or table, by whatever name and beside whatever other columns.
     """
 
     name: str
@@ -119,16 +119,17 @@ def text_source(reference: str | None, run: RunDir, column: str) -> TextSource |
     if column not in found:
         return None
     is_run = (path / "run.json").is_file()
-    return TextSource(str(path), str(path.resolve()) if is_run else _fingerprint(found))
+    return TextSource(str(path), str(path.resolve()) if is_run else _fingerprint(found[column]))
 
 
-def recorded_text_source(path: Path, record: Mapping[str, Any]) -> TextSource | None:
-    """Tell where the fit in `path` took its texts from; None for the data's own."""
+def recorded_text_source(path: Path, record: Mapping[str, Any], column: str) -> TextSource | None:
+    """Tell where the fit in `path` took a column's texts from; None for the data's own."""
     named = record["config"].get("descriptions")
     if named is None:
         return None
     if texts := record.get("descriptions"):
-        return TextSource(texts["name"], texts["fingerprint"])
+        of_column = texts.get("columns", {}).get(column, texts["fingerprint"])
+        return TextSource(texts["name"], of_column)
     found = str((resolved_run(path, record, named) or Path(named)).resolve())
     return TextSource(found, found)
 
@@ -153,7 +154,7 @@ def _load(
 
 
 def refuse_other_texts(path: Path) -> None:
-    """Refuse what is neither a folder of texts nor a table of them, without reading it.
+    """Refuse what is neither a folder of texts nor a table of them; read no more than a header.
 
     Raises:
         RicError: says what `--descriptions` may be.
@@ -165,6 +166,10 @@ def refuse_other_texts(path: Path) -> None:
         raise RicError(f"No run at {str(path)!r}.", MAY_BE)
     elif path.suffix.lower() not in (*JSON_LINES, ".csv"):
         raise RicError(f"{path} is neither a .jsonl nor a .csv.", MAY_BE)
+    elif path.suffix.lower() == ".csv":
+        columns = csv_columns(path)
+        if "id" not in columns or not {"text", *TEXT_COLUMNS} & set(columns):
+            raise RicError(f"{path} has the columns {in_words(columns)}.", MAY_BE)
 
 
 def rows_of_run(path: Path, wanted: str = "descriptions") -> Iterator[dict[str, object]]:
@@ -254,9 +259,10 @@ def _note(path: Path, texts: dict[str, dict[str, str]], run: RunDir) -> None:
             f"The texts in {path} have changed since this run began.",
             "Use a new run (omit --run), or restore the texts.",
         )
-    run.note(descriptions={"name": str(path), "fingerprint": fingerprint})
+    columns = {column: _fingerprint(of_column) for column, of_column in texts.items()}
+    run.note(descriptions={"name": str(path), "fingerprint": fingerprint, "columns": columns})
 
 
-def _fingerprint(texts: dict[str, dict[str, str]]) -> str:
+def _fingerprint(texts: Mapping[str, object]) -> str:
     content = json.dumps(texts, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(content.encode()).hexdigest()

@@ -145,7 +145,7 @@ def _refuse_other_texts(
     column = config.region_text if kind == "region" else "scene_text"
     if column == "instruction":
         return
-    theirs = recorded_text_source(fit, record)
+    theirs = recorded_text_source(fit, record, column)
     ours = text_source(config.descriptions, run, column)
     if (theirs and theirs.identity) == (ours and ours.identity):
         return

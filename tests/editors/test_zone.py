@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_segmenters import write_sam
+from small_segmenters import write_sam, write_sam2
 from torch.nn import functional
-from transformers import SamImageProcessor, SamModel
+from transformers import Sam2ImageProcessor, Sam2Model, SamImageProcessor, SamModel
 
 from ric.config import EditConfig
 from ric.data.sample import samples_of
@@ -138,14 +138,19 @@ def test_the_segment_that_overlaps_most_with_the_coarse_mask_is_kept():
     assert none.region is None
 
 
-def test_sam_s_segments_come_from_transformers_mask_generation(tmp_path):
+@pytest.mark.parametrize(
+    ("write", "kind", "reads"),
+    [(write_sam, SamModel, SamImageProcessor), (write_sam2, Sam2Model, Sam2ImageProcessor)],
+    ids=["SAM", "SAM 2"],
+)
+def test_sam_s_segments_come_from_transformers_mask_generation(tmp_path, write, kind, reads):
     """A seeded random SAM: each segment is one that the network draws for a point of the grid."""
-    folder, image = write_sam(tmp_path), scenes(1)[0].image
+    folder, image = write(tmp_path), scenes(1)[0].image
     segments = Sam(folder, CPU)(image)
     assert segments.dtype == bool
     assert segments.shape[1:] == (64, 64)
     assert len(segments) > 0
-    sam, processor = SamModel.from_pretrained(folder), SamImageProcessor.from_pretrained(folder)
+    sam, processor = kind.from_pretrained(folder), reads.from_pretrained(folder)
     steps = (np.arange(32) + 0.5) / 32 * 64
     points = torch.tensor([[x, y] for y in steps for x in steps], dtype=torch.float32)
     with torch.no_grad():

@@ -12,7 +12,7 @@ import torch
 from drawn_requests import draw
 from PIL import Image
 
-from ric.config import EditConfig
+from ric.config import EditConfig, FitBlipConfig
 from ric.data.batches import to_unit
 from ric.data.masks import shrink_mask
 from ric.data.sample import load_samples
@@ -25,6 +25,8 @@ from ric.method.scene_encoder import SceneEncoder
 from ric.models.table import models_of
 from ric.preflight.cost import unet_evaluations
 from ric.recipes.edit import edit
+from ric.recipes.fit_blip import fit_blip
+from ric.runs.open_run import open_run
 from ric.settings import resolve_config
 
 FEW = {"steps": 1, "split": "train"}
@@ -148,7 +150,7 @@ def test_a_candidate_without_a_picture_is_not_chosen_and_without_any_the_sample_
 
     def picked(*answers: Answer) -> tuple[Answer, dict[str, object]]:
         candidates = [Candidate(seed, one, {"of": seed}) for seed, one in enumerate(answers)]
-        return choose(candidates, judge, criteria)
+        return choose(candidates, judge, criteria, lambda answer: answer)
 
     ball = draw(64, 64)
     answer, told = picked(None, ball, None)
@@ -159,6 +161,88 @@ def test_a_candidate_without_a_picture_is_not_chosen_and_without_any_the_sample_
     assert [value is None for value in values] == [True, False, True]
     assert picked(ball, ball)[1]["chosen_seed"] == 0
     assert picked(None, None) == (None, {"of": 0})
+
+
+PAINTS = """
+from PIL import Image
+
+COLOURS = {1: (200, 30, 30), 3: (30, 150, 60)}  # others are black, as a safety checker's
+
+class Paints:
+    def __init__(self, model, config, device):
+        pass
+
+    def edit(self, requests, between_steps=lambda: None):
+        return [
+            Image.new("RGB", (5, 5) if one.seed == 2 else one.image.size, COLOURS.get(one.seed, 0))
+            for one in requests
+        ]
+
+    def describe(self):
+        return {}
+"""
+
+
+def test_candidates_are_judged_as_they_are_kept_and_those_that_cannot_be_kept_are_not(
+    edits, tiny, follow, tmp_path, judges
+):
+    (tmp_path / "own.py").write_text(PAINTS)
+    how = {"editor": f"{tmp_path / 'own.py'}:Paints", "mask": "data", "split": "train", "limit": 3}
+    run = follow(edit, tiny(EditConfig, edits, candidates=4, **how), tmp_path / "run")
+    assert rows_of(run, "failures") == {}
+    rows = rows_of(run)
+    for sample in load_samples(str(edits)).narrowed("train"):
+        if sample.id not in rows:
+            continue
+        mask, kept = Image.fromarray(sample.load_mask()), {}
+        for seed, colour in ((1, (200, 30, 30)), (3, (30, 150, 60))):
+            source = sample.load_source()
+            kept[seed] = Image.composite(Image.new("RGB", source.size, colour), source, mask)
+        judged = {seed: cosines(picture, sample, judges) for seed, picture in kept.items()}
+        for name, values in rows[sample.id]["judged"].items():
+            assert [values[0], values[2]] == [None, None]
+            assert [values[1], values[3]] == pytest.approx(
+                [judged[seed][name] for seed in (1, 3)], abs=2e-3
+            )
+        best = max(judged, key=lambda seed: sum(judged[seed].values()))
+        assert rows[sample.id]["chosen_seed"] == best
+        made = Image.open(run / "images" / f"{sample.id}.png")
+        assert made.tobytes() == kept[best].tobytes()
+    assert len(rows) == 3
+
+
+def test_candidates_of_a_photo_are_chosen_by_a_run_s_texts_beside_a_typed_instruction(
+    edits, tiny, follow, tmp_path
+):
+    with open_run("describe", {"split": "all"}, runs_dir=tmp_path, run=tmp_path / "told") as told:
+        told.append("descriptions", {"id": "00", "scene_text": "a field with a red ball"})
+    how = {"instruction": "add a ball", "captions": (str(tmp_path / "told"),), "steps": 1}
+    config = tiny(EditConfig, edits / "source" / "00.png", candidates=2, **how)
+    run = follow(edit, config, tmp_path / "run")
+    (row,) = rows_of(run).values()
+    assert (row["instruction"], list(row["judged"])) == ("add a ball", ["scene"])
+
+
+def test_where_all_is_kept_no_judge_is_loaded(make_edits, tiny, follow, tmp_path, monkeypatch):
+    config = tiny(EditConfig, make_edits(1), steps=1, split="all", candidates=2)
+    run = follow(edit, config, tmp_path / "run")
+    for kind in (RegionEncoder, SceneEncoder):
+        monkeypatch.setattr(kind, "from_pretrained", lambda *given: pytest.fail("it was loaded"))
+    before = (run / "images" / "00.png").stat().st_mtime_ns
+    follow(edit, config, run)
+    assert (run / "images" / "00.png").stat().st_mtime_ns == before
+
+
+def test_a_judge_that_was_fitted_on_the_samples_is_refused_before_anything_is_edited(
+    edits, tiny, follow, tmp_path
+):
+    judge = follow(fit_blip, tiny(FitBlipConfig, edits, epochs=1), tmp_path / "judge")
+    how = {**FEW, "limit": 1, "candidates": 2, "region_clip": None, "scene_blip": str(judge)}
+    with pytest.raises(RicError, match="were in the training data of"):
+        follow(edit, tiny(EditConfig, edits, **how), tmp_path / "run")
+    assert not list((tmp_path / "run" / "images").iterdir())
+    config = tiny(EditConfig, edits, **how, allow_overlap=True)
+    assert len(rows_of(follow(edit, config, tmp_path / "accepted"))) == 1
 
 
 def test_judges_without_candidates_and_candidates_without_judges_are_refused():

@@ -75,6 +75,38 @@ def test_captions_of_describe_runs_go_before_the_data_s_and_a_paragraph_serves_a
         follow(edit, tiny(EditConfig, data, captions=("nowhere",), **FEW), tmp_path / "other")
 
 
+def test_a_paragraph_about_the_source_is_no_caption_of_the_edit(make_edits, tiny, follow, tmp_path):
+    data, of_sources = make_edits(1, {0: TEXTS}), {"split": "all", "image": "source"}
+    with open_run("describe", of_sources, runs_dir=tmp_path, run=tmp_path / "told") as told:
+        for what, text in (("scene", "A field without a ball."), ("source", "sand")):
+            told.append("descriptions", {"id": "00", "what": what, f"{what}_text": text})
+    with open_run("describe", of_sources, runs_dir=tmp_path, run=tmp_path / "other") as other:
+        other.append("descriptions", {"id": "00", "scene_text": "A field without a ball."})
+    settings = tiny(EditConfig, data, captions=(str(tmp_path / "told"),), **FEW)
+    (row,) = rows(follow(edit, settings, tmp_path / "run"), "edits")
+    assert (row["source_text"], row["target_text"]) == ("sand", TEXTS["target_text"])
+    settings = tiny(EditConfig, data, captions=(str(tmp_path / "other"),), **FEW)
+    with pytest.raises(RicError, match=r"has no .* about the edit \(--image source\)\."):
+        follow(edit, settings, tmp_path / "none")
+
+
+def test_a_run_s_captions_of_a_photo_serve_all_its_edits(make_edits, tiny, follow, tmp_path):
+    photos = make_edits(2) / "source"
+    with open_run("describe", {"split": "all"}, runs_dir=tmp_path, run=tmp_path / "told") as told:
+        for name in ("00", "01"):
+            told.append("descriptions", {"id": name, **TEXTS, "source_text": f"field {name}"})
+        told.append("descriptions", {"id": "01_seed7", "source_text": "sand"})
+    settings = tiny(EditConfig, photos, captions=(str(tmp_path / "told"),), seeds="3,7", **FEW)
+    run = follow(edit, settings, tmp_path / "run")
+    assert rows(run, "failures") == []
+    assert {row["id"]: (row["source_text"], row["target_text"]) for row in rows(run, "edits")} == {
+        "00_seed3": ("field 00", TEXTS["target_text"]),
+        "00_seed7": ("field 00", TEXTS["target_text"]),
+        "01_seed3": ("field 01", TEXTS["target_text"]),
+        "01_seed7": ("sand", TEXTS["target_text"]),
+    }
+
+
 def test_an_editor_that_reads_instructions_takes_a_run_s_explicit_ones(
     make_edits, tiny, follow, tmp_path
 ):

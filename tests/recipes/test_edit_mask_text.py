@@ -65,7 +65,7 @@ def test_only_what_the_text_names_is_edited_and_the_row_says_so(clipseg, tiny, f
     settings = {"instruction": "make it red", "steps": 2, "image_size": 32, **named}
     run = follow(edit, tiny(EditConfig, photo, **settings), tmp_path / "run")
     (row,) = map(json.loads, (run / "edits.jsonl").read_text().splitlines())
-    assert row["mask"] == "text: the red ball"
+    assert (row["mask"], row["mask_file"]) == ("text: the red ball", None)
     before, after = (np.asarray(Image.open(file)) for file in (photo, run / "images" / "a.png"))
     mask = ClipsegMasks(clipseg, "the red ball", CPU)(draw(90, 60))
     assert (before[~mask] == after[~mask]).all()
@@ -108,6 +108,7 @@ def test_a_detector_and_a_sam_find_the_mask_and_a_photo_that_they_cannot_read_fa
     run = follow(edit, tiny(EditConfig, photos, **settings), tmp_path / "run")
     (row,) = map(json.loads, (run / "edits.jsonl").read_text().splitlines())
     assert (row["id"], row["mask"]) == ("a", "text: The red ball")
+    assert (row["mask_text_model"], row["mask_text_sam"]) == (boxes.name, sam.name)
     before, after = (np.asarray(Image.open(at)) for at in (photos / "a.png", run / "images/a.png"))
     mask = load_finder(boxes, sam, "The red ball", CPU)(draw(90, 60))
     assert (before[~mask] == after[~mask]).all()

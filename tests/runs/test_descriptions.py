@@ -107,10 +107,14 @@ def test_what_cannot_be_used_is_listed_and_the_rest_is_taken(read, run, tmp_path
 def test_what_holds_no_texts_that_are_read_is_refused(read, run, edits, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "texts.yaml").write_text("00: a ball\n")
+    (tmp_path / "other.csv").write_text("ID,caption\n00,a ball\n")
+    (tmp_path / "local.csv").write_text("id;scene_text\n00;a ball\n")
     for name, message in (
         ("nowhere", "No run at '.*nowhere'"),
         ("empty", "neither a run nor a folder of .txt files"),
         ("texts.yaml", "neither a .jsonl nor a .csv"),
+        ("other.csv", r"has the columns ID, caption\."),
+        ("local.csv", "separate cells by commas, not semicolons"),
     ):
         with pytest.raises(RicError, match=message) as caught:
             read(tmp_path / name)

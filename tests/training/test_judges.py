@@ -117,6 +117,23 @@ def test_judges_fitted_on_a_table_of_texts_take_the_same_texts_by_whatever_name(
         compared(**judges, descriptions=copied)
 
 
+def test_one_table_may_hold_the_texts_of_judges_that_were_fitted_on_a_table_each(
+    runs, compared, tmp_path
+):
+    """The judges' table has two columns; here each alone, and both beside a third."""
+    lines = [line.split(",") for line in runs["texts"].read_text().splitlines()]
+    scenes, regions, wider = (tmp_path / f"{name}.csv" for name in ("scenes", "regions", "wider"))
+    scenes.write_text("".join(f"{row[0]},{row[1]}\n" for row in lines))
+    regions.write_text("".join(f"{row[0]},{row[2]}\n" for row in lines))
+    texts = ["source_text", *("grass" for _ in lines[1:])]
+    rows = zip(lines, texts, strict=True)
+    wider.write_text("".join(f"{','.join(row)},{text}\n" for row, text in rows))
+    region, scene = {"region_clip": runs["texts-clip"]}, {"scene_blip": runs["texts-blip"]}
+    assert compared(**scene, region_loss=False, descriptions=scenes) == []
+    assert compared(**region, global_loss=False, descriptions=regions) == []
+    assert compared(**region, **scene, descriptions=wider) == []
+
+
 @pytest.mark.parametrize(
     ("judge", "texts"), [("texts-clip", None), ("regions", "texts"), ("texts-clip", "words")]
 )

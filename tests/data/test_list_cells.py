@@ -102,6 +102,7 @@ def test_two_lists_are_read_in_step(table, pick):
 @pytest.mark.parametrize(
     ("pick", "bad", "reason"),
     [
+        ("[1]", ["Snow."], "There is no prompts[1]: its prompts has length 1."),
         ("[2]", ["Snow."], "There is no prompts[2]: its prompts has length 1."),
         ("[0]", [], "Its prompts is an empty list or none."),
         ("[*]", [], "Its prompts is an empty list or none."),

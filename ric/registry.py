@@ -206,13 +206,20 @@ METRICS = {
     "clip_i_target": Metric("CLIP-I to target", True, 4, "clip"),
     "dino_source": Metric("DINO to source", True, 4, "dino"),
     "dino_target": Metric("DINO to target", True, 4, "dino"),
+    "clip_direction": Metric("CLIP direction", True, 4, "clip"),
     "l1": Metric("L1", False, 4, place="ric.metrics.pixel:L1"),
     "l2": Metric("L2", False, 4, place="ric.metrics.pixel:L2"),
+    "psnr": Metric("PSNR, dB", True, 2, place="ric.metrics.pixel:Psnr"),
+    "ssim": Metric("SSIM", True, 4, place="ric.metrics.pixel:Ssim"),
     "psnr_outside": Metric(
         "PSNR outside the mask, dB", True, 2, place="ric.metrics.pixel:PsnrOutside"
     ),
     "ssim_outside": Metric("SSIM outside the mask", True, 4, place="ric.metrics.pixel:SsimOutside"),
     "lpips_outside": Metric("LPIPS outside the mask", False, 4, "lpips-outside"),
+    "psnr_inside": Metric(
+        "PSNR inside the mask, dB", True, 2, place="ric.metrics.pixel:PsnrInside"
+    ),
+    "lpips_inside": Metric("LPIPS inside the mask", False, 4, "lpips-outside"),
     "shift": Metric("Shift, px", False, 2, place="ric.metrics.registration:Shift"),
     "scale_drift": Metric("Scale drift, %", False, 2, place="ric.metrics.registration:ScaleDrift"),
     "colour_drift": Metric("Colour drift", False, 4, place="ric.metrics.registration:ColourDrift"),
@@ -242,7 +249,12 @@ PIE_BENCH = OF_FEW_SCORES["pie-bench"]
 # to the other one of source and target; computed along with CLIP-I and DINO
 TO_THE_OTHER = ("clip_i_source", "clip_i_target", "dino_source", "dino_target")
 OF_DRIFT = ("shift", "scale_drift", "colour_drift")
-BY_NAME_ONLY = ("fid_unpaired", *OF_DRIFT)  # twice FID's time; a second for each picture
+INSIDE = ("psnr_inside", "lpips_inside")
+BY_NAME_ONLY = (
+    "fid_unpaired", *OF_DRIFT,  # twice FID's time; a second for each picture
+    "clip_direction",  # needs two captions, which most data lack
+    "psnr", "ssim", *INSIDE,  # beside L2 and LPIPS they say little
+)  # fmt: skip
 # what `--metrics all` means
 OF_ANY_PICTURES = tuple(
     name for name in METRICS if name not in (*PIE_BENCH, *TO_THE_OTHER, *BY_NAME_ONLY)

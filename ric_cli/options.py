@@ -93,7 +93,8 @@ def _common_options(
     columns: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            help="Map other columns: source=input_image,instruction=edit_prompt",
+            help="Map other columns: source=input_image,instruction=edit_prompt; an item of lists:"
+            " instruction=prompts[0], [random] or [*].",
             rich_help_panel=COMMON,
         ),
     ] = CommandConfig.columns,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from ric.data.edit_sample import EditSample, MaskKind, Pictures
 from ric.data.images import MAX_PIXELS
+from ric.data.list_cells import ListColumn, column_of, list_columns, picked_rows
 from ric.data.names import nfc
 from ric.errors import RicError, SampleError, printable
 from ric.plain_line import is_plain_line
@@ -44,15 +46,21 @@ class Columns:
     mask_kind: MaskKind = "image"
     id_rule: IdRule | None = None
 
+    @cached_property
+    def lists(self) -> list[ListColumn]:
+        """Those whose cells are lists, of which each sample gets one item."""
+        return list_columns(self.names)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions:
-    """The caller's requirements of every sample."""
+    """The caller's requirements of every sample, and the seed of `[random]` in `--columns`."""
 
     max_pixels: int = MAX_PIXELS
     ignore_signature: bool = False
     need_instruction: bool = True
     described_in: str = field(default="metadata.jsonl")
+    seed: int = 0
 
 
 class RowPlace(NamedTuple):
@@ -62,18 +70,23 @@ class RowPlace(NamedTuple):
         label: Such as `metadata.jsonl:7`; names a row without an id that cannot become a sample.
         rule_id: The id by the data set's own rule; it takes precedence.
         number_id: The id of a row that has none; None: the stem of its source's file.
+        suffix: What follows the id where a row gives several samples.
     """
 
     label: str
     rule_id: str | None = None
     number_id: str | None = None
+    suffix: str = ""
 
 
 def parse_columns(text: str) -> dict[str, str]:
     """Read `source=input_image,instruction=edit_prompt` into our field -> their column.
 
+    A column of lists is written with the item to take: `prompts[0]`, `[random]` or `[*]`.
+
     Raises:
-        RicError: A part is not `field=column`, or the field is not one of ours.
+        RicError: A part is not `field=column`, the field is not one of ours, or the id is to be
+            taken from a list.
     """
     names: dict[str, str] = {}
     for part in text.split(","):
@@ -85,6 +98,11 @@ def parse_columns(text: str) -> dict[str, str]:
                 + ", ".join(FIELDS) + ".",
             )  # fmt: skip
         names[ours] = theirs
+    if "id" in names and list_columns({"id": names["id"]}):
+        raise RicError(
+            f"--columns cannot take the id from a list: {names['id']!r}.",
+            "Leave id out: a row without one is named by its number or its source's file.",
+        )
     return names
 
 
@@ -94,7 +112,8 @@ def require_columns(columns: Columns, have: list[str], where: str) -> None:
     Raises:
         RicError: A column is missing; the message lists the existing ones.
     """
-    missing = [theirs for theirs in columns.names.values() if theirs not in have]
+    wanted = [column_of(theirs, have) for theirs in columns.names.values()]
+    missing = [theirs for theirs in wanted if theirs not in have]
     if missing:
         raise RicError(f"{where} has no column {missing[0]!r}.", f"Its columns: {', '.join(have)}.")
     if "source" not in columns.names:
@@ -104,15 +123,17 @@ def require_columns(columns: Columns, have: list[str], where: str) -> None:
         )
 
 
-def build_sample(
+def build_samples(
     row: Row,
     columns: Columns,
     options: ReadOptions,
     *,
     locate: Locate,
     place: RowPlace,
-) -> EditSample:
-    """Build a sample from one row.
+) -> Iterator[EditSample | SampleError]:
+    """Yield the sample of a row, or the error of a row that cannot be one.
+
+    Under `[*]` each item of a list is a sample, or an error, of its own.
 
     Args:
         row: Their column -> value.
@@ -120,15 +141,22 @@ def build_sample(
         options: The caller's requirements of every sample.
         locate: Turns a picture cell that is not empty into a path, URL or bytes.
         place: Where the row is, and its fallback ids.
-
-    Raises:
-        SampleError: The row has no source, no instruction, or a value that cannot be used.
     """
     try:
-        return _build(row, columns, options, locate, place)
+        if not columns.lists:
+            yield _build(row, columns, options, locate, place)
+            return
+        name = _name(row, columns, place) or place.label
+        for suffix, picked in picked_rows(row, columns.lists, name, options.seed):
+            of_item = place._replace(suffix=suffix)
+            try:
+                yield _build(picked, columns, options, locate, of_item)
+            except SampleError as error:
+                error.row = place.label
+                yield error
     except SampleError as error:
         error.row = place.label
-        raise
+        yield error
 
 
 def _build(
@@ -230,7 +258,7 @@ def _name(row: Row, columns: Columns, place: RowPlace) -> str | None:
     source = row.get(columns.names["source"])
     if name is None and is_missing(source):
         return None
-    return nfc(name or PurePosixPath(str(source)).stem)
+    return nfc(name or PurePosixPath(str(source)).stem) + place.suffix
 
 
 def _text(row: Row, columns: Columns, ours: str, name: str) -> str | None:

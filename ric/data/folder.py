@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from ric.data.arrow_rows import table_rows
 from ric.data.blobs import is_blob_of
-from ric.data.columns import Columns, ReadOptions, Row, RowPlace, build_sample
+from ric.data.columns import Columns, ReadOptions, Row, RowPlace, build_samples
+from ric.data.list_cells import column_of
 from ric.data.names import as_on_disk
 from ric.data.open_file import exists, is_url, open_bytes
 from ric.data.text_tables import csv_rows, in_words, json_rows
@@ -88,16 +89,13 @@ def read_folder(
         if isinstance(row, str):
             yield SampleError(label, "metadata", row)
             continue
-        try:
-            yield build_sample(
-                row,
-                columns,
-                options,
-                locate=lambda value: _inside(root, value, name),
-                place=RowPlace(label),
-            )
-        except SampleError as error:
-            yield error
+        yield from build_samples(
+            row,
+            columns,
+            options,
+            locate=lambda value: _inside(root, value, name),
+            place=RowPlace(label),
+        )
 
 
 def require_columns_met(metadata: str, columns: Columns, mapping: dict[str, str]) -> None:
@@ -120,12 +118,13 @@ def require_columns_met(metadata: str, columns: Columns, mapping: dict[str, str]
         if isinstance(row, str):
             continue
         have.update(dict.fromkeys(row))
-        missing = [column for column in missing if column not in have]
+        missing = [column for column in missing if column_of(column, have) not in have]
         if not missing or not metadata.endswith(".jsonl"):
             break
     if have and missing:
         raise RicError(
-            f"'{metadata}' has no column {missing[0]!r}.", f"Its columns: {in_words(list(have))}."
+            f"'{metadata}' has no column {column_of(missing[0], have)!r}.",
+            f"Its columns: {in_words(list(have))}.",
         )
 
 

@@ -15,7 +15,7 @@ from ric.data.columns import (
     ReadOptions,
     Row,
     RowPlace,
-    build_sample,
+    build_samples,
     is_missing,
     require_columns,
 )
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from ric.data.edit_sample import EditSample
 
 SUFFIXES = (".parquet", ".arrow")
+
+# what diffusers' train_instruct_pix2pix.py reads unless it is told otherwise; it has no masks
+INSTRUCT_PIX2PIX = Columns(
+    names={"source": "input_image", "target": "edited_image", "instruction": "edit_prompt"}
+)
 
 # `data/train-00003-of-00034.parquet`, `dev.parquet` or `human_edit-train-00000-of-00033.arrow`
 _SPLIT_IN_NAME = re.compile(r"(?:^|[-_])(train|validation|valid|val|dev|test)(?:[-_.]|$)")
@@ -52,8 +57,8 @@ def find_tables(path: Path) -> list[Path]:
 
 
 def known_columns(names: list[str]) -> Columns | None:
-    """Recognise HumanEdit's or MagicBrush's columns; None for any others."""
-    for columns in (humanedit.COLUMNS, magicbrush.COLUMNS):
+    """Recognise the columns of HumanEdit, MagicBrush or diffusers' script; None for any others."""
+    for columns in (humanedit.COLUMNS, magicbrush.COLUMNS, INSTRUCT_PIX2PIX):
         if set(columns.names.values()) <= set(names):
             return columns
     return None
@@ -75,7 +80,7 @@ def choose_columns(mapping: dict[str, str] | None, have: list[str], where: str) 
         raise RicError(
             f"The columns of {where} are not recognised: {', '.join(have)}.",
             "Map them to ours: --columns source=input_image,instruction=edit_prompt,"
-            "target=edited_image",
+            "target=edited_image; of a column of lists take an item: instruction=prompts[0].",
         )
     require_columns(columns, have, where)
     return columns
@@ -90,7 +95,8 @@ def read_tables(
     one `train`, which says nothing about what to train on.
     """
     splits = [_split_in(file) for file in files]
-    wanted = [*columns.names.values(), "IMAGE_ID", "img_id", "turn_index"]
+    of_lists = [one.column for one in columns.lists]
+    wanted = [*columns.names.values(), *of_lists, "IMAGE_ID", "img_id", "turn_index"]
     several = len({split for split in splits if split}) > 1
     # files of several folders may share a name
     common = os.path.commonpath([file.parent for file in files])
@@ -126,16 +132,13 @@ def number_rows(
             continue
         if split is not None and not row.get(columns.names["split"]):
             row = {**row, columns.names["split"]: split}
-        try:
-            yield build_sample(
-                row,
-                columns,
-                options,
-                locate=_picture_cell,
-                place=RowPlace(label, next_id(row) if next_id else None, f"{number:07d}"),
-            )
-        except SampleError as error:
-            yield error
+        yield from build_samples(
+            row,
+            columns,
+            options,
+            locate=_picture_cell,
+            place=RowPlace(label, next_id(row) if next_id else None, f"{number:07d}"),
+        )
 
 
 def tables_hash(files: list[Path], extra: str = "") -> str:
@@ -155,7 +158,7 @@ def _laid_over(mapping: dict[str, str], known: Columns | None) -> Columns:
     if known is None:
         return Columns(names=mapping, mask_kind="unknown")
     names = {**known.names, **mapping}
-    own_mask = names["mask"] == known.names["mask"]
+    own_mask = names.get("mask") == known.names.get("mask")
     return Columns(
         names=names,
         mask_kind=known.mask_kind if own_mask else "unknown",

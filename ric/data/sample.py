@@ -25,6 +25,7 @@ from ric.data.folder import (
 )
 from ric.data.hub import cached_metadata, is_hub_id, open_hub
 from ric.data.images import MAX_PIXELS
+from ric.data.list_cells import EVERY, RANDOM, has_pick
 from ric.data.loose import read_texts
 from ric.data.loose_samples import LooseFolders
 from ric.data.open_file import as_local, is_url, why_no_file
@@ -262,6 +263,7 @@ def samples_of(
             max_pixels=config.max_pixels,
             ignore_signature=config.ignore_signature,
             need_instruction=need_instruction,
+            seed=config.seed,
         )
         if isinstance(config, EvalConfig) and config.texts is not None:
             samples = samples.with_texts(Path(config.texts))
@@ -303,16 +305,19 @@ def load_samples(
     max_pixels: int = MAX_PIXELS,
     ignore_signature: bool = False,
     need_instruction: bool = True,
+    seed: int = 0,
 ) -> Samples:
     """Open DATA, all of its splits; no picture is decoded yet.
 
     Args:
         data: A folder with metadata.jsonl, .csv or .parquet (or its fsspec URL), a folder or file
             of parquet, a hub id, or scenes:COUNT[@SIZE][#SEED].
-        columns: `source=input_image,instruction=edit_prompt`, for data with other columns.
+        columns: `source=input_image,instruction=edit_prompt`, for data with other columns; of lists
+            `instruction=prompts[0]`, `[random]`, or `[*]` for a sample of each item.
         max_pixels: A larger picture is an error and is not decoded.
         ignore_signature: Keep DALL-E's corner strip out of every mask (choice 14).
         need_instruction: A row without an instruction is a failure; otherwise it reads as "".
+        seed: Draws the item of `[random]`, together with the sample's id.
 
     Raises:
         RicError: There is no such data, or it cannot be read.
@@ -326,8 +331,13 @@ def load_samples(
         ignore_signature=ignore_signature,
         need_instruction=need_instruction,
         described_in=name,
+        seed=seed,
     )
     rows, kind, fingerprint, count = _open(name, mapping, options)
+    if has_pick(mapping or {}, RANDOM):
+        fingerprint = _seeded(fingerprint, seed)
+    if has_pick(mapping or {}, EVERY) and kind != "folder":  # whose rows are read to count them
+        count = _unknown
     return Samples(
         rows,
         name=name,
@@ -335,6 +345,14 @@ def load_samples(
         fingerprint=fingerprint,
         count=count,
     )
+
+
+def _unknown() -> None:
+    """Return what the count of rows is where each gives as many samples as its list is long."""
+
+
+def _seeded(fingerprint: Callable[[], str], seed: int) -> Callable[[], str]:
+    return lambda: hashlib.sha256(f"{fingerprint()}{seed}".encode()).hexdigest()
 
 
 _Opened = tuple["Rows", Kind, "Callable[[], str]", "Callable[[], int | None]"]

@@ -133,7 +133,8 @@ class MetricNetworks:
     """The loaded metric networks, or why one is missing.
 
     `inception_score` is usually `fid.fed_as("torch-fidelity")`; where it is the same object as
-    `fid`, the two share one pass. `lpips_outside` compares what lies outside the mask.
+    `fid`, the two share one pass. `lpips_outside` compares what lies outside the mask,
+    and what lies inside.
     """
 
     clip: TextImageEncoder | Unavailable

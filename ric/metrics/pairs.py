@@ -32,6 +32,7 @@ class Pair:
         context_mask: As `mask`, where else a drawn scene must change; None for all other data.
         edit: The edit that a drawn scene was to get; None for all other data.
         source_text: What the source shows, or None.
+        target_text: What the edit should show, or None.
         group: Its group under `--group-by`, or None.
         photo: What the samples of one photo share; None: the photo has no other.
         mask_is_derived: Whether the mask is not the data's own but where source and target differ.
@@ -50,6 +51,7 @@ class Pair:
     context_mask: Image.Image | None = None
     edit: Edit | None = None
     source_text: str | None = None
+    target_text: str | None = None
     group: str | None = None
     photo: str | None = None
     mask_is_derived: bool = False

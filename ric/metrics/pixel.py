@@ -1,4 +1,4 @@
-"""Scores without a network: L1, L2, and PSNR and SSIM of what should have been left alone."""
+"""Scores without a network: L1, L2, PSNR and SSIM, of whole pictures and beside or in a mask."""
 
 from __future__ import annotations
 
@@ -53,6 +53,41 @@ class L2(PixelMetric):
         return None if reference is None else l2(pair.edited, reference)
 
 
+class Psnr(PixelMetric):
+    """See `psnr`."""
+
+    needs = "reference"
+    definition = "peak signal-to-noise ratio, at most 100 dB"
+
+    def score(self, pair: Pair, reference: Image.Image | None) -> float | None:
+        """Return `psnr` of the edited picture and the reference, from their `l2`."""
+        return None if reference is None else psnr(l2(pair.edited, reference))
+
+
+class Ssim(PixelMetric):
+    """See `ssim_map`."""
+
+    needs = "reference"
+    definition = "structural similarity (Gaussian of 1.5 pixels)"
+
+    def score(self, pair: Pair, reference: Image.Image | None) -> float | None:
+        """Return the mean of `ssim_map` of the edited picture and the reference."""
+        return None if reference is None else float(ssim_map(pair.edited, reference).mean())
+
+
+class PsnrInside(PixelMetric):
+    """See `psnr_inside`."""
+
+    needs = "reference"
+    definition = "peak signal-to-noise ratio where the mask is white, at most 100 dB"
+
+    def score(self, pair: Pair, reference: Image.Image | None) -> float | None:
+        """Return `psnr_inside` of the edited picture and the reference."""
+        if reference is None or pair.mask is None:
+            return None
+        return psnr_inside(pair.edited, reference, pair.mask)
+
+
 class PsnrOutside(PixelMetric):
     """See `psnr_outside`."""
 
@@ -102,10 +137,22 @@ def psnr_outside(edited: Image.Image, source: Image.Image, mask: Image.Image) ->
     Raises:
         ValueError: the sizes differ.
     """
-    outside_HW = _outside(mask, source)
-    if not leaves_something(mask):
+    return _psnr_where(_outside(mask, source), edited, source)
+
+
+def psnr_inside(edited: Image.Image, reference: Image.Image, mask: Image.Image) -> float | None:
+    """Return the peak signal-to-noise ratio in dB inside the mask, at most `PSNR_CEILING`.
+
+    Args, errors as `psnr_outside`, with the reference in the source's place; None where the mask
+    is empty.
+    """
+    return _psnr_where(~_outside(mask, reference), edited, reference)
+
+
+def _psnr_where(counted_HW: NDArray[np.bool_], a: Image.Image, b: Image.Image) -> float | None:
+    if not counted_HW.any():
         return None
-    counted = _difference(edited, source).histogram(Image.fromarray(outside_HW))
+    counted = _difference(a, b).histogram(Image.fromarray(counted_HW))
     return psnr(_mean_power(counted, 2))
 
 
@@ -169,6 +216,11 @@ def leaves_something(mask: Image.Image) -> bool:
     return any(mask.convert("L").histogram()[:128])
 
 
+def inverted(mask: Image.Image) -> Image.Image:
+    """Return the mask in black and white, white where it was under 128."""
+    return mask.convert("L").point([255] * 128 + [0] * 128)
+
+
 def black_inside(image: Image.Image, mask: Image.Image) -> Image.Image:
     """Return the picture with black where the mask is white (128 and above)."""
     outside_HW = _outside(mask, image)
@@ -177,7 +229,7 @@ def black_inside(image: Image.Image, mask: Image.Image) -> Image.Image:
 
 def _outside(mask: Image.Image, picture: Image.Image) -> NDArray[np.bool_]:
     if mask.size != picture.size:
-        raise ValueError(f"the mask is {mask.size} and the source {picture.size}")
+        raise ValueError(f"the mask is {mask.size} and the picture {picture.size}")
     return np.asarray(mask.convert("L")) < 128
 
 

@@ -299,6 +299,7 @@ def _decode_outputs(
         mask,
         kind,
         source_text=sample.source_text,
+        target_text=sample.target_text,
         group=_group_of(sample, mask, config),
         photo=sample.group(at_own_size),
         mask_is_derived=sample.mask_origin == "derived",

@@ -11,11 +11,17 @@ from torch import Tensor
 
 from ric.config import Reference
 from ric.errors import RicError, SampleError
+from ric.metrics.clip_direction import clip_direction
 from ric.metrics.context_error import scene_columns
 from ric.metrics.edit_success import EditChecker
-from ric.metrics.networks import ImageEncoder, MetricNetworks, Unavailable
+from ric.metrics.networks import (
+    ImageEncoder,
+    MetricNetworks,
+    TextImageEncoder,
+    Unavailable,
+)
 from ric.metrics.pairs import Pair, fit_to
-from ric.metrics.pixel import leaves_something
+from ric.metrics.pixel import inverted, leaves_something
 from ric.scoring.encode_once import Comparison, Encodings, SetRow, encode_sets
 from ric.scoring.kept_samples import KeptSamples, photos_of, profiles_apart, row_of
 from ric.scoring.rules import Rules
@@ -161,9 +167,14 @@ class MetricSuite(KeptSamples):
         return replace(pair, edited=fit_to(pair.edited, reference.size))
 
     def _seen(self, pairs: Sequence[Pair], key: str) -> list[Image.Image | None]:
-        """List a network's pictures: all three where it compares pictures, else the edited one."""
+        """List a network's pictures: all three where it compares pictures, else the edited one.
+
+        The direction of CLIP adds the source.
+        """
         if key not in self.rules.metrics:
-            return [pair.edited for pair in pairs]
+            edited: list[Image.Image | None] = [pair.edited for pair in pairs]
+            from_source = key == "clip_i" and "clip_direction" in self.rules.metrics
+            return [*edited, *(pair.source for pair in pairs)] if from_source else edited
         return [image for pair in pairs for image in (pair.edited, pair.source, pair.target)]
 
     def _open_row(self, pair: Pair) -> dict[str, Any]:
@@ -198,6 +209,8 @@ class MetricSuite(KeptSamples):
                 row["text_cut"] = clip.is_cut(words)
             for (row, pair, _), text in zip(worded, texts, strict=True):
                 row["clip_t"] = _cosine(vectors[id(pair.edited)], text)
+        if "clip_direction" in self.rules.metrics:
+            _add_directions(rows, pairs, clip, vectors, encodings)
 
     def _add_dino(
         self, rows: list[dict[str, Any]], pairs: Sequence[Pair], encodings: Encodings
@@ -233,14 +246,49 @@ class MetricSuite(KeptSamples):
         lpips, outside = self.networks.lpips, self.networks.lpips_outside
         for row, raw, pair in zip(rows, raws, pairs, strict=True):
             reference = _picture(pair, self.rules.reference)
-            if not isinstance(lpips, Unavailable) and reference is not None:
+            if "lpips" in row and reference and not isinstance(lpips, Unavailable):
                 asked = Comparison(row, "lpips", lpips, pair.edited, reference)
                 encodings.compare_later(asked)
-            left = raw.mask is not None and leaves_something(raw.mask)
-            if left and not isinstance(outside, Unavailable):
+            if raw.mask is None or isinstance(outside, Unavailable):
+                continue
+            if "lpips_outside" in row and leaves_something(raw.mask):
                 edited = _at_source_size(raw, pair)
                 asked = Comparison(row, "lpips_outside", outside, edited, raw.source, raw.mask)
                 encodings.compare_later(asked)
+            around = inverted(raw.mask)
+            if "lpips_inside" in row and reference is not None and leaves_something(around):
+                asked = Comparison(row, "lpips_inside", outside, pair.edited, reference, around)
+                encodings.compare_later(asked)
+
+
+def _add_directions(
+    rows: Sequence[dict[str, Any]],
+    pairs: Sequence[Pair],
+    clip: TextImageEncoder,
+    vectors: dict[int, Tensor],
+    encodings: Encodings,
+) -> None:
+    """Fill `clip_direction` of the samples that have both captions.
+
+    Args:
+        rows: Where to.
+        pairs: The samples.
+        clip: The network.
+        vectors: Its embeddings of edited pictures and sources, by the picture's `id`.
+        encodings: Encode each text once.
+    """
+    captioned = [
+        (row, pair, pair.source_text, pair.target_text)
+        for row, pair in zip(rows, pairs, strict=True)
+        if pair.source_text and pair.target_text
+    ]
+    texts = [text for *_, before, after in captioned for text in (before, after)]
+    words = dict(zip(texts, encodings.of_texts(clip, texts), strict=True))
+    for row, pair, before, after in captioned:
+        row["captions_cut"] = clip.is_cut(before) or clip.is_cut(after)
+        row["clip_direction"] = clip_direction(
+            vectors[id(pair.edited)], vectors[id(pair.source)], words[after], words[before]
+        )
 
 
 def refuse_wrong(pairs: Sequence[Pair], known: Container[str], label: str) -> None:

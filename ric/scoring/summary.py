@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from ric.metrics.clip_direction import DEFINITION as DIRECTION
 from ric.metrics.context_error import STICKER_ABOVE
 from ric.metrics.inception_score import SPLITS, inception_score
 from ric.metrics.intervals import mean_interval
 from ric.metrics.kid import SUBSETS
 from ric.metrics.networks import MetricNetworks, Network, SetEncoder, Unavailable
-from ric.registry import OF_SCENES
+from ric.registry import INSIDE, OF_SCENES
 from ric.scoring.encode_once import SetRow, Vector
 from ric.scoring.kept_samples import photos_of
 from ric.scoring.scores import IS_RANKS_FROM, Score
@@ -80,7 +81,10 @@ def summarise(
     """
 
     def mean(key: str, network: Measure, needs: str) -> Score:
-        return mean_score(rows, key, network, needs=needs, seed=rules.seed)
+        if key not in INSIDE:
+            return mean_score(rows, key, network, needs=needs, seed=rules.seed)
+        both, against = f"mask and a {needs}", f"{needs}, inside the mask"
+        return mean_score(rows, key, network, needs=both, against=against, seed=rules.seed)
 
     clip_i, dino = (f"{key}_{rules.other}" for key in ("clip_i", "dino"))
     scores = [
@@ -95,9 +99,11 @@ def summarise(
         # FID's own pass has the classes too: a second IS at no cost
         scores.append(is_score([row.logits for row in sets.rows], networks.fid))
     scores += [mean(clip_i, networks.clip, rules.other), mean(dino, networks.dino, rules.other)]
+    scores.append(_clip_direction(rows, networks.clip, rules))
     shipped = [metric for metric in rules.pair_metrics if not metric.own]
     scores += [mean(metric.key, metric, _needs(metric, rules)) for metric in shipped]
     scores.append(mean("lpips_outside", networks.lpips_outside, "mask"))
+    scores.append(mean("lpips_inside", networks.lpips_outside, rules.reference))
     scores += [scene_score(rows, key, seed=rules.seed) for key in OF_SCENES]
     asked = {*rules.metrics, *rules.to_the_other}
     scores = [_with_derived_masks(score, rows) for score in scores if score.key in asked]
@@ -120,16 +126,31 @@ def _clip_t(rows: Sequence[dict[str, Any]], network: Network | Unavailable, rule
     score = mean_score(rows, "clip_t", network, needs=needs, seed=rules.seed)
     notes = [score.note] if score.note else []
     notes += [f"Without a {rules.text}, by the {kind}: {count}." for kind, count in others.items()]
-    cut_texts = sum(bool(row["text_cut"]) for row in rows)
-    if cut_texts:
-        notes.append(f"Texts cut to the length the network reads: {cut_texts}.")
-    return replace(score, note=" ".join(notes) or None)
+    return replace(score, note=" ".join([*notes, *_cut_texts(rows, "text_cut")]) or None)
+
+
+def _clip_direction(
+    rows: Sequence[dict[str, Any]], network: Network | Unavailable, rules: Rules
+) -> Score:
+    """Return CLIP's directional similarity, noting how many samples have a cut caption."""
+    needs = "source_text and a target_text that differ"
+    score = mean_score(rows, "clip_direction", network, needs=needs, seed=rules.seed)
+    if score.value is None or isinstance(network, Unavailable):
+        return score
+    notes = [*filter(None, [score.note]), *_cut_texts(rows, "captions_cut")]
+    definition = f"{DIRECTION}: {network.definition}"
+    return replace(score, definition=definition, note=" ".join(notes) or None)
+
+
+def _cut_texts(rows: Sequence[dict[str, Any]], key: str) -> list[str]:
+    count = sum(bool(row.get(key)) for row in rows)
+    return [f"Texts cut to the length the network reads: {count}."] if count else []
 
 
 def _with_derived_masks(score: Score, rows: Sequence[dict[str, Any]]) -> Score:
-    """Note on a score outside the mask how many masks were derived."""
+    """Note on a score outside or inside the mask how many masks were derived."""
     derived = sum(bool(row["mask_derived"]) for row in rows)
-    if not score.key.endswith("_outside") or not derived:
+    if not (score.key.endswith("_outside") or score.key in INSIDE) or not derived:
         return score
     about = f"Masks derived from where source and target differ: {derived} of {len(rows)}."
     return replace(score, note=" ".join(filter(None, (score.note, about))))
@@ -160,6 +181,7 @@ def mean_score(
     network: Measure,
     *,
     needs: str,
+    against: str | None = None,
     seed: int = 0,
 ) -> Score:
     """Return the mean of one column over the samples that have it, with its interval.
@@ -169,6 +191,7 @@ def mean_score(
         key: The column.
         network: What measures it: a network, or a rule that needs none.
         needs: What a sample must have for this score: `target`, `source`, `mask`, or a text's name.
+        against: What edited pictures are compared with, in the definition's words; None: `needs`.
         seed: Seeds the interval.
     """
     if isinstance(network, Unavailable):
@@ -181,7 +204,7 @@ def mean_score(
     if not values:
         reason = f"no sample has a {needs}{small}" if rows else "no sample was scored"
         return Score(key=key, marker=marker, unavailable=reason)
-    against = "source, outside the mask" if needs == "mask" else needs
+    against = against or ("source, outside the mask" if needs == "mask" else needs)
     missing = len(rows) - len(values)
     return Score(
         key=key,

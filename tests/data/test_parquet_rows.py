@@ -108,12 +108,12 @@ def test_any_columns_can_be_mapped(tmp_path, noise, encoded):
         {
             "input_image": encoded(noise(seed=n)),
             "edit_prompt": "x",
-            "edited_image": encoded(noise()),
+            "result": encoded(noise()),
         }
         for n in range(3)
     ]
     write(tmp_path / "rows.parquet", rows)
-    mapping = "source=input_image, instruction=edit_prompt, target=edited_image"
+    mapping = "source=input_image, instruction=edit_prompt, target=result"
     samples = list(load_samples(tmp_path, columns=mapping))
     assert [s.id for s in samples] == ["0000000", "0000001", "0000002"]
     assert samples[2].has_target
@@ -121,6 +121,22 @@ def test_any_columns_can_be_mapped(tmp_path, noise, encoded):
     with pytest.raises(SampleError) as caught:
         next(iter(without)).load_mask()
     assert "Add mask to that row" in caught.value.reason
+
+
+def test_the_columns_of_diffusers_script_are_known(tmp_path, noise, encoded):
+    row = {
+        "input_image": encoded(noise()), "edited_image": encoded(noise(seed=1)),
+        "edit_prompt": "make it snow",
+    }  # fmt: skip
+    write(tmp_path / "rows.parquet", [row])
+    (sample,) = load_samples(tmp_path)
+    assert (sample.instruction, sample.has_mask) == ("make it snow", False)
+    assert pixel_hash(sample.load_target()) == pixel_hash(noise(seed=1))
+    flat = Image.new("L", (16, 12))
+    flat.paste(255, (0, 0, 4, 4))
+    write(tmp_path / "rows.parquet", [{**row, "where": encoded(flat)}])
+    (sample,) = load_samples(tmp_path, columns="mask=where")
+    assert sample.load_mask().sum() == 16
 
 
 def renamed(row: dict) -> dict:

@@ -11,12 +11,18 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 from torchmetrics.functional.image import structural_similarity_index_measure as ssim
 from torchvision.transforms.functional import to_tensor
 
-from ric.metrics.pairs import fit_to
+from ric.config import EvalConfig
+from ric.metrics.pairs import Pair, fit_to
 from ric.metrics.pixel import (
     PSNR_CEILING,
+    Psnr,
+    PsnrInside,
+    Ssim,
     black_inside,
+    inverted,
     l1,
     l2,
+    psnr_inside,
     psnr_outside,
     ssim_map,
     ssim_outside,
@@ -120,6 +126,53 @@ def test_ssim_sees_nothing_of_what_the_mask_holds(draw):
     assert ssim_map(edited, source)[:, 48:].mean() < 1  # windows reach over the border
     assert ssim_outside(edited, source, half_mask()) == 1
     assert ssim_outside(source, source, Image.new("L", source.size, 255)) is None
+
+
+def made(metric):
+    return metric(None, EvalConfig(), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("size", [(96, 80), (299, 299)])
+def test_psnr_and_ssim_of_whole_pictures_are_their_formulas(draw, size):
+    edited, source, target = (draw(seed, *size) for seed in range(3))
+    pair = Pair("a", edited, source, target, mask=half_mask(*size))
+    ours, theirs = (np.array(image) / 255 for image in (edited, target))
+    by_hand = 10 * np.log10(1 / ((ours - theirs) ** 2).mean())
+    assert made(Psnr).score(pair, target) == pytest.approx(by_hand)
+    of_library = peak_signal_noise_ratio(to_tensor(edited), to_tensor(target), 1.0).item()
+    assert made(Psnr).score(pair, target) == pytest.approx(of_library, rel=1e-5)
+    of_library = ssim(exact_tensor(edited), exact_tensor(target), data_range=1.0).item()
+    assert made(Ssim).score(pair, target) == pytest.approx(of_library, abs=1e-9)
+    for metric in (Psnr, Ssim):
+        assert made(metric).score(pair, None) is None
+        assert made(metric).score(pair, source) != made(metric).score(pair, target)
+    assert made(Psnr).score(pair, edited) == PSNR_CEILING
+    assert made(Ssim).score(pair, edited) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("size", [(96, 80), (299, 299)])
+def test_psnr_inside_is_the_formula_on_the_pixels_of_the_mask(draw, size):
+    edited, source, target = (draw(seed, *size) for seed in range(3))
+    half = size[0] // 2
+    ours, theirs = (np.array(image)[:, :half] / 255 for image in (edited, target))
+    by_hand = 10 * np.log10(1 / ((ours - theirs) ** 2).mean())
+    pair = Pair("a", edited, source, target, mask=half_mask(*size))
+    assert made(PsnrInside).score(pair, target) == pytest.approx(by_hand)
+    outside = psnr_outside(edited, target, inverted(pair.mask))
+    assert psnr_inside(edited, target, pair.mask) == pytest.approx(outside)
+    assert made(PsnrInside).score(pair, None) is None
+    assert made(PsnrInside).score(Pair("a", edited, source, target), target) is None
+
+
+def test_a_black_mask_has_no_inside(draw):
+    assert psnr_inside(draw(0), draw(1), Image.new("L", (96, 80))) is None
+    with pytest.raises(ValueError, match=r"the mask is \(5, 5\)"):
+        psnr_inside(draw(0), draw(1), Image.new("L", (5, 5)))
+
+
+def test_the_inverted_mask_is_white_below_128():
+    levels = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    assert np.array_equal(np.array(inverted(levels))[0] == 255, np.arange(256) < 128)
 
 
 def test_black_inside_keeps_what_the_mask_leaves_out(draw):

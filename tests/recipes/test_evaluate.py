@@ -460,6 +460,27 @@ def test_what_lies_outside_the_mask_is_held_against_the_source(score, outputs, d
     assert everywhere["lpips_outside"].value > 0
 
 
+def test_metrics_by_name_alone_are_in_no_table_unless_they_are_named(
+    score, outputs, data, make_edits
+):
+    names = ("clip_direction", "psnr", "ssim", "psnr_inside", "lpips_inside")
+    captions = {"source_text": "a grey wall", "target_text": "a red ball on a wall"}
+    on = make_edits(3, dict.fromkeys(range(3), captions))
+    made = {f"{sample.id}.png": sample.load_target() for sample in load_samples(on)}
+    rows, run = score(f"Exact={outputs(made)}", f"Grey={outputs()}", on=on, metrics=",".join(names))
+    assert [one.key for one in rows["Exact"].scores] == list(names)
+    assert all(one.n == 3 for one in rows["Grey"].scores)
+    for key, perfect in {"psnr": 100, "ssim": 1, "psnr_inside": 100, "lpips_inside": 0}.items():
+        assert rows["Exact"][key].value == pytest.approx(perfect)
+        assert rows["Grey"][key].value != pytest.approx(perfect, abs=0.01)
+    truth = rows["Ground truth"]["clip_direction"].value
+    assert rows["Exact"]["clip_direction"].value == pytest.approx(truth, abs=1e-5)
+    assert rows["Identity (source)"]["clip_direction"].value == 0
+    assert "PSNR inside the mask, dB" in (run / "table.md").read_text()
+    plain, _ = score(f"Grey={outputs()}", on=on, metrics="all", name="all")
+    assert not {one.key for one in plain["Grey"].scores} & set(names)
+
+
 # --- weights that are not there ------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ric.config import EvalConfig
 from ric.errors import RicError, SampleError
 from ric.metrics import pixel
 from ric.metrics.clip_similarity import ClipSimilarity
@@ -22,9 +23,10 @@ from ric.metrics.inception_score import inception_score
 from ric.metrics.kid import kid_from_features
 from ric.metrics.networks import MetricNetworks, SetFeatures, Unavailable
 from ric.metrics.pairs import Pair, fit_to
-from ric.metrics.pixel import black_inside, l1, l2, psnr_outside, ssim_outside
+from ric.metrics.pixel import black_inside, inverted, l1, l2, psnr_outside, ssim_outside
 from ric.metrics.scene_net import SceneNet
 from ric.scoring.encode_once import Encodings
+from ric.scoring.load_metrics import load_pair_metrics
 from ric.scoring.rules import Rules
 from ric.scoring.suite import MetricSuite
 
@@ -374,6 +376,76 @@ def test_each_sample_s_long_text_is_counted_once_and_tells_samples_apart(network
     assert scored.scores["clip_t"].note.endswith("Texts cut to the length the network reads: 2.")
     one, other = (row["clip_t"] for row in scored.rows if row["id"] in "ab")
     assert abs(one - other) > 1e-3
+
+
+NAMED = ("clip_direction", "psnr", "ssim", "psnr_inside", "lpips_inside")
+
+
+@pytest.fixture(scope="module")
+def captioned(pairs) -> list[Pair]:
+    """Pairs with both captions, but the last two: one has a single one, the other equal ones."""
+    captions = [{"source_text": f"a {n} ball", "target_text": f"a box, {n}"} for n in range(8)]
+    captions += [{"source_text": "a ball"}, dict.fromkeys(("source_text", "target_text"), "a ball")]
+    return [replace(pair, **words) for pair, words in zip(pairs, captions, strict=True)]
+
+
+def named(**changes) -> dict:
+    config = EvalConfig(metrics=",".join(NAMED), **changes)
+    return {
+        "metrics": NAMED,
+        "pair_metrics": load_pair_metrics(config, torch.device("cpu")),
+    }
+
+
+@pytest.mark.parametrize("reference", ["target", "source"])
+def test_metrics_by_name_are_each_called_by_itself(networks, captioned, reference):
+    rows = score(networks, captioned, reference=reference, **named()).rows
+    pair, row = captioned[3], rows[3]
+    other = getattr(pair, reference)
+    edited = fit_to(pair.edited, other.size)
+    before, after = networks.clip.text_embeddings([pair.source_text, pair.target_text])
+    ours, source = networks.clip.image_embeddings([edited, pair.source])
+    cosine = torch.nn.functional.cosine_similarity(ours - source, after - before, dim=0)
+    black = [black_inside(image, inverted(pair.mask)) for image in (edited, other)]
+    assert row["clip_direction"] == pytest.approx(cosine.item(), abs=1e-4)
+    assert row["psnr"] == pytest.approx(pixel.psnr(l2(edited, other)))
+    assert row["ssim"] == pytest.approx(pixel.ssim_map(edited, other).mean())
+    assert row["psnr_inside"] == pytest.approx(pixel.psnr_inside(edited, other, pair.mask))
+    by_network = networks.lpips_outside.distances([black[0]], [black[1]]).item()
+    assert row["lpips_inside"] == pytest.approx(by_network, abs=1e-6)
+    assert not {"clip_i", "clip_t", "lpips", "lpips_outside", "psnr_outside"} & row.keys()
+
+
+def test_metrics_by_name_say_what_they_compare_and_whom_they_leave_out(networks, captioned):
+    masked = [*captioned[1:], replace(captioned[0], mask=None)]
+    scores = score(networks, masked, **named()).scores
+    assert scores["clip_direction"].n == 8
+    needs = "Samples without a source_text and a target_text that differ: 2 of 10."
+    assert scores["clip_direction"].note == needs
+    assert "target_text less source_text" in scores["clip_direction"].definition
+    for key in ("psnr_inside", "lpips_inside"):
+        assert scores[key].definition.startswith("edited and target, inside the mask: ")
+        assert scores[key].note == "Samples without a mask and a target: 1 of 10."
+    assert scores["psnr"].n == scores["ssim"].n == 10
+    assert scores["ssim"].definition.startswith("edited and target: structural similarity")
+
+
+def test_doing_nothing_goes_in_no_direction(networks, captioned):
+    unedited = [replace(pair, edited=pair.source) for pair in captioned]
+    score_of = score(networks, unedited, role="identity", **named()).scores["clip_direction"]
+    assert (score_of.value, score_of.n) == (0, 8)
+
+
+def test_without_captions_there_is_no_direction_and_the_reason_is_told(networks, pairs):
+    (direction, *_) = score(networks, pairs, **named()).scores.scores
+    assert direction.key == "clip_direction"
+    assert direction.unavailable == "no sample has a source_text and a target_text that differ"
+
+
+def test_long_captions_are_counted(networks, captioned):
+    long = replace(captioned[0], target_text="a red ball on the grass " * 30)
+    direction = score(networks, [long, *captioned[1:8]], **named()).scores["clip_direction"]
+    assert direction.note == "Texts cut to the length the network reads: 1."
 
 
 def test_a_second_inception_score_comes_from_fids_own_pass(pairs):

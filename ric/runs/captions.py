@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from ric.data.names import nfc
 from ric.errors import RicError
-from ric.runs.descriptions import rows_of_run
-from ric.runs.record import read_record
+from ric.runs.descriptions import OF_EITHER, is_of_sources, rows_of_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +22,6 @@ SERVE = {
     "region_text": ("region_text",),
     "scene_text": ("scene_text",),
 }
-OF_EITHER = ("scene_text", "region_text")  # about the source, with `ric describe --image source`
 
 
 def read_captions(
@@ -50,7 +48,7 @@ def read_captions(
         of_run = _captions_in(path, reads)
         if not of_run:
             columns = dict.fromkeys(column for name in reads for column in SERVE[name])
-            about = " about the edit (--image source)" if _is_of_sources(path) else ""
+            about = " about the edit (--image source)" if is_of_sources(path) else ""
             raise RicError(
                 f"{path} has no {' and no '.join(columns)}{about}.",
                 "Write them: ric describe DATA --what all",
@@ -61,12 +59,8 @@ def read_captions(
     return captions
 
 
-def _is_of_sources(path: Path) -> bool:
-    return read_record(path)["config"].get("image") == "source"
-
-
 def _captions_in(path: Path, reads: Sequence[str]) -> dict[str, dict[str, str]]:
-    left_out = OF_EITHER if _is_of_sources(path) else ()
+    left_out = OF_EITHER if is_of_sources(path) else ()
     rows: dict[str, dict[str, str]] = {}
     for row in rows_of_run(path, "captions"):
         texts = {

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # what a training reads, and the kind of text that `ric describe` writes it as
 WRITTEN_BY = {"scene_text": "scene", "region_text": "region"}
+OF_EITHER = ("scene_text", "region_text")  # about the source, with `ric describe --image source`
 JSON_LINES = (".jsonl", ".ndjson")
 MAY_BE = (
     "--descriptions is a describe run, a folder of ID.txt, or a .jsonl or .csv with the columns id"
@@ -66,7 +67,9 @@ def read_descriptions(
 ) -> Descriptions | None:
     """Read the texts that `--descriptions` names; None if nothing is named.
 
-    Rows of a table, and files of a folder, that cannot be used become failures of `run`.
+    Rows of a table, and files of a folder, that cannot be used become failures of `run`. Scenes and
+    regions of a run over the sources (`--image source`) tell nothing of the targets and are not
+    read.
 
     Args:
         reference: A describe run, a folder of texts each named by its sample's id, or a table.
@@ -84,8 +87,9 @@ def read_descriptions(
     ids = {name for column in columns for name in found.get(column, ())}
     if not ids:
         kinds = " or ".join(WRITTEN_BY[column] for column in columns)
+        about = " about the target (--image source)" if is_of_sources(path) else ""
         raise RicError(
-            f"{path} has no {' and no '.join(columns)}.",
+            f"{path} has no {' and no '.join(columns)}{about}.",
             f"Write them: ric describe DATA --what {kinds}",
         )
     # all splits: finding a sample's split may need decoding it
@@ -146,11 +150,21 @@ def _load(
         for name, column, text in _texts_in(path, on_failure):
             found.setdefault(column, {})[name] = text
         return path, found
+    left_out = OF_EITHER if is_of_sources(path) else ()
     for row in rows_of_run(path):
         for column in TEXT_COLUMNS:
+            if column in left_out:
+                continue
             if isinstance(said := row.get(column), str):
                 found.setdefault(column, {})[nfc(str(row["id"]))] = said
     return path, found
+
+
+def is_of_sources(path: Path) -> bool:
+    """Tell whether a describe run's scenes and regions are of the sources, not of the targets."""
+    if not (path / "run.json").is_file():
+        return False
+    return bool(read_record(path)["config"].get("image") == "source")
 
 
 def refuse_other_texts(path: Path) -> None:

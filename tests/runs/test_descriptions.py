@@ -128,6 +128,16 @@ def test_what_holds_no_texts_that_are_read_is_refused(read, run, edits, tmp_path
         read(other)
 
 
+def test_scenes_and_regions_of_the_sources_are_no_texts_of_the_targets(read, tmp_path):
+    for image in ("source", "target"):
+        settings = {"split": "all", "image": image}
+        with open_run("describe", settings, runs_dir=tmp_path, run=tmp_path / image) as told:
+            told.append("descriptions", {"id": "00", "scene_text": "A field with a ball."})
+    assert read(tmp_path / "target").texts == {"scene_text": {"00": "A field with a ball."}}
+    with pytest.raises(RicError, match=r"has no scene_text .*about the target \(--image source\)"):
+        read(tmp_path / "source")
+
+
 def test_a_resumed_run_refuses_texts_that_changed(read, run, tmp_path):
     folder = write(tmp_path / "texts", "folder")
     read(folder)

@@ -27,16 +27,14 @@ TEMPLATE = (
 )
 
 
-SIZES = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-}  # of both towers
-
-
-def write_chat_model(folder: Path) -> Path:
+def write_chat_model(folder: Path, width: int = 32) -> Path:
     """Write a seeded LLaVA of two layers that reads 16 image tokens a picture."""
+    sizes = {
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }  # of both towers
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -61,14 +59,14 @@ def write_chat_model(folder: Path) -> Path:
         torch.manual_seed(0)
         config = LlavaConfig(
             vision_config=CLIPVisionConfig(
-                **SIZES,
+                **sizes,
                 image_size=32,
                 patch_size=8,
                 projection_dim=32,
             ),
             text_config=LlamaConfig(
                 vocab_size=len(tokenizer),
-                **SIZES,
+                **sizes,
                 num_key_value_heads=2,
                 max_position_embeddings=2048,
                 initializer_range=0.5,

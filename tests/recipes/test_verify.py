@@ -51,7 +51,7 @@ def test_an_edit_by_the_embedded_pipeline_equals_diffusers_and_a_changed_one_doe
     assert outcome.result == "differs"
 
 
-@pytest.mark.parametrize("name", ["clean-fid", "lpips"])
+@pytest.mark.parametrize("name", [pytest.param("clean-fid", marks=pytest.mark.slow), "lpips"])
 def test_a_score_equals_the_librarys_and_one_of_blurred_pictures_does_not(
     weights, monkeypatch, name
 ):

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from noting import Noting
 
 from ric.config import EditConfig
 from ric.errors import RicError
@@ -105,6 +106,22 @@ def test_a_run_s_captions_of_a_photo_serve_all_its_edits(make_edits, tiny, follo
         "01_seed3": ("field 01", TEXTS["target_text"]),
         "01_seed7": ("sand", TEXTS["target_text"]),
     }
+
+
+def test_with_another_run_of_captions_only_edits_with_other_texts_are_made_anew(
+    make_edits, tiny, follow, tmp_path
+):
+    data = make_edits(2, {0: TEXTS, 1: TEXTS})
+    for name, caption in (("old", "sand"), ("new", "a road")):
+        with open_run("describe", {"split": "all"}, runs_dir=tmp_path, run=tmp_path / name) as told:
+            told.append("descriptions", {"id": "00", "source_text": "a field"})
+            told.append("descriptions", {"id": "01", "source_text": caption})
+    for name in ("old", "new"):
+        settings, noting = tiny(EditConfig, data, captions=(str(tmp_path / name),), **FEW), Noting()
+        run = follow(edit, settings, tmp_path / "run", noting)
+    assert "1 kept, 1 changed" in noting.lines
+    found = {row["id"]: row["source_text"] for row in rows(run, "edits")}
+    assert found == {"00": "a field", "01": "a road"}
 
 
 def test_an_editor_that_reads_instructions_takes_a_run_s_explicit_ones(

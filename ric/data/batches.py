@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ric.data.masks import Mask
     from ric.data.sample import EditSample
 
-__all__ = ["Square", "signature_mask", "to_square", "to_unit"]
+__all__ = ["Square", "signature_mask", "square_pixels", "to_square", "to_unit"]
 
 Window = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
@@ -80,8 +80,8 @@ def to_square(
         target = target.crop(window) if target is not None else None
         mask = mask[top:bottom, left:right] if mask is not None else None
     return Square(
-        source=_pixels(source, size),
-        target=_pixels(target, size) if target is not None and need_target else None,
+        source=square_pixels(source, size),
+        target=square_pixels(target, size) if target is not None and need_target else None,
         mask=torch.from_numpy(shrink_mask(mask, size)[None].copy()) if mask is not None else None,
     )
 
@@ -115,6 +115,7 @@ def square_window(width: int, height: int, mask: Mask | None) -> Window:
     return left, top, left + side, top + side
 
 
-def _pixels(picture: Image.Image, size: int) -> Tensor:
+def square_pixels(picture: Image.Image, size: int) -> Tensor:
+    """Squash an RGB picture to a square: (3, size, size), uint8."""
     pixels_HWC = np.array(picture.resize((size, size)))
     return torch.from_numpy(pixels_HWC).permute(2, 0, 1).contiguous()

@@ -11,10 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import torch
 
-from ric.data.batches import to_unit
+from ric.data.batches import square_pixels, to_unit
 from ric.data.masks import shrink_mask
 from ric.errors import SampleError
 from ric.method.losses import cosine
@@ -95,8 +94,7 @@ class Judges:
         self, pictures: Sequence[Image.Image], criteria: Criteria
     ) -> dict[str, list[float]]:
         """Judge edits of one picture: each one's cosine, by `region` and `scene`."""
-        squares = [picture.resize((self.size, self.size)) for picture in pictures]
-        pixels = torch.stack([torch.from_numpy(np.array(one)).permute(2, 0, 1) for one in squares])
+        pixels = torch.stack([square_pixels(picture, self.size) for picture in pictures])
         cosines = {}
         if of_region := self._of_region(criteria):
             judge, text, mask = of_region

@@ -159,7 +159,7 @@ def inputs_of(
         inputs["mask_sha256"] = _hash_of(mask)
     if not isinstance(sample, Photo) and (size := _other_size(sample)) is not None:
         inputs["edited_at"] = size
-    for name in (*texts_read("editor", config.editor), *texts_judged(config)):
+    for name in texts_needed(config):
         inputs[name] = _text(sample, name, config, supplied)
     if "region_text" in texts_judged(config) and mask is None and not isinstance(sample, Photo):
         judged = sample.pictures.mask
@@ -256,6 +256,11 @@ def _prepared(
         **_texts_for(sample, config, supplied),
     )
     return Prepared(sample, request, picture, window, mask, name, inputs, criteria)
+
+
+def texts_needed(config: EditConfig) -> tuple[str, ...]:
+    """List the texts that an edit depends on: the editor's and the judges'."""
+    return (*texts_read("editor", config.editor), *texts_judged(config))
 
 
 def texts_judged(config: EditConfig) -> tuple[str, ...]:

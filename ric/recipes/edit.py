@@ -12,14 +12,14 @@ from ric.device import pick_device
 from ric.editors.asking import ask
 from ric.editors.candidates import Candidate, Judges, choose
 from ric.editors.load import load_editor
-from ric.editors.requests import digest_of, inputs_of, prepare, texts_judged
+from ric.editors.requests import digest_of, inputs_of, prepare, texts_needed
 from ric.editors.supplied import Supplied
 from ric.errors import RicError, SampleError
 from ric.interrupt import stop_between_steps
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
 from ric.models.locate import locate
-from ric.models.table import uses
+from ric.models.table import CHOOSING_JUDGES, uses
 from ric.preflight.data import needs_instruction
 from ric.progress import Progress, Silent
 from ric.registry import further_models, model_of, texts_read
@@ -78,7 +78,7 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
         run.note_data(" ".join((config.data, *config.also)), None)
     pictures = EditedPictures(config, photos, run)
     model, further = locate_models(config, run)  # first: whose training may overlap with DATA
-    captions = Supplied(read_captions(config.captions, run, _texts_of_runs(config)))
+    captions = Supplied(read_captions(config.captions, run, texts_needed(config)))
     supply = _supplier(config, run, device, captions)
     samples = None if photos else _open(config, run)
     glanced = photos if samples is None else samples.glance()
@@ -277,18 +277,13 @@ def locate_models(config: EditConfig, run: RunDir) -> tuple[Path | None, dict[st
     return model, {name: locate(config, name, run) for name in others if uses(config, name)}
 
 
-def _texts_of_runs(config: EditConfig) -> tuple[str, ...]:
-    """List the texts that the command takes from describe runs: the editor's and the judges'."""
-    return (*texts_read("editor", config.editor), *texts_judged(config))
-
-
 def _supplier(
     config: EditConfig, run: RunDir, device: torch.device, captions: Supplied
 ) -> Callable[[], Supplied]:
     """Find the finder of masks and the judges that the command names; return what loads them."""
     named = [name for name in MASK_FINDERS if uses(config, name)]
     if config.candidates > 1:
-        named += [name for name in ("region_clip", "scene_blip") if getattr(config, name)]
+        named += [name for name in CHOOSING_JUDGES if getattr(config, name)]
     paths = {name: locate(config, name, run) for name in named}
 
     def load(setting: str, kind: type[J]) -> J | None:

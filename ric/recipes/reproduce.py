@@ -44,7 +44,7 @@ from ric.recipes.train_unet import train_unet
 from ric.report.paper_numbers import beside_the_paper
 from ric.runs.open_run import open_run
 from ric.runs.record import read_record
-from ric.runs.rows import write_atomically
+from ric.runs.rows import read_rows, write_atomically
 from ric.scoring.read_scores import read_scores
 from ric.settings import resolve_config
 
@@ -335,7 +335,7 @@ def reproduce(
     write_atomically(asked.folder / TABLES_FILE, _tables(asked, runs))
     records = [read_record(asked.folder / stage.name) for stage in stages]
     lacking = {name for record in records for name in record.get("unavailable", ())}
-    failed = sum(len(_failures(asked.folder / stage.name)) for stage in stages)
+    failed = sum(1 for stage in stages for _ in read_rows(asked.folder / stage.name, "failures"))
     return Made(page, asked.folder / TABLES_FILE, failed, sorted(lacking))
 
 
@@ -383,11 +383,6 @@ def _free_memory() -> None:
 
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def _failures(run: Path) -> list[str]:
-    file = run / "failures.jsonl"
-    return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
 
 
 def _tables(asked: Reproduction, runs: list[Path]) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ric.data.names import nfc
 from ric.errors import RicError
-from ric.runs.descriptions import OF_EITHER, is_of_sources, rows_of_run
+from ric.runs.descriptions import is_of_sources, rows_of_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,14 +60,9 @@ def read_captions(
 
 
 def _captions_in(path: Path, reads: Sequence[str]) -> dict[str, dict[str, str]]:
-    left_out = OF_EITHER if is_of_sources(path) else ()
     rows: dict[str, dict[str, str]] = {}
     for row in rows_of_run(path, "captions"):
-        texts = {
-            name: text
-            for name, text in row.items()
-            if isinstance(text, str) and name not in left_out
-        }
+        texts = {name: text for name, text in row.items() if isinstance(text, str)}
         rows.setdefault(nfc(texts["id"]), {}).update(texts)
     found = {}
     for name, texts in rows.items():

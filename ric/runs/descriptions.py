@@ -150,11 +150,8 @@ def _load(
         for name, column, text in _texts_in(path, on_failure):
             found.setdefault(column, {})[name] = text
         return path, found
-    left_out = OF_EITHER if is_of_sources(path) else ()
     for row in rows_of_run(path):
         for column in TEXT_COLUMNS:
-            if column in left_out:
-                continue
             if isinstance(said := row.get(column), str):
                 found.setdefault(column, {})[nfc(str(row["id"]))] = said
     return path, found
@@ -187,7 +184,7 @@ def refuse_other_texts(path: Path) -> None:
 
 
 def rows_of_run(path: Path, wanted: str = "descriptions") -> Iterator[dict[str, object]]:
-    """Yield the rows of a finished describe run.
+    """Yield the rows of a finished describe run; without scenes and regions of the sources.
 
     Args:
         path: The run.
@@ -203,7 +200,9 @@ def rows_of_run(path: Path, wanted: str = "descriptions") -> Iterator[dict[str, 
             f"Finish it by repeating its command with --run {path}",
         )
     refuse_links_out(path)
-    yield from read_rows(path, "descriptions")
+    left_out = OF_EITHER if record["config"].get("image") == "source" else ()
+    for row in read_rows(path, "descriptions"):
+        yield {key: value for key, value in row.items() if key not in left_out}
 
 
 def _texts_in(

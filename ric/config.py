@@ -24,6 +24,7 @@ RegionText = Literal["region_text", "instruction"]
 AlignWeight = Literal["none", "alpha-bar", "one-minus-alpha-bar", "jacobian"]
 RegionGradient = Literal["all", "box"]
 NoiseReduction = Literal["mean", "sum"]
+AlignTo = Literal["text", "target"]
 Attention = Literal["sdpa", "xformers"]
 Reference = Literal["target", "source"]
 FidKind = Literal["clean", "torch-fidelity", "pytorch-fid"]
@@ -191,6 +192,7 @@ class TrainUnetConfig(CommandConfig):
     conditioning_dropout: float = 0.05              # choice 6: 5 % text, 5 % image, 5 % both
     align_below: int | None = None                  # choice 7: every t, as Eq. 10 writes it
     align_weight: AlignWeight = "none"              # choice 7
+    align_to: AlignTo = "text"                       # choice 20: Eqs. 8 and 9 align with texts
     noise_reduction: NoiseReduction = "mean"        # choice 15: Eq. 10 prints a sum
     hinge: bool = False                             # choice 16: an alignment ends at the target's
     balance: float | None = None                    # choice 17: gradient over the noise term's

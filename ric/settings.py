@@ -195,6 +195,10 @@ def _refuse_idle_training_settings(
             "--balance scales the alignments, and --clip-alignments only scales them down.",
             "Omit one of them.",
         )
+    if values.get("align_to") == "target" and values.get("hinge"):
+        raise RicError(
+            "With --align-to target both losses end at the target already.", "Omit --hinge."
+        )
 
 
 def _refuse_idle_judges(values: Mapping[str, Any], flags: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Optional
 import typer
 
 from ric.config import (
+    AlignTo,
     AlignWeight,
     Attention,
     NoiseReduction,
@@ -89,6 +90,13 @@ def train_unet(
             rich_help_panel=LOSS,
         ),
     ] = TrainUnetConfig.align_weight,
+    align_to: Annotated[
+        AlignTo,
+        typer.Option(
+            help="What both come near: the text, or the same judge's embedding of the target.",
+            rich_help_panel=LOSS,
+        ),
+    ] = TrainUnetConfig.align_to,
     noise_reduction: Annotated[
         NoiseReduction,
         typer.Option(

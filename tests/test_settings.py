@@ -330,3 +330,9 @@ def test_alignments_are_balanced_or_clipped_and_not_both():
     settings = {"data": "scenes:9", "balance": 0.3, "clip_alignments": 0.3}
     with pytest.raises(RicError, match="--clip-alignments only scales them down"):
         resolve_config(TrainUnetConfig, settings)
+
+
+def test_an_alignment_with_the_target_has_no_use_for_a_hinge_at_the_target():
+    settings = {"data": "scenes:9", "align_to": "target", "hinge": True}
+    with pytest.raises(RicError, match="both losses end at the target already"):
+        resolve_config(TrainUnetConfig, settings)

@@ -58,8 +58,9 @@ class Batch:
     timesteps: Tensor  # (B,) on the CPU
     instructions: Tensor  # (B, L, E), the null prompt where the text was dropped
     boxes: list[Box | None]
-    region_texts: Tensor | None  # (B, P), zero where there is no text; None where all lack one
-    scene_texts: Tensor | None  # (B, Q), likewise
+    # what the judges' embeddings are to come near: those of the texts, or of the target (choice 20)
+    region_aims: Tensor | None  # (B, P), zero where there is none; None where all lack one
+    scene_aims: Tensor | None  # (B, Q), likewise
     kept_region: Tensor  # (B,) bool on the CPU
     kept_scene: Tensor  # (B,) bool on the CPU
     region_ceilings: Tensor | None  # (B,), 1 where there is none; None where all lack one
@@ -164,8 +165,20 @@ def draw_batch(data: TrainingSet, config: TrainUnetConfig, step: int, which: ran
             ]
         ),
         boxes=[view.box for view in views],
-        region_texts=_stacked([item.region_text for item in items], device),
-        scene_texts=_stacked([item.scene_text for item in items], device),
+        region_aims=_stacked(
+            [
+                item.region_text if view.region_target is None else view.region_target
+                for item, view in zip(items, views, strict=True)
+            ],
+            device,
+        ),
+        scene_aims=_stacked(
+            [
+                item.scene_text if view.scene_target is None else view.scene_target
+                for item, view in zip(items, views, strict=True)
+            ],
+            device,
+        ),
         kept_region=kept & torch.tensor(judged),  # choice 6
         kept_scene=kept & torch.tensor([item.scene_text is not None for item in items]),
         region_ceilings=_stacked([view.region_ceiling for view in views], device, missing=1),

@@ -65,7 +65,8 @@ SAYS_A_SIDE = re.compile(
     re.IGNORECASE,
 )
 LATENTS = ("source", "target_mean", "target_std")
-CEILINGS = ("region_ceiling", "scene_ceiling")
+# of the decoded target, by the judges
+JUDGED = ("region_ceiling", "scene_ceiling", "region_target", "scene_target")
 TEXTS = ("instruction", "region_text", "scene_text")
 
 
@@ -74,7 +75,8 @@ class View:
     """A sample as it is, or flipped: latents and the region's box, and what the judges see in it.
 
     The ceilings are the cosines, as scalar tensors, of the decoded target with its own texts
-    (choice 16); None where they are not asked for or a judge or text is missing.
+    (choice 16), and the targets the judges' embeddings of it (choice 20); None where they are not
+    asked for or a judge or text is missing.
     """
 
     source: Tensor  # (C, h, w), posterior mode, unscaled
@@ -83,6 +85,8 @@ class View:
     box: Box | None
     region_ceiling: Tensor | None = None
     scene_ceiling: Tensor | None = None
+    region_target: Tensor | None = None  # f_r (P,)
+    scene_target: Tensor | None = None  # e_f (Q,)
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,8 @@ class Encoder:
         scene_judge: None where its loss is off.
         dtype: What the networks compute in.
         flip: Whether samples whose texts name no side are also encoded flipped (choice 11).
-        decoder: Decodes targets for the judges' ceilings (choice 16); None: there are none.
+        decoder: Decodes targets for the judges (choices 16 and 20); None: they see none.
+        aims_at_target: Whether the judges' embeddings of the target are kept (choice 20).
     """
 
     pipeline: StableDiffusionInstructPix2PixPipeline
@@ -114,6 +119,7 @@ class Encoder:
     dtype: torch.dtype
     flip: bool
     decoder: AutoencoderKL | AutoencoderTiny | None = None
+    aims_at_target: bool = False
 
     @torch.no_grad()
     def encode(self, items: Sequence[Example]) -> list[Prepared]:
@@ -148,7 +154,7 @@ class Encoder:
         return self.flip and not says_a_side(item)
 
     def _judged(self, sample: Prepared) -> Prepared:
-        """Add the judges' ceilings to a sample's views (choice 16)."""
+        """Add to a sample's views what the judges make of its target (choices 16 and 20)."""
         if self.decoder is None:
             return sample
         scale = self.pipeline.vae.config.scaling_factor / self.decoder.config.scaling_factor
@@ -156,15 +162,21 @@ class Encoder:
         pixels = self.decoder.decode(latents.to(self.decoder.dtype)).sample.float().clamp(-1, 1)
         views = []
         for view, picture in zip(sample.views, pixels.split(1), strict=True):
-            region = scene = None
+            seen: dict[str, Tensor] = {}
             if self.region_judge and sample.region_text is not None and view.box is not None:
                 f_r = self.region_judge.encode_region(picture, [view.box])
-                region = cosine(f_r, sample.region_text[None])[0]
+                seen |= self._seen("region", f_r, sample.region_text)
             if self.scene_judge and sample.scene_text is not None:
                 e_f = self.scene_judge.encode_image(picture)
-                scene = cosine(e_f, sample.scene_text[None])[0]
-            views.append(replace(view, region_ceiling=region, scene_ceiling=scene))
+                seen |= self._seen("scene", e_f, sample.scene_text)
+            views.append(replace(view, **seen))
         return replace(sample, views=tuple(views))
+
+    def _seen(self, judge: str, visual: Tensor, text: Tensor) -> dict[str, Tensor]:
+        """Return what a view keeps of a judge's embedding (1, P) of its target."""
+        if self.aims_at_target:
+            return {f"{judge}_target": visual[0].float()}
+        return {f"{judge}_ceiling": cosine(visual, text[None])[0]}
 
     def _views(self, items: Sequence[Example], *, flipped: bool) -> list[View]:
         if not items:
@@ -290,7 +302,7 @@ def _tensors(one: Prepared, dtype: torch.dtype) -> dict[str, Tensor]:
     named = {
         f"{key}.{number}": getattr(view, key).cpu().contiguous()
         for number, view in enumerate(one.views)
-        for key in (*LATENTS, *CEILINGS)
+        for key in (*LATENTS, *JUDGED)
         if getattr(view, key) is not None
     }
     for key in TEXTS:
@@ -315,8 +327,7 @@ def _prepared(
         View(
             **{key: kept[f"{key}.{number}"] for key in LATENTS},
             box=_box(item, flipped=flipped),
-            region_ceiling=kept.get(f"region_ceiling.{number}"),
-            scene_ceiling=kept.get(f"scene_ceiling.{number}"),
+            **{key: kept.get(f"{key}.{number}") for key in JUDGED},
         )
         for number, flipped in enumerate([False, True] if encoder.turns(item) else [False])
     )
@@ -353,12 +364,12 @@ def _contents(encoder: Encoder, examples: Sequence[Example]) -> Iterator[bytes]:
     yield from network_content(pipeline.text_encoder)
     yield tokenizer_content(pipeline.tokenizer)
     if encoder.decoder is not None:
-        yield b"ceilings"
+        yield b"targets" if encoder.aims_at_target else b"ceilings"
         yield from network_content(encoder.decoder)
     for judge in (encoder.region_judge, encoder.scene_judge):
         yield b"judge"
         if judge is not None:
-            # a ceiling depends on the whole judge, an embedded text on its text tower
+            # what it makes of targets depends on all of it, an embedded text on its text tower
             yield from (
                 judge_content(judge) if encoder.decoder else network_content(judge.tower, "text")
             )

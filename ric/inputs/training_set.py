@@ -38,8 +38,11 @@ def encode_training_set(
     """
     dtype = pick_dtype(config.dtype, pipeline.device)
     region_judge, scene_judge = objective.region_encoder, objective.scene_encoder
-    decoder = objective.vae if config.hinge else None
-    encoder = Encoder(pipeline, region_judge, scene_judge, dtype, config.flip, decoder)
+    aims_at_target = config.align_to == "target"
+    decoder = objective.vae if config.hinge or aims_at_target else None
+    encoder = Encoder(
+        pipeline, region_judge, scene_judge, dtype, config.flip, decoder, aims_at_target
+    )
     load = partial(_examples, config, work, region_judge is not None, scene_judge is not None)
     examples = work.ranks.once_per_machine(load)
     _note_cut_texts(examples, encoder, work)

@@ -50,7 +50,7 @@ def assert_same(one: Batch, other: Batch) -> None:
 
 def numbers(batch: Batch) -> list[int]:
     """Which samples a batch holds: their scene texts carry their number."""
-    return [int(row[0]) for row in batch.scene_texts]
+    return [int(row[0]) for row in batch.scene_aims]
 
 
 @pytest.mark.parametrize("step", [0, 2, 7])
@@ -138,7 +138,7 @@ def test_dropped_text_is_the_null_prompt_dropped_picture_is_zero_and_neither_is_
             assert bool(batch.kept_scene[k]) == untouched
             assert bool(batch.kept_region[k]) == (untouched and number != 7)
             assert (batch.boxes[k] is None) == (number == 7)
-            assert batch.region_texts[k].tolist() == [number, 0]
+            assert batch.region_aims[k].tolist() == [number, 0]
             met.add((no_text, no_picture))
     assert met == {(False, False), (True, False), (False, True), (True, True)}
 
@@ -205,8 +205,8 @@ def test_without_judges_there_are_no_embeddings(data):
         for item in data.samples
     ]
     batch = draw_batch(TrainingSet(bare, data.null_prompt, SCALE, 1000), config(), 0, range(4))
-    assert batch.region_texts is None
-    assert batch.scene_texts is None
+    assert batch.region_aims is None
+    assert batch.scene_aims is None
 
 
 def test_a_sample_without_a_text_is_a_zero_row_that_only_its_own_judge_leaves_out(data):
@@ -226,6 +226,6 @@ def test_a_sample_without_a_text_is_a_zero_row_that_only_its_own_judge_leaves_ou
         for k, number in enumerate(numbers(whole)):
             assert batch.kept_region[k] == (whole.kept_region[k] and number not in (1, 2))
             assert batch.kept_scene[k] == (whole.kept_scene[k] and number not in (2, 3))
-            assert batch.region_texts[k].tolist() == ([0, 0] if number in (1, 2) else [number, 0])
-            assert batch.scene_texts[k].any() == (number not in (2, 3))
+            assert batch.region_aims[k].tolist() == ([0, 0] if number in (1, 2) else [number, 0])
+            assert batch.scene_aims[k].any() == (number not in (2, 3))
         assert torch.equal(batch.clean, whole.clean)

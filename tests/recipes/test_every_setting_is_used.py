@@ -183,7 +183,7 @@ OTHER: dict[type[CommandConfig], dict[str, Any]] = {
         "global_weight": 3.0, "noise_weight": 3.0, "losses": ("outside=1",),
         "region_text": "instruction", "fit": "crop", "flip": True, "loss_decoder": "no-such-folder",
         "conditioning_dropout": 0.33, "align_below": 300, "align_weight": "alpha-bar", "ema": False,
-        "noise_reduction": "sum", "hinge": True, "balance": 0.5, "clip_alignments": 0.01,
+        "align_to": "target", "noise_reduction": "sum", "hinge": True, "balance": 0.5, "clip_alignments": 0.01,
         "align_restore": 0.5, "flatten": 0.1, "augment_judged": True, "region_gradient": "box",
         "ema_decay": 0.0, "adam_8bit": True, "adam_beta1": 0.1, "adam_beta2": 0.1,
         "weight_decay": 0.9, "max_grad_norm": 1e-3, "memory": 24.0, "show_every": 1,

@@ -34,13 +34,14 @@ from ric.device import draw_generator, pick_device
 from ric.distributed import refuse_batch
 from ric.errors import RicError
 from ric.inputs import training_set
-from ric.inputs.batches import Batch, TrainingSet, draw_batch, draw_sample
+from ric.inputs.batches import Batch, TrainingSet, draw_batch, draw_sample, index_at
 from ric.inputs.encodings import Encoder
 from ric.inputs.examples import Example, Needs, load_examples
 from ric.interrupt import Interrupted
 from ric.memory.plan import plan_memory
 from ric.memory.step import count_step
 from ric.method.region_encoder import RegionEncoder
+from ric.method.scene_encoder import SceneEncoder
 from ric.models.pipeline import load_pipeline, read_source_channels, refuse_size
 from ric.recipes import train_unet as module
 from ric.recipes.train_unet import train_unet
@@ -389,7 +390,7 @@ def crops_distance(judge: RegionEncoder, pixels: Tensor, batch: Batch) -> float:
     """Eq. 8 in a straight line, of CLIP's own embeddings of the crops."""
     tower, crops = judge.tower, judge.region_pixels(pixels.clamp(-1, 1), batch.boxes)
     seen = tower.visual_projection(tower.vision_model(pixel_values=crops).pooler_output)
-    return (1 - cosine_similarity(seen, batch.region_texts)).mean().item()
+    return (1 - cosine_similarity(seen, batch.region_aims)).mean().item()
 
 
 @pytest.fixture(scope="module")
@@ -414,6 +415,27 @@ def test_without_gated_fusion_clip_s_own_embedding_of_the_crop_is_judged(
     row = metrics_of(run)[0]
     assert row["loss_region"] == pytest.approx(expected, abs=1e-4)
     assert row["loss_region"] != pytest.approx(metrics_of(full)[0]["loss_region"], abs=1e-3)
+
+
+def test_aligned_to_the_target_each_judge_compares_with_what_it_makes_of_the_target(
+    config, follow, pipeline, tiny_family, tmp_path, metrics_of
+):
+    settings = config(steps=1, align_to="target", conditioning_dropout=0.0)
+    row = metrics_of(follow(train_unet, settings, tmp_path / "run"))[0]
+    region = RegionEncoder.from_pretrained(tiny_family / "region_encoder")
+    scene = SceneEncoder.from_pretrained(tiny_family / "scene_encoder")
+    data = prepare(examples_of(settings, tmp_path), pipeline, region)
+    batch = draw_batch(data, settings, 0, range(4))
+    items = data.take([index_at(k, len(data.samples), settings.seed) for k in range(4)])
+    targets = torch.stack([item.views[0].target_mean for item in items])
+    predicted = predicted_clean(pipeline, batch) / data.scaling_factor
+    with torch.no_grad():
+        both = [pipeline.vae.decode(one).sample.clamp(-1, 1) for one in (predicted, targets)]
+        near = cosine_similarity(*(region.encode_region(one, batch.boxes) for one in both))
+        near_scene = cosine_similarity(*(scene.encode_image(one) for one in both))
+    assert row["cos_region"] == pytest.approx(near.mean().item(), abs=1e-4)
+    assert row["loss_region"] == pytest.approx((1 - near).mean().item(), abs=1e-4)
+    assert row["loss_global"] == pytest.approx((1 - near_scene).mean().item(), abs=1e-4)
 
 
 def test_a_judge_is_asked_only_for_what_it_was_fitted_for(config, unfused, follow, tmp_path):

@@ -136,9 +136,9 @@ class Start(NamedTuple):
         pixels = self.pipeline.vae.decode(clean / self.pipeline.vae.config.scaling_factor).sample
         pixels = pixels.clamp(-1, 1)
         region = cosine_similarity(
-            self.region.encode_region(pixels, batch.boxes), batch.region_texts
+            self.region.encode_region(pixels, batch.boxes), batch.region_aims
         )
-        scene = cosine_similarity(self.scene.encode_image(pixels), batch.scene_texts)
+        scene = cosine_similarity(self.scene.encode_image(pixels), batch.scene_aims)
         return region.mean().item(), scene.mean().item()
 
     @torch.no_grad()
@@ -150,7 +150,8 @@ class Start(NamedTuple):
         All eight scenes are seen at every `every`th t, which stands for those around it.
         """
         unet.eval()
-        scheduler = DDPMScheduler.from_config(self.pipeline.scheduler.config)
+        scheduler = DDPMScheduler.from_config(self.pipeline.scheduler.config, clip_sample=False)
+        assert scheduler.config.prediction_type == "v_prediction"
         unseen = replace(config, seed=99, batch_size=8)  # noise that no training draws
         rows = []
         for number, t in enumerate(range(every // 2, 1000, every)):
@@ -159,9 +160,9 @@ class Start(NamedTuple):
             noisy = scheduler.add_noise(batch.clean, batch.noise, steps)
             both = torch.cat([noisy, batch.source], dim=1)
             predicted = unet(both, steps, batch.instructions).sample
-            share = scheduler.alphas_cumprod[t]
-            clean = (noisy - (1 - share).sqrt() * predicted) / share.sqrt()  # Eq. 5
-            noise = mse_loss(predicted, batch.noise).item()
+            clean = scheduler.step(predicted, t, noisy).pred_original_sample  # Eq. 5
+            asked = scheduler.get_velocity(batch.clean, batch.noise, steps)
+            noise = mse_loss(predicted, asked).item()
             rows.append([noise, *self.cosines(clean, batch)])
         noise, region, scene = torch.tensor(rows).mean(dim=0).tolist()
         return noise, region, scene

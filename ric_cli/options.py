@@ -55,6 +55,12 @@ BlurToT = Annotated[
 EstimatingBase = Annotated[
     str, typer.Option(help="With --blur-to-t: a pipeline as train-unet's --base.")
 ]
+FlattenedFit = Annotated[
+    float,
+    typer.Option(
+        min=0, metavar="RHO", help="Fit on pixels after one adversarial step of this length (RMS)."
+    ),
+]
 CheckpointEvery = Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")]
 
 

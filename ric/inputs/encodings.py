@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
@@ -162,7 +162,7 @@ class Encoder:
         pixels = self.decoder.decode(latents.to(self.decoder.dtype)).sample.float().clamp(-1, 1)
         views = []
         for view, picture in zip(sample.views, pixels.split(1), strict=True):
-            seen: dict[str, Tensor] = {}
+            seen: dict[str, Any] = {}
             if self.region_judge and sample.region_text is not None and view.box is not None:
                 f_r = self.region_judge.encode_region(picture, [view.box])
                 seen |= self._seen("region", f_r, sample.region_text)
@@ -323,15 +323,13 @@ def _prepared(
     encoder: Encoder, item: Example, row: dict[str, Tensor], device: torch.device
 ) -> Prepared:
     kept = {key: value.to(device, torch.float32) for key, value in row.items()}
-    views = tuple(
-        View(
-            **{key: kept[f"{key}.{number}"] for key in LATENTS},
-            box=_box(item, flipped=flipped),
-            **{key: kept.get(f"{key}.{number}") for key in JUDGED},
-        )
-        for number, flipped in enumerate([False, True] if encoder.turns(item) else [False])
+    views = []
+    for number, flipped in enumerate([False, True] if encoder.turns(item) else [False]):
+        of_view: dict[str, Any] = {key: kept.get(f"{key}.{number}") for key in (*LATENTS, *JUDGED)}
+        views.append(View(**of_view, box=_box(item, flipped=flipped)))
+    return Prepared(
+        tuple(views), kept["instruction"], kept.get("region_text"), kept.get("scene_text")
     )
-    return Prepared(views, kept["instruction"], kept.get("region_text"), kept.get("scene_text"))
 
 
 def _checksums(folder: Path) -> dict[str, str]:

@@ -13,6 +13,8 @@ from ric.device import pick_dtype
 from ric.inputs.clean_estimates import with_estimates
 from ric.inputs.examples import Example, Needs
 from ric.inputs.fit_set import load_fit_set
+from ric.method.alignment import flattened
+from ric.method.losses import cosine
 from ric.method.scene_encoder import NAME, SceneEncoder
 from ric.models.locate import locate
 from ric.runs.artifacts import write_judge
@@ -67,7 +69,17 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
         told_from_sources=config.source_negatives,
     )
     trained = [judge.logit_scale, *judge.backbone_parameters()]
-    phases = [FitPhase("all", config.epochs, config.lr, trained)]
+    phases = [
+        FitPhase(
+            "all",
+            config.epochs,
+            config.lr,
+            trained,
+            prepare=lambda: partial(
+                embed, with_sources=config.source_negatives, flatten=config.flatten
+            ),
+        )
+    ]
     with tracked(config.track if work.ranks.is_main else None, run):
         contrastive_epochs(pairs, data, phases, config, work)
     if work.ranks.is_main:
@@ -93,16 +105,29 @@ def start_judge(path: Path, config: FitBlipConfig) -> SceneEncoder:
 
 
 def embed(
-    judge: SceneEncoder, items: Sequence[Example], *, with_sources: bool = False
+    judge: SceneEncoder,
+    items: Sequence[Example],
+    *,
+    with_sources: bool = False,
+    flatten: float = 0.0,
 ) -> tuple[Tensor, ...]:
-    """Embed examples' targets, their paragraphs and, if asked, their sources: (N, Q) each."""
+    """Embed examples' targets, their paragraphs and, if asked, their sources: (N, Q) each.
 
-    def images_of(pictures: Iterable[Tensor]) -> Tensor:
-        stacked = torch.stack(list(pictures)).to(judge.logit_scale.device)
-        return judge.encode_image(to_unit(stacked))
+    With `flatten`, the targets' pixels are first moved by one adversarial step of that length
+    (choice 18).
+    """
 
-    targets = images_of(item.target for item in items)
+    def stacked(pictures: Iterable[Tensor]) -> Tensor:
+        return to_unit(torch.stack(list(pictures)).to(judge.logit_scale.device))
+
     texts = judge.encode_text([item.scene_text or "" for item in items])
+    disliked = flattened(
+        stacked(item.target for item in items),
+        lambda seen: -cosine(judge.encode_image(seen), texts.detach()),
+        flatten,
+    )
+    targets = judge.encode_image(disliked)
     if not with_sources:
         return targets, texts
-    return targets, texts, images_of(cast("Tensor", item.source) for item in items)
+    sources = stacked(cast("Tensor", item.source) for item in items)
+    return targets, texts, judge.encode_image(sources)

@@ -7,7 +7,7 @@ compares the two with the region's text.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +18,8 @@ from ric.inputs.clean_estimates import with_estimates
 from ric.inputs.clip_tokens import TokenCache, cache_tokens
 from ric.inputs.examples import Example, Needs
 from ric.inputs.fit_set import load_fit_set
+from ric.method.alignment import flattened
+from ric.method.losses import cosine
 from ric.method.region_encoder import NAME, RegionEncoder
 from ric.models.locate import locate
 from ric.runs.artifacts import write_judge
@@ -96,7 +98,13 @@ def phases_of(
     fusion, backbone = list(judge.fusion_parameters()), list(judge.backbone_parameters())
     return [
         FitPhase("fusion", config.fusion_epochs, config.fusion_lr, fusion, prepare=prepare),
-        FitPhase("joint", config.joint_epochs, config.joint_lr, [*fusion, *backbone]),
+        FitPhase(
+            "joint",
+            config.joint_epochs,
+            config.joint_lr,
+            [*fusion, *backbone],
+            prepare=lambda: partial(embed, flatten=config.flatten),
+        ),
     ]
 
 
@@ -123,9 +131,16 @@ def start_judge(path: Path, config: FitClipConfig) -> RegionEncoder:
     return judge
 
 
-def embed(judge: RegionEncoder, items: Sequence[Example]) -> tuple[Tensor, Tensor]:
-    """Embed the regions of examples' targets, and their texts: (N, P) each."""
+def embed(
+    judge: RegionEncoder, items: Sequence[Example], *, flatten: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Embed the regions of examples' targets, and their texts: (N, P) each.
+
+    With `flatten`, pixels are first moved by one adversarial step of that length (choice 18).
+    """
     device = judge.logit_scale.device
     images = to_unit(torch.stack([item.target for item in items]).to(device))
-    visual = judge.encode_region(images, [item.box for item in items if item.box])
-    return visual, judge.encode_text([item.region_text or "" for item in items])
+    visual_of = partial(judge.encode_region, boxes=[item.box for item in items if item.box])
+    text = judge.encode_text([item.region_text or "" for item in items])
+    disliked = flattened(images, lambda seen: -cosine(visual_of(seen), text.detach()), flatten)
+    return visual_of(disliked), text

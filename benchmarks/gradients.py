@@ -1,7 +1,7 @@
 """How hard each term of Eq. 10 pulls at the UNet, and whether towards the true target, by timestep.
 
     python benchmarks/gradients.py [--base BASE] [--region-clip JUDGE] [--scene-blip JUDGE]
-                                   [--data DATA] [--samples N] [--align-to text|target]
+                                   [--data DATA] [--samples N] [--align-to text|target] [--align-agree]
     python benchmarks/gradients.py --full-size
 
 For some samples of val, all at one t, with the mean over elements and all weights 1:
@@ -130,6 +130,7 @@ def main() -> None:
     parser.add_argument("--scene-blip", default="tiny")
     parser.add_argument("--samples", type=int, default=64)
     parser.add_argument("--align-to", choices=["text", "target"], default="text")
+    parser.add_argument("--align-agree", action="store_true")
     parser.add_argument("--full-size", action="store_true")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -140,6 +141,7 @@ def main() -> None:
                 "preset": "tiny", "data": args.data, "base": args.base, "limit": args.samples,
                 "region_clip": args.region_clip, "scene_blip": args.scene_blip,
                 "batch_size": args.samples, "align_to": args.align_to, "dtype": "fp32",
+                "align_agree": args.align_agree,
             }  # fmt: skip
         settings |= {"split": "val", "conditioning_dropout": 0.0}
         rows = measure(settings, Path(name))

@@ -202,6 +202,7 @@ class TrainUnetConfig(CommandConfig):
     align_restore: float = 0.0                      # choice 18: share of the known noise put back
     flatten: float = 0.0                            # choice 18: length of an adversarial step
     augment_judged: bool = False                    # choice 18: judged pixels shifted and noised
+    align_agree: bool = False                       # choice 18: pulls only where noise term does
     region_gradient: RegionGradient = "all"         # choice 18: where Eq. 8 may change pixels
     ema: bool = True                                # choice 8
     ema_decay: float = 0.9999                       # choice 8

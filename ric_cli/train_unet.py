@@ -153,6 +153,14 @@ def train_unet(
             rich_help_panel=LOSS,
         ),
     ] = TrainUnetConfig.augment_judged,
+    align_agree: Annotated[
+        bool,
+        typer.Option(
+            "--align-agree",
+            help="Both pull only where the noise loss pulls in the same direction.",
+            rich_help_panel=LOSS,
+        ),
+    ] = TrainUnetConfig.align_agree,
     region_gradient: Annotated[
         RegionGradient,
         typer.Option(help="Where the region loss may change pixels.", rich_help_panel=LOSS),

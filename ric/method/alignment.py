@@ -16,6 +16,9 @@ the paper:
 - `flatten` RHO judges the pixels after one adversarial step of that length, in the direction that
   the judge likes least, so that a narrow peak of its score is worth little (RSA-FT).
 - `augment` judges the pixels shifted by up to 1/16 of the side and noised, differently each time.
+- `agree` lets a loss pull only at those elements of the UNet's output where its gradient has the
+  sign of the noise term's, so that a judge can hurry a step towards the target and not lead away
+  from it (gradient surgery, as PCGrad, arXiv 2001.06782, but by element).
 - `region_gradient="box"` lets the region loss change pixels near the box only; the judge still sees
   the whole picture.
 """
@@ -56,6 +59,7 @@ class AlignmentRules:
         restore: S, 0 to less than 1.
         flatten: RHO, the root mean square of the adversarial step, of pixels in [-1, 1].
         augment: Whether pixels are shifted and noised.
+        agree: Whether losses pull only where the noise term pulls in the same direction.
         region_gradient: `all` or `box`.
 
     Raises:
@@ -67,6 +71,7 @@ class AlignmentRules:
     restore: float = 0.0
     flatten: float = 0.0
     augment: bool = False
+    agree: bool = False
     region_gradient: str = "all"
 
     def __post_init__(self) -> None:
@@ -127,6 +132,27 @@ def flattened(pixels: Tensor, distance: Callable[[Tensor], Tensor], rho: float) 
         (pull,) = torch.autograd.grad(distance(probe).sum(), probe)
     length = pull.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
     return pixels + rho * pull / length.clamp(min=torch.finfo(pull.dtype).tiny)
+
+
+def agreeing(loss: Tensor, noise: Tensor, prediction: Tensor) -> Tensor:
+    """Return a loss of the same value that pulls only where the noise term pulls likewise.
+
+    Args:
+        loss: A scalar, with gradient to `prediction`.
+        noise: The noise term, a scalar with gradient to `prediction`.
+        prediction: The UNet's output (B, C, H, W).
+
+    Returns:
+        A scalar. Its gradient at the prediction is `loss`'s, with 0 at the elements where the two
+        gradients differ in sign.
+    """
+    if not loss.requires_grad:
+        return loss  # no sample is aligned
+    # both judges see one decoded picture: its graph is needed again
+    (pull,) = torch.autograd.grad(loss, prediction, retain_graph=True)
+    (towards,) = torch.autograd.grad(noise, prediction, retain_graph=True)
+    kept = torch.where(pull * towards > 0, pull, 0)
+    return loss.detach() + ((prediction - prediction.detach()) * kept).sum()
 
 
 def augmented(

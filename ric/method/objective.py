@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from ric.errors import RicError
 from ric.method.alignment import (
     AlignmentRules,
+    agreeing,
     augmented,
     flattened,
     gradient_near,
@@ -260,6 +261,10 @@ class RegionInContextObjective:
             region = self._align_regions(judged.of(region_rows), batch, batch_size)
         if scene_rows:
             scene = self._align_scenes(judged.of(scene_rows), batch, batch_size)
+        if self.rules.agree:
+            region, scene = (
+                one._replace(loss=agreeing(one.loss, noise, prediction)) for one in (region, scene)
+            )
         if further_rows:
             further = self._further(decoded.of(further_rows), batch, batch_size)
         by = factors or {"region": 1.0, "global": 1.0}

@@ -81,6 +81,7 @@ def load_objective(
             restore=config.align_restore,
             flatten=config.flatten,
             augment=config.augment_judged,
+            agree=config.align_agree,
             region_gradient=config.region_gradient,
         ),
         further={

@@ -455,3 +455,29 @@ def test_a_term_that_judged_nothing_pulls_at_nothing(objective, batch):
     norms = replace(batch, kept_region=nothing).of(objective).gradient_norms()
     assert norms["grad_norm_region"] == 0
     assert norms["grad_norm_global"] > 0
+
+
+def test_alignments_that_agree_pull_as_before_where_the_noise_term_does_and_nowhere_else(
+    judges, batch, alphas_cumprod
+):
+    def objective(*, agree: bool) -> RegionInContextObjective:
+        rules = AlignmentRules(agree=agree)
+        return RegionInContextObjective(*judges, "epsilon", alphas_cumprod, rules=rules)
+
+    prediction = batch.prediction.detach().requires_grad_()
+    asked = replace(batch, prediction=prediction)
+    plain, agreeing = (asked.of(objective(agree=one)) for one in (False, True))
+    towards, *pulls = (
+        torch.autograd.grad(term, prediction, retain_graph=True)[0]
+        for term in (plain.noise, plain.region, plain.global_)
+    )
+    for name, pull in zip(("region", "global_"), pulls, strict=True):
+        torch.testing.assert_close(getattr(agreeing, name), getattr(plain, name))
+        (kept,) = torch.autograd.grad(getattr(agreeing, name), prediction, retain_graph=True)
+        torch.testing.assert_close(kept, pull * (pull.sign() == towards.sign()))
+        assert 0 < kept.count_nonzero() < pull.count_nonzero()
+    norms = agreeing.gradient_norms()
+    assert norms["grad_norm_region"] < plain.gradient_norms()["grad_norm_region"]
+    (whole,) = torch.autograd.grad(agreeing.total, prediction)
+    expected = towards + sum(pull * (pull.sign() == towards.sign()) for pull in pulls)
+    torch.testing.assert_close(whole, expected)

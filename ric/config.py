@@ -296,7 +296,7 @@ class EvalConfig(CommandConfig):
     fid_set: str | None = None                      # a folder of reference pictures for FID
     layout: Layout = "table-1"                      # the paper's: 2 and 3 have a column per editor
     protocol: EvalProtocol = "none"                 # whose definitions; see PROTOCOLS
-    metrics: str | None = None                      # "l1,fid,my.py:Name" (see ric.registry)
+    metrics: str | None = None                      # "l1,fid,my.py:Name"; see ric.metric_table
     reference: Reference = "target"
     text: EvalText = "region_text"
     fid: FidKind = "clean"

@@ -22,8 +22,8 @@ from ric.config import (
     Reference,
     Turns,
 )
+from ric.metric_table import OF_SCENES
 from ric.protocols import OF_FEW_SCORES
-from ric.registry import OF_SCENES
 from ric_cli.console import print_table, say, styled
 from ric_cli.job import Job
 from ric_cli.options import DATA_HELP, with_common_options

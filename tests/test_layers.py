@@ -84,7 +84,8 @@ ROOMS: dict[str, set[str]] = {
     "worker_processes": {"errors"},
     "launcher": {"errors"},
     "protocols": {"errors", "config"},
-    "registry": {"errors", "config", "protocols"},
+    "metric_table": {"config", "protocols"},
+    "registry": {"errors", "config", "protocols", "metric_table"},
     "device": {"errors"},
     "config_file": {"errors"},
     "setting_values": {"errors", "config"},
@@ -99,17 +100,28 @@ ROOMS: dict[str, set[str]] = {
     | {"addresses", "settings", "device", "model_files", "method", "weights", "data"},
     "distributed": FOUNDATION | {"launcher", "runs"},
     "work": FOUNDATION | {"device", "distributed", "data", "runs"},
-    "models": FOUNDATION | {"registry", "model_files", "pretrained", "weights", "data", "runs"},
+    "models": FOUNDATION
+    | {"metric_table", "registry", "model_files", "pretrained", "weights", "data", "runs"},
     "describers": FOUNDATION
     | {"extras", "registry", "device", "model_files", "pretrained", "method", "data"},
     "editors": FOUNDATION
     | {"registry", "device", "model_files", "pretrained", "method", "data", "models"},
     "metrics": FOUNDATION | {"scenes", "model_files", "pretrained"},
     "scoring": FOUNDATION
-    | {"addresses", "protocols", "registry", "weights", "data", "runs", "work", "models"}
+    | {
+        "addresses",
+        "protocols",
+        "metric_table",
+        "registry",
+        "weights",
+        "data",
+        "runs",
+        "work",
+        "models",
+    }
     | {"metrics"},
     "report": FOUNDATION
-    | {"registry", "settings", "device", "weights", "scenes", "data", "runs", "scoring"},
+    | {"metric_table", "settings", "device", "weights", "scenes", "data", "runs", "scoring"},
     "inputs": FOUNDATION
     | {"cache_folders", "worker_processes", "device", "method", "data", "runs", "models"}
     | {"distributed", "work"},

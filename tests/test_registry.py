@@ -15,14 +15,13 @@ from PIL import Image
 
 from ric.config import DescribeConfig, EditConfig, EvalConfig
 from ric.errors import RicError
+from ric.metric_table import METRICS, metrics_of
 from ric.registry import (
     DESCRIBERS,
     EDITORS,
     LOSSES,
-    METRICS,
     Part,
     load_part,
-    metrics_of,
     model_of,
     readers_of,
     settings_of,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ric.device import draw_generator
-from ric.inputs.encodings import OnDemand, Prepared
+from ric.inputs.encodings import OnDemand, Prepared, View
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -165,20 +165,8 @@ def draw_batch(data: TrainingSet, config: TrainUnetConfig, step: int, which: ran
             ]
         ),
         boxes=[view.box for view in views],
-        region_aims=_stacked(
-            [
-                item.region_text if view.region_target is None else view.region_target
-                for item, view in zip(items, views, strict=True)
-            ],
-            device,
-        ),
-        scene_aims=_stacked(
-            [
-                item.scene_text if view.scene_target is None else view.scene_target
-                for item, view in zip(items, views, strict=True)
-            ],
-            device,
-        ),
+        region_aims=_stacked(_aims(items, views, "region"), device),
+        scene_aims=_stacked(_aims(items, views, "scene"), device),
         kept_region=kept & torch.tensor(judged),  # choice 6
         kept_scene=kept & torch.tensor([item.scene_text is not None for item in items]),
         region_ceilings=_stacked([view.region_ceiling for view in views], device, missing=1),
@@ -200,6 +188,13 @@ def index_at(place: int, count: int, seed: int) -> int:
 @lru_cache(maxsize=2)  # a batch may straddle two epochs
 def _order_of_epoch(count: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(count, generator=draw_generator(seed, "epoch", epoch))
+
+
+def _aims(items: Sequence[Prepared], views: Sequence[View], judge: str) -> list[Tensor | None]:
+    """Return what a judge's embeddings are to come near: its targets', or else its texts'."""
+    targets = [getattr(view, f"{judge}_target") for view in views]
+    texts = [getattr(item, f"{judge}_text") for item in items]
+    return [text if aim is None else aim for aim, text in zip(targets, texts, strict=True)]
 
 
 def _stacked(

@@ -85,6 +85,10 @@ class _Alignment(NamedTuple):
     cosine: Tensor  # the mean, unweighted and detached; NaN without any sample
     samples: int
 
+    def agreeing(self, noise: Tensor, prediction: Tensor) -> _Alignment:
+        """Let the loss pull at the prediction only where the noise term pulls likewise."""
+        return self._replace(loss=agreeing(self.loss, noise, prediction))
+
 
 class _Decoded(NamedTuple):
     """The samples that were decoded."""
@@ -262,19 +266,15 @@ class RegionInContextObjective:
         if scene_rows:
             scene = self._align_scenes(judged.of(scene_rows), batch, batch_size)
         if self.rules.agree:
-            region, scene = (
-                one._replace(loss=agreeing(one.loss, noise, prediction)) for one in (region, scene)
-            )
+            region, scene = (one.agreeing(noise, prediction) for one in (region, scene))
         if further_rows:
             further = self._further(decoded.of(further_rows), batch, batch_size)
         by = factors or {"region": 1.0, "global": 1.0}
         aligned = self.region_weight * by["region"] * region.loss
         aligned = aligned + self.global_weight * by["global"] * scene.loss
-        total = aligned + self.noise_weight * noise  # Eq. 10
-        for name, loss in further.items():
-            total = total + self.further[name].weight * loss
+        beside = sum(self.further[name].weight * loss for name, loss in further.items())
         return Losses(
-            total=total,
+            total=aligned + self.noise_weight * noise + beside,  # Eq. 10
             noise=noise,
             region=region.loss,
             global_=scene.loss,

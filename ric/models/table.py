@@ -28,15 +28,8 @@ from ric.config import (
     command_of,
 )
 from ric.data.drawn_scenes import is_scenes
-from ric.registry import (
-    DESCRIBERS,
-    EDITORS,
-    METRICS,
-    OF_SCENES,
-    further_models,
-    metrics_of,
-    model_of,
-)
+from ric.metric_table import METRICS, OF_SCENES, metrics_of
+from ric.registry import DESCRIBERS, EDITORS, further_models, model_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

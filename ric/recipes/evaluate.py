@@ -25,12 +25,13 @@ from ric.data.file_state import tables_state
 from ric.device import usable_cores
 from ric.errors import RicError
 from ric.interrupt import stop_between_steps
+from ric.metric_table import OF_SCENES, metrics_of
 from ric.metrics.edit_success import EditChecker
 from ric.metrics.networks import NOT_ASKED, MetricNetworks, Unavailable
 from ric.metrics.scene_net import SceneNet
 from ric.models.table import uses
 from ric.protocols import OF_FEW_SCORES
-from ric.registry import OF_SCENES, metrics_of, refuse_unknown_metrics
+from ric.registry import refuse_unknown_metrics
 from ric.runs.trained_on import groups_of, refuse_overlap, trained_groups
 from ric.scoring.encode_once import Encodings
 from ric.scoring.fid_set import read_fid_set

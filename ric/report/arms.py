@@ -11,7 +11,7 @@ from ric.config import CommandConfig, EditConfig, EvalConfig, compares_two
 from ric.data.edit_sample import EditSample, Pictures
 from ric.data.opened import open_data
 from ric.errors import RicError
-from ric.registry import OF_SCENES
+from ric.metric_table import OF_SCENES
 from ric.runs.record import find_run, read_record, resolved_run
 from ric.runs.rows import read_lines, read_rows
 from ric.scoring.outputs import Outputs, find_outputs, turns_of

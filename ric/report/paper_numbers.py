@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ric.registry import METRICS
+from ric.metric_table import METRICS
 from ric.scoring.score_table import NOT_AVAILABLE
 from ric.scoring.scores import THE_SIX
 from ric.table_text import in_markdown, in_prose

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ric.registry import OF_SCENES
+from ric.metric_table import OF_SCENES
 from ric.report.chain import in_public
 from ric.runs.record import read_record
 from ric.scoring.ranking import best

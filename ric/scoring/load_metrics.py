@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ric.errors import RicError, first_line
-from ric.registry import METRICS, Metric, load_part, metric_key, metrics_of
+from ric.metric_table import METRICS, Metric, metric_key, metrics_of
+from ric.registry import load_part
 
 if TYPE_CHECKING:
     import torch

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ric.errors import RicError
+from ric.metric_table import metrics_of
 from ric.metrics.clip_similarity import PUBLISHED, ClipSimilarity
 from ric.metrics.dino_similarity import DinoSimilarity
 from ric.metrics.inception import InceptionFeatures
@@ -19,7 +20,6 @@ from ric.metrics.structure_distance import StructureDistance
 from ric.models.locate import locate, locate_named
 from ric.models.table import EVAL_NETWORKS, ModelRow, NamedModel, eval_networks
 from ric.protocols import PROTOCOLS
-from ric.registry import metrics_of
 from ric.runs.artifacts import public_name, public_text
 from ric.scoring.pie_bench import PieBenchNetworks
 from ric.scoring.scored_batches import stamp

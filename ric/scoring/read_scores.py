@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ric.errors import RicError
-from ric.registry import Metric
+from ric.metric_table import Metric
 from ric.scoring.scores import Difference, Score, Scores
 
 if TYPE_CHECKING:

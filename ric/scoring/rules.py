@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from ric.config import EvalConfig, Reference
-from ric.registry import OF_ANY_PICTURES, OF_SCENES
+from ric.metric_table import OF_ANY_PICTURES, OF_SCENES
 from ric.scoring.load_metrics import LoadedMetric, load_pair_metrics
 from ric.scoring.scores import OF_SETS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from ric.registry import METRICS, PIE_BENCH, Metric
+from ric.metric_table import METRICS, PIE_BENCH, Metric
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

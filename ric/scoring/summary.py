@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from ric.metric_table import INSIDE, OF_SCENES
 from ric.metrics.clip_direction import DEFINITION as DIRECTION
 from ric.metrics.context_error import STICKER_ABOVE
 from ric.metrics.inception_score import SPLITS, inception_score
 from ric.metrics.intervals import mean_interval
 from ric.metrics.kid import SUBSETS
 from ric.metrics.networks import MetricNetworks, Network, SetEncoder, Unavailable
-from ric.registry import INSIDE, OF_SCENES
 from ric.scoring.encode_once import SetRow, Vector
 from ric.scoring.kept_samples import photos_of
 from ric.scoring.scores import IS_RANKS_FROM, Score

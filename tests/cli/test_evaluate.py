@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ric.errors import RicError
-from ric.registry import Metric
+from ric.metric_table import Metric
 from ric.scoring.read_scores import read_differences, read_scores
 from ric.scoring.scores import THE_SIX, Difference, Score, Scores
 from ric_cli.evaluate import show_scores

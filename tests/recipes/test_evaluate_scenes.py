@@ -11,9 +11,9 @@ from PIL import Image
 
 from ric.config import EvalConfig, as_dict
 from ric.data.drawn_scenes import parse_scenes
+from ric.metric_table import OF_SCENES
 from ric.metrics.context_error import l1_inside
 from ric.recipes.evaluate import evaluate
-from ric.registry import OF_SCENES
 from ric.runs.open_run import open_run
 from ric.scoring.scores import Scores
 from ric.settings import resolve_config

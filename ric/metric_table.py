@@ -1,0 +1,124 @@
+"""The metrics of `ric eval`, by name: how each is shown, what computes it, and which are computed.
+
+Imports nothing heavy: the command line and preflight read this, too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from ric.protocols import OF_FEW_SCORES
+
+if TYPE_CHECKING:
+    from ric.config import EvalConfig
+
+
+class Metric(NamedTuple):
+    """A metric: how it is shown, and what computes it.
+
+    Attributes:
+        heading: Its column's heading.
+        higher_is_better: Which way is better.
+        digits: Decimal places as printed.
+        network: The network of `ric eval` that it uses, a key of `ric.models.table.EVAL_NETWORKS`;
+            "" for none. Metrics with a network are computed by the suite, which runs each network
+            once for all of them.
+        place: `module:name` of the `PairMetric` that computes it from a sample's pictures; ""
+            where the suite computes it.
+    """
+
+    heading: str
+    higher_is_better: bool
+    digits: int
+    network: str = ""
+    place: str = ""
+
+
+# In the order of the columns; the first eight but FID of halves and KID are the paper's.
+METRICS = {
+    "clip_i": Metric("CLIP-I", True, 4, "clip"),
+    "dino": Metric("DINO", True, 4, "dino"),
+    "clip_t": Metric("CLIP-T", True, 4, "clip"),
+    "lpips": Metric("LPIPS", False, 4, "lpips"),
+    "fid": Metric("FID", False, 2, "inception"),
+    "fid_unpaired": Metric("FID of halves", False, 2, "inception"),
+    "kid": Metric("KID", False, 4, "inception"),
+    "is": Metric("IS", True, 2, "inception"),
+    "clip_i_source": Metric("CLIP-I to source", True, 4, "clip"),
+    "clip_i_target": Metric("CLIP-I to target", True, 4, "clip"),
+    "dino_source": Metric("DINO to source", True, 4, "dino"),
+    "dino_target": Metric("DINO to target", True, 4, "dino"),
+    "clip_direction": Metric("CLIP direction", True, 4, "clip"),
+    "l1": Metric("L1", False, 4, place="ric.metrics.pixel:L1"),
+    "l2": Metric("L2", False, 4, place="ric.metrics.pixel:L2"),
+    "psnr": Metric("PSNR, dB", True, 2, place="ric.metrics.pixel:Psnr"),
+    "ssim": Metric("SSIM", True, 4, place="ric.metrics.pixel:Ssim"),
+    "psnr_outside": Metric(
+        "PSNR outside the mask, dB", True, 2, place="ric.metrics.pixel:PsnrOutside"
+    ),
+    "ssim_outside": Metric("SSIM outside the mask", True, 4, place="ric.metrics.pixel:SsimOutside"),
+    "lpips_outside": Metric("LPIPS outside the mask", False, 4, "lpips-outside"),
+    "psnr_inside": Metric(
+        "PSNR inside the mask, dB", True, 2, place="ric.metrics.pixel:PsnrInside"
+    ),
+    "lpips_inside": Metric("LPIPS inside the mask", False, 4, "lpips-outside"),
+    "shift": Metric("Shift, px", False, 2, place="ric.metrics.registration:Shift"),
+    "scale_drift": Metric("Scale drift, %", False, 2, place="ric.metrics.registration:ScaleDrift"),
+    "colour_drift": Metric("Colour drift", False, 4, place="ric.metrics.registration:ColourDrift"),
+    # of PIE-Bench alone: scoring/pie_bench.py
+    "structure_distance": Metric("Structure distance", False, 4, "dino"),
+    "psnr_unedited": Metric("PSNR unedited, dB", True, 2),
+    "lpips_unedited": Metric("LPIPS unedited", False, 4, "lpips-outside"),
+    "mse_unedited": Metric("MSE unedited", False, 5),
+    "ssim_unedited": Metric("SSIM unedited", True, 4),
+    "clip_source": Metric("CLIP score, source", True, 2, "clip"),
+    "clip_edited": Metric("CLIP score, edited", True, 2, "clip"),
+    "clip_edited_part": Metric("CLIP score, edited part", True, 2, "clip"),
+    # of drawn scenes alone: metrics/context_error.py and edit_success.py
+    "edit_success": Metric("Edit success", True, 3),
+    "l1_inside": Metric("L1 inside both masks", False, 4),
+    "l1_gain": Metric("L1 gained on doing nothing", True, 4),
+    "region_error": Metric("Region error", False, 3),
+    "context_error": Metric("Context error", False, 3),
+    "sticker_rate": Metric("Sticker rate", False, 3),
+    "psnr_preserved": Metric("PSNR outside both masks, dB", True, 2),
+}
+OF_SCENES = (
+    "edit_success", "l1_inside", "l1_gain", "region_error", "context_error", "sticker_rate",
+    "psnr_preserved",
+)  # fmt: skip
+PIE_BENCH = OF_FEW_SCORES["pie-bench"]
+# to the other one of source and target; computed along with CLIP-I and DINO
+TO_THE_OTHER = ("clip_i_source", "clip_i_target", "dino_source", "dino_target")
+OF_DRIFT = ("shift", "scale_drift", "colour_drift")
+INSIDE = ("psnr_inside", "lpips_inside")
+BY_NAME_ONLY = (
+    "fid_unpaired", *OF_DRIFT,  # twice FID's time; a second for each picture
+    "clip_direction",  # needs two captions, which most data lack
+    "psnr", "ssim", *INSIDE,  # beside L2 and LPIPS they say little
+)  # fmt: skip
+# what `--metrics all` means
+OF_ANY_PICTURES = tuple(
+    name for name in METRICS if name not in (*PIE_BENCH, *TO_THE_OTHER, *BY_NAME_ONLY)
+)
+
+
+def metrics_of(config: EvalConfig) -> tuple[str, ...]:
+    """List the metrics that `ric eval` computes: those of `--metrics`, else the protocol's.
+
+    Those of drawn scenes are among them, whatever DATA is. Names are not checked here: see
+    `refuse_unknown_metrics`.
+    """
+    of_protocol = OF_FEW_SCORES.get(config.protocol, OF_ANY_PICTURES)
+    if config.metrics is None:
+        return of_protocol
+    names: list[str] = []
+    for typed in filter(None, map(str.strip, config.metrics.split(","))):
+        plain = typed.lower().replace("-", "_")
+        names += of_protocol if plain == "all" else [plain if plain in METRICS else typed]
+    return tuple(dict.fromkeys(names))
+
+
+def metric_key(name: str) -> str:
+    """Return a metric's name in tables: `Sharpness` for `my.py:Sharpness`."""
+    return name.rpartition(":")[2].partition(".")[0]

@@ -1,7 +1,8 @@
 """How hard each term of Eq. 10 pulls at the UNet, and whether towards the true target, by timestep.
 
     python benchmarks/gradients.py [--base BASE] [--region-clip JUDGE] [--scene-blip JUDGE]
-                                   [--data DATA] [--samples N] [--align-to text|target] [--align-agree]
+                                   [--data DATA] [--samples N] [--align-to text|target]
+                                   [--align-agree]
     python benchmarks/gradients.py --full-size
 
 For some samples of val, all at one t, with the mean over elements and all weights 1:
@@ -11,6 +12,9 @@ For some samples of val, all at one t, with the mean over elements and all weigh
 - `towards`: the cosine between the step down the term's gradient and the direction from x0_hat to
   the true target, in latents, averaged over the samples. 1 for the noise term by definition; 0 is
   what a random direction would have.
+- `in_mask`, `in_context`, `outside`: the mean size of the term's gradient at latents of the edited
+  region, of what must change beside it (shadows, mirror images), and of the rest, where 1 is its
+  mean over the picture. For data with context masks.
 
 `--full-size` writes Stable Diffusion 1.5's UNet and VAE, CLIP ViT-B/16 and BLIP base with seeded
 random weights and measures one sample at 256 px (about 14 GiB of memory): sizes and shapes are the
@@ -24,16 +28,17 @@ import argparse
 import sys
 import tempfile
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from _results import append_result, measured_here
 from full_size_unet import BASES, write_models
-from torch.nn.functional import cosine_similarity
+from torch.nn.functional import adaptive_avg_pool2d, cosine_similarity
 
 from ric.config import TrainUnetConfig
-from ric.inputs.batches import draw_batch
+from ric.inputs.batches import draw_batch, index_at
 from ric.inputs.training_set import encode_training_set
 from ric.method.denoising import training_target
 from ric.runs.open_run import open_run
@@ -43,9 +48,12 @@ from ric.training.unet_step import judge_batch
 from ric.work import open_work
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from diffusers import UNet2DConditionModel
     from torch import Tensor
 
+    from ric.data.edit_sample import EditSample
     from ric.inputs.batches import Batch
     from ric.method.objective import Losses, RegionInContextObjective
 
@@ -61,13 +69,17 @@ def measure(settings: dict[str, Any], runs_dir: Path) -> list[dict[str, float]]:
         pipeline = load_base(config, work)
         objective = load_objective(config, work, pipeline)
         data = encode_training_set(config, work, pipeline, objective)
+        samples = list(islice(work.samples.narrowed(config.split), config.batch_size))
     unet = pipeline.unet.requires_grad_(True)
     batch = draw_batch(data, config, 0, range(config.batch_size))
+    order = [index_at(k, len(data.samples), config.seed) for k in range(config.batch_size)]
+    areas = areas_of([samples[index] for index in order], batch.clean.shape[-1])
     rows = []
     for t in TIMESTEPS:
         at_t = replace(batch, timesteps=torch.full_like(batch.timesteps, t))
         losses = judge_batch(unet, objective, at_t, config.batch_size)
-        rows.append({"t": t} | norms(losses, unet) | directions(losses, objective, at_t))
+        found = norms(losses, unet) | directions(losses, objective, at_t) | places(losses, areas)
+        rows.append({"t": t} | {name: float(f"{value:.4g}") for name, value in found.items()})
         print(rows[-1], file=sys.stderr, flush=True)
     return rows
 
@@ -106,6 +118,33 @@ def directions(
         each = cosine_similarity(-pull.flatten(1), towards)
         judged = pull.flatten(1).any(dim=1)
         found[f"towards_{name}"] = each[judged].mean().item()
+    return found
+
+
+def areas_of(samples: Sequence[EditSample], side: int) -> dict[str, Tensor]:
+    """Return how much of each latent lies in which part of the picture: (B, side, side) each.
+
+    Empty where a sample has no context mask.
+    """
+    masks = [(sample.load_mask(), sample.load_context_mask()) for sample in samples]
+    if any(mask is None or context is None for mask, context in masks):
+        return {}
+    mask, context = (
+        adaptive_avg_pool2d(torch.stack([torch.as_tensor(both[k]) for both in masks]).float(), side)
+        for k in (0, 1)
+    )
+    return {"in_mask": mask, "in_context": context, "outside": (1 - mask - context).clamp(min=0)}
+
+
+def places(losses: Losses, areas: Mapping[str, Tensor]) -> dict[str, float]:
+    """Measure each term's gradient in each part of the picture, relative to its mean."""
+    found = {}
+    for name, term in terms_of(losses).items():
+        (pull,) = torch.autograd.grad(term, losses.prediction, retain_graph=True)
+        size = pull.abs().mean(dim=1)
+        size = size / size.mean(dim=(1, 2), keepdim=True).clamp(min=1e-20)
+        for area, share in areas.items():
+            found[f"{area}_{name}"] = ((size * share).sum() / share.sum()).item()
     return found
 
 

@@ -15,7 +15,8 @@ from ric_cli.job import DRAWN_ONLY, SOME_FAILED
 from ric_cli.surroundings import take_one_thread
 
 if TYPE_CHECKING:
-    from ric.recipes.reproduce import Planned, Reproduction
+    from ric.preflight.reproduction import Planned
+    from ric.reproduction import Reproduction
 
 NOT_ESTIMATED = "-"
 COLUMNS = "{:<20} {:>7} {:>10} {:>10} {:>10} {:>12}"
@@ -92,7 +93,7 @@ def reproduce(
         take_one_thread()
     if not (quiet or json):
         say("Loading the libraries takes about ten seconds.")
-    from ric.recipes.reproduce import Reproduction
+    from ric.reproduction import Reproduction
 
     changes: dict[str, Any] = {"describer": describer, "steps": steps, "limit": limit}
     changes |= {"memory": memory, "weights": str(weights) if weights else None, "device": device}
@@ -135,8 +136,8 @@ def _make(asked: Reproduction, *, as_json: bool, quiet: bool) -> None:
 
 def _show_plan(asked: Reproduction, card: str | None, *, as_json: bool) -> None:
     from ric.preflight.cards import find_card
+    from ric.preflight.reproduction import plan_reproduction
     from ric.preflight.stage_cost import machine_of, this_machine
-    from ric.recipes.reproduce import plan_reproduction
 
     machine = (
         machine_of(find_card(card)) if card else this_machine(asked.changes.get("device", "auto"))
@@ -174,7 +175,7 @@ def _lines(planned: Planned) -> list[str]:
 
 
 def _cells(planned: Planned) -> list[tuple[str, ...]]:
-    from ric.recipes.reproduce import BY_NAME, PAPER_HOURS
+    from ric.reproduction import BY_NAME, PAPER_HOURS
     from ric.weights import size_in_words
 
     def in_words(size: int) -> str:

@@ -132,9 +132,10 @@ ROOMS: dict[str, set[str]] = {
     "memory": FOUNDATION
     | {"extras", "device", "model_files", "pretrained", "method", "weights", "data", "work"}
     | {"models", "training"},
+    "reproduction": {"errors", "config", "settings", "data", "runs"},
     "preflight": FOUNDATION
     | {"registry", "extras", "device", "model_files", "weights", "data", "runs", "models"}
-    | {"describers", "training", "scoring", "memory"},
+    | {"describers", "training", "scoring", "memory", "reproduction"},
 }
 TOP = {"recipes", "api"}  # import any room, and none imports them
 

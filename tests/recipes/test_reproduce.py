@@ -17,17 +17,11 @@ from ric.errors import RicError
 from ric.interrupt import Interrupted
 from ric.preflight.cards import CARDS, SHARE_OF_CARD, find_card
 from ric.preflight.cost import arithmetic
+from ric.preflight.reproduction import plan_reproduction
 from ric.preflight.stage_cost import cost_of, machine_of
-from ric.recipes.reproduce import (
-    ROWS,
-    STAGES,
-    TABLES,
-    Reproduction,
-    plan_reproduction,
-    references,
-    reproduce,
-)
+from ric.recipes.reproduce import reproduce
 from ric.report.paper_numbers import DEFINITIONS, NUMBERS
+from ric.reproduction import ROWS, STAGES, TABLES, Reproduction, references
 from ric.runs.record import read_record
 from ric.settings import resolve_config
 

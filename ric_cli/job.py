@@ -209,11 +209,23 @@ def _is_beyond_the_family(config: CommandConfig) -> bool:
 
 
 def show_plan(plan: dict[str, Any], *, as_json: bool) -> None:
-    """Print a dry run's plan: settings, samples, models, cost, problems."""
+    """Print a dry run's plan: settings, those that were chosen first; samples, models, cost."""
     plan = redacted(plan)
     if as_json:
         print_json(plan)
         return
+    changed, settings = plan["changed"], plan["settings"]
+    chosen = {key: settings[key] for key in changed}
+    rest = {key: value for key, value in settings.items() if key not in chosen}
+    plan = {
+        "settings": chosen,
+        "settings as usual": rest,
+        **{
+            section: values
+            for section, values in plan.items()
+            if section not in ("changed", "settings")
+        },
+    }
     for section, values in plan.items():
         print_line(f"{section}:")
         rows = values.items() if isinstance(values, dict) else enumerate(values, 1)

@@ -24,7 +24,9 @@ app = typer.Typer(
 )
 Command = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option("--for", metavar="COMMAND", help="Only what this command may need."),
+    typer.Option(
+        "--for", metavar="COMMAND", help="Only what this command, or reproduce, may need."
+    ),
 ]
 Folder = Annotated[
     Optional[Path],  # noqa: UP045
@@ -42,6 +44,8 @@ def ls(command: Command = None, weights: Folder = None, json: AsJson = False) ->
         print_json({"weights": rows})
         return
     print_table(weight_table(rows))
+    say(sum_in_words(_weights_of(command), weights))
+    say(datasets_in_words())
 
 
 @app.command("get")
@@ -135,10 +139,18 @@ def _weights_of(command: str | None) -> Sequence[Weight]:
 
     if command is None:
         return WEIGHTS
+    if command == "reproduce":
+        from ric.preflight.reproduction import weights_read
+        from ric.reproduction import HUMANEDIT, Reproduction
+
+        return weights_read(Reproduction(data=HUMANEDIT, folder=Path()))
     chosen = [weight for weight in WEIGHTS if command in commands_for(weight.id)]
     if not chosen:
         known = sorted({name for weight in WEIGHTS for name in commands_for(weight.id)})
-        raise RicError(f"No weight is needed by {command!r}.", f"Try one of: {', '.join(known)}.")
+        raise RicError(
+            f"No weight is needed by {command!r}.",
+            f"Try one of: {', '.join([*known, 'reproduce'])}.",
+        )
     return chosen
 
 
@@ -171,6 +183,28 @@ def weight_rows(command: str | None, weights: Path | None) -> list[dict[str, Any
         not_run |= {"commands": [], "place": None, "present": False, "runs": False}
         rows += [{**tiny, "id": name, **not_run} for name in OTHER_SIZES]
     return rows
+
+
+def sum_in_words(weights: Sequence[Weight], folder: Path | None) -> str:
+    """Sum the sizes of weights, and of those that are not on this machine."""
+    from ric.weights import is_present, size_in_words
+
+    sizes = [(weight.size_bytes, is_present(weight, folder) is not None) for weight in weights]
+    whole = sum(size for size, _ in sizes)
+    missing = sum(size for size, here in sizes if not here)
+    told = f"{size_in_words(missing)} of them missing" if missing else "all here"
+    return f"{len(sizes)} weights, {size_in_words(whole)}: {told}."
+
+
+def datasets_in_words() -> str:
+    """Say how large HumanEdit is, and whether it is here."""
+    from ric.data import humanedit
+    from ric.data.hub import cached_files
+    from ric.weights import size_in_words
+
+    here = "here" if cached_files(humanedit.HUB_ID)[0] else "downloaded by the first command"
+    size = size_in_words(humanedit.BYTES)
+    return f"Beside them the data, such as {humanedit.HUB_ID}: {size}, {here}."
 
 
 def weight_table(rows: list[dict[str, Any]]) -> Table:

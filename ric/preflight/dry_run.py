@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ric.config import as_dict
+from ric.config import as_dict, command_of
 from ric.data.count import count_samples
 from ric.errors import RicError
 from ric.models.table import NamedModel, models_of
@@ -18,6 +18,7 @@ from ric.preflight.cost import (
     why_no_time,
 )
 from ric.runs.record import find_artifact
+from ric.settings import usual_settings
 from ric.weights import check_weights, find_weight, is_present
 from ric.weights.fetch import get_command
 from ric.weights.resolve import unlisted
@@ -34,7 +35,8 @@ def plan(config: CommandConfig, runs_dir: Path) -> dict[str, Any]:
     Time is the arithmetic of the paper's models at this machine's measured matrix rate; for other
     models it is not estimated. It is a lower bound, since no machine sustains its matrix rate, and
     a range, since the rate of a shared machine varies. What is not there is shown as missing or
-    unknown; `find_problems` says why. The `problems` here are only a `--memory` that is too small.
+    unknown; `find_problems` says why. `changed` lists the settings that are not their preset's.
+    The `problems` here are only a `--memory` that is too small.
     """
     samples, samples_in_words = count_samples(config)
     models = {model.name: _model_in_words(model, runs_dir, config) for model in models_of(config)}
@@ -56,8 +58,11 @@ def plan(config: CommandConfig, runs_dir: Path) -> dict[str, Any]:
     else:
         cost["arithmetic"] = f"{gflop / 1e3:,.0f} TFLOP"
         cost["time"] = _time(gflop, config)
+    settings = as_dict(config)
+    usual = usual_settings(command_of(type(config)).replace(" ", "-"), settings)
     return {
-        "settings": as_dict(config),
+        "changed": [key for key in settings if key not in usual or settings[key] != usual[key]],
+        "settings": settings,
         "data": {"samples": samples_in_words, "split": config.split},
         "models": models or {"none": "no model is loaded"},
         "cost": cost,

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from ric.config import TrainUnetConfig
 from ric.data import humanedit
 from ric.data.hub import cached_files
+from ric.models.table import models_of
 from ric.preflight.checks import find_problems
 from ric.preflight.stage_cost import cost_of, missing_weights
 from ric.reproduction import Reproduction, is_done
+from ric.weights import find_weight
 
 if TYPE_CHECKING:
     from ric.config import CommandConfig
@@ -69,6 +71,13 @@ def plan_reproduction(asked: Reproduction, machine: Machine) -> Planned:
             hint = None if is_weight else problem.hint
             found.setdefault(about, " ".join(filter(None, (problem.message, hint))))
     return Planned(machine, costs, done, missing, downloads, [*problems, *found.values()])
+
+
+def weights_read(asked: Reproduction) -> list[Weight]:
+    """List the published weights that the stages load, each once, wherever they are."""
+    models = (model for stage in asked.stages() for model in models_of(asked.config_alone(stage)))
+    found = (find_weight(model.name) for model in models)
+    return list({weight.id: weight for weight in found if weight}.values())
 
 
 def _data_bytes(asked: Reproduction) -> int:

@@ -151,15 +151,19 @@ def test_a_dry_run_shows_settings_data_models_and_cost_and_makes_no_run(
     said = ric(command, data, "--preset", "tiny", "--split", "all", "--dry-run", "--json")
     assert said.code == 0
     plan = json.loads(said.out)
-    assert plan.keys() == {"settings", "data", "models", "cost", "problems"}
+    assert plan.keys() == {"changed", "settings", "data", "models", "cost", "problems"}
+    # `all` is what describe does without --split
+    assert plan["changed"] == ["data", "preset", *(["split"] if command != "describe" else [])]
     assert plan["problems"] == []
     assert plan["settings"]["preset"] == "tiny"
     assert plan["data"] == {"samples": 3, "split": "all"}
     assert not (tmp_path / "runs").exists()
     lines = ric(command, data, "--preset", "tiny", "--dry-run").out.splitlines()
     assert [line for line in lines if not line.startswith(" ")] == [
-        "settings:", "data:", "models:", "cost:", "problems:",
+        "settings:", "settings as usual:", "data:", "models:", "cost:", "problems:",
     ]  # fmt: skip
+    assert lines[:3] == ["settings:", f"  data: {data}", "  preset: tiny"]
+    assert lines[3] == "settings as usual:"
     assert lines[-1] == "  none"
 
 

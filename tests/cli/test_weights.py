@@ -9,6 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ric.weights import WEIGHTS, size_in_words
+
 CLIP = "openai/clip-vit-base-patch16"
 
 
@@ -40,6 +42,22 @@ def test_ls_names_id_licence_and_whether_it_is_here(ric, clip_here):
     assert "missing" in next(line for line in ric("weights", "ls").out.splitlines() if CLIP in line)
 
 
+def test_for_reproduce_the_weights_are_those_of_the_paper_s_tables_and_their_sizes_are_summed(ric):
+    said = ric("weights", "ls", "--for", "reproduce", "--json")
+    ids = {row["id"] for row in json.loads(said.out)["weights"]}
+    assert ids == {
+        "deepseek-ai/deepseek-vl2-tiny", CLIP, "Salesforce/blip-itm-base-coco",
+        "timbrooks/instruct-pix2pix", "vinesmsuic/magicbrush-jul7", "facebook/sam-vit-huge",
+        "CompVis/stable-diffusion-v1-4", "openai/clip-vit-base-patch32", "facebook/dino-vits16",
+        "inception-2015-12-05", "lpips-alex", "lpips-squeeze",
+    }  # fmt: skip
+    sizes = [weight.size_bytes for weight in WEIGHTS if weight.id in ids]
+    told = ric("weights", "ls", "--for", "reproduce").err
+    total = size_in_words(sum(sizes))
+    assert f"{len(ids)} weights, {total}: {total} of them missing." in told
+    assert "BryanW/HumanEdit: 16.4 GB, downloaded by the first command." in told
+
+
 def test_ls_as_json_is_one_object(ric, clip_here):
     rows = json.loads(ric("weights", "ls", "--weights", "weights", "--json").out)["weights"]
     here = {row["id"]: row["place"] for row in rows if row["present"]}
@@ -65,7 +83,10 @@ def test_an_unknown_command_lists_the_known_ones(ric):
         said = ric("weights", verb, "--for", "paint")
         assert said.code == 1
         assert "No weight is needed by 'paint'." in said.err
-        assert "Try one of: describe, edit, eval, fit-blip, fit-clip, train-unet." in said.err
+        assert (
+            "Try one of: describe, edit, eval, fit-blip, fit-clip, train-unet, reproduce."
+            in said.err
+        )
 
 
 def test_get_prints_where_a_weight_lies(ric, clip_here):

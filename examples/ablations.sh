@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The study of the paper's claim: fine-tunes one base by Eq. 10 in many variants, scores their edits
-# beside one another, and ends with a page. Repeat it to continue where it was stopped. All arms see
-# the same samples, noise and timesteps.
+# beside plain fine-tuning's, and ends with a table and a page. Repeat it to continue where it was
+# stopped. All arms of a seed see the same samples, noise and timesteps. docs/method.md says what
+# came out; on two cores three seeds of all arms take about ten hours.
 #
 #   examples/ablations.sh [WORK]
 #
@@ -13,7 +14,8 @@
 set -euo pipefail
 work=${1:-ablations}
 seeds=${SEEDS:-0 1 2}
-arms=${ARMS:-plain mean sum jacobian balanced clipped hinged restored flattened augmented aware best no-region no-scene no-fusion explicit}
+arms=${ARMS:-plain mean sum jacobian balanced clipped hinged hinged1 restored flattened augmented agreeing
+    target aware robust best no-region no-scene no-fusion explicit chosen}
 export RIC_RUNS_DIR=$work
 mkdir -p "$work"
 
@@ -43,15 +45,20 @@ flags_of() { # the flags of an arm
     local best="--balance 0.3 --hinge --augment-judged --flatten 0.05 --region-gradient box"
     case $1 in
     plain | explicit) echo --no-region-loss --no-global-loss ;;
+    chosen) ;; # plain's edits, each the best of four by the judges
     mean) ;; # Eq. 10 with the noise term's mean
     sum) echo --noise-reduction sum ;; # as printed
     jacobian) echo --align-weight jacobian ;;
     balanced) echo --balance 0.3 ;;
     clipped) echo --clip-alignments 0.3 ;;
     hinged) echo --balance 0.3 --hinge ;;
+    hinged1) echo --balance 1 --hinge ;;
     restored) echo --balance 0.3 --hinge --align-restore 0.5 --align-weight one-minus-alpha-bar ;;
     flattened) echo --balance 0.3 --hinge --flatten 0.05 ;;
     augmented) echo --balance 0.3 --hinge --augment-judged ;;
+    agreeing) echo --balance 0.3 --align-agree ;;
+    target) echo --balance 0.3 --align-to target ;;
+    robust) echo --balance 0.3 --hinge --region-clip "$work/region-robust" --scene-blip "$work/scene-robust" ;;
     aware) echo --balance 0.3 --hinge --region-clip "$work/region-aware" --scene-blip "$work/scene-aware" ;;
     best) echo "$best" ;;
     no-region) echo --balance 0.3 --hinge --no-region-loss ;;
@@ -61,8 +68,17 @@ flags_of() { # the flags of an arm
     esac
 }
 
-edits() { # edit the test scenes of folder $3 with base or run $1, in run $2
-    ric edit "$work/$3" --preset tiny --limit "${SCORED:-300}" --unet "$1" --run "$2"
+edits() { # edit the test scenes of folder $3 with base or run $1, in run $2; the rest are flags
+    local unet=$1 run=$2 folder=$3
+    shift 3
+    ric edit "$work/$folder" --preset tiny --limit "${SCORED:-300}" --unet "$unet" --run "$run" "$@"
+}
+
+score() { # score the edits of variant $1
+    ric eval "$1=$work/$1-edits" --data "$work/test" --preset tiny --limit "${SCORED:-300}" \
+        --run "$work/$1-scores"
+    scored+=("$1=$work/$1-scores")
+    pictures+=("$1=$work/$1-edits")
 }
 
 # --- scenes, base and judges ---------------------------------------------------------------------
@@ -74,23 +90,32 @@ base=${BASE:-$work/base}
 if [[ -z ${BASE:-} ]]; then
     scenes flat 8000 --seed 40 --no-shadows
     ric tiny prior "$work/flat" --base tiny --optimizer muon --lr 1e-3 --noise-power 0.7 \
-        --edit-weight 4 --steps "${PRIOR_STEPS:-800}" --averages 2 --run "$base"
+        --edit-weight 4 --steps "${PRIOR_STEPS:-600}" --averages 2 --run "$base"
 fi
 judge=("$work/train" --preset tiny --limit "$count")
 region=(--clip tiny --fusion-epochs "${FIT_EPOCHS:-4}" --joint-epochs "${FIT_EPOCHS:-4}" --no-controls)
 ric fit-clip "${judge[@]}" "${region[@]}" --run "$work/region"
 ric fit-clip "${judge[@]}" "${region[@]}" --no-gated-fusion --run "$work/region-crop"
 ric fit-blip "${judge[@]}" --epochs "${FIT_EPOCHS:-4}" --run "$work/scene"
+ric fit-clip "${judge[@]}" "${region[@]}" --flatten 0.1 --run "$work/region-robust"
+ric fit-blip "${judge[@]}" --epochs "${FIT_EPOCHS:-4}" --flatten 0.1 --run "$work/scene-robust"
 ric fit-clip "${judge[@]}" "${region[@]}" --blur-to-t 800 --base "$base" --run "$work/region-aware"
 ric fit-blip "${judge[@]}" --epochs "${FIT_EPOCHS:-4}" --blur-to-t 800 --base "$base" --run "$work/scene-aware"
 
 # --- the arms ------------------------------------------------------------------------------------
 
+scored=() pictures=()
 edits "$base" "$work/base-edits" test
-scored=("base=$work/base-edits")
+score base
 for seed in $seeds; do
     for arm in $arms; do
         run=$work/$arm-$seed train=train test=test
+        if [[ $arm == chosen ]]; then
+            edits "$work/plain-$seed" "$run-edits" test --candidates 4 \
+                --region-clip "$work/region" --scene-blip "$work/scene"
+            score "$arm-$seed"
+            continue
+        fi
         if [[ $arm == explicit ]]; then
             explicit train train-explicit
             explicit test test-explicit
@@ -98,12 +123,13 @@ for seed in $seeds; do
         fi
         # shellcheck disable=SC2046
         ric train-unet "$work/$train" --preset tiny --base "$base" --limit "$count" \
-            --steps "${STEPS:-600}" --lr "${RATE:-1e-4}" --batch-size "${BATCH:-8}" --seed "$seed" \
+            --steps "${STEPS:-400}" --lr "${RATE:-1e-4}" --batch-size "${BATCH:-8}" --seed "$seed" \
             --region-clip "$work/region" --scene-blip "$work/scene" \
             --show-every 0 --run "$run" $(flags_of "$arm")
         edits "$run" "$run-edits" "$test"
-        scored+=("$arm-$seed=$run-edits")
+        score "$arm-$seed"
     done
 done
-ric eval "${scored[@]}" --data "$work/test" --preset tiny --limit "${SCORED:-300}" --run "$work/scores"
+python "$(dirname "$0")/../benchmarks/study.py" "${scored[@]}" | tee "$work/study.md"
+ric eval "${pictures[@]}" --data "$work/test" --preset tiny --limit "${SCORED:-300}" --run "$work/scores"
 ric report "$work/scores" --out "$work/page"

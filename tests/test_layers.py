@@ -109,7 +109,8 @@ ROOMS: dict[str, set[str]] = {
     | {"addresses", "protocols", "registry", "weights", "data", "runs", "work", "models"}
     | {"metrics"},
     "report": FOUNDATION
-    | {"registry", "settings", "device", "weights", "scenes", "data", "runs", "scoring"},
+    | {"registry", "settings", "device", "weights", "scenes", "data", "runs", "metrics"}
+    | {"scoring"},
     "inputs": FOUNDATION
     | {"cache_folders", "worker_processes", "device", "method", "data", "runs", "models"}
     | {"distributed", "work"},

@@ -119,8 +119,8 @@ def report(
         votes=told,
         progress=progress,
     )
-    for one in (*told.strengths, *told.rates) if told and not quiet else ():
-        say(one.in_words)
+    for line in told.in_words if told and not quiet else ():
+        say(line)
     counted = {"votes": told.as_dict()} if told else {}
     _tell({"command": "report", "result": str(page), **counted}, json=json)
 

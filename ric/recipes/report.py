@@ -18,7 +18,7 @@ from ric.report.page import MARK, render_page
 from ric.report.score_tables import read_scored_run
 from ric.report.study import Asked, Study, make_study
 from ric.report.thumbs import Thumbs
-from ric.runs.artifacts import renamed_when_whole
+from ric.runs.artifacts import public_text, renamed_when_whole
 from ric.runs.record import find_run, read_record
 from ric.runs.rows import read_rows, write_atomically
 from ric.scoring.score_table import BOLD_DIFFERENCES
@@ -56,9 +56,8 @@ def report(
     """Write `index.html`, and `thumbs/` beside it, and return the page's path.
 
     Args:
-        references: The runs: paths, numbers or `@command`. Eval runs give score tables and the
-            editors that they scored, edit runs their edits; every run gives the chain that led to
-            it, with the curves of its trainings.
+        references: Paths, numbers or `@command` of runs. Eval runs give score tables and the
+            editors that they scored, edit runs edits; every run its chain, with trainings' curves.
         out: The folder; a report that is there is replaced when the new one is whole.
         runs_dir: Where numbers and `@command` are looked up.
         data: Where the samples are now, if not where the runs read them.
@@ -82,13 +81,10 @@ def report(
         thumbs = Thumbs(None if single_file else folder, side)
         gallery, lost = None, list[str]()
         if shown is not None:
-            if single_file:
-                limit = _limit_of_one_file(shown, limit)
+            limit = _limit_of_one_file(shown, limit) if single_file else limit
             texts = _described(chain)
             gallery, lost = build_gallery(shown, thumbs, progress, limit=limit, texts=texts)
-        notes = [*missing, *(shown.notes if shown else ()), *_in_a_line(lost)]
-        notes += _notes_of(votes, shown)
-        for note in notes:
+        for note in (notes := [*missing, *_notes_of(shown, lost, votes)]):
             progress.note(note)
         page = render_page(
             title=_title(shown, chain),
@@ -146,7 +142,7 @@ def study(
     if shown is None:
         raise RicError("A study needs edits, and these runs have none.", "Name edit or eval runs.")
     made = make_study(shown, asked, Thumbs(None, side), progress)
-    for note in [*shown.notes, *_in_a_line(made.failures)]:
+    for note in [*shown.notes, *_in_a_line(made.failures, "pairs")]:
         progress.note(note)
     _write_study(made, out)
     return out / STUDY
@@ -179,13 +175,16 @@ def read_win_rates(answers: Sequence[Path], key: Path, *, seed: int = 0) -> WinR
     return count_votes(known.study, known.editors, read_votes(answers, known), seed=seed)
 
 
-def _notes_of(votes: WinRates | None, shown: Side | None) -> list[str]:
-    """Say which votes do not count, and which editors are not those of the page."""
+def _notes_of(shown: Side | None, lost: Sequence[str], votes: WinRates | None) -> list[str]:
+    """Say what is missing of the pictures, and which votes do not count or are on other editors."""
+    notes = [*(shown.notes if shown else ()), *_in_a_line(lost)]
     if votes is None:
-        return []
-    others = set(votes.editors) - {arm.label for arm in (shown.arms if shown else ())}
-    told = ", ".join(label for label in votes.editors if label in others)
-    return [*votes.notes, *([f"The votes are on {told}, not of these runs."] if others else [])]
+        return notes
+    notes += [public_text(note) for note in votes.notes]  # the page shows them to others
+    labels = [arm.label for arm in (shown.arms if shown else ())]
+    if others := ", ".join(label for label in votes.editors if label not in labels):
+        notes.append(f"The votes are on {others}, not of these runs.")
+    return notes
 
 
 def refuse_other_folder(out: Path) -> None:
@@ -231,11 +230,11 @@ def _described(chain: Sequence[ChainRun]) -> dict[str, dict[str, str]]:
     return texts
 
 
-def _in_a_line(lost: Sequence[str]) -> list[str]:
-    """Say how many pictures cannot be read, and name the first."""
+def _in_a_line(lost: Sequence[str], what: str = "pictures") -> list[str]:
+    """Say how many of them cannot be read, and name the first."""
     if not lost:
         return []
-    return [f"{len(lost)} pictures cannot be shown, such as {lost[0]}"]
+    return [f"{len(lost)} {what} cannot be shown, such as {lost[0]}"]
 
 
 def _title(shown: Side | None, chain: Sequence[ChainRun]) -> str:

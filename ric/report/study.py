@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from ric.report.thumbs import Thumbs
 
 
-class Asked(NamedTuple):
-    """What a study is to be: how many pairs, of the first `limit` samples, by which seed."""
+@dataclass(frozen=True)
+class Asked:
+    """A study to be made: how many pairs, by which seed, of the first `limit` samples."""
 
     count: int
     seed: int = 0

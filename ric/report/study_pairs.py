@@ -28,8 +28,8 @@ def choose_pairs(
 ) -> list[StudyPair]:
     """Choose pairs and shuffle them.
 
-    Each two editors meet as often as each other two, as far as samples allow; each stands on
-    either side as often; and no sample comes again before those that were shown less.
+    Each two editors take their turn, with one of those samples that were shown least, and that they
+    have not met on; and each of them stands on either side as often.
 
     Args:
         held: The labels of the editors that have a picture, by the sample's id.
@@ -41,7 +41,8 @@ def choose_pairs(
         for both in combinations(sorted(labels), 2):
             waiting[both].append(sample)
     for both, samples in waiting.items():
-        samples.sort(key=lambda sample, both=both: _rank(seed, "sample", sample, *both))
+        ranks = {sample: _rank(seed, "sample", sample, *both) for sample in samples}
+        samples.sort(key=ranks.__getitem__)
     in_turn = sorted(waiting, key=lambda both: _rank(seed, "editors", *both))
     chosen: list[StudyPair] = []
     shown: Counter[str] = Counter()

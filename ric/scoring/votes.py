@@ -31,7 +31,7 @@ class KeyPair(NamedTuple):
 
 
 class StudyKey(NamedTuple):
-    """What the page of a study does not tell.
+    """The part of a study that its page does not tell.
 
     Attributes:
         study: The hash of what the page shows.

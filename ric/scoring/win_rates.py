@@ -1,4 +1,4 @@
-"""How often editors are preferred: shares of wins, and Bradley-Terry strengths of more than two.
+"""Win rates of editors by votes: shares of wins, and Bradley-Terry strengths of more than two.
 
 A share is of decided votes, those that name a winner, with Wilson's interval. Strengths have
 percentile intervals by the pigeonhole bootstrap (Owen 2007): voters are drawn with replacement, and
@@ -85,7 +85,7 @@ class Strength(NamedTuple):
 
 
 class WinRates(NamedTuple):
-    """What a study's votes say.
+    """The outcome of a study.
 
     Attributes:
         study: The hash that names it.
@@ -106,6 +106,14 @@ class WinRates(NamedTuple):
     rates: list[WinRate]
     strengths: list[Strength]
     notes: list[str]
+
+    @property
+    def in_words(self) -> list[str]:
+        """All strengths and shares, a line each."""
+        return [
+            *(one.in_words for one in self.strengths),
+            *(rate.in_words for rate in self.rates),
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """Return all as JSON-ready values."""
@@ -168,7 +176,7 @@ def _strengths(editors: Sequence[str], told: Votes, seed: int) -> list[Strength]
     counts = [np.ones((1, len(cell_V))), *([] if draws_RV is None else [draws_RV])]
     wins_REE = np.stack(
         [
-            np.bincount(cell_V[decided], weights=count_V[decided], minlength=len(editors) ** 2)
+            np.bincount(cell_V[decided], count_V[decided], len(editors) ** 2).astype(np.float64)
             for count_V in np.concatenate(counts)
         ]
     ).reshape(-1, len(editors), len(editors))

@@ -53,7 +53,8 @@
     byId("on").disabled = ended;
     byId("save").disabled = answered() === 0;
     byId("save").classList.toggle("ready", answered() === count);
-    byId("done").firstElementChild.style.width = `${(100 * answered()) / count}%`;
+    byId("done").max = count;
+    byId("done").value = answered();
     byId("place").textContent = (ended ? "" : `Pair ${at + 1} of ${count} · `)
       + `${answered()} of ${count} answered`;
     if (ended) { showEnd(); return; }

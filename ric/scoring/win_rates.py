@@ -17,7 +17,7 @@ from ric.metrics.bradley_terry import strengths
 from ric.metrics.intervals import RESAMPLES, photo_numbers, wilson_interval
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -166,43 +166,39 @@ def _strengths(editors: Sequence[str], told: Votes, seed: int) -> list[Strength]
     # ties decide nothing, but their voters and photos are among those that are drawn
     voter_V = photo_numbers([one.voter for one in told.votes], len(told.votes))
     photo_V = photo_numbers([one.photo for one in told.votes], len(told.votes))
-    cell_V = np.full(len(told.votes), -1)
+    cell_V = np.full(len(told.votes), -1)  # winner and loser, as a place among E x E
     for at, one in enumerate(told.votes):
         if one.winner is not None:
             loser = one.editors[one.winner == one.editors[0]]
             cell_V[at] = places[one.winner] * len(editors) + places[loser]
     decided = cell_V >= 0
-    draws_RV = _drawn_weights(voter_V, photo_V, seed)
-    counts = [np.ones((1, len(cell_V))), *([] if draws_RV is None else [draws_RV])]
-    wins_REE = np.stack(
-        [
-            np.bincount(cell_V[decided], count_V[decided], len(editors) ** 2).astype(np.float64)
-            for count_V in np.concatenate(counts)
-        ]
-    ).reshape(-1, len(editors), len(editors))
-    found_RE = strengths(wins_REE)
-    values_E, drawn_RE = found_RE[0], found_RE[1:]
-    if draws_RV is None:
+
+    def wins(weight_V: Array) -> Array:
+        counts = np.bincount(cell_V[decided], weight_V[decided], len(editors) ** 2)
+        return counts.astype(np.float64).reshape(len(editors), len(editors))
+
+    values_E = strengths(wins(np.ones(len(cell_V))))
+    draws = [wins(weight_V) for weight_V in _drawn_weights(voter_V, photo_V, seed)]
+    if not draws:
         return [Strength(label, float(values_E[at]), None) for label, at in places.items()]
-    low_E, high_E = np.quantile(drawn_RE, (0.025, 0.975), axis=0)
+    ends_2E = np.quantile(strengths(np.stack(draws)), (0.025, 0.975), axis=0)
     return [
-        Strength(label, float(values_E[at]), (float(low_E[at]), float(high_E[at])))
+        Strength(label, float(values_E[at]), (float(ends_2E[0, at]), float(ends_2E[1, at])))
         for label, at in places.items()
     ]
 
 
-def _drawn_weights(voter_V: Numbers, photo_V: Numbers, seed: int) -> Array | None:
-    """Return how often each vote counts in each draw (R, V); None of one voter and one photo."""
+def _drawn_weights(voter_V: Numbers, photo_V: Numbers, seed: int) -> Iterator[Array]:
+    """Yield how often each vote counts in each draw (V,); nothing of one voter and one photo."""
+    voters, photos = int(voter_V.max()) + 1, int(photo_V.max()) + 1
+    if voters == photos == 1:
+        return
     generator = np.random.default_rng(seed)
-    weights_RV: Array = np.ones((RESAMPLES, len(voter_V)))
-    counts = [int(of_V.max()) + 1 for of_V in (voter_V, photo_V)]
-    if max(counts) == 1:
-        return None
-    for of_V, count in zip((voter_V, photo_V), counts, strict=True):
-        if count > 1:
-            times = generator.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
-            weights_RV *= times[:, of_V]
-    return weights_RV
+    for _ in range(RESAMPLES):
+        of_voter, of_photo = (
+            generator.multinomial(count, np.full(count, 1 / count)) for count in (voters, photos)
+        )
+        yield (of_voter[voter_V] * of_photo[photo_V]).astype(np.float64)
 
 
 def _ends(interval: Interval | None) -> dict[str, float]:

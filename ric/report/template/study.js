@@ -32,9 +32,9 @@
     if (at === count) return;
     const [width, height] = data.pairs[at].size;
     const phone = window.innerWidth <= 700;
+    const room = byId("a").parentElement.clientWidth; // the source is as large, wherever it stands
     for (const id of ["source", "a", "b"]) {
       const image = byId(id);
-      const room = image.parentElement.clientWidth / (phone && id === "source" ? 2 : 1);
       const tall = Math.max(120, window.innerHeight * (phone ? 0.3 : 0.55));
       let scale = Math.min(room / width, tall / height);
       const small = Math.max(width, height) <= SMALL;

@@ -108,20 +108,11 @@ ROOMS: dict[str, set[str]] = {
     | {"registry", "device", "model_files", "pretrained", "method", "data", "models"},
     "metrics": FOUNDATION | {"scenes", "model_files", "pretrained"},
     "scoring": FOUNDATION
-    | {
-        "addresses",
-        "protocols",
-        "metric_table",
-        "registry",
-        "weights",
-        "data",
-        "runs",
-        "work",
-        "models",
-    }
-    | {"metrics"},
+    | {"addresses", "protocols", "metric_table", "registry", "weights", "data", "runs", "work"}
+    | {"models", "metrics"},
     "report": FOUNDATION
-    | {"metric_table", "settings", "device", "weights", "scenes", "data", "runs", "scoring"},
+    | {"metric_table", "settings", "device", "weights", "scenes", "data", "runs", "metrics"}
+    | {"scoring"},
     "inputs": FOUNDATION
     | {"cache_folders", "worker_processes", "device", "method", "data", "runs", "models"}
     | {"distributed", "work"},

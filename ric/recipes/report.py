@@ -1,7 +1,8 @@
-"""`ric report`: a page to look at: scores, edits side by side, curves, and the chain of runs."""
+"""`ric report`: a page of scores, edits side by side, curves and the chain of runs; or a study."""
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,11 +16,14 @@ from ric.report.chain import in_public, read_chain, weights_of
 from ric.report.gallery import build_gallery
 from ric.report.page import MARK, render_page
 from ric.report.score_tables import read_scored_run
+from ric.report.study import Asked, Study, make_study
 from ric.report.thumbs import Thumbs
-from ric.runs.artifacts import renamed_when_whole
+from ric.runs.artifacts import public_text, renamed_when_whole
 from ric.runs.record import find_run, read_record
 from ric.runs.rows import read_rows, write_atomically
 from ric.scoring.score_table import BOLD_DIFFERENCES
+from ric.scoring.votes import KEY_SUFFIX, read_key, read_votes
+from ric.scoring.win_rates import count_votes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,9 +32,12 @@ if TYPE_CHECKING:
     from ric.progress import Progress
     from ric.report.arms import Side
     from ric.report.chain import ChainRun
+    from ric.scoring.win_rates import WinRates
 
 PAGE = "index.html"
-MOST_IN_ONE_FILE = 200  # samples
+STUDY = "study.html"
+STUDY_KEY = f"study{KEY_SUFFIX}"
+MOST_IN_ONE_FILE = 200  # samples, or pairs of a study
 SIDE = 384  # pixels
 
 
@@ -43,20 +50,21 @@ def report(
     limit: int | None = None,
     side: int = SIDE,
     single_file: bool = False,
+    votes: WinRates | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Write `index.html`, and `thumbs/` beside it, and return the page's path.
 
     Args:
-        references: The runs: paths, numbers or `@command`. Eval runs give score tables and the
-            editors that they scored, edit runs their edits; every run gives the chain that led to
-            it, with the curves of its trainings.
+        references: Paths, numbers or `@command` of runs. Eval runs give score tables and the
+            editors that they scored, edit runs edits; every run its chain, with trainings' curves.
         out: The folder; a report that is there is replaced when the new one is whole.
         runs_dir: Where numbers and `@command` are looked up.
         data: Where the samples are now, if not where the runs read them.
         limit: Show at most this many samples.
         side: The longest side of the copied pictures, in pixels.
         single_file: Put the pictures into the page.
+        votes: What a study's voters said of the editors; see `read_win_rates`.
         progress: Counts the samples, and hears of what cannot be shown.
 
     Raises:
@@ -73,17 +81,16 @@ def report(
         thumbs = Thumbs(None if single_file else folder, side)
         gallery, lost = None, list[str]()
         if shown is not None:
-            if single_file:
-                limit = _limit_of_one_file(shown, limit)
+            limit = _limit_of_one_file(shown, limit) if single_file else limit
             texts = _described(chain)
             gallery, lost = build_gallery(shown, thumbs, progress, limit=limit, texts=texts)
-        notes = [*missing, *(shown.notes if shown else ()), *_in_a_line(lost)]
-        for note in notes:
+        for note in (notes := [*missing, *_notes_of(shown, lost, votes)]):
             progress.note(note)
         page = render_page(
             title=_title(shown, chain),
             made=datetime.now(UTC).strftime("%Y-%m-%d"),
             scored=scored,
+            votes=votes,
             chain=chain,
             weights=weights_of(chain),
             notes=notes,
@@ -94,6 +101,90 @@ def report(
         )
         write_atomically(folder / PAGE, page)
     return out / PAGE
+
+
+def study(
+    references: Sequence[str],
+    out: Path,
+    *,
+    runs_dir: Path,
+    asked: Asked,
+    data: str | None = None,
+    side: int = SIDE,
+    progress: Progress | None = None,
+) -> Path:
+    """Write `study.html`, a page of blind pairs, and its key beside it; return the page's path.
+
+    Args:
+        references: Edit runs, or eval runs of several editors, as `report` takes them.
+        out: The folder. Only the study that is there already is written anew.
+        runs_dir: As of `report`.
+        asked: How many pairs, and which.
+        data: As of `report`.
+        side: As of `report`.
+        progress: Counts the pairs, and hears of those that cannot be shown.
+
+    Raises:
+        RicError: a run or DATA cannot be read, no study can be made of them, there are more pairs
+            than one file holds or fewer than asked for, or `out` holds another study.
+    """
+    progress = progress or Silent()
+    if asked.count > MOST_IN_ONE_FILE:
+        raise RicError(
+            f"A study holds up to {MOST_IN_ONE_FILE} pairs, not {asked.count}.",
+            "Make several, each of another --seed or DATA.",
+        )
+    if (out.exists() and not out.is_dir()) or (
+        (out / STUDY).exists() and not (out / STUDY_KEY).exists()
+    ):
+        raise RicError(f"{out} is there and is not a study.", "Name another folder: --out DIR")
+    shown = read_side([_found(reference, runs_dir) for reference in references], runs_dir, data)
+    if shown is None:
+        raise RicError("A study needs edits, and these runs have none.", "Name edit or eval runs.")
+    made = make_study(shown, asked, Thumbs(None, side), progress)
+    for note in [*shown.notes, *_in_a_line(made.failures, "pairs")]:
+        progress.note(note)
+    _write_study(made, out)
+    return out / STUDY
+
+
+def _write_study(made: Study, out: Path) -> None:
+    """Write page and key, unless they would replace those of another study (RicError)."""
+    if (out / STUDY_KEY).exists() and read_key(out / STUDY_KEY).study != made.hash:
+        raise RicError(
+            f"{out} holds another study, whose answers nothing could read without its key.",
+            "Name another folder: --out DIR",
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / STUDY_KEY, json.dumps(made.key, indent=2) + "\n")
+    write_atomically(out / STUDY, made.page)
+
+
+def read_win_rates(answers: Sequence[Path], key: Path, *, seed: int = 0) -> WinRates:
+    """Count the votes in files of answers, or in folders of them.
+
+    Args:
+        answers: What voters saved on a study's page.
+        key: The key that was written with the page.
+        seed: Seeds the intervals of strengths.
+
+    Raises:
+        RicError: the key cannot be read, or no file of answers can be used.
+    """
+    known = read_key(key)
+    return count_votes(known.study, known.editors, read_votes(answers, known), seed=seed)
+
+
+def _notes_of(shown: Side | None, lost: Sequence[str], votes: WinRates | None) -> list[str]:
+    """Say what is missing of the pictures, and which votes do not count or are on other editors."""
+    notes = [*(shown.notes if shown else ()), *_in_a_line(lost)]
+    if votes is None:
+        return notes
+    notes += [public_text(note) for note in votes.notes]  # the page shows them to others
+    labels = [arm.label for arm in (shown.arms if shown else ())]
+    if others := ", ".join(label for label in votes.editors if label not in labels):
+        notes.append(f"The votes are on {others}, not of these runs.")
+    return notes
 
 
 def refuse_other_folder(out: Path) -> None:
@@ -139,11 +230,11 @@ def _described(chain: Sequence[ChainRun]) -> dict[str, dict[str, str]]:
     return texts
 
 
-def _in_a_line(lost: Sequence[str]) -> list[str]:
-    """Say how many pictures cannot be read, and name the first."""
+def _in_a_line(lost: Sequence[str], what: str = "pictures") -> list[str]:
+    """Say how many of them cannot be read, and name the first."""
     if not lost:
         return []
-    return [f"{len(lost)} pictures cannot be shown, such as {lost[0]}"]
+    return [f"{len(lost)} {what} cannot be shown, such as {lost[0]}"]
 
 
 def _title(shown: Side | None, chain: Sequence[ChainRun]) -> str:

@@ -1,4 +1,4 @@
-"""The page of a report: one HTML file that asks for nothing from outside its folder.
+"""The pages of a report and of a study: HTML files that ask for nothing from outside their folder.
 
 Every text of the runs is escaped: jinja2 escapes what stands in the page, and `as_script` what its
 script reads. A Content-Security-Policy allows this file's own script and sheet, by their hashes,
@@ -26,11 +26,25 @@ def render_page(**contents: Any) -> str:
     Args:
         contents: What `template/page.html` shows, and `gallery`, what its script reads, or None.
     """
-    style, script = ((TEMPLATE / name).read_text("utf-8") for name in ("page.css", "page.js"))
+    # file: is this folder's own where it is opened from disk
+    return render("page", "img-src 'self' file: data:", mark=Markup(MARK), **contents)
+
+
+def render(name: str, pictures: str, **contents: Any) -> str:
+    """Return a page as HTML, with its own script and its own sheet after that of reports.
+
+    Args:
+        name: Of its template, script and sheet.
+        pictures: The rule of its Content-Security-Policy for pictures.
+        contents: What the template shows.
+    """
+    sheets = dict.fromkeys(("page.css", f"{name}.css"))
+    style = "".join((TEMPLATE / sheet).read_text("utf-8") for sheet in sheets)
+    script = (TEMPLATE / f"{name}.js").read_text("utf-8")
     policy = "; ".join(
         [
             "default-src 'none'",
-            "img-src 'self' file: data:",  # file: is this folder's own where it is opened from disk
+            pictures,
             f"style-src 'sha256-{_digest(style)}'",
             f"script-src 'sha256-{_digest(script)}'",
             "base-uri 'none'",
@@ -45,10 +59,9 @@ def render_page(**contents: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters["as_script"] = as_script
-    return environment.get_template("page.html").render(
+    return environment.get_template(f"{name}.html").render(
         policy=policy,
-        mark=Markup(MARK),  # our own
-        style=Markup(style),
+        style=Markup(style),  # our own
         script=Markup(script),
         **contents,
     )

@@ -125,8 +125,8 @@ ROOMS: dict[str, set[str]] = {
     | {"models", "training"},
     "reproduction": {"errors", "config", "settings", "data", "runs"},
     "preflight": FOUNDATION
-    | {"registry", "extras", "device", "model_files", "weights", "data", "runs", "models"}
-    | {"describers", "training", "scoring", "memory", "reproduction"},
+    | {"registry", "settings", "extras", "device", "model_files", "weights", "data", "runs"}
+    | {"models", "describers", "training", "scoring", "memory", "reproduction"},
 }
 TOP = {"recipes", "api"}  # import any room, and none imports them
 

@@ -1,6 +1,7 @@
 """Win rates of editors by votes: shares of wins, and Bradley-Terry strengths of more than two.
 
-A share is of decided votes, those that name a winner, with Wilson's interval. Strengths have
+A share is of decided votes, those that name a winner: with Wilson's interval where each photo has
+one vote, else with that of `mean_interval`, since voters agree about some photos. Strengths have
 percentile intervals by the pigeonhole bootstrap (Owen 2007): voters are drawn with replacement, and
 photos are, and a vote counts as often as its voter was drawn times as often as its photo was. Both
 make votes alike; where neither does, the intervals are wider than they need to be.
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ric.metrics.bradley_terry import strengths
-from ric.metrics.intervals import RESAMPLES, photo_numbers, wilson_interval
+from ric.metrics.intervals import RESAMPLES, mean_interval, photo_numbers, wilson_interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,6 +38,8 @@ class WinRate(NamedTuple):
         wins: Votes for `label`.
         losses: Votes for `against`.
         ties: Votes for neither.
+        interval: The 95 % interval of the share; None without a decided vote, or for several votes
+            on one photo.
     """
 
     label: str
@@ -44,6 +47,7 @@ class WinRate(NamedTuple):
     wins: int
     losses: int
     ties: int
+    interval: Interval | None
 
     @property
     def share(self) -> float | None:
@@ -52,19 +56,13 @@ class WinRate(NamedTuple):
         return self.wins / decided if decided else None
 
     @property
-    def interval(self) -> Interval | None:
-        """Wilson's 95 % interval of the share, each decided vote being a trial."""
-        share = self.share
-        return None if share is None else wilson_interval(share, self.wins + self.losses)
-
-    @property
     def in_words(self) -> str:
         """Share, interval and ties in a line."""
-        if self.share is None or self.interval is None:
+        if self.share is None:
             return f"{self.label} against {self.against}: {self.ties} votes, none of them decided"
-        low, high = self.interval
+        spread = "" if self.interval is None else " ({:.0%} to {:.0%})".format(*self.interval)
         return (
-            f"{self.label} against {self.against}: wins {self.share:.0%} ({low:.0%} to {high:.0%})"
+            f"{self.label} against {self.against}: wins {self.share:.0%}{spread}"
             f" of {self.wins + self.losses} decided votes, {self.ties} without"
             " difference"
         )
@@ -141,10 +139,13 @@ def count_votes(study: str, editors: Sequence[str], told: Votes, *, seed: int = 
     """
     rates = []
     for label, against in combinations(editors, 2):
-        winners = [one.winner for one in told.votes if set(one.editors) == {label, against}]
-        wins, losses = winners.count(label), winners.count(against)
-        if winners:
-            rates.append(WinRate(label, against, wins, losses, winners.count(None)))
+        votes = [one for one in told.votes if set(one.editors) == {label, against}]
+        decided = [one for one in votes if one.winner is not None]
+        wins = [float(one.winner == label) for one in decided]
+        if votes:
+            spread = _share_interval(wins, [one.photo for one in decided])
+            lost, tied = wins.count(0), len(votes) - len(wins)
+            rates.append(WinRate(label, against, wins.count(1), lost, tied, spread))
     compared = [
         label for label in editors if any(label in (rate.label, rate.against) for rate in rates)
     ]
@@ -158,6 +159,15 @@ def count_votes(study: str, editors: Sequence[str], told: Votes, *, seed: int = 
         _strengths(compared, told, seed) if len(compared) > 2 else [],
         told.notes,
     )
+
+
+def _share_interval(wins: Sequence[float], photos: Sequence[str]) -> Interval | None:
+    """Return the 95 % interval of the share of wins among decided votes."""
+    if not wins:
+        return None
+    if len(set(photos)) == len(photos):
+        return wilson_interval(sum(wins) / len(wins), len(wins))
+    return mean_interval(wins, photos=photos)
 
 
 def _strengths(editors: Sequence[str], told: Votes, seed: int) -> list[Strength]:

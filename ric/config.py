@@ -243,6 +243,7 @@ class EditConfig(CommandConfig):
     crop_to_mask: bool = False                      # edit a window round the mask
     margin: int = 64                                # pixels round the mask, of that window
     out: str | None = None                          # a folder for photos' edits; None: the run's
+    export: str | None = None                       # a folder for a benchmark's own judge
     format: PhotoFormat | None = None               # None: the photo's own
     quality: int | None = None                      # of JPEG and WebP; None: see docs/editors.md
     redo: tuple[str, ...] = ()                      # ids of edits to make anew, in a run that began

@@ -151,6 +151,14 @@ def edit(
             show_default=False,
         ),
     ] = EditConfig.quality,
+    export: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="DIR",
+            help="Of a benchmark, such as gedit:DIR: put the edits also where its own judge looks.",
+            show_default=False,
+        ),
+    ] = EditConfig.export,
     candidates: Annotated[
         int,
         typer.Option(
@@ -194,7 +202,7 @@ def edit(
         bool,
         typer.Option(
             "--overwrite",
-            help="Make every edit anew, also over other files of --out.",
+            help="Make every edit anew, also over other files of --out or --export.",
             rich_help_panel=AGAIN,
         ),
     ] = EditConfig.overwrite,

@@ -19,7 +19,8 @@ COMMON = "Common options"
 
 DATA_HELP = (
     "A folder with metadata.jsonl (or .csv, .parquet), a folder or file of parquet, drawn scenes "
-    "(scenes:300@64#7), or a hub id such as BryanW/HumanEdit."
+    "(scenes:300@64#7), a hub id such as BryanW/HumanEdit, or a benchmark in its own layout "
+    "(pie-bench:DIR; docs/scoring.md lists them)."
 )
 Data = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP, show_default=False)]
 ImageSize = Annotated[

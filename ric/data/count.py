@@ -27,7 +27,11 @@ def count_samples(config: CommandConfig) -> tuple[int | None, int | str]:
 
             if photos := find_photos(config, need_instruction=False):
                 return len(photos), len(photos)
-        count = samples_of(config).row_count
+        samples = samples_of(config)
+        count = samples.row_count
+        if count is not None and samples.kind == "benchmark" and config.split == "test":
+            all_of_it = min(count, count if config.limit is None else config.limit)
+            return all_of_it, all_of_it
     except RicError:
         count = None
     count = count or ROWS.get(config.data)

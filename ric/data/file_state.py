@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ric.data.benchmarks.table import find_benchmark
 from ric.data.parquet_rows import find_tables
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ def tables_state(samples: Samples) -> list[list[int]]:
 
     The data's fingerprint covers a table's name, size and last 64 KB, not its pictures.
     """
+    if samples.kind == "benchmark":
+        benchmark = find_benchmark(samples.name)
+        files = benchmark.files if benchmark and benchmark.layout.is_table else []
+        return [file_state(file) for file in files]
     if samples.kind != "parquet":
         return []
     return [file_state(file) for file in find_tables(Path(samples.name).expanduser())]

@@ -93,7 +93,7 @@ def read_folder(
             row,
             columns,
             options,
-            locate=lambda value: _inside(root, value, name),
+            locate=lambda value: inside(root, value, name),
             place=RowPlace(label),
         )
 
@@ -147,8 +147,8 @@ def _read_rows(metadata: str) -> Iterator[tuple[int, Row | str]]:
         yield from json_rows(metadata)
 
 
-def _inside(root: str, value: Any, metadata: str) -> str:
-    """Join a metadata path to its folder.
+def inside(root: str, value: Any, metadata: str) -> str:
+    """Join a path of a metadata file to that file's folder.
 
     Raises:
         RicError: The path leaves the folder, lexically or through a symbolic link.

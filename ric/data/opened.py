@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ric.config import EditConfig
+from ric.data.benchmarks.table import require_judge
 from ric.data.photo_instructions import Oddities
 from ric.data.photos import find_photos
 from ric.data.sample import samples_of
@@ -39,10 +40,12 @@ def open_data(config: CommandConfig, *, need_instruction: bool = True) -> Opened
         need_instruction: Whether a row, or a photo, without an instruction is a failure.
 
     Raises:
-        RicError: there is no such DATA, or it cannot be read.
+        RicError: there is no such DATA, it cannot be read, or it has no judge for `--export`.
     """
     odd = Oddities()
     if isinstance(config, EditConfig):
+        if config.export is not None:
+            require_judge(config.data)
         photos = find_photos(config, need_instruction=need_instruction, odd=odd)
         if photos:
             return Opened(photos=photos, odd=odd)

@@ -136,7 +136,7 @@ def number_rows(
             row,
             columns,
             options,
-            locate=_picture_cell,
+            locate=picture_cell,
             place=RowPlace(label, next_id(row) if next_id else None, f"{number:07d}"),
         )
 
@@ -166,7 +166,7 @@ def _laid_over(mapping: dict[str, str], known: Columns | None) -> Columns:
     )
 
 
-def _picture_cell(value: Any) -> str | bytes | None:
+def picture_cell(value: Any) -> str | bytes | None:
     """Read a picture cell: {bytes, path} as `datasets` writes it, bytes, or an address.
 
     Raises:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ric.config import EvalConfig
 from ric.data.arrow_rows import count_rows, table_names
+from ric.data.benchmarks.samples import benchmark_hash, columns_of, read_benchmark
+from ric.data.benchmarks.table import BENCHMARKS, find_benchmark
 from ric.data.columns import Columns, ReadOptions, parse_columns
 from ric.data.edit_sample import EditSample, Pictures
 from ric.data.folder import (
@@ -40,16 +42,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from ric.config import CommandConfig
+    from ric.data.benchmarks.table import Benchmark
 
     Rows = Callable[[SplitChoice], Iterator[EditSample | SampleError]]
 
 __all__ = ["EditSample", "Pictures", "Samples", "load_samples", "samples_of"]
 
-Kind = Literal["folder", "parquet", "hub", "scenes", "loose"]
+Kind = Literal["folder", "parquet", "hub", "scenes", "benchmark", "loose"]
 
 DATA_MAY_BE = (
     "DATA is a folder with metadata.jsonl (made by: ric data OUT --source DIR), a folder or file of"
-    " parquet, a hub id such as BryanW/HumanEdit, or drawn scenes such as scenes:300@64#7."
+    " parquet, a hub id such as BryanW/HumanEdit, drawn scenes such as scenes:300@64#7, or a"
+    f" benchmark in its own layout, NAME:DIR with one of {', '.join(BENCHMARKS)}."
 )
 
 
@@ -58,7 +62,7 @@ class Samples:
 
     Attributes:
         name: DATA as the user wrote it.
-        kind: `folder`, `parquet`, `hub`, `scenes` or `loose`.
+        kind: `folder`, `parquet`, `hub`, `scenes`, `benchmark` or `loose`.
     """
 
     def __init__(
@@ -311,7 +315,7 @@ def load_samples(
 
     Args:
         data: A folder with metadata.jsonl, .csv or .parquet (or its fsspec URL), a folder or file
-            of parquet, a hub id, or scenes:COUNT[@SIZE][#SEED].
+            of parquet, a hub id, scenes:COUNT[@SIZE][#SEED], or a benchmark, such as pie-bench:DIR.
         columns: `source=input_image,instruction=edit_prompt`, for data with other columns; of lists
             `instruction=prompts[0]`, `[random]`, or `[*]` for a sample of each item.
         max_pixels: A larger picture is an error and is not decoded.
@@ -361,6 +365,8 @@ _Opened = tuple["Rows", Kind, "Callable[[], str]", "Callable[[], int | None]"]
 def _open(name: str, mapping: dict[str, str] | None, options: ReadOptions) -> _Opened:
     if name.startswith("scenes:"):
         return _open_scenes(name)
+    if benchmark := find_benchmark(name):
+        return _open_benchmark(benchmark, mapping, options)
     name = as_local(name)
     path = Path(name).expanduser()
     if is_url(name) or path.is_dir():
@@ -390,6 +396,24 @@ def _open_scenes(name: str) -> _Opened:
         "scenes",
         lambda: stream.fingerprint,
         lambda: stream.count,
+    )
+
+
+def _open_benchmark(
+    benchmark: Benchmark, mapping: dict[str, str] | None, options: ReadOptions
+) -> _Opened:
+    columns = columns_of(benchmark, mapping)
+
+    def count() -> int | None:
+        if benchmark.layout.is_table:
+            return None
+        return sum(1 for _ in benchmark.layout.entries(benchmark.files))
+
+    return (
+        lambda split: (told.sample for told in read_benchmark(benchmark, columns, options)),
+        "benchmark",
+        lambda: benchmark_hash(benchmark, columns),
+        count,
     )
 
 

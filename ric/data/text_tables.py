@@ -52,8 +52,8 @@ def json_rows(path: str | Path) -> Iterator[tuple[int, Row | str]]:
                 yield number, f"Line {number} is not UTF-8: {fault}."
                 continue
             try:
-                row = json.loads(line, object_pairs_hook=_with_each_key_once)
-            except _KeyTwiceError as error:
+                row = json.loads(line, object_pairs_hook=with_each_key_once)
+            except KeyTwiceError as error:
                 yield number, f"Line {number} has {error} twice."
                 continue
             except (ValueError, RecursionError) as error:
@@ -65,15 +65,16 @@ def json_rows(path: str | Path) -> Iterator[tuple[int, Row | str]]:
                 yield number, f"Line {number} is not a JSON object but a {type(row).__name__}."
 
 
-class _KeyTwiceError(Exception):
+class KeyTwiceError(Exception):
     """An object names a key twice, of which Python's reader would silently take the last."""
 
 
-def _with_each_key_once(pairs: list[tuple[str, object]]) -> Row:
+def with_each_key_once(pairs: list[tuple[str, object]]) -> Row:
+    """Make an object of JSON's pairs, for `json.loads` (raises KeyTwiceError)."""
     row = dict(pairs)
     if len(row) < len(pairs):
         names = Counter(name for name, _ in pairs)
-        raise _KeyTwiceError(repr(next(name for name, count in names.items() if count > 1)))
+        raise KeyTwiceError(repr(next(name for name, count in names.items() if count > 1)))
     return row
 
 

@@ -29,6 +29,7 @@ from ric.report.intermediates import INTERMEDIATES, write_intermediates
 from ric.runs.artifacts import public_name
 from ric.runs.captions import read_captions
 from ric.runs.edited_pictures import EditedPictures
+from ric.runs.judged_folder import export_edits, refuse_existing_results
 from ric.runs.kept_edits import KeptEdits, asks_again, refusal_to_join
 from ric.runs.record import parents_of
 from ric.runs.samples import open_samples, opened_data, some_samples
@@ -76,6 +77,7 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     photos = data.photos
     if photos:
         run.note_data(" ".join((config.data, *config.also)), None)
+    refuse_existing_results(config, run)
     pictures = EditedPictures(config, photos, run)
     model, further = locate_models(config, run)  # first: whose training may overlap with DATA
     captions = Supplied(read_captions(config.captions, run, texts_needed(config)))
@@ -100,6 +102,7 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
             f" {others[0]})"
         )
     note_outcome(run, progress)
+    export_edits(config, run, progress)
     if not editing.made and (run.path / SHEET).is_file():
         return pictures.folder
     if samples is None:

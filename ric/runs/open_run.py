@@ -28,9 +28,9 @@ OF_COMMAND = {
 # samples there are, of what, and which to make anew.
 COMPARED = frozenset(
     {
-        "also", "captions", "instruction", "instructions", "limit", "mask", "more_instructions",
-        "overwrite", "recursive", "redo", "retry_failed", "seeds", "source_caption",
-        "target_caption",
+        "also", "captions", "export", "instruction", "instructions", "limit", "mask",
+        "more_instructions", "overwrite", "recursive", "redo", "retry_failed", "seeds",
+        "source_caption", "target_caption",
     }
 )  # fmt: skip
 

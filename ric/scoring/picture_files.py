@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ric.addresses import redacted
+from ric.data.benchmarks.table import folder_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +42,7 @@ def shown_file(place: PictureSource | None, *folders: str | Path | None) -> str 
 def files_of(sample: EditSample, config: EvalConfig) -> dict[str, str]:
     """Return the files of a sample's own pictures; the source is what was edited, at first."""
     about = sample.pictures
-    folders = (config.target, config.mask, config.source, config.data)
+    folders = (config.target, config.mask, config.source, folder_of(config.data))
     places = {"source": about.source, "target": about.target, "mask": about.mask}
     shown = {name: shown_file(place, *folders) for name, place in places.items()}
     return with_edited({name: place for name, place in shown.items() if place}, shown["source"])

@@ -216,6 +216,7 @@ OTHER: dict[type[CommandConfig], dict[str, Any]] = {
         # of photos: refused for a dataset
         "more_instructions": ("make it day",), "instructions": "photos/none.txt", "seeds": "0,1",
         "also": ("photos",), "recursive": True, "out": "out", "format": "jpg", "quality": 9,
+        "export": "out",  # of a benchmark: refused for any other dataset
         "redo": ("s08",),  # refused where nothing was made
     },
     EvalConfig: {

@@ -69,7 +69,7 @@ def simulated(
 
 
 @pytest.mark.parametrize(("voters", "photos"), [(1, 40), (5, 40), (10, 40), (5, 20)])
-def test_the_interval_of_a_share_covers_it_about_19_times_in_20_also_where_voters_agree(voters, photos):
+def test_a_share_s_interval_covers_it_about_19_times_in_20_also_where_voters_agree(voters, photos):
     generator = np.random.default_rng(3)
     hits = 0
     for _ in range(200):

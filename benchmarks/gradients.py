@@ -2,7 +2,7 @@
 
     python benchmarks/gradients.py [--base BASE] [--region-clip JUDGE] [--scene-blip JUDGE]
                                    [--data DATA] [--samples N] [--align-to text|target]
-                                   [--align-agree]
+                                   [--align-agree] [--no-gated-fusion]
     python benchmarks/gradients.py --full-size
 
 For some samples of val, all at one t, with the mean over elements and all weights 1:
@@ -170,6 +170,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=64)
     parser.add_argument("--align-to", choices=["text", "target"], default="text")
     parser.add_argument("--align-agree", action="store_true")
+    parser.add_argument("--no-gated-fusion", action="store_true")
     parser.add_argument("--full-size", action="store_true")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -180,11 +181,15 @@ def main() -> None:
                 "preset": "tiny", "data": args.data, "base": args.base, "limit": args.samples,
                 "region_clip": args.region_clip, "scene_blip": args.scene_blip,
                 "batch_size": args.samples, "align_to": args.align_to, "dtype": "fp32",
-                "align_agree": args.align_agree,
+                "align_agree": args.align_agree, "gated_fusion": not args.no_gated_fusion,
             }  # fmt: skip
         settings |= {"split": "val", "conditioning_dropout": 0.0}
         rows = measure(settings, Path(name))
-    shown = {key: value for key, value in settings.items() if name not in str(value)}
+    # of a path on this machine its last part
+    shown = {
+        key: Path(value).name if isinstance(value, str) else value
+        for key, value in settings.items()
+    }
     result = measured_here(full_size=args.full_size, settings=shown, by_timestep=rows)
     print(f"appended to {append_result('gradients', result)}", file=sys.stderr)
 

@@ -125,6 +125,7 @@ class FitClipConfig(CommandConfig):
     region_text: RegionText = "region_text"         # choice 3: HumanEdit's OUTPUT_DESCRIPTION
     blur_to_t: int | None = None                    # choice 19: also fit on x0_hat at t below it
     base: str = "timbrooks/instruct-pix2pix"        # with blur_to_t: predicts x0_hat
+    pasted_negatives: bool = False                  # choice 21: the region pasted into its source
     flatten: float = 0.0                            # choice 18: length of an adversarial step
     weight_decay: float = 1e-2                      # choice 8
     measure_every: int = 5                          # epochs between measurements on val
@@ -153,6 +154,7 @@ class FitBlipConfig(CommandConfig):
     temperature: float = 0.07                       # choice 4
     blur_to_t: int | None = None                    # choice 19: also fit on x0_hat at t below it
     base: str = "timbrooks/instruct-pix2pix"        # with blur_to_t: predicts x0_hat
+    pasted_negatives: bool = False                  # choice 21: the region pasted into its source
     flatten: float = 0.0                            # choice 18: length of an adversarial step
     weight_decay: float = 1e-2                      # choice 8
     measure_every: int = 5                          # epochs between measurements on val

@@ -195,6 +195,11 @@ def _refuse_idle_training_settings(
             "--balance scales the alignments, and --clip-alignments only scales them down.",
             "Omit one of them.",
         )
+    if values.get("source_negatives") and values.get("pasted_negatives"):
+        raise RicError(
+            "A text has one further negative: its source, or the region pasted into it.",
+            "Omit --source-negatives or --pasted-negatives.",
+        )
     if values.get("align_to") == "target" and values.get("hinge"):
         raise RicError(
             "With --align-to target both losses end at the target already.", "Omit --hinge."

@@ -56,6 +56,12 @@ BlurToT = Annotated[
 EstimatingBase = Annotated[
     str, typer.Option(help="With --blur-to-t: a pipeline as train-unet's --base.")
 ]
+PastedNegatives = Annotated[
+    bool,
+    typer.Option(
+        help="Use each target's region, pasted into its source, as a negative of its text."
+    ),
+]
 FlattenedFit = Annotated[
     float,
     typer.Option(

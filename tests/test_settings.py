@@ -59,6 +59,7 @@ def test_every_field_goes_through_json_and_comes_back(kind, preset):
         if (value := other_value(getattr(config, field.name))) is not None
     }
     changed |= {"edits": ("A=1", "B=2")} if kind is EvalConfig else {}
+    changed |= {"pasted_negatives": False} if kind is FitBlipConfig else {}  # or source_negatives
     if kind is EditConfig:  # it has no use for the one, and the other excludes some of the rest
         changed |= {"ignore_signature": False, "candidates": 1}
     for one in (config, dataclasses.replace(config, **changed)):
@@ -330,6 +331,12 @@ def test_alignments_are_balanced_or_clipped_and_not_both():
     settings = {"data": "scenes:9", "balance": 0.3, "clip_alignments": 0.3}
     with pytest.raises(RicError, match="--clip-alignments only scales them down"):
         resolve_config(TrainUnetConfig, settings)
+
+
+def test_a_text_has_one_further_negative_its_source_or_the_region_pasted_into_it():
+    settings = {"data": "scenes:9", "source_negatives": True, "pasted_negatives": True}
+    with pytest.raises(RicError, match="A text has one further negative"):
+        resolve_config(FitBlipConfig, settings)
 
 
 def test_an_alignment_with_the_target_has_no_use_for_a_hinge_at_the_target():

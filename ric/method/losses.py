@@ -146,7 +146,8 @@ def symmetric_contrastive_loss(
     temperature: Tensor | float,
     *,
     same_text: Tensor | None = None,
-    source: Tensor | None = None,
+    negative: Tensor | None = None,
+    counts: Tensor | None = None,
 ) -> Tensor:
     """Pull matching image-text pairs together and push the others apart (Sec. 3.2.1, Eq. 11).
 
@@ -157,9 +158,10 @@ def symmetric_contrastive_loss(
         same_text: (N, N) bool, True where two pairs have the same text: such pairs are not
             negatives of each other and are left out of both sums. The diagonal always counts.
             None: Eq. 11 as printed.
-        source: (N, P), each pair's picture before its edit, of any norm: a further negative of its
-            own text. Not of other texts: it may well match one of them, as in a chain of edits.
-            None: Eq. 11 as printed.
+        negative: (N, P), of any norm, a further picture for each pair, such as that before its
+            edit: a negative of its own text. Not of other texts: it may well match one of them, as
+            in a chain of edits. None: Eq. 11 as printed.
+        counts: (N,) bool, the pairs whose negative counts; None: all.
 
     Returns:
         A scalar, float32 or wider.
@@ -175,9 +177,11 @@ def symmetric_contrastive_loss(
             logits_NN = logits_NN.masked_fill(repeated_NN, -torch.inf)
         image_to_text = functional.cross_entropy(logits_NN, pairs_N)  # Eq. 11, first line
         of_text_NK = logits_NN.T
-        if source is not None:
-            s_NP = functional.normalize(at_least_float32(source), dim=-1)
+        if negative is not None:
+            s_NP = functional.normalize(at_least_float32(negative), dim=-1)
             own_N1 = (t_NP * s_NP).sum(dim=-1, keepdim=True) / temperature
+            if counts is not None:
+                own_N1 = own_N1.masked_fill(~counts.to(own_N1.device)[:, None], -torch.inf)
             of_text_NK = torch.cat([of_text_NK, own_N1], dim=1)
         text_to_image = functional.cross_entropy(of_text_NK, pairs_N)  # Eq. 11, second line
         return (image_to_text + text_to_image) / 2  # Eq. 11

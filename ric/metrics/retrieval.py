@@ -19,9 +19,7 @@ def rank_of_right(scores: Tensor, same: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def retrieval(
-    visual: Tensor, text: Tensor, same_text: Tensor, source: Tensor | None = None
-) -> dict[str, float]:
+def retrieval(visual: Tensor, text: Tensor, same_text: Tensor) -> dict[str, float]:
     """Measure how well pictures find their texts and texts their pictures.
 
     Args:
@@ -29,12 +27,10 @@ def retrieval(
         text: (N, D) embeddings, row i belongs to picture i.
         same_text: (N, N) bool, True where two rows carry the same text, the diagonal included:
             finding an identical text counts as found.
-        source: (N, D) embeddings of the pictures before their edits, where there are any.
 
     Returns:
         `i2t_recall_at_1`, `i2t_recall_at_5`, `i2t_median_rank` and the same for `t2i`. Ranks start
-        at 1; a wrong answer that scores as well as the right one ranks before it. With sources
-        also `above_source`, the share of texts to which their picture is nearer than its source.
+        at 1; a wrong answer that scores as well as the right one ranks before it.
     """
     visual = torch.nn.functional.normalize(visual.float(), dim=-1)
     text = torch.nn.functional.normalize(text.float(), dim=-1)
@@ -46,8 +42,21 @@ def retrieval(
         figures[f"{name}_recall_at_1"] = (rank <= 1).float().mean().item()
         figures[f"{name}_recall_at_5"] = (rank <= 5).float().mean().item()
         figures[f"{name}_median_rank"] = rank.quantile(0.5).item()
-    if source is not None:
-        source = torch.nn.functional.normalize(source.float(), dim=-1)
-        above = (visual * text).sum(dim=1) > (source * text).sum(dim=1)
-        figures["above_source"] = above.float().mean().item()
     return figures
+
+
+@torch.no_grad()
+def share_above(visual: Tensor, text: Tensor, negative: Tensor, counts: Tensor) -> float:
+    """Return the share of texts to which their picture is nearer than its own negative.
+
+    Args:
+        visual: (N, D) embeddings of the pictures.
+        text: (N, D), of their texts.
+        negative: (N, D), of each picture's negative, such as its source.
+        counts: (N,) bool, at least one True: those that are counted.
+    """
+    near, far = (
+        torch.nn.functional.cosine_similarity(one.float(), text.float())[counts]
+        for one in (visual, negative)
+    )
+    return (near > far).float().mean().item()

@@ -67,11 +67,19 @@ def _views(config: CommandConfig) -> int:
     return 2 if getattr(config, "blur_to_t", None) is not None else 1
 
 
+def _pictures(config: FitClipConfig | FitBlipConfig) -> int:
+    """Count how many pictures a judge embeds for each pair: negatives, the adversarial step's."""
+    negatives = config.pasted_negatives or getattr(config, "source_negatives", False)
+    return 1 + negatives + (config.flatten > 0)
+
+
 def cache_bytes(config: CommandConfig, samples: int | None) -> dict[str, int]:
     """Estimate what a training stores in ric's cache, by part: squares, tokens, encodings."""
     if samples is None or not isinstance(config, (FitClipConfig, FitBlipConfig, TrainUnetConfig)):
         return {}
-    sources = isinstance(config, TrainUnetConfig) or getattr(config, "source_negatives", False)
+    sources = isinstance(config, TrainUnetConfig) or bool(
+        getattr(config, "source_negatives", False) or getattr(config, "pasted_negatives", False)
+    )
     pictures = 2 if sources or _views(config) == 2 else 1
     number = pick_dtype(config.dtype, pick_device(config.device)).itemsize
     sizes = {"8-bit squares": samples * pictures * 3 * config.image_size**2}
@@ -253,12 +261,11 @@ def arithmetic(config: CommandConfig, samples: int | None, steps: int | None) ->
         return samples * (
             backbone
             + config.fusion_epochs * fusions * GFLOP_FUSION_STEP
-            + config.joint_epochs * (GFLOP_JOINT_STEP + again)
+            + config.joint_epochs * _pictures(config) * (GFLOP_JOINT_STEP + again)
         )
     if isinstance(config, FitBlipConfig) and config.blip == paper[FitBlipConfig]:
         again = GFLOP_BLIP if config.micro_batch else 0
-        pictures = samples * (2 if config.source_negatives else 1)
-        return pictures * config.epochs * (GFLOP_BLIP_STEP + again)
+        return samples * _pictures(config) * config.epochs * (GFLOP_BLIP_STEP + again)
     area = (getattr(config, "image_size", 256) / 256) ** 2
     if isinstance(config, TrainUnetConfig) and steps is not None:
         region, scene = uses(config, "region_clip"), uses(config, "scene_blip")

@@ -13,6 +13,7 @@ from ric.device import pick_dtype
 from ric.inputs.clean_estimates import with_estimates
 from ric.inputs.examples import Example, Needs
 from ric.inputs.fit_set import load_fit_set
+from ric.inputs.pasted import pasted, surroundings_change
 from ric.method.alignment import flattened
 from ric.method.losses import cosine
 from ric.method.scene_encoder import NAME, SceneEncoder
@@ -26,7 +27,7 @@ from ric.training.tracking import tracked
 from ric.work import open_work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -47,12 +48,15 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
     work = open_work(config, run, progress)
     judge = start_judge(locate(config, "blip", run), config).to(work.device)
     judge.eval()  # BLIP's dropout is 0 by default; this makes sure of it
+    negatives = negatives_of(config)
+    negative_of = {"": None, "source": source_of, "pasted": pasted}[negatives]
     needs = Needs(
         config.image_size,
         config.fit,
         descriptions=read_descriptions(config.descriptions, work.samples, run, ("scene_text",)),
+        region_text="region_text" if config.pasted_negatives else None,  # boxes come with it
         require=("scene_text",),
-        sources=config.source_negatives or config.blur_to_t is not None,
+        sources=bool(negatives) or config.blur_to_t is not None,
     )
     data = load_fit_set(config, work, needs)
     if config.blur_to_t is not None:
@@ -60,13 +64,14 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
         data = replace(data, fitted=fitted)
     pairs = Pairs(
         judge,
-        partial(embed, with_sources=config.source_negatives),
+        partial(embed, negative_of=negative_of),
         text_of=lambda item: item.scene_text or "",
         device=work.device,
         dtype=pick_dtype(config.dtype, work.device),
         at_once=config.micro_batch or config.batch_size + 1,  # an epoch's last may be one longer
         ranks=work.ranks,
-        told_from_sources=config.source_negatives,
+        negatives=negatives,
+        counts=surroundings_change if negatives == "pasted" else lambda item: True,
     )
     trained = [judge.logit_scale, *judge.backbone_parameters()]
     phases = [
@@ -75,9 +80,8 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
             config.epochs,
             config.lr,
             trained,
-            prepare=lambda: partial(
-                embed, with_sources=config.source_negatives, flatten=config.flatten
-            ),
+            prepare=lambda: partial(embed, negative_of=negative_of, flatten=config.flatten),
+            negatives=negatives,
         )
     ]
     with tracked(config.track if work.ranks.is_main else None, run):
@@ -86,6 +90,16 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
         measure_kept(pairs, data.measured, run)
         write_judge(judge, run, NAME, base=config.blip)
     return run.path / NAME
+
+
+def negatives_of(config: FitBlipConfig) -> str:
+    """Return what each text's further negative is: `source`, `pasted`, or "" for none."""
+    return "source" if config.source_negatives else "pasted" if config.pasted_negatives else ""
+
+
+def source_of(item: Example) -> Tensor:
+    """Return an example's source: (3, S, S), uint8."""
+    return cast("Tensor", item.source)  # `Needs` asked for it
 
 
 def start_judge(path: Path, config: FitBlipConfig) -> SceneEncoder:
@@ -108,10 +122,10 @@ def embed(
     judge: SceneEncoder,
     items: Sequence[Example],
     *,
-    with_sources: bool = False,
+    negative_of: Callable[[Example], Tensor] | None = None,
     flatten: float = 0.0,
 ) -> tuple[Tensor, ...]:
-    """Embed examples' targets, their paragraphs and, if asked, their sources: (N, Q) each.
+    """Embed examples' targets, their paragraphs and, if asked, their negatives: (N, Q) each.
 
     With `flatten`, the targets' pixels are first moved by one adversarial step of that length
     (choice 18).
@@ -127,7 +141,6 @@ def embed(
         flatten,
     )
     targets = judge.encode_image(disliked)
-    if not with_sources:
+    if negative_of is None:
         return targets, texts
-    sources = stacked(cast("Tensor", item.source) for item in items)
-    return targets, texts, judge.encode_image(sources)
+    return targets, texts, judge.encode_image(stacked(negative_of(item) for item in items))

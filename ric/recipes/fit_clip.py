@@ -18,6 +18,7 @@ from ric.inputs.clean_estimates import with_estimates
 from ric.inputs.clip_tokens import TokenCache, cache_tokens
 from ric.inputs.examples import Example, Needs
 from ric.inputs.fit_set import load_fit_set
+from ric.inputs.pasted import pasted, surroundings_change
 from ric.method.alignment import flattened
 from ric.method.losses import cosine
 from ric.method.region_encoder import NAME, RegionEncoder
@@ -60,7 +61,7 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
         region_text=config.region_text,
         descriptions=read_descriptions(config.descriptions, work.samples, run, ("region_text",)),
         require=("region_text", "box"),
-        sources=config.blur_to_t is not None,
+        sources=config.blur_to_t is not None or config.pasted_negatives,
     )
     data = load_fit_set(config, work, needs)
     if config.blur_to_t is not None:
@@ -68,12 +69,14 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
         data = replace(data, fitted=fitted)
     pairs = Pairs(
         judge,
-        embed,
+        partial(embed, with_pasted=config.pasted_negatives),
         text_of=lambda item: item.region_text or "",
         device=work.device,
         dtype=pick_dtype(config.dtype, work.device),
         at_once=config.micro_batch or config.batch_size + 1,  # an epoch's last may be one longer
         ranks=work.ranks,
+        negatives="pasted" if config.pasted_negatives else "",
+        counts=surroundings_change,
     )
 
     @cache
@@ -103,7 +106,10 @@ def phases_of(
             config.joint_epochs,
             config.joint_lr,
             [*fusion, *backbone],
-            prepare=lambda: partial(embed, flatten=config.flatten),
+            prepare=lambda: partial(
+                embed, flatten=config.flatten, with_pasted=config.pasted_negatives
+            ),
+            negatives="pasted" if config.pasted_negatives else "",
         ),
     ]
 
@@ -132,9 +138,13 @@ def start_judge(path: Path, config: FitClipConfig) -> RegionEncoder:
 
 
 def embed(
-    judge: RegionEncoder, items: Sequence[Example], *, flatten: float = 0.0
-) -> tuple[Tensor, Tensor]:
-    """Embed the regions of examples' targets, and their texts: (N, P) each.
+    judge: RegionEncoder,
+    items: Sequence[Example],
+    *,
+    flatten: float = 0.0,
+    with_pasted: bool = False,
+) -> tuple[Tensor, ...]:
+    """Embed the regions of examples' targets, their texts and, if asked, the pasted: (N, P) each.
 
     With `flatten`, pixels are first moved by one adversarial step of that length (choice 18).
     """
@@ -143,4 +153,7 @@ def embed(
     visual_of = partial(judge.encode_region, boxes=[item.box for item in items if item.box])
     text = judge.encode_text([item.region_text or "" for item in items])
     disliked = flattened(images, lambda seen: -cosine(visual_of(seen), text.detach()), flatten)
-    return visual_of(disliked), text
+    if not with_pasted:
+        return visual_of(disliked), text
+    wrong = to_unit(torch.stack([pasted(item) for item in items]).to(device))
+    return visual_of(disliked), text, visual_of(wrong)

@@ -6,8 +6,8 @@ can. The embeddings can (gradient caching, Gao et al. 2021): each process embeds
 every process backpropagates its share's gradients to the weights, where they add up. A batch that
 is split into micro-batches is embedded twice, first without a graph.
 
-Pairs with the same text are not negatives of each other. Sources can be negatives of their own
-targets' texts.
+Pairs with the same text are not negatives of each other. Each pair may have a further picture, such
+as its source, that is a negative of its own text.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 
 from ric.device import autocast
 from ric.method.losses import same_text_mask, symmetric_contrastive_loss
-from ric.metrics.retrieval import retrieval
+from ric.metrics.retrieval import retrieval, share_above
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # Shape letters: N pairs of the whole batch, D width of the embeddings.
 
 T = TypeVar("T", "Sequence[Example]", "Tensor")
-# (judge, examples) to visual and text embeddings and, where sources are negatives, the sources':
+# (judge, examples) to visual and text embeddings and, where there are further negatives, theirs:
 # (N, D) each
 Embed: TypeAlias = "Callable[[Any, Sequence[Example]], tuple[Tensor, ...]]"
 
@@ -45,13 +45,14 @@ class Pairs:
     Attributes:
         judge: Embeds them; holds tau.
         embed: Returns the judge's visual and text embeddings of examples, (N, D) each, and with
-            `told_from_sources` their sources' too.
+            `negatives` those of their further negatives.
         text_of: Returns an example's text.
         device: The judge's device.
         dtype: What its networks compute in.
         at_once: The micro-batch: how many pairs have their graph in memory; at least 1.
         ranks: The processes that share a batch.
-        told_from_sources: Whether sources are negatives of their targets' texts.
+        negatives: What the further negatives are, such as `source`; "": there are none.
+        counts: Whether an example has one that counts.
     """
 
     judge: Judge
@@ -61,7 +62,8 @@ class Pairs:
     dtype: torch.dtype
     at_once: int
     ranks: Ranks
-    told_from_sources: bool = False
+    negatives: str = ""
+    counts: Callable[[Example], bool] = lambda item: True
 
     def backward(self, batch: Sequence[Example]) -> Tensor:
         """Run the forward and backward pass of Eq. 11 for one batch.
@@ -79,7 +81,7 @@ class Pairs:
             embedded = [self._embed(some) for some in micro_batches]
         sides = [
             self._gather([pair[side] for pair in embedded], mine, len(batch))
-            for side in range(3 if self.told_from_sources else 2)
+            for side in range(3 if self.negatives else 2)
         ]
         loss = self.loss(batch, *sides)
         loss.backward()  # to the embeddings, and to tau
@@ -97,20 +99,32 @@ class Pairs:
         batch: Sequence[Example],
         visual: Tensor,
         text: Tensor,
-        source: Tensor | None = None,
+        negative: Tensor | None = None,
     ) -> Tensor:
         """Compute Eq. 11 from the embeddings (N, D) of a batch's N pairs."""
         same_text = self._same_text(batch)
         return symmetric_contrastive_loss(
-            visual, text, self.judge.temperature, same_text=same_text, source=source
+            visual,
+            text,
+            self.judge.temperature,
+            same_text=same_text,
+            negative=negative,
+            counts=None if negative is None else self._counts(batch),
         )  # Eq. 11
 
     @torch.no_grad()
     def measure(self, examples: Sequence[Example]) -> dict[str, float]:
         """Embed examples, in this process alone, and return their `retrieval` figures."""
         rows = [self._embed(some) for some in _split(examples, self.at_once)]
-        visual, text, *source = (torch.cat(parts) for parts in zip(*rows, strict=True))
-        return retrieval(visual, text, self._same_text(examples), *source)
+        visual, text, *negative = (torch.cat(parts) for parts in zip(*rows, strict=True))
+        figures = retrieval(visual, text, self._same_text(examples))
+        counts = self._counts(examples).to(visual.device)
+        if negative and counts.any():
+            figures[f"above_{self.negatives}"] = share_above(visual, text, negative[0], counts)
+        return figures
+
+    def _counts(self, items: Sequence[Example]) -> Tensor:
+        return torch.tensor([self.counts(item) for item in items])
 
     def _same_text(self, items: Sequence[Example]) -> Tensor:
         return same_text_mask([self.text_of(item) for item in items])

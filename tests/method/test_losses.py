@@ -147,11 +147,28 @@ def test_a_source_joins_the_sum_of_its_own_text_alone(pairs, draw):
     visual, text = pairs
     source = torch.randn(5, 6, generator=draw, dtype=torch.float64)
     same_text = same_text_mask(["a", "b", "a", "c", "d"])
-    got = symmetric_contrastive_loss(visual, text, 0.07, same_text=same_text, source=3 * source)
+    got = symmetric_contrastive_loss(visual, text, 0.07, same_text=same_text, negative=3 * source)
     torch.testing.assert_close(got, written_out(visual, text, 0.07, same_text, source))
     # as near to the text as the target: half of what is left is lost to it
-    alone = symmetric_contrastive_loss(visual[:1], text[:1], 0.07, source=visual[:1])
+    alone = symmetric_contrastive_loss(visual[:1], text[:1], 0.07, negative=visual[:1])
     assert alone.item() == pytest.approx(math.log(2) / 2)
+
+
+def test_a_negative_that_does_not_count_is_as_if_it_were_not_there(pairs, draw):
+    visual, text = pairs
+    negative = torch.randn(5, 6, generator=draw, dtype=torch.float64)
+    none, some = torch.zeros(5, dtype=torch.bool), torch.tensor([True, False, True, True, False])
+    loss = symmetric_contrastive_loss
+    torch.testing.assert_close(
+        loss(visual, text, 0.07, negative=negative, counts=none), loss(visual, text, 0.07)
+    )
+    # one that is opposite to its text adds exp(-1 / tau) to a sum of about 5 exp(0)
+    far = torch.where(some[:, None], negative, -text)
+    torch.testing.assert_close(
+        loss(visual, text, 0.07, negative=negative, counts=some),
+        loss(visual, text, 0.07, negative=far),
+        rtol=1e-5, atol=0,
+    )  # fmt: skip
 
 
 def test_the_contrastive_loss_is_symmetric(pairs):

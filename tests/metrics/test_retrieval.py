@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ric.method.losses import same_text_mask
-from ric.metrics.retrieval import retrieval
+from ric.metrics.retrieval import retrieval, share_above
 
 
 def ranks_by_hand(queries, answers, texts) -> list[int]:
@@ -25,13 +25,13 @@ def ranks_by_hand(queries, answers, texts) -> list[int]:
     return ranks
 
 
-def test_above_source_is_the_share_of_texts_nearer_to_their_picture_than_to_its_source():
+def test_the_share_above_is_of_texts_nearer_to_their_picture_than_to_its_negative():
     text = torch.tensor([[1.0, 0.0]] * 4)
     visual = torch.tensor([[1.0, 0.1], [5.0, 5.0], [1.0, 1.0], [0.0, 1.0]])
     source = torch.tensor([[9.0, 2.0], [0.5, 0.4], [1.0, 1.5], [0.0, 3.0]])
     # nearer by angle in the first and third, not in the second; in the fourth both are equal
-    figures = retrieval(visual, text, torch.eye(4, dtype=torch.bool), source)
-    assert figures["above_source"] == 0.5
+    assert share_above(visual, text, source, torch.ones(4, dtype=torch.bool)) == 0.5
+    assert share_above(visual, text, source, torch.tensor([True, False, True, False])) == 1
 
 
 def test_retrieval_figures_are_those_of_a_written_out_loop():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from ric.method.losses import same_text_mask
-from ric.metrics.retrieval import retrieval
+from ric.metrics.retrieval import retrieval, share_above
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,5 +39,8 @@ def retrieval_among(
     for group in groups:
         visual, text, *source = embed(group)
         same_text = same_text_mask([text_of(item) for item in group])
-        found.append(retrieval(visual, text, same_text, *source))
+        found.append(retrieval(visual, text, same_text))
+        if source:
+            every = torch.ones(len(text), dtype=torch.bool, device=text.device)
+            found[-1]["above_source"] = share_above(visual, text, source[0], every)
     return {key: sum(one[key] for one in found) / len(found) for key in found[0]}

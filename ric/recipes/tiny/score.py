@@ -74,7 +74,7 @@ def score_family(config: TinyScoreConfig, run: RunDir, progress: Progress | None
     )
     figures["scene_encoder"] = retrieval_among(
         examples,
-        partial(fit_blip.embed, scene, with_sources=True),
+        partial(fit_blip.embed, scene, negative_of=fit_blip.source_of),
         lambda item: item.scene_text or "",
     )
     samples = list(work.samples)

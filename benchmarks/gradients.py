@@ -58,11 +58,14 @@ if TYPE_CHECKING:
     from ric.method.objective import Losses, RegionInContextObjective
 
 TIMESTEPS = (20, 150, 300, 500, 700, 800, 900, 980)
+FEW_TIMESTEPS = (20, 500, 980)  # at full size, where each takes minutes
 TERMS = ("noise", "region", "global")
 
 
-def measure(settings: dict[str, Any], runs_dir: Path) -> list[dict[str, float]]:
-    """Measure the terms at each of `TIMESTEPS` for the batch that these settings draw first."""
+def measure(
+    settings: dict[str, Any], runs_dir: Path, timesteps: tuple[int, ...]
+) -> list[dict[str, float]]:
+    """Measure the terms at each timestep for the batch that these settings draw first."""
     config = resolve_config(TrainUnetConfig, settings)
     with open_run("train-unet", {}, runs_dir=runs_dir) as run:
         work = open_work(config, run)
@@ -75,7 +78,7 @@ def measure(settings: dict[str, Any], runs_dir: Path) -> list[dict[str, float]]:
     order = [index_at(k, len(data.samples), config.seed) for k in range(config.batch_size)]
     areas = areas_of([samples[index] for index in order], batch.clean.shape[-1])
     rows = []
-    for t in TIMESTEPS:
+    for t in timesteps:
         at_t = replace(batch, timesteps=torch.full_like(batch.timesteps, t))
         losses = judge_batch(unet, objective, at_t, config.batch_size)
         found = norms(losses, unet) | directions(losses, objective, at_t) | places(losses, areas)
@@ -184,7 +187,8 @@ def main() -> None:
                 "align_agree": args.align_agree, "gated_fusion": not args.no_gated_fusion,
             }  # fmt: skip
         settings |= {"split": "val", "conditioning_dropout": 0.0}
-        rows = measure(settings, Path(name))
+        steps = FEW_TIMESTEPS if args.full_size else TIMESTEPS
+        rows = measure(settings, Path(name), steps)
     # of a path on this machine its last part
     shown = {
         key: Path(value).name if isinstance(value, str) else value

@@ -15,7 +15,8 @@ set -euo pipefail
 work=${1:-ablations}
 seeds=${SEEDS:-0 1 2}
 arms=${ARMS:-plain mean sum jacobian balanced clipped hinged hinged1 restored flattened augmented agreeing
-    target aware robust best no-region no-scene no-fusion explicit chosen}
+    target aware robust pasted best no-region no-scene no-fusion explicit
+    chosen chosen-crop chosen-pasted}
 export RIC_RUNS_DIR=$work
 mkdir -p "$work"
 
@@ -45,7 +46,7 @@ flags_of() { # the flags of an arm
     local best="--balance 0.3 --hinge --augment-judged --flatten 0.05 --region-gradient box"
     case $1 in
     plain | explicit) echo --no-region-loss --no-global-loss ;;
-    chosen) ;; # plain's edits, each the best of four by the judges
+    chosen*) ;; # plain's edits, each the best of four by judges
     mean) ;; # Eq. 10 with the noise term's mean
     sum) echo --noise-reduction sum ;; # as printed
     jacobian) echo --align-weight jacobian ;;
@@ -59,6 +60,7 @@ flags_of() { # the flags of an arm
     agreeing) echo --balance 0.3 --align-agree ;;
     target) echo --balance 0.3 --align-to target ;;
     robust) echo --balance 0.3 --hinge --region-clip "$work/region-robust" --scene-blip "$work/scene-robust" ;;
+    pasted) echo --balance 0.3 --hinge --region-clip "$work/region-pasted" --scene-blip "$work/scene-pasted" ;;
     aware) echo --balance 0.3 --hinge --region-clip "$work/region-aware" --scene-blip "$work/scene-aware" ;;
     best) echo "$best" ;;
     no-region) echo --balance 0.3 --hinge --no-region-loss ;;
@@ -99,6 +101,8 @@ ric fit-clip "${judge[@]}" "${region[@]}" --no-gated-fusion --run "$work/region-
 ric fit-blip "${judge[@]}" --epochs "${FIT_EPOCHS:-4}" --run "$work/scene"
 ric fit-clip "${judge[@]}" "${region[@]}" --flatten 0.1 --run "$work/region-robust"
 ric fit-blip "${judge[@]}" --epochs "${FIT_EPOCHS:-4}" --flatten 0.1 --run "$work/scene-robust"
+ric fit-clip "${judge[@]}" "${region[@]}" --pasted-negatives --run "$work/region-pasted"
+ric fit-blip "${judge[@]}" --epochs "${FIT_EPOCHS:-4}" --pasted-negatives --run "$work/scene-pasted"
 ric fit-clip "${judge[@]}" "${region[@]}" --blur-to-t 800 --base "$base" --run "$work/region-aware"
 ric fit-blip "${judge[@]}" --epochs "${FIT_EPOCHS:-4}" --blur-to-t 800 --base "$base" --run "$work/scene-aware"
 
@@ -110,9 +114,12 @@ score base
 for seed in $seeds; do
     for arm in $arms; do
         run=$work/$arm-$seed train=train test=test
-        if [[ $arm == chosen ]]; then
+        if [[ $arm == chosen* ]]; then
+            fits=("$work/region" "$work/scene")
+            [[ $arm == chosen-crop ]] && fits=("$work/region-crop" "$work/scene")
+            [[ $arm == chosen-pasted ]] && fits=("$work/region-pasted" "$work/scene-pasted")
             edits "$work/plain-$seed" "$run-edits" test --candidates 4 \
-                --region-clip "$work/region" --scene-blip "$work/scene"
+                --region-clip "${fits[0]}" --scene-blip "${fits[1]}"
             score "$arm-$seed"
             continue
         fi

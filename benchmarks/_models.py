@@ -50,11 +50,13 @@ PICKLED = {"diffusion_pytorch_model": "diffusion_pytorch_model", "model": "pytor
 def write_clip(folder: Path, patch_size: int = 16) -> Path:
     """Save a CLIP ViT-B in the layout of `openai/clip-vit-base-patch16` (or 32) on the hub."""
     torch.manual_seed(0)
-    vision = {"patch_size": patch_size}
-    clip = CLIPModel(CLIPConfig(text_config={"eos_token_id": 2}, vision_config=vision))
-    clip.save_pretrained(folder)
+    tokenizer = _tokenizer("region_encoder/clip", CLIPTextConfig().vocab_size)
+    text = {"eos_token_id": tokenizer("").input_ids[-1]}  # the family's, not the hub's
+    CLIPModel(
+        CLIPConfig(text_config=text, vision_config={"patch_size": patch_size})
+    ).save_pretrained(folder)
     CLIPImageProcessorPil().save_pretrained(folder)
-    _tokenizer("region_encoder/clip", clip.config.text_config.vocab_size).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder
 
 

@@ -210,7 +210,7 @@ def refuse_unknown_metrics(config: EvalConfig) -> None:
         raise RicError(f"Two of --metrics are called {twice!r}.", "Rename your own.")
     if config.fid_set and not {"fid", "kid", "fd_dinov2", "cmmd"} & set(names):
         raise RicError(
-            "--fid-set goes with FID and KID, FD-DINOv2 and CMMD.",
+            "--fid-set goes with FID, KID, FD-DINOv2 and CMMD.",
             "Add fid, kid, fd_dinov2 or cmmd to --metrics.",
         )
 

@@ -13,7 +13,6 @@ import numpy as np
 from ric.data.images import ImageError, open_image
 from ric.errors import RicError, SampleError
 from ric.interrupt import stop_between_steps
-from ric.metric_table import METRICS
 from ric.scoring.matching import decoded_ahead
 from ric.scoring.outputs import pictures_in
 from ric.scoring.set_distances import FidSet
@@ -68,9 +67,8 @@ def read_fid_set(
             stage.advance(len(some))
             stop.raise_if_set()
     if any(sum(map(len, batches)) < 2 for batches in features.values()):
-        heading = METRICS[next(iter(networks))].heading
         raise RicError(
-            f"{heading} needs 2 pictures or more; fewer can be read in {folder}.",
+            f"A distance of sets needs 2 pictures or more; fewer can be read in {folder}.",
             "See failures.jsonl in the run, or omit --fid-set.",
         )
     whole = {key: np.concatenate(batches) for key, batches in features.items()}

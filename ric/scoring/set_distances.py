@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ric.errors import RicError
-from ric.metric_table import METRICS
 from ric.metrics.cmmd import Cmmd, cmmd_from_features
 from ric.metrics.fid import Jackknife, jackknife_fid, unpaired_fid
 from ric.metrics.kid import Kid, kid_from_features
@@ -143,7 +142,7 @@ def _sides(
         return None
     if min(len(edited), len(others)) < 2:
         raise RicError(
-            f"{METRICS[key].heading} needs 2 pictures or more on each side, and has"
+            "A distance of sets needs 2 pictures or more on each side, and has"
             f" {len(edited)} and {len(others)}."
         )
     return _Sides(np.stack(edited), np.stack(list(others)), kept, paired=fid_set is None)

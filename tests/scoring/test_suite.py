@@ -162,7 +162,7 @@ def test_fids_spread_and_kid_are_of_the_same_features(networks, pairs, scored):
 def test_one_sample_has_neither_fid_nor_kid(networks, pairs):
     scores = score(networks, pairs[:1]).scores
     for key in ("fid", "kid"):
-        assert "FID needs 2 pictures or more" in scores[key].unavailable
+        assert "A distance of sets needs 2 pictures or more" in scores[key].unavailable
 
 
 def test_few_pictures_make_fid_carry_a_note(scored):
@@ -482,7 +482,7 @@ def test_distances_of_pairs_say_their_bias_and_rank_no_editor(further, pairs):
     assert not scores["cmmd"].ranks
     assert "a difference is taken without it" in scores["cmmd"].note
     alone = score(further, pairs[:1], metrics=("cmmd", "fd_dinov2"), pair_metrics=()).scores
-    needs = "FD-DINOv2 needs 2 pictures or more on each side, and has 1 and 1."
+    needs = "A distance of sets needs 2 pictures or more on each side, and has 1 and 1."
     assert alone["cmmd"].unavailable == alone["fd_dinov2"].unavailable == needs
     without = [replace(pair, target=None) for pair in pairs]
     none = score(further, without, metrics=("cmmd", "fd_dinov2"), pair_metrics=()).scores

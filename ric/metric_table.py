@@ -44,10 +44,15 @@ METRICS = {
     "fid_unpaired": Metric("FID of halves", False, 2, "inception"),
     "kid": Metric("KID", False, 4, "inception"),
     "is": Metric("IS", True, 2, "inception"),
+    "fd_dinov2": Metric("FD-DINOv2", False, 2, "dinov2-large"),
+    "cmmd": Metric("CMMD", False, 3, "clip-336"),
     "clip_i_source": Metric("CLIP-I to source", True, 4, "clip"),
     "clip_i_target": Metric("CLIP-I to target", True, 4, "clip"),
     "dino_source": Metric("DINO to source", True, 4, "dino"),
     "dino_target": Metric("DINO to target", True, 4, "dino"),
+    "dinov2": Metric("DINOv2", True, 4, "dinov2"),
+    "dinov2_source": Metric("DINOv2 to source", True, 4, "dinov2"),
+    "dinov2_target": Metric("DINOv2 to target", True, 4, "dinov2"),
     "clip_direction": Metric("CLIP direction", True, 4, "clip"),
     "l1": Metric("L1", False, 4, place="ric.metrics.pixel:L1"),
     "l2": Metric("L2", False, 4, place="ric.metrics.pixel:L2"),
@@ -88,12 +93,14 @@ OF_SCENES = (
     "psnr_preserved",
 )  # fmt: skip
 PIE_BENCH = OF_FEW_SCORES["pie-bench"]
-# to the other one of source and target; computed along with CLIP-I and DINO
-TO_THE_OTHER = ("clip_i_source", "clip_i_target", "dino_source", "dino_target")
+# compared with the other one of source and target, too
+BOTH_WAYS = ("clip_i", "dino", "dinov2")
+TO_THE_OTHER = tuple(f"{name}_{other}" for name in BOTH_WAYS for other in ("source", "target"))
 OF_DRIFT = ("shift", "scale_drift", "colour_drift")
 INSIDE = ("psnr_inside", "lpips_inside")
 BY_NAME_ONLY = (
     "fid_unpaired", *OF_DRIFT,  # twice FID's time; a second for each picture
+    "dinov2", "fd_dinov2", "cmmd",  # each has a network of its own, of up to 1.7 GB
     "clip_direction",  # needs two captions, which most data lack
     "psnr", "ssim", *INSIDE,  # beside L2 and LPIPS they say little
 )  # fmt: skip

@@ -192,7 +192,7 @@ def refuse_unknown_metrics(config: EvalConfig) -> None:
 
     Raises:
         RicError: as `load_part`; or no metric is named, the protocol lacks one, two have the same
-            name, or `--fid-set` is given without FID and KID.
+            name, or `--fid-set` is given without a distance of sets.
     """
     names = metrics_of(config)
     there = OF_FEW_SCORES.get(config.protocol)
@@ -208,8 +208,11 @@ def refuse_unknown_metrics(config: EvalConfig) -> None:
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice is not None:
         raise RicError(f"Two of --metrics are called {twice!r}.", "Rename your own.")
-    if config.fid_set and not {"fid", "kid"} & set(names):
-        raise RicError("--fid-set goes with FID and KID.", "Add fid or kid to --metrics.")
+    if config.fid_set and not {"fid", "kid", "fd_dinov2", "cmmd"} & set(names):
+        raise RicError(
+            "--fid-set goes with FID, KID, FD-DINOv2 and CMMD.",
+            "Add fid, kid, fd_dinov2 or cmmd to --metrics.",
+        )
 
 
 def model_of(kind: str, name: str) -> str:

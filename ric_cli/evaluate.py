@@ -113,7 +113,8 @@ def evaluate(
     fid_set: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            metavar="DIR", help="Reference pictures for FID and KID, in place of targets."
+            metavar="DIR",
+            help="Reference pictures for FID, KID, FD-DINOv2 and CMMD, in place of targets.",
         ),
     ] = EvalConfig.fid_set,
     layout: Annotated[
@@ -134,7 +135,8 @@ def evaluate(
         Optional[str],  # noqa: UP045
         typer.Option(
             metavar="NAME,…",
-            help="Only these, such as l1,fid,my.py:Name; all: ric's. Default: those of --protocol.",
+            help="Only these, such as l1,fid,my.py:Name; all: ric's. Default: those of --protocol."
+            " By name alone: dinov2, fd_dinov2, cmmd and more (docs/scoring.md).",
         ),
     ] = EvalConfig.metrics,
     reference: Annotated[

@@ -416,4 +416,5 @@ def test_a_protocol_has_its_own_metrics_and_takes_some_of_them(edits, few, tmp_p
 def test_pictures_for_fid_without_fid_are_refused(edits, few, tmp_path, capfd):
     words = ("eval", f"Mine={edits}", *few, "--run", tmp_path / "eval", "--fid-set", edits)
     assert ric(*words, "--metrics", "l1") == 1
-    assert "--fid-set goes with FID and KID." in capfd.readouterr().err
+    said = " ".join(capfd.readouterr().err.split())
+    assert "--fid-set goes with FID, KID, FD-DINOv2 and CMMD." in said

@@ -22,7 +22,8 @@ import numpy as np
 
 from ric.errors import RicError
 from ric.metrics.fid import two_sets
-from ric.metrics.intervals import Z_95, photo_numbers
+from ric.metrics.intervals import photo_numbers
+from ric.metrics.kernel_sums import SUBSETS, draw_halves, kernel_sums, subset_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     Array = NDArray[np.float64]
-
-SUBSETS = 100
 
 
 class Kid(NamedTuple):
@@ -103,55 +102,32 @@ def kid_from_features(
     of_photo = photo_numbers(photos, count)
     held = int(of_photo.max()) + 1
     subsets = SUBSETS if min(held, len(b)) >= 4 else 0
-    of_a = np.vstack([np.ones(count), _halves(held, subsets, generator)[:, of_photo]])
-    of_b = of_a if paired else np.vstack([np.ones(len(b)), _halves(len(b), subsets, generator)])
-    across = _kernel_sums(a, b, of_a, of_b, block)
+    of_a = np.vstack([np.ones(count), draw_halves(held, subsets, generator)[:, of_photo]])
+    of_b = of_a if paired else np.vstack([np.ones(len(b)), draw_halves(len(b), subsets, generator)])
+    across = kernel_sums(_kernel, (a, b), (of_a, of_b), block)
     values = _mean_within(a, of_a, block) + _mean_within(b, of_b, block)
     values -= 2 * across / (of_a.sum(axis=1) * of_b.sum(axis=1))
     if not paired:
         return Kid(float(values[0]), values[1:], count, held)
-    of_pairs = float(_kernel((a * b).sum(axis=1), a).sum())
+    of_pairs = float(_kernel_of_rows(a, b).sum())
     strangers = (across[0] - of_pairs) / (count * (count - 1))
     pair_bias = 2 * (strangers - of_pairs / count) / count
     return Kid(float(values[0]), values[1:], count, held, float(pair_bias))
 
 
-def subset_interval(value: float, subsets: Array, count: int) -> tuple[float, float] | None:
-    """Return the 95 % interval around `value` from the values of half of `count`, or None."""
-    if not len(subsets):
-        return None
-    half = count // 2
-    # 1 where half is exactly half
-    spread = float(np.std(subsets, ddof=1)) * np.sqrt(half / (count - half))
-    return float(value - Z_95 * spread), float(value + Z_95 * spread)
+def _kernel(a: Array, b: Array) -> Array:
+    """Return (R, M) of rows (R, W) and (M, W)."""
+    return (a @ b.T / a.shape[1] + 1) ** 3
 
 
-def _halves(count: int, subsets: int, generator: np.random.Generator) -> Array:
-    """Draw the subsets: (S, N), 1 for a member."""
-    members_SN = np.zeros((subsets, count))
-    for row_N in members_SN:
-        row_N[generator.choice(count, count // 2, replace=False)] = 1
-    return members_SN
-
-
-def _kernel(products: Array, features: Array) -> Array:
-    return (products / features.shape[1] + 1) ** 3
+def _kernel_of_rows(a: Array, b: Array) -> Array:
+    """Return (N,), of each row of (N, W) and the same one of (N, W)."""
+    return ((a * b).sum(axis=1) / a.shape[1] + 1) ** 3
 
 
 def _mean_within(features: Array, members_SN: Array, block: int) -> Array:
     """Return (S,): for each subset, the mean kernel over its pairs of different rows."""
-    sums = _kernel_sums(features, features, members_SN, members_SN, block)
-    on_diagonal = members_SN @ _kernel((features * features).sum(axis=1), features)
+    sums = kernel_sums(_kernel, (features, features), (members_SN, members_SN), block)
+    on_diagonal = members_SN @ _kernel_of_rows(features, features)
     sizes = members_SN.sum(axis=1)
     return (sums - on_diagonal) / (sizes * (sizes - 1))
-
-
-def _kernel_sums(a: Array, b: Array, of_a_SN: Array, of_b_SM: Array, block: int) -> Array:
-    """Return (S,): for each subset, the sum of the kernel over all its pairs of rows."""
-    rows = max(1, block // len(b))
-    sums_S = np.zeros(len(of_a_SN))
-    for start in range(0, len(a), rows):
-        kernel_RM = _kernel(a[start : start + rows] @ b.T, a)
-        of_block_SM = of_a_SN[:, start : start + rows] @ kernel_RM
-        sums_S += (of_block_SM * of_b_SM).sum(axis=1)
-    return sums_S

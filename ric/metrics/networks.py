@@ -35,11 +35,11 @@ NOT_ASKED = Unavailable("the protocol does not have it")
 
 
 class SetFeatures(NamedTuple):
-    """The inputs of FID and IS.
+    """The inputs of the scores of sets.
 
     Attributes:
         features: (N, W) pooled activations.
-        logits: (N, C) unnormalised log-probabilities.
+        logits: (N, C) unnormalised log-probabilities; C is 0 for a network without classes.
     """
 
     features: Tensor
@@ -104,10 +104,11 @@ class PairDistance(Network, Protocol):
 
 
 class SetEncoder(PictureReader, Protocol):
-    """A network whose activations are compared set against set (FID, IS).
+    """A network whose activations are compared set against set (FID, IS, FD-DINOv2, CMMD).
 
     Attributes:
-        kind: Whose rule it follows: a `FidKind`, or the name of a stand-in.
+        kind: Whose rule it follows: a `FidKind`, the code that published it, or the name of a
+            stand-in.
         marker: As `Network`'s, without the rule.
         definition: As `Network`'s.
     """
@@ -134,7 +135,7 @@ class MetricNetworks:
 
     `inception_score` is usually `fid.fed_as("torch-fidelity")`; where it is the same object as
     `fid`, the two share one pass. `lpips_outside` compares what lies outside the mask,
-    and what lies inside.
+    and what lies inside. `dinov2`, `fd_dinov2` and `cmmd` are those of the metrics of these names.
     """
 
     clip: TextImageEncoder | Unavailable
@@ -143,6 +144,9 @@ class MetricNetworks:
     fid: SetEncoder | Unavailable
     inception_score: SetEncoder | Unavailable
     lpips_outside: PairDistance | Unavailable = Unavailable("no network was given")
+    dinov2: ImageEncoder | Unavailable = NOT_ASKED
+    fd_dinov2: SetEncoder | Unavailable = NOT_ASKED
+    cmmd: SetEncoder | Unavailable = NOT_ASKED
 
 
 def published_marker(encoder: str, published: str) -> str:

@@ -1,4 +1,4 @@
-"""The resize rule of each published metric: five rules, not one.
+"""The resize rule of each published metric: eight rules, not one.
 
 The resize alone moves CLIP-I and DINO by two points, and FID by 1 % and more; so every rule here
 is one library's own, named after it and tested against it.
@@ -44,6 +44,39 @@ def resize_and_crop(image: Image.Image, short_side: int, crop: int) -> Tensor:
     """
     resized = resize(as_rgb(image), short_side, interpolation=InterpolationMode.BICUBIC)
     return eight_bit(center_crop(resized, crop))
+
+
+def resize_and_crop_as_transformers(image: Image.Image, short_side: int, crop: int) -> Tensor:
+    """Return 8-bit levels (3, crop, crop): the rule of transformers' processors on Pillow.
+
+    As `resize_and_crop`, but half a pixel of the crop's corner is always rounded down.
+    """
+    picture = as_rgb(image)
+    shortest = min(picture.size)
+    width, height = (int(side * short_side / shortest) for side in picture.size)
+    resized = picture.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - crop) // 2, (height - crop) // 2
+    return eight_bit(resized.crop((left, top, left + crop, top + crop)))
+
+
+def squash(image: Image.Image, side: int) -> Tensor:
+    """Return 8-bit levels (3, side, side), whatever the shape was: dgm-eval's rule.
+
+    PIL's bicubic on 8-bit pixels.
+    """
+    return eight_bit(as_rgb(image).resize((side, side), Image.Resampling.BICUBIC))
+
+
+def crop_and_resize(image: Image.Image, side: int) -> Tensor:
+    """Return 8-bit levels (3, side, side): CMMD's rule.
+
+    The centre square is cropped first, then PIL's bicubic brings it to `side`.
+    """
+    picture = as_rgb(image)
+    shortest = min(picture.size)
+    left, top = ((length - shortest) // 2 for length in picture.size)
+    square = picture.crop((left, top, left + shortest, top + shortest))
+    return squash(square, side)
 
 
 def normalise(pixels_BCHW: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

@@ -248,11 +248,13 @@ class EvalNetwork(NamedTuple):
         named: Returns its name outside the embedded family.
         tiny: The member of the embedded family that takes its place.
         known: The rows of the table of weights that it may be.
+        recorded: What a run's record calls its stand-in; "" for the name of `tiny`'s member.
     """
 
     named: Callable[[EvalConfig], str]
     tiny: str
     known: tuple[str, ...]
+    recorded: str = ""
 
 
 EVAL_NETWORKS = {
@@ -276,6 +278,18 @@ EVAL_NETWORKS = {
     ),
     "lpips-outside": EvalNetwork(
         lambda config: "lpips-squeeze", "scene_classifier", ("lpips-squeeze",)
+    ),
+    "dinov2": EvalNetwork(
+        lambda config: "facebook/dinov2-base", "scene_classifier", ("facebook/dinov2-base",)
+    ),
+    "dinov2-large": EvalNetwork(
+        lambda config: "facebook/dinov2-large", "scene_classifier", ("facebook/dinov2-large",)
+    ),
+    "clip-336": EvalNetwork(
+        lambda config: "openai/clip-vit-large-patch14-336",
+        "clip",
+        ("openai/clip-vit-large-patch14-336",),
+        recorded="clip-336",  # "clip" is that of --clip
     ),
 }
 

@@ -145,15 +145,14 @@ def _load_noted(config: EvalConfig, work: Work) -> MetricNetworks | PieBenchNetw
 def _fid_set(
     config: EvalConfig, networks: MetricNetworks | PieBenchNetworks, work: Work
 ) -> FidSet | None:
-    """Read the pictures of `--fid-set` in the main process; None without it or without FID."""
-    network = (
-        networks.fid
-        if isinstance(networks, MetricNetworks)
-        else Unavailable("not in this protocol")
-    )
-    if not config.fid_set or not work.ranks.is_main or isinstance(network, Unavailable):
+    """Read the pictures of `--fid-set` in the main process; None where no network asks for them."""
+    if not config.fid_set or not work.ranks.is_main or not isinstance(networks, MetricNetworks):
         return None
-    return read_fid_set(config.fid_set, network, config, work, threads=_threads())
+    by_key = {"fid": networks.fid, "fd_dinov2": networks.fd_dinov2, "cmmd": networks.cmmd}
+    asked = {key: one for key, one in by_key.items() if not isinstance(one, Unavailable)}
+    if not asked:
+        return None
+    return read_fid_set(config.fid_set, asked, config, work, threads=_threads())
 
 
 def _refuse_without_metrics(rows: Sequence[Scores]) -> None:

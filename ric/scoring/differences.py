@@ -32,10 +32,10 @@ def difference(
 ) -> Difference:
     """Return `later` minus `first`, over the samples that both have.
 
-    Means come with a paired bootstrap interval, FID with the jackknife's and KID, less what the
-    likeness within pairs adds to it, with that of its subsets. Left out are scores that one of
-    them lacks, IS, which has no pairs, and the relative errors of drawn scenes, whose samples are
-    weighted.
+    Means come with a paired bootstrap interval, FID and FD-DINOv2 with the jackknife's, and KID and
+    CMMD, less what the likeness within pairs adds to them, with that of their subsets. Left out are
+    scores that one of them lacks, IS, which has no pairs, and the relative errors of drawn scenes,
+    whose samples are weighted.
     """
     ours = {row["id"]: row for row in later.rows}
     theirs = {row["id"]: row for row in first.rows}
@@ -72,15 +72,18 @@ def _of_means(
 
 def _of_sets(score: Score, sets: SetDistances | None) -> list[Score]:
     """Return the difference of a distance of sets, or nothing where either editor lacks it."""
-    distances = sets and {"fid": sets.fid, "kid": sets.kid, "fid_unpaired": sets.unpaired}
-    distance = distances.get(score.key) if distances else None
+    fields = {"fid_unpaired": "unpaired"}
+    distance = getattr(sets, fields.get(score.key, score.key), None)
     if distance is None:
         return []
     about = "difference over the same samples"
     if score.key == "kid":
         about += ", without what the likeness within pairs adds"
+    if score.key == "cmmd":
+        about += ", without the bias of small sets and of pairs"
     apart = replace(score, value=distance.value, n=distance.n, interval=distance.interval)
     return [replace(apart, std=None, note=None, unavailable=None,
+                    ranks=score.ranks or score.key == "cmmd",  # unbiased, unlike the value
                     definition=f"{about}; {score.definition}")]  # fmt: skip
 
 

@@ -37,12 +37,31 @@ class SetRow(NamedTuple):
         logits: (C,) of the edited picture, by FID's network.
         target_features: (W,) of the target, by FID's network.
         is_logits: (C,) of the edited picture, by IS's network.
+        dinov2: (W,) of the edited picture, by FD-DINOv2's network.
+        target_dinov2: (W,) of the target, by FD-DINOv2's network.
+        clip: (P,) of the edited picture, by CMMD's network.
+        target_clip: (P,) of the target, by CMMD's network.
     """
 
     features: Vector | None
     logits: Vector | None
     target_features: Vector | None
     is_logits: Vector | None
+    dinov2: Vector | None = None
+    target_dinov2: Vector | None = None
+    clip: Vector | None = None
+    target_clip: Vector | None = None
+
+    def compared(self, key: str) -> tuple[Vector | None, Vector | None]:
+        """Return the features of the edited picture and the target for `fid`, `fd_dinov2`, `cmmd`.
+
+        KID's are those of `fid`.
+        """
+        if key == "fd_dinov2":
+            return self.dinov2, self.target_dinov2
+        if key == "cmmd":
+            return self.clip, self.target_clip
+        return self.features, self.target_features
 
 
 class Comparison(NamedTuple):
@@ -182,17 +201,27 @@ class Encodings:
 def encode_sets(
     pairs: Sequence[Pair], networks: MetricNetworks, encodings: Encodings
 ) -> list[SetRow]:
-    """Return the features of every pair for FID and IS; a network that both share runs once."""
-    fid, isc = networks.fid, networks.inception_score
+    """Return every pair's features for the scores of sets; a shared network runs once."""
     edited = [pair.edited for pair in pairs]
-    by_fid = _set_features(fid, [*edited, *(pair.target for pair in pairs)], encodings)
-    by_is = _set_features(isc, edited, encodings)
+    both = [*edited, *(pair.target for pair in pairs)]
+    by_fid = _set_features(networks.fid, both, encodings)
+    by_is = _set_features(networks.inception_score, edited, encodings)
+    by_dinov2 = _set_features(networks.fd_dinov2, both, encodings)
+    by_clip = _set_features(networks.cmmd, both, encodings)
+
+    def of(known: dict[int, tuple[Vector, Vector]], image: Image.Image | None) -> Vector | None:
+        return known[id(image)][0] if known and image else None
+
     rows = []
     for pair in pairs:
         features, logits = by_fid.get(id(pair.edited), (None, None))
-        target_features = by_fid[id(pair.target)][0] if by_fid and pair.target else None
         is_logits = by_is[id(pair.edited)][1] if by_is else None
-        rows.append(SetRow(features, logits, target_features, is_logits))
+        further = [
+            of(known, image)
+            for known in (by_dinov2, by_clip)
+            for image in (pair.edited, pair.target)
+        ]
+        rows.append(SetRow(features, logits, of(by_fid, pair.target), is_logits, *further))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Features of the pictures of `--fid-set`, which belong to no sample, for FID and KID."""
+"""Features of the pictures of `--fid-set`, which belong to no sample, for distances of sets."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from ric.scoring.outputs import pictures_in
 from ric.scoring.set_distances import FidSet
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from ric.config import EvalConfig
@@ -26,17 +29,29 @@ if TYPE_CHECKING:
 
 
 def read_fid_set(
-    folder: str, network: SetEncoder, config: EvalConfig, work: Work, *, threads: int
+    folder: str,
+    networks: Mapping[str, SetEncoder],
+    config: EvalConfig,
+    work: Work,
+    *,
+    threads: int,
 ) -> FidSet:
-    """Run FID's network on a folder's pictures; one that cannot be read is a failure of the run.
+    """Run networks on a folder's pictures; one that cannot be read is a failure of the run.
+
+    Args:
+        folder: Holds the pictures.
+        networks: By the keys of `FidSet.features`; each picture is read once for all.
+        config: How pictures are read, and how many at once.
+        work: Where failures go.
+        threads: How many prepare pictures.
 
     Raises:
         RicError: there is no such folder, or fewer than two of its pictures can be read.
         Interrupted: a stop was requested.
     """
     files = pictures_in(Path(folder))
-    features = []
-    prepare = partial(_prepare, network=network, config=config)
+    features: dict[str, list[NDArray[np.float32]]] = {key: [] for key in networks}
+    prepare = partial(_prepare, networks=networks, config=config)
     with (
         stop_between_steps() as stop,
         work.progress.stage("pictures of --fid-set", total=len(files), unit="pictures") as stage,
@@ -46,20 +61,25 @@ def read_fid_set(
             for failed in (one for one in some if isinstance(one, SampleError)):
                 work.run.fail(failed)
             if read := [one for one in some if not isinstance(one, SampleError)]:
-                features.append(network.features_of(read).features.numpy())
+                for key, network in networks.items():
+                    batch = [prepared_by[key] for prepared_by in read]
+                    features[key].append(network.features_of(batch).features.numpy())
             stage.advance(len(some))
             stop.raise_if_set()
-    if sum(map(len, features)) < 2:
+    if any(sum(map(len, batches)) < 2 for batches in features.values()):
         raise RicError(
-            f"FID needs 2 pictures or more; fewer can be read in {folder}.",
+            f"A distance of sets needs 2 pictures or more; fewer can be read in {folder}.",
             "See failures.jsonl in the run, or omit --fid-set.",
         )
-    return FidSet(folder, np.concatenate(features))
+    whole = {key: np.concatenate(batches) for key, batches in features.items()}
+    return FidSet(folder, whole)
 
 
-def _prepare(file: Path, *, network: SetEncoder, config: EvalConfig) -> Tensor | SampleError:
+def _prepare(
+    file: Path, *, networks: Mapping[str, SetEncoder], config: EvalConfig
+) -> dict[str, Tensor] | SampleError:
     try:
         picture = open_image(file, max_pixels=config.max_pixels, decode=config.decode)
-        return network.prepare(picture)
+        return {key: network.prepare(picture) for key, network in networks.items()}
     except ImageError as error:
         return SampleError(file.name, "fid-set", error.message)

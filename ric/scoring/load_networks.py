@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ric.errors import RicError
 from ric.metric_table import metrics_of
+from ric.metrics.clip_features import ClipFeatures
 from ric.metrics.clip_similarity import PUBLISHED, ClipSimilarity
 from ric.metrics.dino_similarity import DinoSimilarity
+from ric.metrics.dinov2 import Dinov2Features, Dinov2Similarity
 from ric.metrics.inception import InceptionFeatures
 from ric.metrics.lpips_distance import LpipsDistance
 from ric.metrics.networks import NOT_ASKED, MetricNetworks, Unavailable
@@ -64,6 +66,11 @@ def _load_metric_networks(config: EvalConfig, run: RunDir, device: torch.device)
     )
     lpips = load("lpips", lambda: LpipsDistance(config.lpips_net, locate("lpips"), device))
     squeeze = load("lpips-outside", lambda: _squeeze(locate, device))
+    encoder = eval_networks(config).get("clip-336")
+
+    def make_cmmd() -> ClipFeatures:
+        return ClipFeatures(locate("clip-336"), device, encoder=encoder)
+
     is_fed = inception
     if isinstance(inception, InceptionFeatures):
         is_fed = inception.fed_as("torch-fidelity")
@@ -74,6 +81,9 @@ def _load_metric_networks(config: EvalConfig, run: RunDir, device: torch.device)
         fid=inception if names & {"fid", "fid_unpaired", "kid"} else NOT_ASKED,
         inception_score=is_fed if "is" in names else NOT_ASKED,
         lpips_outside=squeeze,
+        dinov2=load("dinov2", lambda: Dinov2Similarity(locate("dinov2"), device)),
+        fd_dinov2=load("dinov2-large", lambda: Dinov2Features(locate("dinov2-large"), device)),
+        cmmd=load("clip-336", make_cmmd, embedded=lambda: either(make_cmmd)),
     )
 
 
@@ -139,8 +149,9 @@ def _recorded(name: str, network: str) -> str:
 
     CLIP, which any command may name, is recorded by its member, like the embedded family.
     """
+    row = EVAL_NETWORKS[network]
     is_member = name == "tiny" or network == "clip"
-    return EVAL_NETWORKS[network].tiny if is_member else str(public_name(name))
+    return (row.recorded or row.tiny) if is_member else str(public_name(name))
 
 
 def either(load: Callable[[], T]) -> T | Unavailable:

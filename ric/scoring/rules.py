@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from ric.config import EvalConfig, Reference
-from ric.metric_table import OF_ANY_PICTURES, OF_SCENES
+from ric.metric_table import BOTH_WAYS, OF_ANY_PICTURES, OF_SCENES
 from ric.scoring.load_metrics import LoadedMetric, load_pair_metrics
 from ric.scoring.scores import OF_SETS
 
@@ -28,10 +28,10 @@ class Rules:
         pair_metrics: Those among them that score one picture at a time, and your own.
         reference: The picture that outputs are compared with.
         text: The kind of text that CLIP-T compares with; a pair may have another kind instead.
-        with_other: Whether CLIP-I and DINO are also computed against the other one of source and
-            target.
-        encode_fitted: Whether CLIP and DINO see the edited picture at the reference's size, as all
-            other metrics do, or at its own.
+        with_other: Whether CLIP-I and both DINOs are also computed against the other one of source
+            and target.
+        encode_fitted: Whether CLIP and both DINOs see the edited picture at the reference's size,
+            as all other metrics do, or at its own.
         seed: Seeds the intervals.
     """
 
@@ -50,10 +50,10 @@ class Rules:
 
     @property
     def to_the_other(self) -> tuple[str, ...]:
-        """The keys of CLIP-I and DINO against the other picture."""
+        """The keys of CLIP-I and both DINOs against the other picture."""
         if not self.with_other:
             return ()
-        return tuple(f"{key}_{self.other}" for key in ("clip_i", "dino") if key in self.metrics)
+        return tuple(f"{key}_{self.other}" for key in BOTH_WAYS if key in self.metrics)
 
     def columns(self, *, of_scenes: bool) -> list[str]:
         """List the columns of each sample's row."""

@@ -14,7 +14,8 @@ Role = Literal["editor", "identity", "ground-truth"]
 
 
 THE_SIX = ("clip_i", "dino", "clip_t", "lpips", "fid", "is")
-OF_SETS = ("fid", "fid_unpaired", "kid", "is")  # one number of all pictures, no mean of samples
+# one number of all pictures, no mean of samples
+OF_SETS = ("fid", "fid_unpaired", "kid", "is", "fd_dinov2", "cmmd")
 IS_RANKS_FROM = 20  # pictures: each of its ten splits then has two or more, and one alone scores 1
 SHOWN_FIRST = ("clip_i", "dino", "clip_t", "lpips", "fid", "fid_unpaired", "kid", "is", *PIE_BENCH)
 
@@ -29,14 +30,14 @@ class Score:
         value: The score; None where there is none, and then `unavailable` says why.
         n: How many samples it covers.
         marker: The network's or the rule's name where it is not the published one.
-        interval: 95 % interval: for a mean by bootstrap, for KID by subsets, for FID by the
-            jackknife.
+        interval: 95 % interval: for a mean by bootstrap, for KID and CMMD by subsets, for FID and
+            FD-DINOv2 by the jackknife.
         std: For IS the standard deviation over splits.
         note: What the reader must know beside the number.
         unavailable: Why there is no value.
         own: How a metric that is not in `METRICS` is shown.
-        ranks: Whether it may tell which editor is better. FID of pairs may not: an editor whose
-            pictures are tied to their own targets looks better for that alone.
+        ranks: Whether it may tell which editor is better. FID, FD-DINOv2 and CMMD of pairs may not:
+            an editor whose pictures are tied to their own targets looks better for that alone.
     """
 
     key: str

@@ -27,7 +27,8 @@ from ric.scoring.kept_samples import KeptSamples, photos_of, profiles_apart, row
 from ric.scoring.rules import Rules
 from ric.scoring.scores import Role, Scores
 from ric.scoring.set_distances import FidSet, SetDistances, set_distances
-from ric.scoring.summary import SetScores, summarise
+from ric.scoring.set_scores import SetScores
+from ric.scoring.summary import summarise
 
 
 class Scored(NamedTuple):
@@ -37,7 +38,8 @@ class Scored(NamedTuple):
         scores: The means, and the scores of the whole set.
         rows: One dict per sample.
         set_rows: One per sample, what FID, KID and IS are computed from.
-        distances: FID and KID with what their intervals are computed from; None if there are none.
+        distances: FID, KID and their like, with what their intervals are computed from; None if
+            there are none.
     """
 
     scores: Scores
@@ -50,9 +52,9 @@ class MetricSuite(KeptSamples):
     """Accumulate one editor's pairs, batch by batch, then compute its scores.
 
     CLIP-I, DINO, LPIPS, L1 and L2 compare the edited picture, at the reference's size, with the
-    reference; CLIP-I and DINO also with the other one of source and target. FID and KID compare the
-    edited set with the target set whatever the reference is; what lies outside the mask is compared
-    with the source. Only features and rows stay in memory.
+    reference; CLIP-I and both DINOs also with the other one of source and target. FID, KID,
+    FD-DINOv2 and CMMD compare the edited set with the target set whatever the reference is; what
+    lies outside the mask is compared with the source. Only features and rows stay in memory.
 
     A picture that is one object in several places (the source as its own edit) is encoded once.
 
@@ -115,7 +117,9 @@ class MetricSuite(KeptSamples):
                     if key in row or key.endswith("_weight")
                 }
         self._add_clip(rows, encoded, encodings)
-        self._add_dino(rows, encoded, encodings)
+        for key, encoder in (("dino", self.networks.dino), ("dinov2", self.networks.dinov2)):
+            if not isinstance(encoder, Unavailable):
+                self._add_cosines(rows, encoded, key, encoder, encodings)
         self._add_lpips(rows, pairs, fitted, encodings)
         set_rows = encode_sets(fitted, self.networks, encodings)
         own.complete()
@@ -127,7 +131,7 @@ class MetricSuite(KeptSamples):
 
         Args:
             only: The ids of the samples to be scored; None: all.
-            fid_set: What FID and KID compare with in place of the targets.
+            fid_set: What FID, KID and their like compare with in place of the targets.
         """
         rows, set_rows = self._in_order(only)
         distances, reason = None, None
@@ -152,12 +156,16 @@ class MetricSuite(KeptSamples):
     ) -> None:
         """Start to prepare the networks' inputs, in the order in which they are needed."""
         edited = [pair.edited for pair in fitted]
+        with_targets = [*edited, *(pair.target for pair in fitted)]
         networks = self.networks
         for network, images in (
             (networks.clip, self._seen(encoded, "clip_i")),
             (networks.dino, self._seen(encoded, "dino")),
-            (networks.fid, [*edited, *(pair.target for pair in fitted)]),
+            (networks.dinov2, self._seen(encoded, "dinov2")),
+            (networks.fid, with_targets),
             (networks.inception_score, edited),
+            (networks.fd_dinov2, with_targets),
+            (networks.cmmd, with_targets),
         ):
             if not isinstance(network, Unavailable):
                 encodings.prepare(network, images)
@@ -211,12 +219,6 @@ class MetricSuite(KeptSamples):
                 row["clip_t"] = _cosine(vectors[id(pair.edited)], text)
         if "clip_direction" in self.rules.metrics:
             _add_directions(rows, pairs, clip, vectors, encodings)
-
-    def _add_dino(
-        self, rows: list[dict[str, Any]], pairs: Sequence[Pair], encodings: Encodings
-    ) -> None:
-        if not isinstance(self.networks.dino, Unavailable):
-            self._add_cosines(rows, pairs, "dino", self.networks.dino, encodings)
 
     def _add_cosines(
         self,

@@ -1,44 +1,31 @@
-"""Summarise samples as scores: means with intervals, FID, KID and IS, or why there is none."""
+"""Summarise samples as scores: means with intervals and scores of sets, or why there is none."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from ric.metric_table import INSIDE, OF_SCENES
+from ric.metric_table import BOTH_WAYS, INSIDE, OF_SCENES
 from ric.metrics.clip_direction import DEFINITION as DIRECTION
 from ric.metrics.context_error import STICKER_ABOVE
-from ric.metrics.inception_score import SPLITS, inception_score
 from ric.metrics.intervals import mean_interval
-from ric.metrics.kid import SUBSETS
-from ric.metrics.networks import MetricNetworks, Network, SetEncoder, Unavailable
-from ric.scoring.encode_once import SetRow, Vector
+from ric.metrics.networks import MetricNetworks, Network, Unavailable
 from ric.scoring.kept_samples import photos_of
-from ric.scoring.scores import IS_RANKS_FROM, Score
+from ric.scoring.scores import Score
+from ric.scoring.set_scores import SetScores, cmmd_score, fd_dinov2_score, fid_and_kid, is_score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ric.scoring.load_metrics import LoadedMetric
     from ric.scoring.rules import Rules
-    from ric.scoring.set_distances import FidSet, SetDistances
 
     Measure = Network | LoadedMetric | Unavailable
 
-# Below Inception's width the covariances lack rank, and FID is mostly small-sample bias.
-FID_SPEAKS_FROM = 2048
 SHARES = ("edit_success", "sticker_rate")  # their values are hits and misses
-FID_OF_PAIRS = (
-    "Edits are compared with the targets of the same samples, so an editor tied to its own target"
-    " looks better for that alone: no editor is marked as best. --fid-set FOLDER and --metrics"
-    " fid_unpaired do not have this fault."
-)
-# Whose rule a score without a marker follows.
-FID_RULE, IS_RULE = "clean", "torch-fidelity"
 
 SCENE_DEFINITION = {
     "edit_success": "share of edits in which the scene classifier reads what was asked for",
@@ -52,21 +39,6 @@ SCENE_DEFINITION = {
 }
 
 
-class SetScores(NamedTuple):
-    """The features that the scores of the whole set are computed from.
-
-    Attributes:
-        rows: One per sample, sorted by id.
-        distances: FID and KID of them; a str that says why there are none; or None where no sample
-            has both pictures.
-        fid_set: What FID and KID compare with in place of the targets.
-    """
-
-    rows: Sequence[SetRow]
-    distances: SetDistances | str | None = None
-    fid_set: FidSet | None = None
-
-
 def summarise(
     rows: Sequence[dict[str, Any]], sets: SetScores, networks: MetricNetworks, rules: Rules
 ) -> list[Score]:
@@ -75,7 +47,7 @@ def summarise(
     Args:
         rows: One dict per sample, sorted by id; those of drawn scenes have columns of
             `OF_SCENES`.
-        sets: What FID, KID and IS are computed from.
+        sets: What FID, KID, IS and their like are computed from.
         networks: The metric networks that made them.
         rules: What is computed, and against what.
     """
@@ -86,7 +58,6 @@ def summarise(
         both, against = f"mask and a {needs}", f"{needs}, inside the mask"
         return mean_score(rows, key, network, needs=both, against=against, seed=rules.seed)
 
-    clip_i, dino = (f"{key}_{rules.other}" for key in ("clip_i", "dino"))
     scores = [
         mean("clip_i", networks.clip, rules.reference),
         mean("dino", networks.dino, rules.reference),
@@ -98,7 +69,10 @@ def summarise(
     if not isinstance(networks.fid, Unavailable) and networks.fid is not networks.inception_score:
         # FID's own pass has the classes too: a second IS at no cost
         scores.append(is_score([row.logits for row in sets.rows], networks.fid))
-    scores += [mean(clip_i, networks.clip, rules.other), mean(dino, networks.dino, rules.other)]
+    scores += [fd_dinov2_score(sets, networks.fd_dinov2), cmmd_score(sets, networks.cmmd)]
+    both_ways = zip(BOTH_WAYS, (networks.clip, networks.dino, networks.dinov2), strict=True)
+    scores += [mean(f"{key}_{rules.other}", network, rules.other) for key, network in both_ways]
+    scores.append(mean("dinov2", networks.dinov2, rules.reference))
     scores.append(_clip_direction(rows, networks.clip, rules))
     shipped = [metric for metric in rules.pair_metrics if not metric.own]
     scores += [mean(metric.key, metric, _needs(metric, rules)) for metric in shipped]
@@ -214,99 +188,4 @@ def mean_score(
         interval=mean_interval(values, photos=photos_of(held), seed=seed),
         definition=f"edited and {against}: {network.definition}",
         note=f"Samples without a {needs}{small}: {missing} of {len(rows)}." if missing else None,
-    )
-
-
-def fid_and_kid(sets: SetScores, network: SetEncoder | Unavailable) -> list[Score]:
-    """Return FID, FID of halves and KID of the edited set and the other one, or why not."""
-    keys = ("fid", "fid_unpaired", "kid")
-    if isinstance(network, Unavailable):
-        return [Score(key=key, unavailable=network.reason) for key in keys]
-    distances, fid_set = sets.distances, sets.fid_set
-    marker = _marker_by_rule(network, FID_RULE)
-    if distances is None:
-        distances = "no sample has a target" if sets.rows else "no sample was scored"
-    if isinstance(distances, str):
-        return [Score(key=key, marker=marker, unavailable=distances) for key in keys]
-    count, others = distances.fid.n, len(fid_set.features) if fid_set else distances.fid.n
-    few = (
-        f"Below {FID_SPEAKS_FROM:,} pictures FID is mostly small-sample bias: N = {count}"
-        + (f" edits and {others} pictures" if fid_set else "")
-        + ", and it compares only with FIDs at this N."
-    )
-    held_against = f"the {others} pictures of {fid_set.name}" if fid_set else "target set"
-    about = f"edited set and {held_against}: {network.definition}"
-    notes = [few] if min(count, others) < FID_SPEAKS_FROM else []
-    if not fid_set:
-        notes.append(FID_OF_PAIRS)
-    fid = Score(
-        key="fid",
-        marker=marker,
-        value=distances.fid.value,
-        n=count,
-        interval=distances.fid.interval,
-        definition=f"{about}; interval by the delete-a-tenth jackknife",
-        note=" ".join(notes) or None,
-        ranks=fid_set is not None,
-    )
-    kid = Score(
-        key="kid",
-        marker=marker,
-        value=distances.kid.value,
-        n=count,
-        interval=distances.kid.interval,
-        definition=f"{about}; unbiased, kernel (x.y / W + 1)^3, interval by {SUBSETS} halves"
-        " without replacement",
-        note=None
-        if fid_set
-        else "Edited and target pictures come in pairs, which adds"
-        f" {distances.kid.pair_bias:.4f}; a difference is taken without it.",
-    )
-    return [fid, _fid_of_halves(fid, distances, fid_set), kid]
-
-
-def _fid_of_halves(fid: Score, distances: SetDistances, fid_set: FidSet | None) -> Score:
-    """Return FID of halves beside FID, or why there is none."""
-    if distances.unpaired is None:
-        reason = "--fid-set has no pairs to part" if fid_set else "fewer than 4 samples have both"
-        return Score(key="fid_unpaired", marker=fid.marker, unavailable=reason)
-    return replace(
-        fid,
-        key="fid_unpaired",
-        value=distances.unpaired.value,
-        interval=distances.unpaired.interval,
-        note=f"Sets of about {fid.n // 2} pictures: it compares only with others at this N.",
-        definition="odd edits to even targets, and even to odd, averaged, so that no edit meets"
-        f" its own target; {fid.definition}",
-        ranks=True,
-    )
-
-
-def _marker_by_rule(network: SetEncoder, rule: str) -> str:
-    """Return the marker of a set's score: whose rule, unless it is `rule`, and the network's."""
-    parts = ("" if network.kind == rule else network.kind, network.marker)
-    return " ".join(dict.fromkeys(filter(None, parts)))
-
-
-def is_score(logits: Sequence[Vector | None], network: SetEncoder | Unavailable) -> Score:
-    """Return the Inception score of the edited set; `logits` in the order of sorted ids."""
-    if isinstance(network, Unavailable):
-        return Score(key="is", unavailable=network.reason)
-    marker = _marker_by_rule(network, IS_RULE)
-    held = [row for row in logits if row is not None]
-    if not held:
-        return Score(key="is", marker=marker, unavailable="no sample was scored")
-    score = inception_score(torch.from_numpy(np.stack(held)))
-    splits = min(SPLITS, score.n)
-    return Score(
-        key="is",
-        marker=marker,
-        value=score.mean,
-        std=score.std,
-        n=score.n,
-        definition=f"edited set, mean and std over {splits} splits: {network.definition}",
-        note=f"{score.n} pictures make splits of about {score.n // splits}: a split of one scores"
-        " 1 whatever it shows."
-        if score.n < IS_RANKS_FROM
-        else None,
     )

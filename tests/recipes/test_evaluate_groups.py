@@ -14,6 +14,9 @@ import torch
 from PIL import Image, ImageDraw
 
 from ric.config import EvalConfig, as_dict
+from ric.metric_table import metrics_of
+from ric.metrics.clip_features import ClipFeatures
+from ric.metrics.cmmd import cmmd_from_features
 from ric.metrics.fid import jackknife_fid
 from ric.metrics.kid import kid_from_features
 from ric.metrics.scene_net import SceneNet
@@ -138,6 +141,34 @@ def test_fid_and_kid_are_taken_to_the_pictures_of_another_folder(
     assert "in pairs" not in scores["kid[scene-net]"].get("note", "")
     (failed,) = [json.loads(line) for line in (run / "failures.jsonl").open()]
     assert (failed["id"], failed["stage"]) == ("broken.png", "fid-set")
+
+
+def test_further_distances_are_taken_to_another_folder_and_by_name_alone(
+    score, outputs, tiny_family, data
+):
+    others = data / "source"
+    run = score(fid_set=str(others), batch_size=4, metrics="cmmd,fd_dinov2,dinov2")
+    images = [
+        [Image.open(file).convert("RGB") for file in sorted(folder.iterdir())]
+        for folder in (outputs, others)
+    ]
+    net, clip = SceneNet(tiny_family / "scene_classifier"), ClipFeatures(tiny_family / "clip")
+    ours, theirs = (net.set_features(some)[0].numpy() for some in images)
+    told = json.loads((run / "scores.json").read_text())
+    scores = told["editors"][0]["scores"]
+    assert list(scores) == [
+        "fd_dinov2[scene-net]", "cmmd[tiny]", "dinov2_source[scene-net]", "dinov2[scene-net]"
+    ]  # fmt: skip
+    fid = jackknife_fid(ours, theirs, paired=False)
+    assert scores["fd_dinov2[scene-net]"]["value"] == pytest.approx(fid.value, rel=1e-4)
+    ours, theirs = (clip.set_features(some)[0].numpy() for some in images)
+    cmmd = cmmd_from_features(ours, theirs, paired=False)
+    assert scores["cmmd[tiny]"]["value"] == pytest.approx(cmmd.value, rel=1e-4)
+    assert f"the {len(images[1])} pictures of {others}" in scores["cmmd[tiny]"]["definition"]
+    assert "ranks" not in scores["cmmd[tiny]"]  # no editor meets its own target
+    weights = json.loads((run / "run.json").read_text())["weights"]
+    assert set(weights) == {"clip-336", "scene_classifier"}
+    assert not {"dinov2", "fd_dinov2", "cmmd"} & set(metrics_of(EvalConfig(metrics="all")))
 
 
 def test_a_group_that_an_editor_lacks_a_sample_of_has_its_own_dagger_and_no_best(

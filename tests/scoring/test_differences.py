@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
+from ric.metrics.cmmd import cmmd_from_features
 from ric.metrics.fid import jackknife_fid
 from ric.metrics.kid import kid_from_features
 from ric.scoring.differences import difference
@@ -122,3 +123,43 @@ def test_a_difference_is_json(later, first):
     assert (told["label"], told["against"], told["samples"]) == ("B", "A", 40)
     assert told["scores"]["clip_i[tiny]"]["low"] > 0
     assert replace(difference(later, first), label="x").heading == "x - A"
+
+
+def test_fd_dinov2_and_cmmd_differ_over_the_samples_that_both_have():
+    def scored(label: str, numbers: range, seed: int) -> Scored:
+        moved = np.random.default_rng(seed).normal(0, 0.4, (40, 6))
+        features = TARGETS + moved
+        rows = [{"id": f"{n:02}"} for n in numbers]
+        set_rows = [
+            SetRow(None, None, None, None, features[n], TARGETS[n], moved[n], TARGETS[n])
+            for n in numbers
+        ]
+        distances = set_distances(set_rows, [row["id"] for row in rows])
+        scores = [
+            Score(key=key, value=getattr(distances, key).value, n=len(numbers), ranks=False)
+            for key in ("fd_dinov2", "cmmd")
+        ]
+        return Scored(Scores(label, tuple(scores)), rows, set_rows, distances)
+
+    later, first = scored("B", range(0, 35), 3), scored("A", range(5, 40), 2)
+    apart = difference(later, first)
+    shared = [
+        [one for row, one in zip(kept.rows, kept.set_rows, strict=True) if "05" <= row["id"] < "35"]
+        for kept in (later, first)
+    ]
+    sides = [
+        [np.stack([one.compared(key)[side] for one in rows]) for side in (0, 1)]
+        for key in ("fd_dinov2", "cmmd")
+        for rows in shared
+    ]
+    ours, theirs = (jackknife_fid(*both) for both in sides[:2])
+    told = found(apart, "fd_dinov2")
+    assert told.value == pytest.approx(ours.value - theirs.value)
+    assert told.interval == pytest.approx(ours.minus(theirs).interval)
+    assert (told.n, told.ranks) == (30, False)
+    ours, theirs = (cmmd_from_features(*both) for both in sides[2:])
+    told = found(apart, "cmmd")
+    unbiased = (ours.value - ours.bias) - (theirs.value - theirs.bias)
+    assert told.value == pytest.approx(unbiased)
+    assert told.ranks  # without the biases it may tell which is better
+    assert found(apart, "fid") is None

@@ -16,7 +16,9 @@ from PIL import Image
 from ric.config import EvalConfig
 from ric.errors import RicError, SampleError
 from ric.metrics import pixel
+from ric.metrics.clip_features import ClipFeatures
 from ric.metrics.clip_similarity import ClipSimilarity
+from ric.metrics.cmmd import cmmd_from_features
 from ric.metrics.dino_similarity import DinoSimilarity
 from ric.metrics.fid import fid_from_features, jackknife_fid
 from ric.metrics.inception_score import inception_score
@@ -160,7 +162,7 @@ def test_fids_spread_and_kid_are_of_the_same_features(networks, pairs, scored):
 def test_one_sample_has_neither_fid_nor_kid(networks, pairs):
     scores = score(networks, pairs[:1]).scores
     for key in ("fid", "kid"):
-        assert "FID needs 2 pictures or more" in scores[key].unavailable
+        assert "A distance of sets needs 2 pictures or more" in scores[key].unavailable
 
 
 def test_few_pictures_make_fid_carry_a_note(scored):
@@ -428,6 +430,63 @@ def test_metrics_by_name_say_what_they_compare_and_whom_they_leave_out(networks,
         assert scores[key].note == "Samples without a mask and a target: 1 of 10."
     assert scores["psnr"].n == scores["ssim"].n == 10
     assert scores["ssim"].definition.startswith("edited and target: structural similarity")
+
+
+FURTHER = ("dinov2", "fd_dinov2", "cmmd")
+
+
+@pytest.fixture(scope="module")
+def further(networks, tiny_family) -> MetricNetworks:
+    """The stand-ins of DINOv2 and of CMMD's CLIP beside the others."""
+    return replace(
+        networks,
+        dinov2=networks.dino,
+        fd_dinov2=networks.fid,
+        cmmd=ClipFeatures(tiny_family / "clip", encoder="tiny"),
+    )
+
+
+def test_dinov2_and_the_distances_of_its_kind_are_each_called_by_itself(further, pairs):
+    rules = {"metrics": FURTHER, "pair_metrics": ()}
+    scored = score(further, pairs, **rules)
+    edited = [fit_to(pair.edited, pair.target.size) for pair in pairs]
+    targets = [pair.target for pair in pairs]
+    ours, theirs = (further.dinov2.image_embeddings(images) for images in (edited, targets))
+    cosines = (ours * theirs).sum(dim=1)
+    assert [row["dinov2"] for row in scored.rows] == pytest.approx(cosines.tolist(), abs=1e-5)
+    sources = further.dinov2.image_embeddings([pair.source for pair in pairs])
+    to_source = [row["dinov2_source"] for row in scored.rows]
+    assert to_source == pytest.approx((ours * sources).sum(dim=1).tolist(), abs=1e-5)
+    of = {
+        key: [network.set_features(images).features.numpy() for images in (edited, targets)]
+        for key, network in (("fd_dinov2", further.fd_dinov2), ("cmmd", further.cmmd))
+    }
+    frechet, discrepancy = jackknife_fid(*of["fd_dinov2"]), cmmd_from_features(*of["cmmd"])
+    scores = scored.scores
+    assert scores["fd_dinov2[scene-net]"].value == pytest.approx(frechet.value, rel=1e-4)
+    assert scores["fd_dinov2"].interval == pytest.approx(frechet.interval, rel=1e-3)
+    assert scores["cmmd[tiny]"].value == pytest.approx(discrepancy.value, rel=1e-4)
+    assert scores["cmmd"].interval == pytest.approx(discrepancy.interval, rel=1e-3)
+    keys = {one.key for one in scores.scores}
+    assert keys == {*FURTHER, "dinov2_source"}
+    parts = score(further, pairs, batch=3, **rules).scores
+    for key in (*FURTHER, "dinov2_source"):
+        assert parts[key].value == pytest.approx(scores[key].value, abs=1e-5)
+
+
+def test_distances_of_pairs_say_their_bias_and_rank_no_editor(further, pairs):
+    scores = score(further, pairs, metrics=FURTHER, pair_metrics=()).scores
+    assert not scores["fd_dinov2"].ranks
+    assert "Below 1,024 pictures FD-DINOv2 is mostly small-sample bias" in scores["fd_dinov2"].note
+    assert "no editor is marked as best" in scores["fd_dinov2"].note
+    assert not scores["cmmd"].ranks
+    assert "a difference is taken without it" in scores["cmmd"].note
+    alone = score(further, pairs[:1], metrics=("cmmd", "fd_dinov2"), pair_metrics=()).scores
+    needs = "A distance of sets needs 2 pictures or more on each side, and has 1 and 1."
+    assert alone["cmmd"].unavailable == alone["fd_dinov2"].unavailable == needs
+    without = [replace(pair, target=None) for pair in pairs]
+    none = score(further, without, metrics=("cmmd", "fd_dinov2"), pair_metrics=()).scores
+    assert none["cmmd"].unavailable == none["fd_dinov2"].unavailable == "no sample has a target"
 
 
 def test_doing_nothing_goes_in_no_direction(networks, captioned):

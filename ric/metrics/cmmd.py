@@ -19,8 +19,7 @@ import numpy as np
 
 from ric.errors import RicError
 from ric.metrics.fid import two_sets
-from ric.metrics.intervals import photo_numbers
-from ric.metrics.kernel_sums import SUBSETS, draw_halves, kernel_sums, subset_interval
+from ric.metrics.kernel_sums import draw_whole_and_halves, kernel_sums, subset_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,14 +89,7 @@ def cmmd_from_features(
         raise RicError(
             f"CMMD needs 2 pictures or more on each side, and has {len(a)} and {len(b)}."
         )
-    generator = np.random.default_rng(seed)
-    of_photo = photo_numbers(photos, len(a))
-    held = int(of_photo.max()) + 1
-    subsets = SUBSETS if min(held, len(b)) >= 4 else 0
-    of_a = np.vstack([np.ones(len(a)), draw_halves(held, subsets, generator)[:, of_photo]])
-    of_b = of_a
-    if not paired:
-        of_b = np.vstack([np.ones(len(b)), draw_halves(len(b), subsets, generator)])
+    of_a, of_b, held = draw_whole_and_halves(len(a), len(b), photos, seed=seed, paired=paired)
     within_a = kernel_sums(gaussian_kernel, (a, a), (of_a, of_a), block)
     within_b = kernel_sums(gaussian_kernel, (b, b), (of_b, of_b), block)
     across = kernel_sums(gaussian_kernel, (a, b), (of_a, of_b), block)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ric.metrics.intervals import Z_95
+from ric.metrics.intervals import Z_95, photo_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -38,6 +38,32 @@ def kernel_sums(
         of_block_SM = of_a_SN[:, start : start + rows] @ kernel_RM
         sums_S += (of_block_SM * of_b_SM).sum(axis=1)
     return sums_S
+
+
+def draw_whole_and_halves(
+    count: int, other: int, photos: Sequence[str] | None, *, seed: int, paired: bool
+) -> tuple[Array, Array, int]:
+    """Draw the subsets of two sets; the first row of each is the whole.
+
+    Args:
+        count: N, pictures of the first set.
+        other: M, of the second.
+        photos: The photo of each of the first: a subset has all of one, or none.
+        seed: Decides the subsets.
+        paired: Whether the second set's subsets are the first's; then M is N.
+
+    Returns:
+        (1 + S, N) and (1 + S, M), 1 for a member, and how many photos there are. S is 0 where one
+        of the sets has fewer than 4 photos or pictures.
+    """
+    generator = np.random.default_rng(seed)
+    of_photo = photo_numbers(photos, count)
+    held = int(of_photo.max()) + 1
+    subsets = SUBSETS if min(held, other) >= 4 else 0
+    of_a = np.vstack([np.ones(count), draw_halves(held, subsets, generator)[:, of_photo]])
+    if paired:
+        return of_a, of_a, held
+    return of_a, np.vstack([np.ones(other), draw_halves(other, subsets, generator)]), held
 
 
 def draw_halves(count: int, subsets: int, generator: np.random.Generator) -> Array:

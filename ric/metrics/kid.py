@@ -22,8 +22,7 @@ import numpy as np
 
 from ric.errors import RicError
 from ric.metrics.fid import two_sets
-from ric.metrics.intervals import photo_numbers
-from ric.metrics.kernel_sums import SUBSETS, draw_halves, kernel_sums, subset_interval
+from ric.metrics.kernel_sums import draw_whole_and_halves, kernel_sums, subset_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,12 +97,7 @@ def kid_from_features(
     if min(count, len(b)) < 2:
         counts = f"{count}" if paired else f"{count} and {len(b)}"
         raise RicError(f"KID needs 2 pictures or more on each side, and has {counts}.")
-    generator = np.random.default_rng(seed)
-    of_photo = photo_numbers(photos, count)
-    held = int(of_photo.max()) + 1
-    subsets = SUBSETS if min(held, len(b)) >= 4 else 0
-    of_a = np.vstack([np.ones(count), draw_halves(held, subsets, generator)[:, of_photo]])
-    of_b = of_a if paired else np.vstack([np.ones(len(b)), draw_halves(len(b), subsets, generator)])
+    of_a, of_b, held = draw_whole_and_halves(count, len(b), photos, seed=seed, paired=paired)
     across = kernel_sums(_kernel, (a, b), (of_a, of_b), block)
     values = _mean_within(a, of_a, block) + _mean_within(b, of_b, block)
     values -= 2 * across / (of_a.sum(axis=1) * of_b.sum(axis=1))

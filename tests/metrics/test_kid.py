@@ -9,7 +9,8 @@ import torch
 from torch_fidelity.metric_kid import kid_features_to_metric
 
 from ric.errors import RicError
-from ric.metrics.kid import SUBSETS, kid_from_features
+from ric.metrics.kernel_sums import SUBSETS
+from ric.metrics.kid import kid_from_features
 
 WIDTH = 8
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,30 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser_tab import PHONE, WIDE, Tab, chromium
+from playwright.sync_api import Browser
 
 from ric.recipes.report import report
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-WHY = "playwright or Chromium is not installed"
-try:
-    from playwright.sync_api import Browser, Page, sync_playwright
-except ModuleNotFoundError:
-    pytest.skip(WHY, allow_module_level=True)
-if CHROMIUM is None:
-    pytest.skip(WHY, allow_module_level=True)
-
 MANY = 5000
 WITHIN = 1.0  # seconds of the page's main thread, for all until it is ready and for a filter
-WIDE, PHONE = (1440, 900), (390, 844)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as play:
-        # a container's root has no sandbox of Chromium's own
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
@@ -43,22 +31,11 @@ def written(chain_once: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return report(["4"], folder, runs_dir=chain_once.runs)
 
 
-class Opened:
-    """A page in a tab, with what it said and asked for."""
+class Opened(Tab):
+    """A report in a tab."""
 
     def __init__(self, browser: Browser, file: Path, size: tuple[int, int], scheme: str) -> None:
-        width, height = size
-        self.context = browser.new_context(
-            viewport={"width": width, "height": height},
-            color_scheme=scheme,  # type: ignore[arg-type]
-        )
-        self.page: Page = self.context.new_page()
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.goto(file.as_uri())
+        super().__init__(browser, file, size, scheme)
         self.page.wait_for_selector("#rows li")
 
     def ids(self) -> list[str]:

@@ -14,8 +14,8 @@
 set -euo pipefail
 work=${1:-ablations}
 seeds=${SEEDS:-0 1 2}
-arms=${ARMS:-plain mean sum jacobian balanced clipped hinged hinged1 restored flattened augmented agreeing
-    target aware robust pasted best no-region no-scene no-fusion explicit
+arms=${ARMS:-plain mean sum jacobian balanced clipped hinged hinged1 restored flattened augmented
+    agreeing agreeing1 agreeing3 target target1 aware robust pasted best no-region no-scene no-fusion explicit
     chosen chosen-crop chosen-pasted}
 export RIC_RUNS_DIR=$work
 mkdir -p "$work"
@@ -58,7 +58,10 @@ flags_of() { # the flags of an arm
     flattened) echo --balance 0.3 --hinge --flatten 0.05 ;;
     augmented) echo --balance 0.3 --hinge --augment-judged ;;
     agreeing) echo --balance 0.3 --align-agree ;;
+    agreeing1) echo --balance 1 --align-agree ;;
+    agreeing3) echo --balance 3 --align-agree ;;
     target) echo --balance 0.3 --align-to target ;;
+    target1) echo --balance 1 --align-to target ;;
     robust) echo --balance 0.3 --hinge --region-clip "$work/region-robust" --scene-blip "$work/scene-robust" ;;
     pasted) echo --balance 0.3 --hinge --region-clip "$work/region-pasted" --scene-blip "$work/scene-pasted" ;;
     aware) echo --balance 0.3 --hinge --region-clip "$work/region-aware" --scene-blip "$work/scene-aware" ;;

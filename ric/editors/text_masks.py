@@ -14,8 +14,7 @@ from PIL import Image
 from transformers import AutoImageProcessor, CLIPSegForImageSegmentation
 
 from ric.editors.detected_masks import GroundedMasks, Sam3Masks, refuse_long
-from ric.errors import RicError
-from ric.model_files import read_json
+from ric.models.mask_finders import finder_kind
 from ric.pretrained import load_network, load_processor, load_tokenizer
 
 if TYPE_CHECKING:
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
     from ric.data.masks import Mask
 
 PROBABILITY = 0.5  # from which on a pixel counts as shown
-# by the model_type of a config.json; the released SAM 3 and SAM 2 are saved as their video models
-OF_BOXES = ("grounding-dino", "mm-grounding-dino")
-OF_SAM3 = ("sam3", "sam3_video")
 
 
 def load_finder(
@@ -47,24 +43,9 @@ def load_finder(
         RicError: the type is none that is known, a SAM is missing or would do nothing, a
             folder does not hold all of its model, or the text is too long for it.
     """
-    kind = str(read_json(model / "config.json").get("model_type"))
-    if kind in OF_BOXES:
-        if sam is None:
-            raise RicError(
-                f"{model} finds boxes ({kind}), and a SAM is to find the masks in them.",
-                "Name one: --mask-text-sam facebook/sam-vit-base",
-            )
+    kind = finder_kind(model, with_sam=sam is not None)
+    if sam is not None:  # it finds boxes
         return GroundedMasks(model, sam, text, device)
-    if kind not in ("clipseg", *OF_SAM3):
-        raise RicError(
-            f"{model} is a model of type '{kind}', which finds nothing by a text.",
-            "--mask-text-model may be a CLIPSeg, a SAM 3, a GroundingDINO or an MM Grounding DINO.",
-        )
-    if sam is not None:
-        raise RicError(
-            f"{model} makes masks itself ({kind}): --mask-text-sam would do nothing.",
-            "Omit --mask-text-sam, or name a GroundingDINO with --mask-text-model.",
-        )
     return (ClipsegMasks if kind == "clipseg" else Sam3Masks)(model, text, device)
 
 

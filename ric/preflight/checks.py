@@ -25,7 +25,11 @@ from ric.extras import require_extra
 from ric.models.table import NamedModel, kind_of, models_of
 from ric.preflight.data import needs_instruction
 from ric.preflight.describers import refuse_other_vlms
-from ric.preflight.pipelines import refuse_other_pipelines, refuse_unfit_scheduler
+from ric.preflight.pipelines import (
+    refuse_other_finders,
+    refuse_other_pipelines,
+    refuse_unfit_scheduler,
+)
 from ric.progress import Progress, Silent
 from ric.registry import refuse_unknown, refuse_unknown_metrics
 from ric.runs.descriptions import refuse_other_texts
@@ -98,6 +102,7 @@ def _looks(
     if isinstance(config, EditConfig):
         yield partial(refuse_unknown, "editor", config.editor)
         yield partial(refuse_unfit_scheduler, config, runs_dir)
+        yield partial(refuse_other_finders, config, runs_dir)
     if isinstance(config, DescribeConfig):
         yield from _looks_at_describer(config)
     for model in models_of(config):

@@ -1,4 +1,4 @@
-"""Recognising InstructPix2Pix-type pipelines by their configs, before torch is imported."""
+"""Recognising by their configs, before torch is imported, pipelines and finders of masks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ric.config import EditConfig, TrainUnetConfig
 from ric.errors import RicError
 from ric.models.locate import find
+from ric.models.mask_finders import finder_kind
 from ric.models.schedulers import scheduler_class
 from ric.models.table import kind_of, models_of
 
@@ -47,6 +48,17 @@ def refuse_unfit_scheduler(config: EditConfig, runs_dir: Path) -> None:
     place = find(config, pipeline, runs_dir) if pipeline else None
     noise = _read(place / "scheduler" / "scheduler_config.json") if place else {}
     scheduler_class(config.scheduler, noise.get("prediction_type"))
+
+
+def refuse_other_finders(config: EditConfig, runs_dir: Path) -> None:
+    """Refuse a `--mask-text-model` that finds nothing by a text, lacks a SAM, or needs none.
+
+    Raises:
+        RicError: see above; a model that is not on this machine yet is not checked.
+    """
+    finder = next((one for one in models_of(config) if one.row.setting == "mask_text_model"), None)
+    if finder and finder.name != "tiny" and (place := find(config, finder, runs_dir)):
+        finder_kind(place, with_sam=config.mask_text_sam is not None)
 
 
 def _refuse_other(name: str, place: Path, *, widens: bool) -> None:

@@ -23,8 +23,11 @@ from transformers import (
     SamProcessor,
 )
 
+from ric.config import EditConfig
 from ric.editors.text_masks import load_finder
 from ric.errors import RicError
+from ric.preflight.pipelines import refuse_other_finders
+from ric.settings import resolve_config
 
 CPU = torch.device("cpu")
 SIZES = [(64, 64), (150, 40), (7, 300)]
@@ -146,6 +149,21 @@ def test_boxes_alone_are_refused_with_the_name_of_a_sam(models, name):
 @pytest.mark.parametrize("name", ["clipseg", "sam3", "sam3_video"])
 def test_a_sam_beside_a_model_that_makes_masks_itself_is_refused(models, name):
     assert f"makes masks itself ({name})" in refused(models, name, "sam").message
+
+
+def test_a_dry_run_says_the_same_before_anything_is_loaded(models, tmp_path):
+    def config(name: str, sam: str = "") -> EditConfig:
+        folders = {"mask_text_model": str(models[name])}
+        folders |= {"mask_text_sam": str(models[sam])} if sam else {}
+        flags = {"data": "photos", "instruction": "x", "mask_text": "the red ball", **folders}
+        return resolve_config(EditConfig, flags)
+
+    for name, sam in (("grounding-dino", ""), ("clipseg", "sam"), ("sam", "")):
+        with pytest.raises(RicError) as caught:
+            refuse_other_finders(config(name, sam), tmp_path)
+        assert caught.value.message == refused(models, name, sam).message
+    refuse_other_finders(config("grounding-dino", "sam"), tmp_path)
+    refuse_other_finders(config("sam3"), tmp_path)
 
 
 def test_a_model_of_another_kind_is_refused_with_those_that_it_may_be(models):

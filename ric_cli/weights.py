@@ -44,8 +44,8 @@ def ls(command: Command = None, weights: Folder = None, json: AsJson = False) ->
         print_json({"weights": rows})
         return
     print_table(weight_table(rows))
-    say(sum_in_words(_weights_of(command), weights))
-    say(datasets_in_words())
+    print_line(sum_in_words(_weights_of(command), weights))
+    print_line(datasets_in_words())
 
 
 @app.command("get")

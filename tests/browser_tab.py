@@ -50,3 +50,14 @@ class Tab:
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.goto(file.as_uri())
+
+    def wait_until(self, condition: str) -> None:
+        """Wait for an expression to be true, for 5 seconds at most.
+
+        `wait_for_function` evaluates it in the page, whose policy forbids that.
+        """
+        for _ in range(100):
+            if self.page.evaluate(condition):
+                return
+            self.page.wait_for_timeout(50)
+        pytest.fail(f"not so after 5 s: {condition}")

@@ -52,7 +52,7 @@ def test_for_reproduce_the_weights_are_those_of_the_paper_s_tables_and_their_siz
         "inception-2015-12-05", "lpips-alex", "lpips-squeeze",
     }  # fmt: skip
     sizes = [weight.size_bytes for weight in WEIGHTS if weight.id in ids]
-    told = ric("weights", "ls", "--for", "reproduce").err
+    told = ric("weights", "ls", "--for", "reproduce").out
     total = size_in_words(sum(sizes))
     assert f"{len(ids)} weights, {total}: {total} of them missing." in told
     assert "BryanW/HumanEdit: 16.4 GB, downloaded by the first command." in told

@@ -113,7 +113,7 @@ def test_cached_and_uncached_fits_have_the_same_losses_to_1e_6_for_50_steps(
     from_cache = metrics_of(follow(fit_clip, config, tmp_path / "cached"))
     assert len(folders()) == 1
     # the same phase, but nothing prepared: the backbone stays in the loop
-    monkeypatch.setattr(module, "FitPhase", lambda *given, prepare=None: FitPhase(*given))
+    monkeypatch.setattr(module, "FitPhase", lambda *given, **named: FitPhase(*given))
     in_the_loop = metrics_of(follow(fit_clip, config, tmp_path / "uncached"))
     losses = [[row["loss"] for row in rows[1:]] for rows in (from_cache, in_the_loop)]
     assert len(losses[0]) == 50

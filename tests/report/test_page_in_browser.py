@@ -163,7 +163,7 @@ def test_everything_can_be_done_by_keyboard(opened):
 def test_all_pictures_are_there_and_small_ones_keep_their_pixels(opened):
     page = opened.page
     page.evaluate("document.querySelectorAll('#rows img').forEach(i => i.loading = 'eager')")
-    page.wait_for_function("[...document.images].every(i => !i.getAttribute('src') || i.complete)")
+    opened.wait_until("[...document.images].every(i => !i.getAttribute('src') || i.complete)")
     sizes = page.evaluate("[...document.querySelectorAll('#rows img')].map(i => i.naturalWidth)")
     assert set(sizes) == {96}
     rules = (

@@ -98,7 +98,7 @@ def test_each_pair_shows_its_own_pictures_and_instruction(opened, written):
     for pair in shown:
         for side in ("source", "a", "b"):
             assert page.get_attribute(f"#{side}", "src") == pair[side]
-            page.wait_for_function(f"document.getElementById('{side}').naturalWidth === 96")
+            opened.wait_until(f"document.getElementById('{side}').naturalWidth === 96")
         assert page.text_content("#instruction") == pair["instruction"]
         opened.press(">")
     assert page.title() == "Which edit is better?"  # the instruction that is HTML ran nothing

@@ -86,7 +86,7 @@ def compare(variant: Sequence[Scored], plain: Sequence[Scored], counts: Array) -
     for metric in METRICS:
         value, base = (means(runs, metric, once)[0] for runs in (variant, plain))
         drawn = means(variant, metric, counts) - means(plain, metric, counts)
-        low, high = np.percentile(drawn, [2.5, 97.5])
+        low, high = np.nanpercentile(drawn, [2.5, 97.5])
         by_seed = [
             float(means([one], metric, once)[0] - means([other], metric, once)[0])
             for one, other in zip(variant, plain, strict=True)

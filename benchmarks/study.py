@@ -1,14 +1,15 @@
 """The table of a study: each variant over its seeds, and its difference to plain fine-tuning.
 
-    python benchmarks/study.py NAME-SEED=EVAL_RUN … [--plain plain]
+    python benchmarks/study.py NAME-SEED=EVAL_RUN … [--plain plain] [--by-type DATA]
 
 Each argument names a run of `ric eval` over one variant's edits with one training seed, such as
 `hinged-0=ablations/hinged-0-scores`; a name without a seed (`base`) was not trained. A variant's
 value is the mean over samples and seeds, weighted as the metric is. Its difference is taken to the
 plain trainings of the same seeds on the same samples; the 95 % interval draws samples (10,000
 times, each with all of its seeds in both variants), so it speaks for other test samples, and not
-for other seeds: their spread stands beside it. FID is a mean over seeds, with its spread. The table
-is printed in Markdown; all figures are appended to benchmarks/results/study-<machine>.json.
+for other seeds: their spread stands beside it. FID is a mean over seeds, with its spread.
+`--by-type` adds a table for each type of edit in DATA, which was scored, without FID. The table is
+printed in Markdown; all figures are appended to benchmarks/results/study-<machine>.json.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from _results import append_result, measured_here
+
+from ric.data.sample import load_samples
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -99,8 +102,21 @@ def compare(variant: Sequence[Scored], plain: Sequence[Scored], counts: Array) -
     return found
 
 
-def study(runs: Mapping[str, Path], plain: str) -> dict[str, Any]:
-    """Compare every variant with plain fine-tuning of the same seeds."""
+def only(scored: Scored, kept: Array) -> Scored:
+    """Leave out the samples that are not kept (N,), from all means."""
+    weights = {metric: weight * kept for metric, weight in scored.weights.items()}
+    return scored._replace(weights=weights)
+
+
+def types_of(data: str, ids: Sequence[str]) -> dict[str, Array]:
+    """Return which of the samples (N,) are of each type of edit."""
+    types = {sample.id: sample.editing_type or "" for sample in load_samples(data)}
+    names = sorted({types[one] for one in ids})
+    return {name: np.array([types[one] == name for one in ids], float) for name in names}
+
+
+def study(runs: Mapping[str, Path], plain: str, data: str | None) -> dict[str, dict[str, Any]]:
+    """Compare variants with plain fine-tuning of the same seeds, on all samples and each type."""
     ids: list[str] = []
     of_variant: dict[str, dict[str, Scored]] = {}
     for name, run in runs.items():
@@ -110,15 +126,20 @@ def study(runs: Mapping[str, Path], plain: str) -> dict[str, Any]:
         of_variant.setdefault(variant, {})[seed] = read(run, ids)
     drawn = np.random.default_rng(0).integers(len(ids), size=(DRAWS, len(ids)))
     counts = np.stack([np.bincount(row, minlength=len(ids)) for row in drawn]).astype(float)
-    table = {}
-    for variant, of_seed in of_variant.items():
-        seeds = sorted(of_seed)
-        pairs = [of_variant[plain][seed] for seed in seeds]
-        table[variant] = {"seeds": seeds, **compare([of_seed[s] for s in seeds], pairs, counts)}
-    return table
+    tables: dict[str, dict[str, Any]] = {}
+    parts = {"all": np.ones(len(ids))} | (types_of(data, ids) if data else {})
+    for part, kept in parts.items():
+        tables[part] = {}
+        for variant, of_seed in of_variant.items():
+            seeds = sorted(of_seed)
+            own, base = (
+                [only(runs[seed], kept) for seed in seeds] for runs in (of_seed, of_variant[plain])
+            )
+            tables[part][variant] = {"seeds": seeds, **compare(own, base, counts)}
+    return tables
 
 
-def markdown(table: Mapping[str, Any]) -> str:
+def markdown(table: Mapping[str, Any], *, with_fid: bool) -> str:
     """Format the table: values, and the differences whose interval leaves out 0 in bold."""
     shown = {
         "lpips": ("LPIPS", 3),
@@ -128,7 +149,12 @@ def markdown(table: Mapping[str, Any]) -> str:
         "context_error": ("context error", 3),
         "region_error": ("region error", 3),
     }
-    names = ["variant", "seeds", *(name for name, _ in shown.values()), "FID"]
+    names = [
+        "variant",
+        "seeds",
+        *(name for name, _ in shown.values()),
+        *(["FID"] if with_fid else []),
+    ]
     lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
     for variant, row in table.items():
         cells = [variant, str(len(row["seeds"]))]
@@ -139,7 +165,7 @@ def markdown(table: Mapping[str, Any]) -> str:
             told = f"{apart} ({low} to {high})"
             told = f" **{told}**" if clear else f" {told}"
             cells.append(f"{one['value']:.{digits}f}{'' if variant == 'plain' else told}")
-        cells.append(f"{row['fid']['value']:.2f}")
+        cells += [f"{row['fid']['value']:.2f}"] if with_fid else []
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -151,11 +177,13 @@ def main() -> None:
     )
     parser.add_argument("runs", nargs="+", metavar="NAME-SEED=EVAL_RUN")
     parser.add_argument("--plain", default="plain")
+    parser.add_argument("--by-type", metavar="DATA")
     args = parser.parse_args()
     named = (text.partition("=") for text in args.runs)
-    table = study({name: Path(run) for name, _, run in named}, args.plain)
-    print(markdown(table))
-    result = measured_here(plain=args.plain, variants=table)
+    tables = study({name: Path(run) for name, _, run in named}, args.plain, args.by_type)
+    for part, table in tables.items():
+        print(f"{part}:\n\n{markdown(table, with_fid=part == 'all')}\n")
+    result = measured_here(plain=args.plain, variants=tables.pop("all"), by_type=tables)
     print(f"appended to {append_result('study', result)}", file=sys.stderr)
 
 

@@ -140,6 +140,6 @@ for seed in $seeds; do
         score "$arm-$seed"
     done
 done
-python "$(dirname "$0")/../benchmarks/study.py" "${scored[@]}" | tee "$work/study.md"
+python "$(dirname "$0")/../benchmarks/study.py" "${scored[@]}" --by-type "$work/test" | tee "$work/study.md"
 ric eval "${pictures[@]}" --data "$work/test" --preset tiny --limit "${SCORED:-300}" --run "$work/scores"
 ric report "$work/scores" --out "$work/page"

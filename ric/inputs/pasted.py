@@ -9,12 +9,14 @@ is the target itself, and counts for nothing.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ric.inputs.examples import Example
+    from ric.inputs.fit_set import FitSet
 
 APART = 16  # of 255, in any channel: more than what JPEG does to a picture
 LEAST = 0.002  # share of the picture's pixels that have to be so far apart
@@ -31,6 +33,12 @@ def pasted(item: Example) -> Tensor:
     picture = item.source.clone()
     picture[:, y_min:y_max, x_min:x_max] = item.target[:, y_min:y_max, x_min:x_max]
     return picture
+
+
+def of_changing_surroundings(data: FitSet) -> frozenset[str]:
+    """List the ids of a fit's examples whose surroundings change, comparing each once."""
+    every = chain(data.fitted, *data.measured.values())
+    return frozenset(item.id for item in every if surroundings_change(item))
 
 
 def surroundings_change(item: Example) -> bool:

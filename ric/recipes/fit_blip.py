@@ -13,7 +13,7 @@ from ric.device import pick_dtype
 from ric.inputs.clean_estimates import with_estimates
 from ric.inputs.examples import Example, Needs
 from ric.inputs.fit_set import load_fit_set
-from ric.inputs.pasted import pasted, surroundings_change
+from ric.inputs.pasted import of_changing_surroundings, pasted
 from ric.method.alignment import flattened
 from ric.method.losses import cosine
 from ric.method.scene_encoder import NAME, SceneEncoder
@@ -62,6 +62,7 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
     if config.blur_to_t is not None:
         fitted = with_estimates(data.fitted, config, work)
         data = replace(data, fitted=fitted)
+    changing = of_changing_surroundings(data) if negatives == "pasted" else frozenset()
     pairs = Pairs(
         judge,
         partial(embed, negative_of=negative_of),
@@ -71,7 +72,7 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
         at_once=config.micro_batch or config.batch_size + 1,  # an epoch's last may be one longer
         ranks=work.ranks,
         negatives=negatives,
-        counts=surroundings_change if negatives == "pasted" else lambda item: True,
+        counts=lambda item: negatives == "source" or item.id in changing,
     )
     trained = [judge.logit_scale, *judge.backbone_parameters()]
     phases = [

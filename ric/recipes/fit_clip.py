@@ -18,7 +18,7 @@ from ric.inputs.clean_estimates import with_estimates
 from ric.inputs.clip_tokens import TokenCache, cache_tokens
 from ric.inputs.examples import Example, Needs
 from ric.inputs.fit_set import load_fit_set
-from ric.inputs.pasted import pasted, surroundings_change
+from ric.inputs.pasted import of_changing_surroundings, pasted
 from ric.method.alignment import flattened
 from ric.method.losses import cosine
 from ric.method.region_encoder import NAME, RegionEncoder
@@ -67,6 +67,7 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
     if config.blur_to_t is not None:
         fitted = with_estimates(data.fitted, config, work)
         data = replace(data, fitted=fitted)
+    changing = of_changing_surroundings(data) if config.pasted_negatives else frozenset()
     pairs = Pairs(
         judge,
         partial(embed, with_pasted=config.pasted_negatives),
@@ -76,7 +77,7 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
         at_once=config.micro_batch or config.batch_size + 1,  # an epoch's last may be one longer
         ranks=work.ranks,
         negatives="pasted" if config.pasted_negatives else "",
-        counts=surroundings_change,
+        counts=lambda item: item.id in changing,
     )
 
     @cache

@@ -118,8 +118,8 @@ class Pairs:
         rows = [self._embed(some) for some in _split(examples, self.at_once)]
         visual, text, *negative = (torch.cat(parts) for parts in zip(*rows, strict=True))
         figures = retrieval(visual, text, self._same_text(examples))
-        counts = self._counts(examples).to(visual.device)
-        if negative and counts.any():
+        if negative and (counts := self._counts(examples)).any():
+            counts = counts.to(visual.device)
             figures[f"above_{self.negatives}"] = share_above(visual, text, negative[0], counts)
         return figures
 

@@ -13,13 +13,13 @@ without it. The interval is that of KID: halves of the samples, drawn without re
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ric.errors import RicError
 from ric.metrics.fid import two_sets
-from ric.metrics.kernel_sums import draw_whole_and_halves, kernel_sums, subset_interval
+from ric.metrics.kernel_sums import KernelDistance, draw_whole_and_halves, kernel_sums
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,34 +32,6 @@ SIGMA = 10
 SCALE = 1000
 
 
-class Cmmd(NamedTuple):
-    """A CMMD and its unbiased values on subsets.
-
-    Attributes:
-        value: Over all pictures, by the biased estimator, 0 or more.
-        subsets: (100,) over halves of them, unbiased; empty with fewer than 4 pictures.
-        n: How many pictures the edited set has.
-        photos: Of how many photos they are, which the subsets halve.
-        bias: What small sets and the likeness within pairs add to the value.
-    """
-
-    value: float
-    subsets: Array
-    n: int
-    photos: int
-    bias: float = 0.0
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """95 % interval of the value; None with fewer than 4 pictures."""
-        return subset_interval(self.value, self.subsets, self.photos)
-
-    def minus(self, other: Cmmd) -> Cmmd:
-        """Return the difference of two CMMDs without their biases, over the same samples."""
-        ours, theirs = self.value - self.bias, other.value - other.bias
-        return Cmmd(ours - theirs, self.subsets - other.subsets, self.n, self.photos)
-
-
 def cmmd_from_features(
     edited: ArrayLike,
     target: ArrayLike,
@@ -68,7 +40,7 @@ def cmmd_from_features(
     paired: bool = True,
     photos: Sequence[str] | None = None,
     block: int = 2**18,
-) -> Cmmd:
+) -> KernelDistance:
     """Return the CMMD of two sets of embeddings.
 
     Args:
@@ -79,6 +51,10 @@ def cmmd_from_features(
             are drawn independently.
         photos: The photo of each edited picture: a subset has all of one, or none.
         block: Numbers in memory at once, but at least one row of the kernel.
+
+    Returns:
+        The CMMD by the biased estimator, 0 or more; its subsets' values are unbiased. Its bias is
+        what small sets and the likeness within pairs add.
 
     Raises:
         RicError: a set has fewer than 2 pictures.
@@ -104,7 +80,7 @@ def cmmd_from_features(
     apart = [(sums - n) / (n * (n - 1)) for sums, n in ((within_a, n_a), (within_b, n_b))]
     unbiased = SCALE * (apart[0] + apart[1] - 2 * between)
     value = max(0.0, SCALE * float(biased[0]))
-    return Cmmd(value, unbiased[1:], len(a), held, value - float(unbiased[0]))
+    return KernelDistance(value, unbiased[1:], len(a), held, value - float(unbiased[0]))
 
 
 def gaussian_kernel(a: Array, b: Array) -> Array:

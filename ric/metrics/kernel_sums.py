@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,38 @@ if TYPE_CHECKING:
     Kernel = Callable[[Array, Array], Array]
 
 SUBSETS = 100
+
+
+class KernelDistance(NamedTuple):
+    """A KID or a CMMD, and its values on subsets.
+
+    Attributes:
+        value: Over all pictures.
+        subsets: (100,) over halves of them; empty with fewer than 4 pictures.
+        n: How many pictures the edited set has.
+        photos: Of how many photos they are, which the subsets halve.
+        bias: What the value has too much; less this, it is unbiased for pairs too.
+    """
+
+    value: float
+    subsets: Array
+    n: int
+    photos: int
+    bias: float = 0.0
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % interval of the value; None with fewer than 4 pictures."""
+        return subset_interval(self.value, self.subsets, self.photos)
+
+    def minus(self, other: KernelDistance) -> KernelDistance:
+        """Return the difference of two over the same samples, drawn with the same seed.
+
+        Both are taken without their biases: an editor is not nearer to the targets' set for being
+        nearer to its own target.
+        """
+        ours, theirs = self.value - self.bias, other.value - other.bias
+        return KernelDistance(ours - theirs, self.subsets - other.subsets, self.n, self.photos)
 
 
 def kernel_sums(

@@ -10,19 +10,19 @@ jackknife). Edited and target pictures of one sample are drawn together, because
 and so are all samples of one photo.
 
 That likeness also makes the usual estimator too low: it counts the kernel between the two pictures
-of one sample as if they were unrelated. `pair_bias` says by how much; at a few hundred pictures it
+of one sample as if they were unrelated. Its `bias` says by how much; at a few hundred pictures it
 can be as large as the KID itself. The value stays that of clean-fid and torch-fidelity.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ric.errors import RicError
 from ric.metrics.fid import two_sets
-from ric.metrics.kernel_sums import draw_whole_and_halves, kernel_sums, subset_interval
+from ric.metrics.kernel_sums import KernelDistance, draw_whole_and_halves, kernel_sums
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,39 +30,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     Array = NDArray[np.float64]
-
-
-class Kid(NamedTuple):
-    """A KID and its values on subsets.
-
-    Attributes:
-        value: Over all pictures; below 0 where the sets are closer than chance would have them.
-        subsets: (100,) over halves of them; empty with fewer than 4 pictures.
-        n: How many pictures the edited set has.
-        photos: Of how many photos they are, which the subsets halve.
-        pair_bias: What the likeness within pairs adds to the value, mostly 0 or below; the value
-            minus this is unbiased for pairs too. 0 for unpaired sets.
-    """
-
-    value: float
-    subsets: Array
-    n: int
-    photos: int
-    pair_bias: float = 0.0
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """95 % interval of the value; None with fewer than 4 pictures."""
-        return subset_interval(self.value, self.subsets, self.photos)
-
-    def minus(self, other: Kid) -> Kid:
-        """Return the difference of two KIDs over the same samples, drawn with the same seed.
-
-        Both are taken without their `pair_bias`: an editor is not nearer to the targets' set for
-        being nearer to its own target.
-        """
-        ours, theirs = self.value - self.pair_bias, other.value - other.pair_bias
-        return Kid(ours - theirs, self.subsets - other.subsets, self.n, self.photos)
 
 
 def kid_from_features(
@@ -73,7 +40,7 @@ def kid_from_features(
     paired: bool = True,
     photos: Sequence[str] | None = None,
     block: int = 2**18,
-) -> Kid:
+) -> KernelDistance:
     """Return the unbiased KID of two sets of pictures.
 
     The kernel is computed a block of rows at a time, once for the whole and for all subsets:
@@ -87,6 +54,10 @@ def kid_from_features(
             are drawn independently.
         photos: The photo of each edited picture: a subset has all of one, or none.
         block: Numbers in a block, which is at least one row.
+
+    Returns:
+        The KID: below 0 where the sets are closer than chance would have them. Its bias is what the
+        likeness within pairs adds, mostly 0 or below; 0 for unpaired sets.
 
     Raises:
         RicError: a set has fewer than 2 pictures.
@@ -102,11 +73,11 @@ def kid_from_features(
     values = _mean_within(a, of_a, block) + _mean_within(b, of_b, block)
     values -= 2 * across / (of_a.sum(axis=1) * of_b.sum(axis=1))
     if not paired:
-        return Kid(float(values[0]), values[1:], count, held)
+        return KernelDistance(float(values[0]), values[1:], count, held)
     of_pairs = float(_kernel_of_rows(a, b).sum())
     strangers = (across[0] - of_pairs) / (count * (count - 1))
     pair_bias = 2 * (strangers - of_pairs / count) / count
-    return Kid(float(values[0]), values[1:], count, held, float(pair_bias))
+    return KernelDistance(float(values[0]), values[1:], count, held, float(pair_bias))
 
 
 def _kernel(a: Array, b: Array) -> Array:

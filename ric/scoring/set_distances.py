@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ric.errors import RicError
-from ric.metrics.cmmd import Cmmd, cmmd_from_features
+from ric.metrics.cmmd import cmmd_from_features
 from ric.metrics.fid import Jackknife, jackknife_fid, unpaired_fid
-from ric.metrics.kid import Kid, kid_from_features
+from ric.metrics.kernel_sums import KernelDistance
+from ric.metrics.kid import kid_from_features
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,10 +52,10 @@ class SetDistances(NamedTuple):
     """
 
     fid: Jackknife | None = None
-    kid: Kid | None = None
+    kid: KernelDistance | None = None
     unpaired: Jackknife | None = None
     fd_dinov2: Jackknife | None = None
-    cmmd: Cmmd | None = None
+    cmmd: KernelDistance | None = None
 
     def minus(self, other: SetDistances) -> SetDistances:
         """Return the difference of two editors' distances over the same samples."""

@@ -73,7 +73,7 @@ def fid_and_kid(sets: SetScores, network: SetEncoder | Unavailable) -> list[Scor
         note=None
         if fid_set
         else "Edited and target pictures come in pairs, which adds"
-        f" {distances.kid.pair_bias:.4f}; a difference is taken without it.",
+        f" {distances.kid.bias:.4f}; a difference is taken without it.",
     )
     return [fid, _fid_of_halves(fid, distances, fid_set), kid]
 

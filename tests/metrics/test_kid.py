@@ -58,7 +58,7 @@ def test_kid_of_sets_that_make_no_pairs_is_clean_fids_and_its_interval_covers():
         for kernel, n in zip(kernels, (30, 47), strict=False)
     ]
     assert kid.value == pytest.approx(sum(within) - 2 * kernels[2].mean(), rel=1e-10)
-    assert kid.pair_bias == 0
+    assert kid.bias == 0
     draw = np.random.default_rng(2)
     truth, trials = [], []
     for trial in range(300):
@@ -92,13 +92,13 @@ def test_less_the_bias_of_pairs_it_leaves_each_sample_s_own_pair_out():
     a = features(6)
     b = a + 0.3 * features(7)
     kid = kid_from_features(a, b)
-    assert kid.pair_bias < 0
-    assert kid.value - kid.pair_bias == pytest.approx(by_hand(a, b, skip_pairs=True), rel=1e-9)
+    assert kid.bias < 0
+    assert kid.value - kid.bias == pytest.approx(by_hand(a, b, skip_pairs=True), rel=1e-9)
 
 
 def test_a_set_is_at_no_distance_from_itself_but_for_the_bias_of_pairs():
     kid = kid_from_features(features(8), features(8))
-    assert kid.value - kid.pair_bias == pytest.approx(0, abs=1e-10)
+    assert kid.value - kid.bias == pytest.approx(0, abs=1e-10)
 
 
 def test_the_order_of_samples_moves_only_the_drawn_halves():
@@ -128,7 +128,7 @@ def covered(count: int, shift: float, alike: float = 0.0, *, unbiased: bool = Fa
     for trial in range(300):
         kid = kid_from_features(*shifted(generator, count, shift, alike), seed=trial)
         low, high = kid.interval
-        bias = kid.pair_bias if unbiased else 0.0
+        bias = kid.bias if unbiased else 0.0
         hits += low - bias <= truth(shift) <= high - bias
     return hits / 300
 
@@ -153,7 +153,7 @@ def test_two_editors_alike_differ_less_than_each_scatters():
     other = one + 0.05 * generator.normal(size=one.shape)
     ours, theirs = (kid_from_features(made, target) for made in (one, other))
     apart = ours.minus(theirs)
-    biases = ours.pair_bias - theirs.pair_bias
+    biases = ours.bias - theirs.bias
     assert apart.value == pytest.approx(ours.value - theirs.value - biases)
     assert np.diff(apart.interval) < 0.2 * np.diff(ours.interval)
 

@@ -93,7 +93,7 @@ def test_fid_and_kid_differ_with_their_own_spread(later, first):
     for key, distance in (("fid", jackknife_fid), ("kid", kid_from_features)):
         ours, theirs = (distance(side, TARGETS, seed=7) for side in features)
         score = found(told, key)
-        biases = [getattr(one, "pair_bias", 0.0) for one in (ours, theirs)]
+        biases = [getattr(one, "bias", 0.0) for one in (ours, theirs)]
         assert score.value == pytest.approx(ours.value - biases[0] - (theirs.value - biases[1]))
         assert score.interval == pytest.approx(ours.minus(theirs).interval)
         assert (score.std, score.note) == (None, None)

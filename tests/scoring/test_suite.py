@@ -156,7 +156,7 @@ def test_fids_spread_and_kid_are_of_the_same_features(networks, pairs, scored):
     assert kid.interval == pytest.approx(by_itself.interval, abs=1e-4)
     assert kid.interval[0] < kid.value < kid.interval[1]
     assert kid.n == 10
-    assert f"which adds {by_itself.pair_bias:.4f}" in kid.note
+    assert f"which adds {by_itself.bias:.4f}" in kid.note
 
 
 def test_one_sample_has_neither_fid_nor_kid(networks, pairs):

@@ -44,7 +44,7 @@ def ls(command: Command = None, weights: Folder = None, json: AsJson = False) ->
         print_json({"weights": rows})
         return
     print_table(weight_table(rows))
-    print_line(sum_in_words(_weights_of(command), weights))
+    print_line(sum_in_words(rows))
     print_line(datasets_in_words())
 
 
@@ -185,11 +185,12 @@ def weight_rows(command: str | None, weights: Path | None) -> list[dict[str, Any
     return rows
 
 
-def sum_in_words(weights: Sequence[Weight], folder: Path | None) -> str:
-    """Sum the sizes of weights, and of those that are not on this machine."""
-    from ric.weights import is_present, size_in_words
+def sum_in_words(rows: list[dict[str, Any]]) -> str:
+    """Sum the sizes of the rows' weights, and of those that are not on this machine."""
+    from ric.weights import find_weight, size_in_words
 
-    sizes = [(weight.size_bytes, is_present(weight, folder) is not None) for weight in weights]
+    found = ((find_weight(row["id"]), row["present"]) for row in rows if row["runs"])
+    sizes = [(weight.size_bytes, here) for weight, here in found if weight]
     whole = sum(size for size, _ in sizes)
     missing = sum(size for size, here in sizes if not here)
     told = f"{size_in_words(missing)} of them missing" if missing else "all here"

@@ -10,7 +10,7 @@ jackknife). Edited and target pictures of one sample are drawn together, because
 and so are all samples of one photo.
 
 That likeness also makes the usual estimator too low: it counts the kernel between the two pictures
-of one sample as if they were unrelated. Its `bias` says by how much; at a few hundred pictures it
+of one sample as if they were unrelated. The `bias` says by how much; at a few hundred pictures it
 can be as large as the KID itself. The value stays that of clean-fid and torch-fidelity.
 """
 

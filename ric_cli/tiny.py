@@ -170,6 +170,10 @@ def prior(
         bool,
         typer.Option("--text-to-image", help="Drop the source channels; draw from captions alone."),
     ] = TinyPriorConfig.text_to_image,
+    layers: Annotated[
+        int,
+        typer.Option(help="Grow the UNet to this many ResNet blocks per level; 0: leave it."),
+    ] = TinyPriorConfig.layers,
     edit_weight: Annotated[
         float, typer.Option(help="Added to a position's weight of 1 where pixels change.")
     ] = TinyPriorConfig.edit_weight,

@@ -14,6 +14,8 @@ Most of a picture stays as it is, and a UNet soon learns to copy. `--edit-weight
 positions whose pixels change by 1 + W in an editor's loss; `--context-weight W` adds W where they
 change beside the edited thing: a shadow, a mirror image.
 
+`--layers N` first grows the UNet to N ResNet blocks per level, without a change to what it predicts.
+
 For the study of context, the editing prior is trained on scenes *without* shadows and mirror
 images: it can edit a thing, and has never seen what should follow.
 """
@@ -34,6 +36,7 @@ from ric.models.locate import locate
 from ric.models.pipeline import forget_source_channels, load_pipeline
 from ric.progress import Progress, Silent
 from ric.recipes.tiny.encoded import EncodedSamples, FreshScenes
+from ric.recipes.tiny.growth import deepen
 from ric.recipes.tiny.pictures import load_drawn, load_held_out
 from ric.recipes.tiny.steps import Lesson, batch_of_step, train_steps
 from ric.runs.artifacts import artifact_folder
@@ -69,6 +72,8 @@ def train_prior(config: TinyPriorConfig, run: RunDir, progress: Progress | None 
         pipeline.vae = vae.to(device).eval().requires_grad_(False)
     if config.text_to_image:
         forget_source_channels(pipeline.unet)
+    if config.layers:
+        _grow(pipeline, config)
     pipeline.unet.to(memory_format=torch.channels_last)
     if device.type == "cpu":
         # on a CPU the backward pass of torch's fused attention is slower than plain products
@@ -96,6 +101,19 @@ def train_prior(config: TinyPriorConfig, run: RunDir, progress: Progress | None 
         else:
             pipeline.save_pretrained(folder)
     return run.path / "pipeline"
+
+
+def _grow(pipeline: StableDiffusionInstructPix2PixPipeline, config: TinyPriorConfig) -> None:
+    """Replace the pipeline's UNet by a deeper one that predicts the same."""
+    before = pipeline.unet.config.layers_per_block
+    if config.layers < before:
+        raise RicError(
+            f"--layers {config.layers}: {config.base} already has {before} per level.",
+            "A UNet can only grow.",
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        pipeline.unet = deepen(pipeline.unet, config.layers)
 
 
 class Answer(NamedTuple):

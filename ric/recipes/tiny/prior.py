@@ -78,6 +78,7 @@ def train_prior(config: TinyPriorConfig, run: RunDir, progress: Progress | None 
     if device.type == "cpu":
         # on a CPU the backward pass of torch's fused attention is slower than plain products
         pipeline.unet.set_attn_processor(AttnProcessor())
+        pipeline.text_encoder.set_attn_implementation("eager")
     loss = DiffusionLoss(pipeline, config)
     known, seen_at = _load(pipeline, config, run, progress, edits=loss.edits)
 

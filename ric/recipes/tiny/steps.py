@@ -64,8 +64,8 @@ class Lesson:
         modules: The trained modules by name; all on one device.
         loss_of: Returns step n's loss as `loss`, and its parts, each a scalar; called under
             autocast.
-        measure: Returns figures on held-out data; called with the averaged weights in place, before
-            the first step, every `measure_every` steps, and after the last.
+        measure: Returns figures on held-out data; called in float32 with the averaged weights in
+            place, before the first step, every `measure_every` steps, and after the last.
         worth: Maps such figures to one number, larger is better; needed for several EMAs.
     """
 
@@ -106,7 +106,8 @@ def train_steps(lesson: Lesson, config: TinyConfig, run: RunDir, progress: Progr
         return values
 
     def measured(done: int) -> dict[str, float]:
-        with torch.no_grad(), autocast(device, dtype):
+        # in float32, as the family is used: bfloat16 adds its own error to what is measured
+        with torch.no_grad():
             found = measure_averages(together, state, lesson.measure)
         if lesson.worth is None:
             return found[0]

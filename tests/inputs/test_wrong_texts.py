@@ -1,4 +1,4 @@
-"""Texts that name a wrong attribute, and judges that are fitted to tell them from the right ones."""
+"""Texts that name a wrong attribute, and judges that learn to tell them from the right ones."""
 
 from __future__ import annotations
 
@@ -83,7 +83,9 @@ def test_the_first_loss_counts_the_wrong_texts_beside_each_picture(
             texts = [item.scene_text for item in items]
             scene = SceneEncoder.from_blip(tiny_family / "scene_encoder" / "blip")
             visual, encode = scene.encode_image(pictures), scene.encode_text
-        wrongs = [wrong_text(text, config.seed, item.id) for text, item in zip(texts, items)]
+        wrongs = [
+            wrong_text(text, config.seed, item.id) for text, item in zip(texts, items, strict=True)
+        ]
         text, wrong = encode(texts), encode([one or "" for one in wrongs])
     z, t, w = (one / one.norm(dim=1, keepdim=True) for one in (visual, text, wrong))
     near, own = (z @ t.T / 0.07).exp(), ((z * w).sum(dim=1) / 0.07).exp()

@@ -148,7 +148,9 @@ def test_a_source_joins_the_sum_of_its_own_text_alone(pairs, draw):
     visual, text = pairs
     source = torch.randn(5, 6, generator=draw, dtype=torch.float64)
     same_text = same_text_mask(["a", "b", "a", "c", "d"])
-    got = symmetric_contrastive_loss(visual, text, 0.07, same_text=same_text, negative=Negative(3 * source))
+    got = symmetric_contrastive_loss(
+        visual, text, 0.07, same_text=same_text, negative=Negative(3 * source)
+    )
     torch.testing.assert_close(got, written_out(visual, text, 0.07, same_text, source))
     # as near to the text as the target: half of what is left is lost to it
     alone = symmetric_contrastive_loss(visual[:1], text[:1], 0.07, negative=Negative(visual[:1]))

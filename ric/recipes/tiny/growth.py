@@ -13,7 +13,6 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import nn
 
-
 OUTSIDE_LEVELS = ("conv_in", "time_embedding", "mid_block", "conv_norm_out", "conv_out")
 
 

@@ -102,7 +102,7 @@ def reproduce(
         data=data, folder=folder, preset=preset, only=tuple(only or ()), changes=changes
     )
     if dry_run:
-        _show_plan(asked, for_gpu, as_json=json)
+        _show_plan(asked, for_gpu, as_json=json, quiet=quiet)
     else:
         _make(asked, as_json=json, quiet=quiet)
 
@@ -134,7 +134,7 @@ def _make(asked: Reproduction, *, as_json: bool, quiet: bool) -> None:
         raise typer.Exit(SOME_FAILED)
 
 
-def _show_plan(asked: Reproduction, card: str | None, *, as_json: bool) -> None:
+def _show_plan(asked: Reproduction, card: str | None, *, as_json: bool, quiet: bool) -> None:
     from ric.preflight.cards import find_card
     from ric.preflight.reproduction import plan_reproduction
     from ric.preflight.stage_cost import machine_of, this_machine
@@ -142,7 +142,7 @@ def _show_plan(asked: Reproduction, card: str | None, *, as_json: bool) -> None:
     machine = (
         machine_of(find_card(card)) if card else this_machine(asked.changes.get("device", "auto"))
     )
-    planned = plan_reproduction(asked, machine)
+    planned = plan_reproduction(asked, machine, make_progress(quiet=quiet or as_json))
     if as_json:
         print_json(_as_json(planned))
     else:

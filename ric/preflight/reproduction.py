@@ -11,12 +11,14 @@ from ric.data.hub import cached_files
 from ric.models.table import models_of
 from ric.preflight.checks import find_problems
 from ric.preflight.stage_cost import cost_of, missing_weights
+from ric.progress import Silent
 from ric.reproduction import Reproduction, is_done
 from ric.weights import find_weight
 
 if TYPE_CHECKING:
     from ric.config import CommandConfig
     from ric.preflight.stage_cost import Machine, StageCost
+    from ric.progress import Progress
     from ric.weights import Weight
 
 
@@ -40,8 +42,12 @@ class Planned(NamedTuple):
     problems: list[str]
 
 
-def plan_reproduction(asked: Reproduction, machine: Machine) -> Planned:
+def plan_reproduction(
+    asked: Reproduction, machine: Machine, progress: Progress | None = None
+) -> Planned:
     """Estimate what the stages that are not done need, and find what is missing.
+
+    Counting the memory of a UNet's step takes seconds; `progress` shows each stage.
 
     Raises:
         RicError: a table is unknown, or a setting is out of its range.
@@ -49,7 +55,11 @@ def plan_reproduction(asked: Reproduction, machine: Machine) -> Planned:
     stages = asked.stages()
     done = [stage.name for stage in stages if is_done(asked, stage)]
     configs = {stage.name: asked.config_alone(stage) for stage in stages if stage.name not in done}
-    costs = {name: cost_of(config, asked.folder, machine) for name, config in configs.items()}
+    costs = {}
+    with (progress or Silent()).stage("estimating", len(configs), unit="stages") as estimating:
+        for name, config in configs.items():
+            costs[name] = cost_of(config, asked.folder, machine)
+            estimating.advance()
     problems = [
         f"{name} on {machine.name}: {cost.problem}" for name, cost in costs.items() if cost.problem
     ]

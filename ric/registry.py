@@ -27,7 +27,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ric.config import MAGICBRUSH, Preset
 from ric.errors import RicError, first_line
-from ric.metric_table import BY_NAME_ONLY, METRICS, OF_ANY_PICTURES, metric_key, metrics_of
+from ric.metric_table import (
+    BY_NAME_ONLY,
+    JUDGED,
+    METRICS,
+    OF_ANY_PICTURES,
+    metric_key,
+    metrics_of,
+)
 from ric.protocols import OF_FEW_SCORES
 
 if TYPE_CHECKING:
@@ -166,8 +173,40 @@ DESCRIBERS = {
         },
     ),
 }
-# the setting that names the model of your own editor or describer
-OWN_MODEL_SETTING = {"editor": "unet", "describer": "model"}
+# what both judges of `ric eval` read, which are describers that are asked for scores
+JUDGING = {
+    "judge_model": "The judge: any of transformers' image-text-to-text models, or what the server"
+    " calls its model.",
+    "judge_prompts": "A folder of prompts of your own: QUESTION.txt, or QUESTION-TYPE.txt for one"
+    " type of edit.",
+    "judge_swap": "Ask about each pair also with the edit shown first, take the mean, and measure"
+    " the position bias.",
+    "max_new_tokens": "The judge's longest answer in tokens.",
+    "attempts": "Answers to one question of the judge before it fails.",
+}
+SERVED = DESCRIBERS["openai"].settings
+JUDGES = {
+    "none": Part("", reads=()),
+    "chat": Part(
+        DESCRIBERS["chat"].place,
+        "judge_model",
+        settings={
+            **JUDGING,
+            "judge_dtype": "The precision of the judge's weights.",
+            "judge_batch_size": "Questions that a judge of this machine answers at once.",
+            "load_in": "Hold the judge's weights in few bits.",
+        },
+    ),
+    "openai": Part(
+        DESCRIBERS["openai"].place,
+        settings={
+            **JUDGING,
+            **{name: text for name, text in SERVED.items() if name not in ASKED},
+        },
+    ),
+}
+# the setting that names the model of your own editor, describer or judge
+OWN_MODEL_SETTING = {"editor": "unet", "describer": "model", "judge": "judge_model"}
 LOSSES = {  # terms beside those of Eq. 10
     "outside": Part("ric.method.outside:Outside.for_training"),
 }
@@ -176,12 +215,14 @@ LOSSES = {  # terms beside those of Eq. 10
 _SHIPPED: dict[str, Mapping[str, Any]] = {
     "editor": EDITORS,
     "describer": DESCRIBERS,
+    "judge": JUDGES,
     "loss": LOSSES,
     "metric": METRICS,
 }
 _GROUPS = {
     "editor": "ric.editors",
     "describer": "ric.describers",
+    "judge": "ric.describers",
     "loss": "ric.losses",
     "metric": "ric.metrics",
 }
@@ -208,10 +249,31 @@ def refuse_unknown_metrics(config: EvalConfig) -> None:
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice is not None:
         raise RicError(f"Two of --metrics are called {twice!r}.", "Rename your own.")
+    _refuse_unjudged(config, names)
     if config.fid_set and not {"fid", "kid", "fd_dinov2", "cmmd"} & set(names):
         raise RicError(
             "--fid-set goes with FID, KID, FD-DINOv2 and CMMD.",
             "Add fid, kid, fd_dinov2 or cmmd to --metrics.",
+        )
+
+
+def _refuse_unjudged(config: EvalConfig, names: Iterable[str]) -> None:
+    """Refuse scores of a judge without one, and a judge without scores (raises RicError)."""
+    judged = [name for name in names if name in JUDGED]
+    if judged and config.judge == "none":
+        raise RicError(
+            f"{judged[0]} is given by a judge, and none is named.",
+            "Add --judge chat --judge-model MODEL, or a server's: --judge openai --base-url"
+            " http://HOST:PORT/v1 --judge-model NAME",
+        )
+    if not judged and config.judge != "none":
+        raise RicError(
+            f"--judge {config.judge} gives scores, and none of them is named.",
+            f"Name them: --metrics {','.join(JUDGED)}",
+        )
+    if config.agree_with and not judged:
+        raise RicError(
+            "--agree-with compares the scores of two judges.", "Add --judge and its --metrics."
         )
 
 

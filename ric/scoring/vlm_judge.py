@@ -1,0 +1,259 @@
+"""A vision-language model that grades edits, asked by any back-end of `ric describe`.
+
+Each question is one request of a describer's `answer`: VIEScore's two, ImgEdit's one. An answer
+without its grades is malformed, and asked for again with another seed, `--attempts` times in all;
+then the sample fails, and its other scores stay. Every answer is kept in the run's
+`judge_answers.jsonl` as soon as it is there, under a digest of the judge, the prompt as it was sent
+and the pixels that were shown, so that a resumed evaluation asks nothing twice, and two editors
+with the same picture share one answer.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ric.describers.describer import OneByOne, load_describer
+from ric.describers.judge_settings import describer_settings
+from ric.describers.prompt import prompt_hash
+from ric.errors import RicError, SampleError
+from ric.models.locate import locate
+from ric.models.table import uses
+from ric.runs.artifacts import public_name
+from ric.runs.rows import append_row, writer_name
+from ric.scoring.judge_answers import SCORE_OF, grades_of, scores_of
+from ric.scoring.judge_prompts import QUESTIONS, judge_prompts_of, questions_of
+from ric.scoring.judge_requests import Asked, JudgeRequest, about, digest_of, request_for
+from ric.scoring.scored_batches import stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import torch
+
+    from ric.config import EvalConfig
+    from ric.describers.describer import Describer
+    from ric.metrics.pairs import Pair
+    from ric.runs.run import RunDir
+    from ric.scoring.judge_requests import AskedAbout
+
+ANSWERS = "judge_answers"  # the kind of the run's rows
+STAGE = "judge"  # of a failure
+
+
+class Judged(NamedTuple):
+    """What a judge says of a batch.
+
+    Attributes:
+        columns: Of each editor's rows, by label and the sample's id: the metrics, and `judge`, with
+            grades and faults by question.
+        failures: One for each sample with an answer that is missing.
+    """
+
+    columns: dict[str, dict[str, dict[str, Any]]]
+    failures: list[SampleError]
+
+
+class VlmJudge:
+    """Ask a describer about batches of edits, and keep what it answers.
+
+    Args:
+        config: Which metrics, in which orders, how often a question is asked.
+        describer: The judge.
+        prompts: By name, not filled.
+        run: Where answers are kept; those of an earlier attempt are read.
+        model: The folder of its model; None where it has none here.
+
+    Attributes:
+        digest: Changes with the judge, its settings and its prompts.
+    """
+
+    def __init__(
+        self,
+        config: EvalConfig,
+        describer: Describer,
+        prompts: Mapping[str, str],
+        run: RunDir,
+        model: Path | None = None,
+    ) -> None:
+        """Read the answers of earlier attempts."""
+        self.config, self.describer, self.prompts = config, describer, prompts
+        self.questions = questions_of(config)
+        self._by = _stamp(config, model)
+        self.digest = digest_of(self._by, *prompts, *prompts.values())
+        self._file = run.path / f"{ANSWERS}-{writer_name()}.jsonl"
+        self._kept: dict[str, dict[str, Any]] = {}
+        for row in run.rows(ANSWERS):
+            if row.get("by") == self._by and isinstance(row.get("digest"), str):
+                self._kept[row["digest"]] = row
+
+    def judge(
+        self, shown: Mapping[str, Sequence[Pair]], between_steps: Callable[[], None]
+    ) -> Judged:
+        """Grade a batch.
+
+        Args:
+            shown: The pairs of each label.
+            between_steps: Called often; raises if the command is to stop.
+
+        Raises:
+            RicError: the judge can answer nothing further.
+        """
+        hashes: dict[int, str] = {}
+        pairs = {
+            (label, pair.id): about(pair, hashes) for label, some in shown.items() for pair in some
+        }
+        requests = self._requests(pairs)
+        todo = {
+            one.digest: one
+            for one in requests.values()
+            if one is not None and one.digest not in self._kept
+        }
+        reasons = self._ask(list(todo.values()), between_steps)
+        return self._told(pairs, requests, reasons)
+
+    def _requests(
+        self, pairs: Mapping[tuple[str, str], AskedAbout]
+    ) -> dict[Asked, JudgeRequest | None]:
+        requests = {}
+        for (label, name), of in pairs.items():
+            for question in self.questions:
+                both = self.config.judge_swap and QUESTIONS[question].shows_source
+                for swapped in (False, True) if both else (False,):
+                    asked = Asked(label, name, question, swapped)
+                    requests[asked] = request_for(asked, of, self.prompts, self.config.seed)
+        return requests
+
+    def _ask(
+        self, requests: Sequence[JudgeRequest], between_steps: Callable[[], None]
+    ) -> dict[str, str]:
+        """Answer requests, and keep the answers; return why others have none, by digest."""
+        again: deque[JudgeRequest] = deque()
+        first = iter(requests)
+        texts: dict[str, list[str]] = {one.digest: [] for one in requests}
+        reasons: dict[str, str] = {}
+
+        def in_turn() -> Iterator[JudgeRequest]:
+            while True:
+                if again:
+                    yield again.popleft()
+                elif one := next(first, None):
+                    yield one
+                else:
+                    return
+
+        while True:
+            for request, answer in self.describer.answer(in_turn(), between_steps):
+                assert isinstance(request, JudgeRequest)  # it is one of those above
+                if isinstance(answer, SampleError):
+                    reasons[request.digest] = answer.reason
+                    continue
+                texts[request.digest].append(answer.text)
+                grades = grades_of(answer, QUESTIONS[request.question])
+                if isinstance(grades, str) and request.attempt < self.config.attempts:
+                    again.append(replace(request, refused=(*request.refused, grades)))
+                else:
+                    self._keep(request, texts[request.digest], grades)
+                between_steps()
+            if not again:
+                return reasons
+
+    def _keep(self, request: JudgeRequest, texts: list[str], grades: Sequence[float] | str) -> None:
+        faults = [*request.refused, *([grades] if isinstance(grades, str) else [])]
+        row = {
+            "id": request.sample.id,
+            "what": f"{request.what} {request.digest} {self._by}",
+            "by": self._by,
+            "prompt": prompt_hash(self.prompts[request.prompt_name]),
+            "digest": request.digest,
+            "answers": texts,
+            "faults": faults,
+            "grades": None if isinstance(grades, str) else list(grades),
+        }
+        append_row(self._file, row)
+        self._kept[request.digest] = row
+
+    def _told(
+        self,
+        pairs: Mapping[tuple[str, str], AskedAbout],
+        requests: Mapping[Asked, JudgeRequest | None],
+        reasons: Mapping[str, str],
+    ) -> Judged:
+        """Put answers together by label and sample."""
+        told: dict[tuple[str, str], dict[str, dict[str, Any]]] = {key: {} for key in pairs}
+        lacking: dict[str, list[str]] = {}
+        for asked, request in requests.items():
+            if request is None:
+                continue
+            row = self._kept.get(request.digest, {})
+            key = "swapped" if asked.swapped else "grades"
+            of_question = told[asked.label, asked.id].setdefault(asked.question, {"faults": []})
+            of_question[key] = row.get("grades")
+            of_question["faults"] += row.get("faults", [])
+            if row.get("grades") is None:
+                why = reasons.get(request.digest) or _unread(row.get("faults", ()))
+                lacking.setdefault(asked.id, []).append(f"{asked.label}, {asked.question}: {why}")
+        columns: dict[str, dict[str, dict[str, Any]]] = {}
+        for (label, name), answers in told.items():
+            about_it = {"shown": pairs[label, name].digest, **answers}
+            columns.setdefault(label, {})[name] = {**_scores(answers), "judge": about_it}
+        failures = [
+            SampleError(name, STAGE, "; ".join(dict.fromkeys(why))) for name, why in lacking.items()
+        ]
+        return Judged(columns, failures)
+
+
+def _unread(faults: Sequence[str]) -> str:
+    return f"no answer of {len(faults)} can be read: {', '.join(faults)}"
+
+
+def _scores(answers: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
+    """Return the metrics of one edit; of two orders the mean, and None where one is missing."""
+    found: dict[str, float | None] = {}
+    for question, told in answers.items():
+        orders = [told[key] for key in ("grades", "swapped") if key in told]
+        scores = [SCORE_OF[question](grades) for grades in orders if grades is not None]
+        found[question] = sum(scores) / len(scores) if len(scores) == len(orders) else None
+    return scores_of(found)
+
+
+def _stamp(config: EvalConfig, model: Path | None) -> str:
+    """Name all that decides an answer beside prompt and pictures, in 16 hex digits."""
+    settings = ("judge", "judge_model", "seed", "judge_dtype", "load_in", "max_new_tokens")
+    told = [str(getattr(config, name)) for name in (*settings, "attempts", "sent_pixels")]
+    places = [model, config.judge.rpartition(":")[0]]  # its weights, and the file of one of yours
+    return digest_of(*told, *(stamp(place) for place in places if place))
+
+
+def open_judge(config: EvalConfig, run: RunDir, device: torch.device) -> VlmJudge | None:
+    """Load the judge and record it in `run`; None where no metric needs one.
+
+    Raises:
+        RicError: a prompt or the model cannot be loaded, or the model reads no prompt.
+    """
+    if not questions_of(config):
+        return None
+    prompts = judge_prompts_of(config)
+    model = locate(config, "judge_model", run) if uses(config, "judge_model") else None
+    describer = load_describer(config.judge, model, describer_settings(config), device)
+    if isinstance(describer, OneByOne) or not describer.reads_prompt:
+        raise RicError(
+            f"--judge {config.judge} cannot be asked for scores: it reads no prompt.",
+            "Choose a vision-language model that chats; one of yours has an `answer` that reads"
+            " `request.prompt`.",
+        )
+    run.note(
+        judge={
+            "back_end": public_name(config.judge),
+            "model": public_name(config.judge_model),
+            "revision": run.record.get("weights", {}).get("judge", {}).get("revision"),
+            "seed": config.seed,
+            "swapped": config.judge_swap,
+            "prompts": {
+                name: {"sha256": prompt_hash(text), "text": text} for name, text in prompts.items()
+            },
+        }
+    )
+    return VlmJudge(config, describer, prompts, run, model)

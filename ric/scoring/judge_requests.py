@@ -40,6 +40,11 @@ class Asked(NamedTuple):
     swapped: bool
 
 
+def order_of(asked: Asked) -> str:
+    """Name the order of the pictures: `in_order`, with the source first, or `swapped`."""
+    return "swapped" if asked.swapped else "in_order"
+
+
 @dataclass(frozen=True)
 class JudgeRequest(Request):
     """A request whose pictures are in memory already.
@@ -120,7 +125,7 @@ def request_for(
         pictures=Pictures(source=pair.source, target=pair.edited),
     )
     # `what` seeds repeated questions and names the text; a judge's are no kind of `ric describe`
-    what = cast("What", f"{name} {'swapped' if asked.swapped else 'in order'}")
+    what = cast("What", f"{name} {order_of(asked)}")
     request = JudgeRequest(sample, what, prompt, "target", seed)
     return replace(
         request,

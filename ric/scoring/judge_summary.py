@@ -16,11 +16,11 @@ from ric.runs.artifacts import public_name
 from ric.runs.record import find_run, read_record
 from ric.runs.rows import read_lines
 from ric.scoring.judge_answers import SCORE_OF
-from ric.scoring.judge_prompts import questions_of
+from ric.scoring.judge_prompts import QUESTIONS, questions_of
 from ric.scoring.kept_samples import photos_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from ric.config import EvalConfig
@@ -48,25 +48,28 @@ def note_judge(config: EvalConfig, run: RunDir, table: Table) -> None:
     run.note(judge=found)
 
 
-def _answers(rows: Iterable[Row]) -> list[Row]:
-    """List what was told of each question about each edit."""
-    told = (row.get("judge") or {} for row in rows)
-    return [about for one in told for about in one.values() if isinstance(about, dict)]
+def _questions(row: Row) -> dict[str, Any]:
+    """Return what was told of each question about an edit, by order."""
+    told = row.get("judge") or {}
+    return {name: orders for name, orders in told.items() if name in QUESTIONS}
 
 
 def _faults(rows: Sequence[Row]) -> dict[str, Any]:
-    """Count questions, malformed answers, and the questions that have no other."""
-    orders = [
-        (about[key], about["faults"])
-        for about in _answers(rows)
-        for key in ("grades", "swapped")
-        if key in about
-    ]
-    faults = Counter(chain.from_iterable(about["faults"] for about in _answers(rows)))
+    """Count questions, malformed answers, and the questions that have no other.
+
+    A question that several editors share, since their pictures are the same, is one.
+    """
+    asked: dict[str, dict[str, Any]] = {
+        told["answer"]: told
+        for row in rows
+        for orders in _questions(row).values()
+        for told in orders.values()
+    }
+    faults = Counter(chain.from_iterable(told["faults"] for told in asked.values()))
     return {
-        "questions": len(orders),
+        "questions": len(asked),
         "malformed": dict(faults.most_common()),
-        "unanswered": sum(grades is None for grades, _ in orders),
+        "unanswered": sum(told["grades"] is None for told in asked.values()),
     }
 
 
@@ -79,11 +82,11 @@ def _bias(rows: Sequence[Row], question: str, seed: int) -> dict[str, Any] | Non
     """
     held, apart = [], []
     for row in rows:
-        about = (row.get("judge") or {}).get(question, {})
-        if about.get("grades") is not None and about.get("swapped") is not None:
-            score = SCORE_OF[question]
+        orders = _questions(row).get(question, {}).values()
+        scores = [SCORE_OF[question](one["grades"]) for one in orders if one["grades"] is not None]
+        if len(scores) == 2:
             held.append(row)
-            apart.append(score(about["grades"]) - score(about["swapped"]))
+            apart.append(scores[0] - scores[1])
     if not held:
         return None
     interval = mean_interval(apart, photos=photos_of(held), seed=seed)
@@ -162,12 +165,12 @@ def judge_in_words(told: Mapping[str, Any]) -> list[str]:
     revision = f", revision {told['revision']}" if told.get("revision") else ""
     malformed = told.get("malformed", {})
     kinds = ", ".join(f"{one} {count}" for one, count in malformed.items())
-    faults = f"{sum(malformed.values())} malformed{f' ({kinds})' if kinds else ''}"
     lines = [
-        f"Judge: {name} ({told['back_end']}{revision}, seed {told['seed']}), asked"
-        f" {told.get('questions', 0)} questions: {faults} answers, and"
-        f" {told.get('unanswered', 0)} questions without a readable one. Scores by other words or"
-        " another judge are not comparable; the prompts are in scores.json."
+        f"Judge: {name} ({told['back_end']}{revision}, seed {told['seed']});"
+        f" {told.get('questions', 0)} questions, {sum(malformed.values())} malformed answers"
+        f"{f' ({kinds})' if kinds else ''}, {told.get('unanswered', 0)} questions without a"
+        " readable one. Scores by another judge, or by other words than the prompts in scores.json,"
+        " are not comparable."
     ]
     for question, bias in told.get("position_bias", {}).items():
         low, high = bias["low"], bias["high"]
@@ -188,6 +191,7 @@ def _agreement_in_words(agreement: Mapping[str, Any]) -> list[str]:
     return [
         f"Agreement with {agreement['model']} ({agreement['run']}) on {METRICS[key].heading}"
         f" (N = {told['n']}): Spearman {number(told['spearman'])}, Kendall's tau-b"
-        f" {number(told['kendall'])}; mean difference {told['mean_difference']:+.2f}."
+        f" {number(told['kendall'])}; this judge's mean less that one's:"
+        f" {told['mean_difference']:+.2f}."
         for key, told in agreement["metrics"].items()
     ]

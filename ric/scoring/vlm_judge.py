@@ -20,11 +20,19 @@ from ric.describers.prompt import prompt_hash
 from ric.errors import RicError, SampleError
 from ric.models.locate import locate
 from ric.models.table import uses
+from ric.registry import refuse_unknown
 from ric.runs.artifacts import public_name
 from ric.runs.rows import append_row, writer_name
 from ric.scoring.judge_answers import SCORE_OF, grades_of, scores_of
 from ric.scoring.judge_prompts import QUESTIONS, judge_prompts_of, questions_of
-from ric.scoring.judge_requests import Asked, JudgeRequest, about, digest_of, request_for
+from ric.scoring.judge_requests import (
+    Asked,
+    JudgeRequest,
+    about,
+    digest_of,
+    order_of,
+    request_for,
+)
 from ric.scoring.scored_batches import stamp
 
 if TYPE_CHECKING:
@@ -39,6 +47,9 @@ if TYPE_CHECKING:
     from ric.runs.run import RunDir
     from ric.scoring.judge_requests import AskedAbout
 
+    # what is told of an edit: by question and order, the answer's digest, grades and faults
+    Answers = dict[str, dict[str, dict[str, Any]]]
+
 ANSWERS = "judge_answers"  # the kind of the run's rows
 STAGE = "judge"  # of a failure
 
@@ -48,7 +59,8 @@ class Judged(NamedTuple):
 
     Attributes:
         columns: Of each editor's rows, by label and the sample's id: the metrics, and `judge`, with
-            grades and faults by question.
+            the digest of what was shown (`shown`) and, by question and order (`in_order`,
+            `swapped`), each answer's digest, grades and faults.
         failures: One for each sample with an answer that is missing.
     """
 
@@ -165,9 +177,9 @@ class VlmJudge:
         row = {
             "id": request.sample.id,
             "what": f"{request.what} {request.digest} {self._by}",
+            "digest": request.digest,
             "by": self._by,
             "prompt": prompt_hash(self.prompts[request.prompt_name]),
-            "digest": request.digest,
             "answers": texts,
             "faults": faults,
             "grades": None if isinstance(grades, str) else list(grades),
@@ -182,39 +194,45 @@ class VlmJudge:
         reasons: Mapping[str, str],
     ) -> Judged:
         """Put answers together by label and sample."""
-        told: dict[tuple[str, str], dict[str, dict[str, Any]]] = {key: {} for key in pairs}
-        lacking: dict[str, list[str]] = {}
+        told: dict[tuple[str, str], Answers] = {key: {} for key in pairs}
+        lacking: dict[str, list[tuple[Asked, str]]] = {}
         for asked, request in requests.items():
             if request is None:
                 continue
             row = self._kept.get(request.digest, {})
-            key = "swapped" if asked.swapped else "grades"
-            of_question = told[asked.label, asked.id].setdefault(asked.question, {"faults": []})
-            of_question[key] = row.get("grades")
-            of_question["faults"] += row.get("faults", [])
-            if row.get("grades") is None:
-                why = reasons.get(request.digest) or _unread(row.get("faults", ()))
-                lacking.setdefault(asked.id, []).append(f"{asked.label}, {asked.question}: {why}")
+            of_order = {
+                "answer": request.digest,
+                "grades": row.get("grades"),
+                "faults": row.get("faults", []),
+            }
+            told[asked.label, asked.id].setdefault(asked.question, {})[order_of(asked)] = of_order
+            if of_order["grades"] is None:
+                why = reasons.get(request.digest, f"see {ANSWERS}.jsonl")
+                lacking.setdefault(asked.id, []).append((asked, why))
         columns: dict[str, dict[str, dict[str, Any]]] = {}
         for (label, name), answers in told.items():
             about_it = {"shown": pairs[label, name].digest, **answers}
             columns.setdefault(label, {})[name] = {**_scores(answers), "judge": about_it}
-        failures = [
-            SampleError(name, STAGE, "; ".join(dict.fromkeys(why))) for name, why in lacking.items()
-        ]
+        failures = [SampleError(name, STAGE, _lack(some)) for name, some in lacking.items()]
         return Judged(columns, failures)
 
 
-def _unread(faults: Sequence[str]) -> str:
-    return f"no answer of {len(faults)} can be read: {', '.join(faults)}"
+def _lack(lacking: Sequence[tuple[Asked, str]]) -> str:
+    """Say in a line which questions about a sample have no readable answer, and why."""
+    questions: dict[str, dict[str, None]] = {}
+    for asked, _ in lacking:
+        questions.setdefault(asked.label, {})[asked.question] = None
+    about_them = ", ".join(f"{label} ({', '.join(some)})" for label, some in questions.items())
+    why = "; ".join(dict.fromkeys(why for _, why in lacking))
+    return f"no readable answer about {about_them}: {why}"
 
 
-def _scores(answers: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
+def _scores(answers: Answers) -> dict[str, float | None]:
     """Return the metrics of one edit; of two orders the mean, and None where one is missing."""
     found: dict[str, float | None] = {}
-    for question, told in answers.items():
-        orders = [told[key] for key in ("grades", "swapped") if key in told]
-        scores = [SCORE_OF[question](grades) for grades in orders if grades is not None]
+    for question, orders in answers.items():
+        grades = [told["grades"] for told in orders.values()]
+        scores = [SCORE_OF[question](one) for one in grades if one is not None]
         found[question] = sum(scores) / len(scores) if len(scores) == len(orders) else None
     return scores_of(found)
 
@@ -235,6 +253,7 @@ def open_judge(config: EvalConfig, run: RunDir, device: torch.device) -> VlmJudg
     """
     if not questions_of(config):
         return None
+    refuse_unknown("judge", config.judge)
     prompts = judge_prompts_of(config)
     model = locate(config, "judge_model", run) if uses(config, "judge_model") else None
     describer = load_describer(config.judge, model, describer_settings(config), device)

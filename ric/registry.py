@@ -1,14 +1,14 @@
-"""Editors, describers, loss terms and metrics by name: ric's own, and those of other code.
+"""Editors, describers, judges, loss terms and metrics by name: ric's own, and those of other code.
 
-`--editor`, `--describer`, `--loss` and `--metrics` take names of the tables below and of
-`ric.metric_table`,
-`my_file.py:Name`, `package.module:Name`, or a name that an installed package declares in the entry
-point group `ric.editors`, `ric.describers`, `ric.losses` or `ric.metrics`. An editor, a describer
-or a metric is called with the folder of its model (None where it needs none, as every metric), the
-command's config and the device. Your own editor or describer gets the model that the command names
-if it has an attribute `needs_model = True`. A metric is a `ric.metrics.pair_metric.PairMetric`. A
-loss term is called with the pipeline in training, the decoder of the losses, and the config, and
-returns a `ric.method.objective.LossTerm`.
+`--editor`, `--describer`, `--judge`, `--loss` and `--metrics` take names of the tables below and of
+`ric.metric_table`, `my_file.py:Name`, `package.module:Name`, or a name that an installed package
+declares in the entry point group `ric.editors`, `ric.describers`, `ric.losses` or `ric.metrics`. An
+editor, a describer or a metric is called with the folder of its model (None where it needs none, as
+every metric), the command's config and the device. A judge is a describer whose `answer` reads
+prompts, called with the settings of `ric.describers.judge_settings`. Your own editor, describer or
+judge gets the model that the command names if it has an attribute `needs_model = True`. A metric is
+a `ric.metrics.pair_metric.PairMetric`. A loss term is called with the pipeline in training, the
+decoder of the losses, and the config, and returns a `ric.method.objective.LossTerm`.
 
 Imports nothing heavy: the command line and preflight read this, too.
 """
@@ -48,7 +48,7 @@ NO_DEFAULTS: Mapping[Preset, Mapping[str, Any]] = MappingProxyType({})
 
 
 class Part(NamedTuple):
-    """An editor, a describer or a loss term.
+    """An editor, a describer, a judge or a loss term.
 
     Attributes:
         place: `module:name` of its factory.
@@ -312,7 +312,7 @@ def is_shipped(kind: str, name: str) -> bool:
 
 
 def settings_of(kind: str) -> dict[str, str]:
-    """List the settings in the rows of ric's editors or describers, with their help."""
+    """List the settings in the rows of ric's editors, describers or judges, with their help."""
     rows: Iterable[Part] = _SHIPPED[kind].values() if kind else ()
     return {name: text for row in rows for name, text in row.settings.items()}
 
@@ -329,7 +329,7 @@ def defaults_of(kind: str, name: str, preset: Preset) -> Mapping[str, Any]:
 
 
 def refuse_unknown(kind: str, name: str) -> None:
-    """Refuse an unknown editor, describer, loss term or metric; ric's own are not imported for it.
+    """Refuse an unknown part of a kind, as of `load_part`; ric's own are not imported for it.
 
     Raises:
         RicError: as `load_part`.
@@ -339,7 +339,7 @@ def refuse_unknown(kind: str, name: str) -> None:
 
 
 def load_part(kind: str, name: str) -> Callable[..., Any]:
-    """Import the factory of an `editor`, a `describer`, a `loss` term or a `metric`.
+    """Import the factory of an `editor`, `describer`, `judge`, `loss` term or `metric`.
 
     Raises:
         RicError: there is none of that name, or its code cannot be imported.

@@ -188,11 +188,10 @@ def report_scores(run: RunDir) -> dict[str, Any]:
         {"label": row.label, "against": row.against, "scores": _in_short(row.scores)}
         for row in read_differences(run.path)
     ]
-    judge = {"judge": run.record["judge"]} if "judge" in run.record else {}
-    return {
-        "result": str(run.path / "scores.json"), "scores": scores, "differences": differences,
-        **judge,
-    }  # fmt: skip
+    told = {"result": str(run.path / "scores.json"), "scores": scores, "differences": differences}
+    if judge := run.record.get("judge"):
+        told["judge"] = {key: value for key, value in judge.items() if key != "prompts"}
+    return told
 
 
 def _in_short(scores: Sequence[Score]) -> dict[str, dict[str, float | int | None]]:

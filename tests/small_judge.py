@@ -34,8 +34,8 @@ def write_prompts(folder: Path) -> Path:
     return folder
 
 
-def write_judge_model(folder: Path, instructions: list[str], steps: int = 40) -> Path:
-    """Write the small chat model after some steps on `PROMPTS`, about noise, with `GRADES`."""
+def write_judge_model(folder: Path, instructions: list[str], steps: int = 50) -> Path:
+    """Write the small chat model after some steps: asked by `PROMPTS`, it answers `GRADES`."""
     write_chat_model(folder)
     model = LlavaForConditionalGeneration.from_pretrained(folder).train()
     processor = AutoProcessor.from_pretrained(folder)
@@ -49,16 +49,18 @@ def write_judge_model(folder: Path, instructions: list[str], steps: int = 40) ->
             words = PROMPTS[name].replace("{edit_prompt}", instructions[step % len(instructions)])
             for place, word in zip(("{source}", "{edited}"), ORDERS[order], strict=True):
                 words = words.replace(place, word)
-            images = "<image>\n" * count
-            texts.append(f"USER: {images}{words}\nASSISTANT:{grades}</s>")
+            shown = [{"type": "image"}] * count
+            chat = [{"role": "user", "content": [*shown, {"type": "text", "text": words}]}]
+            asked = processor.apply_chat_template(chat, add_generation_prompt=True)
+            texts.append(f"{asked} {grades}</s>")
             for _ in range(count):
-                pixels = random.integers(0, 256, (32, 32, 3), dtype=np.uint8)
-                pictures.append(Image.fromarray(pixels))
+                pixels = random.integers(0, 256, (1, 1, 3)) + random.normal(0, 9, (32, 32, 3))
+                pictures.append(Image.fromarray(pixels.clip(0, 255).astype(np.uint8)))
         inputs = processor(text=texts, images=pictures, padding=True, return_tensors="pt")
         labels = torch.full_like(inputs["input_ids"], -100)
         for row, grades in enumerate(GRADES.values()):
             end = int(inputs["attention_mask"][row].sum())
-            start = end - len(processor.tokenizer(f"{grades}</s>")["input_ids"])
+            start = end - len(processor.tokenizer(f" {grades}</s>")["input_ids"])
             labels[row, start:end] = inputs["input_ids"][row, start:end]
         loss = model(**inputs, labels=labels).loss
         optimizer.zero_grad()

@@ -23,7 +23,7 @@ from ric.config import compares_two
 from ric.data.drawn_scenes import is_scenes
 from ric.data.file_state import tables_state
 from ric.device import usable_cores
-from ric.errors import RicError, SampleError
+from ric.errors import RicError
 from ric.interrupt import stop_between_steps
 from ric.metric_table import OF_SCENES, metrics_of
 from ric.metrics.edit_success import EditChecker
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
 
     from ric.config import EvalConfig
     from ric.data.sample import EditSample, Samples
+    from ric.errors import SampleError
     from ric.metrics.pairs import Pair
     from ric.progress import Progress
     from ric.runs.run import RunDir
@@ -262,7 +263,7 @@ def _score_all(config: EvalConfig, work: Work, samples: Samples, scored: _Scored
             shown = _score(batch, suites, pool)
             failures = [error for one in batch for error in one.failures]
             if judge:
-                failures = _joined(failures + _ask(judge, shown, suites, stop.raise_if_set))
+                failures += judge.grade(shown, suites, stop.raise_if_set)
             ids = [one.pair.id for one in batch if one.pair]
             stored.write(ids, {label: suite.take() for label, suite in suites.items()}, failures)
             stage.advance(sum(not one.pair or one.pair.id not in known for one in batch))
@@ -312,32 +313,6 @@ def _score(
         scored[label] = pairs
     encodings.complete()
     return scored
-
-
-def _ask(
-    judge: VlmJudge,
-    shown: dict[str, list[Pair]],
-    suites: dict[str, Suite],
-    between_steps: Callable[[], None],
-) -> list[SampleError]:
-    """Add a judge's scores of a batch to the suites; return the samples that lack an answer."""
-    judged = judge.judge(shown, between_steps)
-    for label, columns in judged.columns.items():
-        suites[label].fill(columns)
-    return judged.failures
-
-
-def _joined(failures: Sequence[SampleError]) -> list[SampleError]:
-    """Return one failure per sample: a run lists no more."""
-    of_sample: dict[str, list[SampleError]] = {}
-    for error in failures:
-        of_sample.setdefault(error.sample_id, []).append(error)
-    return [
-        some[0] if len(some) == 1 else SampleError(
-            name, ", ".join(one.stage for one in some), "; ".join(one.reason for one in some)
-        )
-        for name, some in of_sample.items()
-    ]  # fmt: skip
 
 
 def _of_truth(pair: Pair, target: Image.Image) -> Pair:

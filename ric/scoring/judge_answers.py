@@ -91,8 +91,9 @@ def scores_of(answers: Mapping[str, float | None]) -> dict[str, float | None]:
     """Return every metric that follows from the scores of a sample's questions.
 
     VIEScore's overall score is the geometric mean of semantics and quality, and so is GEdit's (Liu
-    et al. 2025, arXiv 2504.17761); it is None where one of the two is.
+    et al. 2025, arXiv 2504.17761); where one of the two is missing, so is the overall score.
     """
     semantics, quality = answers.get("vie_semantics"), answers.get("vie_quality")
-    overall = None if semantics is None or quality is None else sqrt(semantics * quality)
-    return {**answers, "vie_overall": overall}
+    if semantics is None or quality is None:
+        return dict(answers)
+    return {**answers, "vie_overall": sqrt(semantics * quality)}

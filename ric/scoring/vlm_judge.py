@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ric.describers.describer import OneByOne, load_describer
 from ric.describers.judge_settings import describer_settings
@@ -46,26 +46,13 @@ if TYPE_CHECKING:
     from ric.metrics.pairs import Pair
     from ric.runs.run import RunDir
     from ric.scoring.judge_requests import AskedAbout
+    from ric.scoring.kept_samples import KeptSamples
 
     # what is told of an edit: by question and order, the answer's digest, grades and faults
     Answers = dict[str, dict[str, dict[str, Any]]]
 
 ANSWERS = "judge_answers"  # the kind of the run's rows
 STAGE = "judge"  # of a failure
-
-
-class Judged(NamedTuple):
-    """What a judge says of a batch.
-
-    Attributes:
-        columns: Of each editor's rows, by label and the sample's id: the metrics, and `judge`, with
-            the digest of what was shown (`shown`) and, by question and order (`in_order`,
-            `swapped`), each answer's digest, grades and faults.
-        failures: One for each sample with an answer that is missing.
-    """
-
-    columns: dict[str, dict[str, dict[str, Any]]]
-    failures: list[SampleError]
 
 
 class VlmJudge:
@@ -101,14 +88,24 @@ class VlmJudge:
             if row.get("by") == self._by and isinstance(row.get("digest"), str):
                 self._kept[row["digest"]] = row
 
-    def judge(
-        self, shown: Mapping[str, Sequence[Pair]], between_steps: Callable[[], None]
-    ) -> Judged:
-        """Grade a batch.
+    def grade(
+        self,
+        shown: Mapping[str, Sequence[Pair]],
+        suites: Mapping[str, KeptSamples],
+        between_steps: Callable[[], None],
+    ) -> list[SampleError]:
+        """Grade a batch, and add to each sample's row its scores and what was answered.
+
+        A row gets the metrics, and as `judge` the digest of what was shown (`shown`) and, by
+        question and order (`in_order`, `swapped`), each answer's digest, grades and faults.
 
         Args:
             shown: The pairs of each label.
+            suites: Those of the same labels, which hold the rows.
             between_steps: Called often; raises if the command is to stop.
+
+        Returns:
+            A failure for each sample that lacks a readable answer.
 
         Raises:
             RicError: the judge can answer nothing further.
@@ -124,7 +121,15 @@ class VlmJudge:
             if one is not None and one.digest not in self._kept
         }
         reasons = self._ask(list(todo.values()), between_steps)
-        return self._told(pairs, requests, reasons)
+        for (label, name), answers in self._told(pairs, requests).items():
+            about_it = {"shown": pairs[label, name].digest, **answers}
+            suites[label].fill({name: {**_scores(answers), "judge": about_it}})
+        lacking: dict[str, list[tuple[Asked, str]]] = {}
+        for asked, request in requests.items():
+            if request and self._kept.get(request.digest, {}).get("grades") is None:
+                why = reasons.get(request.digest, f"see {ANSWERS}.jsonl")
+                lacking.setdefault(asked.id, []).append((asked, why))
+        return [SampleError(name, STAGE, _lack(some)) for name, some in lacking.items()]
 
     def _requests(
         self, pairs: Mapping[tuple[str, str], AskedAbout]
@@ -191,30 +196,19 @@ class VlmJudge:
         self,
         pairs: Mapping[tuple[str, str], AskedAbout],
         requests: Mapping[Asked, JudgeRequest | None],
-        reasons: Mapping[str, str],
-    ) -> Judged:
+    ) -> dict[tuple[str, str], Answers]:
         """Put answers together by label and sample."""
         told: dict[tuple[str, str], Answers] = {key: {} for key in pairs}
-        lacking: dict[str, list[tuple[Asked, str]]] = {}
         for asked, request in requests.items():
             if request is None:
                 continue
             row = self._kept.get(request.digest, {})
-            of_order = {
+            told[asked.label, asked.id].setdefault(asked.question, {})[order_of(asked)] = {
                 "answer": request.digest,
                 "grades": row.get("grades"),
                 "faults": row.get("faults", []),
             }
-            told[asked.label, asked.id].setdefault(asked.question, {})[order_of(asked)] = of_order
-            if of_order["grades"] is None:
-                why = reasons.get(request.digest, f"see {ANSWERS}.jsonl")
-                lacking.setdefault(asked.id, []).append((asked, why))
-        columns: dict[str, dict[str, dict[str, Any]]] = {}
-        for (label, name), answers in told.items():
-            about_it = {"shown": pairs[label, name].digest, **answers}
-            columns.setdefault(label, {})[name] = {**_scores(answers), "judge": about_it}
-        failures = [SampleError(name, STAGE, _lack(some)) for name, some in lacking.items()]
-        return Judged(columns, failures)
+        return told
 
 
 def _lack(lacking: Sequence[tuple[Asked, str]]) -> str:

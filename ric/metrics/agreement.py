@@ -1,4 +1,4 @@
-"""How far two judges agree on the order of the same edits: rank correlations, exact with ties."""
+"""The agreement of two judges on the order of the same edits: rank correlations with ties."""
 
 from __future__ import annotations
 

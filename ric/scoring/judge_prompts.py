@@ -67,7 +67,7 @@ Answer with one line of JSON and nothing after it, the grades in this order: \
 
 
 class Question(NamedTuple):
-    """What is asked about an edit.
+    """A question about an edit.
 
     Attributes:
         prompt: ric's own words.

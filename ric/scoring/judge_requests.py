@@ -1,4 +1,4 @@
-"""What a judge is asked about one edit: a prompt and one or two pictures, in one of two orders."""
+"""Requests to a judge about one edit: a prompt and one or two pictures, in one of two orders."""
 
 from __future__ import annotations
 

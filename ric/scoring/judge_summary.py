@@ -1,4 +1,4 @@
-"""What `ric eval` tells of its judge beside the scores: faults, position bias, agreement."""
+"""The judge of `ric eval` beside its scores: malformed answers, position bias, agreement."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from ric.config import EvalConfig, as_dict
 from ric.data.sample import load_samples
 from ric.errors import RicError
 from ric.recipes.evaluate import evaluate
+from ric.report.score_tables import read_scored_run
 from ric.runs.open_run import open_run
 from ric.scoring.judge_prompts import QUESTIONS
 from ric.scoring.judge_summary import judge_in_words
@@ -163,7 +164,10 @@ def test_scores_are_reckoned_from_the_grades_as_the_papers_reckon_them(score, ou
     # three questions about each of 3 photos, in 4 rows
     assert judge["questions"] == len(server.asked) == len(kept(run)) == 36
     assert all(row["answers"] and row["grades"] and not row["faults"] for row in kept(run))
-    assert "Judge: small (openai, seed 3); 36 questions" in (run / "table.md").read_text()
+    line = "Judge: small (openai, seed 3); 36 questions, 0 malformed answers, 0 questions without"
+    assert line in (run / "table.md").read_text()
+    # and on the page of ric report
+    assert any(one.startswith(line) for one in read_scored_run(run).meanings)
 
 
 def test_a_judge_sees_the_source_then_the_edit_and_the_edit_alone_for_its_quality(score, outputs):

@@ -89,8 +89,8 @@ def _looks(
     if isinstance(config, EvalConfig):
         from ric.scoring.outputs import find_outputs, pictures_in, turns_of
 
-        yield from _looks_at_judge(config, runs_dir, fetch)
         yield partial(refuse_unknown_metrics, config)
+        yield from _looks_at_judge(config, runs_dir, fetch)
         if config.fid_set is not None:
             yield partial(pictures_in, Path(config.fid_set))
         for text in config.edits:

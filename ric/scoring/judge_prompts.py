@@ -109,9 +109,14 @@ def judge_prompts_of(config: EvalConfig) -> dict[str, str]:
 
     Raises:
         RicError: a file of `--judge-prompts` cannot be read, is empty, is named after no question,
-            or lacks a place that is to be filled.
+            or lacks a place that is to be filled; or `--judge-swap` would do nothing.
     """
     asked = questions_of(config)
+    if config.judge_swap and not any(QUESTIONS[name].shows_source for name in asked):
+        raise RicError(
+            "--judge-swap has nothing to swap: the judge sees the edit alone.",
+            "Omit it, or ask about pairs: --metrics vie,imgedit",
+        )
     prompts = {name: QUESTIONS[name].prompt for name in asked}
     if config.judge_prompts is not None:
         own = _read_folder(Path(config.judge_prompts))

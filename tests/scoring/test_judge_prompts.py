@@ -125,6 +125,12 @@ def test_a_prompt_that_cannot_be_used_is_refused_in_one_line(tmp_path, texts, se
         judge_prompts_of(config(judge_prompts=folder(tmp_path, **texts), **settings))
 
 
+def test_a_judge_that_sees_no_pair_has_nothing_to_swap():
+    with pytest.raises(RicError, match="--judge-swap has nothing to swap"):
+        judge_prompts_of(config(metrics="vie_quality", judge_swap=True))
+    assert judge_prompts_of(config(metrics="vie_overall", judge_swap=True))
+
+
 def test_prompts_that_are_not_there_are_refused_and_others_than_asked_for_are_not_looked_at(
     tmp_path,
 ):

@@ -15,8 +15,9 @@ set -euo pipefail
 work=${1:-ablations}
 seeds=${SEEDS:-0 1 2}
 arms=${ARMS:-plain mean sum jacobian balanced clipped hinged hinged1 restored flattened augmented
-    agreeing agreeing1 agreeing3 target target1 aware robust pasted best no-region no-scene no-fusion explicit
-    chosen chosen-crop chosen-pasted}
+    agreeing agreeing1 agreeing3 target target1 aware robust pasted attributes best no-region no-scene
+    no-fusion explicit plain-zone best-zone chosen chosen-crop chosen-pasted chosen-attributes
+    chosen-both}
 export RIC_RUNS_DIR=$work
 mkdir -p "$work"
 
@@ -46,7 +47,6 @@ flags_of() { # the flags of an arm
     local best="--balance 0.3 --hinge --augment-judged --flatten 0.05 --region-gradient box"
     case $1 in
     plain | explicit) echo --no-region-loss --no-global-loss ;;
-    chosen*) ;; # plain's edits, each the best of four by judges
     mean) ;; # Eq. 10 with the noise term's mean
     sum) echo --noise-reduction sum ;; # as printed
     jacobian) echo --align-weight jacobian ;;
@@ -62,15 +62,32 @@ flags_of() { # the flags of an arm
     agreeing3) echo --balance 3 --align-agree ;;
     target) echo --balance 0.3 --align-to target ;;
     target1) echo --balance 1 --align-to target ;;
-    robust) echo --balance 0.3 --hinge --region-clip "$work/region-robust" --scene-blip "$work/scene-robust" ;;
-    pasted) echo --balance 0.3 --hinge --region-clip "$work/region-pasted" --scene-blip "$work/scene-pasted" ;;
-    aware) echo --balance 0.3 --hinge --region-clip "$work/region-aware" --scene-blip "$work/scene-aware" ;;
+    robust | pasted | attributes | aware) echo --balance 0.3 --hinge ;; # by other judges
+    no-fusion) echo --balance 0.3 --hinge --no-gated-fusion ;;
     best) echo "$best" ;;
     no-region) echo --balance 0.3 --hinge --no-region-loss ;;
     no-scene) echo --balance 0.3 --hinge --no-global-loss ;;
-    no-fusion) echo --balance 0.3 --hinge --no-gated-fusion --region-clip "$work/region-crop" ;;
     *) echo "ric: no arm $1" >&2; exit 1 ;;
     esac
+}
+
+fit_judges() { # fit the judges of kind $1, unless they are there; set `judges` to their flags
+    local region=$work/region$1 scene=$work/scene$1 flags=() epochs=${FIT_EPOCHS:-4}
+    local of=("$work/train" --preset tiny --limit "$count")
+    case $1 in
+    -crop) flags=(--no-gated-fusion) scene=$work/scene ;;
+    -robust) flags=(--flatten 0.1) ;;
+    -pasted) flags=(--pasted-negatives) ;;
+    -attributes) flags=(--attribute-negatives) ;;
+    -both) flags=(--pasted-negatives --attribute-negatives) ;;
+    -aware) flags=(--blur-to-t 800 --base "$base") ;;
+    esac
+    [[ -d $region/region_encoder ]] || ric fit-clip "${of[@]}" --clip tiny --no-controls \
+        --fusion-epochs "$epochs" --joint-epochs "$epochs" "${flags[@]}" --run "$region"
+    [[ $1 == -crop ]] && flags=()
+    [[ -d $scene/scene_encoder ]] ||
+        ric fit-blip "${of[@]}" --epochs "$epochs" "${flags[@]}" --run "$scene"
+    judges=(--region-clip "$region" --scene-blip "$scene")
 }
 
 edits() { # edit the test scenes of folder $3 with base or run $1, in run $2; the rest are flags
@@ -86,7 +103,7 @@ score() { # score the edits of variant $1
     pictures+=("$1=$work/$1-edits")
 }
 
-# --- scenes, base and judges ---------------------------------------------------------------------
+# --- scenes and base -----------------------------------------------------------------------------
 
 count=${COUNT:-5000}
 scenes train $((count * 5 / 4)) --seed 41
@@ -97,17 +114,6 @@ if [[ -z ${BASE:-} ]]; then
     ric tiny prior "$work/flat" --base tiny --optimizer muon --lr 1e-3 --noise-power 0.7 \
         --edit-weight 4 --steps "${PRIOR_STEPS:-600}" --averages 2 --run "$base"
 fi
-judge=("$work/train" --preset tiny --limit "$count")
-region=(--clip tiny --fusion-epochs "${FIT_EPOCHS:-4}" --joint-epochs "${FIT_EPOCHS:-4}" --no-controls)
-ric fit-clip "${judge[@]}" "${region[@]}" --run "$work/region"
-ric fit-clip "${judge[@]}" "${region[@]}" --no-gated-fusion --run "$work/region-crop"
-ric fit-blip "${judge[@]}" --epochs "${FIT_EPOCHS:-4}" --run "$work/scene"
-ric fit-clip "${judge[@]}" "${region[@]}" --flatten 0.1 --run "$work/region-robust"
-ric fit-blip "${judge[@]}" --epochs "${FIT_EPOCHS:-4}" --flatten 0.1 --run "$work/scene-robust"
-ric fit-clip "${judge[@]}" "${region[@]}" --pasted-negatives --run "$work/region-pasted"
-ric fit-blip "${judge[@]}" --epochs "${FIT_EPOCHS:-4}" --pasted-negatives --run "$work/scene-pasted"
-ric fit-clip "${judge[@]}" "${region[@]}" --blur-to-t 800 --base "$base" --run "$work/region-aware"
-ric fit-blip "${judge[@]}" --epochs "${FIT_EPOCHS:-4}" --blur-to-t 800 --base "$base" --run "$work/scene-aware"
 
 # --- the arms ------------------------------------------------------------------------------------
 
@@ -117,15 +123,24 @@ score base
 for seed in $seeds; do
     for arm in $arms; do
         run=$work/$arm-$seed train=train test=test
-        if [[ $arm == chosen* ]]; then
-            fits=("$work/region" "$work/scene")
-            [[ $arm == chosen-crop ]] && fits=("$work/region-crop" "$work/scene")
-            [[ $arm == chosen-pasted ]] && fits=("$work/region-pasted" "$work/scene-pasted")
-            edits "$work/plain-$seed" "$run-edits" test --candidates 4 \
-                --region-clip "${fits[0]}" --scene-blip "${fits[1]}"
+        case $arm in
+        no-fusion) fit_judges -crop ;;
+        robust | pasted | attributes | aware) fit_judges "-$arm" ;;
+        chosen-*) fit_judges "-${arm#chosen-}" ;;
+        *) fit_judges "" ;;
+        esac
+        case $arm in
+        chosen*) # plain's edits, each the best of four by judges
+            edits "$work/plain-$seed" "$run-edits" test --candidates 4 "${judges[@]}"
             score "$arm-$seed"
             continue
-        fi
+            ;;
+        *-zone) # the edits of another arm's UNet by ZONE
+            edits "$work/${arm%-zone}-$seed" "$run-edits" test --editor zone
+            score "$arm-$seed"
+            continue
+            ;;
+        esac
         if [[ $arm == explicit ]]; then
             explicit train train-explicit
             explicit test test-explicit
@@ -134,8 +149,7 @@ for seed in $seeds; do
         # shellcheck disable=SC2046
         ric train-unet "$work/$train" --preset tiny --base "$base" --limit "$count" \
             --steps "${STEPS:-400}" --lr "${RATE:-1e-4}" --batch-size "${BATCH:-8}" --seed "$seed" \
-            --region-clip "$work/region" --scene-blip "$work/scene" \
-            --show-every 0 --run "$run" $(flags_of "$arm")
+            --show-every 0 --run "$run" "${judges[@]}" $(flags_of "$arm")
         edits "$run" "$run-edits" "$test"
         score "$arm-$seed"
     done

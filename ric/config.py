@@ -126,6 +126,7 @@ class FitClipConfig(CommandConfig):
     blur_to_t: int | None = None                    # choice 19: also fit on x0_hat at t below it
     base: str = "timbrooks/instruct-pix2pix"        # with blur_to_t: predicts x0_hat
     pasted_negatives: bool = False                  # choice 21: the region pasted into its source
+    attribute_negatives: bool = False               # choice 22: texts that name a wrong attribute
     flatten: float = 0.0                            # choice 18: length of an adversarial step
     weight_decay: float = 1e-2                      # choice 8
     measure_every: int = 5                          # epochs between measurements on val
@@ -155,6 +156,7 @@ class FitBlipConfig(CommandConfig):
     blur_to_t: int | None = None                    # choice 19: also fit on x0_hat at t below it
     base: str = "timbrooks/instruct-pix2pix"        # with blur_to_t: predicts x0_hat
     pasted_negatives: bool = False                  # choice 21: the region pasted into its source
+    attribute_negatives: bool = False               # choice 22: texts that name a wrong attribute
     flatten: float = 0.0                            # choice 18: length of an adversarial step
     weight_decay: float = 1e-2                      # choice 8
     measure_every: int = 5                          # epochs between measurements on val

@@ -9,6 +9,7 @@ import typer
 from ric.config import FitBlipConfig
 from ric_cli.job import Job
 from ric_cli.options import (
+    AttributeNegatives,
     BlurToT,
     CheckpointEvery,
     Data,
@@ -53,6 +54,7 @@ def fit_blip(
     blur_to_t: BlurToT = FitBlipConfig.blur_to_t,
     base: EstimatingBase = FitBlipConfig.base,
     pasted_negatives: PastedNegatives = FitBlipConfig.pasted_negatives,
+    attribute_negatives: AttributeNegatives = FitBlipConfig.attribute_negatives,
     flatten: FlattenedFit = FitBlipConfig.flatten,
     measure_every: MeasureEvery = FitBlipConfig.measure_every,
     keep: KeepWeights = FitBlipConfig.keep,

@@ -9,6 +9,7 @@ import typer
 from ric.config import FitClipConfig, RegionText, Sees
 from ric_cli.job import Job
 from ric_cli.options import (
+    AttributeNegatives,
     BlurToT,
     CheckpointEvery,
     Data,
@@ -65,6 +66,7 @@ def fit_clip(
     blur_to_t: BlurToT = FitClipConfig.blur_to_t,
     base: EstimatingBase = FitClipConfig.base,
     pasted_negatives: PastedNegatives = FitClipConfig.pasted_negatives,
+    attribute_negatives: AttributeNegatives = FitClipConfig.attribute_negatives,
     flatten: FlattenedFit = FitClipConfig.flatten,
     measure_every: MeasureEvery = FitClipConfig.measure_every,
     keep: KeepWeights = FitClipConfig.keep,

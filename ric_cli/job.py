@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -73,14 +73,15 @@ class Job(Generic[ConfigT]):
             RicError: DATA, a model or an editor's pictures are missing.
             typer.Exit: With 1 if a dry run has found such problems.
         """
-        from ric.preflight.checks import check, find_problems
+        from ric.preflight.checks import check, find_problems, open_checked
         from ric.preflight.dry_run import plan
 
         if not self.dry_run:
             self.data = check(self.config, self.runs_dir, make_progress(quiet=self.quiet))
             return False
-        problems = find_problems(self.config, self.runs_dir)
-        told = plan(self.config, self.runs_dir)
+        opening = cache(partial(open_checked, self.config))
+        problems = find_problems(self.config, self.runs_dir, opening)
+        told = plan(self.config, self.runs_dir, opening)
         lines = [" ".join(filter(None, (item.message, item.hint))) for item in problems]
         told["problems"] = list(dict.fromkeys([*lines, *told["problems"]]))
         show_plan(told, as_json=self.json)

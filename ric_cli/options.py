@@ -62,6 +62,13 @@ PastedNegatives = Annotated[
         help="Use each target's region, pasted into its source, as a negative of its text."
     ),
 ]
+AttributeNegatives = Annotated[
+    bool,
+    typer.Option(
+        help="Use each text with one attribute changed as a negative of its picture: another"
+        " colour, size, number, side."
+    ),
+]
 FlattenedFit = Annotated[
     float,
     typer.Option(

@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
-from ric.config import CommandConfig, EditConfig
+from functools import partial
+from typing import TYPE_CHECKING
+
 from ric.data import humanedit
 from ric.errors import RicError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ric.config import CommandConfig
+    from ric.data.opened import Opened
 
 ROWS = {humanedit.HUB_ID: humanedit.ROWS}  # as published; for while they are not here
 SHARES = {"train": 0.85, "val": 0.05, "test": 0.10}  # choice 5
 
 
-def count_samples(config: CommandConfig) -> tuple[int | None, int | str]:
+def count_samples(
+    config: CommandConfig, opening: Callable[[], Opened] | None = None
+) -> tuple[int | None, int | str]:
     """Count samples without decoding a picture, as a number and in words.
 
     The split of each row is not read: a split is taken to hold its usual share of all rows.
+
+    Args:
+        config: DATA, its split and its limit.
+        opening: Opens DATA, or returns what was opened before; None: it is opened here.
 
     Returns:
         (count, count), or (estimate, words) for a split; (None, "unknown") where rows cannot be
         counted.
     """
-    from ric.data.sample import samples_of
+    from ric.data.opened import open_data
 
     try:
-        if isinstance(config, EditConfig):
-            from ric.data.photos import find_photos
-
-            if photos := find_photos(config, need_instruction=False):
-                return len(photos), len(photos)
-        samples = samples_of(config)
-        count = samples.row_count
-        if count is not None and samples.kind == "benchmark" and config.split == "test":
+        opened = (opening or partial(open_data, config, need_instruction=False))()
+        if opened.samples is None:
+            return len(opened.photos), len(opened.photos)
+        count = opened.samples.row_count
+        if count is not None and opened.samples.kind == "benchmark" and config.split == "test":
             all_of_it = min(count, count if config.limit is None else config.limit)
             return all_of_it, all_of_it
     except RicError:

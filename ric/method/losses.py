@@ -12,6 +12,7 @@ Every loss is reduced in float32 (float64 stays float64), even under the caller'
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -140,14 +141,34 @@ def same_text_mask(texts: Sequence[str]) -> Tensor:
     return ids_N[:, None] == ids_N[None, :]
 
 
+class Negative(NamedTuple):
+    """One further negative for each pair of a batch.
+
+    Attributes:
+        rows: Their embeddings (N, P), of any norm.
+        counts: (N,) bool, the pairs whose negative counts; None: all.
+    """
+
+    rows: Tensor
+    counts: Tensor | None = None
+
+    def logits(self, own: Tensor, temperature: Tensor | float) -> Tensor:
+        """Compare each with its pair's unit vector (N, P): (N, 1), -inf where it does not count."""
+        rows_NP = functional.normalize(at_least_float32(self.rows), dim=-1)
+        own_N1 = (own * rows_NP).sum(dim=-1, keepdim=True) / temperature
+        if self.counts is None:
+            return own_N1
+        return own_N1.masked_fill(~self.counts.to(own_N1.device)[:, None], -torch.inf)
+
+
 def symmetric_contrastive_loss(
     visual: Tensor,
     text: Tensor,
     temperature: Tensor | float,
     *,
     same_text: Tensor | None = None,
-    negative: Tensor | None = None,
-    counts: Tensor | None = None,
+    negative: Negative | None = None,
+    wrong_text: Negative | None = None,
 ) -> Tensor:
     """Pull matching image-text pairs together and push the others apart (Sec. 3.2.1, Eq. 11).
 
@@ -158,10 +179,10 @@ def symmetric_contrastive_loss(
         same_text: (N, N) bool, True where two pairs have the same text: such pairs are not
             negatives of each other and are left out of both sums. The diagonal always counts.
             None: Eq. 11 as printed.
-        negative: (N, P), of any norm, a further picture for each pair, such as that before its
-            edit: a negative of its own text. Not of other texts: it may well match one of them, as
-            in a chain of edits. None: Eq. 11 as printed.
-        counts: (N,) bool, the pairs whose negative counts; None: all.
+        negative: A further picture for each pair, such as that before its edit: a negative of its
+            own text. Not of other texts: it may well match one of them, as in a chain of edits.
+            None: Eq. 11 as printed.
+        wrong_text: A further text for each pair: a negative of its own picture. None: as printed.
 
     Returns:
         A scalar, float32 or wider.
@@ -175,13 +196,11 @@ def symmetric_contrastive_loss(
         if same_text is not None:
             repeated_NN = same_text.to(logits_NN.device, torch.bool).clone().fill_diagonal_(False)
             logits_NN = logits_NN.masked_fill(repeated_NN, -torch.inf)
-        image_to_text = functional.cross_entropy(logits_NN, pairs_N)  # Eq. 11, first line
-        of_text_NK = logits_NN.T
+        of_image_NK, of_text_NK = logits_NN, logits_NN.T
+        if wrong_text is not None:
+            of_image_NK = torch.cat([of_image_NK, wrong_text.logits(z_NP, temperature)], dim=1)
         if negative is not None:
-            s_NP = functional.normalize(at_least_float32(negative), dim=-1)
-            own_N1 = (t_NP * s_NP).sum(dim=-1, keepdim=True) / temperature
-            if counts is not None:
-                own_N1 = own_N1.masked_fill(~counts.to(own_N1.device)[:, None], -torch.inf)
-            of_text_NK = torch.cat([of_text_NK, own_N1], dim=1)
+            of_text_NK = torch.cat([of_text_NK, negative.logits(t_NP, temperature)], dim=1)
+        image_to_text = functional.cross_entropy(of_image_NK, pairs_N)  # Eq. 11, first line
         text_to_image = functional.cross_entropy(of_text_NK, pairs_N)  # Eq. 11, second line
         return (image_to_text + text_to_image) / 2  # Eq. 11

@@ -56,21 +56,30 @@ def check(config: CommandConfig, runs_dir: Path, progress: Progress | None = Non
     Raises:
         RicError: something is missing or unusable; says what, and how to get it.
     """
-    data = _open(config)
+    data = open_checked(config)
     for problem in _problems(_looks(config, runs_dir, progress or Silent())):
         raise problem
     return data
 
 
-def find_problems(config: CommandConfig, runs_dir: Path) -> list[RicError]:
-    """List all errors that `check` would raise, without fetching anything."""
-    first: list[Callable[[], object]] = [partial(_open, config)]
+def find_problems(
+    config: CommandConfig, runs_dir: Path, opening: Callable[[], Opened] | None = None
+) -> list[RicError]:
+    """List all errors that `check` would raise, without fetching anything.
+
+    Args:
+        config: The command's settings.
+        runs_dir: Where runs are looked for.
+        opening: Opens DATA as `open_checked` does; None: that.
+    """
+    first: list[Callable[[], object]] = [opening or partial(open_checked, config)]
     looks = chain(first, _looks(config, runs_dir, None))
     # a prompt file that cannot be read is found twice
     return list({problem.message: problem for problem in _problems(looks)}.values())
 
 
-def _open(config: CommandConfig) -> Opened:
+def open_checked(config: CommandConfig) -> Opened:
+    """Open DATA, whose samples must have the instructions that the command reads."""
     return open_data(config, need_instruction=needs_instruction(config))
 
 

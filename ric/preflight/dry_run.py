@@ -24,21 +24,26 @@ from ric.weights.fetch import get_command
 from ric.weights.resolve import unlisted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ric.config import CommandConfig
+    from ric.data.opened import Opened
 
 BURSTS, BURST = 5, 0.1  # measurements of the matrix rate, and seconds for each
 
 
-def plan(config: CommandConfig, runs_dir: Path) -> dict[str, Any]:
+def plan(
+    config: CommandConfig, runs_dir: Path, opening: Callable[[], Opened] | None = None
+) -> dict[str, Any]:
     """Describe what a command would do: settings, samples, models, steps, memory and time.
 
     Time is the arithmetic of the paper's models at this machine's measured matrix rate; for other
     models it is not estimated. It is a lower bound, since no machine sustains its matrix rate, and
     a range, since the rate of a shared machine varies. What is not there is shown as missing or
     unknown; `find_problems` says why. `changed` lists the settings that are not their preset's.
-    The `problems` here are only a `--memory` that is too small.
+    The `problems` here are only a `--memory` that is too small. `opening` is `count_samples`'s.
     """
-    samples, samples_in_words = count_samples(config)
+    samples, samples_in_words = count_samples(config, opening)
     models = {model.name: _model_in_words(model, runs_dir, config) for model in models_of(config)}
     cost: dict[str, Any] = {}
     problems: list[str] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,7 +13,6 @@ from ric.device import pick_dtype
 from ric.inputs.clean_estimates import with_estimates
 from ric.inputs.examples import Example, Needs
 from ric.inputs.fit_set import load_fit_set
-from ric.inputs.pasted import of_changing_surroundings, pasted
 from ric.method.alignment import flattened
 from ric.method.losses import cosine
 from ric.method.scene_encoder import NAME, SceneEncoder
@@ -22,12 +21,13 @@ from ric.runs.artifacts import write_judge
 from ric.runs.descriptions import read_descriptions
 from ric.training.contrastive import FitPhase, contrastive_epochs, measure_kept
 from ric.training.contrastive_pairs import Pairs
+from ric.training.further_negatives import NONE, FurtherNegatives, further_negatives
 from ric.training.judges import refuse_conflicting_settings
 from ric.training.tracking import tracked
 from ric.work import open_work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -48,31 +48,28 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
     work = open_work(config, run, progress)
     judge = start_judge(locate(config, "blip", run), config).to(work.device)
     judge.eval()  # BLIP's dropout is 0 by default; this makes sure of it
-    negatives = negatives_of(config)
-    negative_of = {"": None, "source": source_of, "pasted": pasted}[negatives]
     needs = Needs(
         config.image_size,
         config.fit,
         descriptions=read_descriptions(config.descriptions, work.samples, run, ("scene_text",)),
         region_text="region_text" if config.pasted_negatives else None,  # boxes come with it
         require=("scene_text",),
-        sources=bool(negatives) or config.blur_to_t is not None,
+        sources=config.source_negatives or config.pasted_negatives or config.blur_to_t is not None,
     )
     data = load_fit_set(config, work, needs)
     if config.blur_to_t is not None:
         fitted = with_estimates(data.fitted, config, work)
         data = replace(data, fitted=fitted)
-    changing = of_changing_surroundings(data) if negatives == "pasted" else frozenset()
+    further = further_negatives(config, data, text_of)
     pairs = Pairs(
         judge,
-        partial(embed, negative_of=negative_of),
-        text_of=lambda item: item.scene_text or "",
+        partial(embed, further=further),
+        text_of=text_of,
         device=work.device,
         dtype=pick_dtype(config.dtype, work.device),
         at_once=config.micro_batch or config.batch_size + 1,  # an epoch's last may be one longer
         ranks=work.ranks,
-        negatives=negatives,
-        counts=lambda item: negatives == "source" or item.id in changing,
+        further=further.counts,
     )
     trained = [judge.logit_scale, *judge.backbone_parameters()]
     phases = [
@@ -81,8 +78,7 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
             config.epochs,
             config.lr,
             trained,
-            prepare=lambda: partial(embed, negative_of=negative_of, flatten=config.flatten),
-            negatives=negatives,
+            prepare=lambda: partial(embed, flatten=config.flatten, further=further),
         )
     ]
     with tracked(config.track if work.ranks.is_main else None, run):
@@ -91,16 +87,6 @@ def fit_blip(config: FitBlipConfig, run: RunDir, progress: Progress | None = Non
         measure_kept(pairs, data.measured, run)
         write_judge(judge, run, NAME, base=config.blip)
     return run.path / NAME
-
-
-def negatives_of(config: FitBlipConfig) -> str:
-    """Return what each text's further negative is: `source`, `pasted`, or "" for none."""
-    return "source" if config.source_negatives else "pasted" if config.pasted_negatives else ""
-
-
-def source_of(item: Example) -> Tensor:
-    """Return an example's source: (3, S, S), uint8."""
-    return cast("Tensor", item.source)  # `Needs` asked for it
 
 
 def start_judge(path: Path, config: FitBlipConfig) -> SceneEncoder:
@@ -123,25 +109,37 @@ def embed(
     judge: SceneEncoder,
     items: Sequence[Example],
     *,
-    negative_of: Callable[[Example], Tensor] | None = None,
     flatten: float = 0.0,
+    further: FurtherNegatives = NONE,
 ) -> tuple[Tensor, ...]:
-    """Embed examples' targets, their paragraphs and, if asked, their negatives: (N, Q) each.
+    """Embed examples' targets, their paragraphs and further negatives: (N, Q) each.
 
-    With `flatten`, the targets' pixels are first moved by one adversarial step of that length
-    (choice 18).
+    Args:
+        judge: Embeds them.
+        items: N examples.
+        flatten: The length of an adversarial step by which the targets' pixels are moved first
+            (choice 18).
+        further: The negatives to embed next, the wrong pictures before the wrong texts.
     """
 
     def stacked(pictures: Iterable[Tensor]) -> Tensor:
         return to_unit(torch.stack(list(pictures)).to(judge.logit_scale.device))
 
-    texts = judge.encode_text([item.scene_text or "" for item in items])
+    texts = judge.encode_text([text_of(item) for item in items])
     disliked = flattened(
         stacked(item.target for item in items),
         lambda seen: -cosine(judge.encode_image(seen), texts.detach()),
         flatten,
     )
-    targets = judge.encode_image(disliked)
-    if negative_of is None:
-        return targets, texts
-    return targets, texts, judge.encode_image(stacked(negative_of(item) for item in items))
+    embedded = [judge.encode_image(disliked), texts]
+    if further.picture_of is not None:
+        wrong = stacked(further.picture_of(item) for item in items)
+        embedded.append(judge.encode_image(wrong))
+    if further.text_of is not None:
+        embedded.append(judge.encode_text([further.text_of(item) or "" for item in items]))
+    return tuple(embedded)
+
+
+def text_of(item: Example) -> str:
+    """Return an example's paragraph."""
+    return item.scene_text or ""

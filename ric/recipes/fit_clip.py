@@ -18,7 +18,6 @@ from ric.inputs.clean_estimates import with_estimates
 from ric.inputs.clip_tokens import TokenCache, cache_tokens
 from ric.inputs.examples import Example, Needs
 from ric.inputs.fit_set import load_fit_set
-from ric.inputs.pasted import of_changing_surroundings, pasted
 from ric.method.alignment import flattened
 from ric.method.losses import cosine
 from ric.method.region_encoder import NAME, RegionEncoder
@@ -27,6 +26,7 @@ from ric.runs.artifacts import write_judge
 from ric.runs.descriptions import read_descriptions
 from ric.training.contrastive import FitPhase, contrastive_epochs, measure_kept
 from ric.training.contrastive_pairs import Pairs
+from ric.training.further_negatives import NONE, FurtherNegatives, further_negatives
 from ric.training.fusion_controls import asks_for_controls, fit_controls
 from ric.training.judges import refuse_conflicting_settings
 from ric.training.tracking import tracked
@@ -67,17 +67,16 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
     if config.blur_to_t is not None:
         fitted = with_estimates(data.fitted, config, work)
         data = replace(data, fitted=fitted)
-    changing = of_changing_surroundings(data) if config.pasted_negatives else frozenset()
+    further = further_negatives(config, data, text_of)
     pairs = Pairs(
         judge,
-        partial(embed, with_pasted=config.pasted_negatives),
-        text_of=lambda item: item.region_text or "",
+        partial(embed, further=further),
+        text_of=text_of,
         device=work.device,
         dtype=pick_dtype(config.dtype, work.device),
         at_once=config.micro_batch or config.batch_size + 1,  # an epoch's last may be one longer
         ranks=work.ranks,
-        negatives="pasted" if config.pasted_negatives else "",
-        counts=lambda item: item.id in changing,
+        further=further.counts,
     )
 
     @cache
@@ -86,7 +85,7 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
 
     if asks_for_controls(config) and not (run.path / "controls.json").is_file():
         fit_controls(pairs, data, config, work, embed_cached=cached().embed)
-    phases = phases_of(judge, config, prepare=lambda: cached().embed)
+    phases = phases_of(judge, config, prepare=lambda: cached().embed, further=further)
     with tracked(config.track if work.ranks.is_main else None, run):
         contrastive_epochs(pairs, data, phases, config, work)
     if work.ranks.is_main:
@@ -96,21 +95,26 @@ def fit_clip(config: FitClipConfig, run: RunDir, progress: Progress | None = Non
 
 
 def phases_of(
-    judge: RegionEncoder, config: FitClipConfig, prepare: Callable[[], Embed]
+    judge: RegionEncoder,
+    config: FitClipConfig,
+    prepare: Callable[[], Embed],
+    further: FurtherNegatives,
 ) -> list[FitPhase]:
-    """Return Sec. 3's two phases: the fusion alone on tokens that `prepare` caches, then all."""
+    """Return Sec. 3's two phases: the fusion alone on tokens that `prepare` caches, then all.
+
+    Only the second has `further` negatives.
+    """
     fusion, backbone = list(judge.fusion_parameters()), list(judge.backbone_parameters())
     return [
-        FitPhase("fusion", config.fusion_epochs, config.fusion_lr, fusion, prepare=prepare),
+        FitPhase(
+            "fusion", config.fusion_epochs, config.fusion_lr, fusion, prepare=prepare, further=False
+        ),
         FitPhase(
             "joint",
             config.joint_epochs,
             config.joint_lr,
             [*fusion, *backbone],
-            prepare=lambda: partial(
-                embed, flatten=config.flatten, with_pasted=config.pasted_negatives
-            ),
-            negatives="pasted" if config.pasted_negatives else "",
+            prepare=lambda: partial(embed, flatten=config.flatten, further=further),
         ),
     ]
 
@@ -143,18 +147,30 @@ def embed(
     items: Sequence[Example],
     *,
     flatten: float = 0.0,
-    with_pasted: bool = False,
+    further: FurtherNegatives = NONE,
 ) -> tuple[Tensor, ...]:
-    """Embed the regions of examples' targets, their texts and, if asked, the pasted: (N, P) each.
+    """Embed the regions of examples' targets, their texts and further negatives: (N, P) each.
 
-    With `flatten`, pixels are first moved by one adversarial step of that length (choice 18).
+    Args:
+        judge: Embeds them.
+        items: N examples.
+        flatten: The length of an adversarial step by which pixels are moved first (choice 18).
+        further: The negatives to embed next, the wrong pictures' regions before the wrong texts.
     """
     device = judge.logit_scale.device
     images = to_unit(torch.stack([item.target for item in items]).to(device))
     visual_of = partial(judge.encode_region, boxes=[item.box for item in items if item.box])
-    text = judge.encode_text([item.region_text or "" for item in items])
+    text = judge.encode_text([text_of(item) for item in items])
     disliked = flattened(images, lambda seen: -cosine(visual_of(seen), text.detach()), flatten)
-    if not with_pasted:
-        return visual_of(disliked), text
-    wrong = to_unit(torch.stack([pasted(item) for item in items]).to(device))
-    return visual_of(disliked), text, visual_of(wrong)
+    embedded = [visual_of(disliked), text]
+    if further.picture_of is not None:
+        wrong = to_unit(torch.stack([further.picture_of(item) for item in items]).to(device))
+        embedded.append(visual_of(wrong))
+    if further.text_of is not None:
+        embedded.append(judge.encode_text([further.text_of(item) or "" for item in items]))
+    return tuple(embedded)
+
+
+def text_of(item: Example) -> str:
+    """Return an example's region text."""
+    return item.region_text or ""

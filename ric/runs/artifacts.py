@@ -144,7 +144,7 @@ def judge_card(run: RunDir, name: str, base: str) -> str:
     ]
     for row in run.metrics():
         for key, value in row.items():
-            if any(word in key for word in ("recall", "rank", "above_source", "above_pasted")):
+            if any(word in key for word in ("recall", "rank", "above_")):
                 lines.append(f"| {row['step']} | {row['phase']} | {key} | {value:.3f} |")
     return "\n".join(lines) + "\n"
 

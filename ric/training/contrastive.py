@@ -56,7 +56,7 @@ class FitPhase:
     Attributes:
         prepare: Called before the first step; returns the embedding function for the fitted
             examples in this phase. None: that of `Pairs`.
-        negatives: What that function embeds as further negatives, such as `source`; "": none.
+        further: Whether that function embeds the further negatives of `Pairs` as well.
     """
 
     name: str
@@ -64,7 +64,7 @@ class FitPhase:
     lr: float
     trained: list[nn.Parameter]
     prepare: Callable[[], Embed] | None = None
-    negatives: str = ""
+    further: bool = True
 
 
 def batches_of_epoch(count: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
@@ -173,7 +173,9 @@ def _prepared(
     for phase in phases:
         end += phase.epochs * epochs.steps
         needed = phase.prepare if phase.epochs and done < end else None
-        own = replace(pairs, embed=needed(), negatives=phase.negatives) if needed else pairs
+        own = replace(pairs, embed=needed()) if needed else pairs
+        if not phase.further:
+            own = replace(own, further={})
         steps.append(steps_of(phase, own, epochs, settings))
     return steps
 

@@ -7,22 +7,23 @@ every process backpropagates its share's gradients to the weights, where they ad
 is split into micro-batches is embedded twice, first without a graph.
 
 Pairs with the same text are not negatives of each other. Each pair may have a further picture, such
-as its source, that is a negative of its own text.
+as its source, that is a negative of its own text, and a further text, a negative of its picture.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import torch
 
 from ric.device import autocast
-from ric.method.losses import same_text_mask, symmetric_contrastive_loss
+from ric.method.losses import Negative, same_text_mask, symmetric_contrastive_loss
 from ric.metrics.retrieval import retrieval, share_above
+from ric.training.further_negatives import WRONG_TEXT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from torch import Tensor
 
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
 # Shape letters: N pairs of the whole batch, D width of the embeddings.
 
 T = TypeVar("T", "Sequence[Example]", "Tensor")
-# (judge, examples) to visual and text embeddings and, where there are further negatives, theirs:
-# (N, D) each
+# (judge, examples) to visual and text embeddings and those of further negatives: (N, D) each
 Embed: TypeAlias = "Callable[[Any, Sequence[Example]], tuple[Tensor, ...]]"
 
 
@@ -44,15 +44,15 @@ class Pairs:
 
     Attributes:
         judge: Embeds them; holds tau.
-        embed: Returns the judge's visual and text embeddings of examples, (N, D) each, and with
-            `negatives` those of their further negatives.
+        embed: Returns the judge's visual and text embeddings of examples, (N, D) each, and then
+            those of each of `further`, in its order.
         text_of: Returns an example's text.
         device: The judge's device.
         dtype: What its networks compute in.
         at_once: The micro-batch: how many pairs have their graph in memory; at least 1.
         ranks: The processes that share a batch.
-        negatives: What the further negatives are, such as `source`; "": there are none.
-        counts: Whether an example has one that counts.
+        further: The further negatives by name, at most one picture such as `source`, and
+            `WRONG_TEXT`; each with whether an example has one that counts.
     """
 
     judge: Judge
@@ -62,8 +62,7 @@ class Pairs:
     dtype: torch.dtype
     at_once: int
     ranks: Ranks
-    negatives: str = ""
-    counts: Callable[[Example], bool] = lambda item: True
+    further: Mapping[str, Callable[[Example], bool]] = field(default_factory=dict)
 
     def backward(self, batch: Sequence[Example]) -> Tensor:
         """Run the forward and backward pass of Eq. 11 for one batch.
@@ -81,7 +80,7 @@ class Pairs:
             embedded = [self._embed(some) for some in micro_batches]
         sides = [
             self._gather([pair[side] for pair in embedded], mine, len(batch))
-            for side in range(3 if self.negatives else 2)
+            for side in range(2 + len(self.further))
         ]
         loss = self.loss(batch, *sides)
         loss.backward()  # to the embeddings, and to tau
@@ -95,36 +94,36 @@ class Pairs:
         return loss.detach()
 
     def loss(
-        self,
-        batch: Sequence[Example],
-        visual: Tensor,
-        text: Tensor,
-        negative: Tensor | None = None,
+        self, batch: Sequence[Example], visual: Tensor, text: Tensor, *further: Tensor
     ) -> Tensor:
-        """Compute Eq. 11 from the embeddings (N, D) of a batch's N pairs."""
-        same_text = self._same_text(batch)
+        """Compute Eq. 11 from the embeddings (N, D) of a batch's N pairs and their `further`."""
+        negatives = {
+            name: Negative(rows, torch.tensor([counts(item) for item in batch]))
+            for (name, counts), rows in zip(self.further.items(), further, strict=True)
+        }
+        wrong_text = negatives.pop(WRONG_TEXT, None)
         return symmetric_contrastive_loss(
             visual,
             text,
             self.judge.temperature,
-            same_text=same_text,
-            negative=negative,
-            counts=None if negative is None else self._counts(batch),
+            same_text=self._same_text(batch),
+            negative=next(iter(negatives.values()), None),
+            wrong_text=wrong_text,
         )  # Eq. 11
 
     @torch.no_grad()
     def measure(self, examples: Sequence[Example]) -> dict[str, float]:
         """Embed examples, in this process alone, and return their `retrieval` figures."""
         rows = [self._embed(some) for some in _split(examples, self.at_once)]
-        visual, text, *negative = (torch.cat(parts) for parts in zip(*rows, strict=True))
+        visual, text, *further = (torch.cat(parts) for parts in zip(*rows, strict=True))
         figures = retrieval(visual, text, self._same_text(examples))
-        if negative and (counts := self._counts(examples)).any():
-            counts = counts.to(visual.device)
-            figures[f"above_{self.negatives}"] = share_above(visual, text, negative[0], counts)
+        for (name, counts), negative in zip(self.further.items(), further, strict=True):
+            which = torch.tensor([counts(item) for item in examples], device=visual.device)
+            if which.any():
+                # a wrong text is compared with its picture, a wrong picture with its text
+                pair = (text, visual) if name == WRONG_TEXT else (visual, text)
+                figures[f"above_{name}"] = share_above(*pair, negative, which)
         return figures
-
-    def _counts(self, items: Sequence[Example]) -> Tensor:
-        return torch.tensor([self.counts(item) for item in items])
 
     def _same_text(self, items: Sequence[Example]) -> Tensor:
         return same_text_mask([self.text_of(item) for item in items])

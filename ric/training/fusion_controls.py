@@ -58,7 +58,7 @@ def fit_controls(
         name = f"fitting the control that sees the {sees}"
         # an empty cadence: nothing is logged or saved
         loop = Loop(work.run, work.progress, work.ranks, Cadence(), Watch(), name)
-        steps = steps_of(phase, replace(own, embed=embed_cached, negatives=""), epochs, config)
+        steps = steps_of(phase, replace(own, embed=embed_cached, further={}), epochs, config)
         loop.take_steps(TrainState(dict(judge.named_parameters())), [steps])
         if work.ranks.is_main:
             found[f"{sees} only"] = measure_splits(own, data.measured)

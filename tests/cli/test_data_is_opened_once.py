@@ -31,13 +31,15 @@ def openings(monkeypatch) -> list[str]:
     [
         (("describe", "{data}", "--show", 1), ["samples_of"]),
         (("edit", "{data}", "--editor", "none", "--split", "all"), ["find_photos", "samples_of"]),
+        (("describe", "{data}", "--dry-run"), ["samples_of"]),
+        (("edit", "{data}", "--editor", "none", "--dry-run"), ["find_photos", "samples_of"]),
         (("edit", "{data}/0.png", "--editor", "none"), ["find_photos"]),
         (
             ("eval", "Mine={data}", "--data", "{data}", "--metrics", "l1", "--split", "all"),
             ["samples_of"],
         ),
     ],
-    ids=["describe", "edit", "edit a photo", "eval"],
+    ids=["describe", "edit", "describe's dry run", "edit's dry run", "edit a photo", "eval"],
 )
 def test_a_command_opens_its_data_once(words, expected, ric, data, openings):
     words = [str(word).format(data=data) for word in words]

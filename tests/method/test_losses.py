@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ric.method.losses import (
+    Negative,
     cosine,
     global_loss,
     noise_loss,
@@ -147,10 +148,12 @@ def test_a_source_joins_the_sum_of_its_own_text_alone(pairs, draw):
     visual, text = pairs
     source = torch.randn(5, 6, generator=draw, dtype=torch.float64)
     same_text = same_text_mask(["a", "b", "a", "c", "d"])
-    got = symmetric_contrastive_loss(visual, text, 0.07, same_text=same_text, negative=3 * source)
+    got = symmetric_contrastive_loss(
+        visual, text, 0.07, same_text=same_text, negative=Negative(3 * source)
+    )
     torch.testing.assert_close(got, written_out(visual, text, 0.07, same_text, source))
     # as near to the text as the target: half of what is left is lost to it
-    alone = symmetric_contrastive_loss(visual[:1], text[:1], 0.07, negative=visual[:1])
+    alone = symmetric_contrastive_loss(visual[:1], text[:1], 0.07, negative=Negative(visual[:1]))
     assert alone.item() == pytest.approx(math.log(2) / 2)
 
 
@@ -160,15 +163,26 @@ def test_a_negative_that_does_not_count_is_as_if_it_were_not_there(pairs, draw):
     none, some = torch.zeros(5, dtype=torch.bool), torch.tensor([True, False, True, True, False])
     loss = symmetric_contrastive_loss
     torch.testing.assert_close(
-        loss(visual, text, 0.07, negative=negative, counts=none), loss(visual, text, 0.07)
+        loss(visual, text, 0.07, negative=Negative(negative, none)), loss(visual, text, 0.07)
     )
     # one that is opposite to its text adds exp(-1 / tau) to a sum of about 5 exp(0)
     far = torch.where(some[:, None], negative, -text)
     torch.testing.assert_close(
-        loss(visual, text, 0.07, negative=negative, counts=some),
-        loss(visual, text, 0.07, negative=far),
+        loss(visual, text, 0.07, negative=Negative(negative, some)),
+        loss(visual, text, 0.07, negative=Negative(far)),
         rtol=1e-5, atol=0,
     )  # fmt: skip
+
+
+def test_a_wrong_text_joins_the_sum_of_its_own_picture_alone(pairs, draw):
+    visual, text = pairs
+    wrong = torch.randn(5, 6, generator=draw, dtype=torch.float64)
+    same_text = same_text_mask(["a", "b", "a", "c", "d"])
+    got = symmetric_contrastive_loss(
+        visual, text, 0.07, same_text=same_text, wrong_text=Negative(3 * wrong)
+    )
+    # the roles of pictures and texts exchanged, it is a wrong picture
+    torch.testing.assert_close(got, written_out(text, visual, 0.07, same_text, wrong))
 
 
 def test_the_contrastive_loss_is_symmetric(pairs):

@@ -20,10 +20,11 @@ from ric.errors import RicError
 from ric.inputs.examples import Needs, load_examples
 from ric.interrupt import Interrupted
 from ric.method.scene_encoder import SceneEncoder
-from ric.recipes.fit_blip import embed, fit_blip, source_of, start_judge
+from ric.recipes.fit_blip import embed, fit_blip, start_judge
 from ric.runs.open_run import open_run
 from ric.runs.rows import append_row
 from ric.training.contrastive_pairs import Pairs
+from ric.training.further_negatives import NONE, source_of
 from ric.work import open_work
 
 PARAGRAPHS = (
@@ -83,9 +84,11 @@ def test_with_sources_too_micro_batches_give_the_whole_batch_s_gradient_to_1e_5(
 
     def gradients(pairs_at_once: int, *, told: bool = True) -> dict[str, torch.Tensor]:
         cpu = torch.device("cpu")
-        pairs = Pairs(judge, partial(embed, negative_of=source_of if told else None),
-                      lambda one: one.scene_text, cpu, torch.float32, pairs_at_once, Ranks(cpu),
-                      "source" if told else "")  # fmt: skip
+        further = replace(NONE, picture_of=source_of, counts={"source": lambda one: True})
+        if not told:
+            further = NONE
+        pairs = Pairs(judge, partial(embed, further=further), lambda one: one.scene_text, cpu,
+                      torch.float32, pairs_at_once, Ranks(cpu), further.counts)  # fmt: skip
         judge.zero_grad()
         pairs.backward(examples)
         return {

@@ -1,9 +1,9 @@
 """Runs that version 0.1.0 made are listed, read, taken as parents, and gone on with.
 
 `fixtures/runs-0.1.0` holds what its six commands wrote on `scenes:60@64#5`, by an untrained family
-and without weights, checkpoints and pictures of figures. `fixtures/fit-clip-0.1.0` holds a fit of
-a judge 16 numbers wide that was stopped after step 9 of 12, its base, and what 0.1.0 logged when
-it went on by itself.
+and without weights, checkpoints and pictures of figures. `fixtures/fit-clip-0.1.0` and its two
+siblings hold trainings of networks 16 numbers wide that were stopped half way, their bases, and
+what 0.1.0 logged when it went on by itself.
 """
 
 from __future__ import annotations
@@ -15,11 +15,21 @@ from pathlib import Path
 
 import pytest
 
-from ric.config import DescribeConfig, EditConfig, EvalConfig, FitClipConfig, as_dict
+from ric.config import (
+    DescribeConfig,
+    EditConfig,
+    EvalConfig,
+    FitBlipConfig,
+    FitClipConfig,
+    TrainUnetConfig,
+    as_dict,
+)
 from ric.recipes.describe import describe
 from ric.recipes.edit import edit
 from ric.recipes.evaluate import evaluate
+from ric.recipes.fit_blip import fit_blip
 from ric.recipes.fit_clip import fit_clip
+from ric.recipes.train_unet import train_unet
 from ric.runs.open_run import open_run
 from ric.runs.record import find_run, list_runs, parents_of, read_record
 from ric.runs.rows import read_rows
@@ -28,7 +38,6 @@ from ric.settings import resolve_config
 from ric_cli.main import main
 
 MADE = Path(__file__).parents[1] / "fixtures" / "runs-0.1.0"
-STOPPED = MADE.with_name("fit-clip-0.1.0")
 COMMANDS = ["describe", "fit-clip", "fit-blip", "train-unet", "edit", "eval"]
 FEW = {"data": "scenes:60@64#5", "preset": "tiny", "device": "cpu", "limit": 3}
 
@@ -110,26 +119,65 @@ def test_edits_of_before_are_scored_as_they_were(runs, tiny_family, tmp_path):
         assert now[name].value == pytest.approx(then[name]["value"], rel=1e-9), name
 
 
-def test_a_fit_that_was_stopped_goes_on_as_it_would_have(tmp_path, monkeypatch):
-    shutil.copytree(STOPPED, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)  # its base is named by a relative path
-    config = resolve_config(
+def test_a_scoring_that_was_left_ends_with_the_scores_of_before(runs, tiny_family):
+    run = interrupted(runs / "00006-eval")
+    then = json.loads((run / "scores.json").read_text())["editors"][0]["scores"]
+    config = resolve_config(EvalConfig, FEW | {"edits": ("Ours=@edit",)})
+    with open_run("eval", as_dict(config), runs_dir=runs, run=run) as opened:
+        now = {row.label: row for row in evaluate(config, opened)}["Ours"]
+    for name in ("l1", "l2", "psnr_outside", "region_error"):
+        assert now[name].value == pytest.approx(then[name]["value"], rel=1e-9), name
+    assert read_record(run)["status"] == "done"
+
+
+# command: its config and recipe, what 0.1.0 was asked for, what it logged, what it made
+STOPPED = {
+    "fit-clip": (
         FitClipConfig,
-        {"data": "scenes:60@64#5", "device": "cpu", "limit": 12, "clip": "clip", "num_heads": 2}
-        | {"dtype": "bf16"}
-        | {"image_size": 64, "region_text": "instruction", "batch_size": 4}
-        | {"fusion_epochs": 2, "joint_epochs": 2, "checkpoint_every": 1},
-    )
+        fit_clip,
+        {"dtype": "bf16", "limit": 12, "clip": "clip", "num_heads": 2, "image_size": 64}
+        | {"region_text": "instruction", "batch_size": 4, "fusion_epochs": 2, "joint_epochs": 2}
+        | {"checkpoint_every": 1},
+        {"steps": [6, 10, 12], "figures": ("loss", "grad_norm", "temperature")},
+        # another CPU rounds bfloat16 products in another way, each to one in 256; steps add up
+        {"rel": 1e-2, "made": "region_encoder/fusion.safetensors"},
+    ),
+    "fit-blip": (
+        FitBlipConfig,
+        fit_blip,
+        {"dtype": "fp32", "limit": 12, "blip": "blip", "image_size": 32, "batch_size": 4}
+        | {"epochs": 4, "max_text_tokens": 64, "checkpoint_every": 3, "log_every": 1},
+        {"steps": [*range(1, 13)], "figures": ("loss", "grad_norm", "temperature")},
+        {"rel": 1e-3, "made": "scene_encoder/blip/model.safetensors"},
+    ),
+    "train-unet": (
+        TrainUnetConfig,
+        train_unet,
+        {"dtype": "fp32", "limit": 8, "base": "base", "region_clip": "region", "image_size": 32}
+        | {"scene_blip": "scene", "steps": 6, "batch_size": 2, "region_text": "instruction"}
+        | {"checkpoint_every": 2, "log_every": 1, "show_every": 0},
+        {"steps": [*range(1, 7)], "figures": ("loss_noise", "loss_region", "loss_global")},
+        {"rel": 1e-3, "made": "pipeline/unet/diffusion_pytorch_model.safetensors"},
+    ),
+}
+
+
+@pytest.mark.parametrize("command", STOPPED)
+def test_a_training_that_was_stopped_goes_on_as_it_would_have(command, tmp_path, monkeypatch):
+    kind, recipe, settings, logged, result = STOPPED[command]
+    shutil.copytree(MADE.with_name(f"{command}-0.1.0"), tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)  # its base is named by a relative path
+    config = resolve_config(kind, {"data": "scenes:60@64#5", "device": "cpu", **settings})
     path = Path("run")
-    with open_run("fit-clip", as_dict(config), runs_dir=tmp_path, run=path) as run:
-        fit_clip(config, run)
+    with open_run(command, as_dict(config), runs_dir=tmp_path, run=path) as run:
+        recipe(config, run)
     then, now = (
-        [json.loads(line) for line in file.read_text().splitlines()]
+        {row["step"]: row for row in map(json.loads, file.read_text().splitlines())}
         for file in (tmp_path / "metrics_of_the_whole.jsonl", path / "metrics.jsonl")
     )
-    assert [row["step"] for row in now] == [0, 6, 10, 12]
-    for before, after in zip(then[1:], now[1:], strict=True):  # the first is a measurement
-        for name in ("loss", "grad_norm", "temperature"):
-            # another CPU rounds its products in another way, each to one in 256; steps add up
-            assert after[name] == pytest.approx(before[name], rel=1e-2), name
-    assert (path / "region_encoder" / "fusion.safetensors").is_file()
+    assert [step for step in now if step] == logged["steps"]
+    for step in logged["steps"]:
+        for name in logged["figures"]:
+            was = pytest.approx(then[step][name], rel=result["rel"])
+            assert now[step][name] == was, (step, name)
+    assert (path / result["made"]).is_file()

@@ -7,9 +7,13 @@ its training goes on with more layers.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers import UNet2DConditionModel
 from torch import nn
+
+OUTSIDE_LEVELS = ("conv_in", "time_embedding", "mid_block", "conv_norm_out", "conv_out")
 
 
 def deepen(unet: UNet2DConditionModel, layers: int) -> UNet2DConditionModel:
@@ -31,7 +35,7 @@ def deepen(unet: UNet2DConditionModel, layers: int) -> UNet2DConditionModel:
         raise ValueError(f"a UNet of {before} layers per block cannot become one of {layers}")
     deeper = UNet2DConditionModel.from_config({**unet.config, "layers_per_block": layers})
     deeper.to(device=unet.device, dtype=unet.dtype)
-    for name in ("conv_in", "time_proj", "time_embedding", "mid_block", "conv_norm_out", "conv_out"):
+    for name in OUTSIDE_LEVELS:
         getattr(deeper, name).load_state_dict(getattr(unet, name).state_dict())
     for old, new in zip(unet.down_blocks, deeper.down_blocks, strict=True):
         _copy_level(old, new, list(range(before)))
@@ -41,7 +45,7 @@ def deepen(unet: UNet2DConditionModel, layers: int) -> UNet2DConditionModel:
     return deeper
 
 
-def _copy_level(old: nn.Module, new: nn.Module, places: list[int]) -> None:
+def _copy_level(old: Any, new: Any, places: list[int]) -> None:
     """Copy a level's layers to `places` of the new one; make the others pass on their input."""
     kinds = [kind for kind in ("resnets", "attentions") if hasattr(old, kind)]
     for kind in kinds:
@@ -57,7 +61,7 @@ def _copy_level(old: nn.Module, new: nn.Module, places: list[int]) -> None:
             getattr(new, kind).load_state_dict(getattr(old, kind).state_dict())
 
 
-def _pass_on(block: nn.Module) -> None:
+def _pass_on(block: Any) -> None:
     """Make a ResNet block return the first channels of its input, as many as it has outputs."""
     _zero(block.conv2)
     if block.conv_shortcut is not None:  # in the decoder: the skip connection's channels are last
@@ -66,6 +70,6 @@ def _pass_on(block: nn.Module) -> None:
             nn.init.zeros_(block.conv_shortcut.bias)
 
 
-def _zero(layer: nn.Module) -> None:
+def _zero(layer: Any) -> None:
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)

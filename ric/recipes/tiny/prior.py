@@ -14,7 +14,8 @@ Most of a picture stays as it is, and a UNet soon learns to copy. `--edit-weight
 positions whose pixels change by 1 + W in an editor's loss; `--context-weight W` adds W where they
 change beside the edited thing: a shadow, a mirror image.
 
-`--layers N` first grows the UNet to N ResNet blocks per level, without a change to what it predicts.
+`--layers N` first grows the UNet to N ResNet blocks per level, which changes nothing that it
+predicts.
 
 For the study of context, the editing prior is trained on scenes *without* shadows and mirror
 images: it can edit a thing, and has never seen what should follow.

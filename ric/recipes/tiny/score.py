@@ -30,6 +30,7 @@ from ric.recipes.tiny.captioner import names_edited
 from ric.recipes.tiny.retrieval import retrieval_among
 from ric.recipes.tiny.vae import reconstruction_psnr
 from ric.runs.rows import write_atomically
+from ric.training.further_negatives import FurtherNegatives, source_of
 from ric.work import open_work
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def score_family(config: TinyScoreConfig, run: RunDir, progress: Progress | None
     )
     figures["scene_encoder"] = retrieval_among(
         examples,
-        partial(fit_blip.embed, scene, negative_of=fit_blip.source_of),
+        partial(fit_blip.embed, scene, further=FurtherNegatives(picture_of=source_of)),
         lambda item: item.scene_text or "",
     )
     samples = list(work.samples)

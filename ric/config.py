@@ -308,6 +308,20 @@ class EvalConfig(CommandConfig):
     lpips_net: LpipsNet = "alex"
     clip: str = "openai/clip-vit-base-patch32"
     dino: str = "facebook/dino-vits16"
+    judge: str = "none"                             # chat, openai or yours: a VLM that gives scores
+    judge_model: str | None = None                  # a model, or what the server calls its own
+    judge_prompts: str | None = None                # a folder of prompts in place of ric's
+    judge_swap: bool = False                        # ask about each pair in both orders
+    judge_dtype: Dtype = "auto"                     # of the judge's weights (chat)
+    judge_batch_size: int = 1                       # questions that it answers at once (chat)
+    max_new_tokens: int = 520                       # the judge's longest answer
+    attempts: int = 3                               # answers to a question, before it fails
+    load_in: Bits | None = None                     # weights by bitsandbytes (chat)
+    base_url: str | None = None                     # of the judge's server (openai)
+    concurrency: int = 8                            # requests in flight (openai)
+    timeout: float = 120.0                          # seconds for one request (openai)
+    sent_pixels: int = 1_048_576                    # a larger picture is scaled down (openai)
+    agree_with: str | None = None                   # an eval run of another judge
     batch_size: int = 16
     allow_overlap: bool = False
 

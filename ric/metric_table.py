@@ -70,6 +70,11 @@ METRICS = {
     "shift": Metric("Shift, px", False, 2, place="ric.metrics.registration:Shift"),
     "scale_drift": Metric("Scale drift, %", False, 2, place="ric.metrics.registration:ScaleDrift"),
     "colour_drift": Metric("Colour drift", False, 4, place="ric.metrics.registration:ColourDrift"),
+    # by a judge, a vision-language model: scoring/vlm_judge.py
+    "vie_semantics": Metric("VIE semantics", True, 2),
+    "vie_quality": Metric("VIE quality", True, 2),
+    "vie_overall": Metric("VIEScore", True, 2),
+    "imgedit": Metric("ImgEdit", True, 2),
     # of PIE-Bench alone: scoring/pie_bench.py
     "structure_distance": Metric("Structure distance", False, 4, "dino"),
     "psnr_unedited": Metric("PSNR unedited, dB", True, 2),
@@ -98,11 +103,16 @@ BOTH_WAYS = ("clip_i", "dino", "dinov2")
 TO_THE_OTHER = tuple(f"{name}_{other}" for name in BOTH_WAYS for other in ("source", "target"))
 OF_DRIFT = ("shift", "scale_drift", "colour_drift")
 INSIDE = ("psnr_inside", "lpips_inside")
+VIE = ("vie_semantics", "vie_quality", "vie_overall")
+JUDGED = (*VIE, "imgedit")
+# GEdit's G_SC, G_PQ and G_O are VIEScore's three of every sample
+GROUPS_OF_METRICS = {"vie": VIE, "gedit": VIE}
 BY_NAME_ONLY = (
     "fid_unpaired", *OF_DRIFT,  # twice FID's time; a second for each picture
     "dinov2", "fd_dinov2", "cmmd",  # each has a network of its own, of up to 1.7 GB
     "clip_direction",  # needs two captions, which most data lack
     "psnr", "ssim", *INSIDE,  # beside L2 and LPIPS they say little
+    *JUDGED,  # each needs a judge
 )  # fmt: skip
 # what `--metrics all` means
 OF_ANY_PICTURES = tuple(
@@ -122,7 +132,8 @@ def metrics_of(config: EvalConfig) -> tuple[str, ...]:
     names: list[str] = []
     for typed in filter(None, map(str.strip, config.metrics.split(","))):
         plain = typed.lower().replace("-", "_")
-        names += of_protocol if plain == "all" else [plain if plain in METRICS else typed]
+        several = of_protocol if plain == "all" else GROUPS_OF_METRICS.get(plain)
+        names += several or [plain if plain in METRICS else typed]
     return tuple(dict.fromkeys(names))
 
 

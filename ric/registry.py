@@ -1,14 +1,14 @@
-"""Editors, describers, loss terms and metrics by name: ric's own, and those of other code.
+"""Editors, describers, judges, loss terms and metrics by name: ric's own, and those of other code.
 
-`--editor`, `--describer`, `--loss` and `--metrics` take names of the tables below and of
-`ric.metric_table`,
-`my_file.py:Name`, `package.module:Name`, or a name that an installed package declares in the entry
-point group `ric.editors`, `ric.describers`, `ric.losses` or `ric.metrics`. An editor, a describer
-or a metric is called with the folder of its model (None where it needs none, as every metric), the
-command's config and the device. Your own editor or describer gets the model that the command names
-if it has an attribute `needs_model = True`. A metric is a `ric.metrics.pair_metric.PairMetric`. A
-loss term is called with the pipeline in training, the decoder of the losses, and the config, and
-returns a `ric.method.objective.LossTerm`.
+`--editor`, `--describer`, `--judge`, `--loss` and `--metrics` take names of the tables below and of
+`ric.metric_table`, `my_file.py:Name`, `package.module:Name`, or a name that an installed package
+declares in the entry point group `ric.editors`, `ric.describers`, `ric.losses` or `ric.metrics`. An
+editor, a describer or a metric is called with the folder of its model (None where it needs none, as
+every metric), the command's config and the device. A judge is a describer whose `answer` reads
+prompts, called with the settings of `ric.describers.judge_settings`. Your own editor, describer or
+judge gets the model that the command names if it has an attribute `needs_model = True`. A metric is
+a `ric.metrics.pair_metric.PairMetric`. A loss term is called with the pipeline in training, the
+decoder of the losses, and the config, and returns a `ric.method.objective.LossTerm`.
 
 Imports nothing heavy: the command line and preflight read this, too.
 """
@@ -27,7 +27,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ric.config import MAGICBRUSH, Preset
 from ric.errors import RicError, first_line
-from ric.metric_table import BY_NAME_ONLY, METRICS, OF_ANY_PICTURES, metric_key, metrics_of
+from ric.metric_table import (
+    BY_NAME_ONLY,
+    JUDGED,
+    METRICS,
+    OF_ANY_PICTURES,
+    metric_key,
+    metrics_of,
+)
 from ric.protocols import OF_FEW_SCORES
 
 if TYPE_CHECKING:
@@ -41,7 +48,7 @@ NO_DEFAULTS: Mapping[Preset, Mapping[str, Any]] = MappingProxyType({})
 
 
 class Part(NamedTuple):
-    """An editor, a describer or a loss term.
+    """An editor, a describer, a judge or a loss term.
 
     Attributes:
         place: `module:name` of its factory.
@@ -166,8 +173,40 @@ DESCRIBERS = {
         },
     ),
 }
-# the setting that names the model of your own editor or describer
-OWN_MODEL_SETTING = {"editor": "unet", "describer": "model"}
+# what both judges of `ric eval` read, which are describers that are asked for scores
+JUDGING = {
+    "judge_model": "The judge: any of transformers' image-text-to-text models, or what the server"
+    " calls its model.",
+    "judge_prompts": "A folder of prompts of your own: QUESTION.txt, or QUESTION-TYPE.txt for one"
+    " type of edit.",
+    "judge_swap": "Ask about each pair also with the edit shown first, take the mean, and measure"
+    " the position bias.",
+    "max_new_tokens": "The judge's longest answer in tokens.",
+    "attempts": "Answers to one question of the judge before it fails.",
+}
+SERVED = DESCRIBERS["openai"].settings
+JUDGES = {
+    "none": Part("", reads=()),
+    "chat": Part(
+        DESCRIBERS["chat"].place,
+        "judge_model",
+        settings={
+            **JUDGING,
+            "judge_dtype": "The precision of the judge's weights.",
+            "judge_batch_size": "Questions that a judge of this machine answers at once.",
+            "load_in": "Hold the judge's weights in few bits.",
+        },
+    ),
+    "openai": Part(
+        DESCRIBERS["openai"].place,
+        settings={
+            **JUDGING,
+            **{name: text for name, text in SERVED.items() if name not in ASKED},
+        },
+    ),
+}
+# the setting that names the model of your own editor, describer or judge
+OWN_MODEL_SETTING = {"editor": "unet", "describer": "model", "judge": "judge_model"}
 LOSSES = {  # terms beside those of Eq. 10
     "outside": Part("ric.method.outside:Outside.for_training"),
 }
@@ -176,12 +215,14 @@ LOSSES = {  # terms beside those of Eq. 10
 _SHIPPED: dict[str, Mapping[str, Any]] = {
     "editor": EDITORS,
     "describer": DESCRIBERS,
+    "judge": JUDGES,
     "loss": LOSSES,
     "metric": METRICS,
 }
 _GROUPS = {
     "editor": "ric.editors",
     "describer": "ric.describers",
+    "judge": "ric.describers",
     "loss": "ric.losses",
     "metric": "ric.metrics",
 }
@@ -208,10 +249,31 @@ def refuse_unknown_metrics(config: EvalConfig) -> None:
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice is not None:
         raise RicError(f"Two of --metrics are called {twice!r}.", "Rename your own.")
+    _refuse_unjudged(config, names)
     if config.fid_set and not {"fid", "kid", "fd_dinov2", "cmmd"} & set(names):
         raise RicError(
             "--fid-set goes with FID, KID, FD-DINOv2 and CMMD.",
             "Add fid, kid, fd_dinov2 or cmmd to --metrics.",
+        )
+
+
+def _refuse_unjudged(config: EvalConfig, names: Iterable[str]) -> None:
+    """Refuse scores of a judge without one, and a judge without scores (raises RicError)."""
+    judged = [name for name in names if name in JUDGED]
+    if judged and config.judge == "none":
+        raise RicError(
+            f"{judged[0]} is given by a judge, and none is named.",
+            "Add --judge chat --judge-model MODEL, or a server's: --judge openai --base-url"
+            " http://HOST:PORT/v1 --judge-model NAME",
+        )
+    if not judged and config.judge != "none":
+        raise RicError(
+            f"--judge {config.judge} gives scores, and none of them is named.",
+            f"Name them: --metrics {','.join(JUDGED)}",
+        )
+    if config.agree_with and not judged:
+        raise RicError(
+            "--agree-with compares the scores of two judges.", "Add --judge and its --metrics."
         )
 
 
@@ -250,7 +312,7 @@ def is_shipped(kind: str, name: str) -> bool:
 
 
 def settings_of(kind: str) -> dict[str, str]:
-    """List the settings in the rows of ric's editors or describers, with their help."""
+    """List the settings in the rows of ric's editors, describers or judges, with their help."""
     rows: Iterable[Part] = _SHIPPED[kind].values() if kind else ()
     return {name: text for row in rows for name, text in row.settings.items()}
 
@@ -267,7 +329,7 @@ def defaults_of(kind: str, name: str, preset: Preset) -> Mapping[str, Any]:
 
 
 def refuse_unknown(kind: str, name: str) -> None:
-    """Refuse an unknown editor, describer, loss term or metric; ric's own are not imported for it.
+    """Refuse an unknown part of a kind, as of `load_part`; ric's own are not imported for it.
 
     Raises:
         RicError: as `load_part`.
@@ -277,7 +339,7 @@ def refuse_unknown(kind: str, name: str) -> None:
 
 
 def load_part(kind: str, name: str) -> Callable[..., Any]:
-    """Import the factory of an `editor`, a `describer`, a `loss` term or a `metric`.
+    """Import the factory of an `editor`, `describer`, `judge`, `loss` term or `metric`.
 
     Raises:
         RicError: there is none of that name, or its code cannot be imported.

@@ -33,8 +33,12 @@ if TYPE_CHECKING:
 
 ConfigT = TypeVar("ConfigT", bound=CommandConfig)
 
-# commands whose settings depend on the editor or describer that does the work
-PARTS: dict[type[CommandConfig], str] = {EditConfig: "editor", DescribeConfig: "describer"}
+# commands whose settings depend on the editor, describer or judge that does the work
+PARTS: dict[type[CommandConfig], str] = {
+    EditConfig: "editor",
+    DescribeConfig: "describer",
+    EvalConfig: "judge",
+}
 
 
 def resolve_config(
@@ -84,6 +88,7 @@ def resolve_config(
     if kind is DescribeConfig:
         _refuse_incomplete_describe(values)
     if kind is EvalConfig:
+        _refuse_incomplete_judge(values)
         values |= _fixed_by_eval(preset, flags)
         values |= _two_folder_settings(values)
         values |= _source_settings(values, flags)
@@ -94,7 +99,7 @@ def resolve_config(
 
 
 def _chosen_part(kind: type[CommandConfig], values: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return (`editor` or `describer`, the one that is chosen); None for other commands."""
+    """Return (`editor`, `describer` or `judge`, the one that is chosen); None for the others."""
     part = PARTS.get(kind)
     return (part, str(values.get(part, getattr(kind, part)))) if part else None
 
@@ -140,15 +145,8 @@ def _refuse_unread_settings(kind: str, name: str, flags: dict[str, Any]) -> None
 
 def _refuse_incomplete_describe(values: dict[str, Any]) -> None:
     """Stop where `ric describe` lacks its server, or a setting does not fit another (RicError)."""
-    describer = values.get("describer", DescribeConfig.describer)
-    url = str(values.get("base_url") or "")
-    if describer == "openai" and not re.match(r"https?://[^/\s]", url):
-        raise RicError(
-            f"--describer openai needs the address of a server, not {shown(url)}."
-            if url
-            else "--describer openai needs the address of a server.",
-            "Add --base-url http://HOST:PORT/v1, and --model as the server calls it.",
-        )
+    if values.get("describer", DescribeConfig.describer) == "openai":
+        _refuse_no_address(values, "--describer openai", "--model")
     if values.get("prompt_file") and values.get("what") == "all":
         raise RicError(
             "--prompt-file is the prompt of one kind of text, and --what is all.",
@@ -156,6 +154,34 @@ def _refuse_incomplete_describe(values: dict[str, Any]) -> None:
         )
     if shard := values.get("shard"):
         shard_of(str(shard))
+
+
+def _refuse_no_address(values: Mapping[str, Any], flag: str, model: str) -> None:
+    """Stop where a server has no address (raises RicError).
+
+    Args:
+        values: The settings.
+        flag: What needs it, as it is typed.
+        model: The flag that names the server's model.
+    """
+    url = str(values.get("base_url") or "")
+    if not re.match(r"https?://[^/\s]", url):
+        raise RicError(
+            f"{flag} needs the address of a server{f', not {shown(url)}' if url else ''}.",
+            f"Add --base-url http://HOST:PORT/v1, and {model} as the server calls it.",
+        )
+
+
+def _refuse_incomplete_judge(values: Mapping[str, Any]) -> None:
+    """Stop where the judge of `ric eval` has no model or no server (raises RicError)."""
+    judge = values.get("judge", EvalConfig.judge)
+    if judge == "openai":
+        _refuse_no_address(values, "--judge openai", "--judge-model")
+    if judge in ("chat", "openai") and not values.get("judge_model"):
+        raise RicError(
+            f"--judge {judge} needs a model.",
+            "Name it with --judge-model: a folder or a hub id, or what the server calls it.",
+        )
 
 
 def shard_of(text: str | None) -> tuple[int, int]:

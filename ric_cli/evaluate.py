@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 LOOSE = "Pictures without a dataset"
 
 
-@with_common_options(EvalConfig)
+@with_common_options(EvalConfig, part="judge")
 def evaluate(
     ctx: typer.Context,
     edits: Annotated[
@@ -149,12 +149,28 @@ def evaluate(
     lpips_net: Annotated[LpipsNet, typer.Option()] = EvalConfig.lpips_net,
     clip: Annotated[str, typer.Option(help="The CLIP of CLIP-I and CLIP-T.")] = EvalConfig.clip,
     dino: Annotated[str, typer.Option(help="The vision transformer of DINO.")] = EvalConfig.dino,
+    judge: Annotated[
+        str,
+        typer.Option(
+            help="A vision-language model that gives scores: chat, one of this machine; openai, a"
+            " server's (--base-url); or yours, my_file.py:Name. With --metrics vie, gedit, imgedit."
+        ),
+    ] = EvalConfig.judge,
+    agree_with: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="RUN", help="An eval run of another judge on these edits: how far both agree."
+        ),
+    ] = EvalConfig.agree_with,
     batch_size: Annotated[int, typer.Option(min=1)] = EvalConfig.batch_size,
     allow_overlap: Annotated[
         bool, typer.Option("--allow-overlap", help="Score samples the model was trained on.")
     ] = EvalConfig.allow_overlap,
 ) -> None:
-    """Score edits by CLIP-I, DINO, CLIP-T, LPIPS, FID and IS (Sec. 4)."""
+    """Score edits by CLIP-I, DINO, CLIP-T, LPIPS, FID and IS (Sec. 4).
+
+    With --judge openai, and only then, pictures leave this machine: they go to --base-url.
+    """
     job = Job("eval", EvalConfig, ctx)
     if job.is_dry():
         return
@@ -172,9 +188,10 @@ def report_scores(run: RunDir) -> dict[str, Any]:
         {"label": row.label, "against": row.against, "scores": _in_short(row.scores)}
         for row in read_differences(run.path)
     ]
-    return {
-        "result": str(run.path / "scores.json"), "scores": scores, "differences": differences
-    }  # fmt: skip
+    told = {"result": str(run.path / "scores.json"), "scores": scores, "differences": differences}
+    if judge := run.record.get("judge"):
+        told["judge"] = {key: value for key, value in judge.items() if key != "prompts"}
+    return told
 
 
 def _in_short(scores: Sequence[Score]) -> dict[str, dict[str, float | int | None]]:
@@ -196,6 +213,7 @@ def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) 
         run: The eval run.
         quiet: Print only the tables.
     """
+    from ric.scoring.judge_summary import judge_in_words
     from ric.scoring.read_scores import read_differences, read_groups, read_scores
     from ric.scoring.score_table import meaning, not_available, which_samples, with_numbers
     from ric.scoring.scores import column_names
@@ -227,6 +245,8 @@ def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) 
     for line in not_available(rows, [*of_scenes, *names]):
         say(line)
     for line in which_samples(rows) if again else ():
+        say(line)
+    for line in judge_in_words(run.record["judge"]) if "judge" in run.record else ():
         say(line)
     say(f"All scores with their intervals: {run.path / 'table.md'}")
 

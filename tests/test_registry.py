@@ -19,6 +19,7 @@ from ric.metric_table import METRICS, metrics_of
 from ric.registry import (
     DESCRIBERS,
     EDITORS,
+    JUDGES,
     LOSSES,
     Part,
     load_part,
@@ -126,7 +127,11 @@ def test_everything_in_the_tables_can_be_imported(kind, table):
 
 @pytest.mark.parametrize(
     ("kind", "table", "config"),
-    [("editor", EDITORS, EditConfig), ("describer", DESCRIBERS, DescribeConfig)],
+    [
+        ("editor", EDITORS, EditConfig),
+        ("describer", DESCRIBERS, DescribeConfig),
+        ("judge", JUDGES, EvalConfig),
+    ],
 )
 def test_a_row_names_settings_that_exist_and_its_models_are_among_them(kind, table, config):
     fields = {field.name: field.default for field in dataclasses.fields(config)}

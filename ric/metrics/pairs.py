@@ -33,6 +33,8 @@ class Pair:
         edit: The edit that a drawn scene was to get; None for all other data.
         source_text: What the source shows, or None.
         target_text: What the edit should show, or None.
+        instruction: What the edit was to do, or None.
+        editing_type: The data's own type of the edit, or None.
         group: Its group under `--group-by`, or None.
         photo: What the samples of one photo share; None: the photo has no other.
         mask_is_derived: Whether the mask is not the data's own but where source and target differ.
@@ -52,6 +54,8 @@ class Pair:
     edit: Edit | None = None
     source_text: str | None = None
     target_text: str | None = None
+    instruction: str | None = None
+    editing_type: str | None = None
     group: str | None = None
     photo: str | None = None
     mask_is_derived: bool = False

@@ -29,7 +29,7 @@ from ric.config import (
 )
 from ric.data.drawn_scenes import is_scenes
 from ric.metric_table import METRICS, OF_SCENES, metrics_of
-from ric.registry import DESCRIBERS, EDITORS, further_models, model_of
+from ric.registry import DESCRIBERS, EDITORS, JUDGES, further_models, model_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,6 +168,12 @@ MODELS: dict[type[CommandConfig], tuple[ModelRow, ...]] = {
     EvalConfig: (
         # beside EVAL_NETWORKS: what reads drawn scenes
         ModelRow("scene_classifier", "scene_classifier", used=_scores_scenes),
+        ModelRow(
+            "judge_model",
+            "captioner",
+            used=lambda config: model_of("judge", config.judge) == "judge_model",
+            recorded="judge",
+        ),
     ),
     TinyVaeConfig: (ModelRow("base", "pipeline/vae", "vae"),),
     TinyClipConfig: (ModelRow("base", "clip", "clip"),),
@@ -203,6 +209,8 @@ def kind_of(config: CommandConfig, row: ModelRow) -> str:
         return ""
     if isinstance(config, DescribeConfig) and config.describer not in DESCRIBERS:
         return ""
+    if row.setting == "judge_model" and isinstance(config, EvalConfig):
+        return "describer" if config.judge in JUDGES else ""
     return KINDS.get(row.tiny, "network")
 
 

@@ -99,13 +99,14 @@ def _looks(
         from ric.scoring.outputs import find_outputs, pictures_in, turns_of
 
         yield partial(refuse_unknown_metrics, config)
+        yield from _looks_at_judge(config, runs_dir, fetch)
         if config.fid_set is not None:
             yield partial(pictures_in, Path(config.fid_set))
         for text in config.edits:
             yield partial(find_outputs, text, runs_dir, match=config.match, turns=turns_of(config))
         # a metric whose network is missing is shown as not available; the others are computed
         for model in () if fetch else models_of(config):
-            if model.name != "tiny":
+            if model.row.setting != "judge_model" and model.name != "tiny":
                 yield partial(_locate, model, config, runs_dir, fetch)
         return
     if isinstance(config, EditConfig):
@@ -151,6 +152,30 @@ def _looks_at_describer(config: DescribeConfig) -> Iterator[Callable[[], object]
         yield partial(require_extra, "openai", "--describer openai")
     if config.load_in is not None:
         yield partial(require_extra, "bitsandbytes", f"--load-in {config.load_in}")
+
+
+def _looks_at_judge(
+    config: EvalConfig, runs_dir: Path, fetch: Progress | None
+) -> Iterator[Callable[[], object]]:
+    """Yield the checks of `--judge`, without which nothing is scored, unlike other networks."""
+    from ric.describers.judge_settings import describer_settings
+    from ric.scoring.judge_prompts import judge_prompts_of
+    from ric.scoring.judge_summary import find_judged_run
+
+    yield partial(refuse_unknown, "judge", config.judge)
+    if config.agree_with is not None:
+        yield partial(find_judged_run, config.agree_with, runs_dir)
+    if config.judge == "none":
+        return
+    yield partial(judge_prompts_of, config)
+    if config.judge == "openai":
+        yield partial(require_extra, "openai", "--judge openai")
+    if config.load_in is not None:
+        yield partial(require_extra, "bitsandbytes", f"--load-in {config.load_in}")
+    for model in models_of(config):
+        if model.row.setting == "judge_model" and model.name != "tiny":
+            yield partial(refuse_other_vlms, describer_settings(config))
+            yield partial(_locate, model, config, runs_dir, fetch)
 
 
 def _find_descriptions(reference: str | None, runs_dir: Path) -> None:

@@ -32,9 +32,12 @@ from ric.metrics.scene_net import SceneNet
 from ric.models.table import uses
 from ric.protocols import OF_FEW_SCORES
 from ric.registry import refuse_unknown_metrics
+from ric.runs.artifacts import public_name
 from ric.runs.trained_on import groups_of, refuse_overlap, trained_groups
 from ric.scoring.encode_once import Encodings
 from ric.scoring.fid_set import read_fid_set
+from ric.scoring.judge_prompts import questions_of
+from ric.scoring.judge_summary import note_judge
 from ric.scoring.load_metrics import load_pair_metrics
 from ric.scoring.load_networks import load_metric_networks, load_scene_net, networks_stamp
 from ric.scoring.matching import (
@@ -51,6 +54,7 @@ from ric.scoring.rules import Rules
 from ric.scoring.score_table import not_available, which_samples
 from ric.scoring.scored_batches import ScoredBatches, stamp
 from ric.scoring.suite import MetricSuite
+from ric.scoring.vlm_judge import VlmJudge, open_judge
 from ric.scoring.write_tables import Suite, make_tables, write_tables
 from ric.work import open_work
 
@@ -93,11 +97,12 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
     if not config.allow_overlap:
         _refuse_trained_on(work.samples, edited)
     networks = _load_noted(config, work)
+    judge = open_judge(config, run, work.device)
     suites = _open_suites(config, run, networks, edited, work.device)
     fid_set = _fid_set(config, networks, work)
-    key = _key(config, f"{matched.content}{tables_state(work.samples)}", edited)
-    stored = ScoredBatches(run.path / "scored" / key, work.ranks.number)
-    _score_all(config, work, work.samples, _Scored(edited, suites, stored))
+    content = f"{matched.content}{tables_state(work.samples)}{judge.digest if judge else ''}"
+    stored = ScoredBatches(run.path / "scored" / _key(config, content, edited), work.ranks.number)
+    _score_all(config, work, work.samples, _Scored(edited, suites, stored, judge))
     work.ranks.barrier()
     if not work.ranks.is_main:
         return []
@@ -111,6 +116,8 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
     rows = tables.whole.rows
     for line in which_samples(rows):
         work.progress.note(line)
+    if judge:
+        note_judge(config, run, tables.whole)
     write_tables(run, tables)
     shutil.rmtree(stored.folder.parent)
     _refuse_without_metrics(rows)
@@ -217,6 +224,7 @@ def _open_suites(
             reference=config.reference,
             text=config.text,
             with_other=config.protocol not in OF_FEW_SCORES and not compares_two(config),
+            judge=public_name(config.judge_model or config.judge) if questions_of(config) else "",
             encode_fitted=config.protocol != "magicbrush",
             seed=config.seed,
         )
@@ -229,16 +237,17 @@ def _open_suites(
 
 
 class _Scored(NamedTuple):
-    """The outputs to score, their metric suites, and the store of finished batches."""
+    """The outputs to score, their metric suites, the store of finished batches, and the judge."""
 
     edited: Sequence[Outputs]
     suites: dict[str, Suite]
     stored: ScoredBatches
+    judge: VlmJudge | None
 
 
 def _score_all(config: EvalConfig, work: Work, samples: Samples, scored: _Scored) -> None:
     """Score this process's share of the samples, batch by batch, and store the results."""
-    ranks, (edited, suites, stored) = work.ranks, scored
+    ranks, (edited, suites, stored, judge) = work.ranks, scored
     known = stored.done()
     of_scenes = is_scenes(config.data)
     mine = (sample for place, sample in enumerate(samples) if place % ranks.count == ranks.number)
@@ -251,8 +260,10 @@ def _score_all(config: EvalConfig, work: Work, samples: Samples, scored: _Scored
         closing(decoded_ahead(todo, decode, _threads())) as decoded,
     ):
         while batch := list(islice(decoded, config.batch_size)):
-            _score(batch, suites, pool)
+            shown = _score(batch, suites, pool)
             failures = [error for one in batch for error in one.failures]
+            if judge:
+                failures += judge.grade(shown, suites, stop.raise_if_set)
             ids = [one.pair.id for one in batch if one.pair]
             stored.write(ids, {label: suite.take() for label, suite in suites.items()}, failures)
             stage.advance(sum(not one.pair or one.pair.id not in known for one in batch))
@@ -282,7 +293,11 @@ def _threads() -> int:
     return max(1, min(usable_cores() // here, MOST_THREADS))
 
 
-def _score(batch: Sequence[Decoded], suites: dict[str, Suite], pool: Executor) -> None:
+def _score(
+    batch: Sequence[Decoded], suites: dict[str, Suite], pool: Executor
+) -> dict[str, list[Pair]]:
+    """Score a batch by every network; return the pairs of each label."""
+    scored: dict[str, list[Pair]] = {}
     encodings = Encodings(pool)
     read = [(one.pair, one.outputs) for one in batch if one.pair]
     # samples that some editor lacks are dropped at the end: an editor may turn out to have none
@@ -295,7 +310,9 @@ def _score(batch: Sequence[Decoded], suites: dict[str, Suite], pool: Executor) -
         else:
             pairs = [_of_output(pair, made[label]) for pair, made in read if label in made]
         suite.add(pairs, encodings)
+        scored[label] = pairs
     encodings.complete()
+    return scored
 
 
 def _of_truth(pair: Pair, target: Image.Image) -> Pair:

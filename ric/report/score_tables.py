@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ric.metric_table import OF_SCENES
 from ric.report.chain import in_public
 from ric.runs.record import read_record
+from ric.scoring.judge_summary import judge_in_words
 from ric.scoring.ranking import best
 from ric.scoring.read_scores import read_differences, read_groups, read_scores
 from ric.scoring.score_table import (
@@ -111,6 +112,7 @@ def read_scored_run(path: Path) -> ScoredRun:
             *(meaning(rows, name) for name in names),
             *not_available(rows),
             *which_samples(rows),
+            *(judge_in_words(record["judge"]) if "judge" in record else ()),
         ],
     )
 

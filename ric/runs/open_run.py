@@ -23,7 +23,8 @@ MAY_DIFFER = frozenset({"device", "weights", "track"})
 # Those of one command: where its model answers, how much at once, and what is tried again.
 OF_COMMAND = {
     "describe": frozenset({"base_url", "batch_size", "concurrency", "retry_failed", "timeout"}),
-    "eval": frozenset({"dtype"}),  # 0.1.0 recorded one; scores have always been float32
+    # 0.1.0 recorded a dtype; scores have always been float32
+    "eval": frozenset({"base_url", "concurrency", "dtype", "judge_batch_size", "timeout"}),
 }
 # Those that besides may differ where the recipe compares each sample with its row: they say which
 # samples there are, of what, and which to make anew.

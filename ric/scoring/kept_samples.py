@@ -60,6 +60,11 @@ class KeptSamples:
         """Return the group of each sample that has one, by id."""
         return {name: row["group"] for name, row in self._rows.items() if row["group"]}
 
+    def fill(self, columns: Mapping[str, Mapping[str, Any]]) -> None:
+        """Add columns to the rows of some samples, given by id."""
+        for name, values in columns.items():
+            self._rows[name].update(values)
+
     def take(self) -> dict[str, Kept]:
         """Return what is stored of each sample, by its id, and clear it."""
         held = {

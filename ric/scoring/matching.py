@@ -300,6 +300,8 @@ def _decode_outputs(
         kind,
         source_text=sample.source_text,
         target_text=sample.target_text,
+        instruction=sample.instruction or None,
+        editing_type=sample.editing_type,
         group=_group_of(sample, mask, config),
         photo=sample.group(at_own_size),
         mask_is_derived=sample.mask_origin == "derived",

@@ -30,6 +30,7 @@ class Rules:
         text: The kind of text that CLIP-T compares with; a pair may have another kind instead.
         with_other: Whether CLIP-I and both DINOs are also computed against the other one of source
             and target.
+        judge: What the metrics of a judge name in brackets; "" where none is asked for.
         encode_fitted: Whether CLIP and both DINOs see the edited picture at the reference's size,
             as all other metrics do, or at its own.
         seed: Seeds the intervals.
@@ -40,6 +41,7 @@ class Rules:
     reference: Reference = "target"
     text: str = "text"
     with_other: bool = True
+    judge: str = ""
     encode_fitted: bool = True
     seed: int = 0
 

@@ -90,7 +90,7 @@ class ScoredBatches:
         kept: Mapping[str, Mapping[str, Kept]],
         failures: Sequence[SampleError] = (),
     ) -> None:
-        """Write a batch: whole, or not at all."""
+        """Write a batch, whole or not at all, with one failure for each sample that has any."""
         vectors: dict[str, Vector] = {}
         names: dict[int, str] = {}
 
@@ -104,7 +104,7 @@ class ScoredBatches:
 
         batch = {
             "ids": list(ids),
-            "failures": [[one.sample_id, one.stage, one.reason] for one in failures],
+            "failures": _joined(failures),
             "kept": {
                 label: [[one.row, [name_of(part) for part in one.set_row]] for one in held.values()]
                 for label, held in kept.items()
@@ -148,6 +148,17 @@ class ScoredBatches:
 
     def _mine(self) -> Iterator[Path]:
         return self.folder.glob(f"{self.writer:03d}-*")
+
+
+def _joined(failures: Sequence[SampleError]) -> list[list[str]]:
+    """List id, stage and reason of each sample's failures, since a run lists one per sample."""
+    of_sample: dict[str, list[SampleError]] = {}
+    for error in failures:
+        of_sample.setdefault(error.sample_id, []).append(error)
+    return [
+        [name, ", ".join(one.stage for one in some), "; ".join(one.reason for one in some)]
+        for name, some in of_sample.items()
+    ]
 
 
 def _digest(batch: Mapping[str, Any], tensors: str) -> str:

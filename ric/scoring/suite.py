@@ -190,6 +190,8 @@ class MetricSuite(KeptSamples):
         columns = self.rules.columns(of_scenes=self.checker is not None)
         kind = pair.text_kind if pair.text else None
         about: dict[str, Any] = {"text_kind": kind, "text_cut": None}
+        if self.rules.judge:
+            about["instructed"] = bool(pair.instruction)
         about["mask_derived"] = pair.mask_is_derived if pair.mask else None
         return {**row_of(pair), **about, **dict.fromkeys(columns)}
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ric.metric_table import BOTH_WAYS, INSIDE, OF_SCENES
+from ric.metric_table import BOTH_WAYS, INSIDE, JUDGED, OF_SCENES
 from ric.metrics.clip_direction import DEFINITION as DIRECTION
 from ric.metrics.context_error import STICKER_ABOVE
 from ric.metrics.intervals import mean_interval
 from ric.metrics.networks import MetricNetworks, Network, Unavailable
+from ric.scoring.judge_prompts import ASKED_FOR, QUESTIONS
 from ric.scoring.kept_samples import photos_of
 from ric.scoring.scores import Score
 from ric.scoring.set_scores import SetScores, cmmd_score, fd_dinov2_score, fid_and_kid, is_score
@@ -36,6 +37,18 @@ SCENE_DEFINITION = {
     "sticker_rate": "share of right edits whose surroundings did not follow: context error over"
     f" {STICKER_ABOVE}",
     "psnr_preserved": "peak signal-to-noise ratio against the source outside both masks",
+}
+
+
+JUDGE_DEFINITION = {
+    "vie_semantics": "the lower of a judge's two grades, 0 to 10, of how the instruction was"
+    " carried out and of what else was left alone; VIEScore's SC, in ric's words",
+    "vie_quality": "the lower of a judge's two grades, 0 to 10, of how natural and how clean the"
+    " edit looks; VIEScore's PQ, in ric's words",
+    "vie_overall": "geometric mean of VIE semantics and VIE quality of each sample, as VIEScore and"
+    " GEdit have it",
+    "imgedit": "mean of a judge's three grades, 1 to 5, of compliance, seamlessness and"
+    " plausibility; ImgEdit's, in ric's words",
 }
 
 
@@ -78,6 +91,7 @@ def summarise(
     scores += [mean(metric.key, metric, _needs(metric, rules)) for metric in shipped]
     scores.append(mean("lpips_outside", networks.lpips_outside, "mask"))
     scores.append(mean("lpips_inside", networks.lpips_outside, rules.reference))
+    scores += [judged_score(rows, key, rules) for key in JUDGED if key in rules.metrics]
     scores += [scene_score(rows, key, seed=rules.seed) for key in OF_SCENES]
     asked = {*rules.metrics, *rules.to_the_other}
     scores = [_with_derived_masks(score, rows) for score in scores if score.key in asked]
@@ -128,6 +142,30 @@ def _with_derived_masks(score: Score, rows: Sequence[dict[str, Any]]) -> Score:
         return score
     about = f"Masks derived from where source and target differ: {derived} of {len(rows)}."
     return replace(score, note=" ".join(filter(None, (score.note, about))))
+
+
+def judged_score(rows: Sequence[dict[str, Any]], key: str, rules: Rules) -> Score:
+    """Return the mean of a judge's scores, noting how many samples lack a question or an answer."""
+    held = [row for row in rows if row.get(key) is not None]
+    told = any(QUESTIONS[one].shows_source for one in ASKED_FOR[key])
+    unasked = sum(told and not row.get("instructed") for row in rows)
+    unread = len(rows) - unasked - len(held)
+    if not held:
+        reason = "no sample has an instruction" if unasked else "the judge gave no readable answer"
+        reason = reason if rows else "no sample was scored"
+        return Score(key=key, marker=rules.judge, unavailable=reason)
+    notes = [f"Samples without an instruction: {unasked} of {len(rows)}."] if unasked else []
+    notes += [f"Samples without a readable answer: {unread} of {len(rows)}."] if unread else []
+    values = [row[key] for row in held]
+    return Score(
+        key=key,
+        marker=rules.judge,
+        value=float(np.mean(values)),
+        n=len(values),
+        interval=mean_interval(values, photos=photos_of(held), seed=rules.seed),
+        definition=JUDGE_DEFINITION[key],
+        note=" ".join(notes) or None,
+    )
 
 
 def scene_score(rows: Sequence[dict[str, Any]], key: str, *, seed: int = 0) -> Score:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ric.runs.artifacts import public_name
 from ric.runs.rows import write_atomically
 from ric.scoring.differences import difference
+from ric.scoring.judge_summary import judge_in_words
 from ric.scoring.pie_bench import PieBenchSuite
 from ric.scoring.protocols import by_protocol
 from ric.scoring.region_sizes import REGION_SIZES
 from ric.scoring.score_table import to_csv, to_latex, to_markdown
 from ric.scoring.suite import MetricSuite
-from ric.table_text import in_markdown
+from ric.table_text import in_markdown, in_prose
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -119,6 +120,7 @@ def write_tables(run: RunDir, made: Tables) -> None:
         "registered": config["register"],
         "outputs": _fitting_in_words(config),
         "weights": public_name(run.record.get("weights", {})),
+        **({"judge": run.record["judge"]} if "judge" in run.record else {}),
         **_in_json(table),
         "groups": {name: _in_json(group) for name, group in groups.items()},
     }
@@ -155,6 +157,8 @@ def _weights_in_words(run: RunDir) -> str:
     if config["register"]:
         lines.append("- outputs are scored without their shift and scale against their sources")
     lines.append(f"- {_fitting_in_words(config)}")
+    if "judge" in run.record:
+        lines += [f"- {in_prose(line)}" for line in judge_in_words(run.record["judge"])]
     lines += [
         f"- weights of {name}: {in_markdown(public_name(weight['id']))}"
         + (f", revision {weight['revision']}" if weight["revision"] else "")

@@ -90,6 +90,9 @@ ELSEWHERE = {
         "target", "mask",  # with a source
         "texts",  # where there are any
         "partial",  # where outputs are missing
+        "judge_model", "judge_prompts", "judge_swap", "judge_dtype", "judge_batch_size",
+        "max_new_tokens", "attempts", "load_in",  # of a judge
+        "base_url", "concurrency", "timeout", "sent_pixels",  # of its server
     },
 }  # fmt: skip
 NOT_READING = {"dataclasses", "ric.config", "ric.settings", __name__}  # they copy and compare
@@ -226,6 +229,11 @@ OTHER: dict[type[CommandConfig], dict[str, Any]] = {
         "metrics": "l1", "decode": "plain", "reference": "source", "text": "instruction",
         "clip": str(FOLDER / "clip"), "dino": str(FOLDER / "scene_classifier"),
         "fid": "pytorch-fid", "lpips_net": "vgg", "dtype": "bf16",
+        # of a judge: refused without one
+        "judge": "chat", "judge_model": "tiny", "judge_prompts": "photos", "judge_swap": True,
+        "judge_dtype": "bf16", "judge_batch_size": 2, "max_new_tokens": 5, "attempts": 2,
+        "load_in": "8bit", "base_url": "http://127.0.0.1:9/v1", "concurrency": 2, "timeout": 9.0,
+        "sent_pixels": 2048, "agree_with": "1",
     },
 }  # fmt: skip
 # What changes how a result is come by, or when it is had, and not the result: tests of their own

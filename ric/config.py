@@ -308,6 +308,7 @@ class EvalConfig(CommandConfig):
     lpips_net: LpipsNet = "alex"
     clip: str = "openai/clip-vit-base-patch32"
     dino: str = "facebook/dino-vits16"
+    region_clip: str | None = None                  # a fit-clip run, for context_consistency
     judge: str = "none"                             # chat, openai or yours: a VLM that gives scores
     judge_model: str | None = None                  # a model, or what the server calls its own
     judge_prompts: str | None = None                # a folder of prompts in place of ric's
@@ -432,7 +433,7 @@ TINY: dict[type[CommandConfig], dict[str, Any]] = {
         "text_to_image": "tiny", "steps": 8, "guidance": 1.5,
         "image_guidance": 1.05, "image_size": 64, "batch_size": 20,
     },
-    EvalConfig: {"clip": "tiny", "dino": "tiny"},
+    EvalConfig: {"clip": "tiny", "dino": "tiny", "region_clip": "tiny"},
     TinyVaeConfig: {}, TinyClipConfig: {}, TinyCaptionerConfig: {}, TinyClassifierConfig: {},
     TinyPriorConfig: {}, TinyScoreConfig: {},
 }  # fmt: skip

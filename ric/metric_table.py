@@ -25,6 +25,7 @@ class Metric(NamedTuple):
             once for all of them.
         place: `module:name` of the `PairMetric` that computes it from a sample's pictures; ""
             where the suite computes it.
+        setting: The setting of `ric eval` that names a `PairMetric`'s model; "" where it has none.
     """
 
     heading: str
@@ -32,6 +33,7 @@ class Metric(NamedTuple):
     digits: int
     network: str = ""
     place: str = ""
+    setting: str = ""
 
 
 # In the order of the columns; the first eight but FID of halves and KID are the paper's.
@@ -70,6 +72,13 @@ METRICS = {
     "shift": Metric("Shift, px", False, 2, place="ric.metrics.registration:Shift"),
     "scale_drift": Metric("Scale drift, %", False, 2, place="ric.metrics.registration:ScaleDrift"),
     "colour_drift": Metric("Colour drift", False, 4, place="ric.metrics.registration:ColourDrift"),
+    "context_consistency": Metric(
+        "Context consistency",
+        True,
+        4,
+        place="ric.scoring.context_consistency:ContextConsistency",
+        setting="region_clip",
+    ),
     # by a judge, a vision-language model: scoring/vlm_judge.py
     "vie_semantics": Metric("VIE semantics", True, 2),
     "vie_quality": Metric("VIE quality", True, 2),
@@ -112,7 +121,7 @@ BY_NAME_ONLY = (
     "dinov2", "fd_dinov2", "cmmd",  # each has a network of its own, of up to 1.7 GB
     "clip_direction",  # needs two captions, which most data lack
     "psnr", "ssim", *INSIDE,  # beside L2 and LPIPS they say little
-    *JUDGED,  # each needs a judge
+    "context_consistency", *JUDGED,  # each needs a judge
 )  # fmt: skip
 # what `--metrics all` means
 OF_ANY_PICTURES = tuple(

@@ -250,6 +250,11 @@ def refuse_unknown_metrics(config: EvalConfig) -> None:
     if twice is not None:
         raise RicError(f"Two of --metrics are called {twice!r}.", "Rename your own.")
     _refuse_unjudged(config, names)
+    if "context_consistency" in names and config.region_clip is None:
+        raise RicError(
+            "context_consistency is measured by a fitted region judge, and none is named.",
+            "Add --region-clip @fit-clip",
+        )
     if config.fid_set and not {"fid", "kid", "fd_dinov2", "cmmd"} & set(names):
         raise RicError(
             "--fid-set goes with FID, KID, FD-DINOv2 and CMMD.",

@@ -156,6 +156,12 @@ def evaluate(
             " server's (--base-url); or yours, my_file.py:Name. With --metrics vie, gedit, imgedit."
         ),
     ] = EvalConfig.judge,
+    region_clip: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="RUN", help="A fit-clip run, the judge of --metrics context_consistency."
+        ),
+    ] = EvalConfig.region_clip,
     agree_with: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(

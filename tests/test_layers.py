@@ -109,7 +109,7 @@ ROOMS: dict[str, set[str]] = {
     "metrics": FOUNDATION | {"scenes", "model_files", "pretrained"},
     "scoring": FOUNDATION
     | {"addresses", "protocols", "metric_table", "registry", "weights", "data", "runs", "work"}
-    | {"models", "describers", "metrics"},
+    | {"method", "models", "describers", "metrics"},
     "report": FOUNDATION
     | {"metric_table", "settings", "device", "weights", "scenes", "data", "runs", "metrics"}
     | {"scoring"},

@@ -169,6 +169,12 @@ MODELS: dict[type[CommandConfig], tuple[ModelRow, ...]] = {
         # beside EVAL_NETWORKS: what reads drawn scenes
         ModelRow("scene_classifier", "scene_classifier", used=_scores_scenes),
         ModelRow(
+            "region_clip",
+            "region_encoder",
+            "region_encoder",
+            lambda config: "context_consistency" in metrics_of(config),
+        ),
+        ModelRow(
             "judge_model",
             "captioner",
             used=lambda config: model_of("judge", config.judge) == "judge_model",

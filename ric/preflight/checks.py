@@ -106,7 +106,7 @@ def _looks(
             yield partial(find_outputs, text, runs_dir, match=config.match, turns=turns_of(config))
         # a metric whose network is missing is shown as not available; the others are computed
         for model in () if fetch else models_of(config):
-            if model.row.setting != "judge_model" and model.name != "tiny":
+            if model.row.setting not in ("judge_model", "region_clip") and model.name != "tiny":
                 yield partial(_locate, model, config, runs_dir, fetch)
         return
     if isinstance(config, EditConfig):
@@ -157,12 +157,15 @@ def _looks_at_describer(config: DescribeConfig) -> Iterator[Callable[[], object]
 def _looks_at_judge(
     config: EvalConfig, runs_dir: Path, fetch: Progress | None
 ) -> Iterator[Callable[[], object]]:
-    """Yield the checks of `--judge`, without which nothing is scored, unlike other networks."""
+    """Yield the checks of both judges, without which nothing is scored, unlike other networks."""
     from ric.describers.judge_settings import describer_settings
     from ric.scoring.judge_prompts import judge_prompts_of
     from ric.scoring.judge_summary import find_judged_run
 
     yield partial(refuse_unknown, "judge", config.judge)
+    for model in models_of(config):
+        if model.row.setting == "region_clip" and model.name != "tiny":
+            yield partial(_locate, model, config, runs_dir, fetch)
     if config.agree_with is not None:
         yield partial(find_judged_run, config.agree_with, runs_dir)
     if config.judge == "none":

@@ -220,7 +220,7 @@ def _open_suites(
             names = tuple(name for name in names if name not in OF_SCENES)
         rules = Rules(
             metrics=names,
-            pair_metrics=load_pair_metrics(config, device),
+            pair_metrics=load_pair_metrics(config, device, run),
             reference=config.reference,
             text=config.text,
             with_other=config.protocol not in OF_FEW_SCORES and not compares_two(config),

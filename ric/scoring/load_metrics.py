@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ric.errors import RicError, first_line
 from ric.metric_table import METRICS, Metric, metric_key, metrics_of
+from ric.models.locate import locate
 from ric.registry import load_part
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ric.config import EvalConfig
     from ric.metrics.pair_metric import PairMetric
     from ric.metrics.pairs import Pair
+    from ric.runs.run import RunDir
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,19 @@ class LoadedMetric:
         )
 
 
-def load_pair_metrics(config: EvalConfig, device: torch.device) -> tuple[LoadedMetric, ...]:
+def load_pair_metrics(
+    config: EvalConfig, device: torch.device, run: RunDir | None = None
+) -> tuple[LoadedMetric, ...]:
     """Load the metrics that `config` names, ric's own and yours.
 
+    Args:
+        config: The settings of `ric eval`.
+        device: Where a metric's model runs.
+        run: Records the models; needed where a metric has one.
+
     Raises:
-        RicError: one of yours cannot be imported or created, or lacks a required attribute.
+        RicError: a model is not there; or one of your metrics cannot be imported or created, or
+            lacks a required attribute.
     """
     loaded = []
     for name in metrics_of(config):
@@ -80,7 +90,8 @@ def load_pair_metrics(config: EvalConfig, device: torch.device) -> tuple[LoadedM
         if shipped is None:
             loaded.append(_make_own(name, config, device))
         elif shipped.place:
-            loaded.append(LoadedMetric(name, load_part("metric", name)(None, config, device)))
+            model = locate(config, shipped.setting, run) if shipped.setting and run else None
+            loaded.append(LoadedMetric(name, load_part("metric", name)(model, config, device)))
     return tuple(loaded)
 
 

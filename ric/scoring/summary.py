@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ric.scoring.load_metrics import LoadedMetric
     from ric.scoring.rules import Rules
 
-    Measure = Network | LoadedMetric | Unavailable
+    Measure: TypeAlias = Network | LoadedMetric | Unavailable
 
 SHARES = ("edit_success", "sticker_rate")  # their values are hits and misses
 

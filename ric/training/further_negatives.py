@@ -1,4 +1,4 @@
-"""Which further negatives a fit's pairs have in Eq. 11 (choices 21 and 22).
+"""The further negatives that a fit's pairs have in Eq. 11 (choices 21 and 22).
 
 A picture that is wrong for a pair's text: its source, or the region pasted into its source. A text
 that is wrong for a pair's picture: its own with one attribute changed.

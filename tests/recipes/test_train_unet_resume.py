@@ -120,6 +120,28 @@ def test_a_run_that_was_asked_to_stop_and_then_killed_ends_as_the_whole_one_to_t
     assert_same_weights(run, whole)
 
 
+def test_a_time_to_stop_after_ends_a_training_with_a_checkpoint_and_a_code_of_its_own(
+    edits, tmp_path, record_of
+):
+    run, settings = tmp_path / "run", {"batch_size": 2, "steps": 10_000, "checkpoint_every": 9_999}
+    child = Child(edits, run, tmp_path / "asked", stop_after="4s", **settings)
+    code, said = child.end()
+    assert code == 128 + signal.SIGALRM, said
+    assert "--stop-after 4s is over." in said
+    (checkpoint,) = (run / "checkpoints").iterdir()
+    done = int(checkpoint.name.removeprefix("step-"))
+    assert child.asked == done > 0
+    assert record_of(run)["status"] == "interrupted"
+    # another time is no other setting
+    again = Child(edits, run, tmp_path / "asked-again", **settings)
+    again.wait_until(lambda: again.asked > 0)
+    again.process.send_signal(signal.SIGUSR1)
+    code, said = again.end()
+    assert code == 128 + signal.SIGUSR1, said
+    assert f"resuming after step {done} of 10000" in said
+    assert (run / f"checkpoints/step-{done + again.asked:06d}").is_dir()
+
+
 def test_ctrl_c_in_this_process_resumes_to_the_bit_with_another_log_and_checkpoint_rhythm(
     edits, tiny, follow, stop_after, tmp_path, metrics_of, record_of
 ):

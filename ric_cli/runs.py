@@ -10,7 +10,9 @@ import typer
 from ric.errors import RicError
 from ric_cli.console import print_json, print_line, print_table, say
 
-app = typer.Typer(help="List runs, show one, join shards.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="List runs, show one, join shards.", no_args_is_help=True, add_completion=False
+)
 RunsDir = Annotated[Path, typer.Option(help="The folder of numbered runs.", envvar="RIC_RUNS_DIR")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 

@@ -1,4 +1,4 @@
-"""`ric runs join`: the shards of one command, run apart, as the one run that they would have been."""
+"""`ric runs join`: shards of one command, run apart, as the run that they would have been."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def join_shards(
     """
     records = [(path, _finished_shard(path)) for path in shards]
     _refuse_others(records)
-    first, record = records[0]
+    _, record = records[0]
     if run is not None and (run / "run.json").is_file():
         raise RicError(f"{run} is already a run.", "Name another folder, or omit --run.")
     config = {**record["config"], "shard": None, "export": None}

@@ -88,7 +88,10 @@ def test_a_time_to_stop_after_is_read_in_its_units(text, seconds):
     assert seconds_of(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "0s", "90", "3h 50m", "50m3h", "-1h", "1.5h", "٣h", "9" * 5000])
+NO_TIMES = ("", "0s", "90", "3h 50m", "50m3h", "-1h", "1.5h", "\u0663h", "9" * 5000, "9999d")
+
+
+@pytest.mark.parametrize("text", NO_TIMES)
 def test_what_is_no_time_to_stop_after_is_1_in_a_line(ric, data, text):
     said = ric("describe", data, "--preset", "tiny", "--stop-after", text)
     assert said.code == 1

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 
 J = TypeVar("J", RegionEncoder, SceneEncoder)
+S = TypeVar("S", bound="Photo | EditSample")
 
 MASK_FINDERS = ("mask_text_model", "mask_text_sam")
 
@@ -83,8 +84,9 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     captions = Supplied(read_captions(config.captions, run, texts_needed(config)))
     supply = _supplier(config, run, device, captions)
     samples = None if data.photos else _open(config, run)
-    glanced = photos if samples is None else samples.glance()
-    glanced = chain.from_iterable(_batches(glanced, config))
+    glanced: Iterable[Photo | EditSample] = photos
+    if samples is not None:
+        glanced = chain.from_iterable(_batches(samples.glance(), config))
     remade = _look_again(glanced, pictures, captions, progress)
     for failure in data.odd.failures:  # now that those of an earlier attempt are dropped
         run.fail(failure)
@@ -224,9 +226,7 @@ class Editing:
             self.run.fail(error, inputs=inputs)
 
 
-def _batches(
-    samples: Iterable[Photo | EditSample], config: EditConfig
-) -> Iterator[list[Photo | EditSample]]:
+def _batches(samples: Iterable[S], config: EditConfig) -> Iterator[list[S]]:
     """Yield the batches of this shard; their first sample decides whose they are.
 
     Batches are those of all samples, so that a shard's edits are the same to the bit as without it.

@@ -6,13 +6,15 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
+from ric.addresses import redacted
 from ric.errors import RicError
 from ric.progress import Progress, Silent
 from ric.recipes.describe import sum_up
 from ric.report.edit_notes import note_outcome
-from ric.runs.open_run import differences, open_run
+from ric.runs.finished import why_failed
+from ric.runs.open_run import OF_COMMAND, differences, open_run
 from ric.runs.record import parents_of, read_record, resolved_run, status_of
-from ric.runs.rows import read_rows
+from ric.runs.rows import key_of, read_rows
 from ric.runs.strays import refuse_links_out
 from ric.settings import shard_of
 
@@ -28,7 +30,8 @@ ROWS = ("descriptions", "edits", "failures")
 FOLDERS = ("images", "intermediates")
 KEPT = ("data", "out", "prompts", "weights")  # of the record of the first shard
 SAME = ("command", "prompts", "out")  # of the records of all shards
-DIFFER = frozenset({"shard", "export"})  # each machine may have a folder of its own
+# each machine may have a folder of its own, and have made some edits again
+DIFFER = frozenset({"shard", "export", "overwrite", "redo", "retry_failed"})
 
 
 def join_shards(
@@ -48,10 +51,11 @@ def join_shards(
 
     Raises:
         RicError: one is not a finished shard, is of another command, data or settings than the
-            first, or is missing; or `run` exists.
+            first, has an edit or text of another, or is missing; or `run` exists.
     """
     records = [(path, _finished_shard(path)) for path in shards]
     _refuse_others(records)
+    _refuse_made_twice(shards)
     _, record = records[0]
     if run is not None and (run / "run.json").is_file():
         raise RicError(f"{run} is already a run.", "Name another folder, or omit --run.")
@@ -79,7 +83,9 @@ def _finished_shard(path: Path) -> Record:
             f"{path} is not a shard: it was made without --shard.",
             "Name the runs of: ric describe DATA --shard I/N, or ric edit",
         )
-    if record["status"] != "done":
+    failed = why_failed(path)  # of which nothing came, and nothing would
+    is_over = failed is not None and record.get("error") == redacted(failed.message)
+    if record["status"] != "done" and not is_over:
         raise RicError(
             f"{path} is not finished ({status_of(record, path)}).",
             f"Finish it by repeating its command with --run {path}",
@@ -91,11 +97,12 @@ def _finished_shard(path: Path) -> Record:
 def _refuse_others(records: Sequence[tuple[Path, Record]]) -> None:
     """Refuse runs that are not all shards of one command (raises RicError)."""
     first, record = records[0]
-    _, count = shard_of(record["config"]["shard"])
+    _, count = shard_of(str(record["config"]["shard"]))
+    may_differ = DIFFER | OF_COMMAND.get(record["command"], frozenset())
     by_part: dict[int, Path] = {}
     for path, other in records:
-        part, of = shard_of(other["config"]["shard"])
-        differing = differences(record, other["config"], DIFFER)
+        part, of = shard_of(str(other["config"]["shard"]))
+        differing = differences(record, other["config"], may_differ)
         differing += [name for name in SAME if record.get(name) != other.get(name)]
         if record.get("data", {}).get("fingerprint") != other.get("data", {}).get("fingerprint"):
             differing.append("data")
@@ -113,6 +120,24 @@ def _refuse_others(records: Sequence[tuple[Path, Record]]) -> None:
             f"{', '.join(missing)} of the shards {'is' if len(missing) == 1 else 'are'} missing.",
             f"Name all {count} runs.",
         )
+
+
+def _refuse_made_twice(shards: Sequence[Path]) -> None:
+    """Refuse shards that share an edit or a text (raises RicError): they divided other lists.
+
+    Lists of photos have no fingerprint.
+    """
+    made: dict[str | None, Path] = {}
+    for path in shards:
+        for kind in ("descriptions", "edits"):
+            for row in read_rows(path, kind):
+                if key_of(row) in made:
+                    raise RicError(
+                        f"{made[key_of(row)]} and {path} both have {key_of(row)!r}: they have"
+                        " divided different lists of samples.",
+                        "Repeat one of them on the samples of the other.",
+                    )
+            made |= {key_of(row): path for row in read_rows(path, kind)}
 
 
 def _copy(path: Path, record: Record, joined: RunDir) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from ric.config import DescribeConfig, EditConfig
+from ric.config import DescribeConfig, EditConfig, EvalConfig
 from ric.errors import RicError
 from ric.recipes.describe import describe
 from ric.recipes.edit import edit
+from ric.recipes.evaluate import evaluate
 from ric.recipes.join_shards import join_shards
 from ric.runs.rows import read_rows
 
@@ -70,6 +71,17 @@ def test_joined_shards_have_the_rows_and_to_the_bit_the_pictures_of_one_run(
     assert bytes_of(joined) == bytes_of(whole)
     same = ("command", "config", "data", "weights", "status", "masked_edits")
     assert [record_of(joined)[key] for key in same] == [record_of(whole)[key] for key in same]
+
+
+def test_joined_shards_are_scored_as_one_run(shards, whole, data, tiny, follow, tmp_path):
+    joined = join_shards(shards, runs_dir=tmp_path).path
+
+    def scored(edits: Path, name: str) -> str:
+        words = {"edits": (f"Mine={edits}",), "metrics": "l1,psnr_outside", "partial": True}
+        run = follow(evaluate, tiny(EvalConfig, data, split="all", **words), tmp_path / name)
+        return (run / "per_sample.jsonl").read_text()
+
+    assert scored(joined, "of-joined") == scored(whole, "of-whole") != ""
 
 
 def test_the_edit_repeated_on_joined_shards_makes_nothing_anew_and_draws_the_sheet(
@@ -148,6 +160,7 @@ def changed(shard: Path, copy: Path, change: Callable[[dict[str, Any]], None]) -
         (lambda record: record["config"].update(shard="2/4"), "4 shards in place of 3"),
         (lambda record: record["data"].update(fingerprint="0" * 64), ": data."),
         (lambda record: record.update(command="describe"), ": command."),
+        (lambda record: record["config"].update(shard=25), "--shard is '25'."),
         (lambda record: record["config"].update(shard=None), "was made without --shard"),
         (lambda record: record.update(status="failed"), "is not finished"),
     ],
@@ -157,6 +170,28 @@ def test_what_is_no_finished_shard_of_the_same_command_is_refused(shards, change
     with pytest.raises(RicError, match=said):
         join_shards([shards[0], other, shards[2]], runs_dir=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+def test_shards_that_divided_other_lists_of_photos_are_refused(
+    make_edits, config, follow, tmp_path
+):
+    photos, night = make_edits(6) / "source", {"instruction": "make it night"}
+    first = follow(edit, config(photos, shard="1/2", **night), tmp_path / "1")
+    (photos / "00.png").unlink()
+    second = follow(edit, config(photos, shard="2/2", **night), tmp_path / "2")
+    both = by_id(first).keys() & by_id(second).keys()
+    assert both  # each batch begins a photo later
+    with pytest.raises(RicError, match="they have divided different lists"):
+        join_shards([first, second], runs_dir=tmp_path / "runs")
+
+
+def test_a_shard_without_a_batch_is_done_and_joins(make_edits, config, follow, tmp_path):
+    data, several = make_edits(3), {"batch_size": 4, "editor": "ip2p"}
+    made = [
+        follow(edit, config(data, shard=f"{n}/2", **several), tmp_path / f"{n}") for n in (1, 2)
+    ]
+    assert sorted(len(by_id(shard)) for shard in made) == [0, 3]
+    assert len(by_id(join_shards(made, runs_dir=tmp_path).path)) == 3
 
 
 def test_a_run_that_exists_is_not_joined_into(shards, whole, tmp_path):

@@ -89,7 +89,7 @@ def join(
     json: AsJson = False,
 ) -> None:
     """Copy the shards of a describe or edit into the one run that they would have been."""
-    from ric.recipes.join_shards import join_shards
+    from ric.recipes.runs import join_shards
     from ric.runs.record import find_run
     from ric_cli.console import make_progress
 

@@ -15,7 +15,7 @@ from ric.errors import RicError
 from ric.recipes.describe import describe
 from ric.recipes.edit import edit
 from ric.recipes.evaluate import evaluate
-from ric.recipes.join_shards import join_shards
+from ric.recipes.runs import join_shards
 from ric.runs.rows import read_rows
 
 COUNT = 3

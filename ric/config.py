@@ -254,6 +254,7 @@ class EditConfig(CommandConfig):
     retry_failed: bool = False                      # also those whose inputs have not changed
     overwrite: bool = False                         # make all anew, also over other files in out
     captions: tuple[str, ...] = ()                  # describe runs, before the data's own texts
+    shard: str | None = None                        # 2/5: the second fifth of the batches
     candidates: int = 1                             # edits of each, of which the judges choose one
     region_clip: str | None = None                  # a fit-clip run, for candidates
     scene_blip: str | None = None                   # a fit-blip run, for candidates

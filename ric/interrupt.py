@@ -78,6 +78,14 @@ def stop_signals() -> list[signal.Signals]:
     return [number for number in known if signal.getsignal(number) not in (signal.SIG_IGN, None)]
 
 
+def stop_after(seconds: float) -> None:
+    """Have a SIGALRM ask this process to stop, so long from now; also where it was ignored."""
+    if signal.getsignal(signal.SIGALRM) is signal.SIG_IGN:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        raise_on_stop_signals()
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
 def raise_on_stop_signals() -> None:
     """Raise `Interrupted` at the first signal from now on, wherever the program is then.
 

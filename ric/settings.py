@@ -92,6 +92,8 @@ def resolve_config(
         values |= _fixed_by_eval(preset, flags)
         values |= _two_folder_settings(values)
         values |= _source_settings(values, flags)
+    if shard := values.get("shard"):
+        shard_of(str(shard))
     if values.get("protocol", "none") != "none":
         check_value(kind, "protocol", values["protocol"])
         values |= fixed_by_protocol(values, flags)
@@ -152,8 +154,6 @@ def _refuse_incomplete_describe(values: dict[str, Any]) -> None:
             "--prompt-file is the prompt of one kind of text, and --what is all.",
             "Name one: --what scene",
         )
-    if shard := values.get("shard"):
-        shard_of(str(shard))
 
 
 def _refuse_no_address(values: Mapping[str, Any], flag: str, model: str) -> None:

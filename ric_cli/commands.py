@@ -74,7 +74,7 @@ COMMANDS = {
         "ric_cli.verify:verify", AROUND,
         "Compare edits and scores with the libraries', on your own weights.",
     ),
-    "runs": ("ric_cli.runs:app", AROUND, "List runs and show one."),
+    "runs": ("ric_cli.runs:app", AROUND, "List runs, show one, join shards."),
     "tiny": ("ric_cli.tiny:app", AROUND, "Retrain the embedded models of --preset tiny."),
 }  # fmt: skip
 

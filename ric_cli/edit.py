@@ -210,6 +210,10 @@ def edit(
         str, typer.Option(help=f"The editor: {', '.join(EDITORS)}; or yours, my_file.py:Name.")
     ] = EditConfig.editor,
     batch_size: Annotated[int, typer.Option(min=1)] = EditConfig.batch_size,
+    shard: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="I/N", help="Only the I-th of N shares of the batches."),
+    ] = EditConfig.shard,
     allow_overlap: Annotated[
         bool, typer.Option("--allow-overlap", help="Edit samples the model was trained on.")
     ] = EditConfig.allow_overlap,

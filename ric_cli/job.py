@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
@@ -11,12 +12,12 @@ import typer
 
 from ric.addresses import redacted
 from ric.config import as_dict
-from ric.interrupt import Interrupted
+from ric.interrupt import Interrupted, stop_after
 from ric.launcher import launched_processes
 from ric.settings import ConfigT
 from ric_cli.console import make_progress, print_json, print_line, say
 from ric_cli.next_step import next_step
-from ric_cli.options import config_from_flags, was_typed
+from ric_cli.options import config_from_flags, seconds_of, was_typed
 from ric_cli.surroundings import take_one_thread
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 DRAWN_ONLY = "The embedded family (tiny) has only seen drawn scenes of 64 pixels."
 SOME_FAILED = 3  # exit code: done, but some samples failed, or something was not available
+TIME_IS_OVER = 128 + signal.SIGALRM  # exit code
 # Commands of which several processes may work on one run: each takes the samples it claims.
 SHARED = ("describe", "edit")
 # Commands that, repeated on a run, compare each sample with its row.
@@ -63,6 +65,11 @@ class Job(Generic[ConfigT]):
         self.dry_run: bool = ctx.params["dry_run"]
         self.json: bool = ctx.params["json"]
         self.quiet: bool = ctx.params["quiet"]
+        self.stop_after: str | None = ctx.params["stop_after"]
+        if self.stop_after is not None:
+            seconds = seconds_of(self.stop_after)
+            if not self.dry_run:
+                stop_after(seconds)
 
     def is_dry(self) -> bool:
         """Check what can be checked without the networks; with `--dry-run` show it, return True.
@@ -126,7 +133,9 @@ class Job(Generic[ConfigT]):
         try:
             with run:
                 result = recipe(self.config, run, progress)
-        except Interrupted:
+        except Interrupted as stopped:
+            if self.stop_after is not None and stopped.exit_code == TIME_IS_OVER:
+                say(f"--stop-after {self.stop_after} is over.")
             place = shlex.quote(str(run.path))
             say(f"Finished work is kept. To continue, repeat the command with --run {place}")
             raise

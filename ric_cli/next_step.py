@@ -47,6 +47,8 @@ def next_step(config: CommandConfig, run: RunDir, *, runs_dir: Path | None) -> s
         runs_dir: The value of --runs-dir; None if it was not typed.
     """
     kind: type[CommandConfig]
+    if getattr(config, "shard", None) is not None:
+        return None  # the other shards are to be made and joined first
     if isinstance(config, DescribeConfig):
         if config.what not in READ_BY:
             return None

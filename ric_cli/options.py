@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Optional, get_type_hints
@@ -11,11 +12,15 @@ import typer
 
 from ric.config import CommandConfig, Dtype, Fit, Keep, Preset, SplitName, flag_of
 from ric.config_file import load_config_file
+from ric.errors import RicError
 from ric.registry import defaults_of, readers_of, settings_of
-from ric.setting_values import BOUNDS, Bounds
+from ric.setting_values import BOUNDS, Bounds, shown
 from ric.settings import ConfigT, resolve_config
 
 COMMON = "Common options"
+DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", re.ASCII)
+UNITS = (86_400, 3_600, 60, 1)  # seconds
+LONGEST = 3650 * 86_400  # seconds; a system counts to some limit
 
 DATA_HELP = (
     "A folder with metadata.jsonl (or .csv, .parquet), a folder or file of parquet, drawn scenes "
@@ -150,6 +155,14 @@ def _common_options(
             rich_help_panel=COMMON,
         ),
     ] = CommandConfig.ignore_signature,
+    stop_after: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="TIME",
+            help="Stop after so long (3h50m, 90s), as at SIGTERM: a training with a checkpoint.",
+            rich_help_panel=COMMON,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -231,6 +244,20 @@ def _option_of_parts(kind: type[CommandConfig], part: str, name: str) -> inspect
         default=default,
         annotation=Annotated[list[str] if isinstance(default, tuple) else hint, option],
     )
+
+
+def seconds_of(text: str) -> int:
+    """Read a duration such as `3h50m`, `90s` or `1d` as seconds.
+
+    Raises:
+        RicError: it is none, zero, or over ten years.
+    """
+    found = DURATION.fullmatch(text)
+    parts = [int(part or 0) for part in found.groups()] if found else [0] * len(UNITS)
+    seconds = sum(part * unit for part, unit in zip(parts, UNITS, strict=True))
+    if not 0 < seconds <= LONGEST:
+        raise RicError(f"--stop-after is {shown(text)}.", "Write it as 3h50m, 90s or 1d.")
+    return seconds
 
 
 def config_from_flags(kind: type[ConfigT], ctx: typer.Context) -> ConfigT:

@@ -1,16 +1,18 @@
-"""`ric runs`: the runs, their parents, and how they ended."""
+"""`ric runs`: the runs, their parents, how they ended, and shards as one run."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional
 
 import typer
 
 from ric.errors import RicError
-from ric_cli.console import print_json, print_table, say
+from ric_cli.console import print_json, print_line, print_table, say
 
-app = typer.Typer(help="List runs and show one.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="List runs, show one, join shards.", no_args_is_help=True, add_completion=False
+)
 RunsDir = Annotated[Path, typer.Option(help="The folder of numbered runs.", envvar="RIC_RUNS_DIR")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
@@ -72,6 +74,36 @@ def show(
     for key, value in record["config"].items():
         table.add_row(f"config.{key}", str(value))
     print_table(table)
+
+
+@app.command("join")
+def join(
+    shards: Annotated[
+        list[str], typer.Argument(help="All shards of one command: folders or numbers.")
+    ],
+    run: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="The new run's folder. Default: the next number."),
+    ] = None,
+    runs_dir: RunsDir = Path("runs"),
+    json: AsJson = False,
+) -> None:
+    """Copy the shards of a describe or edit into the one run that they would have been."""
+    from ric.recipes.runs import join_shards
+    from ric.runs.record import find_run
+    from ric_cli.console import make_progress
+
+    paths = []
+    for shard in shards:
+        path = find_run(shard, runs_dir)
+        if path is None:
+            raise RicError(f"No run at {shard!r}.", "List the runs: ric runs ls")
+        paths.append(path)
+    joined = join_shards(paths, runs_dir=runs_dir, run=run, progress=make_progress(quiet=json))
+    if json:
+        print_json({"run": str(joined.path), "shards": [str(path) for path in paths]})
+    else:
+        print_line(str(joined.path))
 
 
 def _row(path: Path, record: dict[str, Any]) -> dict[str, Any]:

@@ -106,10 +106,11 @@ def one_thread_again(one_thread: Callable[[], None]) -> None:
 
 @pytest.fixture(autouse=True)
 def surroundings_as_they_were() -> Iterator[None]:
-    """Put back signals and variables, which `main()` makes its own."""
+    """Put back signals, the alarm and variables, which `main()` makes its own."""
     handlers = {number: signal.getsignal(number) for number in stop_signals()}
     variables = dict(os.environ)
     yield
+    signal.setitimer(signal.ITIMER_REAL, 0)  # of --stop-after
     for number, handler in handlers.items():
         signal.signal(number, handler)
     os.environ.clear()

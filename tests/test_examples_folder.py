@@ -75,14 +75,17 @@ def test_an_editor_of_twenty_lines_edits_and_is_scored(tmp_path, monkeypatch, ti
     assert told["editors"][0]["label"] == "Night"
 
 
-@pytest.mark.parametrize("script", sorted(EXAMPLES.glob("*.sh")), ids=lambda path: path.name)
+SCRIPTS = sorted([*EXAMPLES.glob("*.sh"), *EXAMPLES.glob("slurm/*.sbatch")])
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_every_shell_example_parses_and_uses_commands_and_options_that_exist(script):
     assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
     from ric_cli.commands import load_command
 
     text = script.read_text().replace("\\\n", " ")
     for line in text.splitlines():
-        words = shlex.split(line, comments=True)
+        words = shlex.split(line.removeprefix("exec "), comments=True)
         if words[:1] != ["ric"]:
             continue
         command = load_command(words[1])

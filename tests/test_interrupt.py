@@ -16,6 +16,7 @@ from ric.interrupt import (
     Interrupted,
     raise_on_stop_signals,
     signals_held,
+    stop_after,
     stop_between_steps,
     stop_signals,
 )
@@ -76,6 +77,20 @@ def test_only_an_impatient_ctrl_c_means_at_once(number, later):
         assert stop.signal_number == signal.SIGTERM
         assert stop.is_urged_by(signal.SIGINT)
         assert not stop.is_urged_by(number)
+
+
+@pytest.mark.parametrize("before", [signal.SIG_IGN, signal.SIG_DFL])
+def test_the_time_to_stop_after_asks_even_where_alarms_were_ignored(before):
+    signal.signal(signal.SIGALRM, before)
+    raise_on_stop_signals()
+    stop_after(0.02)
+    with stop_between_steps() as stop:
+        signal.pause()
+        assert stop.signal_number == signal.SIGALRM
+    stop_after(0.02)
+    with pytest.raises(Interrupted) as stopped:
+        signal.pause()
+    assert stopped.value.exit_code == 142
 
 
 def test_the_first_ctrl_c_says_what_another_one_would_do_and_others_say_nothing(monkeypatch):

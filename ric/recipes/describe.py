@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from ric.models.table import uses
 from ric.preflight.data import instructed_kinds, needs_instruction
 from ric.progress import Progress, Silent
 from ric.runs.rows import key_of
-from ric.runs.samples import open_samples, some_samples
+from ric.runs.samples import is_in_shard, open_samples, some_samples
 from ric.settings import shard_of
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def describe(config: DescribeConfig, run: RunDir, progress: Progress | None = No
                 break
         stop.raise_if_set()
     if describer.is_model:
-        _sum_up(run, progress)
+        sum_up(run, progress)
     return run.path / "descriptions.jsonl"
 
 
@@ -97,9 +96,8 @@ def _requests(
 ) -> Iterator[Request]:
     """Yield the texts that this process writes, claimed (raises RicError if DATA has no sample)."""
     config, run = writer.config, writer.run
-    shard, shards = shard_of(config.shard)
     for sample in some_samples(samples, config, run):
-        if _place(sample.id, shards) != shard - 1:
+        if not is_in_shard(sample.id, config.shard):
             continue
         for what, prompt in writer.prompts.items():
             key = _key(sample.id, what)
@@ -116,11 +114,6 @@ def _requests(
                 picture_of(what, config.image),
                 config.seed,
             )
-
-
-def _place(name: str, shards: int) -> int:
-    """Return the shard of a sample, from 0: the same on every machine, whatever the order."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % shards
 
 
 def _count(config: DescribeConfig, samples: Samples, kinds: int) -> int | None:
@@ -219,7 +212,7 @@ class _Writer:
         self.stage.advance(1, **({"tokens/s": rate} if self.tokens else {}))
 
 
-def _sum_up(run: RunDir, progress: Progress) -> None:
+def sum_up(run: RunDir, progress: Progress) -> None:
     """Count the answers that were refused and the notes, in run.json and in a line."""
     refused: Counter[str] = Counter()
     notes: Counter[str] = Counter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import cached_property, partial
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeVar
 
 from ric.device import pick_device
@@ -32,7 +32,7 @@ from ric.runs.edited_pictures import EditedPictures
 from ric.runs.judged_folder import export_edits, refuse_existing_results
 from ric.runs.kept_edits import KeptEdits, asks_again, refusal_to_join
 from ric.runs.record import parents_of
-from ric.runs.samples import open_samples, opened_data, some_samples
+from ric.runs.samples import is_in_shard, open_samples, opened_data, some_samples
 from ric.runs.trained_on import groups_of, refuse_overlap, trained_groups
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 
 J = TypeVar("J", RegionEncoder, SceneEncoder)
+S = TypeVar("S", bound="Photo | EditSample")
 
 MASK_FINDERS = ("mask_text_model", "mask_text_sam")
 
@@ -63,8 +64,8 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     by the list of samples, since the last bits of a picture depend on the others in its batch. A
     batch of which all is done is skipped without decoding it; any other is computed as a whole, and
     only its missing pictures are written, so that an edit is the same to the bit whenever it is
-    made. Several processes may share one run, batch by batch. Stops are honoured between denoising
-    steps.
+    made. Several processes may share one run, batch by batch, and `--shard` takes a share of the
+    batches. Stops are honoured between denoising steps.
 
     Raises:
         RicError: there is no instruction for a photo, the model cannot be loaded or was trained on
@@ -74,16 +75,18 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     progress = progress or Silent()
     device = pick_device(config.device)
     data = opened_data(config, run, need_instruction=needs_instruction(config))
-    photos = data.photos
-    if photos:
+    photos = list(chain.from_iterable(_batches(data.photos, config)))
+    if data.photos:
         run.note_data(" ".join((config.data, *config.also)), None)
     refuse_existing_results(config, run)
     pictures = EditedPictures(config, photos, run)
     model, further = locate_models(config, run)  # first: whose training may overlap with DATA
     captions = Supplied(read_captions(config.captions, run, texts_needed(config)))
     supply = _supplier(config, run, device, captions)
-    samples = None if photos else _open(config, run)
-    glanced = photos if samples is None else samples.glance()
+    samples = None if data.photos else _open(config, run)
+    glanced: Iterable[Photo | EditSample] = photos
+    if samples is not None:
+        glanced = chain.from_iterable(_batches(samples.glance(), config))
     remade = _look_again(glanced, pictures, captions, progress)
     for failure in data.odd.failures:  # now that those of an earlier attempt are dropped
         run.fail(failure)
@@ -165,7 +168,7 @@ class Editing:
             stop_between_steps() as stop,
             self.progress.stage("editing", total=total, done=done, unit="images") as stage,
         ):
-            while batch := list(islice(todo, self.config.batch_size)):
+            for batch in _batches(todo, self.config):
                 ids = [sample.id for sample in batch]
                 if self.done.issuperset(ids) or not self.run.claims.take(*ids):
                     continue
@@ -221,6 +224,17 @@ class Editing:
         if sample.id not in self.done:
             self.pictures.forget(sample)
             self.run.fail(error, inputs=inputs)
+
+
+def _batches(samples: Iterable[S], config: EditConfig) -> Iterator[list[S]]:
+    """Yield the batches of this shard; their first sample decides whose they are.
+
+    Batches are those of all samples, so that a shard's edits are the same to the bit as without it.
+    """
+    todo = iter(samples)
+    while batch := list(islice(todo, config.batch_size)):
+        if is_in_shard(batch[0].id, config.shard):
+            yield batch
 
 
 def _write_photo_sheet(photos: Iterable[Photo], pictures: EditedPictures) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from ric.data.opened import open_data
 from ric.errors import RicError
+from ric.settings import shard_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +52,17 @@ def open_samples(
     samples = opened.reporting(run.fail)
     run.note_data(samples.name, samples.fingerprint, may_change=may_change)
     return samples
+
+
+def is_in_shard(name: str, shard: str | None) -> bool:
+    """Tell whether a sample is of a shard: the same on every machine, whatever the order.
+
+    Args:
+        name: Its id.
+        shard: As `--shard` names it, `2/5`; None: all samples are of it.
+    """
+    part, count = shard_of(shard)
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % count == part - 1
 
 
 def some_samples(samples: Samples, config: CommandConfig, run: RunDir) -> Iterator[EditSample]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 
 import pytest
 
 import ric.describers.from_dataset
 from ric.interrupt import Interrupted
 from ric.runs.record import read_record
+from ric.runs.rows import read_rows
 from ric_cli.job import DRAWN_ONLY
 
 DESCRIBE = ("describe", "my edits", "--preset", "tiny")
@@ -72,6 +74,35 @@ def test_of_drawn_scenes_and_where_none_of_it_is_loaded_nothing_is_said_of_it(
     assert said.code == 0, said.err
     assert DRAWN_ONLY not in said.err
     assert DRAWN_ONLY not in ric(*DESCRIBE).err  # by the data's own texts
+
+
+WAITS = """
+import signal
+
+
+class Waits:
+    def __init__(self, model, config, device):
+        pass
+
+    def describe(self, sample):
+        signal.pause()
+        return f"a picture, {sample.id}"
+"""
+
+
+def test_stop_after_keeps_what_is_done_says_so_and_has_its_own_exit_code(ric, data, tmp_path):
+    (tmp_path / "waits.py").write_text(WAITS)
+    words = (*DESCRIBE, "--describer", "waits.py:Waits")
+    said = ric(*words, "--stop-after", "2s")
+    assert said.code == 128 + signal.SIGALRM
+    assert "--stop-after 2s is over.\n" in said.err
+    assert "To continue, repeat the command with --run runs/00001-describe" in said.err
+    run = tmp_path / "runs/00001-describe"
+    assert read_record(run)["status"] == "interrupted"
+    assert [row["id"] for row in read_rows(run, "descriptions")] == ["0"]
+    said = ric(*words, "--run", run, "--stop-after", "1s")  # another time is no other setting
+    assert said.code == 128 + signal.SIGALRM
+    assert [row["id"] for row in read_rows(run, "descriptions")] == ["0", "1"]
 
 
 def test_talk_goes_to_stderr_in_plain_characters(ric, data):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import signal
 
 import pytest
 
@@ -22,7 +23,7 @@ from ric_cli.edit import edit
 from ric_cli.evaluate import evaluate
 from ric_cli.fit_blip import fit_blip
 from ric_cli.fit_clip import fit_clip
-from ric_cli.options import with_common_options
+from ric_cli.options import seconds_of, with_common_options
 from ric_cli.train_unet import train_unet
 
 COMMANDS = {
@@ -33,7 +34,7 @@ EVERY = pytest.mark.parametrize(
     ("command", "kind"), COMMANDS.items(), ids=[kind.__name__ for kind in COMMANDS.values()]
 )
 # Flags that say how a command is run, and so are no settings of what it makes.
-HOW = {"ctx", "config", "run", "runs_dir", "dry_run", "json", "quiet"}
+HOW = {"ctx", "config", "run", "runs_dir", "stop_after", "dry_run", "json", "quiet"}
 MORE_HOW = {"show"}  # of some commands
 
 
@@ -78,6 +79,30 @@ def test_a_flag_typed_with_its_default_value_still_wins(ric, photo, tmp_path):
     (tmp_path / "mine.yaml").write_text("preset: tiny\n")
     assert settings(ric, "--config", "mine.yaml")["steps"] == TINY[EditConfig]["steps"]
     assert settings(ric, "--config", "mine.yaml", "--steps", "100")["steps"] == 100
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("3h50m", 13_800), ("90s", 90), ("1d", 86_400), ("1d2h3m4s", 93_784)]
+)
+def test_a_time_to_stop_after_is_read_in_its_units(text, seconds):
+    assert seconds_of(text) == seconds
+
+
+NO_TIMES = ("", "0s", "90", "3h 50m", "50m3h", "-1h", "1.5h", "\u0663h", "9" * 5000, "9999d")
+
+
+@pytest.mark.parametrize("text", NO_TIMES)
+def test_what_is_no_time_to_stop_after_is_1_in_a_line(ric, data, text):
+    said = ric("describe", data, "--preset", "tiny", "--stop-after", text)
+    assert said.code == 1
+    assert "--stop-after is '" in said.err
+    assert "Write it as 3h50m, 90s or 1d." in said.err
+
+
+def test_a_time_to_stop_after_is_no_setting_of_a_run_and_a_dry_run_waits_for_none(ric, data):
+    said = ric("describe", data, "--preset", "tiny", "--stop-after", "9h", "--dry-run", "--json")
+    assert "stop_after" not in json.loads(said.out)["settings"]
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
 
 
 def test_a_runs_settings_can_be_used_again(ric, photo, tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ric.runs.open_run import open_run
+from ric.runs.rows import read_rows
 
 
 @pytest.fixture
@@ -96,3 +97,23 @@ def test_one_bad_run_is_told_on_stderr_and_the_others_are_listed(ric, three_runs
     assert "00001-describe" in said.out
     assert "00003-eval" in said.out
     assert said.err == "runs/00002-edit/run.json cannot be read: it is not a run record.\n"
+
+
+def test_join_makes_one_run_of_the_shards_and_names_it(ric, data):
+    described = ("describe", "my edits", "--preset", "tiny", "--shard")
+    made = [ric(*described, f"{n}/2", "--run", f"shard-{n}", "--json") for n in (1, 2)]
+    assert [said.code for said in made] in ([0, 1], [1, 0])  # all that one of them has fails
+    said = ric("runs", "join", "shard-1", "shard-2")
+    assert (said.code, said.out) == (0, "runs/00001-describe\n")
+    failed = [row["id"] for row in read_rows(Path("runs/00001-describe"), "failures")]
+    assert failed == ["1"]
+    shown = json.loads(ric("runs", "show", "1", "--json").out)
+    assert (shown["status"], shown["config"]["shard"]) == ("done", None)
+    assert shown["shards"] == ["../../shard-1", "../../shard-2"]
+    joined = json.loads(ric("runs", "join", "shard-1", "shard-2", "--run", "j", "--json").out)
+    assert joined == {"run": "j", "shards": ["shard-1", "shard-2"]}
+
+
+def test_join_says_in_a_line_what_is_no_shard(ric, data):
+    said = ric("runs", "join", "nowhere", "elsewhere")
+    assert (said.code, said.err.splitlines()[0]) == (1, "Error: No run at 'nowhere'.")

@@ -199,7 +199,7 @@ OTHER: dict[type[CommandConfig], dict[str, Any]] = {
     EditConfig: {
         "instruction": "make it night", "batch_size": 1, "editor": "no_such_file.py:Mine",
         "unet": str(FOLDER / "pipeline"), "steps": 2, "guidance": 5.0, "image_guidance": 3.0,
-        "image_size": 32, "scheduler": "ddim",
+        "image_size": 32, "scheduler": "ddim", "shard": "1/5",
         # of the second editor
         "text_to_image": str(FOLDER / "text_to_image"), "skip": 1, "source_guidance": 9.0,
         "keep_last_noise": True, "source_caption": "a red ball", "target_caption": "a red ball",

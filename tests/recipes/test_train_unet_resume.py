@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from safetensors.torch import load_file
 
 from ric.config import TrainUnetConfig
 from ric.inputs import training_set as module
-from ric.interrupt import Interrupted
+from ric.interrupt import Interrupted, stop_after
+from ric.progress import Silent
 from ric.recipes.train_unet import train_unet
 from ric.runs.checkpoints import complete_checkpoints
 from ric.runs.record import status_of
@@ -117,6 +119,36 @@ def test_a_run_that_was_asked_to_stop_and_then_killed_ends_as_the_whole_one_to_t
     assert {"grad_norm_noise", "grad_norm_region", "cos_region", "cos_scene"} <= rows[0].keys()
     assert rows == metrics_of(whole), (stopped, killed)
     assert record_of(run)["config"] == record_of(whole)["config"]
+    assert_same_weights(run, whole)
+
+
+class StopSoon(Silent):
+    """A progress that lets the time of --stop-after pass once so many steps were taken."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def stage(self, name, total=None, done=0, unit="steps"):
+        return nullcontext(self if name == "training" else Silent())
+
+    def advance(self, count: int = 1, **values: float) -> None:
+        self.left -= count
+        if count and self.left == 0:
+            stop_after(1e-3)
+            signal.pause()
+
+
+def test_at_the_time_to_stop_after_a_checkpoint_is_written_and_the_run_goes_on_to_the_bit(
+    edits, tiny, follow, tmp_path, metrics_of
+):
+    config = tiny(TrainUnetConfig, edits, **SETTINGS)
+    with pytest.raises(Interrupted) as stopped:
+        follow(train_unet, config, tmp_path / "run", StopSoon(4))
+    assert stopped.value.exit_code == 128 + signal.SIGALRM
+    assert last_state(tmp_path / "run")["step"] == 4
+    run = follow(train_unet, config, tmp_path / "run")
+    whole = follow(train_unet, config, tmp_path / "whole")
+    assert metrics_of(run) == metrics_of(whole)
     assert_same_weights(run, whole)
 
 

@@ -255,6 +255,11 @@ def refuse_unknown_metrics(config: EvalConfig) -> None:
             "context_consistency is measured by a fitted region judge, and none is named.",
             "Add --region-clip @fit-clip",
         )
+    if "context_consistency" not in names and config.region_clip not in (None, "tiny"):
+        raise RicError(
+            "--region-clip is the judge of context_consistency, which is not asked for.",
+            "Add --metrics all,context_consistency, or omit --region-clip.",
+        )
     if config.fid_set and not {"fid", "kid", "fd_dinov2", "cmmd"} & set(names):
         raise RicError(
             "--fid-set goes with FID, KID, FD-DINOv2 and CMMD.",

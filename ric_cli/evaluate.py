@@ -219,7 +219,7 @@ def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) 
         run: The eval run.
         quiet: Print only the tables.
     """
-    from ric.scoring.judge_summary import judge_in_words
+    from ric.scoring.judge_words import judge_in_words
     from ric.scoring.read_scores import read_differences, read_groups, read_scores
     from ric.scoring.score_table import meaning, not_available, which_samples, with_numbers
     from ric.scoring.scores import column_names

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ric.metric_table import OF_SCENES
 from ric.report.chain import in_public
 from ric.runs.record import read_record
-from ric.scoring.judge_summary import judge_in_words
+from ric.scoring.judge_words import judge_in_words
 from ric.scoring.ranking import best
 from ric.scoring.read_scores import read_differences, read_groups, read_scores
 from ric.scoring.score_table import (

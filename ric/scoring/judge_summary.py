@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ric.errors import RicError
-from ric.metric_table import JUDGED, METRICS
+from ric.metric_table import JUDGED
 from ric.metrics.agreement import kendall, spearman
 from ric.metrics.intervals import mean_interval
 from ric.runs.artifacts import public_name
@@ -157,41 +157,3 @@ def judged_run(path: Path | None, reference: str) -> Path:
     if "judge" not in record:
         raise RicError(f"--agree-with: {path} had no judge.", "Name a run with --judge.")
     return path
-
-
-def judge_in_words(told: Mapping[str, Any]) -> list[str]:
-    """Say in a few lines what `note_judge` has noted."""
-    name = told.get("model") or told["back_end"]
-    revision = f", revision {told['revision']}" if told.get("revision") else ""
-    malformed = told.get("malformed", {})
-    kinds = ", ".join(f"{one} {count}" for one, count in malformed.items())
-    lines = [
-        f"Judge: {name} ({told['back_end']}{revision}, seed {told['seed']});"
-        f" {told.get('questions', 0)} questions, {sum(malformed.values())} malformed answers"
-        f"{f' ({kinds})' if kinds else ''}, {told.get('unanswered', 0)} questions without a"
-        " readable one. Scores by another judge, or by other words than the prompts in scores.json,"
-        " are not comparable."
-    ]
-    for question, bias in told.get("position_bias", {}).items():
-        low, high = bias["low"], bias["high"]
-        interval = "" if low is None else f" [{low:+.2f}, {high:+.2f}]"
-        lines.append(
-            f"Position bias of {question} (N = {bias['n']}): {bias['mean']:+.2f}{interval} if the"
-            f" source is shown first; {100 * bias['equal']:.0f} % of edits have equal scores."
-        )
-    if agreement := told.get("agreement"):
-        lines += _agreement_in_words(agreement)
-    return lines
-
-
-def _agreement_in_words(agreement: Mapping[str, Any]) -> list[str]:
-    def number(value: float | None) -> str:
-        return "undefined, one judge gave one score" if value is None else f"{value:+.3f}"
-
-    return [
-        f"Agreement with {agreement['model']} ({agreement['run']}) on {METRICS[key].heading}"
-        f" (N = {told['n']}): Spearman {number(told['spearman'])}, Kendall's tau-b"
-        f" {number(told['kendall'])}; this judge's mean less that one's:"
-        f" {told['mean_difference']:+.2f}."
-        for key, told in agreement["metrics"].items()
-    ]

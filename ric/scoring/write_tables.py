@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ric.runs.artifacts import public_name
 from ric.runs.rows import write_atomically
 from ric.scoring.differences import difference
-from ric.scoring.judge_summary import judge_in_words
+from ric.scoring.judge_words import judge_in_words
 from ric.scoring.pie_bench import PieBenchSuite
 from ric.scoring.protocols import by_protocol
 from ric.scoring.region_sizes import REGION_SIZES

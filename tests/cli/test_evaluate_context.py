@@ -25,6 +25,14 @@ def test_ric_eval_shows_it_with_its_interval_when_it_is_named(ric, tmp_path, mon
     assert one["value"] == pytest.approx(np.mean(each))
 
 
+def test_a_judge_without_it_is_refused(ric, tmp_path, monkeypatch, tiny_family):
+    monkeypatch.chdir(tmp_path)
+    judge = tiny_family / "region_encoder"
+    said = ric("eval", "A=.", "--data", "scenes:60@64#5", "--metrics", "l1", "--region-clip", judge)
+    assert said.code == 1
+    assert "--metrics all,context_consistency" in said.err
+
+
 def test_without_a_judge_it_is_refused_with_the_flag_to_add(ric, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said = ric("eval", "A=.", "--data", "scenes:60@64#5", "--metrics", "context_consistency")

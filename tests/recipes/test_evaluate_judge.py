@@ -25,7 +25,7 @@ from ric.recipes.evaluate import evaluate
 from ric.report.score_tables import read_scored_run
 from ric.runs.open_run import open_run
 from ric.scoring.judge_prompts import QUESTIONS
-from ric.scoring.judge_summary import judge_in_words
+from ric.scoring.judge_words import judge_in_words
 from ric.scoring.scores import Scores
 
 IDENTITY, TRUTH = "Identity (source)", "Ground truth"

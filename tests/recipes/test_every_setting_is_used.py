@@ -90,6 +90,7 @@ ELSEWHERE = {
         "target", "mask",  # with a source
         "texts",  # where there are any
         "partial",  # where outputs are missing
+        "region_clip",  # for a metric that is asked for by name
         "judge_model", "judge_prompts", "judge_swap", "judge_dtype", "judge_batch_size",
         "max_new_tokens", "attempts", "load_in",  # of a judge
         "base_url", "concurrency", "timeout", "sent_pixels",  # of its server
@@ -227,6 +228,7 @@ OTHER: dict[type[CommandConfig], dict[str, Any]] = {
         "turns": "final", "register": True, "group_by": "region-size", "fid_set": "photos",
         "protocol": "magicbrush",
         "metrics": "l1", "decode": "plain", "reference": "source", "text": "instruction",
+        "region_clip": str(FOLDER / "region_encoder"),
         "clip": str(FOLDER / "clip"), "dino": str(FOLDER / "scene_classifier"),
         "fid": "pytorch-fid", "lpips_net": "vgg", "dtype": "bf16",
         # of a judge: refused without one

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -113,3 +113,23 @@ app = typer.Typer(
 )
 for _name, (_, _panel, _about) in COMMANDS.items():
     app.command(_name, rich_help_panel=_panel, help=_about)(lambda: None)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        import ric
+
+        typer.echo(f"ric {ric.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _about_ric(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 import pytest
 
 from ric_cli.commands import COMMANDS, load_command
@@ -32,3 +34,9 @@ def test_a_slip_of_the_pen_is_given_the_command_that_was_meant(ric):
     said = ric("train-une")
     assert said.code == 2
     assert "Did you mean 'train-unet'?" in said.err
+
+
+def test_the_version_is_that_of_the_package(ric):
+    said = ric("--version")
+    assert said.code == 0
+    assert said.out.split() == ["ric", version("ric")]

@@ -284,7 +284,7 @@ def cases() -> list[Any]:
 def workshop(tiny, make_edits, follow, tmp_path_factory) -> Callable[..., dict[str, Any] | None]:
     """Take a command's run with some settings changed, and give what it holds; None: refused."""
     room = tmp_path_factory.mktemp("workshop")
-    texts = {n: {"id": f"s{n:02d}", "region_text": f"a thing {n}"} for n in range(12)}
+    texts = {n: {"id": f"s{n:02d}", "region_text": f"a red thing {n}"} for n in range(12)}
     val = {n: texts[n] | {"split": "val"} for n in (8, 9, 10)}
     data = {"one": make_edits(11, texts | val), "another": make_edits(12, texts | val)}
     for number in range(11):  # a signature, for whoever does not ignore it

@@ -4,11 +4,12 @@
 `ric.metric_table`, `my_file.py:Name`, `package.module:Name`, or a name that an installed package
 declares in the entry point group `ric.editors`, `ric.describers`, `ric.losses` or `ric.metrics`. An
 editor, a describer or a metric is called with the folder of its model (None where it needs none, as
-every metric), the command's config and the device. A judge is a describer whose `answer` reads
-prompts, called with the settings of `ric.describers.judge_settings`. Your own editor, describer or
-judge gets the model that the command names if it has an attribute `needs_model = True`. A metric is
-a `ric.metrics.pair_metric.PairMetric`. A loss term is called with the pipeline in training, the
-decoder of the losses, and the config, and returns a `ric.method.objective.LossTerm`.
+every metric of your own), the command's config and the device. A judge is a describer whose
+`answer` reads prompts, called with the settings of `ric.describers.judge_settings`. Your own
+editor, describer or judge gets the model that the command names if it has an attribute
+`needs_model = True`. A metric is a `ric.metrics.pair_metric.PairMetric`. A loss term is called with
+the pipeline in training, the decoder of the losses, and the config, and returns a
+`ric.method.objective.LossTerm`.
 
 Imports nothing heavy: the command line and preflight read this, too.
 """
@@ -250,16 +251,6 @@ def refuse_unknown_metrics(config: EvalConfig) -> None:
     if twice is not None:
         raise RicError(f"Two of --metrics are called {twice!r}.", "Rename your own.")
     _refuse_unjudged(config, names)
-    if "context_consistency" in names and config.region_clip is None:
-        raise RicError(
-            "context_consistency is measured by a fitted region judge, and none is named.",
-            "Add --region-clip @fit-clip",
-        )
-    if "context_consistency" not in names and config.region_clip not in (None, "tiny"):
-        raise RicError(
-            "--region-clip is the judge of context_consistency, which is not asked for.",
-            "Add --metrics all,context_consistency, or omit --region-clip.",
-        )
     if config.fid_set and not {"fid", "kid", "fd_dinov2", "cmmd"} & set(names):
         raise RicError(
             "--fid-set goes with FID, KID, FD-DINOv2 and CMMD.",
@@ -267,7 +258,7 @@ def refuse_unknown_metrics(config: EvalConfig) -> None:
         )
 
 
-def _refuse_unjudged(config: EvalConfig, names: Iterable[str]) -> None:
+def _refuse_unjudged(config: EvalConfig, names: tuple[str, ...]) -> None:
     """Refuse scores of a judge without one, and a judge without scores (raises RicError)."""
     judged = [name for name in names if name in JUDGED]
     if judged and config.judge == "none":
@@ -284,6 +275,16 @@ def _refuse_unjudged(config: EvalConfig, names: Iterable[str]) -> None:
     if config.agree_with and not judged:
         raise RicError(
             "--agree-with compares the scores of two judges.", "Add --judge and its --metrics."
+        )
+    if "context_consistency" in names and config.region_clip is None:
+        raise RicError(
+            "context_consistency is measured by a fitted region judge, and none is named.",
+            "Add --region-clip @fit-clip",
+        )
+    if "context_consistency" not in names and config.region_clip not in (None, "tiny"):
+        raise RicError(
+            "--region-clip is the judge of context_consistency, which is not asked for.",
+            "Add --metrics all,context_consistency, or omit --region-clip.",
         )
 
 

@@ -7,19 +7,20 @@ the paper; docs/exactness.md says how far it follows the true context error on d
 
 from __future__ import annotations
 
-import copy
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from ric.data.batches import to_unit
 from ric.errors import RicError
 from ric.method.losses import cosine
 from ric.method.region_box import grow_box, tightest_box
 from ric.method.region_encoder import RegionEncoder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from PIL import Image
 
     from ric.config import EvalConfig
@@ -31,7 +32,7 @@ class ContextConsistency:
 
     Args:
         model: The folder of a fitted region judge with a gated fusion.
-        config: Names the judge in the definition.
+        config: As every metric gets it; not read.
         device: Where it runs, in float32.
 
     Raises:
@@ -49,8 +50,6 @@ class ContextConsistency:
                 "Fit one without --no-gated-fusion.",
             )
         self._judge.sees = "both"
-        self._alone = copy.copy(self._judge)  # the same weights
-        self._alone.sees = "crop"
         self._device = device
         self.definition = (
             "cosine of the edited region and its text by the region judge, in the whole picture"
@@ -67,9 +66,8 @@ class ContextConsistency:
             return None
         box = grow_box(tightest_box(inside), *inside.shape)
         levels = torch.from_numpy(np.array(pair.edited.convert("RGB"))).permute(2, 0, 1)[None]
-        pixels = levels.to(self._device).float() / 127.5 - 1
-        text = self._judge.encode_text([pair.text])
-        with_picture, alone = (
-            cosine(judge.encode_region(pixels, [box]), text) for judge in (self._judge, self._alone)
-        )
+        judge, pixels = self._judge, to_unit(levels.to(self._device))
+        text = judge.encode_text([pair.text])
+        e_r, e_f = judge.region_and_image_tokens(pixels, [box])
+        with_picture, alone = (cosine(judge.fuse(e_r, around), text) for around in (e_f, e_r))
         return float(with_picture - alone)

@@ -71,12 +71,12 @@ def score_family(config: TinyScoreConfig, run: RunDir, progress: Progress | None
     region = RegionEncoder.from_pretrained(member("region_encoder")).to(device)
     scene = SceneEncoder.from_pretrained(member("scene_encoder")).to(device)
     figures["region_encoder"] = retrieval_among(
-        examples, partial(fit_clip.embed, region), lambda item: item.region_text or ""
+        examples, partial(fit_clip.embed, region), fit_clip.text_of
     )
     figures["scene_encoder"] = retrieval_among(
         examples,
         partial(fit_blip.embed, scene, further=FurtherNegatives(picture_of=source_of)),
-        lambda item: item.scene_text or "",
+        fit_blip.text_of,
     )
     samples = list(work.samples)
     figures["captioner"] = _score_captions(member("captioner"), samples, config, work.progress)

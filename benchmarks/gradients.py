@@ -11,7 +11,9 @@ For some samples of val, all at one t, with the mean over elements and all weigh
   sum has the norm of the mean times the number of elements of a sample's latents.
 - `towards`: the cosine between the step down the term's gradient and the direction from x0_hat to
   the true target, in latents, averaged over the samples. 1 for the noise term by definition; 0 is
-  what a random direction would have.
+  what a random direction would have. `towards_in_mask`, `towards_in_context` and `towards_outside`
+  compare the two at the latents of that part of the picture alone: what the term would be worth if
+  its gradient were kept to that part.
 - `in_mask`, `in_context`, `outside`: the mean size of the term's gradient at latents of the edited
   region, of what must change beside it (shadows, mirror images), and of the rest, where 1 is its
   mean over the picture. For data with context masks.
@@ -81,7 +83,8 @@ def measure(
     for t in timesteps:
         at_t = replace(batch, timesteps=torch.full_like(batch.timesteps, t))
         losses = judge_batch(unet, objective, at_t, config.batch_size)
-        found = norms(losses, unet) | directions(losses, objective, at_t) | places(losses, areas)
+        found = norms(losses, unet) | directions(losses, objective, at_t, areas)
+        found |= places(losses, areas)
         rows.append({"t": t} | {name: float(f"{value:.4g}") for name, value in found.items()})
         print(rows[-1], file=sys.stderr, flush=True)
     return rows
@@ -105,22 +108,30 @@ def norms(losses: Losses, unet: UNet2DConditionModel) -> dict[str, float]:
 
 
 def directions(
-    losses: Losses, objective: RegionInContextObjective, batch: Batch
+    losses: Losses,
+    objective: RegionInContextObjective,
+    batch: Batch,
+    areas: Mapping[str, Tensor],
 ) -> dict[str, float]:
     """Measure the cosine of each step with the direction to the target, averaged over samples.
+
+    Over the whole picture, and over each of its parts.
 
     x0_hat is a scaled copy of the prediction plus what is fixed at this t (Eq. 5), so both
     directions may be compared at the prediction.
     """
     alpha_bar = objective.alphas_cumprod[batch.timesteps]
     asked = training_target(batch.clean, batch.noise, alpha_bar, objective.prediction_type)
-    towards = (asked - losses.prediction).detach().flatten(1)
+    towards = (asked - losses.prediction).detach()
+    shares = {"": torch.ones_like(towards[:, 0])} | {f"{part}_": areas[part] for part in areas}
     found = {}
     for name, term in terms_of(losses).items():
         (pull,) = torch.autograd.grad(term, losses.prediction, retain_graph=True)
-        each = cosine_similarity(-pull.flatten(1), towards)
         judged = pull.flatten(1).any(dim=1)
-        found[f"towards_{name}"] = each[judged].mean().item()
+        for part, share in shares.items():
+            there = judged & share.flatten(1).any(dim=1)
+            step, aim = ((vector * share[:, None]).flatten(1)[there] for vector in (-pull, towards))
+            found[f"towards_{part}{name}"] = cosine_similarity(step, aim).mean().item()
     return found
 
 

@@ -73,7 +73,7 @@ def measure(
         work = open_work(config, run)
         pipeline = load_base(config, work)
         objective = load_objective(config, work, pipeline)
-        data = encode_training_set(config, work, pipeline, objective)
+        data = encode_training_set(config, work, pipeline, objective, None)
         samples = list(islice(work.samples.narrowed(config.split), config.batch_size))
     unet = pipeline.unet.requires_grad_(True)
     batch = draw_batch(data, config, 0, range(config.batch_size))

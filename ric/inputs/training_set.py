@@ -11,7 +11,6 @@ from ric.inputs.batches import TrainingSet
 from ric.inputs.encodings import Encoder, OnDemand, encode_once
 from ric.inputs.examples import Example, Needs, enough, load_examples
 from ric.models.pipeline import count_cut
-from ric.runs.descriptions import read_descriptions
 from ric.runs.trained_on import list_trained_on
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from ric.config import TrainUnetConfig
     from ric.method.objective import RegionInContextObjective
+    from ric.runs.descriptions import Descriptions
     from ric.work import Work
 
 
@@ -29,8 +29,16 @@ def encode_training_set(
     work: Work,
     pipeline: StableDiffusionInstructPix2PixPipeline,
     objective: RegionInContextObjective,
+    descriptions: Descriptions | None,
 ) -> TrainingSet:
     """Encode the samples once, or with `--no-cache` keep their pictures to encode them each step.
+
+    Args:
+        config: DATA's split, size and columns, and the rules of the losses.
+        work: DATA and the run.
+        pipeline: Its VAE and text encoder encode the samples.
+        objective: Its judges encode the texts.
+        descriptions: Texts in place of DATA's own.
 
     Raises:
         RicError: there is no usable sample, no sample has a judge's text, or some lack it without
@@ -43,7 +51,7 @@ def encode_training_set(
     encoder = Encoder(
         pipeline, region_judge, scene_judge, dtype, config.flip, decoder, aims_at_target
     )
-    load = partial(_examples, config, work, region_judge is not None, scene_judge is not None)
+    load = partial(_examples, config, work, objective, descriptions)
     examples = work.ranks.once_per_machine(load)
     _note_cut_texts(examples, encoder, work)
     return TrainingSet(
@@ -61,8 +69,8 @@ def encode_training_set(
 def _examples(
     config: TrainUnetConfig,
     work: Work,
-    by_region: bool,
-    by_scene: bool,
+    objective: RegionInContextObjective,
+    descriptions: Descriptions | None,
 ) -> list[Example]:
     """Load the samples and list them; note those that a judge's loss leaves out (choice 6).
 
@@ -74,17 +82,15 @@ def _examples(
         config.image_size,
         config.fit,
         region_text=config.region_text,
-        descriptions=read_descriptions(
-            config.descriptions, work.samples, run, ("scene_text", "region_text")
-        ),
+        descriptions=descriptions,
     )
     examples = enough(load_examples(config, work, config.split, needs), run, least=1)
     list_trained_on(examples, run)
-    if by_region:
+    if objective.region_encoder is not None:
         lost = [item.id for item in examples if item.region_text is None]
         _leave_out("region", lost, len(examples), config, work)
         _leave_out_without_box(examples, work)
-    if by_scene:
+    if objective.scene_encoder is not None:
         lost = [item.id for item in examples if item.scene_text is None]
         _leave_out("scene", lost, len(examples), config, work)
     return examples

@@ -28,6 +28,7 @@ from ric.method.balance import Balance
 from ric.report.curves import Panel, draw_curves
 from ric.runs.artifacts import artifact_folder, pipeline_card
 from ric.runs.checkpoints import last_checkpoint, restore_tensors
+from ric.runs.descriptions import read_descriptions
 from ric.runs.push_to_hub import push_to_hub
 from ric.training.clipped_steps import warn_of_clipping
 from ric.training.judges import compare_with_fits
@@ -99,8 +100,9 @@ def _prepare(config: TrainUnetConfig, work: Work) -> Setup:
     """Load the base and the judges, and encode the data (raises RicError, as `train_unet`)."""
     pipeline = load_base(config, work)
     objective = load_objective(config, work, pipeline)
-    compare_with_fits(config, work)
-    data = encode_training_set(config, work, pipeline, objective)
+    texts = read_descriptions(config.descriptions, work.samples, work.run)
+    compare_with_fits(config, work, texts)
+    data = encode_training_set(config, work, pipeline, objective, texts)
     if config.gradient_checkpointing:
         for network in (pipeline.unet, objective.vae):
             network.enable_gradient_checkpointing()

@@ -45,6 +45,14 @@ class Descriptions:
     origin: Path
     texts: dict[str, dict[str, str]]
 
+    def source_of(self, column: str) -> TextSource | None:
+        """Tell where the texts of a column come from; None where there are none."""
+        if column not in self.texts:
+            return None
+        is_run = (self.origin / "run.json").is_file()
+        identity = str(self.origin.resolve()) if is_run else _fingerprint(self.texts[column])
+        return TextSource(str(self.origin), identity)
+
 
 class TextSource(NamedTuple):
     """Where a training took the texts of one column from.
@@ -83,7 +91,7 @@ def read_descriptions(
     """
     if reference is None:
         return None
-    path, found = _load(reference, run, run.fail)
+    path, found = _load(reference, run)
     ids = {name for column in columns for name in found.get(column, ())}
     if not ids:
         kinds = " or ".join(WRITTEN_BY[column] for column in columns)
@@ -106,26 +114,6 @@ def read_descriptions(
     return Descriptions(path, found)
 
 
-def text_source(reference: str | None, run: RunDir, column: str) -> TextSource | None:
-    """Tell where `run` takes the texts of a column from; None for the data's own.
-
-    Args:
-        reference: Its `--descriptions`.
-        run: The run.
-        column: `scene_text` or `region_text`.
-
-    Raises:
-        RicError: as `read_descriptions`, but for texts that are not DATA's.
-    """
-    if reference is None:
-        return None
-    path, found = _load(reference, run, on_failure=lambda error: None)
-    if column not in found:
-        return None
-    is_run = (path / "run.json").is_file()
-    return TextSource(str(path), str(path.resolve()) if is_run else _fingerprint(found[column]))
-
-
 def recorded_text_source(path: Path, record: Mapping[str, Any], column: str) -> TextSource | None:
     """Tell where the fit in `path` took a column's texts from; None for the data's own."""
     named = record["config"].get("descriptions")
@@ -138,16 +126,14 @@ def recorded_text_source(path: Path, record: Mapping[str, Any], column: str) -> 
     return TextSource(found, found)
 
 
-def _load(
-    reference: str, run: RunDir, on_failure: Callable[[SampleError], None]
-) -> tuple[Path, dict[str, dict[str, str]]]:
+def _load(reference: str, run: RunDir) -> tuple[Path, dict[str, dict[str, str]]]:
     """Return what a reference names and its texts by column and id (raises RicError)."""
     found: dict[str, dict[str, str]] = {}
     path = run.resolve(reference)
     if path is None:
         path = Path(reference)
         refuse_other_texts(path)
-        for name, column, text in _texts_in(path, on_failure):
+        for name, column, text in _texts_in(path, run.fail):
             found.setdefault(column, {})[name] = text
         return path, found
     for row in rows_of_run(path):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ric.config import flag_of
 from ric.errors import RicError
 from ric.models.table import uses
-from ric.runs.descriptions import recorded_text_source, text_source
+from ric.runs.descriptions import recorded_text_source
 from ric.runs.record import read_record
 from ric.settings import resolve_config
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ric.config import FitBlipConfig, FitClipConfig, TrainUnetConfig
+    from ric.runs.descriptions import Descriptions, TextSource
     from ric.runs.run import RunDir
     from ric.work import Work
 
@@ -78,11 +79,18 @@ def refuse_conflicting_settings(
 FIT_SETTINGS = {"image_size", "data"}
 
 
-def compare_with_fits(config: TrainUnetConfig, work: Work) -> None:
+def compare_with_fits(
+    config: TrainUnetConfig, work: Work, descriptions: Descriptions | None
+) -> None:
     """Compare what each judge was fitted on with what this training shows it.
 
     Another picture size or other DATA is noted in a line: the paper itself fits at 512 px and
     trains at 256. A judge that does not come from a run cannot be checked.
+
+    Args:
+        config: The training's.
+        work: DATA; the run it belongs to resolves the judges' names.
+        descriptions: The texts that the training uses in place of DATA's own.
 
     Raises:
         RicError: a judge was fitted on other texts of the same DATA, or its run's record does not
@@ -109,9 +117,14 @@ def compare_with_fits(config: TrainUnetConfig, work: Work) -> None:
         if record["data"].get("fingerprint") != work.samples.fingerprint:
             work.progress.note(f"the {kind} judge was fitted on {fitted['data']}")
         else:
+            column = "scene_text"
             if kind == "region":
                 _refuse_other_region_text(fit, fitted, config, work.run)
-            _refuse_other_texts(setting, fit, record, config, work.run)
+                column = config.region_text
+            if column != "instruction":
+                ours = descriptions.source_of(column) if descriptions else None
+                theirs = recorded_text_source(fit, record, column)
+                _refuse_other_texts(setting, fit, column, theirs, ours)
 
 
 def _fit_of(name: str | None, run: RunDir) -> Path | None:
@@ -138,21 +151,16 @@ def _refuse_other_region_text(
 
 
 def _refuse_other_texts(
-    setting: str, fit: Path, record: Mapping[str, Any], config: TrainUnetConfig, run: RunDir
+    setting: str, fit: Path, column: str, theirs: TextSource | None, ours: TextSource | None
 ) -> None:
     """Refuse other texts than the fit's; where neither names any, they are DATA's own."""
     kind, command, _ = JUDGES[setting]
-    column = config.region_text if kind == "region" else "scene_text"
-    if column == "instruction":
-        return
-    theirs = recorded_text_source(fit, record, column)
-    ours = text_source(config.descriptions, run, column)
     if (theirs and theirs.identity) == (ours and ours.identity):
         return
     in_words = [source.name if source else f"the data's own {column}" for source in (theirs, ours)]
     raise RicError(
-        f"The {kind} judge in {fit} was fitted on {in_words[0]}; {run.path} would match {kind}s"
-        f" with {in_words[1]}.",
+        f"The {kind} judge in {fit} was fitted on {in_words[0]}; this training would match"
+        f" {kind}s with {in_words[1]}.",
         f"Use the same texts for both: --descriptions {theirs.name}"
         if theirs
         else f"Omit --descriptions, or fit another judge with it: ric {command}",

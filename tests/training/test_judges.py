@@ -17,6 +17,7 @@ from ric.errors import RicError
 from ric.recipes.describe import describe
 from ric.recipes.fit_blip import fit_blip
 from ric.recipes.fit_clip import fit_clip
+from ric.runs.descriptions import read_descriptions
 from ric.runs.open_run import open_run
 from ric.training.judges import compare_with_fits
 from ric.work import open_work
@@ -63,7 +64,9 @@ def compared(tiny, edits, tmp_path) -> Callable[..., list[str]]:
         judges = (config.region_clip, config.scene_blip)
         folder = tmp_path / "-".join(Path(judge).name for judge in judges if judge)
         with open_run("train-unet", as_dict(config), runs_dir=tmp_path, run=folder) as run:
-            compare_with_fits(config, open_work(config, run, progress))
+            work = open_work(config, run, progress)
+            texts = read_descriptions(config.descriptions, work.samples, run)
+            compare_with_fits(config, work, texts)
         return progress.lines
 
     return compare

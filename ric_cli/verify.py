@@ -28,6 +28,10 @@ def verify(
         Optional[Path],  # noqa: UP045
         typer.Option(help="A folder searched before the hub's cache."),
     ] = None,
+    magicbrush: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="The folder of MagicBrush's test set, for magicbrush-oracle."),
+    ] = None,
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda or cuda:N; a GPU's own rounding may differ more.")
     ] = "cpu",
@@ -41,7 +45,12 @@ def verify(
         say("Loading the libraries takes about ten seconds.")
     from ric.recipes import verify as recipe
 
-    asked = recipe.Asked(preset=preset, weights=str(weights) if weights else None, device=device)
+    asked = recipe.Asked(
+        preset=preset,
+        weights=str(weights) if weights else None,
+        device=device,
+        magicbrush=str(magicbrush) if magicbrush else None,
+    )
     outcomes = recipe.verify(asked, tuple(only or ()), make_progress(quiet=quiet or json))
     packages = tuple(dict.fromkeys(name for one in outcomes for name in one.check.against))
     versions = recipe.versions(packages)

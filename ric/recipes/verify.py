@@ -1,7 +1,8 @@
 """`ric verify`: whether edits and scores equal those of the libraries, on the user's own weights.
 
-`CHECKS` lists the comparisons. Each runs `ric` and the library on the same drawn scenes; one whose
-weights are not on this machine is skipped, and says so. Nothing is downloaded.
+`CHECKS` lists the comparisons. Most run `ric` and the library on the same drawn scenes; one scores
+MagicBrush's test set and compares with published numbers. A check whose weights or data are not on
+this machine is skipped, and says so. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from ric.config import MAGICBRUSH, EditConfig, Preset
 from ric.data.sample import load_samples
 from ric.device import draw_generator, pick_device
 from ric.errors import RicError
+from ric.metrics.clip_similarity import PUBLISHED as CLIP
+from ric.metrics.clip_similarity import ClipSimilarity
 from ric.progress import Progress, Silent
 from ric.registry import did_you_mean
 from ric.runs.provenance import environment_report
@@ -34,6 +37,9 @@ PICTURES = 12  # of each set that is scored
 SIDE = {"paper": 256, "tiny": 64}  # pixels
 GUIDANCE, IMAGE_GUIDANCE = 7.5, 1.5
 INCEPTION, ALEXNET = "inception-2015-12-05", "lpips-alex"
+# CLIP-T of the ground truth with the local descriptions, by MagicBrush's image_eval.py on its 1,053
+# test turns: all of them, and each picture's last
+MAGICBRUSH_ISSUE, ORACLE_ALL, ORACLE_FINAL = "MagicBrush#27", 0.2825924, 0.2855396
 SPLITS = 2  # of IS: with the usual 10, one picture in each would score 1
 
 
@@ -45,11 +51,13 @@ class Asked:
         preset: `tiny` edits with the embedded pipeline in place of InstructPix2Pix's.
         weights: A folder searched before the hub's cache.
         device: As `--device`.
+        magicbrush: The folder of MagicBrush's test set, which one check scores.
     """
 
     preset: Preset = "paper"
     weights: str | None = None
     device: str = "cpu"
+    magicbrush: str | None = None
 
 
 class Compared(NamedTuple):
@@ -74,9 +82,10 @@ class Check(NamedTuple):
     Attributes:
         name: As it is typed.
         what: In words.
-        against: The packages that it is compared with.
+        against: The packages, or the source of the numbers, that it is compared with.
         weight: What it needs of the table of weights.
         compare: Runs it, with the place of the weight.
+        needs_magicbrush: Whether it scores MagicBrush's test set.
     """
 
     name: str
@@ -84,6 +93,7 @@ class Check(NamedTuple):
     against: tuple[str, ...]
     weight: str
     compare: Callable[[Path, Asked], list[Compared]]
+    needs_magicbrush: bool = False
 
 
 class Verified(NamedTuple):
@@ -141,6 +151,8 @@ def verify(
 
 
 def _verified(check: Check, asked: Asked) -> Verified:
+    if check.needs_magicbrush and asked.magicbrush is None:
+        return Verified(check, [], skipped="name the folder of MagicBrush's test set: --magicbrush")
     place = _place(check, asked)
     if place is None:
         reason = f"{check.weight} is not on this machine: ric weights get {check.weight}"
@@ -166,7 +178,7 @@ def versions(against: tuple[str, ...] = ()) -> dict[str, str]:
 
     report = environment_report()
     names = ("torch", "diffusers", "transformers", *against)
-    found = {name: version(name) for name in dict.fromkeys(names)}
+    found = {name: version(name) for name in dict.fromkeys(names) if name != MAGICBRUSH_ISSUE}
     return {**found, "machine": str(report["machine"])}
 
 
@@ -322,10 +334,43 @@ def _lpips(place: Path, asked: Asked) -> list[Compared]:
     return [_relative(ours, theirs, 1e-4)]
 
 
+def _magicbrush_oracle(place: Path, asked: Asked) -> list[Compared]:
+    """Score MagicBrush's ground truths with CLIP-T and compare with its script's "oracle".
+
+    The script was run by somebody else, on a GPU, where OpenAI's package computes in half
+    precision: the tolerance is that of its cosines.
+    """
+    turns = [one.decoded("plain") for one in load_samples(f"magicbrush:{asked.magicbrush}")]
+    if missing := [one.id for one in turns if not (one.region_text and one.has_target)]:
+        raise RicError(
+            f"{len(missing)} of {len(turns)} turns lack a target or a caption: {missing[0]}",
+            "The release has both: images/ and local_descriptions.json.",
+        )
+    clip = ClipSimilarity(place, pick_device(asked.device))
+    texts = clip.text_embeddings([one.region_text or "" for one in turns])
+    cosines: list[float] = []
+    final: dict[str, float] = {}  # of each picture: the turns are in order, so the last one stays
+    for turn, text in zip(turns, texts, strict=True):
+        cosines.append((clip.image_embeddings([turn.load_target()])[0] @ text).item())
+        final[turn.group()] = cosines[-1]
+    found = (float(np.mean(cosines)), ORACLE_ALL), (float(np.mean([*final.values()])), ORACLE_FINAL)
+    return [
+        Compared(f"{ours:.5f}", f"{theirs:.5f}", abs(ours - theirs), 5e-4) for ours, theirs in found
+    ]
+
+
 CHECKS = (
     Check("edit-ip2p", "edits of InstructPix2Pix", ("diffusers",), EditConfig.unet, _edits),
     Check("edit-magicbrush", "edits of MagicBrush", ("diffusers",), MAGICBRUSH, _edits),
     Check("clean-fid", "FID (clean)", ("clean-fid",), INCEPTION, _clean_fid),
     Check("torch-fidelity", "FID and IS", ("torch-fidelity",), INCEPTION, _torch_fidelity),
     Check("lpips", "LPIPS (AlexNet)", ("lpips",), ALEXNET, _lpips),
+    Check(
+        "magicbrush-oracle",
+        "CLIP-T of MagicBrush's ground truths",
+        (MAGICBRUSH_ISSUE,),
+        CLIP,
+        _magicbrush_oracle,
+        needs_magicbrush=True,
+    ),
 )

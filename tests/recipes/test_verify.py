@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
+import benchmark_folders as made
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
 
 from ric.editors.instruct_pix2pix import InstructPix2Pix
 from ric.errors import RicError
@@ -90,6 +93,40 @@ def test_without_weights_a_check_is_skipped_and_with_broken_ones_it_fails(nothin
     with pytest.raises(RicError, match="No check 'lpip'") as refused:
         verify(Asked(), ("lpip",))
     assert refused.value.hint.startswith("Did you mean lpips? ")
+
+
+def test_magicbrush_s_oracle_is_the_mean_cosine_of_each_target_with_its_local_description(
+    nothing_cached, clip_folder, tmp_path
+):
+    shutil.copytree(clip_folder, tmp_path / "openai" / "clip-vit-base-patch32")
+    data = made.magicbrush(tmp_path / "test")
+    asked = Asked(weights=str(tmp_path), magicbrush=str(data))
+    (outcome,) = verify(asked, ("magicbrush-oracle",))
+    assert outcome.result == "differs"  # three drawn scenes in a small CLIP
+
+    model, told = CLIPModel.from_pretrained(clip_folder).eval(), {}
+    tokenizer = AutoTokenizer.from_pretrained(clip_folder)
+    processor = CLIPImageProcessor.from_pretrained(clip_folder)
+    for of_one in json.loads((data / "local_descriptions.json").read_text()).values():
+        told |= of_one
+    cosine = {}
+    for name in ("30-output1.png", "30-output2.png", "139-output1.png"):
+        picture = Image.open(data / "images" / name.split("-")[0] / name).convert("RGB")
+        with torch.no_grad():
+            seen = model(
+                **processor(picture, return_tensors="pt"),
+                **tokenizer(told[name], return_tensors="pt"),
+            )
+        cosine[name] = torch.cosine_similarity(seen.image_embeds, seen.text_embeds).item()
+    every, final = (float(one.ours) for one in outcome.compared)
+    assert every == pytest.approx(np.mean([*cosine.values()]), abs=2e-4)
+    del cosine["30-output1.png"]
+    assert final == pytest.approx(np.mean([*cosine.values()]), abs=2e-4)
+    assert abs(every - final) > 1e-3
+
+    (data / "local_descriptions.json").unlink()
+    (outcome,) = verify(asked, ("magicbrush-oracle",))
+    assert outcome.problem.startswith("3 of 3 turns lack")
 
 
 @pytest.mark.hub

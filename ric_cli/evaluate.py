@@ -22,7 +22,6 @@ from ric.config import (
     Reference,
     Turns,
 )
-from ric.metric_table import OF_SCENES
 from ric.protocols import OF_FEW_SCORES
 from ric_cli.console import print_table, say, styled
 from ric_cli.job import Job
@@ -221,23 +220,23 @@ def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) 
     """
     from ric.scoring.judge_words import judge_in_words
     from ric.scoring.read_scores import read_differences, read_groups, read_scores
-    from ric.scoring.score_table import meaning, not_available, which_samples, with_numbers
-    from ric.scoring.scores import column_names
+    from ric.scoring.score_table import (
+        meaning,
+        not_available,
+        shown_columns,
+        which_samples,
+        with_numbers,
+    )
 
     # the recipe has already said which samples a row covers
     again = rows is None
     rows = read_scores(run.path) if rows is None else rows
     config = run.record["config"]
-    of_scenes = [name for name in column_names(rows) if rows[0][name].key in OF_SCENES]
-    whole = config.get("protocol") in OF_FEW_SCORES or config.get("metrics")
-    others = [name for name in column_names(rows) if name not in of_scenes]
-    names = [name for name in others if whole or rows[0][name].is_shown_first]
-    if not with_numbers(rows, names):  # no network is available: show the metrics without one
-        names = others
+    whole = config.get("protocol") in OF_FEW_SCORES or bool(config.get("metrics"))
+    of_scenes, names, _ = shown_columns(rows, whole=whole)
     title = f"{run.record['data']['name']}, split {config['split']}"
     tables = {title: rows, **(read_groups(run.path) if config.get("group_by") else {})}
     for heading, some in tables.items():
-        # metrics inside the masks come first: on whole pictures, doing nothing scores well
         for columns in filter(None, (with_numbers(some, of_scenes), with_numbers(some, names))):
             _show_table(some, columns, heading, config.get("layout", "table-1"))
     if sum(row.role == "editor" for row in rows) > 1:
@@ -261,15 +260,19 @@ def _show_table(rows: list[Scores], columns: list[str], title: str, layout: Layo
     from rich.table import Table
 
     from ric.scoring.ranking import best
-    from ric.scoring.score_table import NOT_AVAILABLE, laid_out
+    from ric.scoring.score_table import NOT_AVAILABLE, first_score, laid_out
+    from ric.scoring.scores import find_score
 
     winners = best(rows, layout)
-    grid: list[list[RenderableType]] = [["", *(rows[0][name].heading for name in columns)]]
+    grid: list[list[RenderableType]] = [
+        ["", *(first_score(rows, name).heading for name in columns)]
+    ]
     for row in rows:
         cells: list[RenderableType] = [row.marked_label]
         for name in columns:
             style = "bold" if row.label in winners.get(name, ()) else ""
-            cells.append(styled(row[name].number or NOT_AVAILABLE, style))
+            score = find_score(row, name)
+            cells.append(styled((score and score.number) or NOT_AVAILABLE, style))
         grid.append(cells)
     table = Table(title=title)
     first, *others = laid_out(grid, layout)

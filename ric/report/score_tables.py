@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ric.metric_table import OF_SCENES
 from ric.report.chain import in_public
 from ric.runs.record import read_record
 from ric.scoring.judge_words import judge_in_words
@@ -16,6 +15,7 @@ from ric.scoring.score_table import (
     first_score,
     meaning,
     not_available,
+    shown_columns,
     which_samples,
     with_numbers,
 )
@@ -83,12 +83,7 @@ def read_scored_run(path: Path) -> ScoredRun:
     config, rows = record["config"], read_scores(path)
     layout: Layout = "table-2" if config.get("layout") == "table-2" else "table-1"
     names = with_numbers(rows, column_names(rows))
-    scores = {name: first_score(rows, name) for name in names}
-    of_scenes = [name for name in names if scores[name].key in OF_SCENES]
-    shown = [name for name in names if scores[name].is_shown_first and name not in of_scenes]
-    rest = [name for name in names if name not in (*of_scenes, *shown)]
-    if not shown:  # --metrics asks for others alone
-        shown, rest = rest, []
+    of_scenes, shown, rest = (with_numbers(rows, some) for some in shown_columns(rows))
     others = [("Other scores", _table(rows, rest, layout))] if rest else []
     groups = read_groups(path)
     others += [

@@ -10,8 +10,9 @@ import csv
 import io
 import re
 from itertools import chain, zip_longest
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from ric.metric_table import OF_SCENES
 from ric.metrics.intervals import holm, p_value
 from ric.plain_line import plain_line
 from ric.scoring.ranking import best
@@ -37,6 +38,37 @@ NOT_AVAILABLE = "not available"
 BOLD_DIFFERENCES = (
     "Bold: the difference is not 0 at the 5 % level, by Holm's correction over this table."
 )
+
+
+class ShownColumns(NamedTuple):
+    """The names of the scores, by where a screen or a page shows them.
+
+    Attributes:
+        of_scenes: Those inside the masks, which come first: on whole pictures, doing nothing scores
+            well.
+        first: The six and KID; all but those of scenes where none of these has a number.
+        others: The rest.
+    """
+
+    of_scenes: list[str]
+    first: list[str]
+    others: list[str]
+
+
+def shown_columns(rows: Sequence[Scores], *, whole: bool = False) -> ShownColumns:
+    """Choose the tables in which scores are shown, whether they have numbers or not.
+
+    Args:
+        rows: The scores.
+        whole: All but those of scenes are shown first: a protocol's, or those asked for by name.
+    """
+    keys = {name: first_score(rows, name) for name in column_names(rows)}
+    of_scenes = [name for name, score in keys.items() if score.key in OF_SCENES]
+    rest = [name for name in keys if name not in of_scenes]
+    first = [name for name in rest if whole or keys[name].is_shown_first]
+    if not with_numbers(rows, first):
+        first = rest
+    return ShownColumns(of_scenes, first, [name for name in rest if name not in first])
 
 
 def laid_out(grid: list[list[Cell]], layout: Layout) -> list[list[Cell]]:

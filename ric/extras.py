@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from ric.errors import RicError
 
 # package -> the extra of ric that installs it
-EXTRAS = {"peft": "lora", "bitsandbytes": "8bit", "openai": "openai"}
+EXTRAS = {"peft": "lora", "bitsandbytes": "8bit", "openai": "openai", "ray": "ray"}
 
 
 def require_extra(package: str, flag: str) -> None:

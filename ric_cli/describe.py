@@ -10,7 +10,7 @@ import typer
 from ric.config import AnyWhat, DescribeConfig, Reference
 from ric_cli.console import print_line, print_picture
 from ric_cli.job import Job
-from ric_cli.options import Data, with_common_options
+from ric_cli.options import MANY, Data, Engine, RayAddress, Workers, with_common_options
 
 if TYPE_CHECKING:
     from ric.runs.run import RunDir
@@ -43,8 +43,13 @@ def describe(
     ] = DescribeConfig.attempts,
     shard: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="I/N", help="Only the I-th of N shares of the samples."),
+        typer.Option(
+            metavar="I/N", help="Only the I-th of N shares of the samples.", rich_help_panel=MANY
+        ),
     ] = DescribeConfig.shard,
+    engine: Engine = "local",
+    ray_address: RayAddress = None,
+    workers: Workers = None,
     retry_failed: Annotated[
         bool,
         typer.Option("--retry-failed", help="With --run: also what failed in a finished run."),

@@ -10,7 +10,7 @@ import typer
 from ric.config import EditConfig, PhotoFormat
 from ric.registry import EDITORS
 from ric_cli.job import Job
-from ric_cli.options import with_common_options
+from ric_cli.options import MANY, Engine, RayAddress, Workers, with_common_options
 
 CHOICE = "Candidates"
 MASKS, PHOTOS, AGAIN = "Masks", "Photos", "A repeated command"
@@ -212,8 +212,13 @@ def edit(
     batch_size: Annotated[int, typer.Option(min=1)] = EditConfig.batch_size,
     shard: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="I/N", help="Only the I-th of N shares of the batches."),
+        typer.Option(
+            metavar="I/N", help="Only the I-th of N shares of the batches.", rich_help_panel=MANY
+        ),
     ] = EditConfig.shard,
+    engine: Engine = "local",
+    ray_address: RayAddress = None,
+    workers: Workers = None,
     allow_overlap: Annotated[
         bool, typer.Option("--allow-overlap", help="Edit samples the model was trained on.")
     ] = EditConfig.allow_overlap,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import signal
+import sys
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
@@ -11,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Generic
 import typer
 
 from ric.addresses import redacted
-from ric.config import as_dict
+from ric.config import as_dict, flag_of
+from ric.errors import RicError
+from ric.extras import require_extra
 from ric.interrupt import Interrupted, stop_after
 from ric.launcher import launched_processes
 from ric.settings import ConfigT
@@ -21,12 +25,13 @@ from ric_cli.options import config_from_flags, seconds_of, was_typed
 from ric_cli.surroundings import take_one_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ric.config import CommandConfig
     from ric.data.opened import Opened
     from ric.progress import Progress
     from ric.runs.run import RunDir
+    from ric_cli.ray_workers import Cluster
 
 DRAWN_ONLY = "The embedded family (tiny) has only seen drawn scenes of 64 pixels."
 SOME_FAILED = 3  # exit code: done, but some samples failed, or something was not available
@@ -65,6 +70,7 @@ class Job(Generic[ConfigT]):
         self.dry_run: bool = ctx.params["dry_run"]
         self.json: bool = ctx.params["json"]
         self.quiet: bool = ctx.params["quiet"]
+        self.cluster = _cluster_of(ctx)
         self.stop_after: str | None = ctx.params["stop_after"]
         if self.stop_after is not None:
             seconds = seconds_of(self.stop_after)
@@ -119,6 +125,8 @@ class Job(Generic[ConfigT]):
         """
         from ric.runs.run import FollowedRun
 
+        if self.cluster is not None:
+            self._work_on_ray()
         run = self._open_run()
         if isinstance(run, FollowedRun):
             if not run.finished_before:
@@ -130,17 +138,32 @@ class Job(Generic[ConfigT]):
         if run.finished_before:
             self._finish(run, None, show, report)
             return None
+        with self._told_how_to_continue(run.path), run:
+            result = recipe(self.config, run, progress)
+        self._finish(run, result, show, report)
+        return result
+
+    @contextmanager
+    def _told_how_to_continue(self, path: Path) -> Iterator[None]:
         try:
-            with run:
-                result = recipe(self.config, run, progress)
+            yield
         except Interrupted as stopped:
             if self.stop_after is not None and stopped.exit_code == TIME_IS_OVER:
                 say(f"--stop-after {self.stop_after} is over.")
-            place = shlex.quote(str(run.path))
+            place = shlex.quote(str(path))
             say(f"Finished work is kept. To continue, repeat the command with --run {place}")
             raise
-        self._finish(run, result, show, report)
-        return result
+
+    def _work_on_ray(self) -> None:
+        """Have the cluster do all it can of the run, which this process then opens and closes."""
+        from ric.runs.open_run import next_numbered
+        from ric_cli.ray_workers import work_on_ray
+
+        assert self.cluster is not None  # else nobody asked for it
+        self.run_folder = self.run_folder or next_numbered(self.runs_dir, self.command)
+        with self._told_how_to_continue(self.run_folder):
+            progress = make_progress(quiet=self.quiet)
+            work_on_ray(sys.argv[1:], self.run_folder, self.cluster, progress)
 
     def _open_run(self) -> RunDir:
         """Open the run, together with other processes that a launcher started; hand it DATA."""
@@ -208,6 +231,24 @@ class Job(Generic[ConfigT]):
             line = next_step(self.config, run, runs_dir=self.typed_runs_dir)
             if line:
                 say(f"Next: {line}")
+
+
+def _cluster_of(ctx: typer.Context) -> Cluster | None:
+    """Return the cluster that `--engine ray` asks for; None for this process alone.
+
+    Raises:
+        RicError: Ray is not installed, or its options are given without it.
+    """
+    from ric_cli.ray_workers import Cluster
+
+    if ctx.params.get("engine") == "ray":
+        require_extra("ray", "--engine ray")
+        return Cluster(ctx.params["ray_address"], ctx.params["workers"])
+    for name in ("ray_address", "workers"):
+        # a worker's own command has both, and --engine local
+        if ctx.params.get(name) is not None and not was_typed(ctx, "engine"):
+            raise RicError(f"{flag_of(name)} is for Ray alone.", "Add --engine ray, or omit it.")
+    return None
 
 
 def _is_beyond_the_family(config: CommandConfig) -> bool:

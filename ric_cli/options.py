@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Optional, get_type_hints
+from typing import Annotated, Any, Literal, Optional, get_type_hints
 
 import typer
 
@@ -18,6 +18,7 @@ from ric.setting_values import BOUNDS, Bounds, shown
 from ric.settings import ConfigT, resolve_config
 
 COMMON = "Common options"
+MANY = "Several processes"
 DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", re.ASCII)
 UNITS = (86_400, 3_600, 60, 1)  # seconds
 LONGEST = 3650 * 86_400  # seconds; a system counts to some limit
@@ -38,6 +39,26 @@ Descriptions = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
         help="Texts in place of the data's own: a describe run, a folder of ID.txt, a table."
+    ),
+]
+Engine = Annotated[
+    Literal["local", "ray"],
+    typer.Option(help="Where: this process, or many on a Ray cluster.", rich_help_panel=MANY),
+]
+RayAddress = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        metavar="HOST:PORT",
+        help="The cluster; otherwise RAY_ADDRESS, or one of this machine alone.",
+        rich_help_panel=MANY,
+    ),
+]
+Workers = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(
+        min=1,
+        help="Processes on Ray; otherwise one for each GPU, or CPU if there is none.",
+        rich_help_panel=MANY,
     ),
 ]
 MicroBatch = Annotated[

@@ -64,7 +64,7 @@ def open_run(
             of it or cannot be written, or another process is at work there and `shared` is off.
     """
     config = recorded_settings(config)
-    path = _next_numbered(runs_dir, command) if run is None else run
+    path = next_numbered(runs_dir, command) if run is None else run
     record = {"schema": SCHEMA, "command": command, "started": now(), "parents": []}
     record |= _attempt(config, path)
     resumed = not _create(path, record)
@@ -207,7 +207,7 @@ def differences(
     ]
 
 
-def _next_numbered(runs_dir: Path, command: str) -> Path:
+def next_numbered(runs_dir: Path, command: str) -> Path:
     """Reserve the next number; two commands that start at once get different ones."""
     numbers = runs_dir / ".numbers"
     try:

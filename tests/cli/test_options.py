@@ -35,7 +35,7 @@ EVERY = pytest.mark.parametrize(
 )
 # Flags that say how a command is run, and so are no settings of what it makes.
 HOW = {"ctx", "config", "run", "runs_dir", "stop_after", "dry_run", "json", "quiet"}
-MORE_HOW = {"show"}  # of some commands
+MORE_HOW = {"show", "engine", "ray_address", "workers"}  # of some commands
 
 
 @EVERY

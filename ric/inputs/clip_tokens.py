@@ -18,7 +18,7 @@ from ric.cache_folders import cache_folder
 from ric.data.batches import to_unit
 from ric.device import autocast
 from ric.inputs.content_key import network_content, tensor_content, tokenizer_content
-from ric.inputs.filling import appearing_whole
+from ric.inputs.filling import appearing_whole, seal, sealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # Shape letters: N examples, T tokens of a picture, D joint width.
 
-LAYOUT = 2  # raised whenever the same key would name different contents
+LAYOUT = 3  # raised whenever the same key would name different contents
 
 
 @dataclass(frozen=True)
@@ -83,13 +83,8 @@ def cache_tokens(
     shapes = {"visual": (len(examples), *each), "text": (len(examples), judge.width)}
 
     def is_whole() -> bool:
-        try:
-            return all(
-                (folder / name).stat().st_size == torch.Size(shape).numel() * dtype.itemsize
-                for name, shape in shapes.items()
-            )
-        except OSError:
-            return False
+        files = sealed(folder) or []
+        return [file.name for file in files] == sorted(shapes)
 
     def fill() -> None:
         if is_whole():
@@ -106,6 +101,7 @@ def cache_tokens(
                 rows = slice(start, start + len(some))
                 visual[rows], text[rows] = _encode(judge, some, dtype)
                 stage.advance(len(some))
+            seal(aside)
 
     work.ranks.once_per_machine(fill)
     return TokenCache(

@@ -11,9 +11,9 @@ posterior's mean and standard deviation are stored, so that each step still samp
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,11 +28,10 @@ from ric.inputs.content_key import (
     tensor_content,
     tokenizer_content,
 )
-from ric.inputs.filling import appearing_whole
+from ric.inputs.filling import appearing_whole, seal, sealed
 from ric.method.losses import cosine
 from ric.models.pipeline import encode_prompts, encode_source
 from ric.runs.checkpoints import write_tensors
-from ric.runs.rows import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -245,7 +244,8 @@ def encode_once(
     folder = cache_folder() / "encodings" / _key(encoder, examples)
 
     def is_whole() -> bool:
-        return _is_whole(folder, len(examples))
+        files = sealed(folder)
+        return files is not None and len(files) == -(-len(examples) // IN_A_SHARD)
 
     def fill() -> None:
         if is_whole():
@@ -257,7 +257,7 @@ def encode_once(
 
     ranks.once_per_machine(fill)
     device = encoder.pipeline.device
-    files = [folder / name for name in _checksums(folder)]
+    files = sorted(folder.glob("*.safetensors"))
     # texts are stored in the networks' precision and used as float32
     size = 4 // encoder.dtype.itemsize * sum(file.stat().st_size for file in files)
     if on_host or not _fits(size, device):
@@ -277,14 +277,12 @@ def _passes(
 
 
 def _write(folder: Path, passes: Iterator[list[Prepared]], dtype: torch.dtype) -> None:
-    checksums: dict[str, str] = {}
     shard: list[dict[str, Tensor]] = []
+    numbers = count()
 
     def close() -> None:
-        file = folder / f"{len(checksums):05d}.safetensors"
         named = {f"{row}.{key}": one[key] for row, one in enumerate(shard) for key in one}
-        write_tensors(named, file)
-        checksums[file.name] = _sha256(file)
+        write_tensors(named, folder / f"{next(numbers):05d}.safetensors")
         shard.clear()
 
     for some in passes:
@@ -294,7 +292,7 @@ def _write(folder: Path, passes: Iterator[list[Prepared]], dtype: torch.dtype) -
                 close()
     if shard:
         close()
-    write_atomically(folder / "checksums.json", json.dumps(checksums, indent=2) + "\n")
+    seal(folder)
 
 
 def _tensors(one: Prepared, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -332,19 +330,6 @@ def _prepared(
     )
 
 
-def _checksums(folder: Path) -> dict[str, str]:
-    return dict(json.loads((folder / "checksums.json").read_text(encoding="utf-8")).items())
-
-
-def _is_whole(folder: Path, count: int) -> bool:
-    try:
-        checksums = _checksums(folder)
-        shards = len(checksums) == -(-count // IN_A_SHARD)
-        return shards and all(_sha256(folder / name) == found for name, found in checksums.items())
-    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
-        return False  # checksums.json may have been damaged to anything
-
-
 def _fits(size: int, device: torch.device) -> bool:
     return device.type != "cuda" or 4 * size <= torch.cuda.mem_get_info(device)[0]
 
@@ -379,11 +364,6 @@ def _contents(encoder: Encoder, examples: Sequence[Example]) -> Iterator[bytes]:
         for picture in (item.source, item.target):
             if picture is not None:
                 yield tensor_content(picture)
-
-
-def _sha256(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _box(item: Example, *, flipped: bool) -> Box | None:

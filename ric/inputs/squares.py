@@ -30,7 +30,7 @@ from ric.data.drawn_scenes import DrawnPictures
 from ric.data.file_state import file_state, tables_state
 from ric.data.masks import signature_mask
 from ric.errors import SampleError
-from ric.inputs.filling import appearing_whole
+from ric.inputs.filling import appearing_whole, seal, sealed
 from ric.method.region_box import grow_box, tightest_box
 from ric.runs.rows import read_lines
 from ric.worker_processes import worker_processes
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from ric.method.region_box import Box
     from ric.work import Work
 
-LAYOUT = 3  # raised whenever the same key would name different contents
+LAYOUT = 4  # raised whenever the same key would name different contents
 # choice 2: a box over this share of the picture says little about where the edit is; a derived one
 # is left out, a given one is noted
 UNLOCALISED = 0.6
@@ -136,8 +136,12 @@ def decode_squares(config: CommandConfig, work: Work, split: SplitName, how: Squ
 
 
 def _read(folder: Path, how: Squaring) -> Squares | None:
-    """Map the cached squares; None if there are none, or a file they were read from has changed."""
-    if not (folder / "rows.jsonl").is_file():
+    """Map the cached squares.
+
+    Returns:
+        None if there are none, they are damaged, or a file they were read from has changed.
+    """
+    if sealed(folder) is None:
         return None
     try:
         lines = list(read_lines(folder / "rows.jsonl"))
@@ -187,6 +191,9 @@ def _fill(
                 advance()
         for error in unreadable:
             rows.write(json.dumps(_failure(error, [])) + "\n")
+        for file in (sources, targets, rows):
+            file.flush()
+        seal(aside)
 
 
 @contextmanager

@@ -83,6 +83,16 @@ def test_the_same_content_is_computed_once(judge, examples, monkeypatch):
     assert torch.equal(again.visual, first.visual)
 
 
+def test_tokens_of_which_a_bit_has_flipped_are_computed_again(judge, examples):
+    visual = cached(judge, examples).visual.clone()
+    file = cache_folder() / "tokens" / folders().pop() / "visual"
+    damaged = bytearray(file.read_bytes())
+    damaged[1000] ^= 1
+    file.unlink()  # what was mapped from it stays as it was
+    file.write_bytes(damaged)
+    assert torch.equal(cached(judge, examples).visual, visual)
+
+
 @pytest.mark.parametrize("what", ["weights", "pixels", "box", "text", "dtype", "fusion"])
 def test_other_content_is_computed_anew(what, judge, examples):
     cached(judge, examples)

@@ -137,17 +137,22 @@ def test_a_table_written_over_by_one_of_the_same_size_time_and_footer_is_read_ag
     assert not torch.equal(decode(file, how, columns=columns).targets, before)
 
 
-@pytest.mark.parametrize("harm", ["pixels", "row", "rows"])
+@pytest.mark.parametrize("harm", ["pixels", "a pixel", "row", "rows", "a letter", "checksums"])
 def test_squares_that_were_damaged_are_made_again(make_edits, harm):
     data = make_edits(3)
     whole = decode(data)
     (folder,) = (cache_folder() / "squares").iterdir()
     rows, pixels = folder / "rows.jsonl", folder / "target.u8"
     text = rows.read_text().splitlines(keepends=True)
-    if harm == "pixels":
+    if harm in ("pixels", "a pixel"):
         content = pixels.read_bytes()
         pixels.unlink()  # what was mapped from it stays as it was
-        pixels.write_bytes(content[:-1])
+        last = b"" if harm == "pixels" else bytes([content[-1] ^ 1])
+        pixels.write_bytes(content[:-1] + last)
+    elif harm == "a letter":
+        rows.write_text("".join(text).replace('"id": "0', '"id": "O', 1))
+    elif harm == "checksums":
+        (folder / "checksums.json").write_text("[]")
     else:
         rows.write_text('{"id": "00"}\n' if harm == "rows" else '{"files": 7}\n' + "".join(text))
     assert same(decode(data), whole)

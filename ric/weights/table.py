@@ -243,7 +243,7 @@ WEIGHTS: tuple[Weight, ...] = (
     Weight(
         id="facebook/dinov2-large",
         kind="hub",
-        revision="main",
+        revision="47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
         size_bytes=1_220_000_000,
         size_is_about=True,
         licence="Apache-2.0",
@@ -253,7 +253,7 @@ WEIGHTS: tuple[Weight, ...] = (
     Weight(
         id="openai/clip-vit-large-patch14-336",
         kind="hub",
-        revision="main",
+        revision="ce19dc912ca5cd21c8a653c79e251e808ccabcd1",
         size_bytes=1_710_000_000,
         size_is_about=True,
         licence="MIT (of the CLIP code)",

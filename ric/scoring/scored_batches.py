@@ -159,11 +159,12 @@ def _set_row(names: Sequence[Any], vectors: Mapping[str | None, Vector]) -> SetR
 
     0.1.0 listed four names, and versions after it four more.
     """
-    plain, own = names[:4], names[4] if len(names) == 5 else {}
+    features, logits, target_features, is_logits = (vectors.get(name) for name in names[:4])
+    own = names[4] if len(names) == 5 else {}
     if len(names) == 8:
         own = {"fd_dinov2": names[4:6], "cmmd": names[6:]}
     both = {key: (vectors.get(ours), vectors.get(theirs)) for key, (ours, theirs) in own.items()}
-    return SetRow(*(vectors.get(name) for name in plain), both)
+    return SetRow(features, logits, target_features, is_logits, both)
 
 
 def _joined(failures: Sequence[SampleError]) -> list[list[str]]:

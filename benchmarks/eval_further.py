@@ -1,6 +1,6 @@
 """The time of `ric eval` with all scores of edits, beside that of its networks alone.
 
-    python benchmarks/eval_further.py [--pairs N] [--size PX] [--width W] [--device DEVICE]
+    python benchmarks/eval_further.py [--pairs N] [--size PX] [--width W] [--tiny] [--device DEVICE]
 
 The six of the paper, KID, what lies outside the mask, and every score that is there by name alone
 but needs neither a judge nor registration: DINOv2, FD-DINOv2, CMMD, CLIP-FID, CLIP direction,
@@ -8,7 +8,8 @@ PickScore, DISTS, PSNR, SSIM, and both inside the mask; for one editor, the uned
 ground truth. Networks are random. Inception and the convolutional ones of LPIPS and DISTS have the
 published sizes, the transformers their published patches and pictures, but 12 layers of W units:
 what is measured is the work around the networks, and full sizes would hide it. FID is by
-torch-fidelity's rule, whose pass IS shares.
+torch-fidelity's rule, whose pass IS shares. With --tiny they are those of --preset tiny, which take
+so little time that the work around them is most of the whole.
 
 A network's own time is that of its outermost calls, in the time of the thread that makes them;
 lpips's and DISTS's formulas count as theirs. On one core of a CPU (pinned, OMP_NUM_THREADS=1) the
@@ -49,14 +50,16 @@ from ric.metrics.dinov2 import Dinov2Features, Dinov2Similarity
 from ric.metrics.dists import DistsDistance
 from ric.metrics.inception import InceptionFeatures
 from ric.metrics.lpips_distance import LpipsDistance
+from ric.metrics.scene_net import SceneNet
 from ric.scoring.rules import OF_ALL_DATA
+from ric.settings import resolve_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 FURTHER = (*OWN_NETWORK, "clip_direction", "psnr", "ssim", *INSIDE)
 NETWORKS = (ClipSimilarity, DinoSimilarity, InceptionFeatures, LpipsDistance, Dinov2Similarity,
-            Dinov2Features, ClipFeatures, ClipFidFeatures, DistsDistance)  # fmt: skip
+            Dinov2Features, ClipFeatures, ClipFidFeatures, DistsDistance, SceneNet)  # fmt: skip
 METHODS = ("embed", "text_embeddings", "features_of", "distances")
 
 
@@ -112,20 +115,24 @@ def time_by_network() -> Iterator[dict[str, float]]:
 
 def measure(asked: argparse.Namespace, folder: Path, device: torch.device) -> dict[str, Any]:
     """Score the pairs once, and report the whole and the networks."""
-    weights = write_metric_networks(folder / "weights")
-    write_further_networks(weights, asked.width)
     data = write_pairs(folder / "data", asked.pairs, asked.size)
-    config = EvalConfig(
-        data=str(data), edits=(f"Mine={data / 'edited'}",), split="all", weights=str(weights),
-        device=asked.device, fid="torch-fidelity", metrics=",".join((*OF_ALL_DATA, *FURTHER)),
-    )  # fmt: skip
+    settings = {
+        "data": str(data), "edits": (f"Mine={data / 'edited'}",), "split": "all",
+        "device": asked.device, "metrics": ",".join((*OF_ALL_DATA, *FURTHER)),
+    }  # fmt: skip
+    if asked.tiny:
+        config = resolve_config(EvalConfig, {**settings, "preset": "tiny"})
+    else:
+        weights = write_metric_networks(folder / "weights")
+        write_further_networks(weights, asked.width)
+        config = EvalConfig(**settings, weights=str(weights), fid="torch-fidelity")
     with time_by_network() as by_network, outermost_calls() as calls:
         whole = score(config, folder, device)
     each = 1e3 / asked.pairs
     return {
         "pairs": asked.pairs,
         "pixels": asked.size,
-        "width": asked.width,
+        "networks": "--preset tiny" if asked.tiny else f"transformers of {asked.width} units",
         "scores": [name for name in metrics_of(config) if name in FURTHER],
         "ms_per_pair": whole["all"] * each,
         "ms_per_pair_in_networks": calls.seconds * each,
@@ -143,6 +150,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=128)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--device", default="auto")
     asked = parser.parse_args()
     device = pick_device(asked.device)

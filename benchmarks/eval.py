@@ -48,7 +48,7 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from ric.config import EvalConfig, as_dict
 from ric.device import pick_device, usable_cores
-from ric.metrics import lpips_distance
+from ric.metrics import dists, lpips_distance
 from ric.metrics.clip_similarity import ClipSimilarity
 from ric.metrics.dino_similarity import DinoSimilarity
 from ric.metrics.fid import fid_from_features
@@ -113,6 +113,7 @@ def write_pairs(folder: Path, count: int, size: int, distinct: int = 64) -> Path
         files = {f"{name}_file_name": f"{name}/{number:06d}.png"
                  for name in ("source", "target", "mask")}  # fmt: skip
         rows.append({"id": f"{number:06d}", "instruction": TEXT, "region_text": TEXT,
+                     "source_text": "a wooden house in the grass", "target_text": TEXT,
                      "split": "test", **files})  # fmt: skip
     (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
@@ -207,7 +208,8 @@ class OutermostCalls:
 def outermost_calls(*, keep: bool = False) -> Iterator[OutermostCalls]:
     """Record every call of a network that is not made by another network.
 
-    The lpips package's code between and after its layers counts as its network.
+    The lpips package's code between and after its layers counts as its network, and DISTS's formula
+    as its.
     """
     calls, inside = OutermostCalls(keep=keep), False
 
@@ -228,7 +230,7 @@ def outermost_calls(*, keep: bool = False) -> Iterator[OutermostCalls]:
         return call
 
     places = ((nn.Module, "__call__"), (lpips_distance, "normalize_tensor"),
-              (LpipsDistance, "between"))  # fmt: skip
+              (LpipsDistance, "between"), (dists, "dists"))  # fmt: skip
     plain = [getattr(owner, name) for owner, name in places]
     for owner, name in places:
         setattr(owner, name, watched(getattr(owner, name)))

@@ -5,12 +5,16 @@ Imports nothing heavy: the command line and preflight read this, too.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ric.protocols import OF_FEW_SCORES
 
 if TYPE_CHECKING:
     from ric.config import EvalConfig
+
+# what the suite does with a network: compare two pictures by their vectors or at once, a picture
+# with its text, two sets of pictures by Frechet's distance or by a kernel
+Measure = Literal["cosine", "distance", "text", "frechet", "kernel"]
 
 
 class Metric(NamedTuple):
@@ -22,10 +26,16 @@ class Metric(NamedTuple):
         digits: Decimal places as printed.
         network: The network of `ric eval` that it uses, a key of `ric.models.table.EVAL_NETWORKS`;
             "" for none. Metrics with a network are computed by the suite, which runs each network
-            once for all of them.
-        place: `module:name` of the `PairMetric` that computes it from a sample's pictures; ""
-            where the suite computes it.
+            once for all of them. With `measure`: the row of the table of weights.
+        place: `module:name` of the `PairMetric` that computes it from a sample's pictures, or with
+            `measure` of the network, called as `Name(path, device, encoder=its name)`; "" where the
+            suite computes it.
         setting: The setting of `ric eval` that names a `PairMetric`'s model; "" where it has none.
+        measure: Of a metric with a network of its own, what the suite does with it; else "". Such
+            a metric is computed by name alone.
+        tiny: The member of the embedded family that takes such a network's place.
+        least: Of a Frechet distance, its network's width: of fewer pictures the covariances lack
+            rank, and it is mostly bias.
     """
 
     heading: str
@@ -34,6 +44,9 @@ class Metric(NamedTuple):
     network: str = ""
     place: str = ""
     setting: str = ""
+    measure: Measure | Literal[""] = ""
+    tiny: str = "scene_classifier"
+    least: int = 0
 
 
 # In the order of the columns; the first eight but FID of halves and KID are the paper's.
@@ -42,20 +55,65 @@ METRICS = {
     "dino": Metric("DINO", True, 4, "dino"),
     "clip_t": Metric("CLIP-T", True, 4, "clip"),
     "lpips": Metric("LPIPS", False, 4, "lpips"),
-    "fid": Metric("FID", False, 2, "inception"),
+    "fid": Metric("FID", False, 2, "inception", least=2048),
     "fid_unpaired": Metric("FID of halves", False, 2, "inception"),
     "kid": Metric("KID", False, 4, "inception"),
     "is": Metric("IS", True, 2, "inception"),
-    "fd_dinov2": Metric("FD-DINOv2", False, 2, "dinov2-large"),
-    "cmmd": Metric("CMMD", False, 3, "clip-336"),
+    "fd_dinov2": Metric(
+        "FD-DINOv2",
+        False,
+        2,
+        "facebook/dinov2-large",
+        "ric.metrics.dinov2:Dinov2Features",
+        measure="frechet",
+        least=1024,
+    ),
+    "cmmd": Metric(
+        "CMMD",
+        False,
+        3,
+        "openai/clip-vit-large-patch14-336",
+        "ric.metrics.clip_features:ClipFeatures",
+        measure="kernel",
+        tiny="clip",
+    ),
+    "clip_fid": Metric(
+        "CLIP-FID",
+        False,
+        2,
+        "openai/clip-vit-base-patch32",
+        "ric.metrics.clip_fid:ClipFidFeatures",
+        measure="frechet",
+        tiny="clip",
+        least=512,
+    ),
     "clip_i_source": Metric("CLIP-I to source", True, 4, "clip"),
     "clip_i_target": Metric("CLIP-I to target", True, 4, "clip"),
     "dino_source": Metric("DINO to source", True, 4, "dino"),
     "dino_target": Metric("DINO to target", True, 4, "dino"),
-    "dinov2": Metric("DINOv2", True, 4, "dinov2"),
-    "dinov2_source": Metric("DINOv2 to source", True, 4, "dinov2"),
-    "dinov2_target": Metric("DINOv2 to target", True, 4, "dinov2"),
+    "dinov2": Metric(
+        "DINOv2",
+        True,
+        4,
+        "facebook/dinov2-base",
+        "ric.metrics.dinov2:Dinov2Similarity",
+        measure="cosine",
+    ),
+    "dinov2_source": Metric("DINOv2 to source", True, 4),
+    "dinov2_target": Metric("DINOv2 to target", True, 4),
     "clip_direction": Metric("CLIP direction", True, 4, "clip"),
+    "pick_score": Metric(
+        "PickScore",
+        True,
+        2,
+        "yuvalkirstain/PickScore_v1",
+        "ric.metrics.pick_score:PickScore",
+        measure="text",
+        tiny="clip",
+    ),
+    "dists": Metric(
+        "DISTS", False, 4, "lpips-vgg", "ric.metrics.dists:DistsDistance", measure="distance"
+    ),
     "l1": Metric("L1", False, 4, place="ric.metrics.pixel:L1"),
     "l2": Metric("L2", False, 4, place="ric.metrics.pixel:L2"),
     "psnr": Metric("PSNR, dB", True, 2, place="ric.metrics.pixel:Psnr"),
@@ -64,11 +122,11 @@ METRICS = {
         "PSNR outside the mask, dB", True, 2, place="ric.metrics.pixel:PsnrOutside"
     ),
     "ssim_outside": Metric("SSIM outside the mask", True, 4, place="ric.metrics.pixel:SsimOutside"),
-    "lpips_outside": Metric("LPIPS outside the mask", False, 4, "lpips-outside"),
+    "lpips_outside": Metric("LPIPS outside the mask", False, 4, "lpips-squeeze"),
     "psnr_inside": Metric(
         "PSNR inside the mask, dB", True, 2, place="ric.metrics.pixel:PsnrInside"
     ),
-    "lpips_inside": Metric("LPIPS inside the mask", False, 4, "lpips-outside"),
+    "lpips_inside": Metric("LPIPS inside the mask", False, 4, "lpips-squeeze"),
     "shift": Metric("Shift, px", False, 2, place="ric.metrics.registration:Shift"),
     "scale_drift": Metric("Scale drift, %", False, 2, place="ric.metrics.registration:ScaleDrift"),
     "colour_drift": Metric("Colour drift", False, 4, place="ric.metrics.registration:ColourDrift"),
@@ -87,7 +145,7 @@ METRICS = {
     # of PIE-Bench alone: scoring/pie_bench.py
     "structure_distance": Metric("Structure distance", False, 4, "dino"),
     "psnr_unedited": Metric("PSNR unedited, dB", True, 2),
-    "lpips_unedited": Metric("LPIPS unedited", False, 4, "lpips-outside"),
+    "lpips_unedited": Metric("LPIPS unedited", False, 4, "lpips-squeeze"),
     "mse_unedited": Metric("MSE unedited", False, 5),
     "ssim_unedited": Metric("SSIM unedited", True, 4),
     "clip_source": Metric("CLIP score, source", True, 2, "clip"),
@@ -107,8 +165,19 @@ OF_SCENES = (
     "psnr_preserved",
 )  # fmt: skip
 PIE_BENCH = OF_FEW_SCORES["pie-bench"]
+
+
+def measured_by(*measures: Measure) -> tuple[str, ...]:
+    """List the metrics with a network of their own, of which the suite makes one of `measures`."""
+    return tuple(name for name, row in METRICS.items() if row.measure in measures)
+
+
+# each has a network of its own, of up to 3.9 GB
+OWN_NETWORK = measured_by("cosine", "distance", "text", "frechet", "kernel")
+# the edited set and the targets, or --fid-set; beside FID and KID
+SET_DISTANCES = measured_by("frechet", "kernel")
 # compared with the other one of source and target, too
-BOTH_WAYS = ("clip_i", "dino", "dinov2")
+BOTH_WAYS = ("clip_i", "dino", *measured_by("cosine"))
 TO_THE_OTHER = tuple(f"{name}_{other}" for name in BOTH_WAYS for other in ("source", "target"))
 OF_DRIFT = ("shift", "scale_drift", "colour_drift")
 INSIDE = ("psnr_inside", "lpips_inside")
@@ -118,7 +187,7 @@ JUDGED = (*VIE, "imgedit")
 GROUPS_OF_METRICS = {"vie": VIE, "gedit": VIE}
 BY_NAME_ONLY = (
     "fid_unpaired", *OF_DRIFT,  # twice FID's time; a second for each picture
-    "dinov2", "fd_dinov2", "cmmd",  # each has a network of its own, of up to 1.7 GB
+    *OWN_NETWORK,
     "clip_direction",  # needs two captions, which most data lack
     "psnr", "ssim", *INSIDE,  # beside L2 and LPIPS they say little
     "context_consistency", *JUDGED,  # each needs a judge

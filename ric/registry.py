@@ -33,6 +33,7 @@ from ric.metric_table import (
     JUDGED,
     METRICS,
     OF_ANY_PICTURES,
+    SET_DISTANCES,
     metric_key,
     metrics_of,
 )
@@ -251,10 +252,12 @@ def refuse_unknown_metrics(config: EvalConfig) -> None:
     if twice is not None:
         raise RicError(f"Two of --metrics are called {twice!r}.", "Rename your own.")
     _refuse_unjudged(config, names)
-    if config.fid_set and not {"fid", "kid", "fd_dinov2", "cmmd"} & set(names):
+    to_a_set = ("fid", "kid", *SET_DISTANCES)
+    if config.fid_set and not set(to_a_set) & set(names):
+        headings = [METRICS[name].heading for name in to_a_set]
         raise RicError(
-            "--fid-set goes with FID, KID, FD-DINOv2 and CMMD.",
-            "Add fid, kid, fd_dinov2 or cmmd to --metrics.",
+            f"--fid-set goes with {', '.join(headings[:-1])} and {headings[-1]}.",
+            f"Add one of them to --metrics: {', '.join(to_a_set)}",
         )
 
 

@@ -113,7 +113,7 @@ def evaluate(
         Optional[str],  # noqa: UP045
         typer.Option(
             metavar="DIR",
-            help="Reference pictures for FID, KID, FD-DINOv2 and CMMD, in place of targets.",
+            help="Reference pictures for FID, KID and their like, in place of targets.",
         ),
     ] = EvalConfig.fid_set,
     layout: Annotated[
@@ -135,7 +135,7 @@ def evaluate(
         typer.Option(
             metavar="NAME,…",
             help="Only these, such as l1,fid,my.py:Name; all: ric's. Default: those of --protocol."
-            " By name alone: dinov2, fd_dinov2, cmmd and more (docs/scoring.md).",
+            " By name alone: dinov2, dists, pick_score, clip_fid and more (docs/scoring.md).",
         ),
     ] = EvalConfig.metrics,
     reference: Annotated[

@@ -89,6 +89,20 @@ def squeezenet_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _kaiming(torchvision.models.squeezenet1_1, path)
 
 
+@pytest.fixture(scope="session")
+def vgg_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write torchvision's VGG16 likewise, without its classifier's half gigabyte."""
+    path = tmp_path_factory.mktemp("vgg") / "vgg16.pth"
+    _kaiming(lambda weights: nn.ModuleDict({"features": vgg16_layers()}), path)
+    return path
+
+
+def vgg16_layers() -> nn.Module:
+    """Make the convolutions of torchvision's VGG16."""
+    vgg = torchvision.models.vgg
+    return vgg.make_layers(vgg.cfgs["D"])
+
+
 def _kaiming(build: Callable[..., nn.Module], path: Path) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -422,4 +422,4 @@ def test_pictures_for_fid_without_fid_are_refused(edits, few, tmp_path, capfd):
     words = ("eval", f"Mine={edits}", *few, "--run", tmp_path / "eval", "--fid-set", edits)
     assert ric(*words, "--metrics", "l1") == 1
     said = " ".join(capfd.readouterr().err.split())
-    assert "--fid-set goes with FID, KID, FD-DINOv2 and CMMD." in said
+    assert "--fid-set goes with FID, KID, FD-DINOv2, CMMD and CLIP-FID." in said

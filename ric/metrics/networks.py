@@ -6,7 +6,7 @@ Networks run in plain float32: TensorFloat-32 moves a cosine in its fourth digit
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -19,7 +19,7 @@ from ric.model_files import require_whole
 from ric.pretrained import load_network, refuse_not_finite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from PIL import Image
 
@@ -88,8 +88,20 @@ class TextImageEncoder(ImageEncoder, Protocol):
         """Return (N, P) vectors of length 1, on the CPU."""
 
 
+class TextScore(TextImageEncoder, Protocol):
+    """A network whose score of a picture and a text is a multiple of their cosine (PickScore).
+
+    Attributes:
+        scale: The factor.
+    """
+
+    @property
+    def scale(self) -> float:
+        """See the class."""
+
+
 class PairDistance(Network, Protocol):
-    """A network that compares two pictures of one size (LPIPS).
+    """A network that compares two pictures of one size (LPIPS, DISTS).
 
     Attributes:
         smallest: The shortest side that it accepts, in pixels.
@@ -104,7 +116,7 @@ class PairDistance(Network, Protocol):
 
 
 class SetEncoder(PictureReader, Protocol):
-    """A network whose activations are compared set against set (FID, IS, FD-DINOv2, CMMD).
+    """A network whose activations are compared set against set (FID, IS, FD-DINOv2, CMMD...).
 
     Attributes:
         kind: Whose rule it follows: a `FidKind`, the code that published it, or the name of a
@@ -134,8 +146,9 @@ class MetricNetworks:
     """The loaded metric networks, or why one is missing.
 
     `inception_score` is usually `fid.fed_as("torch-fidelity")`; where it is the same object as
-    `fid`, the two share one pass. `lpips_outside` compares what lies outside the mask,
-    and what lies inside. `dinov2`, `fd_dinov2` and `cmmd` are those of the metrics of these names.
+    `fid`, the two share one pass. `lpips_squeeze` compares what lies outside the mask, and what
+    lies inside. `own` has the networks of `metric_table.OWN_NETWORK`, by the metrics' names, each
+    of the protocol of its `measure`; without those that are not asked for.
     """
 
     clip: TextImageEncoder | Unavailable
@@ -143,10 +156,16 @@ class MetricNetworks:
     lpips: PairDistance | Unavailable
     fid: SetEncoder | Unavailable
     inception_score: SetEncoder | Unavailable
-    lpips_outside: PairDistance | Unavailable = Unavailable("no network was given")
-    dinov2: ImageEncoder | Unavailable = NOT_ASKED
-    fd_dinov2: SetEncoder | Unavailable = NOT_ASKED
-    cmmd: SetEncoder | Unavailable = NOT_ASKED
+    lpips_squeeze: PairDistance | Unavailable = Unavailable("no network was given")
+    own: Mapping[str, Any] = field(default_factory=dict)
+
+    def present(self, names: Iterable[str]) -> dict[str, Any]:
+        """Return those of `own` that are asked for and not missing, of the metrics of `names`."""
+        return {
+            name: self.own[name]
+            for name in names
+            if not isinstance(self.own.get(name, NOT_ASKED), Unavailable)
+        }
 
 
 def published_marker(encoder: str, published: str) -> str:

@@ -28,11 +28,13 @@ from ric.config import (
     command_of,
 )
 from ric.data.drawn_scenes import is_scenes
-from ric.metric_table import METRICS, OF_SCENES, metrics_of
+from ric.metric_table import METRICS, OF_SCENES, OWN_NETWORK, metrics_of
 from ric.registry import DESCRIBERS, EDITORS, JUDGES, further_models, model_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ric.metric_table import Metric
 
 
 class ModelRow(NamedTuple):
@@ -271,6 +273,13 @@ class EvalNetwork(NamedTuple):
     recorded: str = ""
 
 
+def _own_network(name: str, metric: Metric) -> EvalNetwork:
+    """Return the row of a metric's own network, by the metric's row."""
+    member = "" if metric.tiny == "scene_classifier" else name  # "clip" is that of --clip
+    return EvalNetwork(lambda config: metric.network, metric.tiny, (metric.network,), member)
+
+
+# by the names that METRICS has for them; a metric's own by the metric's
 EVAL_NETWORKS = {
     "clip": EvalNetwork(
         lambda config: config.clip,
@@ -290,28 +299,18 @@ EVAL_NETWORKS = {
         "scene_classifier",
         ("lpips-alex", "lpips-vgg", "lpips-squeeze"),
     ),
-    "lpips-outside": EvalNetwork(
+    # beside --lpips-net, of what lies outside or inside a mask
+    "lpips-squeeze": EvalNetwork(
         lambda config: "lpips-squeeze", "scene_classifier", ("lpips-squeeze",)
     ),
-    "dinov2": EvalNetwork(
-        lambda config: "facebook/dinov2-base", "scene_classifier", ("facebook/dinov2-base",)
-    ),
-    "dinov2-large": EvalNetwork(
-        lambda config: "facebook/dinov2-large", "scene_classifier", ("facebook/dinov2-large",)
-    ),
-    "clip-336": EvalNetwork(
-        lambda config: "openai/clip-vit-large-patch14-336",
-        "clip",
-        ("openai/clip-vit-large-patch14-336",),
-        recorded="clip-336",  # "clip" is that of --clip
-    ),
+    **{name: _own_network(name, METRICS[name]) for name in OWN_NETWORK},
 }
 
 
 def eval_networks(config: EvalConfig) -> dict[str, str]:
     """Name the networks that the metrics of `ric eval` use; `tiny` is the embedded family's."""
-    rows = [METRICS[name] for name in metrics_of(config) if name in METRICS]
-    asked = {row.network for row in rows}
+    names = [name for name in metrics_of(config) if name in METRICS]
+    asked = {name if name in OWN_NETWORK else METRICS[name].network for name in names}
     own = ("clip", "dino")  # settings name these
     return {
         network: "tiny" if config.preset == "tiny" and network not in own else row.named(config)

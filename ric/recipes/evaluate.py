@@ -25,7 +25,7 @@ from ric.data.file_state import tables_state
 from ric.device import usable_cores
 from ric.errors import RicError
 from ric.interrupt import stop_between_steps
-from ric.metric_table import OF_SCENES, metrics_of
+from ric.metric_table import OF_SCENES, SET_DISTANCES, metrics_of
 from ric.metrics.edit_success import EditChecker
 from ric.metrics.networks import NOT_ASKED, MetricNetworks, Unavailable
 from ric.metrics.scene_net import SceneNet
@@ -142,7 +142,7 @@ def _load_noted(config: EvalConfig, work: Work) -> MetricNetworks | PieBenchNetw
     networks = load_metric_networks(config, work.run, work.device)
     lacking = [
         name
-        for name, network in vars(networks).items()
+        for name, network in {**vars(networks), **getattr(networks, "own", {})}.items()
         if isinstance(network, Unavailable) and network is not NOT_ASKED
     ]
     work.run.note(unavailable=lacking, processes=work.ranks.count)
@@ -155,8 +155,9 @@ def _fid_set(
     """Read the pictures of `--fid-set` in the main process; None where no network asks for them."""
     if not config.fid_set or not work.ranks.is_main or not isinstance(networks, MetricNetworks):
         return None
-    by_key = {"fid": networks.fid, "fd_dinov2": networks.fd_dinov2, "cmmd": networks.cmmd}
-    asked = {key: one for key, one in by_key.items() if not isinstance(one, Unavailable)}
+    asked = networks.present(SET_DISTANCES)
+    if not isinstance(networks.fid, Unavailable):
+        asked["fid"] = networks.fid
     if not asked:
         return None
     return read_fid_set(config.fid_set, asked, config, work, threads=_threads())

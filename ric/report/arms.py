@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -11,7 +12,7 @@ from ric.config import CommandConfig, EditConfig, EvalConfig, compares_two
 from ric.data.edit_sample import EditSample, Pictures
 from ric.data.opened import open_data
 from ric.errors import RicError
-from ric.metric_table import OF_SCENES
+from ric.metric_table import JUDGED, OF_SCENES
 from ric.runs.record import find_run, read_record, resolved_run
 from ric.runs.rows import read_lines, read_rows
 from ric.scoring.outputs import Outputs, find_outputs, turns_of
@@ -35,12 +36,29 @@ class Arm:
     Attributes:
         label: Its name, unique on a page.
         outputs: Where its pictures are.
-        rows: Its rows of per_sample.jsonl, by the sample's id.
+        rows: Its rows of per_sample.jsonl, by the sample's id; what several judges have given
+            stands in a column of each (`_scored_runs`).
     """
 
     label: str
     outputs: Outputs
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+class _ScoredRun(NamedTuple):
+    """An eval run: its folder, its record, and where its scores of single samples are shown.
+
+    Attributes:
+        path: The folder.
+        record: Its run.json.
+        columns: The column of `Arm.rows` for each key of its rows that has another name there.
+        metrics: Its scores, by the column of `Arm.rows`.
+    """
+
+    path: Path
+    record: Mapping[str, Any]
+    columns: Mapping[str, str]
+    metrics: Mapping[str, Score]
 
 
 class Side(NamedTuple):
@@ -103,6 +121,7 @@ def read_side(runs: Sequence[Path], runs_dir: Path, data: str | None = None) -> 
     first: tuple[Path, Mapping[str, Any]] | None = None
     # eval runs first: they give edit runs their labels
     records = [(path, read_record(path)) for path in runs]
+    scored = _scored_runs(records)
     for path, record in sorted(records, key=lambda one: one[1]["command"] != "eval"):
         if record["command"] not in ("eval", "edit"):
             continue
@@ -111,8 +130,8 @@ def read_side(runs: Sequence[Path], runs_dir: Path, data: str | None = None) -> 
         config: EvalConfig | EditConfig
         if record["command"] == "eval":
             config = _recorded(EvalConfig, record, data)
-            metrics |= _metrics_of(path)
-            _add_scored(arms, config, path, record, (runs_dir, notes))
+            metrics |= scored[path].metrics
+            _add_scored(arms, config, scored[path], runs_dir, notes)
         else:
             config = _recorded(EditConfig, record, data)
             if all(arm.outputs.run is None or arm.outputs.run != path.resolve() for arm in arms):
@@ -151,8 +170,33 @@ def _recorded(kind: type[ConfigT], record: Mapping[str, Any], data: str | None) 
     return kind(**values | ({"data": data} if data else {}))
 
 
-def _metrics_of(path: Path) -> dict[str, Score]:
-    return {score.key: score for row in read_scores(path) for score in row.scores}
+def _scored_runs(
+    records: Sequence[tuple[Path, Mapping[str, Any]]],
+) -> dict[Path, _ScoredRun]:
+    """Read the scores of the eval runs among `records`, by their folders.
+
+    Where several runs have a judge's score, each has a column, named by the judge and the run:
+    two judges give different scores, and so does one by other prompts or another seed.
+    """
+    found = {
+        path: {score.key: score for row in read_scores(path) for score in row.scores}
+        for path, record in records
+        if record["command"] == "eval"
+    }
+    counts = Counter(key for scores in found.values() for key in scores if key in JUDGED)
+    alike = Counter(path.name for path in found)
+    runs = {}
+    for path, record in records:
+        if path not in found:
+            continue
+        name = path.name if alike[path.name] == 1 else f"{path.parent.name}/{path.name}"
+        columns = {key: f"{key} {name}" for key in found[path] if counts[key] > 1}
+        metrics = dict(found[path])
+        for key, column in columns.items():
+            score = metrics.pop(key)
+            metrics[column] = replace(score, marker=f"{score.marker}, {name}")
+        runs[path] = _ScoredRun(path, record, columns, metrics)
+    return runs
 
 
 def _has_value(arms: Sequence[Arm], key: str) -> bool:
@@ -162,12 +206,12 @@ def _has_value(arms: Sequence[Arm], key: str) -> bool:
 def _add_scored(
     arms: list[Arm],
     config: EvalConfig,
-    path: Path,
-    record: Mapping[str, Any],
-    around: tuple[Path, list[str]],
+    run: _ScoredRun,
+    runs_dir: Path,
+    notes: list[str],
 ) -> None:
     """Add the editors of an eval run, or their scores to arms that are there already."""
-    runs_dir, notes = around
+    path, record = run.path, run.record
 
     def resolve(reference: str) -> Path | None:
         return resolved_run(path, record, reference) or find_run(reference, runs_dir)
@@ -189,7 +233,8 @@ def _add_scored(
             same = Arm(_unused(outputs.label, arms, path.name), outputs)
             arms.append(same)
         for name, row in scored.items():
-            same.rows.setdefault(name, {}).update(row)
+            shown = {run.columns.get(key, key): value for key, value in row.items()}
+            same.rows.setdefault(name, {}).update(shown)
 
 
 def _unused(label: str, arms: Sequence[Arm], where: str = "again") -> str:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ric.errors import RicError
+from ric.metric_table import METRICS
 from ric.metrics.intervals import mean_interval
 from ric.scoring.kept_samples import photos_of
 from ric.scoring.scores import OF_SETS, Difference, Score
-from ric.scoring.set_distances import set_distances
+from ric.scoring.set_distances import minus, set_distances
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,7 @@ def difference(
 ) -> Difference:
     """Return `later` minus `first`, over the samples that both have.
 
-    Means come with a paired bootstrap interval, FID and FD-DINOv2 with the jackknife's, and KID and
+    Means come with a paired bootstrap interval, Frechet distances with the jackknife's, KID and
     CMMD, less what the likeness within pairs adds to them, with that of their subsets. Left out are
     scores that one of them lacks, IS, which has no pairs, and the relative errors of drawn scenes,
     whose samples are weighted.
@@ -72,18 +73,18 @@ def _of_means(
 
 def _of_sets(score: Score, sets: SetDistances | None) -> list[Score]:
     """Return the difference of a distance of sets, or nothing where either editor lacks it."""
-    fields = {"fid_unpaired": "unpaired"}
-    distance = getattr(sets, fields.get(score.key, score.key), None)
+    distance = (sets or {}).get(score.key)
     if distance is None:
         return []
+    by_kernel = METRICS[score.key].measure == "kernel"
     about = "difference over the same samples"
     if score.key == "kid":
         about += ", without what the likeness within pairs adds"
-    if score.key == "cmmd":
+    if by_kernel:
         about += ", without the bias of small sets and of pairs"
     apart = replace(score, value=distance.value, n=distance.n, interval=distance.interval)
     return [replace(apart, std=None, note=None, unavailable=None,
-                    ranks=score.ranks or score.key == "cmmd",  # unbiased, unlike the value
+                    ranks=score.ranks or by_kernel,  # unbiased, unlike the value
                     definition=f"{about}; {score.definition}")]  # fmt: skip
 
 
@@ -101,7 +102,7 @@ def _between_sets(
         held = zip(scored.rows, scored.set_rows, strict=True)
         shared = [(row, kept) for row, kept in held if row["id"] in names]
         photos = photos_of(row for row, _ in shared)
-        asked = scored.distances is not None and scored.distances.unpaired is not None
+        asked = "fid_unpaired" in (scored.distances or ())
         try:
             set_rows = [kept for _, kept in shared]
             return set_distances(set_rows, photos, fid_set, seed=seed, unpaired=asked)
@@ -109,4 +110,4 @@ def _between_sets(
             return None
 
     ours, theirs = of(later), of(first)
-    return None if ours is None or theirs is None else ours.minus(theirs)
+    return None if ours is None or theirs is None else minus(ours, theirs)

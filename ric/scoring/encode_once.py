@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from itertools import groupby
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from ric.metric_table import SET_DISTANCES
 from ric.metrics.networks import (
     MetricNetworks,
     PairDistance,
@@ -37,31 +39,24 @@ class SetRow(NamedTuple):
         logits: (C,) of the edited picture, by FID's network.
         target_features: (W,) of the target, by FID's network.
         is_logits: (C,) of the edited picture, by IS's network.
-        dinov2: (W,) of the edited picture, by FD-DINOv2's network.
-        target_dinov2: (W,) of the target, by FD-DINOv2's network.
-        clip: (P,) of the edited picture, by CMMD's network.
-        target_clip: (P,) of the target, by CMMD's network.
+        own: (W,) of the edited picture and of the target by the network of each of
+            `metric_table.SET_DISTANCES`, by the metrics' names.
     """
 
     features: Vector | None
     logits: Vector | None
     target_features: Vector | None
     is_logits: Vector | None
-    dinov2: Vector | None = None
-    target_dinov2: Vector | None = None
-    clip: Vector | None = None
-    target_clip: Vector | None = None
+    own: Mapping[str, tuple[Vector | None, Vector | None]] = MappingProxyType({})
 
     def compared(self, key: str) -> tuple[Vector | None, Vector | None]:
-        """Return the features of the edited picture and the target for `fid`, `fd_dinov2`, `cmmd`.
+        """Return the features of the edited picture and the target for a distance of sets.
 
         KID's are those of `fid`.
         """
-        if key == "fd_dinov2":
-            return self.dinov2, self.target_dinov2
-        if key == "cmmd":
-            return self.clip, self.target_clip
-        return self.features, self.target_features
+        if key == "fid":
+            return self.features, self.target_features
+        return self.own.get(key, (None, None))
 
 
 class Comparison(NamedTuple):
@@ -206,8 +201,10 @@ def encode_sets(
     both = [*edited, *(pair.target for pair in pairs)]
     by_fid = _set_features(networks.fid, both, encodings)
     by_is = _set_features(networks.inception_score, edited, encodings)
-    by_dinov2 = _set_features(networks.fd_dinov2, both, encodings)
-    by_clip = _set_features(networks.cmmd, both, encodings)
+    by_own = {
+        key: _set_features(network, both, encodings)
+        for key, network in networks.present(SET_DISTANCES).items()
+    }
 
     def of(known: dict[int, tuple[Vector, Vector]], image: Image.Image | None) -> Vector | None:
         return known[id(image)][0] if known and image else None
@@ -216,12 +213,10 @@ def encode_sets(
     for pair in pairs:
         features, logits = by_fid.get(id(pair.edited), (None, None))
         is_logits = by_is[id(pair.edited)][1] if by_is else None
-        further = [
-            of(known, image)
-            for known in (by_dinov2, by_clip)
-            for image in (pair.edited, pair.target)
-        ]
-        rows.append(SetRow(features, logits, of(by_fid, pair.target), is_logits, *further))
+        own = {
+            key: (of(known, pair.edited), of(known, pair.target)) for key, known in by_own.items()
+        }
+        rows.append(SetRow(features, logits, of(by_fid, pair.target), is_logits, own))
     return rows
 
 

@@ -89,7 +89,7 @@ def load_pair_metrics(
         shipped = METRICS.get(name)
         if shipped is None:
             loaded.append(_make_own(name, config, device))
-        elif shipped.place:
+        elif shipped.place and not shipped.measure:
             model = locate(config, shipped.setting, run) if shipped.setting and run else None
             loaded.append(LoadedMetric(name, load_part("metric", name)(model, config, device)))
     return tuple(loaded)

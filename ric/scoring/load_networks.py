@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ric.errors import RicError
-from ric.metric_table import metrics_of
-from ric.metrics.clip_features import ClipFeatures
+from ric.metric_table import OWN_NETWORK, metrics_of
 from ric.metrics.clip_similarity import PUBLISHED, ClipSimilarity
 from ric.metrics.dino_similarity import DinoSimilarity
-from ric.metrics.dinov2 import Dinov2Features, Dinov2Similarity
 from ric.metrics.inception import InceptionFeatures
 from ric.metrics.lpips_distance import LpipsDistance
 from ric.metrics.networks import NOT_ASKED, MetricNetworks, Unavailable
@@ -22,6 +20,7 @@ from ric.metrics.structure_distance import StructureDistance
 from ric.models.locate import locate, locate_named
 from ric.models.table import EVAL_NETWORKS, ModelRow, NamedModel, eval_networks
 from ric.protocols import PROTOCOLS
+from ric.registry import load_part
 from ric.runs.artifacts import public_name, public_text
 from ric.scoring.pie_bench import PieBenchNetworks
 from ric.scoring.scored_batches import stamp
@@ -65,11 +64,10 @@ def _load_metric_networks(config: EvalConfig, run: RunDir, device: torch.device)
         "inception", lambda: InceptionFeatures(locate("inception"), device, kind=config.fid)
     )
     lpips = load("lpips", lambda: LpipsDistance(config.lpips_net, locate("lpips"), device))
-    squeeze = load("lpips-outside", lambda: _squeeze(locate, device))
-    encoder = eval_networks(config).get("clip-336")
+    asked = eval_networks(config)
 
-    def make_cmmd() -> ClipFeatures:
-        return ClipFeatures(locate("clip-336"), device, encoder=encoder)
+    def make_own(name: str) -> Any:
+        return load_part("metric", name)(locate(name), device, encoder=asked[name])
 
     is_fed = inception
     if isinstance(inception, InceptionFeatures):
@@ -80,10 +78,8 @@ def _load_metric_networks(config: EvalConfig, run: RunDir, device: torch.device)
         lpips=lpips,
         fid=inception if names & {"fid", "fid_unpaired", "kid"} else NOT_ASKED,
         inception_score=is_fed if "is" in names else NOT_ASKED,
-        lpips_outside=squeeze,
-        dinov2=load("dinov2", lambda: Dinov2Similarity(locate("dinov2"), device)),
-        fd_dinov2=load("dinov2-large", lambda: Dinov2Features(locate("dinov2-large"), device)),
-        cmmd=load("clip-336", make_cmmd, embedded=lambda: either(make_cmmd)),
+        lpips_squeeze=load("lpips-squeeze", lambda: _squeeze(locate, device)),
+        own={name: load(name, partial(make_own, name)) for name in OWN_NETWORK if name in asked},
     )
 
 
@@ -92,7 +88,7 @@ def _load_pie_bench_networks(
 ) -> PieBenchNetworks:
     locate, load = _finder(config, run), _loader(config, run, device)
     clip = load("clip", lambda: _clip(config, locate, device))
-    lpips = load("lpips-outside", lambda: _squeeze(locate, device))
+    lpips = load("lpips-squeeze", lambda: _squeeze(locate, device))
     no_keys = Unavailable("the tiny family has no transformer whose keys could be compared")
     structure = load(
         "dino",
@@ -111,8 +107,8 @@ def _clip(
 
 
 def _squeeze(locate: Callable[[str], Path], device: torch.device) -> LpipsDistance:
-    """Load the LPIPS of what lies outside a mask."""
-    return LpipsDistance("squeeze", locate("lpips-outside"), device, published="squeeze")
+    """Load the LPIPS of what lies outside or inside a mask."""
+    return LpipsDistance("squeeze", locate("lpips-squeeze"), device, published="squeeze")
 
 
 def _loader(config: EvalConfig, run: RunDir, device: torch.device) -> Callable[..., Any]:
@@ -123,7 +119,7 @@ def _loader(config: EvalConfig, run: RunDir, device: torch.device) -> Callable[.
     def load(network: str, make: Callable[[], Any], embedded: Callable[[], Any] = scene_net) -> Any:
         if network not in asked:
             return NOT_ASKED
-        if asked[network] == "tiny" and network != "clip":
+        if asked[network] == "tiny" and EVAL_NETWORKS[network].tiny == "scene_classifier":
             return embedded()
         made = either(make)
         if not isinstance(made, Unavailable):

@@ -28,11 +28,11 @@ class Rules:
         pair_metrics: Those among them that score one picture at a time, and your own.
         reference: The picture that outputs are compared with.
         text: The kind of text that CLIP-T compares with; a pair may have another kind instead.
-        with_other: Whether CLIP-I and both DINOs are also computed against the other one of source
+        with_other: Whether those of `BOTH_WAYS` are also computed against the other one of source
             and target.
         judge: What the metrics of a judge name in brackets; "" where none is asked for.
-        encode_fitted: Whether CLIP and both DINOs see the edited picture at the reference's size,
-            as all other metrics do, or at its own.
+        encode_fitted: Whether networks that embed a single picture see the edited one at the
+            reference's size, as all other metrics do, or at its own.
         seed: Seeds the intervals.
     """
 
@@ -52,7 +52,7 @@ class Rules:
 
     @property
     def to_the_other(self) -> tuple[str, ...]:
-        """The keys of CLIP-I and both DINOs against the other picture."""
+        """The keys of those of `BOTH_WAYS` against the other picture."""
         if not self.with_other:
             return ()
         return tuple(f"{key}_{self.other}" for key in BOTH_WAYS if key in self.metrics)

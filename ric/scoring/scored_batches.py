@@ -26,7 +26,7 @@ from ric.scoring.encode_once import SetRow
 from ric.scoring.kept_samples import Kept
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ric.scoring.encode_once import Vector
 
@@ -106,7 +106,7 @@ class ScoredBatches:
             "ids": list(ids),
             "failures": _joined(failures),
             "kept": {
-                label: [[one.row, [name_of(part) for part in one.set_row]] for one in held.values()]
+                label: [[one.row, _named(one.set_row, name_of)] for one in held.values()]
                 for label, held in kept.items()
             },
         }
@@ -125,10 +125,7 @@ class ScoredBatches:
             # copied: each loaded one keeps three more objects alive
             vectors: Mapping[str | None, Vector] = {name: loaded[name].copy() for name in loaded}
             kept = {
-                label: {
-                    row["id"]: Kept(row, SetRow(*(vectors.get(name) for name in names)))
-                    for row, names in held
-                }
+                label: {row["id"]: Kept(row, _set_row(names, vectors)) for row, names in held}
                 for label, held in batch["kept"].items()
             }
             failures = [SampleError(*told) for told in batch["failures"]]
@@ -148,6 +145,26 @@ class ScoredBatches:
 
     def _mine(self) -> Iterator[Path]:
         return self.folder.glob(f"{self.writer:03d}-*")
+
+
+def _named(set_row: SetRow, name_of: Callable[[Vector | None], str | None]) -> list[Any]:
+    """List the names of a sample's vectors, those of `SetRow.own` by their metrics."""
+    *plain, own = set_row
+    by_metric = {key: [name_of(part) for part in both] for key, both in own.items()}
+    return [*(name_of(part) for part in plain), by_metric]
+
+
+def _set_row(names: Sequence[Any], vectors: Mapping[str | None, Vector]) -> SetRow:
+    """Return a sample's vectors by what `_named` listed.
+
+    0.1.0 listed four names, and versions after it four more.
+    """
+    features, logits, target_features, is_logits = (vectors.get(name) for name in names[:4])
+    own = names[4] if len(names) == 5 else {}
+    if len(names) == 8:
+        own = {"fd_dinov2": names[4:6], "cmmd": names[6:]}
+    both = {key: (vectors.get(ours), vectors.get(theirs)) for key, (ours, theirs) in own.items()}
+    return SetRow(features, logits, target_features, is_logits, both)
 
 
 def _joined(failures: Sequence[SampleError]) -> list[list[str]]:

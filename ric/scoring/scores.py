@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from ric.metric_table import METRICS, PIE_BENCH, Metric
+from ric.metric_table import METRICS, PIE_BENCH, SET_DISTANCES, Metric
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +15,7 @@ Role = Literal["editor", "identity", "ground-truth"]
 
 THE_SIX = ("clip_i", "dino", "clip_t", "lpips", "fid", "is")
 # one number of all pictures, no mean of samples
-OF_SETS = ("fid", "fid_unpaired", "kid", "is", "fd_dinov2", "cmmd")
+OF_SETS = ("fid", "fid_unpaired", "kid", "is", *SET_DISTANCES)
 IS_RANKS_FROM = 20  # pictures: each of its ten splits then has two or more, and one alone scores 1
 SHOWN_FIRST = ("clip_i", "dino", "clip_t", "lpips", "fid", "fid_unpaired", "kid", "is", *PIE_BENCH)
 
@@ -30,14 +30,14 @@ class Score:
         value: The score; None where there is none, and then `unavailable` says why.
         n: How many samples it covers.
         marker: The network's or the rule's name where it is not the published one.
-        interval: 95 % interval: for a mean by bootstrap, for KID and CMMD by subsets, for FID and
-            FD-DINOv2 by the jackknife.
+        interval: 95 % interval: for a mean by bootstrap, for KID and CMMD by subsets, for Frechet
+            distances by the jackknife.
         std: For IS the standard deviation over splits.
         note: What the reader must know beside the number.
         unavailable: Why there is no value.
         own: How a metric that is not in `METRICS` is shown.
-        ranks: Whether it may tell which editor is better. FID, FD-DINOv2 and CMMD of pairs may not:
-            an editor whose pictures are tied to their own targets looks better for that alone.
+        ranks: Whether it may tell which editor is better. Frechet distances and CMMD of pairs may
+            not: an editor whose pictures are tied to their own targets looks better for that alone.
     """
 
     key: str

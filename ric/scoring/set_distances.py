@@ -1,4 +1,4 @@
-"""FID, KID, FD-DINOv2 and CMMD of one editor's pictures against the targets.
+"""FID, KID and the distances of `metric_table.SET_DISTANCES` of one editor against the targets.
 
 Each is computed from the features of its own network (FID and KID share one), of the samples that
 have both pictures, or of all edited pictures and those of `--fid-set`.
@@ -6,22 +6,23 @@ have both pictures, or of all edited pictures and those of `--fid-set`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ric.errors import RicError
+from ric.metric_table import METRICS, SET_DISTANCES
 from ric.metrics.cmmd import cmmd_from_features
 from ric.metrics.fid import Jackknife, jackknife_fid, unpaired_fid
 from ric.metrics.kernel_sums import KernelDistance
 from ric.metrics.kid import kid_from_features
+from ric.scoring.encode_once import SetRow, Vector
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from ric.scoring.encode_once import SetRow, Vector
+# by the metrics' names; without those whose network did not run, or of which no sample has the
+# pictures, and without FID of halves where it was not asked for or there are too few samples
+SetDistances: TypeAlias = Mapping[str, Jackknife | KernelDistance]
 
 
 class FidSet(NamedTuple):
@@ -29,41 +30,12 @@ class FidSet(NamedTuple):
 
     Attributes:
         name: Their folder.
-        features: (M, W) by each network: `fid` (KID's, too), `fd_dinov2`, `cmmd`; without those
-            that no metric needs.
+        features: (M, W) by each network: `fid` (KID's, too), and those of `SET_DISTANCES`; without
+            those that no metric needs.
     """
 
     name: str
     features: Mapping[str, NDArray[np.float32]]
-
-
-class SetDistances(NamedTuple):
-    """The distances of the edited set, with what their intervals are computed from.
-
-    Each is None where its network did not run, or no sample has the pictures.
-
-    Attributes:
-        fid: Of the edited pictures and the others.
-        kid: Likewise.
-        unpaired: FID of halves, in which no edit meets its own target; None also where it was not
-            asked for, or there are too few samples.
-        fd_dinov2: As `fid`, of DINOv2's features.
-        cmmd: Of CLIP's embeddings.
-    """
-
-    fid: Jackknife | None = None
-    kid: KernelDistance | None = None
-    unpaired: Jackknife | None = None
-    fd_dinov2: Jackknife | None = None
-    cmmd: KernelDistance | None = None
-
-    def minus(self, other: SetDistances) -> SetDistances:
-        """Return the difference of two editors' distances over the same samples."""
-        apart = [
-            None if ours is None or theirs is None else ours.minus(theirs)  # type: ignore[arg-type]
-            for ours, theirs in zip(self, other, strict=True)
-        ]
-        return SetDistances(*apart)  # type: ignore[arg-type]
 
 
 class _Sides(NamedTuple):
@@ -103,20 +75,26 @@ def set_distances(
     Raises:
         RicError: only one sample has them.
     """
-    fid = _sides("fid", set_rows, photos, fid_set)
-    dinov2 = _sides("fd_dinov2", set_rows, photos, fid_set)
-    clip = _sides("cmmd", set_rows, photos, fid_set)
-    if fid is dinov2 is clip is None:
-        return None
-    halves = fid if unpaired and fid is not None and fid.paired else None
-    return SetDistances(
-        fid=fid and _frechet(fid, seed),
-        kid=fid and kid_from_features(*fid[:2], seed=seed, paired=fid.paired, photos=fid.photos),
-        unpaired=halves and _unpaired(halves, seed),
-        fd_dinov2=dinov2 and _frechet(dinov2, seed),
-        cmmd=clip
-        and cmmd_from_features(*clip[:2], seed=seed, paired=clip.paired, photos=clip.photos),
-    )
+    found: dict[str, Jackknife | KernelDistance] = {}
+    if fid := _sides("fid", set_rows, photos, fid_set):
+        found["fid"] = _frechet(fid, seed)
+        found["kid"] = kid_from_features(
+            fid.edited, fid.others, seed=seed, paired=fid.paired, photos=fid.photos
+        )
+        halves = _unpaired(fid, seed) if unpaired and fid.paired else None
+        if halves is not None:
+            found["fid_unpaired"] = halves
+    for key in SET_DISTANCES:
+        if sides := _sides(key, set_rows, photos, fid_set):
+            measure = _frechet if METRICS[key].measure == "frechet" else _cmmd
+            found[key] = measure(sides, seed)
+    return found or None
+
+
+def minus(ours: SetDistances, theirs: SetDistances) -> SetDistances:
+    """Return the difference of two editors' distances over the same samples."""
+    both = {key: (mine, theirs[key]) for key, mine in ours.items() if key in theirs}
+    return {key: mine.minus(other) for key, (mine, other) in both.items()}  # type: ignore[arg-type]
 
 
 def _sides(
@@ -151,6 +129,12 @@ def _sides(
 
 def _frechet(sides: _Sides, seed: int) -> Jackknife:
     return jackknife_fid(
+        sides.edited, sides.others, seed=seed, paired=sides.paired, photos=sides.photos
+    )
+
+
+def _cmmd(sides: _Sides, seed: int) -> KernelDistance:
+    return cmmd_from_features(
         sides.edited, sides.others, seed=seed, paired=sides.paired, photos=sides.photos
     )
 

@@ -1,17 +1,18 @@
-"""The scores of whole sets of pictures: FID, KID, IS, FD-DINOv2 and CMMD, or why there is none."""
+"""The scores of whole sets: FID, KID, IS and those of `SET_DISTANCES`, or why there is none."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import torch
 
 from ric.metric_table import METRICS
 from ric.metrics.cmmd import SCALE, SIGMA
+from ric.metrics.fid import Jackknife
 from ric.metrics.inception_score import SPLITS, inception_score
-from ric.metrics.kernel_sums import SUBSETS
+from ric.metrics.kernel_sums import SUBSETS, KernelDistance
 from ric.metrics.networks import SetEncoder, Unavailable
 from ric.scoring.encode_once import SetRow, Vector
 from ric.scoring.scores import IS_RANKS_FROM, Score
@@ -20,18 +21,10 @@ from ric.scoring.set_distances import FidSet, SetDistances
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ric.metrics.fid import Jackknife
-
-# Below its network's width the covariances lack rank, and a Frechet distance is mostly bias.
-SPEAKS_FROM = {"fid": 2048, "fd_dinov2": 1024}
 TIED = (
     "Edits are compared with the targets of the same samples, so an editor tied to its own target"
     " looks better for that alone: no editor is marked as best."
 )
-OF_PAIRS = {
-    "fid": f"{TIED} --fid-set FOLDER and --metrics fid_unpaired do not have this fault.",
-    "fd_dinov2": f"{TIED} --fid-set FOLDER does not have this fault.",
-}
 # Whose rule a score without a marker follows.
 FID_RULE, IS_RULE = "clean", "torch-fidelity"
 
@@ -58,43 +51,42 @@ def fid_and_kid(sets: SetScores, network: SetEncoder | Unavailable) -> list[Scor
         return [Score(key=key, unavailable=network.reason) for key in keys]
     distances, fid_set = sets.distances, sets.fid_set
     marker = _marker_by_rule(network, FID_RULE)
-    if not isinstance(distances, SetDistances) or not distances.fid or not distances.kid:
+    if not distances or isinstance(distances, str) or "fid" not in distances:
         reason = _reason(sets)
         return [Score(key=key, marker=marker, unavailable=reason) for key in keys]
-    fid = _frechet_score("fid", distances.fid, sets, network, marker)
+    fid = _frechet_score("fid", cast("Jackknife", distances["fid"]), sets, network, marker)
+    of_kernel = cast("KernelDistance", distances["kid"])
     kid = Score(
         key="kid",
         marker=marker,
-        value=distances.kid.value,
-        n=distances.kid.n,
-        interval=distances.kid.interval,
+        value=of_kernel.value,
+        n=of_kernel.n,
+        interval=of_kernel.interval,
         definition=f"{_compared('fid', sets, network)}; unbiased, kernel (x.y / W + 1)^3,"
         f" interval by {SUBSETS} halves without replacement",
         note=None
         if fid_set
         else "Edited and target pictures come in pairs, which adds"
-        f" {distances.kid.bias:.4f}; a difference is taken without it.",
+        f" {of_kernel.bias:.4f}; a difference is taken without it.",
     )
     return [fid, _fid_of_halves(fid, distances, fid_set), kid]
 
 
-def fd_dinov2_score(sets: SetScores, network: SetEncoder | Unavailable) -> Score:
-    """Return the Frechet distance of DINOv2's features, or why there is none."""
+def set_distance_score(key: str, sets: SetScores, network: SetEncoder | Unavailable) -> Score:
+    """Return a distance of `SET_DISTANCES` of the edited set and the other one, or why none."""
     if isinstance(network, Unavailable):
-        return Score(key="fd_dinov2", unavailable=network.reason)
-    found = sets.distances.fd_dinov2 if isinstance(sets.distances, SetDistances) else None
-    if found is None:
-        return Score(key="fd_dinov2", marker=network.marker, unavailable=_reason(sets))
-    return _frechet_score("fd_dinov2", found, sets, network, network.marker)
+        return Score(key=key, unavailable=network.reason)
+    distances = sets.distances
+    if not distances or isinstance(distances, str) or key not in distances:
+        return Score(key=key, marker=network.marker, unavailable=_reason(sets))
+    found = distances[key]
+    if isinstance(found, KernelDistance):
+        return _cmmd_score(key, found, sets, network)
+    return _frechet_score(key, found, sets, network, network.marker)
 
 
-def cmmd_score(sets: SetScores, network: SetEncoder | Unavailable) -> Score:
-    """Return CMMD of the edited set and the other one, or why there is none."""
-    if isinstance(network, Unavailable):
-        return Score(key="cmmd", unavailable=network.reason)
-    found = sets.distances.cmmd if isinstance(sets.distances, SetDistances) else None
-    if found is None:
-        return Score(key="cmmd", marker=network.marker, unavailable=_reason(sets))
+def _cmmd_score(key: str, found: KernelDistance, sets: SetScores, network: SetEncoder) -> Score:
+    """Return CMMD of the edited set and the other one, with its notes."""
     with_pairs = "" if sets.fid_set else " and the likeness of edits and their own targets"
     notes = [
         f"Sets of this size{with_pairs} add {found.bias:.3f}; a difference is taken without it."
@@ -102,12 +94,12 @@ def cmmd_score(sets: SetScores, network: SetEncoder | Unavailable) -> Score:
     if not sets.fid_set:
         notes.append("So no editor is marked as best: --fid-set FOLDER compares with others.")
     return Score(
-        key="cmmd",
+        key=key,
         marker=network.marker,
         value=found.value,
         n=found.n,
         interval=found.interval,
-        definition=f"{_compared('cmmd', sets, network)}; {SCALE:,} MMD^2, biased, Gaussian kernel"
+        definition=f"{_compared(key, sets, network)}; {SCALE:,} MMD^2, biased, Gaussian kernel"
         f" of sigma {SIGMA}, interval by {SUBSETS} halves without replacement",
         note=" ".join(notes),
         ranks=sets.fid_set is not None,
@@ -118,7 +110,7 @@ def _frechet_score(
     key: str, found: Jackknife, sets: SetScores, network: SetEncoder, marker: str
 ) -> Score:
     """Return a Frechet distance of the edited set and the other one, with its notes."""
-    fid_set, heading, least = sets.fid_set, METRICS[key].heading, SPEAKS_FROM[key]
+    fid_set, heading, least = sets.fid_set, METRICS[key].heading, METRICS[key].least
     others = len(fid_set.features[key]) if fid_set else found.n
     notes = []
     if min(found.n, others) < least:
@@ -128,7 +120,8 @@ def _frechet_score(
             f"{pictures}, and it compares only with {heading}s at this N."
         )
     if not fid_set:
-        notes.append(OF_PAIRS[key])
+        without = " and --metrics fid_unpaired do" if key == "fid" else " does"
+        notes.append(f"{TIED} --fid-set FOLDER{without} not have this fault.")
     return Score(
         key=key,
         marker=marker,
@@ -158,14 +151,15 @@ def _reason(sets: SetScores) -> str:
 
 def _fid_of_halves(fid: Score, distances: SetDistances, fid_set: FidSet | None) -> Score:
     """Return FID of halves beside FID, or why there is none."""
-    if distances.unpaired is None:
+    halves = distances.get("fid_unpaired")
+    if halves is None:
         reason = "--fid-set has no pairs to part" if fid_set else "fewer than 4 samples have both"
         return Score(key="fid_unpaired", marker=fid.marker, unavailable=reason)
     return replace(
         fid,
         key="fid_unpaired",
-        value=distances.unpaired.value,
-        interval=distances.unpaired.interval,
+        value=halves.value,
+        interval=halves.interval,
         note=f"Sets of about {fid.n // 2} pictures: it compares only with others at this N.",
         definition="odd edits to even targets, and even to odd, averaged, so that no edit meets"
         f" its own target; {fid.definition}",

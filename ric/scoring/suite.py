@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ric.config import Reference
 from ric.errors import RicError, SampleError
+from ric.metric_table import BOTH_WAYS, SET_DISTANCES, measured_by
 from ric.metrics.clip_direction import clip_direction
 from ric.metrics.context_error import scene_columns
 from ric.metrics.edit_success import EditChecker
@@ -18,6 +19,7 @@ from ric.metrics.networks import (
     ImageEncoder,
     MetricNetworks,
     TextImageEncoder,
+    TextScore,
     Unavailable,
 )
 from ric.metrics.pairs import Pair, fit_to
@@ -52,8 +54,8 @@ class MetricSuite(KeptSamples):
     """Accumulate one editor's pairs, batch by batch, then compute its scores.
 
     CLIP-I, DINO, LPIPS, L1 and L2 compare the edited picture, at the reference's size, with the
-    reference; CLIP-I and both DINOs also with the other one of source and target. FID, KID,
-    FD-DINOv2 and CMMD compare the edited set with the target set whatever the reference is; what
+    reference; those of `BOTH_WAYS` also with the other one of source and target. FID, KID and those
+    of `SET_DISTANCES` compare the edited set with the target set whatever the reference is; what
     lies outside the mask is compared with the source. Only features and rows stay in memory.
 
     A picture that is one object in several places (the source as its own edit) is encoded once.
@@ -100,7 +102,7 @@ class MetricSuite(KeptSamples):
         if not pairs:
             return
         refuse_wrong(pairs, self._rows, self.label)
-        own = Encodings()
+        own, networks = Encodings(), self.networks
         encodings = encodings or own
         fitted = [self._fit(pair) for pair in pairs]
         rows = [self._open_row(pair) for pair in pairs]
@@ -117,10 +119,14 @@ class MetricSuite(KeptSamples):
                     if key in row or key.endswith("_weight")
                 }
         self._add_clip(rows, encoded, encodings)
-        for key, encoder in (("dino", self.networks.dino), ("dinov2", self.networks.dinov2)):
+        encoders = {"dino": networks.dino, **networks.present(measured_by("cosine"))}
+        for key, encoder in encoders.items():
             if not isinstance(encoder, Unavailable):
                 self._add_cosines(rows, encoded, key, encoder, encodings)
-        self._add_lpips(rows, pairs, fitted, encodings)
+        for key, network in networks.present(measured_by("text")).items():
+            _add_text_scores(rows, encoded, key, network, encodings)
+        self._add_distances(rows, fitted, encodings)
+        self._add_masked_lpips(rows, pairs, fitted, encodings)
         set_rows = encode_sets(fitted, self.networks, encodings)
         own.complete()
         self._set_rows.update({pair.id: row for pair, row in zip(pairs, set_rows, strict=True)})
@@ -158,15 +164,16 @@ class MetricSuite(KeptSamples):
         edited = [pair.edited for pair in fitted]
         with_targets = [*edited, *(pair.target for pair in fitted)]
         networks = self.networks
-        for network, images in (
+        seen: list[tuple[Any, list[Image.Image | None]]] = [
             (networks.clip, self._seen(encoded, "clip_i")),
             (networks.dino, self._seen(encoded, "dino")),
-            (networks.dinov2, self._seen(encoded, "dinov2")),
-            (networks.fid, with_targets),
-            (networks.inception_score, edited),
-            (networks.fd_dinov2, with_targets),
-            (networks.cmmd, with_targets),
-        ):
+        ]
+        of_pairs = networks.present(measured_by("cosine", "text"))
+        seen += [(network, self._seen(encoded, key)) for key, network in of_pairs.items()]
+        seen += [(networks.fid, with_targets), (networks.inception_score, [*edited])]
+        of_sets = networks.present(SET_DISTANCES)
+        seen += [(network, with_targets) for network in of_sets.values()]
+        for network, images in seen:
             if not isinstance(network, Unavailable):
                 encodings.prepare(network, images)
 
@@ -179,7 +186,7 @@ class MetricSuite(KeptSamples):
 
         The direction of CLIP adds the source.
         """
-        if key not in self.rules.metrics:
+        if key not in self.rules.metrics or key not in BOTH_WAYS:
             edited: list[Image.Image | None] = [pair.edited for pair in pairs]
             from_source = key == "clip_i" and "clip_direction" in self.rules.metrics
             return [*edited, *(pair.source for pair in pairs)] if from_source else edited
@@ -240,29 +247,56 @@ class MetricSuite(KeptSamples):
                     row[column] = _cosine(vectors[id(pair.edited)], vectors[id(picture)])
         return vectors
 
-    def _add_lpips(
+    def _add_distances(
+        self, rows: list[dict[str, Any]], pairs: Sequence[Pair], encodings: Encodings
+    ) -> None:
+        """Request LPIPS of the whole pictures, and the like."""
+        networks = {"lpips": self.networks.lpips, **self.networks.present(measured_by("distance"))}
+        for row, pair in zip(rows, pairs, strict=True):
+            reference = _picture(pair, self.rules.reference)
+            for key, network in networks.items():
+                if key in row and reference and not isinstance(network, Unavailable):
+                    encodings.compare_later(Comparison(row, key, network, pair.edited, reference))
+
+    def _add_masked_lpips(
         self,
         rows: list[dict[str, Any]],
         raws: Sequence[Pair],
         pairs: Sequence[Pair],
         encodings: Encodings,
     ) -> None:
-        lpips, outside = self.networks.lpips, self.networks.lpips_outside
+        """Request LPIPS of what lies outside and inside the masks."""
+        lpips = self.networks.lpips_squeeze
+        if isinstance(lpips, Unavailable):
+            return
         for row, raw, pair in zip(rows, raws, pairs, strict=True):
-            reference = _picture(pair, self.rules.reference)
-            if "lpips" in row and reference and not isinstance(lpips, Unavailable):
-                asked = Comparison(row, "lpips", lpips, pair.edited, reference)
-                encodings.compare_later(asked)
-            if raw.mask is None or isinstance(outside, Unavailable):
+            if raw.mask is None:
                 continue
             if "lpips_outside" in row and leaves_something(raw.mask):
                 edited = _at_source_size(raw, pair)
-                asked = Comparison(row, "lpips_outside", outside, edited, raw.source, raw.mask)
+                asked = Comparison(row, "lpips_outside", lpips, edited, raw.source, raw.mask)
                 encodings.compare_later(asked)
-            around = inverted(raw.mask)
+            around, reference = inverted(raw.mask), _picture(pair, self.rules.reference)
             if "lpips_inside" in row and reference is not None and leaves_something(around):
-                asked = Comparison(row, "lpips_inside", outside, pair.edited, reference, around)
+                asked = Comparison(row, "lpips_inside", lpips, pair.edited, reference, around)
                 encodings.compare_later(asked)
+
+
+def _add_text_scores(
+    rows: Sequence[dict[str, Any]],
+    pairs: Sequence[Pair],
+    key: str,
+    network: TextScore,
+    encodings: Encodings,
+) -> None:
+    """Fill `key` of the samples that have CLIP-T's text, and whether it was cut."""
+    worded = [(row, pair, pair.text) for row, pair in zip(rows, pairs, strict=True) if pair.text]
+    edited = [pair.edited for _, pair, _ in worded]
+    vectors = encodings.of(network, network.embed, edited, "embedding")
+    texts = encodings.of_texts(network, [text for *_, text in worded])
+    for (row, pair, words), text in zip(worded, texts, strict=True):
+        row[f"{key}_cut"] = network.is_cut(words)
+        row[key] = network.scale * _cosine(vectors[id(pair.edited)], text)
 
 
 def _add_directions(

@@ -8,15 +8,23 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from ric.metric_table import BOTH_WAYS, INSIDE, JUDGED, OF_SCENES
+from ric.metric_table import (
+    BOTH_WAYS,
+    INSIDE,
+    JUDGED,
+    OF_SCENES,
+    OWN_NETWORK,
+    SET_DISTANCES,
+    measured_by,
+)
 from ric.metrics.clip_direction import DEFINITION as DIRECTION
 from ric.metrics.context_error import STICKER_ABOVE
 from ric.metrics.intervals import mean_interval
-from ric.metrics.networks import MetricNetworks, Network, Unavailable
+from ric.metrics.networks import NOT_ASKED, MetricNetworks, Network, Unavailable
 from ric.scoring.judge_prompts import ASKED_FOR, QUESTIONS
 from ric.scoring.kept_samples import photos_of
 from ric.scoring.scores import Score
-from ric.scoring.set_scores import SetScores, cmmd_score, fd_dinov2_score, fid_and_kid, is_score
+from ric.scoring.set_scores import SetScores, fid_and_kid, is_score, set_distance_score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,10 +79,11 @@ def summarise(
         both, against = f"mask and a {needs}", f"{needs}, inside the mask"
         return mean_score(rows, key, network, needs=both, against=against, seed=rules.seed)
 
+    own = {key: networks.own.get(key, NOT_ASKED) for key in OWN_NETWORK}
     scores = [
         mean("clip_i", networks.clip, rules.reference),
         mean("dino", networks.dino, rules.reference),
-        _clip_t(rows, networks.clip, rules),
+        _of_texts(rows, "clip_t", networks.clip, rules),
         mean("lpips", networks.lpips, rules.reference),
         *fid_and_kid(sets, networks.fid),
         is_score([row.is_logits for row in sets.rows], networks.inception_score),
@@ -82,15 +91,17 @@ def summarise(
     if not isinstance(networks.fid, Unavailable) and networks.fid is not networks.inception_score:
         # FID's own pass has the classes too: a second IS at no cost
         scores.append(is_score([row.logits for row in sets.rows], networks.fid))
-    scores += [fd_dinov2_score(sets, networks.fd_dinov2), cmmd_score(sets, networks.cmmd)]
-    both_ways = zip(BOTH_WAYS, (networks.clip, networks.dino, networks.dinov2), strict=True)
-    scores += [mean(f"{key}_{rules.other}", network, rules.other) for key, network in both_ways]
-    scores.append(mean("dinov2", networks.dinov2, rules.reference))
+    scores += [set_distance_score(key, sets, own[key]) for key in SET_DISTANCES]
+    encoders = {"clip_i": networks.clip, "dino": networks.dino, **own}
+    scores += [mean(f"{key}_{rules.other}", encoders[key], rules.other) for key in BOTH_WAYS]
+    of_pairs = measured_by("cosine", "distance")
+    scores += [mean(key, own[key], rules.reference) for key in of_pairs]
+    scores += [_of_texts(rows, key, own[key], rules) for key in measured_by("text")]
     scores.append(_clip_direction(rows, networks.clip, rules))
     shipped = [metric for metric in rules.pair_metrics if not metric.own]
     scores += [mean(metric.key, metric, _needs(metric, rules)) for metric in shipped]
-    scores.append(mean("lpips_outside", networks.lpips_outside, "mask"))
-    scores.append(mean("lpips_inside", networks.lpips_outside, rules.reference))
+    scores.append(mean("lpips_outside", networks.lpips_squeeze, "mask"))
+    scores.append(mean("lpips_inside", networks.lpips_squeeze, rules.reference))
     scores += [judged_score(rows, key, rules) for key in JUDGED if key in rules.metrics]
     scores += [scene_score(rows, key, seed=rules.seed) for key in OF_SCENES]
     asked = {*rules.metrics, *rules.to_the_other}
@@ -106,15 +117,21 @@ def _needs(metric: LoadedMetric, rules: Rules) -> str:
     return rules.reference if metric.needs == "reference" else metric.needs
 
 
-def _clip_t(rows: Sequence[dict[str, Any]], network: Network | Unavailable, rules: Rules) -> Score:
-    """Return CLIP-T, noting how many samples used another text, and how many texts were cut."""
+def _of_texts(
+    rows: Sequence[dict[str, Any]], key: str, network: Network | Unavailable, rules: Rules
+) -> Score:
+    """Return CLIP-T or its like, noting how many samples used another text, and how many a cut one.
+
+    Its rows say under `text_cut`, or of another score under its key and `_cut`, which were cut.
+    """
     kinds = Counter(row["text_kind"] for row in rows if row["text_kind"])
     others = {kind: count for kind, count in kinds.items() if kind != rules.text}
     needs = ", else ".join([rules.text, *others])
-    score = mean_score(rows, "clip_t", network, needs=needs, seed=rules.seed)
+    score = mean_score(rows, key, network, needs=needs, seed=rules.seed)
     notes = [score.note] if score.note else []
     notes += [f"Without a {rules.text}, by the {kind}: {count}." for kind, count in others.items()]
-    return replace(score, note=" ".join([*notes, *_cut_texts(rows, "text_cut")]) or None)
+    cut = "text_cut" if key == "clip_t" else f"{key}_cut"
+    return replace(score, note=" ".join([*notes, *_cut_texts(rows, cut)]) or None)
 
 
 def _clip_direction(

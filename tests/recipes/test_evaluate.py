@@ -555,6 +555,25 @@ def test_without_any_network_what_needs_none_is_shown_and_the_exit_code_is_3(
     assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "done"
 
 
+def test_metrics_with_networks_of_their_own_that_are_not_here_have_a_line_each(
+    data, outputs, bare, exit_code, capsys, tmp_path
+):
+    words = ("--metrics", "l1,dists,clip_fid,pick_score,fd_dinov2")
+    assert exit_code(f"Mine={outputs()}", "--data", str(data), *words, quiet=False) == 3
+    told = capsys.readouterr().err
+    assert "Traceback" not in told
+    lines = [line for line in told.splitlines() if line.startswith("Not available: ")]
+    found = {line.split(": ")[1]: line.rpartition(": ")[2] for line in lines}
+    assert found == {
+        "fd_dinov2": "ric weights get facebook/dinov2-large.",
+        "clip_fid": "ric weights get openai/clip-vit-base-patch32.",
+        "pick_score": "ric weights get yuvalkirstain/PickScore_v1.",
+        "dists": "ric weights get lpips-vgg.",
+    }
+    record = json.loads((tmp_path / "run/run.json").read_text())
+    assert sorted(record["unavailable"]) == sorted(found)
+
+
 def test_metrics_that_are_chosen_need_no_network_of_another(
     data, outputs, bare, exit_code, capsys, tmp_path
 ):
@@ -741,7 +760,7 @@ def test_magicbrush_loads_what_it_shows_and_nothing_else(tiny, data, outputs, tm
     with open_run("eval", as_dict(config), runs_dir=tmp_path, run=tmp_path / "run") as run:
         networks = load_metric_networks(config, run, torch.device("cpu"))
         (mine, *_) = evaluate(config, run)
-    assert {networks.lpips, networks.lpips_outside, networks.fid, networks.inception_score} == {
+    assert {networks.lpips, networks.lpips_squeeze, networks.fid, networks.inception_score} == {
         NOT_ASKED
     }
     assert [score.key for score in mine.scores] == ["clip_i", "dino", "clip_t", "l1", "l2"]

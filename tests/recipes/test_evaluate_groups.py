@@ -167,7 +167,7 @@ def test_further_distances_are_taken_to_another_folder_and_by_name_alone(
     assert f"the {len(images[1])} pictures of {others}" in scores["cmmd[tiny]"]["definition"]
     assert "ranks" not in scores["cmmd[tiny]"]  # no editor meets its own target
     weights = json.loads((run / "run.json").read_text())["weights"]
-    assert set(weights) == {"clip-336", "scene_classifier"}
+    assert set(weights) == {"cmmd", "scene_classifier"}
     assert not {"dinov2", "fd_dinov2", "cmmd"} & set(metrics_of(EvalConfig(metrics="all")))
 
 

@@ -22,6 +22,7 @@ from ric.config import EvalConfig, as_dict
 from ric.data.sample import load_samples
 from ric.errors import RicError
 from ric.recipes.evaluate import evaluate
+from ric.report.arms import read_side
 from ric.report.score_tables import read_scored_run
 from ric.runs.open_run import open_run
 from ric.scoring.judge_prompts import QUESTIONS
@@ -473,6 +474,34 @@ def test_the_agreement_of_two_judges_is_scipys_on_the_edits_that_both_graded(sco
     assert found["mean_difference"] == pytest.approx(np.mean(ours) - np.mean(theirs))
     assert "Agreement with small (first) on VIE quality (N = 6)" in (run / "table.md").read_text()
     assert json.loads((run / "run.json").read_text())["parents"] == ["../first"]
+
+
+def test_a_report_of_two_judges_shows_the_samples_scores_of_both_by_judge_and_run(
+    score, outputs, tmp_path
+):
+    folder = outputs(10, 20, 30)
+    with serving(by_level) as one, serving(lambda n, body: answer(7, 7)) as other:
+        runs = [
+            score(f"Mine={folder}", by=by, name=name, judge_model=model, metrics=metrics)[1]
+            for by, name, model, metrics in (
+                (one, "first", "small", "l1,vie_quality"),
+                (other, "second", "large", "vie_quality,vie_semantics"),
+            )
+        ]
+    side = read_side(runs, tmp_path)
+    headings = {column: score.heading for column, score in side.metrics.items()}
+    assert headings == {
+        "l1": "L1 ↓",
+        "vie_quality first": "VIE quality[small, first] ↑",
+        "vie_quality second": "VIE quality[large, second] ↑",
+        "vie_semantics": "VIE semantics[large] ↑",  # of one run alone
+    }
+    (arm,) = side.arms
+    rows = [arm.rows[name] for name in sorted(arm.rows)]
+    assert [row["vie_quality first"] for row in rows] == [1, 2, 3]
+    assert [row["vie_quality second"] for row in rows] == [7, 7, 7]
+    assert [row["vie_semantics"] for row in rows] == [7, 7, 7]
+    assert not any("vie_quality" in row for row in rows)
 
 
 def test_a_run_whose_judge_saw_other_pictures_or_that_had_none_cannot_be_compared(score, outputs):

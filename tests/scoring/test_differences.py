@@ -33,8 +33,8 @@ def editor(label: str, gain: float, numbers: range, seed: int) -> Scored:
     scores = (
         Score(key="clip_i", value=0.5, n=len(numbers), definition="a cosine", marker="tiny"),
         Score(key="lpips", unavailable="no weights"),
-        Score(key="fid", value=distances.fid.value, n=len(numbers), std=1.0, note="few"),
-        Score(key="kid", value=distances.kid.value, n=len(numbers)),
+        Score(key="fid", value=distances["fid"].value, n=len(numbers), std=1.0, note="few"),
+        Score(key="kid", value=distances["kid"].value, n=len(numbers)),
         Score(key="is", value=2.0, n=len(numbers)),
     )
     return Scored(Scores(label, scores, samples=len(numbers)), rows, set_rows, distances)
@@ -131,12 +131,18 @@ def test_fd_dinov2_and_cmmd_differ_over_the_samples_that_both_have():
         features = TARGETS + moved
         rows = [{"id": f"{n:02}"} for n in numbers]
         set_rows = [
-            SetRow(None, None, None, None, features[n], TARGETS[n], moved[n], TARGETS[n])
+            SetRow(
+                None,
+                None,
+                None,
+                None,
+                {"fd_dinov2": (features[n], TARGETS[n]), "cmmd": (moved[n], TARGETS[n])},
+            )
             for n in numbers
         ]
         distances = set_distances(set_rows, [row["id"] for row in rows])
         scores = [
-            Score(key=key, value=getattr(distances, key).value, n=len(numbers), ranks=False)
+            Score(key=key, value=distances[key].value, n=len(numbers), ranks=False)
             for key in ("fd_dinov2", "cmmd")
         ]
         return Scored(Scores(label, tuple(scores)), rows, set_rows, distances)

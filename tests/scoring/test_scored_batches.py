@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -109,6 +110,30 @@ def test_a_batch_comes_back_to_the_bit_and_a_picture_s_features_lie_there_once(t
         assert (back.set_row.logits, back.set_row.is_logits) == (None, None)
     (file,) = (tmp_path / "scored").glob("*.safetensors")
     assert file.stat().st_size < (6 + 1) * 900 * 4 + 1000
+
+
+@pytest.mark.parametrize("count", [4, 8])
+def test_batches_of_older_versions_are_read(tmp_path, count):
+    parts = [np.full(3, number, np.float32) for number in range(8)]
+    own = {"fd_dinov2": tuple(parts[4:6]), "cmmd": tuple(parts[6:])}
+    stored = ScoredBatches(tmp_path / "scored")
+    stored.write(["x"], {"A": {"x": Kept({"id": "x"}, SetRow(*parts[:4], own))}})
+    (file,) = (tmp_path / "scored").glob("*.json")
+    batch = json.loads(file.read_text())
+    del batch["sha256"]
+    told = batch["kept"]["A"][0]
+    *names, by_metric = told[1]
+    # 0.1.0 listed four vectors, versions after it eight
+    told[1] = [*names, *by_metric["fd_dinov2"], *by_metric["cmmd"]][:count]
+    tensors = hashlib.sha256(file.with_suffix(".safetensors").read_bytes()).hexdigest()
+    digest = hashlib.sha256(f"{json.dumps(batch)}{tensors}".encode()).hexdigest()
+    file.write_text(json.dumps({**batch, "sha256": digest}))
+    (read,) = stored.read()
+    back = read.kept["A"]["x"].set_row
+    found = [*back[:4], *back.compared("fd_dinov2"), *back.compared("cmmd")]
+    assert [part is None or part[0] for part in found] == [
+        number if number < count else True for number in range(8)
+    ]
 
 
 def test_a_batch_without_its_rows_does_not_count_and_its_number_is_not_used_again(tmp_path):

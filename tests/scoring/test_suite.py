@@ -25,6 +25,7 @@ from ric.metrics.inception_score import inception_score
 from ric.metrics.kid import kid_from_features
 from ric.metrics.networks import MetricNetworks, SetFeatures, Unavailable
 from ric.metrics.pairs import Pair, fit_to
+from ric.metrics.pick_score import PickScore
 from ric.metrics.pixel import black_inside, inverted, l1, l2, psnr_outside, ssim_outside
 from ric.metrics.scene_net import SceneNet
 from ric.scoring.encode_once import Encodings
@@ -44,7 +45,7 @@ def networks(tiny_family) -> MetricNetworks:
         lpips=scene_net,
         fid=scene_net,
         inception_score=scene_net,
-        lpips_outside=scene_net,
+        lpips_squeeze=scene_net,
     )
 
 
@@ -97,7 +98,7 @@ def test_a_row_is_every_metric_called_by_itself(networks, pairs, scored):
         "l2": l2(edited, pair.target),
         "psnr_outside": psnr_outside(edited, pair.source, pair.mask),
         "ssim_outside": ssim_outside(edited, pair.source, pair.mask),
-        "lpips_outside": networks.lpips_outside.distances(
+        "lpips_outside": networks.lpips_squeeze.distances(
             *([black_inside(image, pair.mask)] for image in (edited, pair.source))
         ).item(),
     }
@@ -334,7 +335,7 @@ def test_suites_that_share_their_encodings_compare_with_each_reference_in_a_row(
     gone = Unavailable("not in this test")
     network, outside = CountingDistance(), CountingDistance()
     networks = MetricNetworks(
-        clip=gone, dino=gone, lpips=network, fid=gone, inception_score=gone, lpips_outside=outside
+        clip=gone, dino=gone, lpips=network, fid=gone, inception_score=gone, lpips_squeeze=outside
     )
     made = {name: [replace(pair, edited=pair.edited.copy()) for pair in pairs] for name in "ab"}
     made["source"] = [replace(pair, edited=pair.source) for pair in pairs]
@@ -413,7 +414,7 @@ def test_metrics_by_name_are_each_called_by_itself(networks, captioned, referenc
     assert row["psnr"] == pytest.approx(pixel.psnr(l2(edited, other)))
     assert row["ssim"] == pytest.approx(pixel.ssim_map(edited, other).mean())
     assert row["psnr_inside"] == pytest.approx(pixel.psnr_inside(edited, other, pair.mask))
-    by_network = networks.lpips_outside.distances([black[0]], [black[1]]).item()
+    by_network = networks.lpips_squeeze.distances([black[0]], [black[1]]).item()
     assert row["lpips_inside"] == pytest.approx(by_network, abs=1e-6)
     assert not {"clip_i", "clip_t", "lpips", "lpips_outside", "psnr_outside"} & row.keys()
 
@@ -433,17 +434,20 @@ def test_metrics_by_name_say_what_they_compare_and_whom_they_leave_out(networks,
 
 
 FURTHER = ("dinov2", "fd_dinov2", "cmmd")
+OF_TWO = ("pick_score", "dists")
 
 
 @pytest.fixture(scope="module")
 def further(networks, tiny_family) -> MetricNetworks:
-    """The stand-ins of DINOv2 and of CMMD's CLIP beside the others."""
-    return replace(
-        networks,
-        dinov2=networks.dino,
-        fd_dinov2=networks.fid,
-        cmmd=ClipFeatures(tiny_family / "clip", encoder="tiny"),
-    )
+    """The stand-ins of the metrics with networks of their own beside the others."""
+    own = {
+        "dinov2": networks.dino,
+        "fd_dinov2": networks.fid,
+        "cmmd": ClipFeatures(tiny_family / "clip", encoder="tiny"),
+        "pick_score": PickScore(tiny_family / "clip", encoder="tiny"),
+        "dists": networks.lpips,
+    }
+    return replace(networks, own=own)
 
 
 def test_dinov2_and_the_distances_of_its_kind_are_each_called_by_itself(further, pairs):
@@ -451,15 +455,16 @@ def test_dinov2_and_the_distances_of_its_kind_are_each_called_by_itself(further,
     scored = score(further, pairs, **rules)
     edited = [fit_to(pair.edited, pair.target.size) for pair in pairs]
     targets = [pair.target for pair in pairs]
-    ours, theirs = (further.dinov2.image_embeddings(images) for images in (edited, targets))
+    dinov2 = further.own["dinov2"]
+    ours, theirs = (dinov2.image_embeddings(images) for images in (edited, targets))
     cosines = (ours * theirs).sum(dim=1)
     assert [row["dinov2"] for row in scored.rows] == pytest.approx(cosines.tolist(), abs=1e-5)
-    sources = further.dinov2.image_embeddings([pair.source for pair in pairs])
+    sources = dinov2.image_embeddings([pair.source for pair in pairs])
     to_source = [row["dinov2_source"] for row in scored.rows]
     assert to_source == pytest.approx((ours * sources).sum(dim=1).tolist(), abs=1e-5)
     of = {
-        key: [network.set_features(images).features.numpy() for images in (edited, targets)]
-        for key, network in (("fd_dinov2", further.fd_dinov2), ("cmmd", further.cmmd))
+        key: [further.own[key].set_features(images)[0].numpy() for images in (edited, targets)]
+        for key in ("fd_dinov2", "cmmd")
     }
     frechet, discrepancy = jackknife_fid(*of["fd_dinov2"]), cmmd_from_features(*of["cmmd"])
     scores = scored.scores
@@ -472,6 +477,27 @@ def test_dinov2_and_the_distances_of_its_kind_are_each_called_by_itself(further,
     parts = score(further, pairs, batch=3, **rules).scores
     for key in (*FURTHER, "dinov2_source"):
         assert parts[key].value == pytest.approx(scores[key].value, abs=1e-5)
+
+
+def test_pick_score_and_dists_are_called_by_themselves_on_the_picture_at_its_references_size(
+    further, pairs
+):
+    worded = [replace(pairs[0], text=None), *pairs[1:], replace(pairs[1], id="x", text="a " * 99)]
+    scored = score(further, worded, metrics=OF_TWO, pair_metrics=())
+    pair, row = pairs[3], scored.rows[3]
+    edited = fit_to(pair.edited, pair.target.size)
+    clip = further.own["pick_score"]
+    cosine = clip.image_embeddings([edited])[0] @ clip.text_embeddings([pair.text])[0]
+    assert row["pick_score"] == pytest.approx(clip.scale * cosine.item(), abs=1e-4)
+    assert row["dists"] == pytest.approx(
+        further.own["dists"].distances([edited], [pair.target]).item(), abs=1e-5
+    )
+    picked = scored.scores["pick_score[tiny]"]
+    assert (picked.n, scored.scores["dists[scene-net]"].n) == (10, 11)
+    assert "Samples without a text: 1 of 11." in picked.note
+    assert "Texts cut to the length the network reads: 1." in picked.note
+    # CLIP-T's own column is another network's
+    assert {row["text_cut"] for row in scored.rows} == {None}
 
 
 def test_distances_of_pairs_say_their_bias_and_rank_no_editor(further, pairs):
@@ -548,7 +574,7 @@ def test_every_text_is_encoded_once_for_all_suites(networks, pairs, monkeypatch)
 def test_a_picture_too_small_for_lpips_has_none_and_is_counted(pairs, networks):
     network = CountingDistance()
     network.smallest = 81  # the pictures are 96 x 80
-    others = replace(networks, lpips=network, lpips_outside=network)
+    others = replace(networks, lpips=network, lpips_squeeze=network)
     scored = score(others, pairs)
     assert network.calls == []
     assert all(row["lpips"] is None and row["lpips_outside"] is None for row in scored.rows)

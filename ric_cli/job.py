@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
+from contextlib import nullcontext
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
@@ -22,6 +23,7 @@ from ric_cli.surroundings import take_one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from ric.config import CommandConfig
     from ric.data.opened import Opened
@@ -122,7 +124,8 @@ class Job(Generic[ConfigT]):
         run = self._open_run()
         if isinstance(run, FollowedRun):
             if not run.finished_before:
-                recipe(self.config, run, make_progress(quiet=True))
+                with _with_others():
+                    recipe(self.config, run, make_progress(quiet=True))
             return None
         if not self.quiet and _is_beyond_the_family(self.config):
             say(DRAWN_ONLY)
@@ -131,7 +134,7 @@ class Job(Generic[ConfigT]):
             self._finish(run, None, show, report)
             return None
         try:
-            with run:
+            with run, _with_others():
                 result = recipe(self.config, run, progress)
         except Interrupted as stopped:
             if self.stop_after is not None and stopped.exit_code == TIME_IS_OVER:
@@ -208,6 +211,15 @@ class Job(Generic[ConfigT]):
             line = next_step(self.config, run, runs_dir=self.typed_runs_dir)
             if line:
                 say(f"Next: {line}")
+
+
+def _with_others() -> AbstractContextManager[None]:
+    """Have the loss of another process of a launcher told in one line."""
+    if launched_processes() < 2:
+        return nullcontext()
+    from ric.distributed import loss_told
+
+    return loss_told()
 
 
 def _is_beyond_the_family(config: CommandConfig) -> bool:

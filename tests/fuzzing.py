@@ -16,13 +16,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from ric.errors import RicError
 
-EXAMPLES = int(os.environ.get("RIC_FUZZ", "30"))  # inputs of each test
-SECONDS = 20  # a busy machine may need some for what takes milliseconds
+EXAMPLES = int(os.environ.get("RIC_FUZZ", "20"))  # inputs of each test
+SECONDS = 60  # a busy machine may need some for what takes milliseconds
 MEMORY = 256 << 10  # KiB more at its peak than before
 WRITING = {"os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink",
            "shutil.rmtree"}  # fmt: skip
@@ -32,6 +32,7 @@ fuzzed = settings(
     derandomize=True,  # the same inputs each time
     database=None,
     deadline=None,  # `Bounds` has one, which also ends what hangs
+    phases=(Phase.generate, Phase.shrink),
     suppress_health_check=list(HealthCheck),
 )
 
@@ -150,7 +151,9 @@ class Bounds:
             self._watching = False
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, handler)
-        assert self._written == []
+        written, self._written = self._written, []
+        if written:
+            raise AssertionError(f"written: {written}")
         more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - self._before
         assert more < MEMORY, f"{more >> 10} MiB"
 

@@ -61,6 +61,7 @@ HOW: dict[str, Callable[[bytes], bytes | None]] = {
     "empty": lambda data: b"",
     "noise": lambda data: bytes(byte ^ 0x5A for byte in data),
     "gone": lambda data: None,
+    "halved": lambda data: b"".join(data.splitlines(keepends=True)[: data.count(b"\n") // 2]),
 }
 
 

@@ -88,13 +88,15 @@ def test_a_picture_damaged_at_any_time_it_is_opened_is_a_row_or_one_line(
 
 
 @pytest.mark.parametrize(
-    ("command", "how"), [("describe", "cut"), ("edit", "noise"), ("eval", "empty")]
+    ("command", "how", "time"),
+    [("describe", "halved", 3), ("edit", "noise", 2), ("eval", "empty", 3)],
 )
 def test_rows_damaged_while_they_are_read_are_one_line_and_restored_they_complete_the_run(
-    command, how, top, undisturbed, disturbed, restored
+    command, how, time, top, undisturbed, disturbed, restored
 ):
+    # halved it is a table of three samples, in which nothing is wrong
     one = disturbed(command)
-    told = one.typed(Fault(top, Damage(top / "data/metadata.jsonl", how, 2)))
+    told = one.typed(Fault(top, Damage(top / "data/metadata.jsonl", how, time)))
     restored()
     assert told.code == 1, told.said
     own_error(told.said)

@@ -86,9 +86,9 @@ CUT = {
     "describe": [("*/descriptions-*.jsonl", 300), ("*/.descriptions.jsonl.*", 300)],
     "edit": [("*/.picture.*", 600), ("*/edits-*.jsonl", 900)],
     "eval": [("*/scored/*", 100), ("*/.per_sample*", 100)],
-    "fit-clip": [("*/.step-*/moments*", 5000), ("*/region_encoder/*", 5000)],
-    "fit-blip": [("*/metrics.jsonl", 200), ("*/scene_encoder/*", 5000)],
-    "train-unet": [("*/.step-*/model*", 5000), ("*/pipeline/*", 5000), ("*/curves.png", 5000)],
+    "fit-clip": [("*/.step-*/moments*", 5000), ("*/.region_encoder.*", 5000)],
+    "fit-blip": [("*/metrics.jsonl", 200), ("*/.scene_encoder.*", 5000)],
+    "train-unet": [("*/.step-*/model*", 5000), ("*/.pipeline.*", 5000), ("*/curves.png", 5000)],
 }
 
 

@@ -113,7 +113,7 @@ def main() -> None:
         write_table(data, asked.kind, asked.rows)
         if asked.done:
             write_done(run, asked.rows)
-        config = resolve_config(EditConfig, {"data": str(data), "preset": "tiny"})
+        config = resolve_config(EditConfig, {"data": str(data), "preset": "tiny", "split": "all"})
         result["mib_before"], began = round(peak_mib()), time.process_time()
         peaks = []
         for peak in read_table(config, run, asked.rows):

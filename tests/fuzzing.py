@@ -165,6 +165,11 @@ class Bounds:
             return
         for name in arguments[:2] if event in ("os.rename", "os.link") else arguments[:1]:
             if isinstance(name, (str, bytes, os.PathLike)):
-                file = os.path.realpath(os.fsdecode(name))
+                # the last argument may be the open folder that a name is relative to
+                of_folder = (
+                    event != "open" and isinstance(arguments[-1], int) and arguments[-1] >= 0
+                )
+                base = os.readlink(f"/proc/self/fd/{arguments[-1]}") if of_folder else ""
+                file = os.path.realpath(os.path.join(base, os.fsdecode(name)))
                 if not f"{file}{os.sep}".startswith(self._folder) and file != os.devnull:
                     self._written.append(file)

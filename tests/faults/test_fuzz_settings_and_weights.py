@@ -41,7 +41,7 @@ def test_a_damaged_config_file_gives_settings_or_is_refused(
     def read(content: bytes) -> None:
         (tmp_path / "config.yaml").write_bytes(content)
         with bounds.held():
-            config = resolve_config(kind, load_config_file(tmp_path / "config.yaml"))
+            config = resolve_config(kind, {}, from_file=load_config_file(tmp_path / "config.yaml"))
             assert isinstance(config, kind)
             json.dumps(as_dict(config))
 

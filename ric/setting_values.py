@@ -9,7 +9,7 @@ import math
 from contextlib import suppress
 from functools import cache
 from types import UnionType
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, Union, cast, get_args, get_origin, get_type_hints
 
 from ric.config import CommandConfig, FitBlipConfig, FitClipConfig
 from ric.errors import RicError
@@ -92,7 +92,7 @@ def check_value(kind: type[CommandConfig], key: str, value: Any) -> Any:
     Raises:
         RicError: it is of another type, not one of the field's choices, or out of range.
     """
-    hint = _hints(kind)[key]
+    hint = _hints(cast("Any", kind))[key]  # mypy takes a class for unhashable
     if get_origin(hint) in (UnionType, Union):  # Union: a Literal or None
         hint = get_args(hint)[0]
         # an empty text, as in `ric edit DATA ""`, counts as not given; a caption may be empty

@@ -27,6 +27,8 @@ MEMORY = 256 << 10  # KiB more at its peak than before
 WRITING = {"os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink",
            "shutil.rmtree"}  # fmt: skip
 
+FEWER = max(EXAMPLES // 4, 4)  # of what takes a tenth of a second each
+
 fuzzed = settings(
     max_examples=EXAMPLES,
     derandomize=True,  # the same inputs each time

@@ -45,8 +45,13 @@ def damage_a_picture(one: Disturbed, damage: Damage) -> None:
 
 PICTURES = [
     ("describe", "target/02.png", "cut"),
-    ("edit", "source/03.png", "zeroed"),
-    ("eval", "target/01.png", "gone"),
+    pytest.param("edit", "source/03.png", "zeroed", marks=pytest.mark.slow),
+    pytest.param("eval", "target/01.png", "gone", marks=pytest.mark.slow),
+]
+TABLES = [
+    ("describe", "halved", 3),
+    pytest.param("edit", "noise", 2, marks=pytest.mark.slow),
+    pytest.param("eval", "empty", 3, marks=pytest.mark.slow),
 ]
 
 
@@ -87,10 +92,7 @@ def test_a_picture_damaged_at_any_time_it_is_opened_is_a_row_or_one_line(
         one.tally("damaged pictures")
 
 
-@pytest.mark.parametrize(
-    ("command", "how", "time"),
-    [("describe", "halved", 3), ("edit", "noise", 2), ("eval", "empty", 3)],
-)
+@pytest.mark.parametrize(("command", "how", "time"), TABLES)
 def test_rows_damaged_while_they_are_read_are_one_line_and_restored_they_complete_the_run(
     command, how, time, top, undisturbed, disturbed, restored
 ):
@@ -105,7 +107,7 @@ def test_rows_damaged_while_they_are_read_are_one_line_and_restored_they_complet
     refuse_difference(one, undisturbed(command).run)
 
 
-@pytest.mark.parametrize("command", ["describe", "edit"])
+@pytest.mark.parametrize("command", ["describe", pytest.param("edit", marks=pytest.mark.slow)])
 def test_own_rows_that_a_disk_has_zeroed_are_made_again(command, undisturbed, disturbed):
     whole, one = undisturbed(command), disturbed(command)
     told = one.typed(Fault(one.top, SignalAt(whole.moments * 3 // 4, signal.SIGKILL)))

@@ -17,7 +17,7 @@ from disturbed_runs import COMMANDS, Disturbed, own_error, refuse_difference
 from ric_child import Fault, RefuseWrites
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
-SHORT = {"describe": (0.5,), "edit": (0.6,), "eval": (0.7,), "train-unet": (0.9,)}
+SHORT = {"edit": (0.6,), "eval": (0.7,)}
 
 
 class SmallDisk:
@@ -101,7 +101,7 @@ def refuse_writes(one: Disturbed, whole: Path, refused: RefuseWrites) -> None:
     refuse_difference(one, whole)
 
 
-@pytest.mark.parametrize("command", ["describe", "edit", "eval", "fit-clip"])
+@pytest.mark.parametrize("command", ["describe"])
 def test_a_write_that_is_cut_and_refused_is_one_line_and_the_repeated_run_is_whole(
     command, undisturbed, disturbed
 ):

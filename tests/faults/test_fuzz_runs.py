@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from fuzzing import ODD_VALUES, Bounds, altered, fuzzed, mutated
-from hypothesis import given
+from fuzzing import FEWER, ODD_VALUES, Bounds, altered, fuzzed, mutated
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ric.errors import SampleError
@@ -115,7 +115,7 @@ def test_damaged_metrics_are_read_cut_and_drawn(run: Path, tmp_path: Path, bound
     lines = rows.map(lambda found: "".join(json.dumps(row) + "\n" for row in found).encode())
     bounds.refused += 1  # it refuses none: damaged rows are left out
 
-    @fuzzed
+    @settings(fuzzed, max_examples=FEWER)
     @given(content=st.one_of(lines, mutated([METRICS.encode()])))
     def read(content: bytes) -> None:
         (tmp_path / "training").mkdir(exist_ok=True)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from fuzzing import Bounds, altered, fuzzed, mutated
-from hypothesis import given
+from fuzzing import FEWER, Bounds, altered, fuzzed, mutated
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
@@ -97,7 +97,7 @@ def test_a_model_with_a_damaged_json_is_refused_or_loaded(
         )
     )
 
-    @fuzzed
+    @settings(fuzzed, max_examples=FEWER)
     @given(one=damaged)
     def load(one: tuple[Path, bytes]) -> None:
         file, content = one

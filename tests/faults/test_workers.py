@@ -10,7 +10,7 @@ from disturbed_runs import refuse_difference
 from ric_child import Fault, SignalAt
 
 
-@pytest.mark.parametrize("command", ["describe", "edit"])
+@pytest.mark.parametrize("command", ["describe", pytest.param("edit", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))]
 )

@@ -17,7 +17,7 @@ from disturbed_runs import COMMANDS, Disturbed, own_error, refuse_difference
 from ric_child import Fault, RefuseWrites
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
-SHORT = {"edit": (0.6,), "eval": (0.7,)}
+SHORT = {"edit": (0.6,)}
 
 
 class SmallDisk:

@@ -12,6 +12,7 @@ from fuzzing import FEWER, ODD_VALUES, Bounds, altered, fuzzed, mutated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import ric.runs.provenance
 from ric.errors import SampleError
 from ric.recipes.runs import join_shards
 from ric.report.chain import read_chain
@@ -31,6 +32,12 @@ from ric.runs.rows import read_rows
 from ric.training.loop import TrainState
 
 CONFIG = {"data": "scenes:9@64#1", "preset": "tiny", "shard": "1/1"}
+
+
+@pytest.fixture(autouse=True)
+def no_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what a process of its own is asked for."""
+    monkeypatch.setattr(ric.runs.provenance, "environment_report", lambda folder: {})
 
 
 def write_run(folder: Path) -> Path:

@@ -79,8 +79,13 @@ print(json.dumps({"kills": len(range(0, len(moments), every)), "wrong": wrong}))
 EVERY, SOME = 1, 12  # of the lines
 
 
-@pytest.mark.parametrize("how", ["shared", "alone"])
-@pytest.mark.parametrize("every", [SOME, pytest.param(EVERY, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("how", "every"),
+    [
+        ("shared", SOME),
+        *(pytest.param(how, EVERY, marks=pytest.mark.slow) for how in ("shared", "alone")),
+    ],
+)
 def test_a_run_killed_at_any_line_goes_on_at_once_loses_no_row_and_leaves_nothing_behind(
     tmp_path: Path, how: str, every: int, tally
 ):

@@ -12,6 +12,7 @@ import json
 import os
 import threading
 import time
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -27,7 +28,7 @@ from ric.launcher import launched_processes
 from ric.runs.run import FollowedRun, RunDir
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from accelerate import Accelerator
 
@@ -189,6 +190,26 @@ def open_together(
     if "error" in said:
         raise RicError(*said["error"])
     return FollowedRun(Path(said["run"]), runs_dir=runs_dir)
+
+
+@contextmanager
+def loss_told() -> Iterator[None]:
+    """Turn the error of a process that has lost the others into one line.
+
+    Raises:
+        RicError: another process has ended, or can no longer be reached.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # gloo, the back-end of CPUs, raises plain RuntimeErrors that name its source
+        if not isinstance(error, torch.distributed.DistError) and "gloo/" not in str(error):
+            raise
+        raise RicError(
+            f"Another process of this command has ended, or cannot be reached: {first_line(error)}",
+            "Start all of them again with the same --run; a training goes on from its last"
+            " checkpoint.",
+        ) from None
 
 
 def _leave() -> None:

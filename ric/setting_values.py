@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from functools import cache
 from types import UnionType
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, Union, cast, get_args, get_origin, get_type_hints
 
 from ric.config import CommandConfig, FitBlipConfig, FitClipConfig
 from ric.errors import RicError
@@ -79,13 +80,19 @@ OF_ONE_KIND: dict[type[CommandConfig], dict[str, Bounds]] = {
 }
 
 
+@cache
+def _hints(kind: type[CommandConfig]) -> dict[str, Any]:
+    """Return the types of a command's settings: reading them anew for each takes long."""
+    return get_type_hints(kind)
+
+
 def check_value(kind: type[CommandConfig], key: str, value: Any) -> Any:
     """Check `value` against the field's annotation; convert numbers in texts, and lists to tuples.
 
     Raises:
         RicError: it is of another type, not one of the field's choices, or out of range.
     """
-    hint = get_type_hints(kind)[key]
+    hint = _hints(cast("Any", kind))[key]  # mypy takes a class for unhashable
     if get_origin(hint) in (UnionType, Union):  # Union: a Literal or None
         hint = get_args(hint)[0]
         # an empty text, as in `ric edit DATA ""`, counts as not given; a caption may be empty

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
@@ -26,6 +26,7 @@ from ric_cli.surroundings import take_one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from ric.config import CommandConfig
     from ric.data.opened import Opened
@@ -130,7 +131,8 @@ class Job(Generic[ConfigT]):
         run = self._open_run()
         if isinstance(run, FollowedRun):
             if not run.finished_before:
-                recipe(self.config, run, make_progress(quiet=True))
+                with _with_others():
+                    recipe(self.config, run, make_progress(quiet=True))
             return None
         if not self.quiet and _is_beyond_the_family(self.config):
             say(DRAWN_ONLY)
@@ -138,7 +140,7 @@ class Job(Generic[ConfigT]):
         if run.finished_before:
             self._finish(run, None, show, report)
             return None
-        with self._told_how_to_continue(run.path), run:
+        with self._told_how_to_continue(run.path), run, _with_others():
             result = recipe(self.config, run, progress)
         self._finish(run, result, show, report)
         return result
@@ -249,6 +251,15 @@ def _cluster_of(ctx: typer.Context) -> Cluster | None:
         if ctx.params.get(name) is not None and not was_typed(ctx, "engine"):
             raise RicError(f"{flag_of(name)} is for Ray alone.", "Add --engine ray, or omit it.")
     return None
+
+
+def _with_others() -> AbstractContextManager[None]:
+    """Have the loss of another process of a launcher told in one line."""
+    if launched_processes() < 2:
+        return nullcontext()
+    from ric.distributed import loss_told
+
+    return loss_told()
 
 
 def _is_beyond_the_family(config: CommandConfig) -> bool:

@@ -77,7 +77,7 @@ def _before(error: BaseException | None, kind: type[Stop]) -> Stop | None:
 
 
 def _say_error(error: RicError | OSError) -> int:
-    """Show an error in one line and a hint; one that names nothing is raised as it is."""
+    """Show an error in one line and a hint; one without a reason is raised as it is."""
     import os
 
     from ric_cli.console import show_error
@@ -90,7 +90,7 @@ def _say_error(error: RicError | OSError) -> int:
 
 
 def _in_words(error: OSError) -> RicError | None:
-    """Turn an error of the system into a RicError that names the file; None if it names none."""
+    """Turn an error of the system into a RicError that names the file; None if it has no number."""
     import errno
     import os
     from pathlib import Path
@@ -100,8 +100,13 @@ def _in_words(error: OSError) -> RicError | None:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         place = f" ({error.filename})" if error.filename else ""
         return RicError(f"The disk is full{place}.", "Free some space; repeat the command.")
-    if not error.filename:
+    if error.errno is None:
         return None
+    if not error.filename:  # a write into an open file that the disk refuses, for one
+        reason = error.strerror or str(error)
+        return RicError(
+            f"The system has refused to read or write: {reason}.", "RIC_DEBUG=1 shows where it was."
+        )
     hint = "Check the path and its permissions. RIC_DEBUG=1 shows where it was."
     file, cache = Path(os.fsdecode(error.filename)), cache_folder()
     if file.is_relative_to(cache) or cache.is_relative_to(file):

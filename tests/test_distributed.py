@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -346,3 +347,106 @@ def test_accelerate_s_variables_change_nothing_of_what_it_is_told(monkeypatch):
     assert told.gradient_accumulation_steps == 1
     assert told.mixed_precision == "no"
     assert told.state.dynamo_plugin.backend.value == "NO"
+
+
+# --- two nodes that meet by torchrun's rendezvous ------------------------------------------------
+
+
+class Node:
+    """A node of a training: torchrun's agent and its one process, on the loopback.
+
+    Args:
+        port: Of the rendezvous, which the first node to come holds.
+        nodes: How many nodes there are, such as `2`, or `1:2` for a training that goes on with one.
+        words: Of the command.
+    """
+
+    def __init__(self, port: int, nodes: str, *words: object) -> None:
+        meeting = [
+            "--nnodes", nodes, "--nproc-per-node", "1", "--max-restarts", "2", "--rdzv-id", "ric",
+            "--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}",
+            "--local-addr", "127.0.0.1", "--rdzv-conf", "last_call_timeout=3",
+        ]  # fmt: skip
+        self.agent = torchrun("-m", "--", "ric_cli", *words, by=meeting)
+
+    def die(self) -> None:
+        """End at once, as by a loss of power."""
+        found = subprocess.run(
+            ["pgrep", "-P", str(self.agent.pid)], capture_output=True, text=True, check=True
+        )
+        for pid in (self.agent.pid, *map(int, found.stdout.split())):
+            os.kill(pid, signal.SIGKILL)
+        self.agent.communicate()
+
+    def end(self) -> str:
+        """Wait for its end; return what it said."""
+        try:
+            said = "".join(self.agent.communicate(timeout=600))
+        finally:
+            self.agent.kill()
+        assert self.agent.returncode == 0, said
+        return said
+
+
+def settings_of(config: TrainUnetConfig, folder: Path) -> Path:
+    file = folder / "settings.yaml"
+    file.write_text(json.dumps({k: v for k, v in as_dict(config).items() if v is not None}))
+    return file
+
+
+@pytest.mark.slow
+def test_two_nodes_train_the_unet_as_one_process_does_to_1e_5(
+    tiny, edits, follow, tmp_path, metrics_of, record_of
+):
+    config = tiny(TrainUnetConfig, edits, steps=3, batch_size=4, checkpoint_every=1,
+                  keep_checkpoints=3, balance=0.5)  # fmt: skip
+    words = ["train-unet", edits, "--config", settings_of(config, tmp_path)]
+    port = a_free_port()
+    nodes = [Node(port, "2", *words, "--run", tmp_path / "two") for _ in range(2)]
+    for node in nodes:
+        node.end()
+    assert record_of(tmp_path / "two")["processes"] == 2
+    alone = follow(train_unet, config, tmp_path / "one")
+    assert len(metrics_of(alone)) == 3
+    for ours, theirs in zip(metrics_of(tmp_path / "two"), metrics_of(alone), strict=True):
+        for name in theirs.keys() - {"images_per_second", "step"}:
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-4), name
+    apart = relative_distances(*(first_moments(run, step=1) for run in (tmp_path / "two", alone)))
+    assert len(apart) > 100
+    assert max(apart.values()) < 1e-5
+
+
+@pytest.mark.slow
+def test_a_node_that_dies_is_done_without_and_the_training_goes_on_from_the_last_checkpoint(
+    tiny, edits, follow, tmp_path, metrics_of, record_of
+):
+    config = tiny(TrainUnetConfig, edits, steps=40, batch_size=2, checkpoint_every=4,
+                  region_loss=False)  # fmt: skip
+    run = tmp_path / "run"
+    words = ["train-unet", edits, "--config", settings_of(config, tmp_path), "--run", run]
+    port = a_free_port()
+    first = Node(port, "1:2", *words)
+    time.sleep(1)  # it holds the rendezvous
+    second = Node(port, "1:2", *words)
+    try:
+        until = time.monotonic() + 300
+        while not (run / "checkpoints").is_dir() or not list(run.glob("checkpoints/step-*")):
+            assert time.monotonic() < until
+            assert first.agent.poll() is None
+            time.sleep(0.02)
+        assert record_of(run)["processes"] == 2
+    finally:
+        second.die()
+    said = first.end()
+    resumed = re.search(r"resuming after step (\d+) of 40", said)
+    assert resumed, said
+    assert int(resumed[1]) % 4 == 0
+    assert "Traceback" not in said, said
+    assert record_of(run)["status"] == "done"
+    assert record_of(run)["processes"] == 1
+    rows = metrics_of(run)
+    assert [row["step"] for row in rows] == list(range(1, 41))
+    for row, other in zip(
+        rows, metrics_of(follow(train_unet, config, tmp_path / "one")), strict=True
+    ):
+        assert row["loss"] == pytest.approx(other["loss"], rel=1e-3)

@@ -1,14 +1,21 @@
-"""The examples for Slurm, as they stand, on a cluster of two nodes on the loopback."""
+"""The examples for Slurm, as they stand, on a cluster of two nodes on the loopback.
+
+Without one, the training's script runs as a process beside a scontrol that notes what is
+put back into the queue.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from slurm_cluster import Cluster, started_cluster
@@ -18,17 +25,25 @@ SCENES = ("scenes:60@64#5", "--preset", "tiny", "--device", "cpu")
 TRAINED = (*SCENES, "--limit", "8", "--batch-size", "2", "--checkpoint-every", "9")
 
 
+def write_tool(folder: Path, name: str, script: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory, tiny_family) -> Iterator[Cluster]:
     """Whose jobs find `ric` as it is here."""
     with started_cluster(tmp_path_factory.mktemp("slurm")) as found:
-        tools = found.top / "bin"
-        tools.mkdir()
-        (tools / "ric").write_text(f'#!/bin/sh\nexec {sys.executable} -m ric_cli "$@"\n')
-        (tools / "ric").chmod(0o755)
-        sources = os.pathsep.join([str(SLURM.parents[1]), os.environ.get("PYTHONPATH", "")])
-        found.environment |= {"PATH": f"{tools}:{os.environ['PATH']}", "PYTHONPATH": sources}
+        found.environment |= with_tools(found.top / "bin", f'exec {sys.executable} -m ric_cli "$@"')
         yield found
+
+
+def with_tools(tools: Path, ric: str) -> dict[str, str]:
+    """Return the variables with which `ric` is a script, of the sources as they are here."""
+    write_tool(tools, "ric", ric)
+    sources = os.pathsep.join([str(SLURM.parents[1]), os.environ.get("PYTHONPATH", "")])
+    return {"PATH": f"{tools}:{os.environ['PATH']}", "PYTHONPATH": sources}
 
 
 def submit(cluster: Cluster, script: str, folder: Path, *words: object) -> str:
@@ -117,3 +132,89 @@ def test_a_cancelled_training_writes_a_checkpoint_and_stays_cancelled(cluster, t
     cluster.wait_until(lambda: json.loads((run / "run.json").read_text())["status"] != "running")
     (checkpoint,) = (run / "checkpoints").iterdir()
     assert checkpoint.name == f"step-{steps_of(run)[-1]:06d}"
+
+
+# --- without a cluster ---------------------------------------------------------------------------
+
+
+class Queue:
+    """Slices of a training as processes; what they put back into the queue is noted.
+
+    Args:
+        top: The folder of the tools and the notes.
+        ric: What `ric` is, a shell script.
+    """
+
+    def __init__(self, top: Path, ric: str) -> None:
+        self._notes = top / "requeued.txt"
+        write_tool(top / "bin", "scontrol", f'echo "$@" >> {self._notes}')
+        tools = with_tools(top / "bin", ric)
+        self._environment = os.environ | tools | {"SLURM_JOB_ID": "7"}
+
+    def slice(self, run: Path, *words: object, **variables: str) -> tuple[int, str]:
+        """Run one; return its exit code and what it said."""
+        script = ["bash", str(SLURM / "train.sbatch"), str(run), *map(str, words)]
+        done = subprocess.run(
+            script, env=self._environment | variables, text=True, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        return done.returncode, done.stdout
+
+    @property
+    def requeued(self) -> list[str]:
+        return self._notes.read_text().splitlines() if self._notes.is_file() else []
+
+
+# a training that has a checkpoint or not, and ends with a code
+ENDS = (
+    'for run; do :; done; [ -z "$SAVED" ] || mkdir -p "$run/checkpoints/step-000004"; exit "$CODE"'
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "saved", "again"),
+    [(142, True, True), (138, True, True), (142, False, False), (138, False, False),
+     (0, True, False), (1, True, False), (3, True, False), (143, True, False)],
+)  # fmt: skip
+def test_only_a_slice_that_was_over_and_has_a_checkpoint_goes_back_into_the_queue(
+    code, saved, again, tmp_path
+):
+    queue = Queue(tmp_path, ENDS)
+    told = {"CODE": str(code), "SAVED": "yes" if saved else ""}
+    ended, said = queue.slice(tmp_path / "run", "DATA", **told)
+    assert ended == code
+    assert queue.requeued == (["requeue 7"] if again else [])
+    assert ("Back into the queue after step-000004\n" in said) is again
+
+
+@pytest.mark.slow
+def test_a_training_in_slices_of_stop_after_ends_with_the_weights_of_one_slice(
+    tmp_path, tiny_family
+):
+    words = (*TRAINED, "--steps", "120", "--log-every", "1")
+    queue = Queue(tmp_path, f'exec {sys.executable} -m ric_cli "$@"')
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    began = time.monotonic()
+    straight = Thread(target=queue.slice, args=(whole, *words))
+    straight.start()
+    while not steps_of(whole):
+        time.sleep(0.05)
+        assert straight.is_alive()
+    first = time.monotonic() - began
+    straight.join()
+    # time to start, and for a third of the steps
+    seconds = first + (time.monotonic() - began - first) / 3
+    slices, code = [], 142
+    while code == 142:
+        code, said = queue.slice(run, *words, "--stop-after", f"{math.ceil(seconds)}s")
+        assert code in (0, 142), said
+        if code == 142 and not steps_of(run):  # the machine has become slower
+            seconds *= 2
+            continue
+        slices.append(steps_of(run)[-1])
+        assert len(queue.requeued) == len(slices) - (code == 0)
+        if len(slices) > 1:
+            assert f"resuming after step {slices[-2]} of 120" in said
+    assert len(slices) > 1
+    assert steps_of(run) == steps_of(whole) == list(range(1, 121))
+    assert unet_of(run) == unet_of(whole)

@@ -17,6 +17,7 @@ from ric.data.benchmarks.samples import benchmark_hash, columns_of, read_benchma
 from ric.data.benchmarks.table import BENCHMARKS, find_benchmark
 from ric.data.columns import Columns, ReadOptions, parse_columns
 from ric.data.edit_sample import EditSample, Pictures
+from ric.data.file_state import file_state
 from ric.data.folder import (
     COLUMNS,
     METADATA,
@@ -419,19 +420,29 @@ def _open_benchmark(
 
 def _open_folder(metadata: str, mapping: dict[str, str] | None, options: ReadOptions) -> _Opened:
     columns = Columns(names={**COLUMNS.names, **mapping}) if mapping else COLUMNS
+    state = file_state(metadata)[:3]  # without ctime: its rights and links may change
     require_columns_met(metadata, columns, mapping or {})
     about = ReadOptions(**{**vars(options), "described_in": metadata.rpartition("/")[2]})
 
+    def refuse_change() -> None:
+        if file_state(metadata)[:3] != state:
+            raise RicError(
+                f"'{metadata}' has changed while it was read.",
+                "Let nothing write to it, and repeat the command.",
+            )
+
     def fingerprint() -> str:
         plain = metadata_hash(metadata)
+        refuse_change()
         return hashlib.sha256(f"{plain}{mapping}".encode()).hexdigest() if mapping else plain
 
-    return (
-        lambda split: read_folder(metadata, columns, about),
-        "folder",
-        fingerprint,
-        lambda: sum(1 for _ in read_folder(metadata, columns, about)),
-    )
+    def rows() -> Iterator[EditSample | SampleError]:
+        refuse_change()
+        yield from read_folder(metadata, columns, about)
+        # a table that was cut between two lines would lack samples without a word
+        refuse_change()
+
+    return lambda split: rows(), "folder", fingerprint, lambda: sum(1 for _ in rows())
 
 
 def _open_tables(path: Path, mapping: dict[str, str] | None, options: ReadOptions) -> _Opened:

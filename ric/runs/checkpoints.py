@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import load_file
 
 from ric.errors import RicError
+from ric.model_files import read_header
 from ric.progress import Silent
 from ric.weights import size_in_words
 
@@ -34,6 +35,7 @@ Tensors = dict[str, torch.Tensor]
 # what reading a state of any shape may raise
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError,
               RecursionError)  # fmt: skip
+MOST = 2**31  # steps or threads
 # the types in a checkpoint: weights and moments, 8-bit moments, step counts
 SAFETENSORS_NAMES = {
     torch.float32: "F32", torch.float64: "F64", torch.bfloat16: "BF16", torch.float16: "F16",
@@ -190,17 +192,21 @@ def all_checkpoints(folder: Path) -> list[Path]:
 def damage_of(path: Path) -> str | None:
     """Name the first damaged or missing file of a checkpoint; None if all are as written.
 
-    Checkpoints of 0.1.0 have no digests, so damage that leaves the sizes is not found.
+    Checkpoints of 0.1.0 have no digests, so damage that leaves the sizes and a file's header is not
+    found.
     """
     try:
         state = json.loads((path / "state.json").read_text())
         signed = "sha256" in state or "sha256_of_this" in state
         if signed and state.pop("sha256_of_this") != _digest_of(state):
             return "state.json"
-        int(state["step"])
+        if not all(_is_count(state[key], least) for key, least in (("step", 0), ("threads", 1))):
+            return "state.json"
         for name, size in state["files"].items():
             file = path / name
             if not file.is_file() or file.stat().st_size != size:
+                return str(name)
+            if not signed and file.suffix == ".safetensors" and not _has_header(file):
                 return str(name)
         for name, expected in state.get("sha256", {}).items():
             with open(path / name, "rb") as stream:
@@ -209,6 +215,18 @@ def damage_of(path: Path) -> str | None:
     except UNREADABLE:
         return "state.json"
     return None
+
+
+def _has_header(file: Path) -> bool:
+    try:
+        read_header(file)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_count(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value < MOST
 
 
 def _signed(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -119,6 +119,8 @@ def merge_rows(
 ) -> int:
     """Merge writers' rows into `<kind>.jsonl` in one rename; return how many there are.
 
+    Where there is none, there is no file.
+
     Args:
         folder: The run.
         kind: Which rows.
@@ -138,7 +140,10 @@ def merge_rows(
                     count += 1
             stream.flush()
             os.fsync(stream.fileno())
-        aside.replace(folder / f"{kind}.jsonl")
+        if count:
+            aside.replace(folder / f"{kind}.jsonl")
+        else:
+            (folder / f"{kind}.jsonl").unlink(missing_ok=True)
     finally:
         aside.unlink(missing_ok=True)
     for path in files:

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from ric.data.opened import Opened
 
 
+LARGEST = 2**53  # of the whole numbers in metrics.jsonl: those that a float can hold
+
+
 class RunDir:
     """An open run; see the module's text for its layout.
 
@@ -166,9 +169,9 @@ class RunDir:
             show(row)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Read metrics.jsonl."""
+        """Read metrics.jsonl; a damaged row is left out."""
         path = self.path / "metrics.jsonl"
-        return list(read_lines(path)) if path.is_file() else []
+        return [row for row in read_lines(path) if _is_logged(row)] if path.is_file() else []
 
     def forget_metrics_after(self, step: int) -> None:
         """Drop rows of later steps, which a resumed run will repeat, so that none appears twice."""
@@ -335,6 +338,17 @@ class FollowedRun(RunDir):
         trace: TracebackType | None,
     ) -> None:
         """Close nothing: the main process records how the run ended."""
+
+
+def _is_logged(row: Mapping[str, Any]) -> bool:
+    """Tell whether a row has a step, and besides numbers, words or nothing."""
+    step = row.get("step")
+    if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+        return False
+    numbers = [value for value in row.values() if isinstance(value, int)]
+    return all(isinstance(value, (int, float, str, type(None))) for value in row.values()) and all(
+        abs(value) <= LARGEST for value in numbers
+    )
 
 
 def _step_of(row: Mapping[str, Any]) -> float:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ric.errors import RicError
 from ric.interrupt import stop_between_steps
 from ric.runs.checkpoints import (
     load_checkpoint,
@@ -87,10 +88,19 @@ class TrainState:
         self.averages = [start_ema(self.named, device) for _ in decays]
 
     def resume(self, checkpoint: Path | None) -> None:
-        """Restore a checkpoint; do nothing for None."""
+        """Restore a checkpoint; do nothing for None.
+
+        Raises:
+            RicError: it is another model's, or not one of a training.
+        """
         if checkpoint is None:
             return
         groups, state = load_checkpoint(checkpoint)
+        if missing := {"model", "moments"} - groups.keys():
+            raise RicError(
+                f"{checkpoint} lacks {min(missing)}.safetensors.",
+                "Delete it: the checkpoint before it is used then.",
+            )
         restore_tensors({**self.named, **self.buffers}, groups["model"])
         for number, ema in enumerate(self.averages):
             restore_tensors(ema, groups.get(_group(number), {}))

@@ -182,7 +182,20 @@ def test_a_home_that_cannot_be_written_names_the_variable_that_helps(
     assert hint == "Hint: ric's caches are there; set RIC_CACHE_DIR to a writable folder."
 
 
-def test_a_fault_that_names_no_file_is_not_hidden(ric, monkeypatch):
+def test_a_write_that_the_system_refuses_in_an_open_file_is_1_and_said(ric, monkeypatch):
+    def refused() -> None:
+        raise OSError(27, "File too large")
+
+    monkeypatch.setattr(ric_cli.main, "app", refused)
+    said = ric("edit")
+    assert said.code == 1
+    assert said.err == (
+        "Error: The system has refused to read or write: File too large.\n"
+        "Hint: RIC_DEBUG=1 shows where it was.\n"
+    )
+
+
+def test_a_fault_without_a_number_of_the_system_is_not_hidden(ric, monkeypatch):
     def broken() -> None:
         raise OSError("something else")
 

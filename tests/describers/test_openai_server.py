@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-import os
-import socket
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +14,7 @@ import pytest
 from asking import answers, request_for
 from chat_server import ChatServer, Reply, refuses, says, serving
 from PIL import Image
-from small_chat import write_chat_model
 from small_vl2 import picture
-from transformers.utils.import_utils import is_serve_available
 
 openai = pytest.importorskip("openai", reason="openai is not installed")
 
@@ -222,51 +214,6 @@ def config(tiny: Callable[..., DescribeConfig]) -> Settings:
     return make
 
 
-def test_a_server_killed_and_restarted_in_the_middle_describes_each_sample_once(
-    make_edits, config, follow, tmp_path
-):
-    data = make_edits(20)
-    first = ChatServer(lambda n, body: says(PARAGRAPH)._replace(after=0.02))
-    servers = [first]
-
-    def restart() -> None:
-        while len(first.asked) < 7:
-            time.sleep(0.01)
-        first.stop()
-        time.sleep(0.3)
-        servers.append(ChatServer(lambda n, body: says(PARAGRAPH), first.port))
-
-    killer = threading.Thread(target=restart)
-    killer.start()
-    run = follow(describe, config(data, first.url, concurrency=3), tmp_path / "run")
-    killer.join()
-    servers[-1].stop()
-    lines = (run / "descriptions.jsonl").read_text().splitlines()
-    assert len(lines) == 20
-    assert {row["id"] for row in read_rows(run, "descriptions")} == {f"{n:02d}" for n in range(20)}
-    assert not (run / "failures.jsonl").exists()
-    assert len(servers[1].asked) > 5
-
-
-def test_a_server_that_is_gone_ends_the_run_which_goes_on_later(
-    make_edits, config, follow, monkeypatch, tmp_path
-):
-    monkeypatch.setattr(openai_server, "RETRIES", 0)
-    monkeypatch.setattr(openai_server, "RESTARTED_WITHIN", 0.0)
-    data = make_edits(4)
-    with serving(lambda n, body: says(PARAGRAPH) if n < 2 else NOTHING) as server:
-        with pytest.raises(RicError, match="Cannot reach"):
-            follow(describe, config(data, server.url, concurrency=1), tmp_path / "run")
-        assert len(server.asked) == 2 + 1
-    assert len(list(read_rows(tmp_path / "run", "descriptions"))) == 2
-    # at another address, and with another load
-    with serving(lambda n, body: says(PARAGRAPH)) as server:
-        settings = config(data, server.url, concurrency=2, timeout=9.0)
-        run = follow(describe, settings, tmp_path / "run")
-        assert len(server.asked) == 2
-    assert len((run / "descriptions.jsonl").read_text().splitlines()) == 4
-
-
 def test_what_failed_in_a_finished_run_is_asked_for_again_when_that_is_wanted(
     make_edits, config, follow, monkeypatch, tmp_path
 ):
@@ -301,72 +248,3 @@ def test_the_key_is_in_no_file_and_answers_that_cannot_be_used_are_asked_for_aga
     assert record_of(run)["quality"]["refused"] == {"list": 1}
     written = b"".join(file.read_bytes() for file in run.rglob("*") if file.is_file())
     assert KEY.encode() not in written
-
-
-# --- the server that transformers has ------------------------------------------------------------
-
-
-@contextmanager
-def transformers_serve(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `transformers serve` with a model, and wait until it answers."""
-    words = ["serve", str(folder), "--port", str(port), "--device", "cpu"]
-    command = [sys.executable, "-m", "transformers.cli.transformers", *words]
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        while process.poll() is None:
-            with socket.socket() as door:
-                if door.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.2)
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(
-    not is_serve_available(), reason="transformers serve is not installed (transformers[serving])"
-)
-def test_transformers_serve_killed_and_restarted_describes_each_of_50_pictures_once(
-    config, follow, tmp_path
-):
-    model = write_chat_model(tmp_path / "model")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    settings = config(
-        Path("scenes:50@64#5"),
-        f"http://127.0.0.1:{port}/v1",
-        model=str(model),
-        max_new_tokens=4,
-        quality_gates=False,
-    )
-    run, seen = tmp_path / "run", []
-
-    def kill_and_restart(first: subprocess.Popen[bytes]) -> None:
-        while len(seen) < 15:
-            seen[:] = list(read_rows(run, "descriptions"))
-            time.sleep(0.2)
-        first.kill()
-        with transformers_serve(model, port):
-            ended.wait()
-
-    ended = threading.Event()
-    with transformers_serve(model, port) as first:
-        killer = threading.Thread(target=kill_and_restart, args=(first,))
-        killer.start()
-        try:
-            follow(describe, settings, run)
-        finally:
-            ended.set()
-            killer.join()
-    lines = (run / "descriptions.jsonl").read_text().splitlines()
-    assert len(lines) == len(list(read_rows(run, "descriptions"))) == 50
-    assert not (run / "failures.jsonl").exists()
-    assert 15 <= len(seen) < 50

@@ -68,7 +68,7 @@ def sha256_of_unet(run: Path) -> str:
 
 @pytest.mark.slow
 def test_a_run_killed_at_twenty_random_moments_loads_no_half_checkpoint_and_repeats_no_more_steps(
-    edits, tiny, follow, tmp_path, metrics_of, record_of
+    edits, tiny, follow, tmp_path, metrics_of, record_of, tally
 ):
     run, moments, amid_writing = tmp_path / "run", random.sample(KILLS, len(KILLS)), 0
     for number, when in enumerate(moments):
@@ -86,7 +86,8 @@ def test_a_run_killed_at_twenty_random_moments_loads_no_half_checkpoint_and_repe
             assert newest_checkpoint(run) - done in (begun - 1, begun)
             assert status_of(record_of(run)) == "killed"
     assert amid_writing >= LEAST_WRITING
-    print(f"{amid_writing} of {len(KILLS)} kills left a checkpoint half-written")
+    tally("kills", len(KILLS))
+    tally("kills that left a checkpoint half-written", amid_writing)
 
     done = newest_checkpoint(run)
     child = Child(edits, run, tmp_path / "asked-at-last", **SETTINGS)

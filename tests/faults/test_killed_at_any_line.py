@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 # Forks a child for each line of ric/runs that a run of three samples passes, the first time and the
-# last; kills it there, goes on with a run of its own, and prints what is not as it should be.
+# last, or for every so-and-so-many-th; kills it there, goes on with a run of its own, and prints
+# what is not as it should be.
 KILL_AT_EVERY_LINE = """
 import json, os, signal, sys
 from collections import Counter
@@ -20,7 +21,7 @@ from ric.runs.open_run import open_run
 
 IDS = ["a", "b", "c"]
 FILES = ("claims.py", "rows.py", "strays.py", "run.py", "open_run.py", "finished.py", "record.py")
-folder, shared = Path(sys.argv[1]), sys.argv[2] == "shared"
+folder, shared, every = Path(sys.argv[1]), sys.argv[2] == "shared", int(sys.argv[3])
 ric.runs.provenance.environment_report = lambda folder: {}  # asks git, in a process of its own
 
 def work(path):
@@ -52,7 +53,7 @@ traced(folder / "whole", lambda line: passed.update([line]))
 moments = {(line, 1) for line in passed}
 moments |= {(line, often) for line, often in passed.items() if line[0] in ("claims.py", "rows.py")}
 wrong = {}
-for number, (line, time) in enumerate(sorted(moments)):
+for number, (line, time) in enumerate(sorted(moments)[::every]):
     path = folder / str(number)
     child = os.fork()
     if not child:
@@ -71,17 +72,27 @@ for number, (line, time) in enumerate(sorted(moments)):
         found = repr(error)
     if not killed or found != [IDS, "done", ["descriptions.jsonl", "run.json"]]:
         wrong[f"{line}, {time}"] = found
-print(json.dumps({"kills": len(moments), "wrong": wrong}))
+print(json.dumps({"kills": len(range(0, len(moments), every)), "wrong": wrong}))
 """
 
 
-@pytest.mark.parametrize("how", ["shared", "alone"])
+EVERY, SOME = 1, 12  # of the lines
+
+
+@pytest.mark.parametrize(
+    ("how", "every"),
+    [
+        ("shared", SOME),
+        *(pytest.param(how, EVERY, marks=pytest.mark.slow) for how in ("shared", "alone")),
+    ],
+)
 def test_a_run_killed_at_any_line_goes_on_at_once_loses_no_row_and_leaves_nothing_behind(
-    tmp_path: Path, how: str
+    tmp_path: Path, how: str, every: int, tally
 ):
-    words = [sys.executable, "-c", KILL_AT_EVERY_LINE, str(tmp_path), how]
+    words = [sys.executable, "-c", KILL_AT_EVERY_LINE, str(tmp_path), how, str(every)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert told["kills"] > 150
+    assert told["kills"] > 150 // every
     assert told["wrong"] == {}
+    tally("kills", told["kills"])

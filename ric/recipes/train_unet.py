@@ -45,9 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from diffusers import (
-        StableDiffusionInstructPix2PixPipeline,
-    )
+    from diffusers import StableDiffusionInstructPix2PixPipeline
 
     from ric.config import TrainUnetConfig
     from ric.inputs.batches import TrainingSet

@@ -49,7 +49,7 @@ class Cluster(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """How a process ended.
+    """The end of a process.
 
     Attributes:
         exit_code: Its exit code.

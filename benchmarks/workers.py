@@ -51,7 +51,8 @@ finally:
     with file.open("a") as stream:
         stream.write(json.dumps(times) + "\\n")
 """
-TWO_PROCESSES = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
+# --: torchrun would take --run for an option of its own
+TWO_PROCESSES = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--"]
 AIM = 1.8  # of two workers
 
 

@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 READY = [
-    "diffusers", "ric.recipes.describe", "ric.recipes.edit", "ric.recipes.evaluate",
-    "ric.recipes.fit_blip", "ric.recipes.fit_clip", "ric.recipes.train_unet", "ric_cli.main",
-    "ric_cli.commands",
+    "diffusers", "ric.describers.chat_vlm", "ric.models.mask_finders", "ric.preflight.checks",
+    "ric.preflight.dry_run", "ric.recipes.describe", "ric.recipes.edit", "ric.recipes.evaluate",
+    "ric.recipes.fit_blip", "ric.recipes.fit_clip", "ric.recipes.train_unet", "ric.runs.provenance",
+    "ric_cli.commands", "ric_cli.describe", "ric_cli.edit", "ric_cli.evaluate", "ric_cli.main",
+    "ric_cli.train_unet", "rich.console", "rich.table",
 ]  # fmt: skip
 FORKS = get_context("forkserver")
 TOUCHING = {

@@ -76,7 +76,7 @@ print(json.dumps({"kills": len(range(0, len(moments), every)), "wrong": wrong}))
 """
 
 
-EVERY, SOME = 1, 12  # of the lines
+EVERY, SOME = 1, 20  # of the lines
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,8 @@ def resolve_config(
                 f"The config file sets {shown(key)}, which {kind.__name__} does not have.",
                 f"It has: {', '.join(sorted(fields))}.",
             )
+    # before they are compared with one another
+    from_file = {key: check_value(kind, key, value) for key, value in from_file.items()}
     preset = flags.get("preset", from_file.get("preset", kind.preset))
     check_value(kind, "preset", preset)
     typed = {**from_file, **flags}

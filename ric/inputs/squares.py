@@ -29,7 +29,7 @@ from ric.data.batches import Square, to_square
 from ric.data.drawn_scenes import DrawnPictures
 from ric.data.file_state import file_state, tables_state
 from ric.data.masks import signature_mask
-from ric.errors import SampleError
+from ric.errors import RicError, SampleError
 from ric.inputs.filling import appearing_whole, seal, sealed
 from ric.method.region_box import grow_box, tightest_box
 from ric.runs.rows import read_lines
@@ -115,7 +115,7 @@ def decode_squares(config: CommandConfig, work: Work, split: SplitName, how: Squ
         how: Size and geometry.
 
     Raises:
-        RicError: the data as a whole cannot be read.
+        RicError: the data as a whole cannot be read, or changes meanwhile.
     """
     unreadable: list[SampleError] = []
     samples = work.samples.narrowed(split, config.limit, unreadable.append)
@@ -129,7 +129,12 @@ def decode_squares(config: CommandConfig, work: Work, split: SplitName, how: Squ
         if found is None:
             _fill(folder, samples, how, unreadable, stage.advance)
             found = _read(folder, how)
-            assert found is not None  # just written
+            if found is None:
+                raise RicError(
+                    f"The pictures of {samples.name} have changed while they were read, or what was"
+                    f" written of them in {folder} cannot be read again.",
+                    "Let nothing write to them, and repeat the command.",
+                )
         else:
             stage.advance(len(found.rows))
     return found

@@ -106,13 +106,10 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
         )
     note_outcome(run, progress)
     export_edits(config, run, progress)
-    if not editing.made and (run.path / SHEET).is_file():
+    # of a run that another process left unfinished the sheet may lack edits
+    if not editing.made and run.was_done and (run.path / SHEET).is_file():
         return pictures.folder
-    if samples is None:
-        _write_photo_sheet(photos, pictures)
-    else:
-        sheet = run.path / SHEET
-        write_sheet(samples.glance(), pictures.folder, sheet, instruction=config.instruction)
+    _write_sheet(photos, samples, pictures)
     return pictures.folder
 
 
@@ -237,17 +234,42 @@ def _batches(samples: Iterable[S], config: EditConfig) -> Iterator[list[S]]:
             yield batch
 
 
-def _write_photo_sheet(photos: Iterable[Photo], pictures: EditedPictures) -> None:
-    """Show the first edits of photos, with the instruction, or the edit's caption, under each."""
+def _write_sheet(
+    photos: Sequence[Photo], samples: Samples | None, pictures: EditedPictures
+) -> None:
+    """Show the first edits; again where another process has added to them meanwhile."""
+    images, file = pictures.folder, pictures.run.path / SHEET
+    text = pictures.config.instruction
+    now: list[str] | None = None
+    is_new = True
+    while is_new:
+        before = now
+        if samples is None:
+            now = _write_photo_sheet(photos, pictures, known=before)
+        else:
+            now = write_sheet(samples.glance(), images, file, instruction=text, known=before)
+        is_new = now != before
+
+
+def _write_photo_sheet(
+    photos: Iterable[Photo], pictures: EditedPictures, *, known: Sequence[str] | None
+) -> list[str]:
+    """Show the first edits of photos, with the instruction, or the edit's caption, under each.
+
+    Nothing is done where these are the `known` ones; returns their ids.
+    """
     run, texts = pictures.run, texts_read("editor", pictures.config.editor)
     made = {row["id"] for row in run.rows("edits")}
     first = {photo.id: photo for photo in islice((one for one in photos if one.id in made), SHOWN)}
+    if list(first) == known:
+        return list(first)
     rows = {row["id"]: row for row in run.rows("edits") if row["id"] in first}
     shown = [
         (photo.path, pictures.path_of(row["file_name"]), str(row[texts[-1]]) if texts else "")
         for photo, row in ((photo, rows[name]) for name, photo in first.items())
     ]
     write_photo_sheet(shown, run.path / SHEET)
+    return list(first)
 
 
 def _look_again(

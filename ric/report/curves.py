@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple
 
 from matplotlib.figure import Figure
+
+from ric.runs.rows import save_picture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +51,7 @@ def draw_curves(run: RunDir, panels: Sequence[Panel]) -> Path:
             axes.set_ylim(*panel.between)
         if len(names) > 1:
             axes.legend(fontsize=7)
-    file = run.path / "curves.png"
-    figure.savefig(file)
+    file, stream = run.path / "curves.png", BytesIO()
+    figure.savefig(stream)
+    save_picture(stream.getvalue(), file)
     return file

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from ric.data.images import ImageError, open_image
 from ric.errors import SampleError
+from ric.runs.rows import save_png
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -25,8 +26,13 @@ HEADING, BELOW = 18, 28  # pixels of `side_by_side`: above its columns, and belo
 
 
 def write_sheet(
-    samples: Iterable[EditSample], images: Path, file: Path, *, instruction: str | None = None
-) -> None:
+    samples: Iterable[EditSample],
+    images: Path,
+    file: Path,
+    *,
+    instruction: str | None = None,
+    known: Sequence[str] | None = None,
+) -> list[str]:
     """Save a sheet of the first 12 samples that an edit run has pictures of; none, no sheet.
 
     Args:
@@ -34,11 +40,17 @@ def write_sheet(
         images: The run's `images` folder.
         file: Where the sheet goes.
         instruction: The instruction for all of them; None: each sample's own.
+        known: Those that the sheet shows already: it stays if they are the same.
+
+    Returns:
+        The ids of those that it shows.
     """
     edited = (sample for sample in samples if (images / f"{sample.id}.png").is_file())
     shown = list(islice(edited, SHOWN))
-    if shown:
-        before_after_target(shown, images, instruction=instruction).save(file)
+    ids = [sample.id for sample in shown]
+    if shown and ids != known:
+        save_png(before_after_target(shown, images, instruction=instruction), file)
+    return ids
 
 
 def write_photo_sheet(edits: Sequence[tuple[Path, Path, str]], file: Path) -> None:
@@ -50,7 +62,7 @@ def write_photo_sheet(edits: Sequence[tuple[Path, Path, str]], file: Path) -> No
     """
     if edits:
         tiles = [[_tile_of(photo), _tile_of(edited)] for photo, edited, _ in edits]
-        lay_out(tiles, [text for _, _, text in edits]).save(file)
+        save_png(lay_out(tiles, [text for _, _, text in edits]), file)
 
 
 def before_after_target(

@@ -83,12 +83,12 @@ def test_a_tmpfs_of_any_size_below_what_a_run_takes_is_one_line_and_the_run_is_c
 
 # of each command what it writes, and after how many bytes the system refuses to go on
 CUT = {
-    "describe": [("*/descriptions-*.jsonl", 300), ("*/.descriptions.jsonl.*", 300)],
+    "describe": [("*/descriptions-*.jsonl", 300)],
     "edit": [("*/.picture.*", 600), ("*/edits-*.jsonl", 900)],
-    "eval": [("*/scored/*", 100), ("*/.per_sample*", 100)],
+    "eval": [("*/scored/*", 100), ("*/.per_sample*", 1000)],
     "fit-clip": [("*/.step-*/moments*", 5000), ("*/.region_encoder.*", 5000)],
     "fit-blip": [("*/metrics.jsonl", 200), ("*/.scene_encoder.*", 5000)],
-    "train-unet": [("*/.step-*/model*", 5000), ("*/.pipeline.*", 5000), ("*/curves.png", 5000)],
+    "train-unet": [("*/.step-*/model*", 5000), ("*/.pipeline.*", 5000), ("*/.picture.*", 5000)],
 }
 
 

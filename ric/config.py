@@ -414,7 +414,7 @@ class TinyScoreConfig(CommandConfig):
 # The values of `--preset tiny`: the embedded family, and sizes that two CPU cores can finish.
 TINY: dict[type[CommandConfig], dict[str, Any]] = {
     CommandConfig: {},
-    DescribeConfig: {"describer": "dataset", "model": "tiny", "max_new_tokens": 64},
+    DescribeConfig: {"describer": "dataset", "model": "tiny"},
     FitClipConfig: {
         "clip": "tiny", "image_size": 64, "batch_size": 16, "fusion_epochs": 4, "joint_epochs": 2,
         "fusion_lr": 1e-3, "joint_lr": 1e-4, "log_every": 1, "checkpoint_every": 20,

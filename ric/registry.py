@@ -162,6 +162,7 @@ DESCRIBERS = {
             "batch_size": "Questions that a model of this machine answers at once.",
             "load_in": "Hold the weights of transformers' models in few bits.",
         },
+        defaults={"tiny": {"max_new_tokens": 256}},  # the embedded captioner writes 100
     ),
     "openai": Part(
         "ric.describers.chat:load_server",

@@ -124,6 +124,21 @@ def usual_settings(command: str, config: Mapping[str, Any]) -> dict[str, Any]:
     return {**as_dict(kind()), **of_tiny, **(defaults_of(*chosen, preset) if chosen else {})}
 
 
+def unread_settings(command: str, config: Mapping[str, Any]) -> frozenset[str]:
+    """Return the settings of a command that its editor, describer or judge does not read.
+
+    Args:
+        command: As for `usual_settings`.
+        config: Names the editor, describer or judge; those from outside ric may read any setting.
+    """
+    kind = next((kind for kind in PARTS if command_of(kind) == command), None)
+    chosen = _chosen_part(kind, config) if kind else None
+    if chosen is None or not is_shipped(*chosen):
+        return frozenset()
+    part, name = chosen
+    return frozenset(key for key in settings_of(part) if name not in readers_of(part, key))
+
+
 def _refuse_unread_settings(kind: str, name: str, flags: dict[str, Any]) -> None:
     """Stop where a command is given a setting that its editor or describer does not read.
 

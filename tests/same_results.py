@@ -24,7 +24,8 @@ ROOT = Path(__file__).parents[1]
 DATA = "scenes:160@64#9"
 FEW = ("--preset", "tiny", "--limit", "12", "--device", "cpu")
 CHAIN = (
-    ("describe", DATA, *FEW, "--split", "train", "--describer", "chat", "--max-new-tokens", "40"),
+    ("describe", DATA, *FEW, "--split", "train", "--describer", "chat",
+     "--max-new-tokens", "256"),
     ("fit-clip", DATA, *FEW, "--fusion-epochs", "1", "--joint-epochs", "1", "--batch-size", "4"),
     ("fit-blip", DATA, *FEW, "--epochs", "1", "--batch-size", "4", "--descriptions", "@describe"),
     ("train-unet", DATA, *FEW, "--steps", "4", "--descriptions", "@describe",

@@ -134,8 +134,7 @@ def demo(
     chain = Chain(str(data), folder / "runs", progress, say)
     step = chain.run
     few, tested = {"limit": TRAINED}, {"limit": limit or TESTED}
-    spoken = {"describer": "chat", "max_new_tokens": 220}
-    step("describe", DescribeConfig, describe, split="train", **few, **spoken)
+    step("describe", DescribeConfig, describe, split="train", **few, describer="chat")
     step("fit-clip", FitClipConfig, fit_clip, fusion_epochs=1, joint_epochs=1, **few)
     described = {"descriptions": "@describe"}
     step("fit-blip", FitBlipConfig, fit_blip, epochs=1, **few, **described)

@@ -12,7 +12,7 @@ from ric.runs.record import SCHEMA, as_text, now, number_of, read_record
 from ric.runs.rows import create_atomically, row_files
 from ric.runs.run import RunDir
 from ric.runs.strays import half_written, of_gone_writer, refuse_links_out, remove
-from ric.settings import usual_settings
+from ric.settings import unread_settings, usual_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -195,7 +195,12 @@ def _refuse_another(
 def differences(
     record: Mapping[str, Any], config: Mapping[str, Any], may_differ: frozenset[str] = frozenset()
 ) -> list[str]:
-    """Say in which settings a run differs from a config, but for `MAY_DIFFER` and `may_differ`."""
+    """Say in which settings a run differs from a config.
+
+    Passed over are `MAY_DIFFER`, `may_differ`, and settings that its editor, describer or judge
+    does not read.
+    """
+    may_differ |= unread_settings(record["command"], record["config"])
     before, now = dict(record["config"]), dict(config)
     # a run of an older version lacks newer settings, and was made as they are by default
     usual = usual_settings(record["command"], before)

@@ -29,6 +29,8 @@ from ric.progress import Silent
 from ric.recipes.describe import describe
 from ric.runs.descriptions import read_descriptions
 from ric.runs.open_run import open_run
+from ric.settings import resolve_config
+from ric.weights.tiny_family import SHIPPED
 from ric.work import open_work
 
 
@@ -75,6 +77,19 @@ def test_a_model_describes_the_targets_and_is_named_in_every_row(
     ]
     assert {(row["describer"], row["model"]) for row in rows(run)} == {("chat", "tiny")}
     assert record_of(run)["weights"]["captioner"]["id"] == "tiny"
+
+
+def test_the_embedded_captioner_writes_whole_paragraphs_of_drawn_scenes_by_default(
+    follow, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("RIC_TINY_FAMILY", str(SHIPPED))
+    few = {"preset": "tiny", "data": "scenes:6@64#9", "split": "train", "limit": 3}
+    settings = resolve_config(DescribeConfig, few | {"device": "cpu", "describer": "chat"})
+    run = follow(describe, settings, tmp_path / "run")
+    assert [row["id"] for row in rows(run)] == [one.id for one in load_samples(few["data"])][:3]
+    for row in rows(run):
+        assert row["scene_text"].endswith(".")
+        assert "refused" not in row  # none was asked for again
 
 
 def test_a_sample_that_cannot_be_described_is_a_row_and_the_rest_goes_on(

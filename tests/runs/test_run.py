@@ -706,10 +706,17 @@ def test_a_folder_that_is_no_run_says_so(tmp_path):
 
 
 def test_a_setting_that_an_older_version_did_not_have_is_taken_as_its_default(tmp_path):
-    before = {"preset": "tiny", "editor": "ip2p", "steps": 3}
+    before = {"preset": "tiny", "editor": "ddpm-inversion", "steps": 3}
     with pytest.raises(Interrupted), open_run("edit", before, runs_dir=tmp_path) as run:
         raise Interrupted(signal.SIGTERM)
-    now = before | {"text_to_image": "tiny", "skip": 36}
-    with pytest.raises(RicError, match="skip: 36 there, 5 now"):
+    now = before | {"text_to_image": "tiny", "skip": 11}
+    with pytest.raises(RicError, match="skip: 11 there, 5 now"):
         open_run("edit", now | {"skip": 5}, runs_dir=tmp_path, run=run.path)
     assert open_run("edit", now, runs_dir=tmp_path, run=run.path).resumed
+
+
+def test_a_setting_that_its_editor_does_not_read_may_differ(tmp_path):
+    before = {"preset": "tiny", "editor": "ip2p", "skip": 36}
+    with pytest.raises(Interrupted), open_run("edit", before, runs_dir=tmp_path) as run:
+        raise Interrupted(signal.SIGTERM)
+    assert open_run("edit", before | {"skip": 5}, runs_dir=tmp_path, run=run.path).resumed

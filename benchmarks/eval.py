@@ -56,7 +56,7 @@ from ric.metrics.inception import InceptionFeatures
 from ric.metrics.lpips_distance import LpipsDistance, load_backbone
 from ric.metrics.networks import exact_inference
 from ric.progress import Silent
-from ric.recipes import evaluate
+from ric.recipes.evaluate import evaluate
 from ric.runs.open_run import open_run
 from ric.scoring.matching import Decoded
 
@@ -152,7 +152,7 @@ class Watch(Silent):
 def score(config: EvalConfig, folder: Path, device: torch.device) -> dict[str, float]:
     """Run `ric eval`; return the seconds of all, of the part after the last batch, of decoding."""
     seconds = {"decoding": 0.0, "waiting for it": 0.0}
-    decode, ahead = evaluate.decode_outputs, evaluate.decoded_ahead
+    decode, ahead = score_batches.decode_outputs, score_batches.decoded_ahead
 
     def timed_decode(*args: Any, **named: Any) -> Decoded:
         began = time.thread_time()
@@ -174,13 +174,13 @@ def score(config: EvalConfig, folder: Path, device: torch.device) -> dict[str, f
         finally:
             decoded.close()
 
-    evaluate.decode_outputs, evaluate.decoded_ahead = timed_decode, timed_wait
+    score_batches.decode_outputs, score_batches.decoded_ahead = timed_decode, timed_wait
     watch, passed = Watch(device), time.perf_counter()
     try:
         with open_run("eval", as_dict(config), runs_dir=folder) as run:
-            table = evaluate.evaluate(config, run, watch)
+            table = evaluate(config, run, watch)
     finally:
-        evaluate.decode_outputs, evaluate.decoded_ahead = decode, ahead
+        score_batches.decode_outputs, score_batches.decoded_ahead = decode, ahead
     lacking = [one.key for one in table[0].scores if one.key != "kid" and one.value is None]
     if lacking:
         raise SystemExit(f"not scored: {', '.join(lacking)}")

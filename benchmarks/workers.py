@@ -31,19 +31,19 @@ SCORE = """
 import json, sys, time
 from pathlib import Path
 from ric.config import EvalConfig, as_dict
-from ric.recipes import evaluate
+from ric.scoring.score_batches import Scoring
 from ric.settings import resolve_config
 from ric_cli.main import main
 
 times = []
-score_all = evaluate._score_all
+score_mine = Scoring.score_mine
 
 def timed(*given):
     began = time.perf_counter()
-    score_all(*given)
+    score_mine(*given)
     times.append(time.perf_counter() - began)
 
-evaluate._score_all = timed
+Scoring.score_mine = timed
 file = Path(sys.argv.pop(1))
 try:
     main()
@@ -63,8 +63,8 @@ def seconds_of(
     folder.mkdir()
     (folder / "score.py").write_text(SCORE)
     words = ["eval", f"Mine={data / 'edited'}", "--data", str(data), "--split", "all",
-             "--preset", "tiny", "--device", "cpu", "--metrics", metrics, "--run",
-             str(folder / "run")]  # fmt: skip
+             "--preset", "tiny", "--device", "cpu", "--metrics", metrics, "--batch-size",
+             "4", "--run", str(folder / "run")]  # fmt: skip
     start = TWO_PROCESSES if processes == 2 else []
     done = subprocess.run(
         ["taskset", "-c", ",".join(map(str, cores)), sys.executable, *start,

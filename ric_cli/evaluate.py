@@ -25,7 +25,13 @@ from ric.config import (
 from ric.protocols import OF_FEW_SCORES
 from ric_cli.console import print_table, say, styled
 from ric_cli.job import Job
-from ric_cli.options import DATA_HELP, with_common_options
+from ric_cli.options import (
+    DATA_HELP,
+    Engine,
+    RayAddress,
+    Workers,
+    with_common_options,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -168,6 +174,9 @@ def evaluate(
         ),
     ] = EvalConfig.agree_with,
     batch_size: Annotated[int, typer.Option(min=1)] = EvalConfig.batch_size,
+    engine: Engine = "local",
+    ray_address: RayAddress = None,
+    workers: Workers = None,
     allow_overlap: Annotated[
         bool, typer.Option("--allow-overlap", help="Score samples the model was trained on.")
     ] = EvalConfig.allow_overlap,

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 DRAWN_ONLY = "The embedded family (tiny) has only seen drawn scenes of 64 pixels."
 SOME_FAILED = 3  # exit code: done, but some samples failed, or something was not available
 TIME_IS_OVER = 128 + signal.SIGALRM  # exit code
-# Commands of which several processes may work on one run: each takes the samples it claims.
-SHARED = ("describe", "edit")
+# Commands of which several processes may work on one run: each takes the batches it claims.
+SHARED = ("describe", "edit", "eval")
 # Commands that, repeated on a run, compare each sample with its row.
 COMPARE = ("edit",)
 # Commands that several processes of a launcher run together.
@@ -172,16 +172,17 @@ class Job(Generic[ConfigT]):
         # its imports take 20 ms, which `ric --help` should not pay
         from ric.runs.open_run import open_run
 
+        together = self.command in TOGETHER and launched_processes() > 1
         opening = partial(
             open_run,
             self.command,
             as_dict(self.config),
             runs_dir=self.runs_dir,
             run=self.run_folder,
-            shared=self.command in SHARED,
+            shared=self.command in SHARED and not together,
             compares=self.command in COMPARE,
         )
-        if self.command in TOGETHER and launched_processes() > 1:
+        if together:
             from ric.device import pick_device
             from ric.distributed import open_together
 

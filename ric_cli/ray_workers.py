@@ -85,10 +85,10 @@ def work_on_ray(words: list[str], run: Path, cluster: Cluster, progress: Progres
         )
         todo = [task.remote(words, os.getcwd()) for _ in range(count)]
         progress.note(f"{count} workers on Ray, a {kind} each")
-        with progress.stage("working", unit="rows") as stage:
-            rows = _RowCount(run)
+        finished = _BatchCount(run) if words[0] == "eval" else _RowCount(run)
+        with progress.stage("working", unit=finished.unit) as stage:
             while len(ray.wait(todo, num_returns=count, timeout=POLL)[0]) < count and not stop:
-                stage.advance(rows.more())
+                stage.advance(finished.more())
         if stop:
             for one in todo:
                 ray.cancel(one)
@@ -162,6 +162,8 @@ def _wait_for_the_lost(run: Path) -> None:
 class _RowCount:
     """Counts the rows that the processes write; reads each byte once."""
 
+    unit = "rows"
+
     def __init__(self, run: Path) -> None:
         self.run = run
         self.read: dict[Path, int] = {}
@@ -178,3 +180,19 @@ class _RowCount:
             self.read[file] = self.read.get(file, 0) + len(rows)
             found += rows.count(b"\n")
         return found
+
+
+class _BatchCount:
+    """Counts the batches that the processes of `ric eval` have scored."""
+
+    unit = "batches"
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self.seen: set[str] = set()
+
+    def more(self) -> int:
+        """Count the batches that are new since the last call."""
+        before = len(self.seen)
+        self.seen |= {file.name for file in self.run.glob("scored/*/[0-9]*.json")}
+        return len(self.seen) - before

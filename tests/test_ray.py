@@ -17,7 +17,7 @@ import pytest
 from noting import Noting
 
 from ric.errors import RicError
-from ric_cli.ray_workers import Ended, _refuse_if_all_failed, _RowCount
+from ric_cli.ray_workers import Ended, _BatchCount, _refuse_if_all_failed, _RowCount
 
 SCENES = ("--preset", "tiny", "--device", "cpu", "--split", "all", "--steps", "2")
 
@@ -96,6 +96,23 @@ def test_descriptions_are_those_of_one_process_and_a_stopped_command_goes_on(clu
     there, here = (rows(tmp_path / name, "descriptions") for name in ("there", "here"))
     assert there == here
     assert len(here) == 60
+
+
+@pytest.mark.slow
+def test_scores_are_those_of_one_process_with_a_node_removed_meanwhile(cluster, tmp_path):
+    data, few = "scenes:240@64#5", ("--preset", "tiny", "--device", "cpu", "--split", "all")
+    finished(ric("edit", data, *few, "--editor", "none", "--run", tmp_path / "edited"))
+    asked = (f"Mine={tmp_path}/edited", "--data", data, *few, "--batch-size", "4")
+    process = ric("eval", *asked, "--run", tmp_path / "there", on=cluster)
+    counted, seen = _BatchCount(tmp_path / "there"), 0
+    while (seen := seen + counted.more()) < 10:
+        time.sleep(0.1)
+    cluster.remove_node(cluster.nodes.pop(), allow_graceful=False)
+    finished(process)
+    finished(ric("eval", *asked, "--run", tmp_path / "here"))
+    for name in ("scores.json", "per_sample.jsonl", "table.csv"):
+        assert (tmp_path / "there" / name).read_text() == (tmp_path / "here" / name).read_text()
+    assert json.loads((tmp_path / "there/run.json").read_text())["status"] == "done"
 
 
 @pytest.mark.slow

@@ -5,6 +5,8 @@ are scored beside them: a metric on which the unedited source scores best says l
 
 An editor is scored on every sample it has a picture for; source and ground truth on the samples for
 which every editor has one. A row with another N than theirs covers other samples, and is marked.
+
+Several processes may share one run, batch by batch; one of them makes the tables.
 """
 
 from __future__ import annotations
@@ -12,19 +14,14 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from itertools import chain, islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ric.config import compares_two
-from ric.data.drawn_scenes import is_scenes
 from ric.data.file_state import tables_state
 from ric.device import usable_cores
 from ric.errors import RicError
-from ric.interrupt import stop_between_steps
 from ric.metric_table import OF_SCENES, SET_DISTANCES, metrics_of
 from ric.metrics.edit_success import EditChecker
 from ric.metrics.networks import NOT_ASKED, MetricNetworks, Unavailable
@@ -33,41 +30,33 @@ from ric.models.table import uses
 from ric.protocols import OF_FEW_SCORES
 from ric.registry import refuse_unknown_metrics
 from ric.runs.artifacts import public_name
+from ric.runs.record import read_record
 from ric.runs.trained_on import groups_of, refuse_overlap, trained_groups
-from ric.scoring.encode_once import Encodings
 from ric.scoring.fid_set import read_fid_set
 from ric.scoring.judge_prompts import questions_of
 from ric.scoring.judge_summary import note_judge
 from ric.scoring.load_metrics import load_pair_metrics
 from ric.scoring.load_networks import load_metric_networks, load_scene_net, networks_stamp
-from ric.scoring.matching import (
-    Decoded,
-    Output,
-    decode_outputs,
-    decoded_ahead,
-    match_outputs,
-)
+from ric.scoring.matching import match_outputs
 from ric.scoring.outputs import Outputs, find_outputs, turns_of
-from ric.scoring.picture_files import with_edited
 from ric.scoring.pie_bench import PieBenchNetworks, PieBenchSuite
+from ric.scoring.read_scores import read_scores
 from ric.scoring.rules import Rules
+from ric.scoring.score_batches import GROUND_TRUTH, IDENTITY, Scoring
 from ric.scoring.score_table import not_available, which_samples
 from ric.scoring.scored_batches import ScoredBatches, stamp
 from ric.scoring.suite import MetricSuite
-from ric.scoring.vlm_judge import VlmJudge, open_judge
+from ric.scoring.vlm_judge import open_judge
 from ric.scoring.write_tables import Suite, make_tables, write_tables
 from ric.work import open_work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import torch
-    from PIL import Image
 
     from ric.config import EvalConfig
-    from ric.data.sample import EditSample, Samples
-    from ric.errors import SampleError
-    from ric.metrics.pairs import Pair
+    from ric.data.sample import Samples
     from ric.progress import Progress
     from ric.runs.run import RunDir
     from ric.scoring.scores import Scores
@@ -75,7 +64,7 @@ if TYPE_CHECKING:
     from ric.work import Work
 
 MOST_THREADS = 16
-IDENTITY, GROUND_TRUTH = "Identity (source)", "Ground truth"
+TABLES = "tables"  # what one of the processes makes for all
 
 
 def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) -> list[Scores]:
@@ -99,29 +88,50 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
     networks = _load_noted(config, work)
     judge = open_judge(config, run, work.device)
     suites = _open_suites(config, run, networks, edited, work.device)
-    fid_set = _fid_set(config, networks, work)
     content = f"{matched.content}{tables_state(work.samples)}{judge.digest if judge else ''}"
-    stored = ScoredBatches(run.path / "scored" / _key(config, content, edited), work.ranks.number)
-    _score_all(config, work, work.samples, _Scored(edited, suites, stored, judge))
-    work.ranks.barrier()
-    if not work.ranks.is_main:
-        return []
-    _gather(stored, suites, run)
-    if not any(suites[item.label].ids for item in edited):
+    key = _key(config, content, edited)
+    stored = ScoredBatches(run.path / "scored" / key)
+    scoring = Scoring(config, work, edited, suites, stored, judge, _threads())
+    is_over = partial(run.claims.was_led, TABLES, key)
+    scoring.score_mine(is_over)
+
+    def make_all_tables() -> None:
+        if not is_over():
+            scoring.score_the_rest()
+            _make_tables(scoring, networks)
+
+    if run.shared:
+        # the first to have nothing left waits for the batches of the others, and they for it
+        run.claims.led(TABLES, make_all_tables, key)
+        run.claims.left_to_others.clear()  # batches, of which a run has no rows
+        run.record |= read_record(run.path)  # with what the process that made the tables noted
+    else:
+        work.ranks.barrier()
+        if not work.ranks.is_main:
+            return []
+        make_all_tables()
+    shutil.rmtree(run.path / "scored", ignore_errors=True)  # others may be doing the same
+    return read_scores(run.path)
+
+
+def _make_tables(scoring: Scoring, networks: MetricNetworks | PieBenchNetworks) -> None:
+    """Make the tables of what all processes have scored."""
+    config, work, run = scoring.config, scoring.work, scoring.work.run
+    fid_set = _fid_set(config, networks, work)
+    scoring.gather()
+    if not any(scoring.suites[item.label].ids for item in scoring.edited):
         raise RicError(
             f"Nothing of {config.data} (split {config.split}) could be scored.{_failures_of(run)}",
             "Fix these files, or choose another split: --split all",
         )
-    tables = make_tables(config, suites, edited, fid_set)
+    tables = make_tables(config, scoring.suites, scoring.edited, fid_set)
     rows = tables.whole.rows
     for line in which_samples(rows):
         work.progress.note(line)
-    if judge:
+    if scoring.judge:
         note_judge(config, run, tables.whole)
     write_tables(run, tables)
-    shutil.rmtree(stored.folder.parent)
     _refuse_without_metrics(rows)
-    return rows
 
 
 def _find_edited(config: EvalConfig, run: RunDir) -> list[Outputs]:
@@ -152,8 +162,8 @@ def _load_noted(config: EvalConfig, work: Work) -> MetricNetworks | PieBenchNetw
 def _fid_set(
     config: EvalConfig, networks: MetricNetworks | PieBenchNetworks, work: Work
 ) -> FidSet | None:
-    """Read the pictures of `--fid-set` in the main process; None where no network asks for them."""
-    if not config.fid_set or not work.ranks.is_main or not isinstance(networks, MetricNetworks):
+    """Read the pictures of `--fid-set`; None where no network asks for them."""
+    if not config.fid_set or not isinstance(networks, MetricNetworks):
         return None
     asked = networks.present(SET_DISTANCES)
     if not isinstance(networks.fid, Unavailable):
@@ -237,53 +247,6 @@ def _open_suites(
     return suites
 
 
-class _Scored(NamedTuple):
-    """The outputs to score, their metric suites, the store of finished batches, and the judge."""
-
-    edited: Sequence[Outputs]
-    suites: dict[str, Suite]
-    stored: ScoredBatches
-    judge: VlmJudge | None
-
-
-def _score_all(config: EvalConfig, work: Work, samples: Samples, scored: _Scored) -> None:
-    """Score this process's share of the samples, batch by batch, and store the results."""
-    ranks, (edited, suites, stored, judge) = work.ranks, scored
-    known = stored.done()
-    of_scenes = is_scenes(config.data)
-    mine = (sample for place, sample in enumerate(samples) if place % ranks.count == ranks.number)
-    todo = chain.from_iterable(_unscored(mine, config.batch_size, known))
-    decode = partial(decode_outputs, edited=edited, config=config, of_scenes=of_scenes)
-    with (
-        stop_between_steps() as stop,
-        work.progress.stage("scoring", done=len(known), unit="samples") as stage,
-        ThreadPoolExecutor(_threads()) as pool,
-        closing(decoded_ahead(todo, decode, _threads())) as decoded,
-    ):
-        while batch := list(islice(decoded, config.batch_size)):
-            shown = _score(batch, suites, pool)
-            failures = [error for one in batch for error in one.failures]
-            if judge:
-                failures += judge.grade(shown, suites, stop.raise_if_set)
-            ids = [one.pair.id for one in batch if one.pair]
-            stored.write(ids, {label: suite.take() for label, suite in suites.items()}, failures)
-            stage.advance(sum(not one.pair or one.pair.id not in known for one in batch))
-            stop.raise_if_set()
-
-
-def _unscored(
-    samples: Iterable[EditSample], size: int, known: set[str]
-) -> Iterator[list[EditSample]]:
-    """Yield the batches, fixed by the list of samples, in which a sample lacks its scores.
-
-    The last bits of a network's output for a picture depend on the others in its batch.
-    """
-    samples = iter(samples)
-    while batch := list(islice(samples, size)):
-        if not known.issuperset(sample.id for sample in batch):
-            yield batch
-
-
 def _threads() -> int:
     """Return the number of decoding threads: this process's share of the cores, at most 16.
 
@@ -292,54 +255,6 @@ def _threads() -> int:
     """
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return max(1, min(usable_cores() // here, MOST_THREADS))
-
-
-def _score(
-    batch: Sequence[Decoded], suites: dict[str, Suite], pool: Executor
-) -> dict[str, list[Pair]]:
-    """Score a batch by every network; return the pairs of each label."""
-    scored: dict[str, list[Pair]] = {}
-    encodings = Encodings(pool)
-    read = [(one.pair, one.outputs) for one in batch if one.pair]
-    # samples that some editor lacks are dropped at the end: an editor may turn out to have none
-    shown = [pair for pair, made in read if made]
-    for label, suite in suites.items():
-        if label == IDENTITY:
-            pairs = shown
-        elif label == GROUND_TRUTH:
-            pairs = [_of_truth(pair, pair.target) for pair in shown if pair.target]
-        else:
-            pairs = [_of_output(pair, made[label]) for pair, made in read if label in made]
-        suite.add(pairs, encodings)
-        scored[label] = pairs
-    encodings.complete()
-    return scored
-
-
-def _of_truth(pair: Pair, target: Image.Image) -> Pair:
-    """Return the pair in which the target is the edit."""
-    return replace(pair, edited=target, files=with_edited(pair.files, pair.files.get("target")))
-
-
-def _of_output(pair: Pair, made: Output) -> Pair:
-    """Return the pair of an editor's picture."""
-    files = with_edited(pair.files, made.shown)
-    return replace(pair, edited=made.picture, profile_apart=made.profile_apart, files=files)
-
-
-def _gather(stored: ScoredBatches, suites: dict[str, Suite], run: RunDir) -> None:
-    """Load the stored scores of all processes into the suites, and list failures in the run."""
-    done = set[str]()
-    failures: list[SampleError] = []
-    for batch in stored.read():
-        done |= batch.done
-        failures += batch.failures
-        for label, kept in batch.kept.items():
-            suites[label].put(kept)
-    for error in failures:
-        # a sample that was fixed since has been scored in a later batch
-        if error.sample_id not in done:
-            run.fail(error)
 
 
 def _failures_of(run: RunDir) -> str:

@@ -183,6 +183,11 @@ class Claims:
         write_atomically(self._led_by(me, what), how)
         return how
 
+    def was_led(self, what: str, how: str) -> bool:
+        """Tell whether a process, at work or not, has done something for all in this way."""
+        files = self.folder.glob(f"led-{what}-*")
+        return any(_text_of(file) == how for file in files)
+
     def _led_by(self, owner: dict[str, Any], what: str) -> Path:
         return self.folder / f"led-{what}-{_writer(owner)}"
 
@@ -295,6 +300,13 @@ class Claims:
             return clock.stat().st_mtime - then
         except OSError:
             return time.time() - then
+
+
+def _text_of(file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
 
 
 def _same(owner: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -8,6 +8,7 @@ from ric.errors import RicError
 from ric.runs.rows import key_of, read_lines, read_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 # rows that list a run's input; a sample listed there need not be finished
@@ -20,13 +21,14 @@ def finished_by(path: Path, writer: str) -> set[str]:
     A key is a sample's id, or names one text about it: see `rows.key_of`.
     """
     files = [*path.glob(f"[!.]*-{writer}.jsonl"), *path.glob("[!.]*[!0-9].jsonl")]
-    return {
-        key
-        for file in files
-        if not file.name.startswith(LISTED)
-        for row in read_lines(file)
-        if (key := key_of(row)) is not None
-    }
+    return set(_keys_in(file for file in files if not file.name.startswith(LISTED)))
+
+
+def _keys_in(files: Iterable[Path]) -> Iterator[str]:
+    for file in files:
+        for row in read_lines(file):
+            if (key := key_of(row)) is not None:
+                yield key
 
 
 def why_undone(path: Path, left_to_others: set[str]) -> RicError | None:
@@ -48,7 +50,10 @@ def why_undone(path: Path, left_to_others: set[str]) -> RicError | None:
 def why_failed(path: Path) -> RicError | None:
     """Report that a run has failures and nothing else; None if some sample was finished."""
     failed = list(read_rows(path, "failures"))
-    if not failed or finished_by(path, "*") - {key_of(row) for row in failed}:
+    work = (
+        file for file in path.glob("[!.]*.jsonl") if not file.name.startswith((LISTED, "failures"))
+    )
+    if not failed or next(_keys_in(work), None) is not None:
         return None
     reasons = "; ".join(f"{row['id']}: {row.get('reason')}" for row in failed[:3])
     return RicError(

@@ -1,11 +1,11 @@
 """Scored batches on disk: an interrupted evaluation resumes, and processes share one.
 
 `scored/KEY` in the run holds, for each batch, a JSON of rows and failures and a safetensors of
-features, each picture's once however many editors were compared with it. The JSON is written last,
-with a digest of both: a batch counts only when both are as they were written, and a damaged one is
-scored again. The key is a hash of the state of all files read (outputs, samples and networks), so
-that a resumed run never mixes two states of them. Samples with a failure are tried again. Numbers
-are restored to the bit.
+features, each picture's once however many editors were compared with it. Both are named by the
+batch's number in the list of samples. The JSON is written last, with a digest of both: a batch
+counts only when both are as they were written, and a damaged one is scored again. The key is a hash
+of the state of all files read (outputs, samples and networks), so that a resumed run never mixes
+two states of them. Batches with a failure are tried again. Numbers are restored to the bit.
 """
 
 from __future__ import annotations
@@ -63,19 +63,24 @@ class ScoredBatch:
 
 
 class ScoredBatches:
-    """The batches of a run, written by one of its processes and read by all.
+    """The batches of a run, each written by one of its processes and read by all.
 
     Args:
         folder: Where they are.
-        writer: This process's number among those of the run.
     """
 
-    def __init__(self, folder: Path, writer: int = 0) -> None:
-        """Continue after what an earlier attempt has written."""
+    def __init__(self, folder: Path) -> None:
+        """Make the folder; an earlier attempt's batches stay."""
         self.folder = folder
-        self.writer = writer
         folder.mkdir(parents=True, exist_ok=True)
-        self._next = 1 + max((int(file.stem[4:]) for file in self._mine()), default=-1)
+
+    def has(self, number: int) -> bool:
+        """Tell whether a batch is there and whole."""
+        return _read_whole(self._file(number)) is not None
+
+    def forget(self, number: int) -> None:
+        """Drop a batch, which is about to be scored again."""
+        self._file(number).unlink(missing_ok=True)
 
     def done(self) -> set[str]:
         """Return the ids of the samples in complete batches, except those that only failed."""
@@ -86,6 +91,7 @@ class ScoredBatches:
 
     def write(
         self,
+        number: int,
         ids: Sequence[str],
         kept: Mapping[str, Mapping[str, Kept]],
         failures: Sequence[SampleError] = (),
@@ -110,13 +116,12 @@ class ScoredBatches:
                 for label, held in kept.items()
             },
         }
-        stem = f"{self.writer:03d}-{self._next:06d}"
-        self._next += 1
         # safetensors' own writer reports a full disk as an error of its own
         tensors = save(vectors)
         digest = _digest(batch, hashlib.sha256(tensors).hexdigest())
-        write_atomically(self.folder / f"{stem}.safetensors", tensors)
-        write_atomically(self.folder / f"{stem}.json", json.dumps({**batch, "sha256": digest}))
+        file = self._file(number)
+        write_atomically(file.with_suffix(".safetensors"), tensors)
+        write_atomically(file, json.dumps({**batch, "sha256": digest}))
 
     def read(self) -> Iterator[ScoredBatch]:
         """Yield every complete batch, of all processes."""
@@ -133,18 +138,23 @@ class ScoredBatches:
 
     def _whole(self) -> Iterator[tuple[Path, dict[str, Any]]]:
         for file in sorted(self.folder.glob("*.json")):
-            try:
-                batch = json.loads(file.read_text(encoding="utf-8"))
-                with file.with_suffix(".safetensors").open("rb") as stream:
-                    tensors = hashlib.file_digest(stream, "sha256").hexdigest()
-                is_whole = batch.pop("sha256") == _digest(batch, tensors)
-            except (OSError, ValueError, RecursionError, AttributeError, TypeError, KeyError):
-                continue  # JSON of another shape, or none
-            if is_whole:
+            if (batch := _read_whole(file)) is not None:
                 yield file, batch
 
-    def _mine(self) -> Iterator[Path]:
-        return self.folder.glob(f"{self.writer:03d}-*")
+    def _file(self, number: int) -> Path:
+        return self.folder / f"{number:08d}.json"
+
+
+def _read_whole(file: Path) -> dict[str, Any] | None:
+    """Read a batch's JSON; None where it or its tensors are not as they were written."""
+    try:
+        batch: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        with file.with_suffix(".safetensors").open("rb") as stream:
+            tensors = hashlib.file_digest(stream, "sha256").hexdigest()
+        is_whole = batch.pop("sha256") == _digest(batch, tensors)
+    except (OSError, ValueError, RecursionError, AttributeError, TypeError, KeyError):
+        return None  # JSON of another shape, or none
+    return batch if is_whole else None
 
 
 def _named(set_row: SetRow, name_of: Callable[[Vector | None], str | None]) -> list[Any]:

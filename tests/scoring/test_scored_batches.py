@@ -9,6 +9,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +23,9 @@ from safetensors.numpy import load_file, save_file
 from ric.config import EvalConfig, as_dict
 from ric.errors import SampleError
 from ric.interrupt import Interrupted
-from ric.recipes import evaluate as module
 from ric.recipes.evaluate import evaluate
 from ric.runs.open_run import open_run
+from ric.scoring import score_batches as module
 from ric.scoring.encode_once import SetRow
 from ric.scoring.kept_samples import Kept
 from ric.scoring.scored_batches import ScoredBatches
@@ -95,9 +96,9 @@ def test_a_batch_comes_back_to_the_bit_and_a_picture_s_features_lie_there_once(t
         }
         for label in "ABCDEF"
     }
-    stored = ScoredBatches(tmp_path / "scored", 3)
-    stored.write(["x", "y"], kept, [SampleError("y", "edited", "it is gone")])
-    (batch,) = ScoredBatches(tmp_path / "scored", 0).read()
+    stored = ScoredBatches(tmp_path / "scored")
+    stored.write(3, ["x", "y"], kept, [SampleError("y", "edited", "it is gone")])
+    (batch,) = ScoredBatches(tmp_path / "scored").read()
     assert batch.ids == ["x", "y"]
     assert [(one.sample_id, one.stage, one.reason) for one in batch.failures] == [
         ("y", "edited", "it is gone")
@@ -117,7 +118,7 @@ def test_batches_of_older_versions_are_read(tmp_path, count):
     parts = [np.full(3, number, np.float32) for number in range(8)]
     own = {"fd_dinov2": tuple(parts[4:6]), "cmmd": tuple(parts[6:])}
     stored = ScoredBatches(tmp_path / "scored")
-    stored.write(["x"], {"A": {"x": Kept({"id": "x"}, SetRow(*parts[:4], own))}})
+    stored.write(0, ["x"], {"A": {"x": Kept({"id": "x"}, SetRow(*parts[:4], own))}})
     (file,) = (tmp_path / "scored").glob("*.json")
     batch = json.loads(file.read_text())
     del batch["sha256"]
@@ -136,19 +137,19 @@ def test_batches_of_older_versions_are_read(tmp_path, count):
     ]
 
 
-def test_a_batch_without_its_rows_does_not_count_and_its_number_is_not_used_again(tmp_path):
-    stored = ScoredBatches(tmp_path / "scored", 0)
-    stored.write(["x"], {})
-    stored.write(["y"], {})
-    (tmp_path / "scored" / "000-000001.json").unlink()
-    again = ScoredBatches(tmp_path / "scored", 0)
-    assert again.done() == {"x"}
-    again.write(["z"], {})
-    assert again.done() == {"x", "z"}
+def test_a_batch_without_its_rows_does_not_count_until_it_is_scored_again(tmp_path):
+    stored = ScoredBatches(tmp_path / "scored")
+    stored.write(0, ["x"], {})
+    stored.write(1, ["y"], {})
+    stored.forget(1)
+    again = ScoredBatches(tmp_path / "scored")
+    assert (again.done(), again.has(0), again.has(1)) == ({"x"}, True, False)
+    again.write(1, ["y"], {})
+    assert (again.done(), again.has(1)) == ({"x", "y"}, True)
 
 
 def test_a_batch_that_a_full_disk_cuts_is_not_there_and_the_system_says_why(tmp_path):
-    stored = ScoredBatches(tmp_path / "scored", 0)
+    stored = ScoredBatches(tmp_path / "scored")
     features = SetRow(np.ones(5000, np.float32), None, None, None)
     kept = {"A": {"x": Kept({"id": "x"}, features)}}
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -156,20 +157,20 @@ def test_a_batch_that_a_full_disk_cuts_is_not_there_and_the_system_says_why(tmp_
     resource.setrlimit(resource.RLIMIT_FSIZE, (4000, hard))
     try:
         with pytest.raises(OSError, match="File too large"):
-            stored.write(["x"], kept)
+            stored.write(0, ["x"], kept)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list((tmp_path / "scored").iterdir()) == []
-    stored.write(["x"], kept)
-    assert ScoredBatches(tmp_path / "scored", 0).done() == {"x"}
+    stored.write(0, ["x"], kept)
+    assert ScoredBatches(tmp_path / "scored").done() == {"x"}
 
 
 def test_a_batch_that_is_damaged_anywhere_does_not_count(tmp_path):
     features = SetRow(np.ones(4, np.float32), None, None, None)
-    stored = ScoredBatches(tmp_path / "scored", 0)
-    stored.write(["x"], {})
-    stored.write(["y"], {"A": {"y": Kept({"id": "y", "clip_i": 0.25}, features)}})
-    for file in (tmp_path / "scored").glob("000-000001.*"):
+    stored = ScoredBatches(tmp_path / "scored")
+    stored.write(0, ["x"], {})
+    stored.write(1, ["y"], {"A": {"y": Kept({"id": "y", "clip_i": 0.25}, features)}})
+    for file in (tmp_path / "scored").glob("00000001.*"):
         whole = file.read_bytes()
         others = [b"", b"7", b"[]", b"{}", b"[" * 100_000, b'{"sha256": 3}', b"\xff", whole[:-1]]
         if file.suffix == ".json":  # of the right kinds, but for one that stands deep inside
@@ -179,6 +180,7 @@ def test_a_batch_that_is_damaged_anywhere_does_not_count(tmp_path):
         for harmed in others:
             file.write_bytes(harmed)
             assert stored.done() == {"x"}, harmed[:200]
+            assert not stored.has(1)
             assert [batch.ids for batch in stored.read()] == [["x"]]
         file.write_bytes(whole)
     assert stored.done() == {"x", "y"}
@@ -258,47 +260,108 @@ def test_a_source_that_was_mended_meanwhile_is_scored_and_no_failure(
     assert len([row for row in rows if row["label"] == "A"]) == COUNT
 
 
-# leaves which samples a process has decoded in a folder
+# A process that leaves in a folder which samples it has decoded. `wait` and `stall` hold it at its
+# first one: until another process has decoded one, and for ever.
 WATCHED = """
-import json, os, sys
+import json, os, sys, time
 from pathlib import Path
-from ric.recipes import evaluate
+from ric.scoring import score_batches
 from ric_cli.main import main
-folder = Path(sys.argv.pop(1))
-decode, decoded = evaluate.decode_outputs, []
+folder, how = Path(sys.argv.pop(1)), sys.argv.pop(1)
+name = os.environ.get("RANK") or str(os.getpid())
+decode, decoded = score_batches.decode_outputs, []
 def watched(sample, **named):
     decoded.append(sample.id)
+    (folder / f"{name}.json").write_text(json.dumps(decoded))
+    while how == "stall" or how == "wait" and len(list(folder.glob("*.json"))) < 2:
+        time.sleep(0.02)
     return decode(sample, **named)
-evaluate.decode_outputs = watched
-try:
-    main()
-finally:
-    (folder / f"{os.environ['RANK']}.json").write_text(json.dumps(decoded))
+score_batches.decode_outputs = watched
+main()
 """
 
 
-def test_two_processes_give_the_numbers_of_one_to_1e_6(config, tmp_path):
-    settings = tmp_path / "settings.yaml"
+@pytest.fixture
+def watched(config, tmp_path) -> Callable[..., list[str]]:
+    """The words of a process that scores into the run `two`, and leaves in `seen` what it has."""
     named = {key: value for key, value in as_dict(config).items() if value is not None}
-    settings.write_text(json.dumps(named))
+    (tmp_path / "settings.yaml").write_text(json.dumps(named))
     (tmp_path / "watched.py").write_text(WATCHED)
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--",
-         str(tmp_path / "watched.py"), str(tmp_path), "eval", *config.edits, "--data", config.data,
-         "--config", str(settings), "--run", str(tmp_path / "two"), "--json"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
+    (tmp_path / "seen").mkdir()
+    script = [str(tmp_path / "watched.py"), str(tmp_path / "seen")]
+    typed = ["eval", *config.edits, "--data", config.data, "--run", str(tmp_path / "two")]
+    typed += ["--config", str(tmp_path / "settings.yaml"), "--json"]
+    return lambda how: [*script, how, *typed]
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *words], env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert "exitcode  : 3" in done.stderr, done.stderr  # some samples failed
-    ranks = [set(json.loads((tmp_path / f"{rank}.json").read_text())) for rank in (0, 1)]
-    assert ranks == [{"00", "02", "04", "06"}, {"01", "03", "05"}]
+
+
+def seen(folder: Path) -> list[set[str]]:
+    return [set(json.loads(file.read_text())) for file in sorted(folder.iterdir())]
+
+
+def test_two_processes_of_torchrun_divide_the_batches_and_give_the_numbers_of_one(
+    config, watched, tmp_path
+):
+    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--")
+    _, said = start(*torchrun, *watched("go on")).communicate(timeout=300)
+    assert "exitcode  : 3" in said, said  # some samples failed
+    assert seen(tmp_path / "seen") == [{"00", "01", "04", "05"}, {"02", "03", "06"}]
     assert json.loads((tmp_path / "two" / "run.json").read_text())["processes"] == 2
-    assert_same(told(tmp_path / "two"), told(score(config, tmp_path / "one")))
+    assert told(tmp_path / "two") == told(score(config, tmp_path / "one"))
+
+
+def test_processes_that_share_a_run_score_each_batch_once_and_give_the_numbers_of_one(
+    config, watched, tmp_path
+):
+    both = [start(*watched("wait")) for _ in range(2)]
+    said = [one.communicate(timeout=300) for one in both]
+    assert [one.returncode for one in both] == [3, 3], said
+    assert [json.loads(out)["failures"] for out, _ in said] == [2, 2]
+    first, second = seen(tmp_path / "seen")
+    assert first
+    assert second
+    assert not first & second
+    assert first | second == {f"{number:02d}" for number in range(COUNT)}
+    assert told(tmp_path / "two") == told(score(config, tmp_path / "one"))
+    record = json.loads((tmp_path / "two" / "run.json").read_text())
+    assert record["status"] == "done"
+    assert {"weights", "data"} <= record.keys()
+    assert not {"scored", "claims"} & {path.name for path in (tmp_path / "two").iterdir()}
+
+
+def test_what_a_killed_process_had_begun_is_scored_by_the_one_that_waits_for_it(
+    config, watched, tmp_path
+):
+    killed = start(*watched("stall"))
+    wait_until(lambda: list((tmp_path / "seen").iterdir()))
+    other = start(*watched("go on"))
+    # it has nothing left to do but to wait
+    wait_until(lambda: list((tmp_path / "two" / "scored").glob("*/*.json")))
+    killed.kill()
+    killed.communicate()
+    _, said = other.communicate(timeout=300)
+    assert other.returncode == 3, said
+    assert told(tmp_path / "two") == told(score(config, tmp_path / "one"))
+    assert json.loads((tmp_path / "two" / "run.json").read_text())["status"] == "done"
+
+
+def wait_until(happened: Callable[[], Any]) -> None:
+    ends = time.monotonic() + 120
+    while not happened():
+        assert time.monotonic() < ends
+        time.sleep(0.05)
 
 
 def test_what_a_killed_process_left_half_written_is_passed_over(config, tmp_path, stop_after):
     with pytest.raises(Interrupted):
         score(config, tmp_path / "run", stop_after("scoring", 1))
     (scored,) = (tmp_path / "run" / "scored").iterdir()
-    shutil.copy(scored / "000-000000.safetensors", scored / "000-000001.safetensors")
-    (scored / ".000-000002.99").write_bytes(b"half")
+    shutil.copy(scored / "00000000.safetensors", scored / "00000001.safetensors")
+    (scored / ".00000002.99").write_bytes(b"half")
     assert_same(told(score(config, tmp_path / "run")), told(score(config, tmp_path / "whole")))

@@ -114,6 +114,13 @@ class EditSample:
         object.__setattr__(pictures, "decode", decode)
         return replace(self, pictures=pictures)
 
+    def made_from(self, first: EditSample) -> EditSample:
+        """Return the sample as an edit of another one's source, without its mask."""
+        pictures = replace(
+            self.pictures, source=first.pictures.source, mask=None, context_mask=None
+        )
+        return replace(self, pictures=pictures)
+
     def load_source(self, *, own_size: bool = False) -> Image.Image:
         """Decode the source as RGB, resized to the target's size where there is a target.
 

@@ -156,15 +156,26 @@ class Samples:
         return other
 
     def final_turns(self) -> Samples:
-        """Return the last sample of each photo that has several, in the order of the rows.
+        """Return the last turn of each photo with the source of the first, in the order of the rows.
 
-        The rows are read once more; samples without `group_id` are photos of their own.
+        That source is what an editor began with that made all turns, each from its own output of
+        the one before. The mask of the last turn alone says nothing of it, so it is left out. The
+        rows are read once more; samples without `group_id` are photos of their own.
         """
         last: dict[str, str] = {}
         for sample in self.glance():
             last[sample.group_id or sample.id] = sample.id
         kept = set(last.values())
-        return self._with_rows(lambda item: item if item.id in kept else None)
+        begun: dict[str, EditSample] = {}  # the first turns of photos whose last is still to come
+
+        def final(turn: EditSample) -> EditSample | None:
+            first = begun.setdefault(turn.group_id or turn.id, turn)
+            if turn.id not in kept:
+                return None
+            del begun[turn.group_id or turn.id]
+            return turn if first is turn else turn.made_from(first)
+
+        return self._with_rows(final)
 
     def _with_rows(self, change: Callable[[EditSample], EditSample | None]) -> Samples:
         """Return the samples with each changed; None leaves one out."""

@@ -155,7 +155,12 @@ def test_magicbrush_s_turns_follow_each_other_and_have_the_ids_of_its_protocol(t
     assert np.array_equal(samples["139-1"].load_mask(), drawn[2].load_mask())
     assert one.instruction == drawn[0].instruction
     finals = load_samples(f"magicbrush:{tmp_path}").narrowed("test").final_turns()
-    assert [sample.id for sample in finals] == ["30-2", "139-1"]
+    for _ in range(2):
+        last, alone = finals
+        assert (last.id, alone.id) == ("30-2", "139-1")
+        assert last.load_source().tobytes() == one.load_source().tobytes()
+        assert last.load_target().tobytes() == two.load_target().tobytes()
+        assert (last.has_mask, alone.has_mask) == (False, True)
 
 
 def test_magicbrush_without_captions_has_none_and_bad_turns_fail_alone(tmp_path):

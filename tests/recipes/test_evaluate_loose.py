@@ -379,6 +379,11 @@ def test_magicbrush_is_scored_by_its_captions_over_all_turns_or_the_last_of_each
     final, _ = score(f"Mine={made}", turns="final", **given)
     assert final["Mine"]["clip_t"].n == 2
     assert final["Mine"]["l1"].value == pytest.approx(apart({1: 200, 2: 30}), abs=1e-6)
+    # whoever makes all turns begins with the source of the first
+    begun = [np.asarray(Image.open(data / f"source/{n:02d}.png").convert("RGB"), float)
+             for n in (0, 2)]  # fmt: skip
+    idle = [np.abs(a - targets[n]).mean() / 255 for a, n in zip(begun, (1, 2), strict=True)]
+    assert final["Identity (source)"]["l1"].value == pytest.approx(np.mean(idle), abs=1e-6)
     shutil.rmtree(tmp_path / "run")
     captions.write_text("[]")
     with pytest.raises(RicError, match="does not hold MagicBrush's captions"):

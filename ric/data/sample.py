@@ -156,7 +156,7 @@ class Samples:
         return other
 
     def final_turns(self) -> Samples:
-        """Return the last turn of each photo with the source of the first, in the order of the rows.
+        """Return the last turn of each photo, with the source of the first, in the rows' order.
 
         That source is what an editor began with that made all turns, each from its own output of
         the one before. The mask of the last turn alone says nothing of it, so it is left out. The

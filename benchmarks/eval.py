@@ -58,6 +58,7 @@ from ric.metrics.networks import exact_inference
 from ric.progress import Silent
 from ric.recipes.evaluate import evaluate
 from ric.runs.open_run import open_run
+from ric.scoring import score_batches
 from ric.scoring.matching import Decoded
 
 if TYPE_CHECKING:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
-    from rich.table import Table
     from rich.text import Text
 
     from ric.errors import RicError
@@ -35,7 +34,7 @@ def clean(text: str) -> str:
 
 
 @cache
-def _plain_console() -> type[Console]:
+def plain_console() -> type[Console]:
     """Make the console class for all output: no markup, no control characters."""
     # rich takes 0.1 s, which a command that prints one line of data should not pay
     from rich.console import Console
@@ -52,7 +51,7 @@ def _plain_console() -> type[Console]:
 
 def talk() -> Console:
     """Make the console for messages: stderr."""
-    return _plain_console()(stderr=True)
+    return plain_console()(stderr=True)
 
 
 def say(message: str) -> None:
@@ -87,19 +86,9 @@ def print_line(text: str) -> None:
     sys.stdout.write(clean(text) + "\n")
 
 
-def print_table(table: Table) -> None:
-    """Print a table on stdout: as wide as the terminal, or as wide as it needs in a pipe.
-
-    Its cells are texts; make one with a style by `styled`.
-    """
-    # in a pipe no line is too long, and cropping would lose data
-    width = None if sys.stdout.isatty() else 10_000
-    _plain_console()(width=width).print(table)
-
-
 def print_picture(picture: Image) -> bool:
     """Print a thumbnail on stdout, two pixels to a letter; False where no terminal shows it."""
-    console = _plain_console()()
+    console = plain_console()()
     if not console.is_terminal or console.color_system not in ("truecolor", "256"):
         return False
     from rich.text import Text

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from ric_cli.console import print_json, print_table
-from ric_cli.weights import weight_rows, weight_table
+from ric_cli.console import print_json
+from ric_cli.tables import print_table
+from ric_cli.weights import WEIGHTS_MAY_GO, weight_rows, weight_table
 
 
 def doctor(
@@ -42,4 +43,4 @@ def doctor(
     for backend in backends:
         table.add_row(backend.name, "yes" if backend.works else "no", backend.detail)
     print_table(table)
-    print_table(weight_table(rows))
+    print_table(weight_table(rows), may_go=WEIGHTS_MAY_GO)

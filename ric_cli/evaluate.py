@@ -23,7 +23,7 @@ from ric.config import (
     Turns,
 )
 from ric.protocols import OF_FEW_SCORES
-from ric_cli.console import print_table, say, styled
+from ric_cli.console import say, styled
 from ric_cli.job import Job
 from ric_cli.options import (
     DATA_HELP,
@@ -32,11 +32,13 @@ from ric_cli.options import (
     Workers,
     with_common_options,
 )
+from ric_cli.tables import print_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import RenderableType
+    from rich.table import Table
 
     from ric.runs.run import RunDir
     from ric.scoring.scores import Difference, Score, Scores
@@ -266,8 +268,6 @@ def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) 
 
 
 def _show_table(rows: list[Scores], columns: list[str], title: str, layout: Layout) -> None:
-    from rich.table import Table
-
     from ric.scoring.ranking import best
     from ric.scoring.score_table import NOT_AVAILABLE, first_score, laid_out
     from ric.scoring.scores import find_score
@@ -283,13 +283,20 @@ def _show_table(rows: list[Scores], columns: list[str], title: str, layout: Layo
             score = find_score(row, name)
             cells.append(styled((score and score.number) or NOT_AVAILABLE, style))
         grid.append(cells)
+    other: Layout = "table-2" if layout == "table-1" else "table-1"
+    print_table(*(_table(laid_out(grid, one), title) for one in (layout, other)))
+
+
+def _table(grid: list[list[RenderableType]], title: str) -> Table:
+    from rich.table import Table
+
     table = Table(title=title)
-    first, *others = laid_out(grid, layout)
+    first, *others = grid
     for place, heading in enumerate(first):
         table.add_column(heading, justify="right" if place else "left")
     for cells in others:
         table.add_row(*cells)
-    print_table(table)
+    return table
 
 
 def _show_differences(differences: list[Difference]) -> None:

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Optional
 import typer
 
 from ric.errors import RicError
-from ric_cli.console import print_json, print_line, print_table, say
+from ric_cli.console import print_json, print_line, say
+from ric_cli.tables import print_table
 
 app = typer.Typer(
     help="List runs, show one, join shards.", no_args_is_help=True, add_completion=False
@@ -41,7 +42,7 @@ def ls(runs_dir: RunsDir = Path("runs"), json: AsJson = False) -> None:
         table.add_row(
             Path(row["run"]).name, row["status"], row["started"][:16], row["data"], parents
         )
-    print_table(table)
+    print_table(table, may_go=("started", "data"))
 
 
 @app.command("show")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from ric.errors import RicError
-from ric_cli.console import make_progress, print_json, print_line, print_table, say, styled
+from ric_cli.console import make_progress, print_json, print_line, say, styled
+from ric_cli.tables import print_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +34,7 @@ Folder = Annotated[
     typer.Option("--weights", help="A folder searched before the hub's cache."),
 ]
 NOT_RUN = "not run by this version"
+WEIGHTS_MAY_GO = ("licence and conditions", "revision")  # columns, where there is no room
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
@@ -43,7 +45,7 @@ def ls(command: Command = None, weights: Folder = None, json: AsJson = False) ->
     if json:
         print_json({"weights": rows})
         return
-    print_table(weight_table(rows))
+    print_table(weight_table(rows), may_go=WEIGHTS_MAY_GO)
     print_line(sum_in_words(rows))
     print_line(datasets_in_words())
 

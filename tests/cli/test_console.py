@@ -20,11 +20,11 @@ from ric_cli.console import (
     make_progress,
     print_json,
     print_line,
-    print_table,
     say,
     show_error,
     styled,
 )
+from ric_cli.tables import print_table
 
 STAGE = """
 import time
@@ -110,15 +110,6 @@ def test_text_is_never_taken_for_markup_and_lines_are_not_broken(capsys):
     say(text)
     show_error(RicError(text, "see [b]"))
     assert capsys.readouterr().err == f"{text}\nError: {text}\nHint: see [b]\n"
-
-
-def test_a_table_in_a_pipe_keeps_every_cell_whole(capsys):
-    table = Table("what", "is")
-    table.add_row("[red]", "x" * 500)
-    print_table(table)
-    out = capsys.readouterr().out
-    assert "x" * 500 in out
-    assert "[red]" in out
 
 
 ODD = "\x1b]0;x\x07\x9b2J\u202e\n\r"

@@ -68,7 +68,7 @@ def test_no_id_is_cut_at_any_width_and_lines_are_as_long_as_asked_where_words_al
 def test_columns_that_may_go_are_named_where_there_is_no_room(printed):
     out, err = printed(45, weights(), may_go=("terms", "size"))
     assert all(name in out for name in IDS)
-    assert "602 MB" in out
+    assert "602" in out
     assert "terms" not in out
     assert err == "No room for terms: --json shows all.\n"
     out, err = printed(36, weights(), may_go=("terms", "size"))

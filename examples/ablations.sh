@@ -6,8 +6,8 @@
 #
 #   examples/ablations.sh [WORK]
 #
-# The base has never seen a shadow: the embedded editor, trained on with scenes that have none. Every
-# arm then sees scenes with shadows and mirror images, which make an edit's context.
+# The base has unlearnt shadows: the embedded editor, trained on with scenes that have none. Every arm
+# then sees scenes with shadows and mirror images, which make an edit's context.
 #
 # Settings, from the environment: SEEDS, ARMS, STEPS, RATE, BATCH, COUNT and SCORED (samples that are
 # trained on and scored), PRIOR_STEPS, FIT_EPOCHS, BASE (a pipeline or a run, in place of that base).

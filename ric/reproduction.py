@@ -174,7 +174,7 @@ class Reproduction:
 
     @property
     def hub_id(self) -> str:
-        """DATA as every command reads it."""
+        """DATA, with `humanedit` replaced by its hub id."""
         named = self.data.lower() == HUMANEDIT and not Path(self.data).exists()
         return humanedit.HUB_ID if named else self.data
 

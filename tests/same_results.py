@@ -4,8 +4,8 @@
 
 Runs the six commands as a seeded chain on drawn scenes, once as they are at REVISION and once as
 they are here, and compares all that the runs hold: logged figures, weights, pictures, texts and
-scores. Times, paths, versions and process ids may differ, nothing else. Each side sees its own
-embedded family unless RIC_TINY_FAMILY names one for both.
+scores. Times, paths, versions and process ids may differ, nothing else. Both use the embedded
+family of this checkout, or that of RIC_TINY_FAMILY.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ PASSED_OVER = {"claims", "curves.png"}  # the curves show the rate
 def follow_chain(checkout: Path, runs: Path) -> None:
     """Run the six commands of a checkout; each run gets the command's name."""
     environment = {
+        "RIC_TINY_FAMILY": str(ROOT / "ric" / "assets" / "tiny"),
         **os.environ,
         "PYTHONPATH": str(checkout),
         "RIC_RUNS_DIR": str(runs),

@@ -1,4 +1,4 @@
-"""No function grows beyond a screen or takes more than five arguments, and no docstring asks."""
+"""No function grows beyond a screen or needs more than five arguments, and no docstring asks."""
 
 from __future__ import annotations
 

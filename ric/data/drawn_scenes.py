@@ -71,7 +71,7 @@ class SceneStream:
                 f"Scenes of {self.size} pixels: the size may be {SMALLEST} to {LARGEST}.", HOW
             )
         if self.seed < 0:
-            raise RicError(f"The seed is {self.seed}; it may be 0 or more.", HOW)
+            raise RicError(f"The seed is {self.seed}; it must be 0 or greater.", HOW)
 
     @property
     def fingerprint(self) -> str:
@@ -133,7 +133,7 @@ def edit_of_sample(name: str, *, photos: bool = False) -> Edit:
     """
     found = re.fullmatch(r"scene-([0-9]+)-([0-9]+)", name)
     if not found:
-        raise RicError(f"{name!r} is not the id of a scene.", "Such as scene-7-000012.")
+        raise RicError(f"{name!r} is not the id of a scene.", "An id looks like scene-7-000012.")
     return edit_of(int(found[1]), int(found[2]), photos=photos)
 
 

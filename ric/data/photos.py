@@ -205,7 +205,7 @@ def _refuse_missing_instruction(config: EditConfig, need_instruction: bool) -> N
     told = (config.instruction or "").strip()
     is_one_word = len(told.split()) == 1
     if is_one_word and Path(told).suffix.lower() in PICTURE_SUFFIXES | RAW_SUFFIXES:
-        raise RicError(f"There is no file '{told}', and it is hardly an instruction.")
+        raise RicError(f"There is no file '{told}', and it does not look like an instruction.")
     is_told = told or config.instructions or any(map(str.strip, config.more_instructions))
     if need_instruction and not is_told:
         place = shlex.quote(config.data)

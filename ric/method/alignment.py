@@ -8,13 +8,13 @@ alpha_bar_t, `one-minus-alpha-bar` by 1 - alpha_bar_t, `jacobian` by 1 / max(1, 
 factor by which Eq. 5 magnifies an error of the prediction: sqrt((1 - alpha_bar_t) / alpha_bar_t)
 for epsilon, which is 14.6 at t = 999.
 
-Choice 18, remedies against judges that are pleased without the edit, all off by default and none in
-the paper:
+Choice 18, remedies against reward hacking (judges that are pleased without the edit), all off by
+default and none in the paper:
 
 - `restore` S judges S x_0 + (1 - S) x0_hat, which is Eq. 5 with the share S of the known noise put
   back, so that a judge sees a whole picture at every t (SRPO, arXiv 2509.06942).
-- `flatten` RHO judges the pixels after one adversarial step of that length, in the direction that
-  the judge likes least, so that a narrow peak of its score is worth little (RSA-FT).
+- `flatten` RHO judges the pixels after one adversarial step of that length, down its own score's
+  gradient, so that a narrow peak of the score is worth little (RSA-FT).
 - `augment` judges the pixels shifted by up to 1/16 of the side and noised, differently each time.
 - `agree` lets a loss pull only at those elements of the UNet's output where its gradient has the
   sign of the noise term's, so that a judge can hurry a step towards the target and not lead away

@@ -61,11 +61,11 @@ class Judge(nn.Module):
             unused: Parts of the names of parameters that the contrastive path does not use.
 
         Raises:
-            RicError: The temperature is not above 0.
+            RicError: The temperature is not greater than 0.
         """
         super().__init__()
         if temperature <= 0:
-            raise RicError(f"The temperature is {temperature}, which is not above 0.")
+            raise RicError(f"The temperature is {temperature}, which must be greater than 0.")
         self.tower = tower
         self.tokenizer = tokenizer
         self.pixels = pixels

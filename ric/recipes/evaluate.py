@@ -121,7 +121,8 @@ def _make_tables(scoring: Scoring, networks: MetricNetworks | PieBenchNetworks) 
     scoring.gather()
     if not any(scoring.suites[item.label].ids for item in scoring.edited):
         raise RicError(
-            f"Nothing of {config.data} (split {config.split}) could be scored.{_failures_of(run)}",
+            f"No sample of {config.data} (split {config.split}) could be scored."
+            f"{_failures_of(run)}",
             "Fix these files, or choose another split: --split all",
         )
     tables = make_tables(config, scoring.suites, scoring.edited, fid_set)

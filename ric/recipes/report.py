@@ -137,7 +137,9 @@ def study(
     if (out.exists() and not out.is_dir()) or (
         (out / STUDY).exists() and not (out / STUDY_KEY).exists()
     ):
-        raise RicError(f"{out} is there and is not a study.", "Name another folder: --out DIR")
+        raise RicError(
+            f"{out} already exists and is not a study.", "Name another folder: --out DIR"
+        )
     shown = read_side([_found(reference, runs_dir) for reference in references], runs_dir, data)
     if shown is None:
         raise RicError("A study needs edits, and these runs have none.", "Name edit or eval runs.")
@@ -193,7 +195,9 @@ def refuse_other_folder(out: Path) -> None:
         return
     page = out / PAGE
     if not page.is_file() or MARK not in page.read_text("utf-8", errors="replace")[:4096]:
-        raise RicError(f"{out} is there and is not a report.", "Name another folder: --out DIR")
+        raise RicError(
+            f"{out} already exists and is not a report.", "Name another folder: --out DIR"
+        )
 
 
 def _found(reference: str, runs_dir: Path) -> Path:

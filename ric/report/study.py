@@ -98,7 +98,7 @@ def make_study(side: Side, asked: Asked, thumbs: Thumbs, progress: Progress) -> 
                     failures.append(f"{sample.id}: {reason}")
                 stage.advance()
     if not shown:
-        raise RicError(f"No pair can be shown: {failures[0]}", "Mend the pictures, and repeat.")
+        raise RicError(f"No pair can be shown: {failures[0]}", "Fix the pictures and repeat.")
     return _written(side, asked, [pair for pair in pairs if pair in shown], shown, photos)._replace(
         failures=failures
     )

@@ -145,7 +145,7 @@ def judged_run(path: Path | None, reference: str) -> Path:
     """Return the run that a reference was resolved to.
 
     Raises:
-        RicError: there is none, it is not a finished run of `ric eval`, or it had no judge.
+        RicError: there is none, it is not a finished run of `ric eval`, or it has no judge.
     """
     if path is None:
         raise RicError(f"--agree-with: there is no run {reference!r}.", "See: ric runs ls")
@@ -155,5 +155,7 @@ def judged_run(path: Path | None, reference: str) -> Path:
             f"--agree-with: {path} is no finished run of ric eval.", "Finish it, or name another."
         )
     if "judge" not in record:
-        raise RicError(f"--agree-with: {path} had no judge.", "Name a run with --judge.")
+        raise RicError(
+            f"--agree-with: {path} was scored without a judge.", "Name a run with --judge."
+        )
     return path

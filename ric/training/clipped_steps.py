@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ric.config import TrainUnetConfig
 
-ADVICE = "Try --balance 0.3 --hinge, or lower --region-weight and --global-weight."
+ADVICE = "Try --balance 0.3 --hinge, or let the judges choose instead: see docs/method.md."
 
 
 def warn_of_clipping(rows: Sequence[Mapping[str, Any]], config: TrainUnetConfig) -> str | None:

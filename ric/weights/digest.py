@@ -1,4 +1,4 @@
-"""Weights known by their bytes: their SHA-256, and whether it is the published one."""
+"""Identify weights by their SHA-256, and tell whether it is the published one."""
 
 from __future__ import annotations
 

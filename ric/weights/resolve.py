@@ -55,7 +55,7 @@ def resolve_weights(
     if weights_dir is not None and not Path(weights_dir).is_dir():
         raise RicError(
             f"The weights folder {weights_dir} does not exist.",
-            "Give --weights the folder that holds org--name folders, or leave it out.",
+            "Give --weights the folder that holds org--name folders, or omit it.",
         )
     found = get_weights(weight or unlisted(name), progress, weights_dir=weights_dir, needs=needs)
     return accept(found, kind)

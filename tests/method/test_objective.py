@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.nn.functional import cosine_similarity
 
 from ric.errors import RicError
-from ric.method.alignment import AlignmentRules
+from ric.method.alignment import AlignmentRules, augmented
 from ric.method.denoising import add_noise, clean_from_prediction, training_target
 from ric.method.noised_batch import NoisedBatch
 from ric.method.objective import Losses, RegionInContextObjective, freeze
@@ -110,6 +110,57 @@ def test_every_term_is_what_the_paper_writes(objective, judges, batch, alphas_cu
     assert losses.region_cosine.item() == pytest.approx(1 - sum(region) / 4)
     assert losses.scene_cosine.item() == pytest.approx(1 - sum(scene) / 4)
     assert (losses.region_count, losses.scene_count) == (4, 4)
+
+
+def test_the_noise_term_is_a_sample_s_sum_where_it_is_asked_for(judges, batch, alphas_cumprod):
+    objective = RegionInContextObjective(*judges, "epsilon", alphas_cumprod, noise_reduction="sum")
+    squared = ((batch.prediction - batch.noise) ** 2).flatten(1).sum(1)
+    assert batch.of(objective).noise.item() == pytest.approx(squared.mean().item())
+
+
+def test_of_the_known_noise_a_share_is_put_back_before_the_judges_look(
+    objective, judges, batch, alphas_cumprod
+):
+    rules = AlignmentRules(restore=0.75)
+    restoring = RegionInContextObjective(*judges, "epsilon", alphas_cumprod, rules=rules)
+    nearer = replace(batch, prediction=0.25 * batch.prediction + 0.75 * batch.noise)
+    asked, expected, plain = batch.of(restoring), nearer.of(objective), batch.of(objective)
+    for name in ("region", "global_"):
+        assert getattr(asked, name).item() == pytest.approx(getattr(expected, name).item())
+        assert getattr(asked, name).item() != pytest.approx(getattr(plain, name).item(), rel=1e-3)
+    assert asked.noise.item() == pytest.approx(plain.noise.item())
+
+
+def test_flattened_judges_see_pixels_that_they_like_less(objective, judges, batch, alphas_cumprod):
+    rules = AlignmentRules(flatten=0.05)
+    flat = RegionInContextObjective(*judges, "epsilon", alphas_cumprod, rules=rules)
+    plain, after = batch.of(objective), batch.of(flat)
+    assert after.region.item() > plain.region.item() + 1e-3
+    assert after.global_.item() > plain.global_.item() + 1e-3
+    assert after.noise.item() == pytest.approx(plain.noise.item())
+
+
+def test_augmented_judges_see_shifted_and_noised_pixels(judges, batch, alphas_cumprod):
+    rules = AlignmentRules(augment=True)
+    objective = RegionInContextObjective(*judges, "epsilon", alphas_cumprod, rules=rules)
+    seen = []
+    _, region_encoder, _ = judges
+    region_encoder.encode_region, encode = (
+        lambda pixels, boxes: (seen.append((pixels.detach(), boxes)), encode(pixels, boxes))[1],
+        region_encoder.encode_region,
+    )
+    drawn = {"shifts": torch.tensor([[0.9, -0.6]] * 4), "pixel_seeds": [3, 4, 5, 6]}
+    asked = {**vars(batch), **drawn}
+    prediction, size = asked.pop("prediction"), asked.pop("batch_size")
+    objective(prediction, NoisedBatch(**asked), size)
+    ((pixels, boxes),) = seen
+    alpha = alphas_cumprod[batch.timesteps][:, None, None, None]
+    x0 = (batch.noisy - (1 - alpha).sqrt() * prediction) / alpha.sqrt()
+    expected, moved = augmented(
+        decoded(judges[0], x0).clamp(-1, 1), batch.boxes, drawn["shifts"], drawn["pixel_seeds"]
+    )
+    torch.testing.assert_close(pixels, expected.detach(), atol=1e-6, rtol=0)
+    assert boxes == moved != batch.boxes
 
 
 def test_the_weights_multiply_the_terms(judges, batch, alphas_cumprod):

@@ -180,7 +180,7 @@ def test_the_temperature_starts_where_told_and_stays_above_a_hundredth(tiny_fami
 
 
 def test_a_temperature_of_zero_is_refused(tiny_family):
-    with pytest.raises(RicError, match=r"temperature is 0\.0, which is not above 0"):
+    with pytest.raises(RicError, match=r"temperature is 0\.0, which must be greater than 0"):
         RegionEncoder.from_clip(tiny_family / "clip", temperature=0.0)
 
 

@@ -331,7 +331,7 @@ def test_without_targets_the_source_is_the_reference_and_there_is_no_fid_or_grou
 
 
 def test_a_split_without_samples_is_an_error(score, outputs):
-    with pytest.raises(RicError, match=r"Nothing of .* \(split val\) could be scored") as caught:
+    with pytest.raises(RicError, match=r"No sample of .* \(split val\) could be scored") as caught:
         score(f"Mine={outputs()}", split="val")
     assert "--split all" in caught.value.hint
 

@@ -511,7 +511,7 @@ def test_a_run_whose_judge_saw_other_pictures_or_that_had_none_cannot_be_compare
         with pytest.raises(RicError, match="has no judge's score of a picture"):
             score(f"Mine={made}", by=server, agree_with=str(before), name="second")
         _, plain = score(f"Mine={made}", metrics="l1", name="plain")
-        with pytest.raises(RicError, match="had no judge"):
+        with pytest.raises(RicError, match="without a judge"):
             score(f"Mine={made}", by=server, agree_with=str(plain), name="third")
         with pytest.raises(RicError, match="there is no run 'nowhere'"):
             score(f"Mine={made}", by=server, agree_with="nowhere", name="fourth")

@@ -131,7 +131,7 @@ def test_another_study_is_never_written_over_one_and_answers_beside_it_stay(chai
     assert "--out DIR" in (refused.value.hint or "")
     assert key_of(page) == before
     page.with_name("study.key.json").unlink()
-    with pytest.raises(RicError, match="is there and is not a study"):
+    with pytest.raises(RicError, match="already exists and is not a study"):
         study(["4"], page.parent, runs_dir=chain.runs, asked=Asked(6))
 
 

@@ -1,4 +1,4 @@
-"""The describer: pictures and prompts, several at once, and answers that are greedy at first."""
+"""The describer: several pictures and prompts at once, decoded greedily; retries are sampled."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class FreshScenes:
         *,
         edits: bool,
     ) -> None:
-        """Draw nothing yet.
+        """Set up the stream; scenes are drawn on first use.
 
         Raises:
             RicError: DATA is not a stream of scenes, is too short, or is narrowed by `limit` or

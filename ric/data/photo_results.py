@@ -99,8 +99,23 @@ def refuse_unfit_out(
         _refuse_unwritable(below, out)
 
 
-def refuse_existing(out: str, there: Sequence[str]) -> None:
-    """Refuse an `--out` that holds files of the results' names already.
+def refuse_existing(config: EditConfig, names: Iterable[str]) -> None:
+    """Refuse a folder `--out` that holds files of the results' names already.
+
+    Args:
+        config: `--out`, `--format`.
+        names: The photos' places in the tree.
+
+    Raises:
+        RicError: It does; names the first.
+    """
+    out = Path(str(config.out))
+    planned = (planned_name(name, config.format) for name in names)
+    refuse_taken(str(out), [name for name in planned if (out / name).exists()])
+
+
+def refuse_taken(out: str, there: Sequence[str]) -> None:
+    """Refuse an `--out` that holds some files of the results' names.
 
     Args:
         out: Its folder or address.

@@ -86,9 +86,7 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     samples = None if data.photos else _open(config, run)
 
     def glanced() -> Iterable[Photo | EditSample]:
-        if samples is None:
-            return photos
-        return chain.from_iterable(_batches(samples.glance(), config))
+        return chain.from_iterable(_batches(samples.glance(), config)) if samples else photos
 
     pictures.begin(glanced())
     remade = _look_again(glanced(), pictures, captions, progress)

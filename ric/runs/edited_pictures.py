@@ -18,6 +18,7 @@ from ric.data.photo_results import (
     out_folder,
     planned_name,
     refuse_existing,
+    refuse_taken,
     result_format,
     result_name,
 )
@@ -100,9 +101,7 @@ class EditedPictures:
         """
         form = self.config.format
         if self._out is not None:
-            out, results = self._out, (one.result for one in samples if isinstance(one, Photo))
-            there = [name for name in results if (out / planned_name(name, form)).exists()]
-            refuse_existing(str(out), [planned_name(name, form) for name in there])
+            refuse_existing(self.config, (one.result for one in samples if isinstance(one, Photo)))
         elif self.uploads is not None and (taken := self.uploads.folder.names()):
             names = (
                 one.id + PurePath(planned_name(one.result, form)).suffix
@@ -110,7 +109,7 @@ class EditedPictures:
                 else f"{one.id}.png"
                 for one in samples
             )
-            refuse_existing(self.uploads.folder.address, [name for name in names if name in taken])
+            refuse_taken(self.uploads.folder.address, [name for name in names if name in taken])
 
     def save(self, picture: Photograph, sample: Photo | EditSample) -> str:
         """Write an edit and return its path, as the run's rows record it.

@@ -77,8 +77,8 @@ class KeptEdits:
             if fate == FAILS:
                 still_failed.add(sample.id)
             elif fate == "new":
-                # only with --out they are looked at
-                new.extend([sample] * (self.config.out is not None))
+                if self.config.out is not None:
+                    new.append(sample)
             elif fate != KEPT:
                 stale.add(sample.id)
                 if sample.id in self._edits:

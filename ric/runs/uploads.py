@@ -25,7 +25,7 @@ MOST_IN_A_ROW = 3  # failures, after which a server is taken to be gone
 
 
 class Uploads:
-    """What has been sent to `--out`, and what is still to be sent.
+    """The edits that were sent to `--out`, and those that are still to be sent.
 
     Args:
         address: `--out`.
@@ -87,6 +87,8 @@ class Uploads:
         """
         known = self._sent().keys() - self._lost | {row["id"] for row in self.run.rows("failures")}
         missing = [row for row in self.run.rows("edits") if row["id"] not in known]
+        if not missing:
+            return
         with (
             stop_between_steps() as stop,
             progress.stage("sending", total=len(missing), unit="images") as stage,

@@ -1,4 +1,7 @@
-"""Data in and edits out of an S3-compatible server, over the network of this machine."""
+"""Data in and edits out of an S3-compatible server, over the network of this machine.
+
+They need `pip install s3fs 'moto[server]'`, which no other test does.
+"""
 
 from __future__ import annotations
 

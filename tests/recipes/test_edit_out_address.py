@@ -22,6 +22,7 @@ from ric.recipes.edit import edit
 from ric.recipes.evaluate import evaluate
 from ric.recipes.runs import join_shards
 from ric.runs.edited_pictures import run_into
+from ric.runs.open_run import open_run
 from ric.runs.uploads import MOST_IN_A_ROW
 from ric.scoring.read_scores import read_scores
 
@@ -336,3 +337,12 @@ def test_an_export_to_an_address_is_refused(config):
     with pytest.raises(RicError, match="is an address, and a benchmark's judge reads") as caught:
         open_data(config(out=None, export="memory://judged"))
     assert "--out ADDRESS" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("name", ["s3://bucket/runs", "memory://runs", "file:///runs"])
+def test_a_run_stays_on_a_disk(name, tmp_path):
+    for where in ({"run": Path(name), "runs_dir": tmp_path}, {"runs_dir": Path(name)}):
+        with pytest.raises(RicError, match=r"runs and checkpoints stay on a disk") as caught:
+            open_run("edit", {}, **where)
+        assert "ric edit --out s3://bucket/edited" in str(caught.value.hint)
+    assert list(tmp_path.iterdir()) == []

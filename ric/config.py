@@ -246,7 +246,7 @@ class EditConfig(CommandConfig):
     feather: int = 0                                # pixels outside the mask over which it fades
     crop_to_mask: bool = False                      # edit a window round the mask
     margin: int = 64                                # pixels round the mask, of that window
-    out: str | None = None                          # a folder for photos' edits; None: the run's
+    out: str | None = None                          # a folder for photos' edits, or an address
     export: str | None = None                       # a folder for a benchmark's own judge
     format: PhotoFormat | None = None               # None: the photo's own
     quality: int | None = None                      # of JPEG and WebP; None: see docs/editors.md

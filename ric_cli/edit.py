@@ -131,8 +131,9 @@ def edit(
     out: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            metavar="DIR",
-            help="Where photos' edits go, named and nested like them. Default: the run's images.",
+            metavar="DIR|ADDRESS",
+            help="Where photos' edits go, named and nested like them. Default: the run's images; "
+            "an address (s3://bucket/edited) gets a copy of them, of a dataset's edits too.",
             rich_help_panel=PHOTOS,
             show_default=False,
         ),

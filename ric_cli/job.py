@@ -67,6 +67,7 @@ class Job(Generic[ConfigT]):
         self.data: Opened | None = None  # as `is_dry` opens it
         self.run_folder: Path | None = ctx.params["run"]
         self.runs_dir: Path = ctx.params["runs_dir"]
+        _refuse_addresses(self.run_folder, self.runs_dir)
         self.typed_runs_dir = self.runs_dir if was_typed(ctx, "runs_dir") else None
         self.dry_run: bool = ctx.params["dry_run"]
         self.json: bool = ctx.params["json"]
@@ -234,6 +235,15 @@ class Job(Generic[ConfigT]):
             line = next_step(self.config, run, runs_dir=self.typed_runs_dir)
             if line:
                 say(f"Next: {line}")
+
+
+def _refuse_addresses(run: Path | None, runs_dir: Path) -> None:
+    """Refuse a run at an address (raises RicError) before anything is read or fetched."""
+    if any(":" in str(path) for path in (run, runs_dir)):
+        # its imports take 20 ms, which other commands should not pay
+        from ric.runs.open_run import refuse_addresses
+
+        refuse_addresses(run, runs_dir)
 
 
 def _cluster_of(ctx: typer.Context) -> Cluster | None:

@@ -15,7 +15,7 @@ from ric.errors import RicError, first_line
 from ric.lfs_pointer import NO_CONTENT, is_lfs_pointer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 _ROWS_AT_ONCE = 8
 
 
-def table_names(file: Path) -> list[str]:
+def table_names(file: str | Path) -> list[str]:
     """Read the column names of a parquet or Arrow file.
+
+    Args:
+        file: A path, or the fsspec URL of a parquet file.
 
     Raises:
         RicError: The file is neither, or is damaged.
@@ -35,10 +38,11 @@ def table_names(file: Path) -> list[str]:
     import pyarrow.parquet as pq
 
     with _told_as_broken(file):
-        if file.suffix == ".arrow":
+        if str(file).endswith(".arrow"):
             with pa.memory_map(str(file)) as stream:
                 return list(pa.ipc.open_stream(stream).schema.names)
-        return list(pq.read_schema(file).names)
+        with open_bytes(file) as stream:
+            return list(pq.read_schema(stream).names)
 
 
 def table_rows(file: str | Path, wanted: list[str] | None) -> Iterator[Row | str]:
@@ -58,7 +62,7 @@ def table_rows(file: str | Path, wanted: list[str] | None) -> Iterator[Row | str
                 yield from _rows(batch.slice(start, _ROWS_AT_ONCE))
 
 
-def count_rows(files: list[Path]) -> int | None:
+def count_rows(files: Sequence[str | Path]) -> int | None:
     """Count rows from the parquet footers; None if a file is Arrow, which has no footer.
 
     Raises:
@@ -68,10 +72,10 @@ def count_rows(files: list[Path]) -> int | None:
 
     count = 0
     for file in files:
-        if file.suffix != ".parquet":
+        if not str(file).endswith(".parquet"):
             return None
-        with _told_as_broken(file):
-            count += pq.read_metadata(file).num_rows
+        with _told_as_broken(file), open_bytes(file) as stream:
+            count += pq.read_metadata(stream).num_rows
     return count
 
 

@@ -63,9 +63,17 @@ def find_metadata(folder: str | Path) -> str | None:
     """Name the folder's metadata file (a path or URL); None where there is none.
 
     Raises:
-        RicError: There are several, or image folders have the names of splits.
+        RicError: There are several, none can be looked up, or image folders have the names of
+            splits.
     """
-    found = [name for name in METADATA if exists(_join(folder, name))]
+    found, refused = list[str](), list[RicError]()
+    for name in METADATA:
+        try:
+            found += [name] if exists(_join(folder, name)) else []
+        except RicError as error:  # S3 may refuse to say that there is no such file
+            refused.append(error)
+    if refused and not found:
+        raise refused[0]
     if len(found) > 1:
         raise RicError(f"'{folder}' holds both {' and '.join(found)}.", "Keep one of them.")
     if not found:

@@ -19,14 +19,15 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 from urllib.parse import urlsplit
 
 from ric.errors import RicError, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+T = TypeVar("T")
 REMOTE = ("https", "http", "hf", "s3", "gs", "gcs", "az", "abfs")
 MOST_BYTES = 512 << 20  # 64 million pixels of 16-bit RGBA, uncompressed
 MOST_SECONDS = 60.0
@@ -171,7 +172,10 @@ def exists(path: str) -> bool:
 
     try:
         files, inside = fsspec.url_to_fs(path)
-        return bool(files.isfile(inside))
+        # not isfile(), which takes a refusal and a lost connection for a file that is not there
+        return bool(files.info(inside)["type"] == "file")
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     except Exception as error:  # each file system has its own errors, also for a missing package
         raise RicError(f"'{path}' cannot be looked up: {first_line(error)}.") from None
 
@@ -183,28 +187,44 @@ def fetch(url: str) -> bytes:
         OSError: It is larger than 512 MB, or takes over a minute.
         Exception: Each file system behind fsspec raises its own.
     """
-    made: Future[bytes] = Future()
+    import fsspec  # 0.1 s that only remote data should pay
+
+    def read(late: Event) -> bytes:
+        data = bytearray()
+        with fsspec.open(url, "rb") as stream:
+            while not late.is_set() and (block := stream.read(_BLOCK)):
+                data += block
+                if len(data) > MOST_BYTES:
+                    raise OSError(f"it is larger than {MOST_BYTES >> 20} MB")
+        return bytes(data)
+
+    return within_time(read)
+
+
+def within_time(work: Callable[[Event], T]) -> T:
+    """Do something with a server, and wait for it no longer than a minute.
+
+    Args:
+        work: Does it; the event is set once nobody waits any more.
+
+    Raises:
+        OSError: It takes over a minute.
+        Exception: As `work`.
+    """
+    made: Future[T] = Future()
     late = Event()
+
+    def do() -> None:
+        try:
+            made.set_result(work(late))
+        except Exception as error:
+            made.set_exception(error)
+
     # a thread, since a server that sends a byte now and then keeps any single read waiting
-    Thread(target=_fetch_into, args=(made, url, late), daemon=True).start()
+    Thread(target=do, daemon=True).start()
     try:
         return made.result(timeout=MOST_SECONDS)
     except TimeoutError:
         raise OSError(f"it takes over {MOST_SECONDS:g} seconds") from None
     finally:
         late.set()
-
-
-def _fetch_into(made: Future[bytes], url: str, late: Event) -> None:
-    import fsspec  # 0.1 s that only remote data should pay
-
-    data = bytearray()
-    try:
-        with fsspec.open(url, "rb") as stream:
-            while not late.is_set() and (block := stream.read(_BLOCK)):
-                data += block
-                if len(data) > MOST_BYTES:
-                    raise OSError(f"it is larger than {MOST_BYTES >> 20} MB")
-        made.set_result(bytes(data))
-    except Exception as error:
-        made.set_exception(error)

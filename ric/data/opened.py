@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from ric.config import EditConfig
 from ric.data.benchmarks.table import require_judge
+from ric.data.open_file import is_url
 from ric.data.photo_instructions import Oddities
 from ric.data.photos import find_photos
 from ric.data.sample import samples_of
+from ric.errors import RicError
 
 if TYPE_CHECKING:
     from ric.config import CommandConfig
@@ -45,6 +47,12 @@ def open_data(config: CommandConfig, *, need_instruction: bool = True) -> Opened
     odd = Oddities()
     if isinstance(config, EditConfig):
         if config.export is not None:
+            if is_url(config.export):
+                raise RicError(
+                    f"--export {config.export} is an address, and a benchmark's judge reads files"
+                    " of its own machine.",
+                    "Name a folder; for copies of the edits elsewhere: --out ADDRESS",
+                )
             require_judge(config.data)
         photos = find_photos(config, need_instruction=need_instruction, odd=odd)
         if photos:

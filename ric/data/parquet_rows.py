@@ -20,11 +20,18 @@ from ric.data.columns import (
     require_columns,
 )
 from ric.data.files_below import files_below
-from ric.data.open_file import REMOTE, is_of_local_network, is_remote, is_url, why_no_file
-from ric.errors import RicError, SampleError
+from ric.data.open_file import (
+    REMOTE,
+    is_of_local_network,
+    is_remote,
+    is_url,
+    open_bytes,
+    why_no_file,
+)
+from ric.errors import RicError, SampleError, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ric.data.edit_sample import EditSample
 
@@ -54,6 +61,31 @@ def find_tables(path: Path) -> list[Path]:
                 raise RicError(reason)
             return found
     return []
+
+
+def find_remote_tables(address: str) -> list[str]:
+    """List the parquet files below an fsspec URL, or the one file that it names itself.
+
+    Folders of a web server are not listed.
+
+    Raises:
+        RicError: It cannot be looked up.
+    """
+    if address.endswith(".parquet"):
+        return [address]
+    if address.startswith(("http://", "https://")):
+        return []
+    import fsspec  # 0.1 s that only remote data should pay
+
+    try:
+        files, inside = fsspec.url_to_fs(address)
+        above = f"{inside.rstrip('/')}/"
+        found = sorted(path for path in files.find(inside) if path.endswith(".parquet"))
+    except FileNotFoundError:
+        return []
+    except Exception as error:  # each file system has its own errors
+        raise RicError(f"'{address}' cannot be looked up: {first_line(error)}.") from None
+    return [f"{address.rstrip('/')}/{path.removeprefix(above)}" for path in found]
 
 
 def known_columns(names: list[str]) -> Columns | None:
@@ -87,20 +119,21 @@ def choose_columns(mapping: dict[str, str] | None, have: list[str], where: str) 
 
 
 def read_tables(
-    files: list[Path], columns: Columns, options: ReadOptions
+    files: Sequence[str | Path], columns: Columns, options: ReadOptions
 ) -> Iterator[EditSample | SampleError]:
     """Yield a sample per row of all files, or the error of a row that cannot be one.
 
     The split in a file's name counts only where the files name several: HumanEdit calls its single
     one `train`, which says nothing about what to train on.
     """
-    splits = [_split_in(file) for file in files]
+    places = [Path(file) for file in files]  # of an address it is the names that count
+    splits = [_split_in(place) for place in places]
     of_lists = [one.column for one in columns.lists]
     wanted = [*columns.names.values(), *of_lists, "IMAGE_ID", "img_id", "turn_index"]
     several = len({split for split in splits if split}) > 1
     # files of several folders may share a name
-    common = os.path.commonpath([file.parent for file in files])
-    labels = [os.path.relpath(file, common) for file in files]
+    common = os.path.commonpath([place.parent for place in places])
+    labels = [os.path.relpath(place, common) for place in places]
     yield from number_rows(
         (
             NumberedRow(f"{label}:{number}", row, split if several else None)
@@ -141,13 +174,13 @@ def number_rows(
         )
 
 
-def tables_hash(files: list[Path], extra: str = "") -> str:
+def tables_hash(files: Sequence[str | Path], extra: str = "") -> str:
     """Return a SHA-256 of names, sizes and last 64 KB, so that 16 GB of pictures stay unread."""
     digest = hashlib.sha256(extra.encode())
     for file in files:
-        size = file.stat().st_size
-        digest.update(f"{file.name}:{size}:".encode())
-        with file.open("rb") as stream:
+        with open_bytes(file) as stream:
+            size = stream.seek(0, os.SEEK_END)
+            digest.update(f"{Path(file).name}:{size}:".encode())
             # parquet's footer, whose column statistics and offsets change with the rows
             stream.seek(max(0, size - (1 << 16)), os.SEEK_SET)
             digest.update(stream.read())

@@ -6,6 +6,7 @@ import os
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+from ric.data.open_file import as_local, is_url
 from ric.data.photograph import FORMATS, SUFFIXES
 from ric.errors import RicError
 
@@ -13,6 +14,32 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ric.config import EditConfig, PhotoFormat
+
+
+def out_folder(config: EditConfig) -> Path | None:
+    """Return the folder of `--out`; None where it names none, or an address."""
+    return None if config.out is None or is_url(config.out) else Path(config.out)
+
+
+def out_address(config: EditConfig) -> str | None:
+    """Return the address of `--out`; None where it names none, or a folder.
+
+    Raises:
+        RicError: It is chained, or one that no picture can be written to.
+    """
+    if config.out is None or not is_url(config.out):
+        return None
+    if as_local(config.out) != config.out:
+        raise RicError(
+            f"--out {config.out} is a folder of this machine.",
+            f"Name it without the scheme: --out {as_local(config.out)}",
+        )
+    if config.out.startswith(("http://", "https://")):
+        raise RicError(
+            f"--out {config.out}: pictures are not written to web servers.",
+            "Name a folder, or a place in an object store, such as s3://bucket/edited.",
+        )
+    return config.out
 
 
 def result_format(held: str, wanted: PhotoFormat | None) -> str:
@@ -57,7 +84,7 @@ def refuse_unfit_out(
     originals = {file.resolve() for file, _ in photos}
     taken: dict[str, Path] = {}
     for file, place in photos:
-        name = _planned_name(place, config.format)
+        name = planned_name(place, config.format)
         if name in taken:
             raise RicError(
                 f"'{taken[name]}' and '{file}' would both become {out / name}.",
@@ -73,7 +100,7 @@ def refuse_unfit_out(
 
 
 def refuse_existing(config: EditConfig, names: Iterable[str]) -> None:
-    """Refuse an `--out` that holds files of the results' names already.
+    """Refuse a folder `--out` that holds files of the results' names already.
 
     Args:
         config: `--out`, `--format`.
@@ -83,17 +110,29 @@ def refuse_existing(config: EditConfig, names: Iterable[str]) -> None:
         RicError: It does; names the first.
     """
     out = Path(str(config.out))
-    there = [name for name in names if (out / _planned_name(name, config.format)).exists()]
+    planned = (planned_name(name, config.format) for name in names)
+    refuse_taken(str(out), [name for name in planned if (out / name).exists()])
+
+
+def refuse_taken(out: str, there: Sequence[str]) -> None:
+    """Refuse an `--out` that holds some files of the results' names.
+
+    Args:
+        out: Its folder or address.
+        there: The names of those files in it.
+
+    Raises:
+        RicError: There are some; names the first.
+    """
     if there:
-        first = out / _planned_name(there[0], config.format)
         raise RicError(
-            f"{len(there)} of the results' files are in {out} already, such as {first}.",
+            f"{len(there)} of the results' files are in {out} already, such as {out}/{there[0]}.",
             "Name another folder, or the run that began them: --run DIR. --overwrite replaces"
             " them.",
         )
 
 
-def _planned_name(place: str, wanted: PhotoFormat | None) -> str:
+def planned_name(place: str, wanted: PhotoFormat | None) -> str:
     """Return a result's name as far as the photo's own name tells."""
     return result_name(place, FORMATS[wanted], wanted) if wanted else place
 

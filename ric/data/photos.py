@@ -16,7 +16,7 @@ from ric.data.names import nfc
 from ric.data.parquet_rows import find_tables
 from ric.data.photo_instructions import Oddities, edits_of
 from ric.data.photo_masks import find_masks
-from ric.data.photo_results import refuse_unfit_out
+from ric.data.photo_results import out_address, refuse_unfit_out
 from ric.errors import RicError
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def find_photos(
         _refuse_what_needs_masks(config)
     photos = [replace(photo, mask=masks.get(photo.path)) for photo in photos]
     photos = list(edits_of(photos, config, Oddities() if odd is None else odd))
-    if config.out is not None:
+    if out_address(config) is None and config.out is not None:
         inputs = [Path(config.data), *map(Path, config.also)]
         refuse_unfit_out(config, inputs, [(photo.path, photo.result) for photo in photos])
     return photos
@@ -170,6 +170,8 @@ def _no_pictures(folder: Path, config: EditConfig) -> RicError:
 def _refuse_settings_of_photos(config: EditConfig) -> None:
     """Refuse settings that mean nothing for a dataset (raises RicError)."""
     for name, said in _OF_PHOTOS.items():
+        if name == "out" and out_address(config):
+            continue
         if getattr(config, name) != getattr(EditConfig, name):
             raise RicError(
                 f"{said} with photos, and {config.data!r} is a dataset or is not there.",

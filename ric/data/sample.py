@@ -32,7 +32,13 @@ from ric.data.list_cells import EVERY, RANDOM, has_pick
 from ric.data.loose import read_texts
 from ric.data.loose_samples import LooseFolders
 from ric.data.open_file import as_local, is_url, why_no_file
-from ric.data.parquet_rows import choose_columns, find_tables, read_tables, tables_hash
+from ric.data.parquet_rows import (
+    choose_columns,
+    find_remote_tables,
+    find_tables,
+    read_tables,
+    tables_hash,
+)
 from ric.data.seen_ids import SeenIds
 from ric.errors import RicError, SampleError
 from ric.splits import Split, split_of
@@ -40,7 +46,7 @@ from ric.splits import Split, split_of
 SplitChoice = Literal["train", "val", "test", "all"]
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ric.config import CommandConfig
     from ric.data.benchmarks.table import Benchmark
@@ -326,8 +332,9 @@ def load_samples(
     """Open DATA, all of its splits; no picture is decoded yet.
 
     Args:
-        data: A folder with metadata.jsonl, .csv or .parquet (or its fsspec URL), a folder or file
-            of parquet, a hub id, scenes:COUNT[@SIZE][#SEED], or a benchmark, such as pie-bench:DIR.
+        data: A folder with metadata.jsonl, .csv or .parquet, a folder or file of parquet (or the
+            fsspec URL of one of these), a hub id, scenes:COUNT[@SIZE][#SEED], or a benchmark, such
+            as pie-bench:DIR.
         columns: `source=input_image,instruction=edit_prompt`, for data with other columns; of lists
             `instruction=prompts[0]`, `[random]`, or `[*]` for a sample of each item.
         max_pixels: A larger picture is an error and is not decoded.
@@ -382,14 +389,17 @@ def _open(name: str, mapping: dict[str, str] | None, options: ReadOptions) -> _O
     name = as_local(name)
     path = Path(name).expanduser()
     if is_url(name) or path.is_dir():
-        if metadata := find_metadata(name if is_url(name) else path):
+        address = name.rpartition("/")[0] if path.name in METADATA else name
+        if metadata := find_metadata(address if is_url(name) else path):
             return _open_folder(metadata, mapping, options)
     elif path.name in METADATA and path.is_file() and (metadata := find_metadata(path.parent)):
         return _open_folder(metadata, mapping, options)
     if os.path.lexists(path):
         if not path.is_dir() and (reason := why_no_file(path)):
             raise RicError(reason, DATA_MAY_BE)
-        return _open_tables(path, mapping, options)
+        return _open_tables(path, find_tables(path), mapping, options)
+    if is_url(name) and (files := find_remote_tables(name)):
+        return _open_tables(name, files, mapping, options)
     if is_hub_id(name) and (metadata := cached_metadata(name)):
         return _open_folder(metadata, mapping, options)
     if is_hub_id(name) and _may_be_on_the_hub(name, mapping):
@@ -456,10 +466,15 @@ def _open_folder(metadata: str, mapping: dict[str, str] | None, options: ReadOpt
     return lambda split: rows(), "folder", fingerprint, lambda: sum(1 for _ in rows())
 
 
-def _open_tables(path: Path, mapping: dict[str, str] | None, options: ReadOptions) -> _Opened:
-    files = find_tables(path)
+def _open_tables(
+    path: str | Path,
+    files: Sequence[str | Path],
+    mapping: dict[str, str] | None,
+    options: ReadOptions,
+) -> _Opened:
     if not files:
-        reason = "has no metadata.jsonl, .csv or .parquet" if path.is_dir() else "is not a table"
+        is_folder = os.path.isdir(path)
+        reason = "has no metadata.jsonl, .csv or .parquet" if is_folder else "is not a table"
         raise RicError(f"'{path}' {reason}.", DATA_MAY_BE)
     columns = choose_columns(mapping, table_names(files[0]), f"'{path}'")
     return (

@@ -20,6 +20,7 @@ from ric.config import (
     command_of,
 )
 from ric.data.opened import open_data
+from ric.data.photo_results import out_address
 from ric.errors import RicError
 from ric.extras import require_extra
 from ric.models.table import NamedModel, kind_of, models_of
@@ -34,6 +35,7 @@ from ric.progress import Progress, Silent
 from ric.registry import refuse_unknown, refuse_unknown_metrics
 from ric.runs.descriptions import refuse_other_texts
 from ric.runs.record import find_artifact
+from ric.runs.remote_folder import RemoteFolder
 from ric.weights import find_weight, is_present, require_connection, resolve_weights
 from ric.weights.fetch import get_command
 from ric.weights.find import convertible_copy
@@ -111,6 +113,8 @@ def _looks(
         return
     if isinstance(config, EditConfig):
         yield partial(refuse_unknown, "editor", config.editor)
+        if address := out_address(config):
+            yield partial(RemoteFolder, address)
         yield partial(refuse_unfit_scheduler, config, runs_dir)
         yield partial(refuse_other_finders, config, runs_dir)
     if isinstance(config, DescribeConfig):

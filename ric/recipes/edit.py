@@ -84,10 +84,12 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     captions = Supplied(read_captions(config.captions, run, texts_needed(config)))
     supply = _supplier(config, run, device, captions)
     samples = None if data.photos else _open(config, run)
-    glanced: Iterable[Photo | EditSample] = photos
-    if samples is not None:
-        glanced = chain.from_iterable(_batches(samples.glance(), config))
-    remade = _look_again(glanced, pictures, captions, progress)
+
+    def glanced() -> Iterable[Photo | EditSample]:
+        return chain.from_iterable(_batches(samples.glance(), config)) if samples else photos
+
+    pictures.begin(glanced())
+    remade = _look_again(glanced(), pictures, captions, progress)
     for failure in data.odd.failures:  # now that those of an earlier attempt are dropped
         run.fail(failure)
     for note in data.odd.notes:
@@ -99,6 +101,9 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     editing = Editing(pictures, supply, load, progress)
     editing.edit_all(todo, photos)
     pictures.remove_replaced(remade)
+    if pictures.uploads is not None:
+        pictures.uploads.send_missing(progress)
+        progress.note(pictures.uploads.close(remade))
     if editing.made and (others := pictures.beside()):
         progress.note(
             f"Earlier runs' edits of the same photos stay beside these ({len(others)}, such as"
@@ -192,6 +197,8 @@ class Editing:
                 continue
             row = {"id": one.sample.id, "file_name": name, **_settings(config, editor)}
             self.run.append("edits", {**row, **one.facts(editor, config), **told, **together})
+            if self.pictures.uploads is not None:
+                self.pictures.uploads.send(one.sample.id, name)
             self.made += 1
             stage.advance()
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Record = Mapping[str, Any]
 
-ROWS = ("descriptions", "edits", "failures")
+ROWS = ("descriptions", "edits", "failures", "uploads")
 FOLDERS = ("images", "intermediates")
 KEPT = ("data", "out", "prompts", "weights")  # of the record of the first shard
 SAME = ("command", "prompts", "out")  # of the records of all shards

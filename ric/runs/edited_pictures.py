@@ -1,23 +1,37 @@
-"""The folder of an edit run's pictures: `images`, or for photos `--out`, as their tree."""
+"""The folder of an edit run's pictures: `images`, or for photos `--out`, as their tree.
+
+Where `--out` is an address, the folder is `images`, and what is in it is also sent there.
+"""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+from ric.addresses import redacted
 from ric.config import as_dict
 from ric.data.images import ImageError
-from ric.data.photo_results import refuse_existing, result_format, result_name
+from ric.data.open_file import is_url
+from ric.data.photo_results import (
+    out_address,
+    out_folder,
+    planned_name,
+    refuse_existing,
+    refuse_taken,
+    result_format,
+    result_name,
+)
 from ric.data.photos import Photo
 from ric.errors import SampleError
 from ric.runs.open_run import differences, recorded_settings
 from ric.runs.record import list_runs
 from ric.runs.rows import read_rows, save_picture
 from ric.runs.strays import left_beside, remove
+from ric.runs.uploads import Uploads
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ric.config import EditConfig
     from ric.data.edit_sample import EditSample
@@ -42,25 +56,60 @@ class EditedPictures:
         config: As given.
         run: As given.
         folder: The folder.
+        uploads: Sends its pictures where `--out` is an address; else None.
 
     Raises:
-        RicError: the run has not begun to write, and `--out` holds files of its pictures' names.
+        RicError: no installed package knows addresses such as that of `--out`.
     """
 
     def __init__(self, config: EditConfig, photos: Sequence[Photo], run: RunDir) -> None:
         """Create the folder; see the class."""
         self.config, self.run = config, run
-        self.folder = run.path / "images" if config.out is None else Path(config.out)
+        self._out, address = out_folder(config), out_address(config)
+        self.folder = self._out or run.path / "images"
         self.folder.mkdir(parents=True, exist_ok=True)
-        if config.out is None:
-            return
-        if run.record.get("out") is None:
-            if not config.overwrite:
-                refuse_existing(config, (photo.result for photo in photos))
-            run.note(out=os.path.abspath(config.out))
-        for place in {(self.folder / photo.result).parent for photo in photos}:
+        self.uploads = Uploads(address, run) if address else None
+        places = {(self.folder / photo.result).parent for photo in photos} if self._out else ()
+        for place in places:
             if place.is_dir():
                 remove(left_beside(place / "any"))
+
+    def begin(self, samples: Iterable[Photo | EditSample]) -> None:
+        """Make `--out` this run's own, unless it is that already.
+
+        Args:
+            samples: All that are edited.
+
+        Raises:
+            RicError: the run has not begun to write, and `--out` holds files of its pictures'
+                names, or cannot be listed.
+        """
+        if self.config.out is None:
+            return
+        if self.run.record.get("out") is None:
+            if not self.config.overwrite:
+                self.refuse_existing(samples)
+            self.run.note(out=_place_of(self.config.out))
+        elif self.uploads is not None:
+            self.uploads.look()
+
+    def refuse_existing(self, samples: Iterable[Photo | EditSample]) -> None:
+        """Refuse to make edits whose files are in `--out` already.
+
+        Raises:
+            RicError: There are some, or it cannot be listed.
+        """
+        form = self.config.format
+        if self._out is not None:
+            refuse_existing(self.config, (one.result for one in samples if isinstance(one, Photo)))
+        elif self.uploads is not None and (taken := self.uploads.folder.names()):
+            names = (
+                one.id + PurePath(planned_name(one.result, form)).suffix
+                if isinstance(one, Photo)
+                else f"{one.id}.png"
+                for one in samples
+            )
+            refuse_taken(self.uploads.folder.address, [name for name in names if name in taken])
 
     def save(self, picture: Photograph, sample: Photo | EditSample) -> str:
         """Write an edit and return its path, as the run's rows record it.
@@ -72,7 +121,7 @@ class EditedPictures:
         name = f"{sample.id}.png"
         if isinstance(sample, Photo):
             name = result_name(sample.result, form, self.config.format)
-            if self.config.out is None:
+            if self._out is None:
                 # two photos may share all but their suffixes, which the results may lose
                 name = f"{sample.id}{Path(name).suffix}"
         try:
@@ -80,11 +129,11 @@ class EditedPictures:
         except ImageError as error:
             raise SampleError(sample.id, "edited", error.message) from None
         save_picture(content, self.folder / name)
-        return f"images/{name}" if self.config.out is None else str(self.folder / name)
+        return f"images/{name}" if self._out is None else str(self.folder / name)
 
     def path_of(self, name: str) -> Path:
         """Return the file of an edit, as its row records it."""
-        return self.folder.parent / name if self.config.out is None else Path(name)
+        return self.folder.parent / name if self._out is None else Path(name)
 
     def remove_replaced(self, before: Mapping[str, str]) -> None:
         """Remove pictures of edits that were made anew under another name.
@@ -108,7 +157,7 @@ class EditedPictures:
         With another `--format` a command is a new run: what an earlier one made stays.
         """
         out = self.run.record.get("out")
-        if out is None:
+        if out is None or self._out is None:
             return []
         mine = {Path(row["file_name"]) for row in self.run.rows("edits")}
         stems = {file.with_suffix("") for file in mine}
@@ -135,7 +184,7 @@ def run_into(config: EditConfig, runs_dir: Path) -> Path | None:
     """
     if config.out is None:
         return None
-    out, now = os.path.abspath(config.out), recorded_settings(as_dict(config))
+    out, now = _place_of(config.out), recorded_settings(as_dict(config))
     alike = (
         path
         for path, record in reversed(list_runs(runs_dir))
@@ -144,3 +193,8 @@ def run_into(config: EditConfig, runs_dir: Path) -> Path | None:
         and not differences(record, now, OF_AN_ATTEMPT)
     )
     return next(alike, None)
+
+
+def _place_of(out: str) -> str:
+    """Return `--out` as a run records it: whole, without passwords and a last slash."""
+    return str(redacted(out)).rstrip("/") if is_url(out) else os.path.abspath(out)

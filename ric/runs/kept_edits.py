@@ -6,8 +6,6 @@ from collections import Counter
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from ric.data.photo_results import refuse_existing
-from ric.data.photos import Photo
 from ric.errors import RicError
 from ric.runs.rows import merge_rows, read_lines, row_files
 
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
 
     from ric.config import EditConfig
     from ric.data.edit_sample import EditSample
+    from ric.data.photos import Photo
     from ric.runs.edited_pictures import EditedPictures
     from ric.runs.run import RunDir
 
@@ -77,8 +76,9 @@ class KeptEdits:
             fates[fate] += 1
             if fate == FAILS:
                 still_failed.add(sample.id)
-            elif fate == "new" and isinstance(sample, Photo):
-                new.append(sample.result)
+            elif fate == "new":
+                if self.config.out is not None:
+                    new.append(sample)
             elif fate != KEPT:
                 stale.add(sample.id)
                 if sample.id in self._edits:
@@ -90,6 +90,7 @@ class KeptEdits:
         self._refuse(ids, new)
         if asks_again(self.config):
             self._refuse_while_others_write(stale)
+        self._drop("uploads", stale)  # first: an edit without such a row is sent
         self._drop("edits", stale)
         self._drop("failures", self._failures.keys() - still_failed)
         return ", ".join(f"{fates[fate]} {fate}" for fate in FATES if fates[fate] and has_rows)
@@ -108,7 +109,7 @@ class KeptEdits:
             return "tried again" if self.config.retry_failed else FAILS
         return KEPT if self.pictures.path_of(edit[1]).is_file() else "deleted"
 
-    def _refuse(self, ids: list[str], new: list[str]) -> None:
+    def _refuse(self, ids: list[str], new: list[Photo | EditSample]) -> None:
         for name in self.config.redo:
             if name not in ids:
                 nearest = get_close_matches(name, ids, n=1)
@@ -119,7 +120,7 @@ class KeptEdits:
                 )
         # of a run that was not finished, a new edit's file may be its own, not yet in a row
         if self.config.out is not None and self.run.was_done and not self.config.overwrite:
-            refuse_existing(self.config, new)
+            self.pictures.refuse_existing(new)
 
     def _refuse_while_others_write(self, stale: Collection[str]) -> None:
         for kind in ("edits", "failures"):

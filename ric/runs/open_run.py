@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -60,9 +61,11 @@ def open_run(
             again, failures are kept for it, and settings in `COMPARED` may differ.
 
     Raises:
-        RicError: `run` is not a run, belongs to another command, has other settings, has a link out
-            of it or cannot be written, or another process is at work there and `shared` is off.
+        RicError: `run` or `runs_dir` is an address; or `run` is not a run, belongs to another
+            command, has other settings, has a link out of it or cannot be written, or another
+            process is at work there and `shared` is off.
     """
+    refuse_addresses(run, runs_dir)
     config = recorded_settings(config)
     path = next_numbered(runs_dir, command) if run is None else run
     record = {"schema": SCHEMA, "command": command, "started": now(), "parents": []}
@@ -95,6 +98,26 @@ def open_run(
         else:
             _begin_again(opened, config, keeps_failures=compares)
     return opened
+
+
+def refuse_addresses(run: Path | None, runs_dir: Path) -> None:
+    """Refuse an address in place of the folder of a run or of runs.
+
+    A run's claims, checkpoints and rows rest on what only a file system does: creating a file
+    unless it exists, renaming, appending.
+
+    Raises:
+        RicError: One is an address; says what to use.
+    """
+    for flag, path in (("--run", run), ("--runs-dir", runs_dir)):
+        # of the two slashes a path keeps one
+        if path is not None and re.match(r"[A-Za-z][\w+.-]+:/", str(path)):
+            raise RicError(
+                f"{flag} {path} is an address: runs and checkpoints stay on a disk of this machine,"
+                " or one that it mounts.",
+                "Name a folder. Copies of edits go to an address with: ric edit --out"
+                " s3://bucket/edited",
+            )
 
 
 def _begin_again(opened: RunDir, config: Mapping[str, Any], *, keeps_failures: bool) -> None:

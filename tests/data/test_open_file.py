@@ -68,8 +68,10 @@ def stranger():
             kinds = {"picture": io.BytesIO(b"picture"), "silent": Silent(over), **whole}
             return kinds.get(path, Endless())
 
-        def isfile(self, path):
-            return path.endswith(".jsonl")
+        def info(self, path, **_):
+            if not path.endswith(".jsonl"):
+                raise FileNotFoundError(path)
+            return {"name": path, "type": "file"}
 
     fsspec.register_implementation("stranger", Files, clobber=True)
     yield "stranger:/"

@@ -99,17 +99,25 @@ class Scoring:
         self._score(is_mine)
 
     def score_the_rest(self) -> None:
-        """Wait until other processes' batches are there, and score those of processes that died."""
+        """Wait for the batches of other processes; score what those that died had begun.
+
+        A batch that was damaged since is scored again, too: its process does not look at it again.
+        """
+        told = False
         while self.left_to_others:
             self.left_to_others -= {n for n in self.left_to_others if self.stored.has(n)}
             free = {
                 number
                 for number in self.left_to_others
-                if self.work.run.claims.take(_claim(number))
+                if self.work.run.claims.take(_claim(number)) or self.stored.is_damaged(number)
             }
             if free:
                 self._score(lambda number, ids, free=free: number in free)  # type: ignore[misc]
             elif self.left_to_others:
+                if not told:
+                    count = len(self.left_to_others)
+                    self.work.progress.note(f"Waiting for {count} batches of other processes.")
+                    told = True
                 time.sleep(WAIT_FOR_OTHERS)
 
     def gather(self) -> None:

@@ -78,6 +78,10 @@ class ScoredBatches:
         """Tell whether a batch is there and whole."""
         return _read_whole(self._file(number)) is not None
 
+    def is_damaged(self, number: int) -> bool:
+        """Tell whether a batch is there, but not as it was written."""
+        return self._file(number).is_file() and not self.has(number)
+
     def forget(self, number: int) -> None:
         """Drop a batch, which is about to be scored again."""
         self._file(number).unlink(missing_ok=True)

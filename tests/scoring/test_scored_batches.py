@@ -24,6 +24,7 @@ from ric.config import EvalConfig, as_dict
 from ric.errors import SampleError
 from ric.interrupt import Interrupted
 from ric.recipes.evaluate import evaluate
+from ric.runs.claims import Claims
 from ric.runs.open_run import open_run
 from ric.scoring import score_batches as module
 from ric.scoring.encode_once import SetRow
@@ -144,6 +145,7 @@ def test_a_batch_without_its_rows_does_not_count_until_it_is_scored_again(tmp_pa
     stored.forget(1)
     again = ScoredBatches(tmp_path / "scored")
     assert (again.done(), again.has(0), again.has(1)) == ({"x"}, True, False)
+    assert not again.is_damaged(1)
     again.write(1, ["y"], {})
     assert (again.done(), again.has(1)) == ({"x", "y"}, True)
 
@@ -180,7 +182,7 @@ def test_a_batch_that_is_damaged_anywhere_does_not_count(tmp_path):
         for harmed in others:
             file.write_bytes(harmed)
             assert stored.done() == {"x"}, harmed[:200]
-            assert not stored.has(1)
+            assert (stored.has(1), stored.is_damaged(1)) == (False, True)
             assert [batch.ids for batch in stored.read()] == [["x"]]
         file.write_bytes(whole)
     assert stored.done() == {"x", "y"}
@@ -349,6 +351,25 @@ def test_what_a_killed_process_had_begun_is_scored_by_the_one_that_waits_for_it(
     assert other.returncode == 3, said
     assert told(tmp_path / "two") == told(score(config, tmp_path / "one"))
     assert json.loads((tmp_path / "two" / "run.json").read_text())["status"] == "done"
+
+
+def test_another_process_s_batch_that_is_damaged_is_scored_again(config, tmp_path, monkeypatch):
+    take = Claims.take
+
+    def refuse(claims: Claims, *ids: str) -> bool:
+        if ids != ("\nbatch 1",):
+            return take(claims, *ids)
+        (folder,) = (tmp_path / "two" / "scored").iterdir()
+        if not (folder / "00000001.json").exists():
+            (folder / "00000001.json").write_text("{}")
+        return False  # its process is alive, and waits for the tables
+
+    monkeypatch.setattr(Claims, "take", refuse)
+    with open_run(
+        "eval", as_dict(config), runs_dir=tmp_path, run=tmp_path / "two", shared=True
+    ) as run:
+        evaluate(config, run)
+    assert told(tmp_path / "two") == told(score(config, tmp_path / "one"))
 
 
 def wait_until(happened: Callable[[], Any]) -> None:

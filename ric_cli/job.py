@@ -41,6 +41,8 @@ TIME_IS_OVER = 128 + signal.SIGALRM  # exit code
 SHARED = ("describe", "edit", "eval")
 # Commands that, repeated on a run, compare each sample with its row.
 COMPARE = ("edit",)
+# Flags by which a command looks at its run anew; the processes of a cluster repeat the command.
+ASK_ONE = ("redo", "retry_failed", "overwrite")
 # Commands that several processes of a launcher run together.
 TOGETHER = ("fit-clip", "fit-blip", "train-unet", "eval")
 
@@ -250,12 +252,19 @@ def _cluster_of(ctx: typer.Context) -> Cluster | None:
     """Return the cluster that `--engine ray` asks for; None for this process alone.
 
     Raises:
-        RicError: Ray is not installed, or its options are given without it.
+        RicError: Ray is not installed, or its options are given without it, or with others that
+            only one process can follow.
     """
     from ric_cli.ray_workers import Cluster
 
     if ctx.params.get("engine") == "ray":
         require_extra("ray", "--engine ray")
+        for name in ASK_ONE:
+            if was_typed(ctx, name):
+                raise RicError(
+                    f"{flag_of(name)} is not for --engine ray: each process would begin again.",
+                    "Give it to the command without --engine ray.",
+                )
         return Cluster(ctx.params["ray_address"], ctx.params["workers"])
     for name in ("ray_address", "workers"):
         # a worker's own command has both, and --engine local

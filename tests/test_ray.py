@@ -145,6 +145,13 @@ def test_an_error_of_all_workers_is_raised_and_one_of_some_is_noted():
         _refuse_if_all_failed([broken, broken], notes)
 
 
+@pytest.mark.parametrize("flag", [("--redo", "x"), ("--retry-failed",), ("--overwrite",)])
+def test_flags_by_which_each_process_would_begin_again_are_refused(flag):
+    pytest.importorskip("ray", reason="ray is not installed")
+    said = ric("edit", "scenes:8@64", "--preset", "tiny", "--engine", "ray", *flag).communicate()[1]
+    assert f"{flag[0]} is not for --engine ray" in said
+
+
 def test_its_options_without_it_are_refused(capsys):
     for words in (("--workers", "2"), ("--ray-address", "here:1")):
         said = ric("edit", "scenes:8@64", "--preset", "tiny", *words).communicate()[1]

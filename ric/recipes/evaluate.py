@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -30,7 +29,6 @@ from ric.models.table import uses
 from ric.protocols import OF_FEW_SCORES
 from ric.registry import refuse_unknown_metrics
 from ric.runs.artifacts import public_name
-from ric.runs.record import read_record
 from ric.runs.trained_on import groups_of, refuse_overlap, trained_groups
 from ric.scoring.fid_set import read_fid_set
 from ric.scoring.judge_prompts import questions_of
@@ -40,7 +38,7 @@ from ric.scoring.load_networks import load_metric_networks, load_scene_net, netw
 from ric.scoring.matching import match_outputs
 from ric.scoring.outputs import Outputs, find_outputs, turns_of
 from ric.scoring.pie_bench import PieBenchNetworks, PieBenchSuite
-from ric.scoring.read_scores import read_scores
+from ric.scoring.read_scores import read_judge, read_scores
 from ric.scoring.rules import Rules
 from ric.scoring.score_batches import GROUND_TRUTH, IDENTITY, Scoring
 from ric.scoring.score_table import not_available, which_samples
@@ -64,7 +62,6 @@ if TYPE_CHECKING:
     from ric.work import Work
 
 MOST_THREADS = 16
-TABLES = "tables"  # what one of the processes makes for all
 
 
 def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) -> list[Scores]:
@@ -89,28 +86,32 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
     judge = open_judge(config, run, work.device)
     suites = _open_suites(config, run, networks, edited, work.device)
     content = f"{matched.content}{tables_state(work.samples)}{judge.digest if judge else ''}"
-    key = _key(config, content, edited)
+    key = _key(config, run, content, edited)
+    run.remove_when_done("scored")
     stored = ScoredBatches(run.path / "scored" / key)
+    if work.ranks.is_main and not run.claims.others_at_work():
+        stored.drop_those_with_failures()
+    work.ranks.barrier()
     scoring = Scoring(config, work, edited, suites, stored, judge, _threads())
-    is_over = partial(run.claims.was_led, TABLES, key)
-    scoring.score_mine(is_over)
+    scoring.score_mine()
+    if not run.shared:
+        work.ranks.barrier()
+        if work.ranks.is_main:
+            _make_tables(scoring, networks)
+            return read_scores(run.path)
+        return []
 
-    def make_all_tables() -> None:
-        if not is_over():
+    def make_tables_of_all() -> None:
+        if not run.claims.was_led(tables):
             scoring.score_the_rest()
             _make_tables(scoring, networks)
 
-    if run.shared:
-        # the first to have nothing left waits for the batches of the others, and they for it
-        run.claims.led(TABLES, make_all_tables, key)
-        run.claims.left_to_others.clear()  # batches, of which a run has no rows
-        run.record |= read_record(run.path)  # with what the process that made the tables noted
-    else:
-        work.ranks.barrier()
-        if not work.ranks.is_main:
-            return []
-        make_all_tables()
-    shutil.rmtree(run.path / "scored", ignore_errors=True)  # others may be doing the same
+    # the first to have nothing left waits for the batches of the others, and they for it
+    tables = f"tables-{key}"
+    run.claims.led(tables, make_tables_of_all)
+    run.claims.left_to_others.clear()  # batches, of which a run has no rows
+    if judge:  # what the process that made the tables found
+        run.note(judge=read_judge(run.path))
     return read_scores(run.path)
 
 
@@ -264,9 +265,9 @@ def _failures_of(run: RunDir) -> str:
     return f" {len(told)} failed: {'; '.join(told[:3])}" if told else ""
 
 
-def _key(config: EvalConfig, content: str, edited: Sequence[Outputs]) -> str:
-    """Hash what scores depend on: outputs, samples' pictures and networks, by each file's state."""
-    digest = hashlib.sha256(f"{content}{networks_stamp(config)}".encode())
+def _key(config: EvalConfig, run: RunDir, content: str, edited: Sequence[Outputs]) -> str:
+    """Hash what scores depend on: outputs and samples' pictures by each file's state, networks."""
+    digest = hashlib.sha256(f"{content}{networks_stamp(config, run)}".encode())
     for item in edited:
         for name, file in item.files.items():
             digest.update(repr((item.label, name, stamp(file))).encode())

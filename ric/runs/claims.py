@@ -183,10 +183,14 @@ class Claims:
         write_atomically(self._led_by(me, what), how)
         return how
 
-    def was_led(self, what: str, how: str) -> bool:
-        """Tell whether a process, at work or not, has done something for all in this way."""
-        files = self.folder.glob(f"led-{what}-*")
-        return any(_text_of(file) == how for file in files)
+    def was_led(self, what: str) -> bool:
+        """Tell whether a process of this attempt, at work or not, has done something for all."""
+        return any(self.folder.glob(f"led-{what}-*"))
+
+    def begin_again(self) -> None:
+        """Forget what was done for all in an earlier attempt; only where no other is at work."""
+        for file in self.folder.glob("led-*"):
+            file.unlink(missing_ok=True)
 
     def _led_by(self, owner: dict[str, Any], what: str) -> Path:
         return self.folder / f"led-{what}-{_writer(owner)}"
@@ -300,13 +304,6 @@ class Claims:
             return clock.stat().st_mtime - then
         except OSError:
             return time.time() - then
-
-
-def _text_of(file: Path) -> str | None:
-    try:
-        return file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
 
 
 def _same(owner: dict[str, Any], other: dict[str, Any]) -> bool:

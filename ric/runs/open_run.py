@@ -123,6 +123,7 @@ def refuse_addresses(run: Path | None, runs_dir: Path) -> None:
 def _begin_again(opened: RunDir, config: Mapping[str, Any], *, keeps_failures: bool) -> None:
     for name in ("error", "ended"):
         opened.record.pop(name, None)
+    opened.claims.begin_again()
     # failed samples are tried again
     for file in () if keeps_failures else row_files(opened.path, "failures"):
         file.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,7 @@ class RunDir:
         self.failures = 0
         self.listeners: list[Callable[[Mapping[str, Any]], None]] = []
         self.opened: Opened | None = None  # DATA, where the command's checks have opened it
+        self._passing: list[str] = []
         self._beating = ExitStack()
         self._writer = writer_name()
 
@@ -201,6 +203,10 @@ class RunDir:
         row = {"id": error.sample_id, "stage": error.stage, "reason": redacted(error.reason)}
         self.append("failures", {**row, **about})
 
+    def remove_when_done(self, name: str) -> None:
+        """Remove a folder of the run once it is done: until then an attempt may need it."""
+        self._passing.append(name)
+
     # --- life ---------------------------------------------------------------------------------
 
     def __enter__(self) -> RunDir:
@@ -274,6 +280,8 @@ class RunDir:
             raise ending
         if status == "done":
             self.claims.clear()
+            for name in self._passing:
+                shutil.rmtree(self.path / name, ignore_errors=True)
         return refused
 
     def _say_how_it_ended(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,13 +26,10 @@ from ric.scoring.pie_bench import PieBenchNetworks
 from ric.scoring.scored_batches import stamp
 from ric.weights import (
     find_weight,
-    is_present,
     is_published,
     resolve_weights,
     weights_digest,
 )
-from ric.weights.resolve import unlisted
-from ric.weights.tiny_family import tiny_family
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -207,19 +204,17 @@ def load_scene_net(config: EvalConfig, run: RunDir, device: torch.device) -> Sce
     return SceneNet(folder, device)
 
 
-def networks_stamp(config: EvalConfig) -> str:
-    """Return a text that changes with the files of any network or metric of your own."""
-    places: list[Path | None] = [tiny_family()]
-    for name in sorted(_names(config)):
-        if Path(name).exists():
-            places.append(Path(name))
-            continue
-        with suppress(RicError):  # neither a folder nor an id: its score is not available
-            places.append(is_present(find_weight(name) or unlisted(name), config.weights))
-    # your own metrics, too
+def networks_stamp(config: EvalConfig, run: RunDir) -> str:
+    """Return a text that changes with any loaded network, or the file of a metric of your own.
+
+    It is the same on all machines that share a run: weights of the hub and of the embedded family
+    are told by their SHA-256, which was noted as they were loaded, wherever they lie.
+    """
+    places = [Path(name) for name in sorted(_names(config)) if Path(name).exists()]
     own = (name.rpartition(":")[0] for name in metrics_of(config))
     places += [Path(file) for file in own if file.endswith(".py")]
-    return repr([place and stamp(place) for place in places])
+    weights = json.dumps(run.record.get("weights", {}), sort_keys=True)
+    return repr([weights, *map(stamp, places)])
 
 
 def _names(config: EvalConfig) -> set[str]:

@@ -25,6 +25,15 @@ def read_scores(run: Path) -> list[Scores]:
     return _read(run / "scores.json", _read_rows)
 
 
+def read_judge(run: Path) -> dict[str, Any]:
+    """Read what a finished eval run tells of its judge; empty where it had none.
+
+    Raises:
+        RicError: its scores.json is missing or cannot be read.
+    """
+    return _read(run / "scores.json", lambda told: dict(told.get("judge", {})))
+
+
 def read_groups(run: Path) -> dict[str, list[Scores]]:
     """Read the tables of `--group-by`, by the groups' names.
 

@@ -54,7 +54,7 @@ class Scoring:
         stored: Where finished batches are.
         judge: Grades pictures; None without one.
         threads: How many decode, and as many prepare pictures for the networks.
-        left_to_others: The numbers of batches that another process has taken.
+        wanted: The numbers of the batches that must be there before tables are made.
     """
 
     config: EvalConfig
@@ -64,61 +64,53 @@ class Scoring:
     stored: ScoredBatches
     judge: VlmJudge | None
     threads: int
-    left_to_others: set[int] = field(default_factory=set)
+    wanted: set[int] = field(default_factory=set)
 
     @cached_property
     def known(self) -> set[str]:
         """The samples of which an earlier attempt, or another process, had all scores."""
         return self.stored.done()
 
-    def score_mine(self, is_over: Callable[[], bool] = lambda: False) -> None:
+    def score_mine(self) -> None:
         """Score this process's batches, and store the results.
 
         Processes of a launcher divide them by their ranks; those that only share the run take them
         one by one, each the next that is free.
-
-        Args:
-            is_over: Whether other processes have already made the tables.
         """
 
         def is_mine(number: int, ids: Sequence[str]) -> bool:
-            ranks, run = self.work.ranks, self.work.run
+            ranks = self.work.ranks
             if self.known.issuperset(ids):
                 return False
+            self.wanted.add(number)
             if ranks.count > 1:
                 return number % ranks.count == ranks.number
-            if not run.shared:
-                return True
-            # asked in this order: whoever made the tables has left its claims
-            if run.claims.take(_claim(number)) and not is_over():
-                self.stored.forget(number)  # an earlier attempt's, which has failures
-                return True
-            self.left_to_others.add(number)
-            return False
+            return not self.work.run.shared or self._take(number)
 
         self._score(is_mine)
+
+    def _take(self, number: int) -> bool:
+        """Claim a batch; False where it is another's, or was scored meanwhile."""
+        # asked in this order: a process that ends has stored its batches before it leaves
+        taken = self.work.run.claims.take(f"\n{self.stored.key} {number}")
+        return taken and not self.stored.has(number)
 
     def score_the_rest(self) -> None:
         """Wait for the batches of other processes; score what those that died had begun.
 
         A batch that was damaged since is scored again, too: its process does not look at it again.
         """
-        told = False
-        while self.left_to_others:
-            self.left_to_others -= {n for n in self.left_to_others if self.stored.has(n)}
-            free = {
-                number
-                for number in self.left_to_others
-                if self.work.run.claims.take(_claim(number)) or self.stored.is_damaged(number)
-            }
+        missing, told = set(self.wanted), False
+        while missing := {number for number in missing if not self.stored.has(number)}:
+            free = {n for n in missing if self._take(n) or self.stored.is_damaged(n)}
             if free:
                 self._score(lambda number, ids, free=free: number in free)  # type: ignore[misc]
-            elif self.left_to_others:
-                if not told:
-                    count = len(self.left_to_others)
-                    self.work.progress.note(f"Waiting for {count} batches of other processes.")
-                    told = True
-                time.sleep(WAIT_FOR_OTHERS)
+                continue
+            if not told:
+                count = len(missing)
+                self.work.progress.note(f"Waiting for {count} batches of other processes.")
+                told = True
+            time.sleep(WAIT_FOR_OTHERS)
 
     def gather(self) -> None:
         """Load the stored scores of all processes into the suites, and list failures in the run."""
@@ -204,11 +196,6 @@ class Scoring:
             scored[label] = pairs
         encodings.complete()
         return scored
-
-
-def _claim(number: int) -> str:
-    """Name the claim of a batch; no sample's id has a line break."""
-    return f"\nbatch {number}"
 
 
 def _of_truth(pair: Pair, target: Image.Image) -> Pair:

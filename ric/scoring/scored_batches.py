@@ -1,11 +1,12 @@
 """Scored batches on disk: an interrupted evaluation resumes, and processes share one.
 
 `scored/KEY` in the run holds, for each batch, a JSON of rows and failures and a safetensors of
-features, each picture's once however many editors were compared with it. Both are named by the
-batch's number in the list of samples. The JSON is written last, with a digest of both: a batch
-counts only when both are as they were written, and a damaged one is scored again. The key is a hash
-of the state of all files read (outputs, samples and networks), so that a resumed run never mixes
-two states of them. Batches with a failure are tried again. Numbers are restored to the bit.
+features, each picture's once however many editors were compared with it. The JSON has the batch's
+number in the list of samples as its name, and names the other file. It is written last, with a
+digest of both: a batch counts only when both are as they were written, and a damaged one is scored
+again. The key is a hash of the state of all files read (outputs, samples and networks), so that two
+states of them are never mixed. A resumed run tries batches with a failure again. Numbers are
+restored to the bit.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from safetensors.numpy import load_file, save
 
 from ric.data.file_state import file_state
 from ric.errors import SampleError
-from ric.runs.rows import write_atomically
+from ric.runs.rows import write_atomically, writer_name
 from ric.scoring.encode_once import SetRow
 from ric.scoring.kept_samples import Kept
 
@@ -67,11 +68,15 @@ class ScoredBatches:
 
     Args:
         folder: Where they are.
+
+    Attributes:
+        folder: As given.
+        key: Its name.
     """
 
     def __init__(self, folder: Path) -> None:
         """Make the folder; an earlier attempt's batches stay."""
-        self.folder = folder
+        self.folder, self.key = folder, folder.name
         folder.mkdir(parents=True, exist_ok=True)
 
     def has(self, number: int) -> bool:
@@ -82,9 +87,14 @@ class ScoredBatches:
         """Tell whether a batch is there, but not as it was written."""
         return self._file(number).is_file() and not self.has(number)
 
-    def forget(self, number: int) -> None:
-        """Drop a batch, which is about to be scored again."""
-        self._file(number).unlink(missing_ok=True)
+    def drop_those_with_failures(self) -> None:
+        """Remove batches in which something failed, so that they are tried again.
+
+        Only where no other process is at work: it might be the one that has just written them.
+        """
+        for file, batch in self._whole():
+            if batch["failures"]:
+                file.unlink(missing_ok=True)
 
     def done(self) -> set[str]:
         """Return the ids of the samples in complete batches, except those that only failed."""
@@ -112,7 +122,11 @@ class ScoredBatches:
                 vectors[names[id(vector)]] = np.ascontiguousarray(vector)
             return names[id(vector)]
 
+        # two processes may write one batch, where one was taken for dead; tensors of its own let
+        # either of the two JSONs be whole
+        beside = f"{number:08d}-{writer_name()}.safetensors"
         batch = {
+            "tensors": beside,
             "ids": list(ids),
             "failures": _joined(failures),
             "kept": {
@@ -123,14 +137,13 @@ class ScoredBatches:
         # safetensors' own writer reports a full disk as an error of its own
         tensors = save(vectors)
         digest = _digest(batch, hashlib.sha256(tensors).hexdigest())
-        file = self._file(number)
-        write_atomically(file.with_suffix(".safetensors"), tensors)
-        write_atomically(file, json.dumps({**batch, "sha256": digest}))
+        write_atomically(self.folder / beside, tensors)
+        write_atomically(self._file(number), json.dumps({**batch, "sha256": digest}))
 
     def read(self) -> Iterator[ScoredBatch]:
         """Yield every complete batch, of all processes."""
         for file, batch in self._whole():
-            loaded = load_file(file.with_suffix(".safetensors"))
+            loaded = load_file(_tensors_of(file, batch))
             # copied: each loaded one keeps three more objects alive
             vectors: Mapping[str | None, Vector] = {name: loaded[name].copy() for name in loaded}
             kept = {
@@ -149,11 +162,16 @@ class ScoredBatches:
         return self.folder / f"{number:08d}.json"
 
 
+def _tensors_of(file: Path, batch: Mapping[str, Any]) -> Path:
+    """Return the file of a batch's tensors; those of older versions do not name it."""
+    return file.parent / Path(batch.get("tensors", f"{file.stem}.safetensors")).name
+
+
 def _read_whole(file: Path) -> dict[str, Any] | None:
     """Read a batch's JSON; None where it or its tensors are not as they were written."""
     try:
         batch: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        with file.with_suffix(".safetensors").open("rb") as stream:
+        with _tensors_of(file, batch).open("rb") as stream:
             tensors = hashlib.file_digest(stream, "sha256").hexdigest()
         is_whole = batch.pop("sha256") == _digest(batch, tensors)
     except (OSError, ValueError, RecursionError, AttributeError, TypeError, KeyError):

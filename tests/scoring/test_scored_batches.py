@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -123,11 +124,14 @@ def test_batches_of_older_versions_are_read(tmp_path, count):
     (file,) = (tmp_path / "scored").glob("*.json")
     batch = json.loads(file.read_text())
     del batch["sha256"]
+    # they did not name the file of their tensors
+    tensors_file = file.with_suffix(".safetensors")
+    (file.parent / batch.pop("tensors")).rename(tensors_file)
     told = batch["kept"]["A"][0]
     *names, by_metric = told[1]
     # 0.1.0 listed four vectors, versions after it eight
     told[1] = [*names, *by_metric["fd_dinov2"], *by_metric["cmmd"]][:count]
-    tensors = hashlib.sha256(file.with_suffix(".safetensors").read_bytes()).hexdigest()
+    tensors = hashlib.sha256(tensors_file.read_bytes()).hexdigest()
     digest = hashlib.sha256(f"{json.dumps(batch)}{tensors}".encode()).hexdigest()
     file.write_text(json.dumps({**batch, "sha256": digest}))
     (read,) = stored.read()
@@ -138,11 +142,12 @@ def test_batches_of_older_versions_are_read(tmp_path, count):
     ]
 
 
-def test_a_batch_without_its_rows_does_not_count_until_it_is_scored_again(tmp_path):
+def test_batches_with_failures_are_dropped_alone_and_may_be_written_again(tmp_path):
     stored = ScoredBatches(tmp_path / "scored")
     stored.write(0, ["x"], {})
-    stored.write(1, ["y"], {})
-    stored.forget(1)
+    stored.write(1, ["y"], {}, [SampleError("y", "edited", "it is gone")])
+    assert (stored.done(), stored.has(1)) == ({"x"}, True)
+    stored.drop_those_with_failures()
     again = ScoredBatches(tmp_path / "scored")
     assert (again.done(), again.has(0), again.has(1)) == ({"x"}, True, False)
     assert not again.is_damaged(1)
@@ -172,7 +177,7 @@ def test_a_batch_that_is_damaged_anywhere_does_not_count(tmp_path):
     stored = ScoredBatches(tmp_path / "scored")
     stored.write(0, ["x"], {})
     stored.write(1, ["y"], {"A": {"y": Kept({"id": "y", "clip_i": 0.25}, features)}})
-    for file in (tmp_path / "scored").glob("00000001.*"):
+    for file in sorted((tmp_path / "scored").glob("00000001*")):
         whole = file.read_bytes()
         others = [b"", b"7", b"[]", b"{}", b"[" * 100_000, b'{"sha256": 3}', b"\xff", whole[:-1]]
         if file.suffix == ".json":  # of the right kinds, but for one that stands deep inside
@@ -353,11 +358,60 @@ def test_what_a_killed_process_had_begun_is_scored_by_the_one_that_waits_for_it(
     assert json.loads((tmp_path / "two" / "run.json").read_text())["status"] == "done"
 
 
+def score_shared(config: EvalConfig, folder: Path) -> Path:
+    with open_run("eval", as_dict(config), runs_dir=folder.parent, run=folder, shared=True) as run:
+        evaluate(config, run)
+    return folder
+
+
+def test_a_batch_that_others_scored_since_this_process_looked_is_left_as_it_is(
+    config, tmp_path, stop_after, monkeypatch
+):
+    with pytest.raises(Interrupted):
+        score(config, tmp_path / "two", stop_after("scoring", 2))
+    monkeypatch.setattr(ScoredBatches, "done", lambda stored: set())  # it looked long ago
+    decode, decoded = module.decode_outputs, []
+
+    def watched(sample, **named):
+        decoded.append(sample.id)
+        return decode(sample, **named)
+
+    monkeypatch.setattr(module, "decode_outputs", watched)
+    run = score_shared(config, tmp_path / "two")
+    assert decoded == ["00", "01", "04", "05", "06"]  # 01 has a failure
+    monkeypatch.undo()
+    assert told(run) == told(score(config, tmp_path / "one"))
+
+
+def test_failures_are_not_forgotten_where_a_process_dies_after_the_tables(config, tmp_path):
+    settings, two = as_dict(config), tmp_path / "two"
+    killed = open_run("eval", settings, runs_dir=tmp_path, run=two, shared=True)
+    killed.__enter__()
+    evaluate(config, killed)
+    killed._beating.close()
+    killed.claims.leave()  # and no word of how it ended
+    assert told(score_shared(config, two)) == told(score(config, tmp_path / "one"))
+
+
+def test_two_states_of_the_outputs_are_two_evaluations_and_neither_waits_for_the_other(
+    config, outputs, watched, tmp_path
+):
+    held = start(*watched("stall"))
+    wait_until(lambda: list((tmp_path / "seen").iterdir()))
+    os.utime(Path(outputs[0].partition("=")[2]) / "00.png")
+    other = start(*watched("go on"))
+    _, said = other.communicate(timeout=300)
+    assert other.returncode == 3, said
+    held.kill()
+    held.communicate()
+    assert told(score_shared(config, tmp_path / "two")) == told(score(config, tmp_path / "one"))
+
+
 def test_another_process_s_batch_that_is_damaged_is_scored_again(config, tmp_path, monkeypatch):
     take = Claims.take
 
     def refuse(claims: Claims, *ids: str) -> bool:
-        if ids != ("\nbatch 1",):
+        if not re.fullmatch(r"\n\w+ 1", ids[0]):
             return take(claims, *ids)
         (folder,) = (tmp_path / "two" / "scored").iterdir()
         if not (folder / "00000001.json").exists():
@@ -383,6 +437,7 @@ def test_what_a_killed_process_left_half_written_is_passed_over(config, tmp_path
     with pytest.raises(Interrupted):
         score(config, tmp_path / "run", stop_after("scoring", 1))
     (scored,) = (tmp_path / "run" / "scored").iterdir()
-    shutil.copy(scored / "00000000.safetensors", scored / "00000001.safetensors")
+    (tensors,) = scored.glob("00000000-*.safetensors")
+    shutil.copy(tensors, scored / tensors.name.replace("00000000", "00000001"))
     (scored / ".00000002.99").write_bytes(b"half")
     assert_same(told(score(config, tmp_path / "run")), told(score(config, tmp_path / "whole")))

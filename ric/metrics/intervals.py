@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import ndtr, stdtrit
+from scipy.special import stdtr, stdtrit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 RESAMPLES = 1000
 FEW = 30  # photos, below which Student's t replaces the bootstrap
 Z_95 = 1.959964  # standard deviations that hold 95 % of a normal distribution
+ROUNDING = 1e-9  # of a difference: a narrower interval has no width
 
 
 def mean_interval(
@@ -77,16 +78,25 @@ def wilson_interval(share: float, trials: int) -> tuple[float, float]:
     return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
-def p_value(value: float, interval: tuple[float, float]) -> float:
+def p_value(value: float, interval: tuple[float, float], freedom: float) -> float:
     """Return the two-sided p of a difference from its 95 % interval.
 
-    It is below 0.05 exactly where the interval excludes 0, and is a normal distribution's with the
-    spread of that side of the interval.
+    It is below 0.05 exactly where the interval excludes 0. Its tail is Student's, with the spread
+    of that side of the interval: Holm's correction asks for 5 % shared among all differences, which
+    a normal tail reaches far too soon where photos are few. An interval without width, of photos
+    that all differ alike, says no more than that all have one sign: then it is the sign test's.
+
+    Args:
+        value: The difference.
+        interval: Its interval.
+        freedom: Degrees of freedom: the photos, or the groups of a jackknife, less one.
     """
     reach = abs((interval[0] if value > 0 else interval[1]) - value)
-    if not reach:
-        return 0.0 if value else 1.0
-    return float(2 * ndtr(-abs(value) / reach * Z_95))
+    if not value:
+        return 1.0
+    if reach <= ROUNDING * abs(value):
+        return float(0.5**freedom)
+    return float(2 * stdtr(freedom, -abs(value) / reach * stdtrit(freedom, 0.975)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ric.errors import RicError
 from ric.metric_table import METRICS
-from ric.metrics.intervals import mean_interval
+from ric.metrics.intervals import mean_interval, p_value
 from ric.scoring.kept_samples import photos_of
 from ric.scoring.scores import OF_SETS, Difference, Score
 from ric.scoring.set_distances import minus, set_distances
@@ -64,11 +64,13 @@ def _of_means(
     if not both:
         return []
     apart = [ours[score.key] - theirs[score.key] for ours, theirs in both]
-    interval = mean_interval(apart, photos=photos_of(ours for ours, _ in both), seed=seed)
+    photos = photos_of(ours for ours, _ in both)
+    interval = mean_interval(apart, photos=photos, seed=seed)
     about = f"difference of pairs; {score.definition}"
     value = float(np.mean(apart))
+    p = p_value(value, interval, len(set(photos)) - 1) if interval else None
     apart_from = replace(score, value=value, n=len(apart), interval=interval, definition=about)
-    return [replace(apart_from, std=None, note=None)]
+    return [replace(apart_from, p=p, std=None, note=None)]
 
 
 def _of_sets(score: Score, sets: SetDistances | None) -> list[Score]:
@@ -82,8 +84,10 @@ def _of_sets(score: Score, sets: SetDistances | None) -> list[Score]:
         about += ", without what the likeness within pairs adds"
     if by_kernel:
         about += ", without the bias of small sets and of pairs"
-    apart = replace(score, value=distance.value, n=distance.n, interval=distance.interval)
-    return [replace(apart, std=None, note=None, unavailable=None,
+    value, interval = distance.value, distance.interval
+    p = p_value(value, interval, distance.freedom) if interval else None
+    apart = replace(score, value=value, n=distance.n, interval=interval)
+    return [replace(apart, p=p, std=None, note=None, unavailable=None,
                     ranks=score.ranks or by_kernel,  # unbiased, unlike the value
                     definition=f"{about}; {score.definition}")]  # fmt: skip
 

@@ -220,7 +220,13 @@ def difference_rows(
         for name in names
     }
     tested = [
-        (score, p_value(score.value, score.interval))
+        # a run of an older version has no p: then as if each sample were of a photo of its own
+        (
+            score,
+            p_value(score.value, score.interval, max(1, score.n - 1))
+            if score.p is None
+            else score.p,
+        )
         for row in grid.values()
         for score in row
         if score is not None and score.value is not None and score.interval and score.ranks

@@ -1,7 +1,8 @@
 """Differences of two editors' scores on the samples that both have, with their intervals.
 
 Both editors get the same samples, hard ones and easy ones, so the difference of their means is more
-certain than either mean: the bootstrap draws samples, each with both of its rows.
+certain than either mean: the bootstrap draws samples, each with both of its rows. Shares of hits
+have intervals and tests of their own.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import numpy as np
 from ric.errors import RicError
 from ric.metric_table import METRICS
 from ric.metrics.intervals import mean_interval, p_value
+from ric.metrics.share_differences import share_difference
 from ric.scoring.kept_samples import photos_of
 from ric.scoring.scores import OF_SETS, Difference, Score
 from ric.scoring.set_distances import minus, set_distances
+from ric.scoring.summary import SHARES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,10 +36,10 @@ def difference(
 ) -> Difference:
     """Return `later` minus `first`, over the samples that both have.
 
-    Means come with a paired bootstrap interval, Frechet distances with the jackknife's, KID and
-    CMMD, less what the likeness within pairs adds to them, with that of their subsets. Left out are
-    scores that one of them lacks, IS, which has no pairs, and the relative errors of drawn scenes,
-    whose samples are weighted.
+    Means come with a paired bootstrap interval, shares with Newcombe's, Frechet distances with the
+    jackknife's, KID and CMMD, less what the likeness within pairs adds to them, with that of their
+    subsets. Left out are scores that one of them lacks, IS, which has no pairs, and the relative
+    errors of drawn scenes, whose samples are weighted.
     """
     ours = {row["id"]: row for row in later.rows}
     theirs = {row["id"]: row for row in first.rows}
@@ -65,10 +68,14 @@ def _of_means(
         return []
     apart = [ours[score.key] - theirs[score.key] for ours, theirs in both]
     photos = photos_of(ours for ours, _ in both)
-    interval = mean_interval(apart, photos=photos, seed=seed)
     about = f"difference of pairs; {score.definition}"
     value = float(np.mean(apart))
-    p = p_value(value, interval, len(set(photos)) - 1) if interval else None
+    if score.key in SHARES:
+        hits = ([one[score.key] for one in side] for side in zip(*both, strict=True))
+        interval, p = share_difference(*hits, photos=photos) or (None, None)
+    else:
+        interval = mean_interval(apart, photos=photos, seed=seed)
+        p = p_value(value, interval, len(set(photos)) - 1) if interval else None
     apart_from = replace(score, value=value, n=len(apart), interval=interval, definition=about)
     return [replace(apart_from, p=p, std=None, note=None)]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from ric.metrics.intervals import holm, mean_interval, p_value
+from ric.metrics.intervals import holm, mean_interval, p_value, wilson_interval
 
 Draw = Callable[[np.random.Generator], np.ndarray]
 
@@ -94,6 +94,27 @@ def test_a_share_has_wilson_s_interval(hits, trials):
     expected = scipy.stats.binomtest(hits, trials).proportion_ci(method="wilson")
     interval = mean_interval(values, share=True)
     assert interval == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
+def test_a_share_s_interval_covers_it_where_edits_of_one_photo_are_alike_or_strangers():
+    generator = np.random.default_rng(0)
+    for alike in (
+        0.3,
+        30.0,
+    ):  # of which photos' own shares are drawn: at both ends, or all near 0.5
+        hits, widths = 0, []
+        for _ in range(300):
+            counts = generator.integers(1, 7, size=30)
+            chance = np.repeat(generator.beta(alike, alike, 30), counts)
+            values = (generator.uniform(size=len(chance)) < chance).astype(float)
+            photos = [f"p{at}" for at in np.repeat(np.arange(30), counts)]
+            low, high = mean_interval(values, photos=photos, share=True)
+            hits += low <= 0.5 <= high
+            widths.append(high - low)
+        assert 0.91 <= hits / 300 <= 0.99
+        few, many = (np.ptp(wilson_interval(0.5, trials)) for trials in (30, 105))
+        assert np.median(widths) > (few if alike < 1 else many) * 0.95
+        assert np.median(widths) < few * 1.2 if alike < 1 else np.median(widths) < few * 0.75
 
 
 def test_a_mean_of_equal_values_is_no_share_of_hits():

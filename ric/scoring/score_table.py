@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ric.config import Layout
 
 Cell = TypeVar("Cell")
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_NUMBER = re.compile(r"(?:(?<!\w)-)?\d+(?:[.,]\d+)*")  # that of B-16 or 2-3 is no minus
 NOT_AVAILABLE = "not available"
 BOLD_DIFFERENCES = (
     "Bold: the difference is not 0 at the 5 % level, by Holm's correction over this table."

@@ -98,10 +98,7 @@ def test_a_share_has_wilson_s_interval(hits, trials):
 
 def test_a_share_s_interval_covers_it_where_edits_of_one_photo_are_alike_or_strangers():
     generator = np.random.default_rng(0)
-    for alike in (
-        0.3,
-        30.0,
-    ):  # of which photos' own shares are drawn: at both ends, or all near 0.5
+    for alike in (0.3, 30.0):  # photos' own shares lie at both ends, or all near 0.5
         hits, widths = 0, []
         for _ in range(300):
             counts = generator.integers(1, 7, size=30)

@@ -265,7 +265,7 @@ def _meanings(rows: Sequence[Scores], names: Sequence[str]) -> list[str]:
     lines = [meaning(rows, name) for name in names]
     lines.append(
         "[low, high]: 95 % interval; of means by bootstrap, of fewer than 30 photos by Student's t,"
-        " of shares by Wilson's formula."
+        " of shares by Wilson's formula, of their differences by Newcombe's."
     )
     return [*lines, *not_available(rows), *which_samples(rows)]
 

@@ -75,6 +75,11 @@ class Jackknife(NamedTuple):
         reach = float(stdtrit(len(self.left_out) - 1, 0.975)) * self.error
         return self.value - reach, self.value + reach
 
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom of the interval."""
+        return len(self.left_out) - 1
+
     def minus(self, other: Jackknife) -> Jackknife:
         """Return the difference of two distances over the same samples, with the same seed."""
         return Jackknife(self.value - other.value, self.left_out - other.left_out, self.n)

@@ -41,6 +41,11 @@ class KernelDistance(NamedTuple):
         """95 % interval of the value; None with fewer than 4 pictures."""
         return subset_interval(self.value, self.subsets, self.photos)
 
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom, for the tail of a p."""
+        return self.photos - 1
+
     def minus(self, other: KernelDistance) -> KernelDistance:
         """Return the difference of two over the same samples, drawn with the same seed.
 

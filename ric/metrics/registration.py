@@ -196,7 +196,7 @@ def _drift_of_pair(pair: Pair) -> Drift | None:
 class Shift:
     """Distance by which the picture outside the mask has moved, in pixels of the source."""
 
-    definition = "edited and source: shift outside the mask in pixels, by least squares"
+    definition = "shift outside the mask in pixels, by least squares"
     needs = "source"
 
     def __init__(self, model: None = None, config: Any = None, device: Any = None) -> None:
@@ -211,7 +211,7 @@ class Shift:
 class ScaleDrift(Shift):
     """Change in size of the picture outside the mask."""
 
-    definition = "edited and source: change of scale outside the mask in percent, by least squares"
+    definition = "change of scale outside the mask in percent, by least squares"
 
     def score(self, pair: Pair, reference: Image.Image | None) -> float | None:
         """Return the absolute change in percent; None where it cannot be measured."""
@@ -223,8 +223,8 @@ class ColourDrift(Shift):
     """Change of the mean colour outside the mask."""
 
     definition = (
-        "edited, put back onto its source, and source: absolute difference of the mean level"
-        " outside the mask, mean over red, green and blue, in [0, 1]"
+        "absolute difference of the mean level outside the mask, after the output is put back onto"
+        " its source, mean over red, green and blue, in [0, 1]"
     )
 
     def score(self, pair: Pair, reference: Image.Image | None) -> float | None:

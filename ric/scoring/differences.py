@@ -1,7 +1,8 @@
 """Differences of two editors' scores on the samples that both have, with their intervals.
 
 Both editors get the same samples, hard ones and easy ones, so the difference of their means is more
-certain than either mean: the bootstrap draws samples, each with both of its rows.
+certain than either mean: the bootstrap draws samples, each with both of its rows. Shares of hits
+have intervals and tests of their own.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import numpy as np
 
 from ric.errors import RicError
 from ric.metric_table import METRICS
-from ric.metrics.intervals import mean_interval
+from ric.metrics.intervals import mean_interval, p_value
+from ric.metrics.share_differences import share_difference
 from ric.scoring.kept_samples import photos_of
 from ric.scoring.scores import OF_SETS, Difference, Score
 from ric.scoring.set_distances import minus, set_distances
+from ric.scoring.summary import SHARES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,10 +36,10 @@ def difference(
 ) -> Difference:
     """Return `later` minus `first`, over the samples that both have.
 
-    Means come with a paired bootstrap interval, Frechet distances with the jackknife's, KID and
-    CMMD, less what the likeness within pairs adds to them, with that of their subsets. Left out are
-    scores that one of them lacks, IS, which has no pairs, and the relative errors of drawn scenes,
-    whose samples are weighted.
+    Means come with a paired bootstrap interval, shares with Newcombe's, Frechet distances with the
+    jackknife's, KID and CMMD, less what the likeness within pairs adds to them, with that of their
+    subsets. Left out are scores that one of them lacks, IS, which has no pairs, and the relative
+    errors of drawn scenes, whose samples are weighted.
     """
     ours = {row["id"]: row for row in later.rows}
     theirs = {row["id"]: row for row in first.rows}
@@ -64,11 +67,17 @@ def _of_means(
     if not both:
         return []
     apart = [ours[score.key] - theirs[score.key] for ours, theirs in both]
-    interval = mean_interval(apart, photos=photos_of(ours for ours, _ in both), seed=seed)
+    photos = photos_of(ours for ours, _ in both)
     about = f"difference of pairs; {score.definition}"
     value = float(np.mean(apart))
+    if score.key in SHARES:
+        hits = ([one[score.key] for one in side] for side in zip(*both, strict=True))
+        interval, p = share_difference(*hits, photos=photos) or (None, None)
+    else:
+        interval = mean_interval(apart, photos=photos, seed=seed)
+        p = p_value(value, interval, len(set(photos)) - 1) if interval else None
     apart_from = replace(score, value=value, n=len(apart), interval=interval, definition=about)
-    return [replace(apart_from, std=None, note=None)]
+    return [replace(apart_from, p=p, std=None, note=None)]
 
 
 def _of_sets(score: Score, sets: SetDistances | None) -> list[Score]:
@@ -82,8 +91,10 @@ def _of_sets(score: Score, sets: SetDistances | None) -> list[Score]:
         about += ", without what the likeness within pairs adds"
     if by_kernel:
         about += ", without the bias of small sets and of pairs"
-    apart = replace(score, value=distance.value, n=distance.n, interval=distance.interval)
-    return [replace(apart, std=None, note=None, unavailable=None,
+    value, interval = distance.value, distance.interval
+    p = p_value(value, interval, distance.freedom) if interval else None
+    apart = replace(score, value=value, n=distance.n, interval=interval)
+    return [replace(apart, p=p, std=None, note=None, unavailable=None,
                     ranks=score.ranks or by_kernel,  # unbiased, unlike the value
                     definition=f"{about}; {score.definition}")]  # fmt: skip
 

@@ -94,7 +94,7 @@ def _read(file: Path, read: Callable[[dict[str, Any]], T]) -> T:
 
 def _read_score(name: str, about: dict[str, Any]) -> Score:
     key, _, marker = name.partition("[")
-    fields = ("definition", "value", "n", "std", "note", "unavailable", "ranks")
+    fields = ("definition", "value", "n", "p", "std", "note", "unavailable", "ranks")
     known = {field: about[field] for field in fields if field in about}
     interval = (about["low"], about["high"]) if "low" in about else None
     own = None

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ric.config import Layout
 
 Cell = TypeVar("Cell")
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_NUMBER = re.compile(r"(?:(?<!\w)-)?\d+(?:[.,]\d+)*")  # that of B-16 or 2-3 is no minus
 NOT_AVAILABLE = "not available"
 BOLD_DIFFERENCES = (
     "Bold: the difference is not 0 at the 5 % level, by Holm's correction over this table."
@@ -220,7 +220,13 @@ def difference_rows(
         for name in names
     }
     tested = [
-        (score, p_value(score.value, score.interval))
+        # a run of an older version has no p: then as if each sample were of a photo of its own
+        (
+            score,
+            p_value(score.value, score.interval, max(1, score.n - 1))
+            if score.p is None
+            else score.p,
+        )
         for row in grid.values()
         for score in row
         if score is not None and score.value is not None and score.interval and score.ranks
@@ -259,7 +265,7 @@ def _meanings(rows: Sequence[Scores], names: Sequence[str]) -> list[str]:
     lines = [meaning(rows, name) for name in names]
     lines.append(
         "[low, high]: 95 % interval; of means by bootstrap, of fewer than 30 photos by Student's t,"
-        " of shares by Wilson's formula."
+        " of shares by Wilson's formula, of their differences by Newcombe's."
     )
     return [*lines, *not_available(rows), *which_samples(rows)]
 

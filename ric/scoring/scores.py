@@ -32,6 +32,7 @@ class Score:
         marker: The network's or the rule's name where it is not the published one.
         interval: 95 % interval: for a mean by bootstrap, for KID and CMMD by subsets, for Frechet
             distances by the jackknife.
+        p: Of a difference: the two-sided p that it is 0, before any correction.
         std: For IS the standard deviation over splits.
         note: What the reader must know beside the number.
         unavailable: Why there is no value.
@@ -46,6 +47,7 @@ class Score:
     n: int = 0
     marker: str = ""
     interval: tuple[float, float] | None = None
+    p: float | None = None
     std: float | None = None
     note: str | None = None
     unavailable: str | None = None
@@ -108,6 +110,7 @@ class Score:
         optional = {
             "low": self.interval and self.interval[0],
             "high": self.interval and self.interval[1],
+            "p": self.p,
             "std": self.std,
             "note": self.note,
             "unavailable": self.unavailable,

@@ -1,10 +1,10 @@
 """Win rates of editors by votes: shares of wins, and Bradley-Terry strengths of more than two.
 
-A share is of decided votes, those that name a winner: with Wilson's interval where each photo has
-one vote, else with that of `mean_interval`, since voters agree about some photos. Strengths have
-percentile intervals by the pigeonhole bootstrap (Owen 2007): voters are drawn with replacement, and
-photos are, and a vote counts as often as its voter was drawn times as often as its photo was. Both
-make votes alike; where neither does, the intervals are wider than they need to be.
+A share is of decided votes, those that name a winner: with Wilson's interval, of fewer trials than
+there are votes where voters agree about some photos. Strengths have percentile intervals by the
+pigeonhole bootstrap (Owen 2007): voters are drawn with replacement, and photos are, and a vote
+counts as often as its voter was drawn times as often as its photo was. Both make votes alike; where
+neither does, the intervals are wider than they need to be.
 """
 
 from __future__ import annotations
@@ -163,11 +163,9 @@ def count_votes(study: str, editors: Sequence[str], told: Votes, *, seed: int = 
 
 def _share_interval(wins: Sequence[float], photos: Sequence[str]) -> Interval | None:
     """Return the 95 % interval of the share of wins among decided votes."""
-    if not wins:
-        return None
-    if len(set(photos)) == len(photos):
-        return wilson_interval(sum(wins) / len(wins), len(wins))
-    return mean_interval(wins, photos=photos)
+    if len(wins) == 1:
+        return wilson_interval(wins[0], 1)
+    return mean_interval(wins, photos=photos, share=True) if wins else None
 
 
 def _strengths(editors: Sequence[str], told: Votes, seed: int) -> list[Strength]:

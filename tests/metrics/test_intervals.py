@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from ric.metrics.intervals import holm, mean_interval, p_value
+from ric.metrics.intervals import holm, mean_interval, p_value, wilson_interval
 
 Draw = Callable[[np.random.Generator], np.ndarray]
 
@@ -96,16 +96,62 @@ def test_a_share_has_wilson_s_interval(hits, trials):
     assert interval == pytest.approx((expected.low, expected.high), abs=1e-6)
 
 
+def test_a_share_s_interval_covers_it_where_edits_of_one_photo_are_alike_or_strangers():
+    generator = np.random.default_rng(0)
+    for alike in (0.3, 30.0):  # photos' own shares lie at both ends, or all near 0.5
+        hits, widths = 0, []
+        for _ in range(300):
+            counts = generator.integers(1, 7, size=30)
+            chance = np.repeat(generator.beta(alike, alike, 30), counts)
+            values = (generator.uniform(size=len(chance)) < chance).astype(float)
+            photos = [f"p{at}" for at in np.repeat(np.arange(30), counts)]
+            low, high = mean_interval(values, photos=photos, share=True)
+            hits += low <= 0.5 <= high
+            widths.append(high - low)
+        assert 0.91 <= hits / 300 <= 0.99
+        few, many = (np.ptp(wilson_interval(0.5, trials)) for trials in (30, 105))
+        assert np.median(widths) > (few if alike < 1 else many) * 0.95
+        assert np.median(widths) < few * 1.2 if alike < 1 else np.median(widths) < few * 0.75
+
+
 def test_a_mean_of_equal_values_is_no_share_of_hits():
+    # what Identity differs from the source by
     assert mean_interval([0.0] * 60) == (0.0, 0.0)
-    assert mean_interval([1.0] * 8) == (1.0, 1.0)
 
 
 def test_an_interval_s_p_is_below_a_twentieth_where_it_excludes_0():
-    assert p_value(1.0, (0.01, 2.5)) < 0.05 < p_value(1.0, (-0.01, 2.5))
-    assert p_value(-1.0, (-5.0, -0.01)) < 0.05 < p_value(-1.0, (-5.0, 0.01))
-    assert p_value(1.0, (1 - 1.959964 / 2, 3)) == pytest.approx(2 * scipy.stats.norm.sf(2))
-    assert (p_value(0.0, (0.0, 0.0)), p_value(0.3, (0.3, 0.3))) == (1.0, 0.0)
+    for freedom in (1, 7, 500):
+        assert p_value(1.0, (0.01, 2.5), freedom) < 0.05 < p_value(1.0, (-0.01, 2.5), freedom)
+        assert p_value(-1.0, (-5.0, -0.01), freedom) < 0.05 < p_value(-1.0, (-5.0, 0.01), freedom)
+
+
+@pytest.mark.parametrize("count", [2, 5, 29])
+def test_the_p_of_few_photos_is_scipy_s_of_student_s_t(count):
+    values = np.random.default_rng(count).normal(1.0, size=count)
+    expected = scipy.stats.ttest_1samp(values, 0).pvalue
+    found = p_value(float(values.mean()), mean_interval(values), count - 1)
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("count", [2, 3, 8, 40])
+def test_an_interval_without_width_has_the_p_of_a_sign_test(count):
+    values = [0.1 + 0.2] * count  # whose mean may round to another number
+    expected = scipy.stats.binomtest(count, count).pvalue
+    value = float(np.mean(values))
+    assert p_value(value, mean_interval(values), count - 1) == pytest.approx(expected)
+    assert p_value(0.0, (0.0, 0.0), count - 1) == 1
+
+
+@pytest.mark.parametrize("count", [5, 8])
+def test_of_a_table_where_nothing_differs_one_in_twenty_has_a_bold_difference(count):
+    generator, wrong = np.random.default_rng(0), 0
+    for _ in range(600):
+        columns = generator.normal(size=(17, count))
+        intervals = [mean_interval(column) for column in columns]
+        means = [float(column.mean()) for column in columns]
+        p = [p_value(*told, count - 1) for told in zip(means, intervals, strict=True)]
+        wrong += min(holm(p)) < 0.05
+    assert 0.02 <= wrong / 600 <= 0.08
 
 
 def test_holm_s_correction_is_the_step_down_written_out():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from skimage import data
 from ric.metrics.pairs import Pair
 from ric.metrics.pixel import l1
 from ric.metrics.registration import ColourDrift, Drift, ScaleDrift, Shift, drift_of, put_back
+from ric.scoring.summary import mean_score
 
 TINT = np.array([6.0, 0.0, -4.0])
 BOX = (60, 50, 110, 100)
@@ -98,3 +100,11 @@ def test_pictures_of_other_things_have_no_drift(photo, draw: Callable[..., Image
     assert drift_of(photo.resize((24, 24)), photo.resize((24, 24))) is None
     everywhere = Image.new("L", photo.size, 255)
     assert drift_of(photo, photo, everywhere) is None
+
+
+@pytest.mark.parametrize("metric", [Shift, ScaleDrift, ColourDrift])
+def test_a_table_says_once_which_pictures_are_compared(metric):
+    loaded = SimpleNamespace(marker="", definition=metric.definition)
+    told = mean_score([{"id": "a", "key": 1.0}], "key", loaded, needs=metric.needs)
+    assert told.definition.count("edited") == 1
+    assert told.definition.startswith("edited and source: ")

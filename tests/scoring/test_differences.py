@@ -7,13 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, t
 
 from ric.metrics.cmmd import cmmd_from_features
 from ric.metrics.fid import jackknife_fid
 from ric.metrics.kid import kid_from_features
 from ric.scoring.differences import difference
 from ric.scoring.encode_once import SetRow
+from ric.scoring.read_scores import read_differences
+from ric.scoring.score_table import difference_rows
 from ric.scoring.scores import Score, Scores
 from ric.scoring.set_distances import set_distances
 from ric.scoring.suite import Scored
@@ -102,6 +104,34 @@ def test_fid_and_kid_differ_with_their_own_spread(later, first):
 def test_what_has_no_pairs_is_left_out(later, first):
     told = difference(later, first)
     assert [score.key for score in told.scores] == ["clip_i", "fid", "kid"]
+
+
+@pytest.mark.parametrize("key", ["edit_success", "sticker_rate"])
+@pytest.mark.parametrize(("count", "sure"), [(3, False), (30, True)])
+def test_hits_of_all_samples_against_none_are_sure_of_many_alone(key, count, sure):
+    def all_or_none(label: str, hit: float) -> Scored:
+        rows = [{"id": f"{n:02}", key: hit} for n in range(count)]
+        return Scored(Scores(label, (Score(key=key, value=hit, n=count),)), rows, [], None)
+
+    told = difference(all_or_none("Identity", 0.0), all_or_none("B", 1.0))
+    low, high = found(told, key).interval
+    assert -1 == found(told, key).value == low < high < 0
+    assert 0 < found(told, key).p < 0.05 or not sure
+    ((_, ((text, bold),)),) = difference_rows([told])
+    assert bold == sure
+    assert text.startswith("-1.000 [-1.000, -0.")
+
+
+def test_p_s_stand_in_json_and_come_back(later, first, tmp_path):
+    told = difference(later, first)
+    about = {"editors": [], "differences": [told.as_dict()]}
+    (tmp_path / "scores.json").write_text(json.dumps(about))
+    (back,) = read_differences(tmp_path)
+    assert [score.p for score in back.scores] == [score.p for score in told.scores]
+    # FID's is of ten groups, not of 40 photos
+    fid = found(told, "fid")
+    error = (fid.interval[1] - fid.value) / t.ppf(0.975, 9)
+    assert fid.p == pytest.approx(2 * t.sf(abs(fid.value) / error, 9))
 
 
 def test_editors_without_a_common_sample_have_no_difference(first):

@@ -105,6 +105,16 @@ def test_a_sentence_of_all_notes_stands_once_and_one_of_some_with_their_labels(r
     assert "two sets. Of 5 pairs. theirs: Without a mask: 2.\n" in to_markdown(pair)
 
 
+@pytest.mark.parametrize("others", ["49.3", "-49.3"])
+def test_a_joined_note_keeps_the_minus_of_each_number_and_the_hyphen_of_a_name(rows, others):
+    notes = (f"Pairs add {number} by ViT-B-16, 2-3." for number in ("-62.1", others))
+    pair = [
+        replace(row, scores=(Score(key="kid", value=0.1, n=5, definition="two sets", note=note),))
+        for row, note in zip(rows, notes, strict=False)
+    ]
+    assert f"two sets. Pairs add -62.1/{others} by ViT-B-16, 2-3.\n" in to_markdown(pair)
+
+
 def test_a_row_over_other_samples_carries_a_dagger_and_is_never_best(rows):
     rows = [
         replace(rows[0], samples=5, shared=5),

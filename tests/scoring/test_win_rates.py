@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from ric.metrics.intervals import wilson_interval
 from ric.scoring.votes import Vote, Votes
 from ric.scoring.win_rates import WinRates, count_votes
 
@@ -85,6 +86,23 @@ def test_a_share_s_interval_covers_it_about_19_times_in_20_also_where_voters_agr
         hits += rate.interval[0] <= SHARE_OF_ALL_PHOTOS <= rate.interval[1]
     print(hits / 200)
     assert hits / 200 >= 0.88  # of 0.94 to 0.96 in 1,500 simulations
+
+
+@pytest.mark.parametrize(("photos", "lost"), [(40, 0), (11, 3), (2, 1)])
+def test_a_share_of_two_voters_stays_within_0_and_1_and_is_never_certain(photos, lost):
+    votes = [
+        Vote(voter, f"p{at}", ("Ours", "Theirs"), TWO[voter == "b" and at < lost])
+        for at in range(photos)
+        for voter in "ab"
+    ]
+    (rate,) = count_votes("5", TWO, told(votes, 2)).rates
+    assert 0 < rate.interval[0] < rate.share <= rate.interval[1] <= 1
+    # no surer than of as many photos as there are votes, and no less sure than of the photos
+    most, least = (
+        scipy.stats.binomtest(2 * photos - lost, 2 * photos).proportion_ci(method="wilson"),
+        wilson_interval(rate.share, photos),
+    )
+    assert least[0] - 1e-6 <= rate.interval[0] <= most.low + 1e-6
 
 
 def strengths_of(votes: list[Vote], seed: int = 0) -> WinRates:

@@ -99,7 +99,7 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     if samples is not None:
         todo = some_samples(samples, config, run)
     editing = Editing(pictures, supply, load, progress)
-    editing.edit_all(todo, photos)
+    editing.edit_all(todo, len(photos) if samples is None else _count(samples, config), photos)
     pictures.remove_replaced(remade)
     if pictures.uploads is not None:
         pictures.uploads.send_missing(progress)
@@ -157,14 +157,16 @@ class Editing:
         """Captions of other runs, the finder of masks and the judges, loaded on first use."""
         return self._supply()
 
-    def edit_all(self, todo: Iterator[Photo | EditSample], photos: Sequence[Photo]) -> None:
+    def edit_all(
+        self, todo: Iterator[Photo | EditSample], total: int | None, photos: Sequence[Photo]
+    ) -> None:
         """Edit what is not done.
 
         Args:
             todo: All samples, in the order of their batches.
-            photos: The same where they are photos, to be counted; empty for a dataset.
+            total: How many there are; None if unknown.
+            photos: The same where they are photos; empty for a dataset.
         """
-        total = len(photos) or None
         done = sum(one.id in self.done for one in photos) if photos else len(self.done)
         with (
             stop_between_steps() as stop,
@@ -228,6 +230,17 @@ class Editing:
         if sample.id not in self.done:
             self.pictures.forget(sample)
             self.run.fail(error, inputs=inputs)
+
+
+def _count(samples: Samples, config: EditConfig) -> int | None:
+    """Count the edits of this shard, for the bar; None where that needs reading pictures."""
+    if config.shard is None:
+        return samples.known_count
+    if (ids := samples.known_ids()) is None:
+        return None
+    size = config.batch_size
+    starts = (at for at in range(0, len(ids), size) if is_in_shard(ids[at], config.shard))
+    return sum(len(ids[at : at + size]) for at in starts)
 
 
 def _batches(samples: Iterable[S], config: EditConfig) -> Iterator[list[S]]:

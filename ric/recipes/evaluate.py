@@ -91,7 +91,7 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
     content = f"{matched.content}{tables_state(work.samples)}{judge.digest if judge else ''}"
     key = _key(config, content, edited)
     stored = ScoredBatches(run.path / "scored" / key)
-    scoring = Scoring(config, work, edited, suites, stored, judge, _threads())
+    scoring = Scoring(config, work, edited, suites, stored, judge, _threads(), matched.ids)
     is_over = partial(run.claims.was_led, TABLES, key)
     scoring.score_mine(is_over)
 

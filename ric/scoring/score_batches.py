@@ -54,6 +54,7 @@ class Scoring:
         stored: Where finished batches are.
         judge: Grades pictures; None without one.
         threads: How many decode, and as many prepare pictures for the networks.
+        ids: All samples, in the order of their batches.
         left_to_others: The numbers of batches that another process has taken.
     """
 
@@ -64,6 +65,7 @@ class Scoring:
     stored: ScoredBatches
     judge: VlmJudge | None
     threads: int
+    ids: Sequence[str]
     left_to_others: set[int] = field(default_factory=set)
 
     @cached_property
@@ -96,7 +98,9 @@ class Scoring:
             self.left_to_others.add(number)
             return False
 
-        self._score(is_mine)
+        ranks = self.work.ranks
+        batches = -(-len(self.ids) // self.config.batch_size)
+        self._score(is_mine, range(ranks.number, batches, ranks.count))
 
     def score_the_rest(self) -> None:
         """Wait for the batches of other processes; score what those that died had begun.
@@ -112,7 +116,7 @@ class Scoring:
                 if self.work.run.claims.take(_claim(number)) or self.stored.is_damaged(number)
             }
             if free:
-                self._score(lambda number, ids, free=free: number in free)  # type: ignore[misc]
+                self._score(lambda number, ids, free=free: number in free, free)  # type: ignore[misc]
             elif self.left_to_others:
                 if not told:
                     count = len(self.left_to_others)
@@ -134,8 +138,13 @@ class Scoring:
             if error.sample_id not in done:
                 self.work.run.fail(error)
 
-    def _score(self, is_chosen: Callable[[int, Sequence[str]], bool]) -> None:
-        """Score the batches of the chosen numbers; pictures are decoded ahead, in threads."""
+    def _score(self, is_chosen: Callable[[int, Sequence[str]], bool], most: Iterable[int]) -> None:
+        """Score the batches of the chosen numbers; pictures are decoded ahead, in threads.
+
+        Args:
+            is_chosen: Chooses them, by number and ids.
+            most: The numbers of all that may be chosen, to be counted.
+        """
         numbers: list[int] = []
         todo = chain.from_iterable(self._batches(is_chosen, numbers))
         decode = partial(
@@ -145,9 +154,12 @@ class Scoring:
             of_scenes=is_scenes(self.config.data),
         )
         progress, known = self.work.progress, self.known
+        size = self.config.batch_size
+        ids = chain.from_iterable(self.ids[at * size : (at + 1) * size] for at in most)
+        total = len(known) + sum(name not in known for name in ids)
         with (
             stop_between_steps() as stop,
-            progress.stage("scoring", done=len(known), unit="samples") as stage,
+            progress.stage("scoring", total, len(known), unit="samples") as stage,
             ThreadPoolExecutor(self.threads) as pool,
             closing(decoded_ahead(todo, decode, self.threads)) as decoded,
         ):

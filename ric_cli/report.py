@@ -8,6 +8,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from ric.errors import RicError
+from ric_cli.completion import runs_of
 from ric_cli.console import make_progress, print_json, print_line, say
 from ric_cli.loading import has_ended, say_if_slow
 from ric_cli.options import DATA_HELP
@@ -24,6 +25,7 @@ def report(
             help="Eval runs (scores, and the edits that they scored), edit runs, or any others: a"
             " folder, a number, or @command.",
             show_default=False,
+            autocompletion=runs_of(),
         ),
     ],
     out: Annotated[

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from ric.errors import RicError
+from ric_cli.completion import complete_weight
 from ric_cli.console import make_progress, print_json, print_line, say, styled
 from ric_cli.tables import print_table
 
@@ -52,7 +53,10 @@ def ls(command: Command = None, weights: Folder = None, json: AsJson = False) ->
 
 @app.command("get")
 def get(
-    name: Annotated[Optional[str], typer.Argument(help="An id of `ric weights ls`.")] = None,  # noqa: UP045
+    name: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(help="An id of `ric weights ls`.", autocompletion=complete_weight),
+    ] = None,
     command: Command = None,
     weights: Folder = None,
     json: AsJson = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -214,6 +215,11 @@ def datasets_in_words() -> str:
     return f"Beside them the data, such as {humanedit.HUB_ID}: {size}, {here}."
 
 
+def _shortened(revision: str) -> str:
+    """Shorten a commit's hash; a branch keeps its name."""
+    return revision[:8] if re.fullmatch("[0-9a-f]{40}", revision) else revision
+
+
 def weight_table(rows: list[dict[str, Any]]) -> Table:
     """Format the rows as a table."""
     from rich.table import Table
@@ -223,7 +229,7 @@ def weight_table(rows: list[dict[str, Any]]) -> Table:
         here = styled("present", "green") if row["present"] else "missing"
         here = here if row["runs"] else NOT_RUN
         table.add_row(
-            row["id"], row["revision"][:8], row["size"], f"{row['licence']}. {row['conditions']}",
-            ", ".join(row["commands"]), here,
+            row["id"], _shortened(row["revision"]), row["size"],
+            f"{row['licence']}. {row['conditions']}", ", ".join(row["commands"]), here,
         )  # fmt: skip
     return table

@@ -9,7 +9,7 @@ import pytest
 from ric.config import EditConfig
 from ric.data.edit_sample import EditSample
 from ric.data.sample import load_samples
-from ric.recipes.edit import _batches, _count
+from ric.recipes.edit import _batches, _ids
 
 
 @pytest.fixture
@@ -62,6 +62,6 @@ def test_of_each_shard_as_many_as_its_batches_hold():
     counts = []
     for part in range(1, 4):
         mine = replace(config, shard=f"{part}/3")
-        counts.append(_count(samples, mine))
+        counts.append(len(_ids(samples, mine)))
         assert counts[-1] == sum(len(batch) for batch in _batches(samples.glance(), mine))
     assert sum(counts) == 60

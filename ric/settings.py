@@ -358,7 +358,8 @@ def _two_folder_settings(values: dict[str, Any]) -> dict[str, Any]:
     compared, reference = edits
     is_run = (Path(reference) / "run.json").is_file()
     if not Path(reference).is_dir() or is_run:
-        is_named = "=" in reference or reference.startswith("@") or reference.isdecimal()
+        is_numbered = reference.isdecimal() or reference[:5].isdecimal()  # 7 or 00007-edit
+        is_named = "=" in reference or reference.startswith("@") or is_numbered
         if not (is_run or is_named):
             raise RicError(
                 f"'{reference}' is not a folder to compare '{compared}' with.",

@@ -119,6 +119,13 @@ def make_progress(*, quiet: bool) -> Progress:
     return Bars() if sys.stderr.isatty() else PlainLines()
 
 
+def _note_progress() -> None:
+    """Have no more said of libraries that load: there is progress to see."""
+    from ric_cli.loading import has_begun  # its threads are nothing for `ric --help`
+
+    has_begun()
+
+
 class Bars:
     """Rich bars on a terminal, with rate and time left."""
 
@@ -128,6 +135,7 @@ class Bars:
 
     def note(self, message: str) -> None:
         """Print one line above the bars."""
+        _note_progress()
         self._console.print(message, soft_wrap=True)
 
     @contextmanager
@@ -135,6 +143,7 @@ class Bars:
         self, name: str, total: int | None = None, done: int = 0, unit: str = "steps"
     ) -> Iterator[Stage]:
         """Show one bar while the stage lasts; finished, it stays above later output."""
+        _note_progress()
         # takes 10 ms, which `ric --help` should not pay
         from ric_cli.bars import make_bars
 
@@ -160,6 +169,7 @@ class PlainLines:
 
     def note(self, message: str) -> None:
         """Print one line."""
+        _note_progress()
         say(message)
 
     @contextmanager
@@ -167,6 +177,7 @@ class PlainLines:
         self, name: str, total: int | None = None, done: int = 0, unit: str = "steps"
     ) -> Iterator[Stage]:
         """Print a line every ten seconds, and one at the end."""
+        _note_progress()
         lines = _Lines(name, total, done, unit)
         yield lines
         lines.say_now()

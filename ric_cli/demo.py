@@ -10,6 +10,7 @@ import typer
 from ric_cli.console import make_progress, print_json, print_line, say
 from ric_cli.evaluate import show_scores
 from ric_cli.job import DRAWN_ONLY
+from ric_cli.loading import LOADING
 from ric_cli.surroundings import take_one_thread
 
 OF_THE_CHAIN = "These few steps of each fit show the chain; they improve nothing."
@@ -42,7 +43,7 @@ def demo(
     folder.mkdir(parents=True, exist_ok=True)
     take_one_thread()
     if not quiet:
-        say("Loading the libraries takes about ten seconds.")
+        say(LOADING)
     from ric.recipes import demo as recipes
 
     recipe = recipes.compare_editors if editors else recipes.demo

@@ -9,6 +9,7 @@ import typer
 
 from ric.config import EditConfig, PhotoFormat
 from ric.registry import EDITORS
+from ric_cli.completion import runs_of
 from ric_cli.job import Job
 from ric_cli.options import MANY, Engine, RayAddress, Workers, with_common_options
 
@@ -174,12 +175,15 @@ def edit(
         typer.Option(
             help="A fit-clip run: its judge chooses by the mask and the region_text.",
             rich_help_panel=CHOICE,
+            autocompletion=runs_of("fit-clip"),
         ),
     ] = EditConfig.region_clip,
     scene_blip: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            help="A fit-blip run: its judge chooses by the scene_text.", rich_help_panel=CHOICE
+            help="A fit-blip run: its judge chooses by the scene_text.",
+            rich_help_panel=CHOICE,
+            autocompletion=runs_of("fit-blip"),
         ),
     ] = EditConfig.scene_blip,
     redo: Annotated[

@@ -23,6 +23,7 @@ from ric.config import (
     Turns,
 )
 from ric.protocols import OF_FEW_SCORES
+from ric_cli.completion import runs_of
 from ric_cli.console import say, styled
 from ric_cli.job import Job
 from ric_cli.options import (
@@ -56,6 +57,7 @@ def evaluate(
             help="The editors' outputs: edit runs, or folders of images (see --match). Of two "
             "folders without --data or --source, the first is compared with the second.",
             show_default=False,
+            autocompletion=runs_of("edit"),
         ),
     ],
     data: Annotated[
@@ -166,13 +168,17 @@ def evaluate(
     region_clip: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            metavar="RUN", help="A fit-clip run, the judge of --metrics context_consistency."
+            metavar="RUN",
+            help="A fit-clip run, the judge of --metrics context_consistency.",
+            autocompletion=runs_of("fit-clip"),
         ),
     ] = EvalConfig.region_clip,
     agree_with: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            metavar="RUN", help="An eval run of another judge on these edits: how far both agree."
+            metavar="RUN",
+            help="An eval run of another judge on these edits: how far both agree.",
+            autocompletion=runs_of("eval"),
         ),
     ] = EvalConfig.agree_with,
     batch_size: Annotated[int, typer.Option(min=1)] = EvalConfig.batch_size,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ric.config import FitBlipConfig
+from ric_cli.completion import runs_of
 from ric_cli.job import Job
 from ric_cli.options import (
     AttributeNegatives,
@@ -33,7 +34,10 @@ def fit_blip(
     data: Data,
     blip: Annotated[
         str,
-        typer.Option(help="A transformers BLIP for retrieval (hub id, folder), or a fit-blip run."),
+        typer.Option(
+            help="A transformers BLIP for retrieval (hub id, folder), or a fit-blip run.",
+            autocompletion=runs_of("fit-blip"),
+        ),
     ] = FitBlipConfig.blip,
     descriptions: Descriptions = FitBlipConfig.descriptions,
     image_size: ImageSize = FitBlipConfig.image_size,

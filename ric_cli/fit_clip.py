@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ric.config import FitClipConfig, RegionText, Sees
+from ric_cli.completion import runs_of
 from ric_cli.job import Job
 from ric_cli.options import (
     AttributeNegatives,
@@ -32,7 +33,11 @@ def fit_clip(
     ctx: typer.Context,
     data: Data,
     clip: Annotated[
-        str, typer.Option(help="A transformers CLIP (hub id or folder), or a fit-clip run.")
+        str,
+        typer.Option(
+            help="A transformers CLIP (hub id or folder), or a fit-clip run.",
+            autocompletion=runs_of("fit-clip"),
+        ),
     ] = FitClipConfig.clip,
     descriptions: Descriptions = FitClipConfig.descriptions,
     image_size: ImageSize = FitClipConfig.image_size,

@@ -20,6 +20,7 @@ from ric.interrupt import Interrupted, stop_after
 from ric.launcher import launched_processes
 from ric.settings import ConfigT
 from ric_cli.console import make_progress, print_json, print_line, say
+from ric_cli.loading import has_ended, say_if_slow
 from ric_cli.next_step import next_step
 from ric_cli.options import config_from_flags, seconds_of, was_typed
 from ric_cli.surroundings import take_one_thread
@@ -74,6 +75,9 @@ class Job(Generic[ConfigT]):
         self.dry_run: bool = ctx.params["dry_run"]
         self.json: bool = ctx.params["json"]
         self.quiet: bool = ctx.params["quiet"]
+        ctx.call_on_close(has_ended)
+        if not self.quiet:
+            say_if_slow()
         self.cluster = _cluster_of(ctx)
         self.stop_after: str | None = ctx.params["stop_after"]
         if self.stop_after is not None:
@@ -95,6 +99,8 @@ class Job(Generic[ConfigT]):
 
         if not self.dry_run:
             self.data = check(self.config, self.runs_dir, make_progress(quiet=self.quiet))
+            if not self.quiet:  # again, after models were fetched
+                say_if_slow()
             return False
         opening = cache(partial(open_checked, self.config))
         problems = find_problems(self.config, self.runs_dir, opening)

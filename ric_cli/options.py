@@ -16,10 +16,13 @@ from ric.errors import RicError
 from ric.registry import defaults_of, readers_of, settings_of
 from ric.setting_values import BOUNDS, Bounds, shown
 from ric.settings import ConfigT, resolve_config
+from ric_cli.completion import runs_of
 
 COMMON = "Common options"
 MANY = "Several processes"
 DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?", re.ASCII)
+# which command's runs a setting of an editor may name
+RUNS_OF = {"unet": "train-unet", "unet_magicbrush": "train-unet", "captions": "describe"}
 UNITS = (86_400, 3_600, 60, 1)  # seconds
 LONGEST = 3650 * 86_400  # seconds; a system counts to some limit
 
@@ -39,7 +42,8 @@ SquareFit = Annotated[
 Descriptions = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
-        help="Texts in place of the data's own: a describe run, a folder of ID.txt, a table."
+        help="Texts in place of the data's own: a describe run, a folder of ID.txt, a table.",
+        autocompletion=runs_of("describe"),
     ),
 ]
 Engine = Annotated[
@@ -81,7 +85,11 @@ BlurToT = Annotated[
     ),
 ]
 EstimatingBase = Annotated[
-    str, typer.Option(help="With --blur-to-t: a pipeline as train-unet's --base.")
+    str,
+    typer.Option(
+        help="With --blur-to-t: a pipeline as train-unet's --base.",
+        autocompletion=runs_of("train-unet"),
+    ),
 ]
 PastedNegatives = Annotated[
     bool,
@@ -258,6 +266,7 @@ def _option_of_parts(kind: type[CommandConfig], part: str, name: str) -> inspect
         min=int(bounds.least) if hint is int and name in BOUNDS else None,
         help=f"{settings_of(part)[name]} ({', '.join(readers)})",
         rich_help_panel=f"Settings of {part}s",
+        autocompletion=runs_of(RUNS_OF[name]) if name in RUNS_OF else None,
         show_default=f"{default}{''.join(others)}" if others else default not in (None, ()),
     )
     return inspect.Parameter(

@@ -8,13 +8,16 @@ from typing import Annotated, Any, Optional
 import typer
 
 from ric.errors import RicError
+from ric_cli.completion import runs_of
 from ric_cli.console import make_progress, print_json, print_line, say
+from ric_cli.loading import has_ended, say_if_slow
 from ric_cli.options import DATA_HELP
 
 STUDY = "A human study"
 
 
 def report(
+    ctx: typer.Context,
     runs: Annotated[
         list[str],
         typer.Argument(
@@ -22,6 +25,7 @@ def report(
             help="Eval runs (scores, and the edits that they scored), edit runs, or any others: a"
             " folder, a number, or @command.",
             show_default=False,
+            autocompletion=runs_of(),
         ),
     ],
     out: Annotated[
@@ -84,6 +88,9 @@ def report(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Write a page of scores, edits side by side, curves and the chain of runs."""
+    ctx.call_on_close(has_ended)
+    if not quiet:
+        say_if_slow()
     from ric.recipes.report import read_win_rates
     from ric.recipes.report import report as recipe
     from ric.recipes.report import study as study_recipe

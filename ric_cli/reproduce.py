@@ -12,6 +12,7 @@ from ric.config import Preset
 from ric.interrupt import Interrupted
 from ric_cli.console import make_progress, print_json, print_line, say
 from ric_cli.job import DRAWN_ONLY, SOME_FAILED
+from ric_cli.loading import LOADING
 from ric_cli.surroundings import take_one_thread
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def reproduce(
     if preset == "tiny":
         take_one_thread()
     if not (quiet or json):
-        say("Loading the libraries takes about ten seconds.")
+        say(LOADING)
     from ric.reproduction import Reproduction
 
     changes: dict[str, Any] = {"describer": describer, "steps": steps, "limit": limit}

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from ric.errors import RicError
+from ric_cli.completion import runs_of
 from ric_cli.console import print_json, print_line, say
 from ric_cli.tables import print_table
 
@@ -48,7 +49,11 @@ def ls(runs_dir: RunsDir = Path("runs"), json: AsJson = False) -> None:
 @app.command("show")
 def show(
     run: Annotated[
-        str, typer.Argument(help="A folder, a number, or @command (its latest finished run).")
+        str,
+        typer.Argument(
+            help="A folder, a number, or @command (its latest finished run).",
+            autocompletion=runs_of(),
+        ),
     ],
     runs_dir: RunsDir = Path("runs"),
     json: AsJson = False,
@@ -80,7 +85,11 @@ def show(
 @app.command("join")
 def join(
     shards: Annotated[
-        list[str], typer.Argument(help="All shards of one command: folders or numbers.")
+        list[str],
+        typer.Argument(
+            help="All shards of one command: folders or numbers.",
+            autocompletion=runs_of("describe", "edit"),
+        ),
     ],
     run: Annotated[
         Optional[Path],  # noqa: UP045

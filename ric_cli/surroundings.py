@@ -36,6 +36,8 @@ DROPPED = (
 )  # fmt: skip
 # Kept under a launcher; left over without one, they would make accelerate wait for other processes.
 OF_A_LAUNCHER = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+# On a terminal without columns rich prints nothing at all, not even an error.
+SIZES_OF_TERMINALS = ("COLUMNS", "LINES")
 # A notebook's back-end is not installed with ric, and figures are only written to files.
 FIXED = {"MPLBACKEND": "agg"}
 # Unless the user sets them: libraries would draw their own bars and warn, and waiting threads would
@@ -72,9 +74,16 @@ def _set_variables() -> None:
         dropped = name in DROPPED or name.startswith(DROPPED_PREFIXES)
         if of_none or (dropped and name not in kept):
             del os.environ[name]
+    for name in SIZES_OF_TERMINALS:
+        if name in os.environ and not _is_positive(os.environ[name]):
+            del os.environ[name]
     os.environ.update(FIXED)
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+
+
+def _is_positive(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and int(text[:9]) > 0
 
 
 def take_one_thread() -> None:

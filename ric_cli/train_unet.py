@@ -15,6 +15,7 @@ from ric.config import (
     RegionText,
     TrainUnetConfig,
 )
+from ric_cli.completion import runs_of
 from ric_cli.job import Job
 from ric_cli.options import (
     CheckpointEvery,
@@ -35,14 +36,24 @@ def train_unet(
     ctx: typer.Context,
     data: Data,
     base: Annotated[
-        str, typer.Option(help="Pipeline to start from: hub id, folder, or a train-unet run.")
+        str,
+        typer.Option(
+            help="Pipeline to start from: hub id, folder, or a train-unet run.",
+            autocompletion=runs_of("train-unet"),
+        ),
     ] = TrainUnetConfig.base,
     descriptions: Descriptions = TrainUnetConfig.descriptions,
     region_clip: Annotated[
-        Optional[str], typer.Option(help="The fit-clip run that judges regions.")  # noqa: UP045
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="The fit-clip run that judges regions.", autocompletion=runs_of("fit-clip")
+        ),
     ] = TrainUnetConfig.region_clip,
     scene_blip: Annotated[
-        Optional[str], typer.Option(help="The fit-blip run that judges scenes.")  # noqa: UP045
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="The fit-blip run that judges scenes.", autocompletion=runs_of("fit-blip")
+        ),
     ] = TrainUnetConfig.scene_blip,
     steps: Annotated[int, typer.Option(min=1)] = TrainUnetConfig.steps,
     lr: Annotated[float, typer.Option()] = TrainUnetConfig.lr,

@@ -10,6 +10,7 @@ import typer
 from ric.config import Preset
 from ric_cli.console import make_progress, print_json, print_line, say
 from ric_cli.job import SOME_FAILED
+from ric_cli.loading import LOADING
 from ric_cli.surroundings import take_one_thread
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def verify(
     if preset == "tiny":
         take_one_thread()
     if not (quiet or json):
-        say("Loading the libraries takes about ten seconds.")
+        say(LOADING)
     from ric.recipes import verify as recipe
 
     asked = recipe.Asked(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from ric.errors import RicError
+from ric_cli.completion import complete_weight
 from ric_cli.console import make_progress, print_json, print_line, say, styled
 from ric_cli.tables import print_table
 
@@ -52,7 +54,10 @@ def ls(command: Command = None, weights: Folder = None, json: AsJson = False) ->
 
 @app.command("get")
 def get(
-    name: Annotated[Optional[str], typer.Argument(help="An id of `ric weights ls`.")] = None,  # noqa: UP045
+    name: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(help="An id of `ric weights ls`.", autocompletion=complete_weight),
+    ] = None,
     command: Command = None,
     weights: Folder = None,
     json: AsJson = False,
@@ -210,6 +215,11 @@ def datasets_in_words() -> str:
     return f"Beside them the data, such as {humanedit.HUB_ID}: {size}, {here}."
 
 
+def _shortened(revision: str) -> str:
+    """Shorten a commit's hash; a branch keeps its name."""
+    return revision[:8] if re.fullmatch("[0-9a-f]{40}", revision) else revision
+
+
 def weight_table(rows: list[dict[str, Any]]) -> Table:
     """Format the rows as a table."""
     from rich.table import Table
@@ -219,7 +229,7 @@ def weight_table(rows: list[dict[str, Any]]) -> Table:
         here = styled("present", "green") if row["present"] else "missing"
         here = here if row["runs"] else NOT_RUN
         table.add_row(
-            row["id"], row["revision"][:8], row["size"], f"{row['licence']}. {row['conditions']}",
-            ", ".join(row["commands"]), here,
+            row["id"], _shortened(row["revision"]), row["size"],
+            f"{row['licence']}. {row['conditions']}", ", ".join(row["commands"]), here,
         )  # fmt: skip
     return table

@@ -117,6 +117,12 @@ def surroundings_as_they_were() -> Iterator[None]:
     os.environ.update(variables)
 
 
+@pytest.fixture(autouse=True)
+def libraries_load_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no command of this process say that libraries load, however busy the machine is."""
+    monkeypatch.setattr("ric_cli.loading.AFTER", 3600.0)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep what is built on first use out of the home folder, for this process and children."""

@@ -68,6 +68,7 @@ def open_hub(
     require_connection(
         f"The data set {hub_id} ({SIZES.get(hub_id, 'size unknown')})",
         f"Get it where there is a connection: `hf download {hub_id} --repo-type dataset`.",
+        instead="Drawn scenes, such as scenes:300@64#7, need no download.",
     )
     return _stream(hub_id, hub_id, _latest_revision(hub_id), mapping, options)
 

@@ -80,6 +80,7 @@ class Samples:
         kind: Kind,
         fingerprint: Callable[[], str],
         count: Callable[[], int | None] = lambda: None,
+        ids: Callable[[SplitChoice], Iterator[str]] | None = None,
         limit: int | None = None,
     ) -> None:
         """Store how to read the rows; use `load_samples` to make one."""
@@ -88,6 +89,7 @@ class Samples:
         self._rows = rows
         self._fingerprint = cache(fingerprint)
         self._count = count
+        self._ids = ids
         self._split: SplitChoice = "all"
         self._limit = limit
         self._on_failure: Callable[[SampleError], None] | None = None
@@ -194,7 +196,7 @@ class Samples:
                     yield found
 
         other = copy(self)
-        other._rows, other._known_splits = changed, _KnownSplits()
+        other._rows, other._ids, other._known_splits = changed, None, _KnownSplits()
         return other
 
     @property
@@ -206,6 +208,38 @@ class Samples:
     def row_count(self) -> int | None:
         """Number of rows in all splits; None where it is unknown without reading pictures."""
         return self._count()
+
+    def known_ids(self) -> list[str] | None:
+        """List the ids of the samples; None where that would mean reading pictures.
+
+        Rows of tables hold their pictures, and a sample without a group has its split by its
+        source.
+        """
+        if self._ids is not None:
+            return list(islice(self._ids(self._split), self._limit))
+        if self.kind in ("parquet", "hub") or self.row_count is None:
+            return None
+        ids: list[str] = []
+        seen = SeenIds()
+        for item in self._rows(self._split):
+            if len(ids) == self._limit:
+                break
+            if isinstance(item, SampleError) or not seen.add(item.id):
+                continue
+            own = item.split or (item.group_id and split_of(item.group_id))
+            if self._split != "all" and not own:
+                return None
+            if self._split in ("all", own):
+                ids.append(item.id)
+        return ids
+
+    @property
+    def known_count(self) -> int | None:
+        """Number of samples, those that fail included; None where that needs reading pictures."""
+        if self._split == "all" and self.row_count is not None:
+            return self.row_count if self._limit is None else min(self.row_count, self._limit)
+        ids = self.known_ids()
+        return None if ids is None else len(ids)
 
     def _all_of_split(
         self, on_failure: Callable[[SampleError], None] | None
@@ -367,7 +401,14 @@ def load_samples(
         kind=kind,
         fingerprint=fingerprint,
         count=count,
+        ids=_ids_of_scenes(name) if kind == "scenes" else None,
     )
+
+
+def _ids_of_scenes(name: str) -> Callable[[SplitChoice], Iterator[str]]:
+    from ric.data.drawn_scenes import parse_scenes  # only for drawn scenes
+
+    return parse_scenes(name).ids_of_split
 
 
 def _unknown() -> None:

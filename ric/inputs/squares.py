@@ -124,7 +124,7 @@ def decode_squares(config: CommandConfig, work: Work, split: SplitName, how: Squ
         json.dumps([LAYOUT, samples.name, samples.fingerprint, *chosen, asdict(how)]).encode()
     ).hexdigest()[:32]
     folder = cache_folder() / "squares" / key
-    with work.progress.stage(f"decoding {split}", unit="samples") as stage:
+    with work.progress.stage(f"decoding {split}", samples.known_count, unit="samples") as stage:
         found = _read(folder, how)
         if found is None:
             _fill(folder, samples, how, unreadable, stage.advance)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ric.config import command_of
 from ric.models.table import ModelRow, NamedModel, kind_of, row_of
 from ric.runs.record import artifact_of, find_artifact
-from ric.weights import find_weight, is_present, resolve_weights, revision_of
+from ric.weights import find_weight, is_present, no_download, resolve_weights, revision_of
 from ric.weights.tiny_family import tiny_family
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def locate(config: CommandConfig, setting: str, run: RunDir) -> Path:
         weights_dir=config.weights,
         needs=command_of(config),
         kind=kind_of(config, row),
+        instead=no_download(config.preset),
     )
     return locate_named(NamedModel(getattr(config, setting, "tiny"), row), run, get)
 

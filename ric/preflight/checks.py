@@ -36,7 +36,7 @@ from ric.registry import refuse_unknown, refuse_unknown_metrics
 from ric.runs.descriptions import refuse_other_texts
 from ric.runs.record import find_artifact
 from ric.runs.remote_folder import RemoteFolder
-from ric.weights import find_weight, is_present, require_connection, resolve_weights
+from ric.weights import find_weight, is_present, no_download, require_connection, resolve_weights
 from ric.weights.fetch import get_command
 from ric.weights.find import convertible_copy
 from ric.weights.resolve import unlisted
@@ -198,17 +198,20 @@ def _locate(
     name, weights = model.name, config.weights
     if model.row.artifact and find_artifact(name, model.row.artifact, runs_dir):
         return
-    needs = f"ric {command_of(config)}"
+    needs, instead = f"ric {command_of(config)}", no_download(config.preset)
     there = Path(name).exists() or (weights is not None and not Path(weights).is_dir())
     if fetch is not None or there:
         if not there:
             refuse_other_vlms(config, fetch=True)
         kind = kind_of(config, model.row)
-        resolve_weights(name, weights_dir=weights, needs=needs, kind=kind, progress=fetch)
+        resolve_weights(
+            name, weights_dir=weights, needs=needs, kind=kind, progress=fetch, instead=instead
+        )
         return
     weight = find_weight(name) or unlisted(name)
     if is_present(weight, weights) is None and convertible_copy(weight, weights) is None:
         size = f" ({weight.size})" if weight.size_bytes else ""
         hint = f"With a connection: {get_command(weight)}. Or name its folder with --weights."
-        require_connection(f"{name}{size}, which {needs} needs,", hint, url=weight.url)
+        what = f"{name}{size}, which {needs} needs,"
+        require_connection(what, hint, url=weight.url, instead=instead)
         refuse_other_vlms(config, fetch=True)

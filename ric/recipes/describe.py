@@ -20,7 +20,6 @@ from ric.preflight.data import instructed_kinds, needs_instruction
 from ric.progress import Progress, Silent
 from ric.runs.rows import key_of
 from ric.runs.samples import is_in_shard, open_samples, some_samples
-from ric.settings import shard_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -118,11 +117,12 @@ def _requests(
 
 def _count(config: DescribeConfig, samples: Samples, kinds: int) -> int | None:
     """Count the texts, for the bar; None where that would need reading pictures."""
-    rows = samples.row_count if config.split == "all" else None
-    if rows is None:
-        return None
-    _, shards = shard_of(config.shard)
-    return -(-min(rows, config.limit or rows) // shards) * kinds
+    if config.shard is None:
+        count = samples.known_count
+    else:
+        ids = samples.known_ids()
+        count = None if ids is None else sum(is_in_shard(name, config.shard) for name in ids)
+    return None if count is None else count * kinds
 
 
 def _keep_prompts(prompts: Mapping[What, str], describer: Describer, run: RunDir) -> None:

@@ -99,7 +99,9 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     if samples is not None:
         todo = some_samples(samples, config, run)
     editing = Editing(pictures, supply, load, progress)
-    editing.edit_all(todo, photos)
+    ids = [photo.id for photo in photos] if samples is None else _ids(samples, config)
+    total = samples.known_count if samples is not None and ids is None else None
+    editing.edit_all(todo, ids, None if config.shard else total)
     pictures.remove_replaced(remade)
     if pictures.uploads is not None:
         pictures.uploads.send_missing(progress)
@@ -157,15 +159,19 @@ class Editing:
         """Captions of other runs, the finder of masks and the judges, loaded on first use."""
         return self._supply()
 
-    def edit_all(self, todo: Iterator[Photo | EditSample], photos: Sequence[Photo]) -> None:
+    def edit_all(
+        self, todo: Iterator[Photo | EditSample], ids: Sequence[str] | None, total: int | None
+    ) -> None:
         """Edit what is not done.
 
         Args:
             todo: All samples, in the order of their batches.
-            photos: The same where they are photos, to be counted; empty for a dataset.
+            ids: Theirs; None where they are not known beforehand.
+            total: How many there are, bad rows included, for where only that is known.
         """
-        total = len(photos) or None
-        done = sum(one.id in self.done for one in photos) if photos else len(self.done)
+        done = len(self.done)
+        if ids is not None:  # bad rows, which are done as failures, have none
+            total, done = len(ids), sum(name in self.done for name in ids)
         with (
             stop_between_steps() as stop,
             self.progress.stage("editing", total=total, done=done, unit="images") as stage,
@@ -228,6 +234,15 @@ class Editing:
         if sample.id not in self.done:
             self.pictures.forget(sample)
             self.run.fail(error, inputs=inputs)
+
+
+def _ids(samples: Samples, config: EditConfig) -> list[str] | None:
+    """List what is edited of this shard, for the bar; None where that needs reading pictures."""
+    if (ids := samples.known_ids()) is None:
+        return None
+    size = config.batch_size
+    starts = (at for at in range(0, len(ids), size) if is_in_shard(ids[at], config.shard))
+    return [name for at in starts for name in ids[at : at + size]]
 
 
 def _batches(samples: Iterable[S], config: EditConfig) -> Iterator[list[S]]:

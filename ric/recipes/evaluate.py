@@ -92,7 +92,7 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
     if work.ranks.is_main and not run.claims.others_at_work():
         stored.drop_those_with_failures()
     work.ranks.barrier()
-    scoring = Scoring(config, work, edited, suites, stored, judge, _threads())
+    scoring = Scoring(config, work, edited, suites, stored, judge, _threads(), matched.ids)
     scoring.score_mine()
     if not run.shared:
         work.ranks.barrier()

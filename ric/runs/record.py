@@ -142,7 +142,9 @@ def status_of(record: Mapping[str, Any], path: Path | None = None) -> str:
 
 
 def find_run(reference: str, runs_dir: Path) -> Path | None:
-    """Find the run that a path, a number or `@command` names; None if it is none of these.
+    """Find the run that a path, a number, its numbered name or `@command` names.
+
+    None if it is none of these.
 
     `@command` is the command's finished run that ended last.
 
@@ -167,8 +169,10 @@ def find_run(reference: str, runs_dir: Path) -> Path | None:
                 return path
         if not Path(reference).is_dir():
             raise RicError(f"No run {reference} in {runs_dir}.", "List the runs: ric runs ls")
-    path = Path(reference)
-    return path if (path / "run.json").is_file() else None
+    paths = [Path(reference)]
+    if paths[0].name == reference and number_of(paths[0]) is not None:
+        paths.append(runs_dir / reference)
+    return next((path for path in paths if (path / "run.json").is_file()), None)
 
 
 def find_artifact(reference: str, artifact: str, runs_dir: Path) -> Path | None:

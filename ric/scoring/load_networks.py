@@ -27,6 +27,7 @@ from ric.scoring.scored_batches import stamp
 from ric.weights import (
     find_weight,
     is_published,
+    no_download,
     resolve_weights,
     weights_digest,
 )
@@ -231,7 +232,7 @@ def _look_up(config: EvalConfig) -> dict[str, RicError]:
 
     def look_up(name: str) -> RicError | None:
         try:
-            resolve_weights(name, weights_dir=config.weights)
+            resolve_weights(name, weights_dir=config.weights, instead=no_download(config.preset))
         except RicError as error:
             return error
         return None

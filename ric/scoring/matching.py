@@ -52,10 +52,12 @@ class Matched(NamedTuple):
     Attributes:
         any_target: Whether any sample has a target; True if there are no samples.
         content: A hash that changes with the files of their pictures.
+        ids: The samples' ids.
     """
 
     any_target: bool
     content: str
+    ids: Sequence[str]
 
 
 def match_outputs(
@@ -115,7 +117,7 @@ def match_outputs(
         _tell_of_strangers(item, strangers[item.label], config, work.progress)
         _refuse_unmatched(config, item, count, len(lacking[item.label]))
     _refuse_without_reference(config, count, targets)
-    return Matched(targets > 0 or not count, content.hexdigest())
+    return Matched(targets > 0 or not count, content.hexdigest(), seen)
 
 
 def _all_files(item: Outputs) -> set[Path]:

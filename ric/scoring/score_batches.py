@@ -54,6 +54,7 @@ class Scoring:
         stored: Where finished batches are.
         judge: Grades pictures; None without one.
         threads: How many decode, and as many prepare pictures for the networks.
+        ids: All samples, in the order of their batches.
         wanted: The numbers of the batches that must be there before tables are made.
     """
 
@@ -64,6 +65,7 @@ class Scoring:
     stored: ScoredBatches
     judge: VlmJudge | None
     threads: int
+    ids: Sequence[str]
     wanted: set[int] = field(default_factory=set)
 
     @cached_property
@@ -87,7 +89,9 @@ class Scoring:
                 return number % ranks.count == ranks.number
             return not self.work.run.shared or self._take(number)
 
-        self._score(is_mine)
+        ranks = self.work.ranks
+        batches = -(-len(self.ids) // self.config.batch_size)
+        self._score(is_mine, range(ranks.number, batches, ranks.count))
 
     def _take(self, number: int) -> bool:
         """Claim a batch; False where it is another's, or was scored meanwhile."""
@@ -104,7 +108,7 @@ class Scoring:
         while missing := {number for number in missing if not self.stored.has(number)}:
             free = {n for n in missing if self._take(n) or self.stored.is_damaged(n)}
             if free:
-                self._score(lambda number, ids, free=free: number in free)  # type: ignore[misc]
+                self._score(lambda number, ids, free=free: number in free, free)  # type: ignore[misc]
                 continue
             if not told:
                 count = len(missing)
@@ -126,8 +130,13 @@ class Scoring:
             if error.sample_id not in done:
                 self.work.run.fail(error)
 
-    def _score(self, is_chosen: Callable[[int, Sequence[str]], bool]) -> None:
-        """Score the batches of the chosen numbers; pictures are decoded ahead, in threads."""
+    def _score(self, is_chosen: Callable[[int, Sequence[str]], bool], most: Iterable[int]) -> None:
+        """Score the batches of the chosen numbers; pictures are decoded ahead, in threads.
+
+        Args:
+            is_chosen: Chooses them, by number and ids.
+            most: The numbers of all that may be chosen, to be counted.
+        """
         numbers: list[int] = []
         todo = chain.from_iterable(self._batches(is_chosen, numbers))
         decode = partial(
@@ -137,9 +146,12 @@ class Scoring:
             of_scenes=is_scenes(self.config.data),
         )
         progress, known = self.work.progress, self.known
+        size = self.config.batch_size
+        ids = chain.from_iterable(self.ids[at * size : (at + 1) * size] for at in most)
+        total = len(known) + sum(name not in known for name in ids)
         with (
             stop_between_steps() as stop,
-            progress.stage("scoring", done=len(known), unit="samples") as stage,
+            progress.stage("scoring", total, len(known), unit="samples") as stage,
             ThreadPoolExecutor(self.threads) as pool,
             closing(decoded_ahead(todo, decode, self.threads)) as decoded,
         ):

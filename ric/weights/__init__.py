@@ -7,7 +7,7 @@ machine without a connection reports within seconds what is missing.
 """
 
 from ric.weights.check import check_weights
-from ric.weights.connection import require_connection
+from ric.weights.connection import no_download, require_connection
 from ric.weights.digest import is_published, weights_digest
 from ric.weights.fetch import get_weights
 from ric.weights.find import is_present, revision_of
@@ -22,6 +22,7 @@ __all__ = [
     "get_weights",
     "is_present",
     "is_published",
+    "no_download",
     "require_connection",
     "resolve_weights",
     "revision_of",

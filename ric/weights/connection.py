@@ -13,19 +13,22 @@ DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 NO_DOWNLOAD_HINT = "--preset tiny needs no download."
 
 
-def require_connection(what: str, hint: str, *, url: str | None = None) -> None:
+def require_connection(
+    what: str, hint: str, *, url: str | None = None, instead: str = NO_DOWNLOAD_HINT
+) -> None:
     """Check that the hub answers before anything waits for it: one attempt, three seconds in all.
 
     Args:
         what: What is missing, with its size: `facebook/dino-vits16 (86.7 MB)`.
-        hint: How to get it; a note that `--preset tiny` needs no download is added.
+        hint: How to get it.
         url: The address to reach; None: the hub's (HF_ENDPOINT).
+        instead: What needs no download, which is added to the hint; "" where that is in use.
 
     Raises:
         RicError: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set, or the host (or the proxy before
             it) cannot be reached.
     """
-    hint = f"{hint.rstrip()} {NO_DOWNLOAD_HINT}"
+    hint = f"{hint.rstrip()} {instead}".rstrip()
     if variable := offline_variable():
         raise RicError(f"{what} is not on this machine, and {variable} is set.", hint)
     host, port = _host_to_reach(url or os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
@@ -34,6 +37,11 @@ def require_connection(what: str, hint: str, *, url: str | None = None) -> None:
         raise RicError(
             f"{what} is not on this machine, and {host} cannot be reached: {reason}.", hint
         )
+
+
+def no_download(preset: str) -> str:
+    """Tell what needs no download; "" where the preset is that already."""
+    return "" if preset == "tiny" else NO_DOWNLOAD_HINT
 
 
 def offline_variable() -> str | None:

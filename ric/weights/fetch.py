@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ric.errors import RicError
 from ric.progress import Silent
 from ric.weights.check import wrong_hash
-from ric.weights.connection import require_connection
+from ric.weights.connection import NO_DOWNLOAD_HINT, require_connection
 from ric.weights.find import (
     converted_home,
     convertible_copy,
@@ -37,6 +37,7 @@ def get_weights(
     *,
     weights_dir: str | Path | None = None,
     needs: str = "",
+    instead: str = NO_DOWNLOAD_HINT,
 ) -> Path:
     """Return the weight's path, downloading it if it is not on this machine.
 
@@ -48,6 +49,7 @@ def get_weights(
         progress: Where progress is reported; the hub draws its own bars on stderr.
         weights_dir: The folder given with `--weights`.
         needs: What needs it, for the message.
+        instead: What needs no download, for the message; as `no_download` says it.
 
     Raises:
         RicError: There is no connection, repository or disk space, or only pickles in a repository
@@ -67,6 +69,7 @@ def get_weights(
         f"{what}, which {needs} needs," if needs else what,
         f"With a connection: {get_command(weight)}. Or give --weights a folder that holds it.",
         url=weight.url,
+        instead=instead,
     )
     progress.note(f"Fetching {what}, {weight.licence}. {weight.note}".rstrip())
     if weight.kind == "file":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ric.errors import RicError
 from ric.model_files import PICKLE_SUFFIXES
+from ric.weights.connection import NO_DOWNLOAD_HINT
 from ric.weights.fetch import get_weights
 from ric.weights.loadable import accept
 from ric.weights.table import Weight, find_weight
@@ -23,6 +24,7 @@ def resolve_weights(
     needs: str = "",
     kind: str = "",
     progress: Progress | None = None,
+    instead: str = NO_DOWNLOAD_HINT,
 ) -> Path:
     """Find pretrained weights on this machine, or download them.
 
@@ -36,6 +38,7 @@ def resolve_weights(
         needs: What needs them, for the message: `ric fit-clip`, `the DINO metric`.
         kind: What a folder must hold: a row of `model_files.PARTS`; "" looks for weights alone.
         progress: Where downloads and conversions are reported.
+        instead: What needs no download, for the message; as `no_download` says it.
 
     Returns:
         A folder that holds safetensors, or the file.
@@ -57,7 +60,9 @@ def resolve_weights(
             f"The weights folder {weights_dir} does not exist.",
             "Give --weights the folder that holds org--name folders, or omit it.",
         )
-    found = get_weights(weight or unlisted(name), progress, weights_dir=weights_dir, needs=needs)
+    found = get_weights(
+        weight or unlisted(name), progress, weights_dir=weights_dir, needs=needs, instead=instead
+    )
     return accept(found, kind)
 
 

@@ -76,6 +76,16 @@ def test_of_drawn_scenes_and_where_none_of_it_is_loaded_nothing_is_said_of_it(
     assert DRAWN_ONLY not in ric(*DESCRIBE).err  # by the data's own texts
 
 
+def test_totals_are_those_of_the_limit_and_the_split(ric, tiny_family):
+    scenes, few = "scenes:60@64#5", ("--preset", "tiny", "--device", "cpu", "--limit", 2)
+    said = ric("edit", scenes, *few, "--steps", 1)
+    assert "editing: 2/2 images" in said.err
+    said = ric("eval", "Mine=@edit", "--data", scenes, *few)
+    assert said.code == 0, said.err
+    assert "scoring: 2/2 samples" in said.err
+    assert "describing: 2/2 samples" in ric("describe", scenes, *few, "--split", "test").err
+
+
 WAITS = """
 import signal
 

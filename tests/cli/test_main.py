@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -230,3 +231,58 @@ def test_shells_complete_the_commands(shell, typed):
     assert "fit-clip" in done.stdout
     assert "fit-blip" in done.stdout
     assert "describe" not in done.stdout
+
+
+COMPLETED = """
+import sys
+sys.argv[0] = "ric"
+from ric_cli.main import main
+try:
+    main()
+except SystemExit:
+    heavy = {"torch", "transformers", "diffusers", "numpy", "PIL"} & set(sys.modules)
+    print(*sorted(heavy), file=sys.stderr)
+"""
+
+
+@pytest.fixture
+def three_runs(tmp_path):
+    for name, status in (("00001-edit", "failed"), ("00002-edit", "done"), ("00003-eval", "done")):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        record = {"schema": 1, "command": name[6:], "status": status, "config": {}}
+        (folder / "run.json").write_text(json.dumps(record | {"started": "2026-01-01"}))
+
+
+@pytest.mark.usefixtures("three_runs")
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("runs show 000", ["00001-edit", "00002-edit", "00003-eval"]),
+        ("runs show @", ["@edit", "@eval"]),
+        ("runs show 00002", ["00002-edit"]),
+        ("runs show 7", []),
+        ("runs show --runs-dir elsewhere 000", []),
+        ("runs join 00001-edit 0", ["00001-edit", "00002-edit"]),
+        ("report @ev", ["@eval"]),
+        ("eval Mine=000", ["Mine=00001-edit", "Mine=00002-edit"]),
+        ("eval Mine = 000", ["00001-edit", "00002-edit"]),  # as bash splits the words
+        ("eval A=@edit --agree-with 0", ["00003-eval"]),
+        ("edit photo.png --captions 0", []),
+        ("weights get facebook/dino-", ["facebook/dino-vits16", "facebook/dino-vitb8"]),
+    ],
+)
+def test_shells_complete_runs_and_weights_without_torch(typed, completed, tmp_path):
+    words = typed.split()
+    asked = {"COMP_WORDS": f"ric {typed}", "COMP_CWORD": str(len(words))}
+    asked = os.environ | asked | {"_RIC_COMPLETE": "complete_bash"}
+    command = [sys.executable, "-c", COMPLETED]
+    done = subprocess.run(command, env=asked, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stderr == "\n"
+    assert done.stdout.split() == completed
+
+
+@pytest.mark.usefixtures("three_runs")
+def test_a_name_that_was_completed_is_understood(ric):
+    said = ric("runs", "show", "00002-edit", "--json")
+    assert json.loads(said.out)["run"] == "runs/00002-edit"

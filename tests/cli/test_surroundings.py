@@ -198,14 +198,27 @@ def test_libraries_can_be_used_whatever_a_notebook_has_set(name, value, line):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("name", ["COLUMNS", "LINES"])
+@pytest.mark.parametrize("value", ["0", "-1", "", "wide", "\u00b2", "000"])
+def test_a_terminal_without_room_hides_no_error(tmp_path, name, value):
+    words = [*RIC, "eval", "X=nowhere"]
+    environment = os.environ | {name: value}
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ")
+    assert "Hint: " in done.stderr
+
+
 def test_what_the_user_has_set_beside_stays_and_the_rest_has_a_default(monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    monkeypatch.setenv("COLUMNS", "72")
     for name in DEFAULTS.keys() - {"OMP_WAIT_POLICY"}:
         monkeypatch.delenv(name, raising=False)
     settle()
     assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
+    assert os.environ["COLUMNS"] == "72"
     assert all(os.environ[name] == value for name, value in DEFAULTS.items() if "WAIT" not in name)
 
 

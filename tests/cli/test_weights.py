@@ -58,6 +58,17 @@ def test_for_reproduce_the_weights_are_those_of_the_paper_s_tables_and_their_siz
     assert "BryanW/HumanEdit: 16.4 GB, downloaded by the first command." in told
 
 
+def test_ls_shortens_commits_and_no_branch(ric, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    words = ric("weights", "ls").out.split()
+    for weight in WEIGHTS:
+        is_commit = len(weight.revision) == 40
+        assert not weight.revision or weight.revision[: 8 if is_commit else None] in words
+        assert not (is_commit and weight.revision in words)
+    assert "refs/pr/5" in words
+    assert "refs/pr/32" in words
+
+
 def test_ls_as_json_is_one_object(ric, clip_here):
     rows = json.loads(ric("weights", "ls", "--weights", "weights", "--json").out)["weights"]
     here = {row["id"]: row["place"] for row in rows if row["present"]}

@@ -99,6 +99,17 @@ def test_a_missing_model_is_named_with_who_needs_it_and_how_to_get_it(
     assert "--preset tiny needs no download" in raised.value.hint
 
 
+def test_the_tiny_preset_is_not_named_to_those_who_use_it(data, runs):
+    given = {"data": str(data), "preset": "tiny", "unet": "timbrooks/instruct-pix2pix"}
+    config = resolve_config(EditConfig, given)
+    with pytest.raises(RicError, match="is not on this machine") as raised:
+        check(config, runs)
+    assert "ric weights get timbrooks/instruct-pix2pix" in raised.value.hint
+    assert "--preset" not in raised.value.hint
+    (found,) = find_problems(config, runs)
+    assert "--preset" not in found.hint
+
+
 @pytest.mark.parametrize("name", ["deepseek-ai/deepseek-vl2-small", "deepseek-ai/deepseek-vl2"])
 def test_a_vlm_that_this_version_does_not_run_is_named_before_anything_is_fetched(
     data, runs, monkeypatch, name
@@ -588,4 +599,6 @@ def test_without_a_network_every_command_answers_within_ten_seconds(data, tmp_pa
     assert float(done.stderr.splitlines()[-1]) < 10
     if code == 1:
         assert "is not on this machine, and huggingface.co cannot be reached" in done.stderr
-        assert "--preset tiny needs no download" in done.stderr
+        of_data = "Drawn scenes, such as scenes:300@64#7, need no download."
+        of_models = "--preset tiny needs no download."
+        assert (of_data if words[0] == "describe" else of_models) in done.stderr

@@ -87,7 +87,7 @@ def _decode_all(
     samples: Samples, config: TinyConfig, run: RunDir, progress: Progress
 ) -> list[DrawnSample]:
     decoded = []
-    with progress.stage("decoding", unit="samples") as stage:
+    with progress.stage("decoding", samples.known_count, unit="samples") as stage:
         for sample in samples:
             try:
                 decoded.append(decode(sample, config.image_size))

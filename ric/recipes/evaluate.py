@@ -17,6 +17,7 @@ import shutil
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from ric.config import compares_two
 from ric.data.file_state import tables_state
@@ -88,7 +89,10 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
     networks = _load_noted(config, work)
     judge = open_judge(config, run, work.device)
     suites = _open_suites(config, run, networks, edited, work.device)
-    content = f"{matched.content}{tables_state(work.samples)}{judge.digest if judge else ''}"
+    tables = tables_state(work.samples)
+    if tables is None and not run.shared and work.ranks.count == 1:
+        tables = [uuid4().hex]  # of unknown versions: no batch is taken from an earlier attempt
+    content = f"{matched.content}{tables}{judge.digest if judge else ''}"
     key = _key(config, content, edited)
     stored = ScoredBatches(run.path / "scored" / key)
     scoring = Scoring(config, work, edited, suites, stored, judge, _threads())

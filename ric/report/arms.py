@@ -18,7 +18,7 @@ from ric.runs.rows import read_lines, read_rows
 from ric.scoring.outputs import Outputs, find_outputs, turns_of
 from ric.scoring.read_scores import read_scores
 from ric.scoring.scores import Score
-from ric.setting_values import check_value
+from ric.settings import recorded_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -164,11 +164,9 @@ def _recorded(
     kind: type[ConfigT], path: Path, record: Mapping[str, Any], data: str | None
 ) -> ConfigT:
     """Return the settings of a run as it recorded them (raises RicError if it cannot have)."""
-    known = {one.name for one in dataclasses.fields(kind)}
-    told = {key: value for key, value in record["config"].items() if key in known}
-    told |= {"data": data} if data else {}
+    told = record["config"] | ({"data": data} if data else {})
     try:
-        return kind(**{key: check_value(kind, key, value) for key, value in told.items()})
+        return recorded_config(kind, told)
     except RicError as error:
         raise RicError(f"{path / 'run.json'} cannot be read: {error.message}") from None
 

@@ -8,8 +8,11 @@ from typing import Any
 HIDDEN = "***"
 # scheme://NAME:PASSWORD@host; a token may stand there alone
 _LOGIN = re.compile(r"(?<=://)[^\s/?#]*@")
+# a secret may hold a slash; at an object store no port can stand before one, elsewhere it may
+_OF_A_STORE = re.compile(r"\b(s3a?|gc?s|az|abfss?|adl|oss)://[^\s/?#@:]*:(?!:)[^\s?#]*@")
+_WITH_SLASHES = re.compile(r"(?<=://)[^\s/?#@:]*:(?!:|\d{1,5}/)[^\s?#]*@")
 # the values after ?, & or # in an address; any may be a signature, so all are hidden
-_ADDRESS = re.compile(r"\w://\S+")
+_ADDRESS = re.compile(r"\w+://\S+")
 _VALUE = re.compile(r"(?<=[?&#;])([\w.%\[\]-]+)=[^\s&#;'\"<>)]*")
 
 
@@ -28,4 +31,6 @@ def redacted(value: Any) -> Any:
 
 
 def _without_secrets(found: re.Match[str]) -> str:
-    return _VALUE.sub(rf"\1={HIDDEN}", _LOGIN.sub(f"{HIDDEN}@", found[0]))
+    told = _OF_A_STORE.sub(rf"\1://{HIDDEN}@", found[0])
+    told = _WITH_SLASHES.sub(f"{HIDDEN}@", _LOGIN.sub(f"{HIDDEN}@", told))
+    return _VALUE.sub(rf"\1={HIDDEN}", told)

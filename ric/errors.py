@@ -30,6 +30,7 @@ class SampleError(RicError):
 
     Attributes:
         row: The place of the sample's row, such as `metadata.jsonl:7`; None if it has none.
+        group: Which photo the row is of, as `EditSample.group_id`; None if it does not say.
     """
 
     def __init__(self, sample_id: str, stage: str, reason: str, hint: str | None = None) -> None:
@@ -41,6 +42,7 @@ class SampleError(RicError):
         self.stage = stage
         self.reason = printable(reason)
         self.row: str | None = None
+        self.group: str | None = None
 
 
 def printable(text: str) -> str:

@@ -9,10 +9,23 @@ import math
 from contextlib import suppress
 from functools import cache
 from types import UnionType
-from typing import Any, Literal, NamedTuple, Union, cast, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    NamedTuple,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
-from ric.config import CommandConfig, FitBlipConfig, FitClipConfig
-from ric.errors import RicError
+from ric.config import CommandConfig, FitBlipConfig, FitClipConfig, flag_of
+from ric.errors import RicError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Bounds(NamedTuple):
@@ -73,6 +86,12 @@ BOUNDS: dict[str, Bounds] = {
     "seed": NOT_NEGATIVE, "skip": NOT_NEGATIVE, "show_every": NOT_NEGATIVE, "steps": Bounds(1),
     "temperature": POSITIVE, "weight_decay": NOT_NEGATIVE,
 }  # fmt: skip
+# Settings of words, never of a file: only a file's name need not be UTF-8.
+WORDS = frozenset({
+    "base_url", "columns", "device", "instruction", "mask_text", "more_instructions",
+    "push_to_hub", "redo", "scheduler", "seeds", "shard", "source_caption", "target_caption",
+    "track",
+})  # fmt: skip
 # a contrastive batch needs at least two samples
 OF_ONE_KIND: dict[type[CommandConfig], dict[str, Bounds]] = {
     FitClipConfig: {"batch_size": Bounds(2)},
@@ -107,11 +126,13 @@ def check_value(kind: type[CommandConfig], key: str, value: Any) -> Any:
     if get_origin(hint) is tuple:
         if not isinstance(value, (list, tuple)) or not all(isinstance(v, str) for v in value):
             raise RicError(f"{key} is {shown(value)}, which is not a list of texts.")
+        _refuse_halves(key, value)
         return tuple(value)
     if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
         # YAML reads 1e-4 as a text
         with suppress(ValueError, OverflowError):
             value = float(value)
+    _refuse_halves(key, [value])
     if isinstance(value, str) and "\0" in value:
         raise RicError(f"{key} is {shown(value)}, which holds a NUL character.")
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
@@ -120,6 +141,20 @@ def check_value(kind: type[CommandConfig], key: str, value: Any) -> Any:
     if hint in (int, float) and not bounds.hold(value):
         raise RicError(f"{key} is {shown(value)}; it is {bounds.in_words(value)}.")
     return value
+
+
+def _refuse_halves(key: str, values: Sequence[Any]) -> None:
+    """Refuse words that are not UTF-8, which Python holds as surrogates (raises RicError)."""
+    if key not in WORDS:
+        return
+    for value in values:
+        if isinstance(value, str) and printable(value) != value:
+            name = "--instruction" if key == "more_instructions" else flag_of(key)
+            name = "The instruction" if key == "instruction" else name
+            raise RicError(
+                f"{name} is {shown(printable(value))}, which is not UTF-8.",
+                "Type it in a terminal whose encoding is UTF-8.",
+            )
 
 
 def shown(value: Any) -> str:

@@ -108,6 +108,16 @@ def _chosen_part(kind: type[CommandConfig], values: Mapping[str, Any]) -> tuple[
     return (part, str(values.get(part, getattr(kind, part)))) if part else None
 
 
+def recorded_config(kind: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
+    """Return a command's settings as a run has recorded them, without those of other versions.
+
+    Raises:
+        RicError: one has a value that it cannot have.
+    """
+    known = {one.name for one in dataclasses.fields(kind)}
+    return kind(**{k: check_value(kind, k, value) for k, value in values.items() if k in known})
+
+
 def usual_settings(command: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a command's settings are if none is typed; empty for an unknown command.
 

@@ -25,7 +25,7 @@ _OWN_NAMES: dict[str, Split] = {
 
 def split_of(group: str) -> Split:
     """Return the split of a group, the same on every machine and in every order."""
-    digest = hashlib.sha256(group.encode()).digest()
+    digest = hashlib.sha256(group.encode(errors="surrogatepass")).digest()
     fraction = int.from_bytes(digest[:8]) / 2**64
     if fraction < TRAIN_SHARE:
         return "train"

@@ -124,7 +124,12 @@ def _process(words: list[str], folder: str) -> Ended:
         return Ended(1, f"{folder} is not on this node: --engine ray needs a disk that all share.")
     command = [sys.executable, "-m", "ric_cli", *words]
     with subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",  # it may name files whose names are not UTF-8
     ) as process:
         try:
             _, said = process.communicate()

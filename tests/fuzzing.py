@@ -34,7 +34,7 @@ fuzzed = settings(
     derandomize=True,  # the same inputs each time
     database=None,
     deadline=None,  # `Bounds` has one, which also ends what hangs
-    phases=(Phase.generate, Phase.shrink),
+    phases=(Phase.explicit, Phase.generate, Phase.shrink),
     suppress_health_check=list(HealthCheck),
 )
 

@@ -13,6 +13,13 @@ from ric.addresses import redacted
         ("https://me:pass@host/a.jsonl", "https://***@host/a.jsonl"),
         ("https://hf_token@host", "https://***@host"),
         ("s3://key:se@cret@bucket/a b", "s3://***@bucket/a b"),
+        ("s3://KEY:ab/cd@bucket/x", "s3://***@bucket/x"),
+        ("s3://KEY:12/c/d+e@bucket", "s3://***@bucket"),
+        ("gs://KEY:a@b/c@bucket", "gs://***@bucket"),
+        ("ftp://me:ab/cd@host/x", "ftp://***@host/x"),
+        ("https://host:8080/plain/a@b", "https://host:8080/plain/a@b"),
+        ("hdfs://host:9000/a@b", "hdfs://host:9000/a@b"),
+        ("s3://bucket/a:b@c", "s3://bucket/a:b@c"),
         ("zip://a.zip::ftp://me:pass@host/x", "zip://a.zip::ftp://***@host/x"),
         (
             "https://h/a?X-Amz-Signature=1f%2e&X-Amz-Date=2026#token=abc",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import os
 import pickle
 import shutil
 import struct
@@ -12,6 +14,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image, ImageCms
@@ -340,3 +344,79 @@ def test_a_judge_that_gives_nan_stops_a_training_of_any_length_before_it_begins(
         train_unet(config, run)
     assert read_record(run.path)["status"] == "failed"
     assert run.metrics() == []
+
+
+def named_badly(folder: Path, ending: str) -> Path:
+    """Return a path whose file name is not UTF-8."""
+    return folder / os.fsdecode(b"bad\xff" + ending.encode())
+
+
+@pytest.mark.parametrize("shard", [None, "1/2", "2/2"])
+def test_a_photo_whose_name_is_not_utf8_is_a_row_and_the_other_is_edited(ric, tmp_path, shard):
+    (tmp_path / "photos").mkdir()
+    picture().save(tmp_path / "photos/ok.png")
+    with named_badly(tmp_path / "photos", ".png").open("wb") as stream:
+        picture(seed=1).save(stream, "PNG")
+    shards = ("--shard", shard, "--batch-size", 1) if shard else ()
+    code, _, said = ric("edit", "photos/", "--preset", "tiny", "--editor", "none", *shards,
+                        "--run", "run")  # fmt: skip
+    edits = [file.name for file in (tmp_path / "run/images").iterdir()]
+    found = failures(tmp_path / "run") if (tmp_path / "run/failures.jsonl").exists() else {}
+    assert "Traceback" not in said
+    if shard is None:
+        assert (code, edits, list(found)) == (3, ["ok.png"], ["bad\\xff.png"])
+    else:  # each has one of them, or both
+        assert set(edits) <= {"ok.png"}
+        assert set(found) <= {"bad\\xff.png"}
+    assert all(reason.startswith("Its name is not UTF-8") for reason in found.values())
+
+
+def test_a_table_whose_file_name_is_not_utf8_is_read(ric, tmp_path):
+    stream = io.BytesIO()
+    picture(64).save(stream, "PNG")
+    cell = {"bytes": stream.getvalue(), "path": None}
+    (tmp_path / "tables").mkdir()
+    pq.write_table(
+        pa.table({"source": [cell], "target": [cell], "instruction": ["wider"]}),
+        tmp_path / "plain.parquet",
+    )
+    (tmp_path / "plain.parquet").rename(named_badly(tmp_path / "tables", ".parquet"))
+    columns = "source=source,instruction=instruction,target=target"
+    code, _, said = ric("edit", "tables", "--preset", "tiny", "--editor", "none", "--split", "all",
+                        "--columns", columns, "--run", "run")  # fmt: skip
+    assert code == 0, said
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("edit", "photos", "WORDS"), "The instruction"),
+        (("edit", "photos", "--instruction", "WORDS"), "--instruction"),
+        (("edit", "photos", "x", "--mask-text", "WORDS"), "--mask-text"),
+        (("edit", "photos", "--editor", "cds", "--target-caption", "WORDS"), "--target-caption"),
+        (("edit", "photos", "x", "--redo", "WORDS"), "--redo"),
+        (("fit-clip", "photos", "--columns", "WORDS"), "--columns"),
+        (("eval", "WORDS=photos", "--source", "photos", "--target", "photos"), "The label"),
+    ],
+)
+def test_typed_words_that_are_not_utf8_are_refused_in_a_line_that_names_them(
+    ric, tmp_path, words, named
+):
+    (tmp_path / "photos").mkdir()
+    picture().save(tmp_path / "photos/ok.png")
+    odd = os.fsdecode(b"a \xff b")
+    code, _, said = ric(*(word.replace("WORDS", odd) for word in words), "--preset", "tiny")
+    assert code == 1
+    assert said.startswith(f"Error: {named}")
+    assert "is not UTF-8" in said
+
+
+def test_paths_that_are_not_utf8_are_read_and_written(ric, tmp_path):
+    photos = named_badly(tmp_path, "-photos")
+    photos.mkdir()
+    picture(64).save(photos / "ok.png")
+    out, run = (named_badly(tmp_path, ending) for ending in ("-out", "-run"))
+    code, _, said = ric("edit", photos, "--preset", "tiny", "--editor", "none", "--out", out,
+                        "--run", run)  # fmt: skip
+    assert code == 0, said
+    assert (out / "ok.png").is_file()

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -22,7 +23,7 @@ from ric.config import (
 )
 from ric.config_file import load_config_file
 from ric.errors import RicError
-from ric.setting_values import BOUNDS, OF_ONE_KIND
+from ric.setting_values import BOUNDS, OF_ONE_KIND, WORDS, check_value
 from ric.settings import resolve_config
 
 ALL = list(TINY)
@@ -343,3 +344,13 @@ def test_an_alignment_with_the_target_has_no_use_for_a_hinge_at_the_target():
     settings = {"data": "scenes:9", "align_to": "target", "hinge": True}
     with pytest.raises(RicError, match="both losses end at the target already"):
         resolve_config(TrainUnetConfig, settings)
+
+
+def test_each_setting_of_words_is_one_and_refuses_half_a_character():
+    kinds = {kind: get_type_hints(kind) for kind in TINY}
+    assert {name for hints in kinds.values() for name in hints} >= WORDS
+    for kind, hints in kinds.items():
+        for name in WORDS & hints.keys():
+            value: Any = "a\udcffb"
+            with pytest.raises(RicError, match="is not UTF-8"):
+                check_value(kind, name, (value,) if "tuple" in str(hints[name]) else value)

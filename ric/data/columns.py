@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -152,11 +153,17 @@ def build_samples(
             try:
                 yield _build(picked, columns, options, locate, of_item)
             except SampleError as error:
-                error.row = place.label
-                yield error
+                yield _placed(error, row, columns, place)
     except SampleError as error:
-        error.row = place.label
-        yield error
+        yield _placed(error, row, columns, place)
+
+
+def _placed(error: SampleError, row: Row, columns: Columns, place: RowPlace) -> SampleError:
+    """Note in a row's error where the row is, and which photo it is of."""
+    error.row = place.label
+    with suppress(SampleError):
+        error.group = _text(row, columns, "group_id", place.label)
+    return error
 
 
 def _build(

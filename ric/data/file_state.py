@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ric.data.benchmarks.table import find_benchmark
-from ric.data.parquet_rows import find_tables
+from ric.data.open_file import as_local, is_url, within_time
+from ric.data.parquet_rows import find_remote_tables, find_tables
 
 if TYPE_CHECKING:
+    from threading import Event
+
     from ric.data.sample import Samples
+
+# what file systems of fsspec call a file's version, in small letters without - and _
+VERSIONS = (
+    "etag", "contentmd5", "digest", "md5hash", "checksum", "blobid", "generation", "versionid",
+    "lastmodified", "mtime", "updated", "created",
+)  # fmt: skip
 
 
 def file_state(file: Path | str) -> list[int]:
@@ -25,10 +35,17 @@ def file_state(file: Path | str) -> list[int]:
     return [known.st_size, known.st_mtime_ns, known.st_ino, known.st_ctime_ns]
 
 
-def tables_state(samples: Samples) -> list[list[int]]:
+def tables_state(samples: Samples) -> list[Any] | None:
     """Return the states of the tables that hold samples' pictures; empty where files hold them.
 
     The data's fingerprint covers a table's name, size and last 64 KB, not its pictures.
+
+    Returns:
+        The states; None where a table is at an address whose server does not tell when it was
+        written: nothing may be kept of it for a later command.
+
+    Raises:
+        RicError: the tables cannot be looked up.
     """
     if samples.kind == "benchmark":
         benchmark = find_benchmark(samples.name)
@@ -36,4 +53,26 @@ def tables_state(samples: Samples) -> list[list[int]]:
         return [file_state(file) for file in files]
     if samples.kind != "parquet":
         return []
-    return [file_state(file) for file in find_tables(Path(samples.name).expanduser())]
+    name = as_local(samples.name)
+    if not is_url(name):
+        return [file_state(file) for file in find_tables(Path(name).expanduser())]
+    states = [_remote_state(address) for address in find_remote_tables(name)]
+    return None if None in states else states
+
+
+def _remote_state(address: str) -> list[str] | None:
+    """Return what a server tells of a file's version, with its size; None where it tells none."""
+    import fsspec  # 0.1 s that only remote data should pay
+
+    def ask(_: Event) -> dict[str, Any]:
+        files, inside = fsspec.url_to_fs(address)
+        files.invalidate_cache()
+        return dict(files.info(inside))
+
+    try:
+        told = within_time(ask)
+    except Exception:  # each file system has its own errors; reading the table tells of them
+        return None
+    known = {re.sub("[-_]", "", str(key)).lower(): value for key, value in told.items()}
+    versions = [f"{key} {known[key]}" for key in VERSIONS if known.get(key)]
+    return [f"size {known.get('size')}", *versions] if versions else None

@@ -238,7 +238,7 @@ def picture_path(kind: str, name: str, count: int | None, suffix: str = ".png") 
             spread over folders by the first two hex digits of the SHA-256 of the id.
         suffix: The extension that matches the file's content.
     """
-    digest = hashlib.sha256(name.encode()).hexdigest()
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
     # `datasets` reads a split from a file named test-1.png and drops the metadata
     stem = digest[:16] if _LOOKS_LIKE_SPLIT.search(name) else name
     spread = f"{digest[:2]}/" if count is None or count > SPREAD_OVER else ""

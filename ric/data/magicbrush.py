@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ric.data.columns import Columns, is_missing
 from ric.data.open_file import open_bytes
-from ric.errors import RicError
+from ric.errors import RicError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +60,8 @@ def captions_of(path: Path) -> dict[str, str]:
         for name, caption in turns.items() if isinstance(turns, dict) else ():
             turn = re.fullmatch(r"(.+)-output([0-9]+)\.\w+", name)
             if turn and isinstance(caption, str):
+                if printable(caption) != caption:
+                    raise RicError(f"'{path}': the caption of {name!r} holds half a character.")
                 found[f"{turn[1]}-{turn[2]}"] = caption
     if not found:
         raise wrong

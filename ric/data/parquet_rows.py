@@ -180,7 +180,7 @@ def tables_hash(files: Sequence[str | Path], extra: str = "") -> str:
     for file in files:
         with open_bytes(file) as stream:
             size = stream.seek(0, os.SEEK_END)
-            digest.update(f"{Path(file).name}:{size}:".encode())
+            digest.update(f"{Path(file).name}:{size}:".encode(errors="surrogatepass"))
             # parquet's footer, whose column statistics and offsets change with the rows
             stream.seek(max(0, size - (1 << 16)), os.SEEK_SET)
             digest.update(stream.read())

@@ -168,24 +168,45 @@ class Samples:
 
         That source is what an editor began with that made all turns, each from its own output of
         the one before. The mask of the last turn alone says nothing of it, so it is left out. The
-        rows are read once more; samples without `group_id` are photos of their own.
+        rows are read once more; samples without `group_id` are photos of their own. A limit counts
+        photos. Where the row of a photo's last turn is bad, that row is its failure; where that of
+        its first is, its last turn becomes one.
         """
-        last: dict[str, str] = {}
-        for sample in self.glance():
+        last: dict[str, str | None] = {}
+        begun_badly: dict[str, str] = {}  # photos whose first row is bad, by the name of that row
+
+        def lose(error: SampleError) -> None:
+            if error.group is not None:
+                if error.group not in last:
+                    begun_badly[error.group] = error.sample_id
+                last[error.group] = None
+
+        for sample in self.narrowed(self._split).glance(lose):  # a limit would cut a photo's turns
             last[sample.group_id or sample.id] = sample.id
-        kept = set(last.values())
         begun: dict[str, EditSample] = {}  # the first turns of photos whose last is still to come
 
-        def final(turn: EditSample) -> EditSample | None:
-            first = begun.setdefault(turn.group_id or turn.id, turn)
-            if turn.id not in kept:
+        def final(turn: EditSample) -> EditSample | SampleError | None:
+            photo = turn.group_id or turn.id
+            first = begun.setdefault(photo, turn)
+            if turn.id != last.get(photo):
                 return None
-            del begun[turn.group_id or turn.id]
+            del begun[photo]
+            if photo in begun_badly:
+                error = SampleError(
+                    turn.id,
+                    "source",
+                    f"The row of its photo's first turn, {begun_badly[photo]!r}, cannot be used, so"
+                    " what its turns began with is not known.",
+                )
+                error.row = turn.row
+                return error
             return turn if first is turn else turn.made_from(first)
 
         return self._with_rows(final)
 
-    def _with_rows(self, change: Callable[[EditSample], EditSample | None]) -> Samples:
+    def _with_rows(
+        self, change: Callable[[EditSample], EditSample | SampleError | None]
+    ) -> Samples:
         """Return the samples with each changed; None leaves one out."""
         rows = self._rows
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from uuid import uuid4
 
 import torch
 
@@ -119,7 +121,10 @@ def decode_squares(config: CommandConfig, work: Work, split: SplitName, how: Squ
     """
     unreadable: list[SampleError] = []
     samples = work.samples.narrowed(split, config.limit, unreadable.append)
-    chosen = [config.limit, config.columns, config.max_pixels, split, tables_state(samples)]
+    tables = tables_state(samples)
+    # of tables whose version is unknown nothing is found again
+    state = uuid4().hex if tables is None else tables
+    chosen = [config.limit, config.columns, config.max_pixels, split, state]
     key = hashlib.sha256(
         json.dumps([LAYOUT, samples.name, samples.fingerprint, *chosen, asdict(how)]).encode()
     ).hexdigest()[:32]
@@ -137,6 +142,8 @@ def decode_squares(config: CommandConfig, work: Work, split: SplitName, how: Squ
                 )
         else:
             stage.advance(len(found.rows))
+    if tables is None:
+        shutil.rmtree(folder, ignore_errors=True)  # what is mapped stays until it is let go
     return found
 
 

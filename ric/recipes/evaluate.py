@@ -16,6 +16,7 @@ import os
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from ric.config import compares_two
 from ric.data.file_state import tables_state
@@ -85,7 +86,10 @@ def evaluate(config: EvalConfig, run: RunDir, progress: Progress | None = None) 
     networks = _load_noted(config, work)
     judge = open_judge(config, run, work.device)
     suites = _open_suites(config, run, networks, edited, work.device)
-    content = f"{matched.content}{tables_state(work.samples)}{judge.digest if judge else ''}"
+    tables_are = tables_state(work.samples)
+    if tables_are is None and work.ranks.count == 1 and not run.claims.others_at_work():
+        tables_are = [uuid4().hex]  # of unknown versions: no batch is taken from an earlier attempt
+    content = f"{matched.content}{tables_are}{judge.digest if judge else ''}"
     key = _key(config, run, content, edited)
     run.remove_when_done("scored")
     stored = ScoredBatches(run.path / "scored" / key)

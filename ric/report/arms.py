@@ -18,6 +18,7 @@ from ric.runs.rows import read_lines, read_rows
 from ric.scoring.outputs import Outputs, find_outputs, turns_of
 from ric.scoring.read_scores import read_scores
 from ric.scoring.scores import Score
+from ric.settings import recorded_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -129,11 +130,11 @@ def read_side(runs: Sequence[Path], runs_dir: Path, data: str | None = None) -> 
         _refuse_other_data(first, (path, record))
         config: EvalConfig | EditConfig
         if record["command"] == "eval":
-            config = _recorded(EvalConfig, record, data)
+            config = _recorded(EvalConfig, path, record, data)
             metrics |= scored[path].metrics
             _add_scored(arms, config, scored[path], runs_dir, notes)
         else:
-            config = _recorded(EditConfig, record, data)
+            config = _recorded(EditConfig, path, record, data)
             if all(arm.outputs.run is None or arm.outputs.run != path.resolve() for arm in arms):
                 arms.append(Arm(_unused(path.name, arms), _outputs_of_edits(path, record)))
         configs.append(config)
@@ -159,15 +160,15 @@ def _refuse_other_data(
         )
 
 
-def _recorded(kind: type[ConfigT], record: Mapping[str, Any], data: str | None) -> ConfigT:
-    """Return the settings of a run as it recorded them."""
-    known = {one.name for one in dataclasses.fields(kind)}
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in record["config"].items()
-        if key in known
-    }
-    return kind(**values | ({"data": data} if data else {}))
+def _recorded(
+    kind: type[ConfigT], path: Path, record: Mapping[str, Any], data: str | None
+) -> ConfigT:
+    """Return the settings of a run as it recorded them (raises RicError if it cannot have)."""
+    told = record["config"] | ({"data": data} if data else {})
+    try:
+        return recorded_config(kind, told)
+    except RicError as error:
+        raise RicError(f"{path / 'run.json'} cannot be read: {error.message}") from None
 
 
 def _scored_runs(

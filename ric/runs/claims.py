@@ -204,7 +204,7 @@ class Claims:
     def settle(self, what: str, value: str) -> str:
         """Fix a value for all processes and attempts of the run; return the first one's value."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"settled-{hashlib.sha256(what.encode()).hexdigest()}"
+        path = self.folder / f"settled-{_name_of((what,))}"
         create_atomically(path, value)
         return path.read_text(encoding="utf-8")
 

@@ -264,4 +264,4 @@ def _note(path: Path, texts: dict[str, dict[str, str]], run: RunDir) -> None:
 
 def _fingerprint(texts: Mapping[str, object]) -> str:
     content = json.dumps(texts, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(content.encode()).hexdigest()
+    return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()

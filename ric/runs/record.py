@@ -8,6 +8,7 @@ import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from ric.addresses import redacted
@@ -21,15 +22,42 @@ if TYPE_CHECKING:
 SCHEMA = 1
 LARGEST = 2**24  # bytes of a run.json; ric's take about 10 kB
 NEEDED = {"command": str, "status": str, "config": dict, "started": str}
-OPTIONAL: dict[str, type] = {
-    "argv": list, "data": dict, "ended": str, "environment": dict, "error": str,
-    "memory_plan": dict, "parents": list, "process": dict, "resolved": dict,
-    "unavailable": list, "weights": dict,
+TEXT = (str, NoneType)
+# What is read of an entry: a type or several; [of each item]; {"name": of its value}, where a name
+# that may be absent ends in a "?" and "*" is every name.
+SHAPES: dict[str, Any] = {
+    "argv": [str],
+    "data": {"name": str, "fingerprint?": TEXT},
+    "descriptions": {"fingerprint?": str},
+    "ended": str,
+    "environment": {"git?": (dict, NoneType), "versions?": dict, "gpus?": (list, NoneType)},
+    "error": str,
+    "judge": {
+        "back_end": str, "seed": int, "model?": TEXT, "revision?": TEXT, "questions?": int,
+        "malformed?": {"*": int}, "unanswered?": int,
+        "position_bias?": {"*": {
+            "mean": float, "low": (float, NoneType), "high": (float, NoneType), "equal": float,
+            "n": int,
+        }},
+        "agreement?": {
+            "model": TEXT, "run": str,
+            "metrics": {"*": {
+                "spearman": (float, NoneType), "kendall": (float, NoneType),
+                "mean_difference": float, "n": int,
+            }},
+        },
+    },
+    "large_masks": [str],
+    "memory_plan": dict,
+    "out": TEXT,
+    "parents": [str],
+    "process": dict,
+    "prompts": {"*": {"sha256": str}},
+    "resolved": {"*": str},
+    "unavailable": [str],
+    "weights": {"*": {"id?": TEXT, "revision?": TEXT}},
 }  # fmt: skip
-# the types of the values in lists and dicts that are read
-WITHIN: dict[str, type] = {
-    "argv": str, "parents": str, "resolved": str, "unavailable": str, "weights": dict,
-}  # fmt: skip
+MOST = 1e300  # a whole number may be too large to be written as a float
 
 
 def number_of(path: Path) -> int | None:
@@ -72,18 +100,31 @@ def read_record(path: Path) -> dict[str, Any]:
 
 def _misshapen(record: dict[str, Any]) -> str | None:
     """Name the first entry of a record that does not have the expected type."""
-    for key, kind in {**NEEDED, **OPTIONAL}.items():
-        if key in record and not isinstance(record[key], kind):
+    for key, shape in {**NEEDED, **SHAPES}.items():
+        if key in record and not _fits(record[key], shape):
             return key
-    for key, kind in WITHIN.items():
-        held = record.get(key, ())
-        values = held.values() if isinstance(held, dict) else held
-        if not all(isinstance(value, kind) for value in values):
-            return key
-    data = record.get("data", {"name": ""})
-    fingerprint = data.get("fingerprint")
-    is_told = isinstance(data.get("name"), str) and isinstance(fingerprint, (str, type(None)))
-    return None if is_told else "data"
+    return None
+
+
+def _fits(value: Any, shape: Any) -> bool:
+    """Tell whether a value is of a shape of `SHAPES`."""
+    if isinstance(shape, tuple):
+        return any(_fits(value, one) for one in shape)
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(_fits(one, shape[0]) for one in value)
+    if isinstance(shape, dict):
+        if not isinstance(value, dict):
+            return False
+        if "*" in shape:
+            return all(_fits(one, shape["*"]) for one in value.values())
+        return all(
+            _fits(value[key.rstrip("?")], one) if key.rstrip("?") in value else key.endswith("?")
+            for key, one in shape.items()
+        )
+    if shape in (int, float):
+        is_number = isinstance(value, (int, shape)) and not isinstance(value, bool)
+        return is_number and not abs(value) > MOST
+    return isinstance(value, shape)
 
 
 def list_runs(

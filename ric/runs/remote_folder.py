@@ -54,10 +54,10 @@ class RemoteFolder:
         There are none where there is no such folder.
 
         Raises:
-            RicError: It cannot be listed, or its bucket is not there.
+            RicError: It cannot be listed within a minute, or its bucket is not there.
         """
         try:
-            found = self._listed()
+            found = within_time(lambda _: self._listed())
         except Exception as error:  # each file system has its own errors
             raise self._refusal("cannot be listed", error) from None
         above = f"{self._root}/"
@@ -82,9 +82,9 @@ class RemoteFolder:
         within_time(pipe)
 
     def remove(self, name: str) -> None:
-        """Remove a file; one that is not there, or may not be removed, is no error."""
+        """Remove a file; one that is not there, or that cannot be removed in time, is no error."""
         try:
-            self._files.rm_file(f"{self._root}/{name}")
+            within_time(lambda _: self._files.rm_file(f"{self._root}/{name}"))
         except Exception:  # each file system has its own errors
             return
 

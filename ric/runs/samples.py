@@ -62,7 +62,9 @@ def is_in_shard(name: str, shard: str | None) -> bool:
         shard: As `--shard` names it, `2/5`; None: all samples are of it.
     """
     part, count = shard_of(shard)
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % count == part - 1
+    # a photo's file name may not be UTF-8: it fails later, in one shard alone
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).digest()
+    return int.from_bytes(digest[:8]) % count == part - 1
 
 
 def some_samples(samples: Samples, config: CommandConfig, run: RunDir) -> Iterator[EditSample]:

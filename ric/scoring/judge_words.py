@@ -40,7 +40,8 @@ def _agreement_in_words(agreement: Mapping[str, Any]) -> list[str]:
         return "undefined, one judge gave one score" if value is None else f"{value:+.3f}"
 
     return [
-        f"Agreement with {agreement['model']} ({agreement['run']}) on {METRICS[key].heading}"
+        f"Agreement with {agreement['model']} ({agreement['run']}) on"
+        f" {METRICS[key].heading if key in METRICS else key}"
         f" (N = {told['n']}): Spearman {number(told['spearman'])}, Kendall's tau-b"
         f" {number(told['kendall'])}; this judge's mean less that one's:"
         f" {told['mean_difference']:+.2f}."

@@ -93,6 +93,8 @@ def find_outputs(
     """
     resolve = resolve or partial(find_run, runs_dir=runs_dir)
     label, place = _split_label(text)
+    if label and printable(label) != label:
+        raise RicError(f"The label {printable(label)!r} is not UTF-8.", "Write it in UTF-8.")
     path = resolve(place)
     if path is None and Path(place).name == "images":
         # the images of an edit run stand for the run, whose model is known

@@ -160,8 +160,8 @@ def _weights_in_words(run: RunDir) -> str:
     if "judge" in run.record:
         lines += [f"- {in_prose(line)}" for line in judge_in_words(run.record["judge"])]
     lines += [
-        f"- weights of {name}: {in_markdown(public_name(weight['id']))}"
-        + (f", revision {weight['revision']}" if weight["revision"] else "")
+        f"- weights of {name}: {in_markdown(str(public_name(weight.get('id'))))}"
+        + (f", revision {weight['revision']}" if weight.get("revision") else "")
         + (f", SHA-256 {weight['sha256']}" if "sha256" in weight else "")
         for name, weight in run.record.get("weights", {}).items()
     ]

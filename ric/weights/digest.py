@@ -31,7 +31,7 @@ def weights_digest(path: Path) -> str:
     if len(files) == 1:
         return file_digest(files[0])
     lines = [f"{file_digest(file)}  {file.relative_to(path).as_posix()}\n" for file in files]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return hashlib.sha256("".join(lines).encode(errors="surrogatepass")).hexdigest()
 
 
 def file_digest(file: Path) -> str:

@@ -177,6 +177,36 @@ def test_magicbrush_without_captions_has_none_and_bad_turns_fail_alone(tmp_path)
     assert "no instruction" in failed["8-1"]
 
 
+def test_final_turns_are_found_without_the_limit_which_counts_photos(tmp_path):
+    made.magicbrush(tmp_path)
+    every = load_samples(f"magicbrush:{tmp_path}")
+    assert [one.id for one in every.narrowed("test", 1).final_turns()] == ["30-2"]
+    assert [one.id for one in every.narrowed("test", 2).final_turns()] == ["30-2", "139-1"]
+
+
+@pytest.mark.parametrize("bad", [5, {"output": "30-output1.png", "instruction": "x"}])
+def test_a_photo_whose_first_turn_is_bad_has_no_final_turn_but_a_failure(tmp_path, bad):
+    made.magicbrush(tmp_path)
+    rewrite(tmp_path / "edit_sessions.json", lambda told: {**told, "30": [bad, told["30"][1]]})
+    failed: dict[str, str] = {}
+    finals = load_samples(f"magicbrush:{tmp_path}").narrowed("test").final_turns()
+    told = finals.reporting(lambda error: failed.update({error.sample_id: error.reason}))
+    for _ in range(2):
+        assert [one.id for one in told] == ["139-1"]
+    assert len(failed) == 2
+    assert "The row of its photo's first turn" in failed["30-2"]
+
+
+def test_a_photo_whose_last_turn_is_bad_fails_and_no_earlier_turn_stands_for_it(tmp_path):
+    made.magicbrush(tmp_path)
+    rewrite(tmp_path / "edit_sessions.json", lambda told: {**told, "30": [told["30"][0], 5]})
+    failed: list[str] = []
+    finals = load_samples(f"magicbrush:{tmp_path}").narrowed("test").final_turns()
+    told = finals.reporting(lambda error: failed.append(error.sample_id))
+    assert [one.id for one in told] == ["139-1"]
+    assert failed == ["edit_sessions.json: 30-2"]
+
+
 def test_captions_of_another_form_are_refused(tmp_path):
     made.magicbrush(tmp_path)
     (tmp_path / "local_descriptions.json").write_text("[]")

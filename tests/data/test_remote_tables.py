@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from ric.data.file_state import tables_state
 from ric.data.sample import load_samples
 from ric.errors import RicError
 
@@ -66,3 +67,36 @@ def test_an_address_with_nothing_to_read_is_told_in_one_line(store, name, said):
     with pytest.raises(RicError, match=said) as caught:
         load_samples(name)
     assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("scheme", ["memory://", "file://", ""])
+def test_a_table_that_is_replaced_by_one_of_its_size_has_another_state(store, tmp_path, scheme):
+    folder = "bucket" if scheme == "memory://" else str(tmp_path)
+
+    def put(colour: str) -> None:
+        content = a_table(2).replace(b"make it blue", b"make it " + colour.encode())
+        if scheme == "memory://":
+            store.pipe_file("/bucket/a.parquet", content)
+        else:
+            (tmp_path / "new").write_bytes(content)
+            (tmp_path / "new").rename(tmp_path / "a.parquet")
+
+    put("blue")
+    for name in (f"{scheme}{folder}", f"{scheme}{folder}/a.parquet"):
+        samples = load_samples(name)
+        first = tables_state(samples)
+        assert first
+        assert tables_state(samples) == first
+        put("cyan")
+        assert tables_state(samples) not in (None, first)
+
+
+def test_a_table_whose_server_tells_no_version_has_no_state(store, monkeypatch):
+    store.pipe_file("/bucket/a.parquet", a_table(2))
+    samples = load_samples("memory://bucket/a.parquet")
+    told = store.info
+    monkeypatch.setattr(
+        type(store), "info",
+        lambda self, path, **how: {key: told(path)[key] for key in ("name", "size", "type")},
+    )  # fmt: skip
+    assert tables_state(samples) is None

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from fuzzing import FEWER, ODD_VALUES, Bounds, altered, fuzzed, mutated
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import ric.runs.provenance
+from ric.config import EditConfig, EvalConfig, as_dict
 from ric.errors import SampleError
+from ric.recipes.edit import edit
+from ric.recipes.evaluate import evaluate
+from ric.recipes.report import report
 from ric.recipes.runs import join_shards
 from ric.report.chain import read_chain
 from ric.report.curves import Panel, draw_curves
@@ -110,6 +116,88 @@ def test_a_damaged_run_is_gone_on_with_joined_or_refused(run: Path, made: Path, 
         assert all(isinstance(row["id"], str) for row in read_rows(run, "descriptions"))
 
     go_on()
+
+
+JUDGE = {
+    "back_end": "chat", "model": "tiny", "revision": None, "seed": 0, "swapped": True,
+    "questions": 4, "malformed": {"no JSON": 1}, "unanswered": 0,
+    "position_bias": {"scene": {"mean": 0.5, "low": None, "high": 1.0, "equal": 0.5, "n": 2}},
+    "agreement": {
+        "run": "00007-eval", "model": "other",
+        "metrics": {
+            "vlm_scene": {"spearman": None, "kendall": 0.2, "mean_difference": 0.1, "n": 2}
+        },
+    },
+}  # fmt: skip
+DRAWN = {"data": "scenes:8@64#5", "preset": "tiny", "limit": 2, "split": "all"}
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make an edit run and an eval run of it, whose record has all that one can have."""
+    folder = tmp_path_factory.mktemp("scored")
+    unedited = EditConfig(**DRAWN, editor="none")
+    with open_run("edit", as_dict(unedited), runs_dir=folder, run=folder / "edits") as made:
+        edit(unedited, made)
+    config = EvalConfig(**DRAWN, edits=(f"A={folder / 'edits'}",), metrics="l1")
+    with open_run("eval", as_dict(config), runs_dir=folder, run=folder / "scores") as made:
+        evaluate(config, made)
+        made.note(judge=JUDGE, weights={"unet": {"id": "tiny", "revision": None}})
+        made.note(environment={"git": None, "versions": {"ric": "1"}, "gpus": ["one"]})
+    return folder
+
+
+def test_a_run_json_is_shown_in_a_report_and_scored_on_or_refused(
+    scored: Path, tmp_path: Path, bounds: Bounds
+):
+    records = {name: json.loads((scored / name / "run.json").read_text())
+               for name in ("edits", "scores")}  # fmt: skip
+    places = {"edits": ("config", "data"), "scores": ("judge", "config", "weights")}
+    whole = EvalConfig(**DRAWN, edits=(f"A={scored / 'edits'}",), metrics="l1")
+
+    @st.composite
+    def damaged(draw: Callable[..., Any]) -> tuple[str, dict[str, Any]]:
+        name = draw(st.sampled_from(("edits", "scores")))
+        record = records[name]
+        if draw(st.booleans()):
+            return name, draw(altered(record))
+        part = draw(st.sampled_from(places[name]))
+        if draw(st.booleans()):
+            return name, record | {part: draw(ODD_VALUES)}
+        return name, record | {part: draw(altered(record[part]))}
+
+    @settings(fuzzed, max_examples=FEWER * 2)
+    @given(one=damaged())
+    @example(one=("scores", records["scores"] | {"judge": []}))
+    @example(one=("scores", records["scores"] | {"judge": "x"}))
+    @example(one=("scores", records["scores"] | {"judge": {}}))
+    @example(
+        one=("scores", records["scores"] | {"config": records["scores"]["config"] | {"edits": 3}})
+    )
+    @example(
+        one=("edits", records["edits"] | {"config": records["edits"]["config"] | {"out": [1]}})
+    )
+    def read(one: tuple[str, dict[str, Any]]) -> None:
+        folder = tmp_path / "runs"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(scored, folder)
+        name, record = one
+        (folder / name / "run.json").write_text(json.dumps(record))
+        with bounds.held():
+            report(
+                [str(folder / "edits"), str(folder / "scores")], tmp_path / "page", runs_dir=folder
+            )
+        if name == "scores":
+            (folder / name / "run.json").write_text(json.dumps(record | {"status": "failed"}))
+            with bounds.held():
+                run = open_run("eval", as_dict(whole), runs_dir=folder, run=folder / "scores")
+                with run:
+                    evaluate(whole, run)
+
+    try:
+        read()
+    finally:
+        torch.set_num_threads(1)
 
 
 METRICS = "".join(json.dumps({"step": n, "loss": 1 / (n + 1), "lr": 1e-3}) + "\n" for n in range(4))

@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import fsspec
 import pyarrow
 import pytest
 import torch
@@ -135,6 +136,41 @@ def test_a_table_written_over_by_one_of_the_same_size_time_and_footer_is_read_ag
     os.utime(file, ns=(known.st_atime_ns, known.st_mtime_ns))
     assert file.stat().st_size == known.st_size
     assert not torch.equal(decode(file, how, columns=columns).targets, before)
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_table_at_an_address_replaced_by_one_of_its_size_is_read_again(monkeypatch, tells):
+    files = fsspec.filesystem("memory")
+    files.store.clear()
+
+    def table(colour: str) -> int:
+        stream, made = io.BytesIO(), io.BytesIO()
+        Image.new("RGB", (200, 200), colour).save(stream, "BMP")
+        cell = {"bytes": stream.getvalue(), "path": None}
+        row = {"source": cell, "target": cell, "instruction": "paint it"}
+        parquet.write_table(
+            pyarrow.Table.from_pylist([row]), made, compression="none", use_dictionary=False,
+            write_statistics=False,
+        )  # fmt: skip
+        files.pipe_file("/bucket/edits.parquet", made.getvalue())
+        return len(made.getvalue())
+
+    told = files.info
+    if not tells:  # as a server that says nothing of when a file was written
+        few = ("name", "size", "type")
+        monkeypatch.setattr(
+            type(files), "info", lambda self, path, **_: {key: told(path)[key] for key in few}
+        )
+    columns = "source=source,target=target,instruction=instruction"
+    how, address = replace(HOW, masks="ignored"), "memory://bucket/edits.parquet"
+    size = table("red")
+    before = decode(address, how, columns=columns).targets.clone()
+    assert torch.equal(decode(address, how, columns=columns).targets, before)
+    assert table("blue") == size
+    assert not torch.equal(decode(address, how, columns=columns).targets, before)
+    kept = list((cache_folder() / "squares").iterdir())
+    assert bool([one for one in kept if one.is_dir()]) == tells
+    files.store.clear()
 
 
 @pytest.mark.parametrize("harm", ["pixels", "a pixel", "row", "rows", "a letter", "checksums"])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import fsspec
@@ -16,6 +17,7 @@ from noting import Noting
 from PIL import Image
 
 from ric.config import EditConfig, EvalConfig, as_dict
+from ric.data import open_file
 from ric.data.opened import open_data
 from ric.errors import RicError
 from ric.recipes.edit import edit
@@ -23,6 +25,7 @@ from ric.recipes.evaluate import evaluate
 from ric.recipes.runs import join_shards
 from ric.runs.edited_pictures import run_into
 from ric.runs.open_run import open_run
+from ric.runs.remote_folder import RemoteFolder
 from ric.runs.uploads import MOST_IN_A_ROW
 from ric.scoring.read_scores import read_scores
 
@@ -237,6 +240,7 @@ import fsspec
 from ric.config import EditConfig
 from ric.recipes.edit import edit
 from ric.runs.open_run import open_run
+from ric.runs.remote_folder import RemoteFolder
 from ric.runs.run import RunDir
 
 when, folder, settings = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
@@ -346,3 +350,16 @@ def test_a_run_stays_on_a_disk(name, tmp_path):
             open_run("edit", {}, **where)
         assert "ric edit --out s3://bucket/edited" in str(caught.value.hint)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_never_answers_is_waited_for_only_so_long(store, monkeypatch):
+    folder, never = RemoteFolder("memory://bucket/out"), Event()
+    monkeypatch.setattr(open_file, "MOST_SECONDS", 0.2)
+    for name in ("find", "rm_file"):
+        monkeypatch.setattr(type(store), name, lambda self, path: never.wait())
+    try:
+        folder.remove("a.png")
+        with pytest.raises(RicError, match=r"cannot be listed: it takes over 0\.2 seconds"):
+            folder.names()
+    finally:
+        never.set()

@@ -53,7 +53,7 @@ def folders(make_edits: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
 def score(tiny: Callable[..., EvalConfig], tmp_path: Path) -> Callable[..., Any]:
     def call(*edits: str, **changes: Any) -> tuple[dict[str, Scores], Path]:
         named = {
-            key: value if isinstance(value, bool) else str(value)
+            key: value if isinstance(value, (bool, int)) else str(value)
             for key, value in changes.items()
             if key != "partial"
         }
@@ -379,6 +379,9 @@ def test_magicbrush_is_scored_by_its_captions_over_all_turns_or_the_last_of_each
     final, _ = score(f"Mine={made}", turns="final", **given)
     assert final["Mine"]["clip_t"].n == 2
     assert final["Mine"]["l1"].value == pytest.approx(apart({1: 200, 2: 30}), abs=1e-6)
+    shutil.rmtree(tmp_path / "run")
+    one, _ = score(f"Mine={made}", turns="final", limit=1, **given)  # a photo, not a turn
+    assert one["Mine"]["l1"].value == pytest.approx(apart({1: 200}), abs=1e-6)
     # whoever makes all turns begins with the source of the first
     begun = [np.asarray(Image.open(data / f"source/{n:02d}.png").convert("RGB"), float)
              for n in (0, 2)]  # fmt: skip

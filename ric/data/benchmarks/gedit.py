@@ -43,7 +43,7 @@ def number_languages() -> Callable[[Row], str | None]:
 
 
 def _entries(files: Sequence[Path], language: str | None) -> Iterator[Entry]:
-    for label, row in table_entries(files):
+    for label, row, _ in table_entries(files):
         if isinstance(row, str) or language in (None, row.get(LANGUAGE)):
             yield Entry(label, row)
 

@@ -24,10 +24,12 @@ class Entry(NamedTuple):
     Attributes:
         label: Where it is, such as `mapping_file.json: 000000000000`.
         row: Its values, or a sentence that says what is wrong with it.
+        group: The photo of a row that is a sentence, where its place tells.
     """
 
     label: str
     row: Row | str
+    group: str | None = None
 
 
 class Result(NamedTuple):

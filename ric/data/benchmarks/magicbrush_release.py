@@ -41,7 +41,7 @@ def _entries(files: Sequence[Path]) -> Iterator[Entry]:
     captions = {file.name: _captions(file) for file in others}
     for label, row, picture, turn in _turns(chief):
         if isinstance(row, str):
-            yield Entry(label, row)
+            yield Entry(label, row, picture or None)
             continue
         of_whole, of_region = captions.get(GLOBAL, {}), captions.get(LOCAL, {})
         told = {
@@ -56,7 +56,7 @@ def _turns(file: Path) -> Iterator[tuple[str, Row | str, str, int]]:
     """Yield each turn with its label, its picture's id and its number, from 1 on."""
     if file.name == TURNS:
         turns_of: Counter[str] = Counter()
-        for label, row in listed_entries(file, f"[{FORM[12:-1]}]"):
+        for label, row, _ in listed_entries(file, f"[{FORM[12:-1]}]"):
             picture = "" if isinstance(row, str) else str(row.get("input", "")).split("-")[0]
             turns_of[picture] += 1
             yield label, row, picture, turns_of[picture]

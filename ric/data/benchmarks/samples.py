@@ -57,9 +57,11 @@ def read_benchmark(benchmark: Benchmark, columns: Columns, options: ReadOptions)
     about = options if layout.is_table else replace(options, described_in=chief.name)
     locate = picture_cell if layout.is_table else partial(_file_or_bytes, str(root), chief.name)
     next_id = columns.id_rule() if columns.id_rule else None
-    for label, row in layout.entries(benchmark.files):
+    for label, row, group in layout.entries(benchmark.files):
         if isinstance(row, str):
-            yield Told(SampleError(label, "metadata", row), {})
+            lost = SampleError(label, "metadata", row)
+            lost.group = group
+            yield Told(lost, {})
             continue
         try:
             cells = layout.cells(row, root)

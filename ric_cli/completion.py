@@ -1,4 +1,4 @@
-"""What a shell completes after TAB: runs and weights, without a look at any library."""
+"""Complete runs and weights after TAB in a shell, without importing any library."""
 
 from __future__ import annotations
 

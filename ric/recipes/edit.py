@@ -95,9 +95,8 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     for note in data.odd.notes:
         progress.note(note)
     load = partial(load_editor, config.editor, model, config, device, **further)
-    todo: Iterator[Photo | EditSample] = iter(photos)
-    if samples is not None:
-        todo = some_samples(samples, config, run)
+    todo: Iterator[Photo | EditSample]
+    todo = iter(photos) if samples is None else some_samples(samples, config, run)
     editing = Editing(pictures, supply, load, progress)
     ids = [photo.id for photo in photos] if samples is None else _ids(samples, config)
     total = samples.known_count if samples is not None and ids is None else None

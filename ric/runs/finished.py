@@ -50,10 +50,9 @@ def why_undone(path: Path, left_to_others: set[str]) -> RicError | None:
 def why_failed(path: Path) -> RicError | None:
     """Report that a run has failures and nothing else; None if some sample was finished."""
     failed = list(read_rows(path, "failures"))
-    work = (
-        file for file in path.glob("[!.]*.jsonl") if not file.name.startswith((LISTED, "failures"))
-    )
-    if not failed or next(_keys_in(work), None) is not None:
+    # of an evaluation the rows come last: each sample may have scores, and a failure of one editor
+    is_scored = (path / "per_sample.jsonl").is_file()
+    if not failed or is_scored or finished_by(path, "*") - {key_of(row) for row in failed}:
         return None
     reasons = "; ".join(f"{row['id']}: {row.get('reason')}" for row in failed[:3])
     return RicError(

@@ -42,7 +42,7 @@ def test_where_captions_are_typed_or_a_file_tells_all_words_are_photos(ric, tmp_
     ("words", "line"),
     [
         (("a.jpg", "b.jpg"), "Error: a.jpg needs an instruction.\n"),
-        (("a.jpg", "lost.jpg"), "Error: There is no file 'lost.jpg', and it is hardly an"),
+        (("a.jpg", "lost.jpg"), "Error: There is no file 'lost.jpg', and it does not look like an"),
         (("a.jpg", "lost.jpg", "night"), "Error: There is no photo 'lost.jpg'.\n"),
         (("a.jpg", "mine.py", "night"), "Error: 'mine.py' is neither a photo nor a folder"),
         (("scenes:9@64", "b.jpg", "night"), "Error: 'scenes:9@64' is not there.\n"),

@@ -73,6 +73,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line("none")
 
 
+@pytest.fixture(autouse=True)
+def no_width_of_a_terminal() -> None:
+    """Take COLUMNS from tests and their children.
+
+    GNU readline, once anything imports it, sets it for the children of the process, past
+    os.environ: for tests' commands, and for the workers of pytest-xdist.
+    """
+    os.environ.pop("COLUMNS", None)
+    os.unsetenv("COLUMNS")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Callable[[], None]:
     """Run every fixture and test, and every process that they start, on one thread.

@@ -318,6 +318,8 @@ def alone_of_two(make_edits, tmp_path):
 def test_who_waits_for_others_says_for_whom_and_can_be_stopped(alone_of_two, tmp_path):
     with alone_of_two(600) as process:
         line = process.stderr.readline()
+        if line.startswith("Loading the libraries"):  # on a busy machine
+            line = process.stderr.readline()
         assert line.startswith("Waiting at 127.0.0.1:")
         assert line.endswith("for the other 1 of the 2 processes of WORLD_SIZE.\n")
         process.send_signal(signal.SIGTERM)
@@ -331,7 +333,7 @@ def test_others_who_do_not_come_are_an_error_of_a_line_and_a_hint(alone_of_two, 
     with alone_of_two(1) as process:
         _, said = process.communicate(timeout=300)
     assert process.returncode == 1
-    _, error, hint = said.splitlines()
+    error, hint = said.splitlines()[-2:]
     assert error.startswith("Error: Could not connect to the other 1 of the 2 processes")
     assert error.endswith("no connection within 1 s.")
     assert hint.startswith("Hint: Start all of them with torchrun")

@@ -373,7 +373,7 @@ def test_a_metric_beside_all_others_and_between_two_editors(parts, edits, few, t
     assert {"clip_i", "fid", "l1", "psnr_outside", "edit_success", "Reds"} <= keys
     apart = told["differences"][0]["scores"]["Reds"]
     assert (apart["value"], apart["heading"]) == (pytest.approx(20), "Red share")
-    assert "| Red share ↓ | **+20.00 [+20.00, +20.00] (N = 3)** |" in (run / "table.md").read_text()
+    assert "| Red share ↓ | +20.00 [+20.00, +20.00] (N = 3) |" in (run / "table.md").read_text()
 
 
 def test_a_metric_is_found_by_its_entry_point(declared, edits, few, tmp_path):

@@ -32,12 +32,6 @@ def closed_at_start(*numbers: int) -> str:
 # --- streams -------------------------------------------------------------------------------------
 
 
-@pytest.fixture(autouse=True)
-def _no_width() -> None:
-    """Take COLUMNS from children: GNU readline, once a test imports it, sets it past os.environ."""
-    os.unsetenv("COLUMNS")
-
-
 @pytest.mark.parametrize("numbers", [(1,), (2,), (0, 1, 2)], ids=str)
 def test_closed_streams_are_nobody_s_output_and_no_error(numbers, tmp_path):
     words = ["sh", "-c", closed_at_start(*numbers), "sh", *RIC, "weights", "ls"]

@@ -53,7 +53,7 @@ def test_with_no_network_the_answer_comes_within_seconds(name, size):
     assert quiet_seconds() - begun < 6
     assert f"The data set {name} ({size}) is not on this machine" in caught.value.message
     assert f"hf download {name} --repo-type dataset" in str(caught.value.hint)
-    assert "--preset tiny needs no" in str(caught.value.hint)
+    assert "Drawn scenes, such as scenes:300@64#7, need no download" in str(caught.value.hint)
 
 
 def test_a_mistyped_folder_is_not_looked_for_on_the_hub():

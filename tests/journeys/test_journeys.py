@@ -127,7 +127,7 @@ def test_a_researcher_scores_somebody_s_edits_and_nothing_else(pictures, ric, tm
 def test_without_a_network_a_laptop_is_told_what_it_has_and_shows_a_first_edit(ric, tmp_path):
     told = ric("doctor", code=0)
     assert "tiny" in told
-    assert "hub" in ric("weights ls --for edit")
+    assert "missing" in ric("weights ls --for edit")
     ric("edit scenes:4000@64#3 --preset tiny --limit 12 --run strip")
     assert Image.open(tmp_path / "strip" / "sheet.png").size[0] > 500
     told = ric("edit scenes:4000@64#3 --limit 1", code=1)  # the paper's editor is not here

@@ -1,4 +1,4 @@
-"""A small data set of drawn pictures, the tiny configs on it, and what stops a recipe half-way."""
+"""A small data set, the tiny configs on it, an empty store, and what stops a recipe half-way."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 from PIL import Image, ImageDraw
 
@@ -170,3 +171,12 @@ def trained_on(tmp_path: Path, tiny_family: Path) -> Callable[..., Path]:
         return run.path
 
     return make
+
+
+@pytest.fixture
+def store() -> Iterator[Any]:
+    """The files of `memory://`, none at first."""
+    files = fsspec.filesystem("memory")
+    files.store.clear()
+    yield files
+    files.store.clear()

@@ -8,7 +8,6 @@ from ric.errors import RicError
 from ric.runs.rows import key_of, read_lines, read_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 # rows that list a run's input; a sample listed there need not be finished
@@ -21,14 +20,13 @@ def finished_by(path: Path, writer: str) -> set[str]:
     A key is a sample's id, or names one text about it: see `rows.key_of`.
     """
     files = [*path.glob(f"[!.]*-{writer}.jsonl"), *path.glob("[!.]*[!0-9].jsonl")]
-    return set(_keys_in(file for file in files if not file.name.startswith(LISTED)))
-
-
-def _keys_in(files: Iterable[Path]) -> Iterator[str]:
-    for file in files:
-        for row in read_lines(file):
-            if (key := key_of(row)) is not None:
-                yield key
+    return {
+        key
+        for file in files
+        if not file.name.startswith(LISTED)
+        for row in read_lines(file)
+        if (key := key_of(row)) is not None
+    }
 
 
 def why_undone(path: Path, left_to_others: set[str]) -> RicError | None:

@@ -55,7 +55,7 @@ class Scoring:
         judge: Grades pictures; None without one.
         threads: How many decode, and as many prepare pictures for the networks.
         ids: All samples, in the order of their batches.
-        wanted: The numbers of the batches that must be there before tables are made.
+        awaited: The numbers of batches that another process had taken.
     """
 
     config: EvalConfig
@@ -66,7 +66,7 @@ class Scoring:
     judge: VlmJudge | None
     threads: int
     ids: Sequence[str]
-    wanted: set[int] = field(default_factory=set)
+    awaited: set[int] = field(default_factory=set)
 
     @cached_property
     def known(self) -> set[str]:
@@ -84,10 +84,12 @@ class Scoring:
             ranks = self.work.ranks
             if self.known.issuperset(ids):
                 return False
-            self.wanted.add(number)
             if ranks.count > 1:
                 return number % ranks.count == ranks.number
-            return not self.work.run.shared or self._take(number)
+            if not self.work.run.shared or self._take(number):
+                return True
+            self.awaited.add(number)
+            return False
 
         ranks = self.work.ranks
         batches = -(-len(self.ids) // self.config.batch_size)
@@ -104,7 +106,7 @@ class Scoring:
 
         A batch that was damaged since is scored again, too: its process does not look at it again.
         """
-        missing, told = set(self.wanted), False
+        missing, told = set(self.awaited), False
         while missing := {number for number in missing if not self.stored.has(number)}:
             free = {n for n in missing if self._take(n) or self.stored.is_damaged(n)}
             if free:

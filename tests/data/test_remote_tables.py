@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,14 +21,6 @@ def a_table(count: int) -> bytes:
     told = {"input_image": cells, "edited_image": cells, "edit_prompt": ["make it blue"] * count}
     pq.write_table(pa.table(told), table)
     return table.getvalue()
-
-
-@pytest.fixture
-def store():
-    files = fsspec.filesystem("memory")
-    files.store.clear()
-    yield files
-    files.store.clear()
 
 
 def test_parquet_at_an_address_is_read_as_from_a_disk(store, tmp_path):

@@ -44,15 +44,6 @@ class Inverts:
 
 
 @pytest.fixture
-def store():
-    """The files of `memory://`, none at first."""
-    files = fsspec.filesystem("memory")
-    files.store.clear()
-    yield files
-    files.store.clear()
-
-
-@pytest.fixture
 def photos(tmp_path: Path) -> Path:
     for number, name in enumerate(("cat.png", "trips/dog.jpg", "trips/eel.png")):
         file = tmp_path / "photos" / name

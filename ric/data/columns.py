@@ -41,11 +41,18 @@ class Columns:
         names: Our field -> their column, for the fields they have.
         mask_kind: How their masks mark the region to edit.
         id_rule: Makes the ids where no single column holds them.
+        reads: The columns that `id_rule` reads besides.
+        cells: Turns a row's values into those that are meant; gets the name under which the row may
+            fail. Raises SampleError.
+        split: The split of every row that names none.
     """
 
     names: dict[str, str]
     mask_kind: MaskKind = "image"
     id_rule: IdRule | None = None
+    reads: tuple[str, ...] = ()
+    cells: Callable[[Row, str], Row] | None = None
+    split: str | None = None
 
     @cached_property
     def lists(self) -> list[ListColumn]:

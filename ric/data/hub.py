@@ -15,13 +15,8 @@ from typing import TYPE_CHECKING, Any
 from ric.data import humanedit, magicbrush
 from ric.data.arrow_rows import count_rows, table_names
 from ric.data.folder import find_metadata
-from ric.data.parquet_rows import (
-    NumberedRow,
-    choose_columns,
-    find_tables,
-    number_rows,
-    read_tables,
-)
+from ric.data.known_tables import choose_columns
+from ric.data.parquet_rows import NumberedRow, find_tables, number_rows, read_tables
 from ric.errors import RicError, first_line
 
 if TYPE_CHECKING:
@@ -33,7 +28,12 @@ if TYPE_CHECKING:
 
     Rows = Callable[[], Iterator[EditSample | SampleError]]
 
-SIZES = {humanedit.HUB_ID: humanedit.SIZE, magicbrush.HUB_ID: magicbrush.SIZE}
+SIZES = {
+    humanedit.HUB_ID: humanedit.SIZE,
+    magicbrush.HUB_ID: magicbrush.SIZE,
+    "TIGER-Lab/OmniEdit-Filtered-1.2M": "3 TB",
+    "timbrooks/instructpix2pix-clip-filtered": "63 GB",
+}
 
 
 def is_hub_id(text: str) -> bool:

@@ -55,4 +55,5 @@ COLUMNS = Columns(
     },
     mask_kind="erased-black",
     id_rule=number_repeats,
+    reads=("IMAGE_ID",),
 )

@@ -94,4 +94,5 @@ COLUMNS = Columns(
     },
     mask_kind="erased-white",
     id_rule=name_turns,
+    reads=("img_id", "turn_index"),
 )

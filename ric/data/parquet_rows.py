@@ -1,24 +1,16 @@
-"""Parquet and Arrow files as samples: which columns they have, and what a row's cells hold."""
+"""Parquet and Arrow files as samples: where they are, and what a row's cells hold."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ric.data import humanedit, magicbrush
 from ric.data.arrow_rows import table_rows
-from ric.data.columns import (
-    Columns,
-    ReadOptions,
-    Row,
-    RowPlace,
-    build_samples,
-    is_missing,
-    require_columns,
-)
+from ric.data.columns import Columns, ReadOptions, Row, RowPlace, build_samples, is_missing
 from ric.data.files_below import files_below
 from ric.data.open_file import (
     REMOTE,
@@ -36,11 +28,6 @@ if TYPE_CHECKING:
     from ric.data.edit_sample import EditSample
 
 SUFFIXES = (".parquet", ".arrow")
-
-# what diffusers' train_instruct_pix2pix.py reads unless it is told otherwise; it has no masks
-INSTRUCT_PIX2PIX = Columns(
-    names={"source": "input_image", "target": "edited_image", "instruction": "edit_prompt"}
-)
 
 # `data/train-00003-of-00034.parquet`, `dev.parquet` or `human_edit-train-00000-of-00033.arrow`
 _SPLIT_IN_NAME = re.compile(r"(?:^|[-_])(train|validation|valid|val|dev|test)(?:[-_.]|$)")
@@ -88,36 +75,6 @@ def find_remote_tables(address: str) -> list[str]:
     return [f"{address.rstrip('/')}/{path.removeprefix(above)}" for path in found]
 
 
-def known_columns(names: list[str]) -> Columns | None:
-    """Recognise the columns of HumanEdit, MagicBrush or diffusers' script; None for any others."""
-    for columns in (humanedit.COLUMNS, magicbrush.COLUMNS, INSTRUCT_PIX2PIX):
-        if set(columns.names.values()) <= set(names):
-            return columns
-    return None
-
-
-def choose_columns(mapping: dict[str, str] | None, have: list[str], where: str) -> Columns:
-    """Apply `--columns` on top of the columns recognised by name.
-
-    A known table keeps its rules for the columns that `--columns` does not name. Where the kind of
-    a mask is unknown, its own pixels decide.
-
-    Raises:
-        RicError: The columns are not recognised, or `--columns` names one that is missing.
-    """
-    columns = known_columns(have)
-    if mapping:
-        columns = _laid_over(mapping, columns)
-    if columns is None:
-        raise RicError(
-            f"The columns of {where} are not recognised: {', '.join(have)}.",
-            "Map them to ours: --columns source=input_image,instruction=edit_prompt,"
-            "target=edited_image; of a column of lists take an item: instruction=prompts[0].",
-        )
-    require_columns(columns, have, where)
-    return columns
-
-
 def read_tables(
     files: Sequence[str | Path], columns: Columns, options: ReadOptions
 ) -> Iterator[EditSample | SampleError]:
@@ -129,7 +86,7 @@ def read_tables(
     places = [Path(file) for file in files]  # of an address it is the names that count
     splits = [_split_in(place) for place in places]
     of_lists = [one.column for one in columns.lists]
-    wanted = [*columns.names.values(), *of_lists, "IMAGE_ID", "img_id", "turn_index"]
+    wanted = [*columns.names.values(), *of_lists, *columns.reads]
     several = len({split for split in splits if split}) > 1
     # files of several folders may share a name
     common = os.path.commonpath([place.parent for place in places])
@@ -158,20 +115,22 @@ def number_rows(
 ) -> Iterator[EditSample | SampleError]:
     """Build samples from rows; a row without an id is named by its number."""
     next_id = columns.id_rule() if columns.id_rule else None
-    columns = Columns(names={"split": "split", **columns.names}, mask_kind=columns.mask_kind)
+    columns = replace(columns, names={"split": "split", **columns.names})
     for number, (label, row, split) in enumerate(rows):
         if isinstance(row, str):
             yield SampleError(label, "metadata", row)
             continue
-        if split is not None and not row.get(columns.names["split"]):
-            row = {**row, columns.names["split"]: split}
-        yield from build_samples(
-            row,
-            columns,
-            options,
-            locate=picture_cell,
-            place=RowPlace(label, next_id(row) if next_id else None, f"{number:07d}"),
-        )
+        own_split = columns.split or split
+        if own_split is not None and not row.get(columns.names["split"]):
+            row = {**row, columns.names["split"]: own_split}
+        place = RowPlace(label, next_id(row) if next_id else None, f"{number:07d}")
+        try:
+            cells = columns.cells(row, place.rule_id or label) if columns.cells else row
+        except SampleError as error:
+            error.row = label
+            yield error
+            continue
+        yield from build_samples(cells, columns, options, locate=picture_cell, place=place)
 
 
 def tables_hash(files: Sequence[str | Path], extra: str = "") -> str:
@@ -185,18 +144,6 @@ def tables_hash(files: Sequence[str | Path], extra: str = "") -> str:
             stream.seek(max(0, size - (1 << 16)), os.SEEK_SET)
             digest.update(stream.read())
     return digest.hexdigest()
-
-
-def _laid_over(mapping: dict[str, str], known: Columns | None) -> Columns:
-    if known is None:
-        return Columns(names=mapping, mask_kind="unknown")
-    names = {**known.names, **mapping}
-    own_mask = names.get("mask") == known.names.get("mask")
-    return Columns(
-        names=names,
-        mask_kind=known.mask_kind if own_mask else "unknown",
-        id_rule=None if "id" in mapping else known.id_rule,
-    )
 
 
 def picture_cell(value: Any) -> str | bytes | None:

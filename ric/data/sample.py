@@ -28,17 +28,12 @@ from ric.data.folder import (
 )
 from ric.data.hub import cached_metadata, is_hub_id, open_hub
 from ric.data.images import MAX_PIXELS
+from ric.data.known_tables import KNOWN_TABLES, choose_columns
 from ric.data.list_cells import EVERY, RANDOM, has_pick
 from ric.data.loose import read_texts
 from ric.data.loose_samples import LooseFolders
 from ric.data.open_file import as_local, is_url, why_no_file
-from ric.data.parquet_rows import (
-    choose_columns,
-    find_remote_tables,
-    find_tables,
-    read_tables,
-    tables_hash,
-)
+from ric.data.parquet_rows import find_remote_tables, find_tables, read_tables, tables_hash
 from ric.data.seen_ids import SeenIds
 from ric.errors import RicError, SampleError
 from ric.splits import Split, split_of
@@ -549,5 +544,6 @@ def _open_tables(
 
 def _may_be_on_the_hub(name: str, mapping: dict[str, str] | None) -> bool:
     """Tell whether to query the hub: a mistyped folder has the form of a hub id too."""
-    known = name in ("BryanW/HumanEdit", "osunlp/MagicBrush")
-    return known or (mapping is not None and not Path(name.split("/")[0]).exists())
+    if name in KNOWN_TABLES:
+        return True
+    return mapping is not None and not Path(name.split("/")[0]).exists()

@@ -44,7 +44,13 @@ def cache(tmp_path, rows, name="train-00000-of-00001.parquet"):
 
 
 @pytest.mark.parametrize(
-    ("name", "size"), [("BryanW/HumanEdit", "16.4 GB"), ("osunlp/MagicBrush", "22.4 GB")]
+    ("name", "size"),
+    [
+        ("BryanW/HumanEdit", "16.4 GB"),
+        ("osunlp/MagicBrush", "22.4 GB"),
+        ("TIGER-Lab/OmniEdit-Filtered-1.2M", "3 TB"),
+        ("BleachNick/UltraEdit", "size unknown"),
+    ],
 )
 def test_with_no_network_the_answer_comes_within_seconds(name, size):
     begun = quiet_seconds()

@@ -123,22 +123,6 @@ def test_any_columns_can_be_mapped(tmp_path, noise, encoded):
     assert "Add mask to that row" in caught.value.reason
 
 
-def test_the_columns_of_diffusers_script_are_known(tmp_path, noise, encoded):
-    row = {
-        "input_image": encoded(noise()), "edited_image": encoded(noise(seed=1)),
-        "edit_prompt": "make it snow",
-    }  # fmt: skip
-    write(tmp_path / "rows.parquet", [row])
-    (sample,) = load_samples(tmp_path)
-    assert (sample.instruction, sample.has_mask) == ("make it snow", False)
-    assert pixel_hash(sample.load_target()) == pixel_hash(noise(seed=1))
-    flat = Image.new("L", (16, 12))
-    flat.paste(255, (0, 0, 4, 4))
-    write(tmp_path / "rows.parquet", [{**row, "where": encoded(flat)}])
-    (sample,) = load_samples(tmp_path, columns="mask=where")
-    assert sample.load_mask().sum() == 16
-
-
 def renamed(row: dict) -> dict:
     """HumanEdit's pictures under names that nobody knows."""
     return {"before": row["INPUT_IMG"], "after": row["OUTPUT_IMG"], "where": row["MASK_IMG"],
@@ -204,18 +188,6 @@ def test_a_mapped_mask_or_id_goes_before_a_known_tables_own(tmp_path, humanedit_
     (sample,) = load_samples(tmp_path, columns="mask=mine,id=number")
     assert (sample.id, sample.group_id) == ("7", "a")
     assert sample.load_mask().sum() == 16
-
-
-def test_unknown_columns_ask_for_a_mapping_and_list_what_there_is(tmp_path):
-    write(tmp_path / "rows.parquet", [{"picture": b"a", "words": "b"}])
-    with pytest.raises(RicError, match="are not recognised: picture, words") as caught:
-        load_samples(tmp_path)
-    assert "--columns source=input_image" in str(caught.value.hint)
-    with pytest.raises(RicError, match="has no column 'image'") as caught:
-        load_samples(tmp_path, columns="source=image")
-    assert caught.value.hint == "Its columns: picture, words."
-    with pytest.raises(RicError, match=r"No column of .* is mapped to the source picture"):
-        load_samples(tmp_path, columns="instruction=words")
 
 
 def test_a_broken_picture_costs_its_own_row(tmp_path, humanedit_row):

@@ -40,9 +40,9 @@ LAYOUT = Layout(
             "editing_type": "task",
         },
         id_rule=name_rows,
+        reads=("split", "idx"),
     ),
     find=find_tables,
     entries=table_entries,
     is_table=True,
-    needs=("split", "idx"),
 )

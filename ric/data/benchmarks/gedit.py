@@ -71,10 +71,11 @@ def in_language(language: str | None) -> Layout:
                 "editing_type": "task_type",
             },
             id_rule=number_languages,
+            reads=("key", LANGUAGE),
+            split="test",
         ),
         find=find_tables,
         entries=partial(_entries, language=language),
         is_table=True,
-        needs=("key", LANGUAGE),
         results=_results,
     )

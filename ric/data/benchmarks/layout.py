@@ -62,7 +62,6 @@ class Layout:
         cells: Turns a row's values into those of `columns`; gets the folder of the chief file.
             Raises SampleError.
         is_table: Its rows are in parquet or Arrow, pictures included.
-        needs: Columns that a table must have besides.
         results: Lists what its judge reads of one edit: the row, the sample, the edit's file; None
             where no judge reads a folder.
         listing: Names and writes the list of edits that the judge reads besides: gets the row and
@@ -75,7 +74,6 @@ class Layout:
     entries: Callable[[Sequence[Path]], Iterator[Entry]]
     cells: Callable[[Row, Path], Row] = unchanged
     is_table: bool = False
-    needs: tuple[str, ...] = ()
     results: Callable[[Row, EditSample, Path], list[Result]] | None = None
     listing: Callable[[Sequence[tuple[Row, str]]], tuple[str, str]] | None = None
 

@@ -3,13 +3,17 @@
 Its PicaEval_*.py read `meta_info.json`, a list, whose paths are below its folder; its
 prepare_meta_info.py writes one. `edit_area` is boxes in the source's pixels: with those of
 PicaEval_consistency.py a mask holds each box, its right and lower edge included. Where it is
-"unknown" there is no mask.
+"unknown" there is no mask. The hub's Andrew613/PICABench is a table with the pictures in it. Its
+rows are numbered as that script does, and each has three wordings, from `superficial_prompt`, which
+is the one taken, to `explicit_prompt`, which also says what has to follow.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,10 +24,11 @@ from ric.data.benchmarks.pie_bench import png_of
 from ric.data.columns import Columns
 from ric.data.folder import inside
 from ric.data.images import ImageError, picture_size
+from ric.data.parquet_rows import picture_cell
 from ric.errors import SampleError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from ric.data.benchmarks.layout import Entry
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
 LIST, EDITS = "meta_info.json", "output_img"
 FORM = '[{"index": 0, "input_path": "input_img/00000.jpg", "edit_instruction": "...", ...}]'
 SIDES = ("x", "y", "width", "height")
+AREA = "edit_area"
 
 
 def mask_of_boxes(boxes: Any, size: tuple[int, int]) -> Mask | None:
@@ -77,20 +83,48 @@ def _cells(row: Row, root: Path) -> Row:
     # prepare_meta_info.py looks for edits of these names
     name = f"{index:05d}" if type(index) is int else index
     cells = {**row, "index": name, "mask": None}
-    area = row.get("edit_area")
-    if not area or area == "unknown" or not isinstance(source, str):
-        return cells
-    told = str(name or source)
+    if isinstance(source, str):
+        locate = partial(inside, str(root), source, LIST)
+        cells["mask"] = _mask_cell(row, "input_path", locate, str(name or source))
+    return cells
+
+
+def _mask_cell(
+    row: Row, source: str, locate: Callable[[], str | bytes | None], name: str
+) -> bytes | None:
+    """Draw the mask of a row's boxes as a PNG (raises SampleError); None where it has none.
+
+    Args:
+        row: The row.
+        source: The column of its picture.
+        locate: Returns the picture.
+        name: The name under which the row fails.
+    """
+    area = row.get(AREA)
     try:
-        size = picture_size(inside(str(root), source, LIST))
-        mask = mask_of_boxes(area, size)
+        if not area or area == "unknown" or (picture := locate()) is None:
+            return None
+        mask = mask_of_boxes(area, picture_size(picture))
     except ImageError as error:
-        raise SampleError(told, "source", error.message, error.hint) from None
+        raise SampleError(name, "source", error.message, error.hint) from None
     except TypeError as error:
-        raise SampleError(told, "source", f"Its input_path {error}.") from None
+        raise SampleError(name, "source", f"Its {source} {error}.") from None
     except ValueError as error:
-        raise SampleError(told, "mask", f"Its edit_area {error}.") from None
-    return {**cells, "mask": None if mask is None else png_of(mask)}
+        raise SampleError(name, "mask", f"Its {AREA} {error}.") from None
+    return None if mask is None else png_of(mask)
+
+
+def number_rows() -> Callable[[Row], str | None]:
+    """Name the rows of the table by their number, as prepare_meta_info.py does: `00000`."""
+    numbers = count()
+    return lambda row: f"{next(numbers):05d}"
+
+
+def _table_cells(row: Row, name: str) -> Row:
+    if AREA not in row:  # --columns has put another mask in its place
+        return row
+    picture = partial(picture_cell, row.get("input_image"))
+    return {**row, AREA: _mask_cell(row, "input_image", picture, name)}
 
 
 def _results(row: Row, sample: EditSample, edited: Path) -> list[Result]:
@@ -129,4 +163,16 @@ LAYOUT = Layout(
     cells=_cells,
     results=_results,
     listing=_listing,
+)
+
+TABLE = Columns(
+    names={
+        "source": "input_image",
+        "mask": AREA,
+        "instruction": "superficial_prompt",
+        "editing_type": "physics_law",
+    },
+    id_rule=number_rows,
+    cells=_table_cells,
+    split="test",
 )

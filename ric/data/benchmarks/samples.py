@@ -40,7 +40,7 @@ def columns_of(benchmark: Benchmark, mapping: dict[str, str] | None) -> Columns:
         columns = replace(columns, id_rule=None)
     if benchmark.layout.is_table:
         needed = {**known.names, **(mapping or {})}
-        needed |= {name: name for name in benchmark.layout.needs}
+        needed |= {name: name for name in known.reads}
         require_columns(
             replace(known, names=needed), table_names(benchmark.files[0]), f"'{benchmark.files[0]}'"
         )

@@ -5,6 +5,7 @@ Imports nothing heavy: the command line and preflight read this, too.
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ric.protocols import OF_FEW_SCORES
@@ -34,8 +35,7 @@ class Metric(NamedTuple):
         measure: Of a metric with a network of its own, what the suite does with it; else "". Such
             a metric is computed by name alone.
         tiny: The member of the embedded family that takes such a network's place.
-        least: Of a Frechet distance, its network's width: of fewer pictures the covariances lack
-            rank, and it is mostly bias.
+        range: The lowest and the highest value that it can have: no interval goes beyond.
     """
 
     heading: str
@@ -46,17 +46,20 @@ class Metric(NamedTuple):
     setting: str = ""
     measure: Measure | Literal[""] = ""
     tiny: str = "scene_classifier"
-    least: int = 0
+    range: tuple[float, float] = (-inf, inf)
 
+
+FROM_0, TO_1, TO_10, TO_100 = (0.0, inf), (0.0, 1.0), (0.0, 10.0), (0.0, 100.0)
+SIGNED, FIVE_GRADES = (-1.0, 1.0), (1.0, 5.0)
 
 # In the order of the columns; the first eight but FID of halves and KID are the paper's.
 METRICS = {
-    "clip_i": Metric("CLIP-I", True, 4, "clip"),
-    "dino": Metric("DINO", True, 4, "dino"),
-    "clip_t": Metric("CLIP-T", True, 4, "clip"),
-    "lpips": Metric("LPIPS", False, 4, "lpips"),
-    "fid": Metric("FID", False, 2, "inception", least=2048),
-    "fid_unpaired": Metric("FID of halves", False, 2, "inception"),
+    "clip_i": Metric("CLIP-I", True, 4, "clip", range=SIGNED),
+    "dino": Metric("DINO", True, 4, "dino", range=SIGNED),
+    "clip_t": Metric("CLIP-T", True, 4, "clip", range=SIGNED),
+    "lpips": Metric("LPIPS", False, 4, "lpips", range=FROM_0),
+    "fid": Metric("FID", False, 2, "inception", range=FROM_0),
+    "fid_unpaired": Metric("FID of halves", False, 2, "inception", range=FROM_0),
     "kid": Metric("KID", False, 4, "inception"),
     "is": Metric("IS", True, 2, "inception"),
     "fd_dinov2": Metric(
@@ -66,7 +69,7 @@ METRICS = {
         "facebook/dinov2-large",
         "ric.metrics.dinov2:Dinov2Features",
         measure="frechet",
-        least=1024,
+        range=FROM_0,
     ),
     "cmmd": Metric(
         "CMMD",
@@ -76,6 +79,7 @@ METRICS = {
         "ric.metrics.clip_features:ClipFeatures",
         measure="kernel",
         tiny="clip",
+        range=FROM_0,
     ),
     "clip_fid": Metric(
         "CLIP-FID",
@@ -85,12 +89,12 @@ METRICS = {
         "ric.metrics.clip_fid:ClipFidFeatures",
         measure="frechet",
         tiny="clip",
-        least=512,
+        range=FROM_0,
     ),
-    "clip_i_source": Metric("CLIP-I to source", True, 4, "clip"),
-    "clip_i_target": Metric("CLIP-I to target", True, 4, "clip"),
-    "dino_source": Metric("DINO to source", True, 4, "dino"),
-    "dino_target": Metric("DINO to target", True, 4, "dino"),
+    "clip_i_source": Metric("CLIP-I to source", True, 4, "clip", range=SIGNED),
+    "clip_i_target": Metric("CLIP-I to target", True, 4, "clip", range=SIGNED),
+    "dino_source": Metric("DINO to source", True, 4, "dino", range=SIGNED),
+    "dino_target": Metric("DINO to target", True, 4, "dino", range=SIGNED),
     "dinov2": Metric(
         "DINOv2",
         True,
@@ -98,10 +102,11 @@ METRICS = {
         "facebook/dinov2-base",
         "ric.metrics.dinov2:Dinov2Similarity",
         measure="cosine",
+        range=SIGNED,
     ),
-    "dinov2_source": Metric("DINOv2 to source", True, 4),
-    "dinov2_target": Metric("DINOv2 to target", True, 4),
-    "clip_direction": Metric("CLIP direction", True, 4, "clip"),
+    "dinov2_source": Metric("DINOv2 to source", True, 4, range=SIGNED),
+    "dinov2_target": Metric("DINOv2 to target", True, 4, range=SIGNED),
+    "clip_direction": Metric("CLIP direction", True, 4, "clip", range=SIGNED),
     "pick_score": Metric(
         "PickScore",
         True,
@@ -112,24 +117,36 @@ METRICS = {
         tiny="clip",
     ),
     "dists": Metric(
-        "DISTS", False, 4, "lpips-vgg", "ric.metrics.dists:DistsDistance", measure="distance"
+        "DISTS",
+        False,
+        4,
+        "lpips-vgg",
+        "ric.metrics.dists:DistsDistance",
+        measure="distance",
+        range=FROM_0,
     ),
-    "l1": Metric("L1", False, 4, place="ric.metrics.pixel:L1"),
-    "l2": Metric("L2", False, 4, place="ric.metrics.pixel:L2"),
-    "psnr": Metric("PSNR, dB", True, 2, place="ric.metrics.pixel:Psnr"),
-    "ssim": Metric("SSIM", True, 4, place="ric.metrics.pixel:Ssim"),
+    "l1": Metric("L1", False, 4, place="ric.metrics.pixel:L1", range=TO_1),
+    "l2": Metric("L2", False, 4, place="ric.metrics.pixel:L2", range=TO_1),
+    "psnr": Metric("PSNR, dB", True, 2, place="ric.metrics.pixel:Psnr", range=TO_100),
+    "ssim": Metric("SSIM", True, 4, place="ric.metrics.pixel:Ssim", range=SIGNED),
     "psnr_outside": Metric(
-        "PSNR outside the mask, dB", True, 2, place="ric.metrics.pixel:PsnrOutside"
+        "PSNR outside the mask, dB", True, 2, place="ric.metrics.pixel:PsnrOutside", range=TO_100
     ),
-    "ssim_outside": Metric("SSIM outside the mask", True, 4, place="ric.metrics.pixel:SsimOutside"),
-    "lpips_outside": Metric("LPIPS outside the mask", False, 4, "lpips-squeeze"),
+    "ssim_outside": Metric(
+        "SSIM outside the mask", True, 4, place="ric.metrics.pixel:SsimOutside", range=SIGNED
+    ),
+    "lpips_outside": Metric("LPIPS outside the mask", False, 4, "lpips-squeeze", range=FROM_0),
     "psnr_inside": Metric(
-        "PSNR inside the mask, dB", True, 2, place="ric.metrics.pixel:PsnrInside"
+        "PSNR inside the mask, dB", True, 2, place="ric.metrics.pixel:PsnrInside", range=TO_100
     ),
-    "lpips_inside": Metric("LPIPS inside the mask", False, 4, "lpips-squeeze"),
-    "shift": Metric("Shift, px", False, 2, place="ric.metrics.registration:Shift"),
-    "scale_drift": Metric("Scale drift, %", False, 2, place="ric.metrics.registration:ScaleDrift"),
-    "colour_drift": Metric("Colour drift", False, 4, place="ric.metrics.registration:ColourDrift"),
+    "lpips_inside": Metric("LPIPS inside the mask", False, 4, "lpips-squeeze", range=FROM_0),
+    "shift": Metric("Shift, px", False, 2, place="ric.metrics.registration:Shift", range=FROM_0),
+    "scale_drift": Metric(
+        "Scale drift, %", False, 2, place="ric.metrics.registration:ScaleDrift", range=FROM_0
+    ),
+    "colour_drift": Metric(
+        "Colour drift", False, 4, place="ric.metrics.registration:ColourDrift", range=TO_1
+    ),
     "context_consistency": Metric(
         "Context consistency",
         True,
@@ -138,27 +155,27 @@ METRICS = {
         setting="region_clip",
     ),
     # by a judge, a vision-language model: scoring/vlm_judge.py
-    "vie_semantics": Metric("VIE semantics", True, 2),
-    "vie_quality": Metric("VIE quality", True, 2),
-    "vie_overall": Metric("VIEScore", True, 2),
-    "imgedit": Metric("ImgEdit", True, 2),
+    "vie_semantics": Metric("VIE semantics", True, 2, range=TO_10),
+    "vie_quality": Metric("VIE quality", True, 2, range=TO_10),
+    "vie_overall": Metric("VIEScore", True, 2, range=TO_10),
+    "imgedit": Metric("ImgEdit", True, 2, range=FIVE_GRADES),
     # of PIE-Bench alone: scoring/pie_bench.py
-    "structure_distance": Metric("Structure distance", False, 4, "dino"),
-    "psnr_unedited": Metric("PSNR unedited, dB", True, 2),
-    "lpips_unedited": Metric("LPIPS unedited", False, 4, "lpips-squeeze"),
-    "mse_unedited": Metric("MSE unedited", False, 5),
-    "ssim_unedited": Metric("SSIM unedited", True, 4),
-    "clip_source": Metric("CLIP score, source", True, 2, "clip"),
-    "clip_edited": Metric("CLIP score, edited", True, 2, "clip"),
-    "clip_edited_part": Metric("CLIP score, edited part", True, 2, "clip"),
+    "structure_distance": Metric("Structure distance", False, 4, "dino", range=FROM_0),
+    "psnr_unedited": Metric("PSNR unedited, dB", True, 2, range=TO_100),
+    "lpips_unedited": Metric("LPIPS unedited", False, 4, "lpips-squeeze", range=FROM_0),
+    "mse_unedited": Metric("MSE unedited", False, 5, range=TO_1),
+    "ssim_unedited": Metric("SSIM unedited", True, 4, range=SIGNED),
+    "clip_source": Metric("CLIP score, source", True, 2, "clip", range=TO_100),
+    "clip_edited": Metric("CLIP score, edited", True, 2, "clip", range=TO_100),
+    "clip_edited_part": Metric("CLIP score, edited part", True, 2, "clip", range=TO_100),
     # of drawn scenes alone: metrics/context_error.py and edit_success.py
-    "edit_success": Metric("Edit success", True, 3),
-    "l1_inside": Metric("L1 inside both masks", False, 4),
-    "l1_gain": Metric("L1 gained on doing nothing", True, 4),
-    "region_error": Metric("Region error", False, 3),
-    "context_error": Metric("Context error", False, 3),
-    "sticker_rate": Metric("Sticker rate", False, 3),
-    "psnr_preserved": Metric("PSNR outside both masks, dB", True, 2),
+    "edit_success": Metric("Edit success", True, 3, range=TO_1),
+    "l1_inside": Metric("L1 inside both masks", False, 4, range=TO_1),
+    "l1_gain": Metric("L1 gained on doing nothing", True, 4, range=SIGNED),
+    "region_error": Metric("Region error", False, 3, range=FROM_0),
+    "context_error": Metric("Context error", False, 3, range=FROM_0),
+    "sticker_rate": Metric("Sticker rate", False, 3, range=TO_1),
+    "psnr_preserved": Metric("PSNR outside both masks, dB", True, 2, range=TO_100),
 }
 OF_SCENES = (
     "edit_success", "l1_inside", "l1_gain", "region_error", "context_error", "sticker_rate",

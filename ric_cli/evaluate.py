@@ -202,7 +202,7 @@ def evaluate(
 
 
 def report_scores(run: RunDir) -> dict[str, Any]:
-    """Return the path of scores.json, and each row's and difference's values and intervals."""
+    """Return the path of scores.json, each row's values and intervals, and each difference's p."""
     from ric.scoring.read_scores import read_differences, read_scores
 
     scores = {row.label: _in_short(row.scores) for row in read_scores(run.path)}
@@ -217,7 +217,7 @@ def report_scores(run: RunDir) -> dict[str, Any]:
 
 
 def _in_short(scores: Sequence[Score]) -> dict[str, dict[str, float | int | None]]:
-    kept = ("value", "low", "high", "n")
+    kept = ("value", "low", "high", "p", "n")
     return {
         score.name: {key: told for key, told in score.as_dict().items() if key in kept}
         for score in scores

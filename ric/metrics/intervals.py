@@ -1,21 +1,24 @@
 """Confidence intervals of means over samples, of which several may be of one photo.
 
 Edits of one photo are alike: hard for an editor, or easy. Counted as if they were strangers, they
-make an interval too narrow, so photos are drawn instead, each with all of its samples (the cluster
-bootstrap; Cameron, Gelbach & Miller 2008).
+make an interval too narrow, so photos are what counts, each with all of its samples.
 
 - A share, of hits among hits and misses: Wilson's interval (1927), with as many trials as say
-  as much (`effective_trials`). A bootstrap of 0 of 60 is 0 to 0.
-- Fewer than 30 photos: Student's t with the cluster-robust standard error, since the bootstrap is
-  then too narrow (88 % of 10 samples).
-- Otherwise: the percentile bootstrap (Efron 1979).
+  as much (`effective_trials`).
+- Any other mean, weighted or not: Student's t. Its standard error is the jackknife's, which leaves
+  out a photo at a time (CR3 of Bell & McCaffrey 2002), and it has one degree of freedom less than
+  there are photos; or than say as much, where some weigh more than others (Kish 1965). Without
+  weights and repeated photos it is the textbook's.
+- Most scores are skewed: a few edits fail badly. Hall's transformation of t (1992) makes up for the
+  skew, as a bootstrap of t would (the two cover alike), and gives one end further out. Each end is
+  the outer one of Student's and Hall's: where the tails are long, Hall's alone are too near.
 
-docs/scoring.md has the coverage of each, by simulation.
+docs/exactness.md has the coverage of each, by simulation.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
@@ -27,8 +30,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-RESAMPLES = 1000
-FEW = 30  # photos, below which Student's t replaces the bootstrap
 Z_95 = 1.959964  # standard deviations that hold 95 % of a normal distribution
 ROUNDING = 1e-9  # of a difference: a narrower interval has no width
 
@@ -39,13 +40,8 @@ def mean_interval(
     weights: Sequence[float] | None = None,
     photos: Sequence[str] | None = None,
     share: bool = False,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
 ) -> tuple[float, float] | None:
     """Return the 95 % interval of the mean of `values`; None of one photo alone.
-
-    Never use it on FID: a set with doubled pictures is a narrower set, and its FID is another
-    number.
 
     Args:
         values: One number per sample, at least one.
@@ -53,22 +49,88 @@ def mean_interval(
         photos: The photo of each, by any name; None: each has its own.
         share: Whether the values are hits and misses, 1 and 0, and the mean a share of hits;
             without weights.
-        seed: The same values and seed give the same interval.
-        resamples: How many times the bootstrap draws.
     """
+    told = _of_photos(values, weights, photos)
+    if told is None:
+        return None
+    if share:
+        drawn = np.asarray(values, np.float64)
+        return wilson_interval(
+            told.value, effective_trials(drawn, photo_numbers(photos, len(drawn)))
+        )
+    return told.interval
+
+
+def mean_p(
+    values: Sequence[float],
+    *,
+    weights: Sequence[float] | None = None,
+    photos: Sequence[str] | None = None,
+) -> float | None:
+    """Return the two-sided p that the mean of `values` is 0, by `mean_interval`'s t.
+
+    Arguments as there; None of one photo alone.
+    """
+    told = _of_photos(values, weights, photos)
+    return None if told is None else told.p
+
+
+class _Mean(NamedTuple):
+    """A mean of photos.
+
+    Attributes:
+        value: The mean.
+        error: Its standard error.
+        skew: Of its distribution: that of photos over the root of their number.
+        freedom: Degrees of freedom of the error.
+    """
+
+    value: float
+    error: float
+    skew: float
+    freedom: float
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval."""
+        reach = float(stdtrit(self.freedom, 0.975))
+        down, up = reach, reach
+        if abs(self.skew) > ROUNDING:  # solve Hall's t = +-reach
+            roots = np.cbrt(1 + self.skew * (np.array([reach, -reach]) - self.skew / 6))
+            of_hall = 3 / self.skew * (roots - 1)
+            down, up = max(reach, float(of_hall[0])), max(reach, -float(of_hall[1]))
+        return self.value - down * self.error, self.value + up * self.error
+
+    @property
+    def p(self) -> float:
+        """The two-sided p that it is 0; below 0.05 exactly where the interval excludes 0."""
+        if not self.value:
+            return 1.0
+        if self.error <= ROUNDING * abs(self.value):
+            return _p_of_signs(self.freedom)
+        t, skew = self.value / self.error, self.skew
+        of_hall = t + skew * t**2 / 3 + skew**2 * t**3 / 27 + skew / 6
+        return float(2 * stdtr(self.freedom, -min(abs(t), abs(of_hall))))
+
+
+def _of_photos(
+    values: Sequence[float], weights: Sequence[float] | None, photos: Sequence[str] | None
+) -> _Mean | None:
+    """Return the mean of samples, weighted or not; None of one photo alone."""
     drawn = np.asarray(values, np.float64)
     sizes = np.ones(len(drawn)) if weights is None else np.asarray(weights, np.float64)
     of_photo = photo_numbers(photos, len(drawn))
     sums_P: Array = np.bincount(of_photo, weights=sizes * drawn).astype(np.float64)
     sizes_P: Array = np.bincount(of_photo, weights=sizes).astype(np.float64)
-    mean = float(sums_P.sum() / sizes_P.sum())
     if len(sums_P) < 2:
         return None
-    if share:
-        return wilson_interval(mean, effective_trials(drawn, of_photo))
-    if len(sums_P) < FEW:
-        return _students_interval(mean, sums_P, sizes_P)
-    return _bootstrap_interval(sums_P, sizes_P, seed, resamples)
+    mean = float(sums_P.sum() / sizes_P.sum())
+    moved_P = _moved(mean, sums_P, sizes_P)
+    squares = float(np.square(moved_P).sum())
+    skew = float((moved_P**3).sum()) / squares**1.5 if squares > 0 else 0.0
+    # one photo that outweighs all others leaves less than one degree, and an interval of any width
+    freedom = max(1.0, float(sizes_P.sum() ** 2 / np.square(sizes_P).sum()) - 1)
+    return _Mean(mean, _error(moved_P), skew, freedom)
 
 
 def effective_trials(values: Array, of_photo: NDArray[np.int64]) -> float:
@@ -85,7 +147,7 @@ def effective_trials(values: Array, of_photo: NDArray[np.int64]) -> float:
     sizes_P: Array = np.bincount(of_photo).astype(np.float64)
     fewest = float(len(values) ** 2 / np.square(sizes_P).sum())
     sums_P: Array = np.bincount(of_photo, weights=values).astype(np.float64)
-    error = _standard_error(float(values.mean()), sums_P, sizes_P)
+    error = _error(_moved(float(values.mean()), sums_P, sizes_P))
     if error <= ROUNDING:
         return fewest
     surer = float(stdtrit(len(sizes_P) - 1, 0.975)) / Z_95  # few photos tell their error badly
@@ -117,7 +179,7 @@ def p_value(value: float, interval: tuple[float, float], freedom: float) -> floa
     if not value:
         return 1.0
     if reach <= ROUNDING * abs(value):
-        return float(0.5**freedom)
+        return _p_of_signs(freedom)
     return float(2 * stdtr(freedom, -abs(value) / reach * stdtrit(freedom, 0.975)))
 
 
@@ -142,30 +204,18 @@ def photo_numbers(photos: Sequence[str] | None, count: int) -> NDArray[np.int64]
     return np.array([numbers.setdefault(photo, len(numbers)) for photo in photos], np.int64)
 
 
-def _students_interval(mean: float, sums_P: Array, sizes_P: Array) -> tuple[float, float]:
-    """Return the interval by Student's t; without repeated photos it is the textbook's."""
-    reach = float(stdtrit(len(sums_P) - 1, 0.975)) * _standard_error(mean, sums_P, sizes_P)
-    return mean - reach, mean + reach
+def _p_of_signs(freedom: float) -> float:
+    """Return the p of photos that all differ alike, which says no more than that of their signs."""
+    return float(0.5**freedom)
 
 
-def _standard_error(mean: float, sums_P: Array, sizes_P: Array) -> float:
-    """Return the cluster-robust standard error of a mean of two photos or more."""
-    count = len(sums_P)
-    squares = np.square(sums_P - mean * sizes_P).sum()
-    return float(np.sqrt(count / (count - 1) * squares)) / float(sizes_P.sum())
+def _moved(mean: float, sums_P: Array, sizes_P: Array) -> Array:
+    """Return (P,): how far the mean falls when each of two photos or more is left out."""
+    moved_P: Array = (sums_P - mean * sizes_P) / (sizes_P.sum() - sizes_P)
+    return moved_P
 
 
-def _bootstrap_interval(
-    sums_P: Array, sizes_P: Array, seed: int, resamples: int
-) -> tuple[float, float]:
-    """Return the percentile interval; photos are drawn with replacement, as many as there are."""
-    generator = np.random.default_rng(seed)
-    means: list[float] = []
-    # half a million draws at a time: all at once would take a gigabyte at 100,000 samples
-    at_once = max(1, 500_000 // len(sums_P))
-    for start in range(0, resamples, at_once):
-        count = min(at_once, resamples - start)
-        picks = generator.integers(len(sums_P), size=(count, len(sums_P)))
-        means.extend(sums_P[picks].sum(axis=1) / sizes_P[picks].sum(axis=1))
-    low, high = np.quantile(means, (0.025, 0.975))
-    return float(low), float(high)
+def _error(moved_P: Array) -> float:
+    """Return the jackknife's standard error."""
+    count = len(moved_P)
+    return float(np.sqrt((count - 1) / count * np.square(moved_P).sum()))

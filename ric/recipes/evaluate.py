@@ -222,9 +222,7 @@ def _open_suites(
     """Make a metric suite for each editor, the source and the ground truth, by label."""
     names = metrics_of(config)
     if isinstance(networks, PieBenchNetworks):
-        new_suite: Callable[..., Suite] = partial(
-            PieBenchSuite, networks, seed=config.seed, metrics=names
-        )
+        new_suite: Callable[..., Suite] = partial(PieBenchSuite, networks, metrics=names)
     else:
         checker = None
         if uses(config, "scene_classifier"):

@@ -1,8 +1,8 @@
 """Differences of two editors' scores on the samples that both have, with their intervals.
 
 Both editors get the same samples, hard ones and easy ones, so the difference of their means is more
-certain than either mean: the bootstrap draws samples, each with both of its rows. Shares of hits
-have intervals and tests of their own.
+certain than either mean: its interval is that of each sample's difference. Shares of hits have
+intervals and tests of their own.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 
 from ric.errors import RicError
 from ric.metric_table import METRICS
-from ric.metrics.intervals import mean_interval, p_value
+from ric.metrics.intervals import mean_interval, mean_p, p_value
 from ric.metrics.share_differences import share_difference
 from ric.scoring.kept_samples import photos_of
-from ric.scoring.scores import OF_SETS, Difference, Score
+from ric.scoring.scores import OF_SETS, Difference, Score, within_range
 from ric.scoring.set_distances import minus, set_distances
-from ric.scoring.summary import SHARES
+from ric.scoring.summary import SHARES, weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,18 +28,14 @@ if TYPE_CHECKING:
     from ric.scoring.suite import Scored
 
 
-WEIGHTED = ("region_error", "context_error")  # no plain means
-
-
 def difference(
     later: Scored, first: Scored, *, fid_set: FidSet | None = None, seed: int = 0
 ) -> Difference:
     """Return `later` minus `first`, over the samples that both have.
 
-    Means come with a paired bootstrap interval, shares with Newcombe's, Frechet distances with the
+    Means come with Student's interval of pairs, shares with Newcombe's, Frechet distances with the
     jackknife's, KID and CMMD, less what the likeness within pairs adds to them, with that of their
-    subsets. Left out are scores that one of them lacks, IS, which has no pairs, and the relative
-    errors of drawn scenes, whose samples are weighted.
+    subsets. Left out are scores that one of them lacks, and IS, which has no pairs.
     """
     ours = {row["id"]: row for row in later.rows}
     theirs = {row["id"]: row for row in first.rows}
@@ -50,14 +46,13 @@ def difference(
     for score in later.scores.scores:
         if score.key in OF_SETS:
             scores += _of_sets(score, sets)
-        elif score.value is not None and score.key not in WEIGHTED:
-            scores += _of_means(score, pairs, seed)
-    return Difference(later.scores.label, first.scores.label, tuple(scores), len(common))
+        elif score.value is not None:
+            scores += _of_means(score, pairs)
+    told = tuple(within_range(score, difference=True) for score in scores)
+    return Difference(later.scores.label, first.scores.label, told, len(common))
 
 
-def _of_means(
-    score: Score, pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]], seed: int
-) -> list[Score]:
+def _of_means(score: Score, pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> list[Score]:
     """Return the mean difference of one column, or nothing where no sample has both values."""
     both = [
         (ours, theirs)
@@ -69,13 +64,14 @@ def _of_means(
     apart = [ours[score.key] - theirs[score.key] for ours, theirs in both]
     photos = photos_of(ours for ours, _ in both)
     about = f"difference of pairs; {score.definition}"
-    value = float(np.mean(apart))
+    weights = weights_of([ours for ours, _ in both], score.key)  # the same of both editors
+    value = float(np.average(apart, weights=weights))
     if score.key in SHARES:
         hits = ([one[score.key] for one in side] for side in zip(*both, strict=True))
         interval, p = share_difference(*hits, photos=photos) or (None, None)
     else:
-        interval = mean_interval(apart, photos=photos, seed=seed)
-        p = p_value(value, interval, len(set(photos)) - 1) if interval else None
+        interval = mean_interval(apart, weights=weights, photos=photos)
+        p = mean_p(apart, weights=weights, photos=photos)
     apart_from = replace(score, value=value, n=len(apart), interval=interval, definition=about)
     return [replace(apart_from, p=p, std=None, note=None)]
 

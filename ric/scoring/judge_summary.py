@@ -18,6 +18,7 @@ from ric.runs.rows import read_lines
 from ric.scoring.judge_answers import SCORE_OF
 from ric.scoring.judge_prompts import QUESTIONS, questions_of
 from ric.scoring.kept_samples import photos_of
+from ric.scoring.scores import Score, within_range
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +42,7 @@ def note_judge(config: EvalConfig, run: RunDir, table: Table) -> None:
     edits = [row for label, some in table.per_sample.items() if label in editors for row in some]
     found: dict[str, Any] = {**run.record["judge"], **_faults(rows)}
     if config.judge_swap:
-        bias = {one: _bias(edits, one, config.seed) for one in questions_of(config)}
+        bias = {one: _bias(edits, one) for one in questions_of(config)}
         found["position_bias"] = {one: told for one, told in bias.items() if told is not None}
     if config.agree_with:
         found["agreement"] = _agreement(config.agree_with, edits, run)
@@ -73,7 +74,7 @@ def _faults(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _bias(rows: Sequence[Row], question: str, seed: int) -> dict[str, Any] | None:
+def _bias(rows: Sequence[Row], question: str) -> dict[str, Any] | None:
     """Compare a question's scores in both orders; None where no edit has both.
 
     Returns:
@@ -89,8 +90,8 @@ def _bias(rows: Sequence[Row], question: str, seed: int) -> dict[str, Any] | Non
             apart.append(scores[0] - scores[1])
     if not held:
         return None
-    interval = mean_interval(apart, photos=photos_of(held), seed=seed)
-    low, high = interval or (None, None)
+    told = Score(key=question, interval=mean_interval(apart, photos=photos_of(held)))
+    low, high = within_range(told, difference=True).interval or (None, None)
     return {
         "mean": float(np.mean(apart)),
         "low": low,

@@ -23,7 +23,7 @@ from ric.metrics.pixel import black_inside, l2, leaves_something, psnr, ssim_map
 from ric.metrics.structure_distance import StructureDistance, structure_distance
 from ric.scoring.encode_once import Encodings
 from ric.scoring.kept_samples import KeptSamples, photos_of, profiles_apart, row_of
-from ric.scoring.scores import PIE_BENCH, Role, Score, Scores
+from ric.scoring.scores import PIE_BENCH, Role, Score, Scores, within_range
 from ric.scoring.suite import Scored, refuse_wrong
 
 if TYPE_CHECKING:
@@ -63,7 +63,6 @@ class PieBenchSuite(KeptSamples):
         networks: The networks.
         label: The editor's name in tables.
         role: Whether this is an editor, the unedited source or the ground truth.
-        seed: Of the bootstrap intervals.
         metrics: Which of the eight are requested.
     """
 
@@ -73,7 +72,6 @@ class PieBenchSuite(KeptSamples):
         *,
         label: str = "edited",
         role: Role = "editor",
-        seed: int = 0,
         metrics: Sequence[str] = PIE_BENCH,
     ) -> None:
         """Start empty; see the class."""
@@ -81,7 +79,6 @@ class PieBenchSuite(KeptSamples):
         self.networks = networks
         self.label = label
         self.role = role
-        self.seed = seed
         self.metrics = metrics
 
     def add(self, pairs: Sequence[Pair], encodings: Encodings | None = None) -> None:
@@ -101,7 +98,8 @@ class PieBenchSuite(KeptSamples):
     def finish(self, only: Container[str] | None = None, fid_set: FidSet | None = None) -> Scored:
         """Return the scores and the rows; see `MetricSuite.finish`. There is no FID."""
         rows, set_rows = self._in_order(only)
-        scores = tuple(self._mean(rows, key) for key in PIE_BENCH if key in self.metrics)
+        asked = (key for key in PIE_BENCH if key in self.metrics)
+        scores = tuple(within_range(self._mean(rows, key)) for key in asked)
         photos = len(set(photos_of(rows)))
         apart = profiles_apart(rows)
         of_editor = Scores(
@@ -174,7 +172,7 @@ class PieBenchSuite(KeptSamples):
             marker=marker,
             value=float(np.mean(values)),
             n=len(values),
-            interval=mean_interval(values, photos=photos_of(held), seed=self.seed),
+            interval=mean_interval(values, photos=photos_of(held)),
             definition=definition,
             note=" ".join(notes) or None,
         )

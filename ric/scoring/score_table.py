@@ -79,13 +79,14 @@ def laid_out(grid: list[list[Cell]], layout: Layout) -> list[list[Cell]]:
 def to_csv(tables: Mapping[str, Sequence[Scores | Difference]]) -> str:
     """Return one line per score: group, label, metric, value, interval, N and what it means.
 
-    Those of a difference have the role `difference`, and `against` is what was subtracted.
+    Those of a difference have the role `difference`, and `against` is what was subtracted; `p` is
+    that it is 0, before Holm's correction.
 
     Args:
         tables: The rows of each group of samples, by its name; "" names all samples.
     """
-    columns = ["group", "label", "role", "against", "metric", "value", "low", "high", "std", "n"]
-    columns += ["direction"]
+    columns = ["group", "label", "role", "against", "metric", "value", "low", "high", "p"]
+    columns += ["std", "n", "direction"]
     columns += ["definition", "note", "unavailable", "samples", "samples_shared", "photos"]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
@@ -264,8 +265,8 @@ def _meanings(rows: Sequence[Scores], names: Sequence[str]) -> list[str]:
     """Return a line for each score that any row has, then the notes on all of them."""
     lines = [meaning(rows, name) for name in names]
     lines.append(
-        "[low, high]: 95 % interval; of means by bootstrap, of fewer than 30 photos by Student's t,"
-        " of shares by Wilson's formula, of their differences by Newcombe's."
+        "[low, high]: 95 % interval; of means by Student's t, of shares by Wilson's formula, of"
+        " their differences by Newcombe's."
     )
     return [*lines, *not_available(rows), *which_samples(rows)]
 

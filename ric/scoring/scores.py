@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ric.metric_table import METRICS, PIE_BENCH, SET_DISTANCES, Metric
@@ -30,8 +30,8 @@ class Score:
         value: The score; None where there is none, and then `unavailable` says why.
         n: How many samples it covers.
         marker: The network's or the rule's name where it is not the published one.
-        interval: 95 % interval: for a mean by bootstrap, for KID and CMMD by subsets, for Frechet
-            distances by the jackknife.
+        interval: 95 % interval: for a mean by Student's t, for a share by Wilson's formula, for KID
+            and CMMD by subsets, for Frechet distances by the jackknife.
         p: Of a difference: the two-sided p that it is 0, before any correction.
         std: For IS the standard deviation over splits.
         note: What the reader must know beside the number.
@@ -125,6 +125,21 @@ class Score:
             "definition": self.definition,
             **{key: value for key, value in optional.items() if value is not None},
         }
+
+
+def within_range(score: Score, *, difference: bool = False) -> Score:
+    """Return a score whose interval is cut at what the score, or a difference of two, can be.
+
+    The truth lies in that range, so that nothing is lost. KID has none: its estimate may be below
+    0, where the truth cannot be, and a cut interval would not hold it.
+    """
+    lowest, highest = score.metric.range
+    if difference:
+        lowest, highest = lowest - highest, highest - lowest
+    if score.interval is None:
+        return score
+    low, high = (min(max(end, lowest), highest) for end in score.interval)
+    return replace(score, interval=(low, high))
 
 
 @dataclass(frozen=True)

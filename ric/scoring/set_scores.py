@@ -110,13 +110,13 @@ def _frechet_score(
     key: str, found: Jackknife, sets: SetScores, network: SetEncoder, marker: str
 ) -> Score:
     """Return a Frechet distance of the edited set and the other one, with its notes."""
-    fid_set, heading, least = sets.fid_set, METRICS[key].heading, METRICS[key].least
+    fid_set, heading, width = sets.fid_set, METRICS[key].heading, _width(key, sets)
     others = len(fid_set.features[key]) if fid_set else found.n
     notes = []
-    if min(found.n, others) < least:
+    if min(found.n, others) < width:  # the covariances lack rank
         pictures = f" edits and {others} pictures" if fid_set else ""
         notes.append(
-            f"Below {least:,} pictures {heading} is mostly small-sample bias: N = {found.n}"
+            f"Below {width:,} pictures {heading} is mostly small-sample bias: N = {found.n}"
             f"{pictures}, and it compares only with {heading}s at this N."
         )
     if not fid_set:
@@ -132,6 +132,12 @@ def _frechet_score(
         note=" ".join(notes) or None,
         ranks=fid_set is not None,
     )
+
+
+def _width(key: str, sets: SetScores) -> int:
+    """Return how many features the network of a distance gives."""
+    edited = (row.compared(key)[0] for row in sets.rows)
+    return next(len(features) for features in edited if features is not None)
 
 
 def _compared(key: str, sets: SetScores, network: SetEncoder) -> str:

@@ -23,7 +23,7 @@ from ric.metrics.intervals import mean_interval
 from ric.metrics.networks import NOT_ASKED, MetricNetworks, Network, Unavailable
 from ric.scoring.judge_prompts import ASKED_FOR, QUESTIONS
 from ric.scoring.kept_samples import photos_of
-from ric.scoring.scores import Score
+from ric.scoring.scores import Score, within_range
 from ric.scoring.set_scores import SetScores, fid_and_kid, is_score, set_distance_score
 
 if TYPE_CHECKING:
@@ -75,9 +75,9 @@ def summarise(
 
     def mean(key: str, network: Measure, needs: str) -> Score:
         if key not in INSIDE:
-            return mean_score(rows, key, network, needs=needs, seed=rules.seed)
+            return mean_score(rows, key, network, needs=needs)
         both, against = f"mask and a {needs}", f"{needs}, inside the mask"
-        return mean_score(rows, key, network, needs=both, against=against, seed=rules.seed)
+        return mean_score(rows, key, network, needs=both, against=against)
 
     own = {key: networks.own.get(key, NOT_ASKED) for key in OWN_NETWORK}
     scores = [
@@ -103,14 +103,14 @@ def summarise(
     scores.append(mean("lpips_outside", networks.lpips_squeeze, "mask"))
     scores.append(mean("lpips_inside", networks.lpips_squeeze, rules.reference))
     scores += [judged_score(rows, key, rules) for key in JUDGED if key in rules.metrics]
-    scores += [scene_score(rows, key, seed=rules.seed) for key in OF_SCENES]
+    scores += [scene_score(rows, key) for key in OF_SCENES]
     asked = {*rules.metrics, *rules.to_the_other}
     scores = [_with_derived_masks(score, rows) for score in scores if score.key in asked]
     for metric in rules.pair_metrics:
         if metric.own:
             score = mean(metric.key, metric, _needs(metric, rules))
             scores.append(replace(score, own=metric.own, definition=metric.definition))
-    return scores
+    return [within_range(score) for score in scores]
 
 
 def _needs(metric: LoadedMetric, rules: Rules) -> str:
@@ -127,7 +127,7 @@ def _of_texts(
     kinds = Counter(row["text_kind"] for row in rows if row["text_kind"])
     others = {kind: count for kind, count in kinds.items() if kind != rules.text}
     needs = ", else ".join([rules.text, *others])
-    score = mean_score(rows, key, network, needs=needs, seed=rules.seed)
+    score = mean_score(rows, key, network, needs=needs)
     notes = [score.note] if score.note else []
     notes += [f"Without a {rules.text}, by the {kind}: {count}." for kind, count in others.items()]
     cut = "text_cut" if key == "clip_t" else f"{key}_cut"
@@ -139,7 +139,7 @@ def _clip_direction(
 ) -> Score:
     """Return CLIP's directional similarity, noting how many samples have a cut caption."""
     needs = "source_text and a target_text that differ"
-    score = mean_score(rows, "clip_direction", network, needs=needs, seed=rules.seed)
+    score = mean_score(rows, "clip_direction", network, needs=needs)
     if score.value is None or isinstance(network, Unavailable):
         return score
     notes = [*filter(None, [score.note]), *_cut_texts(rows, "captions_cut")]
@@ -179,29 +179,34 @@ def judged_score(rows: Sequence[dict[str, Any]], key: str, rules: Rules) -> Scor
         marker=rules.judge,
         value=float(np.mean(values)),
         n=len(values),
-        interval=mean_interval(values, photos=photos_of(held), seed=rules.seed),
+        interval=mean_interval(values, photos=photos_of(held)),
         definition=JUDGE_DEFINITION[key],
         note=" ".join(notes) or None,
     )
 
 
-def scene_score(rows: Sequence[dict[str, Any]], key: str, *, seed: int = 0) -> Score:
+def scene_score(rows: Sequence[dict[str, Any]], key: str) -> Score:
     """Return the mean of one of `OF_SCENES`; relative errors are weighted by the needed change."""
     held = [row for row in rows if row.get(key) is not None]
     if not held:
         return Score(key=key, unavailable="no sample asks for it")
     values = [row[key] for row in held]
-    weight = {"region_error": "region_weight", "context_error": "context_weight"}.get(key)
-    weights = [row[weight] for row in held] if weight else None
+    weights = weights_of(held, key)
     return Score(
         key=key,
         value=float(np.average(values, weights=weights)),
         n=len(held),
         interval=mean_interval(
-            values, weights=weights, photos=photos_of(held), share=key in SHARES, seed=seed
+            values, weights=weights, photos=photos_of(held), share=key in SHARES
         ),
         definition=SCENE_DEFINITION[key],
     )
+
+
+def weights_of(rows: Sequence[dict[str, Any]], key: str) -> list[float] | None:
+    """Return how much each sample counts in the mean of a column; None: all the same."""
+    weight = {"region_error": "region_weight", "context_error": "context_weight"}.get(key)
+    return [row[weight] for row in rows] if weight else None
 
 
 def mean_score(
@@ -211,7 +216,6 @@ def mean_score(
     *,
     needs: str,
     against: str | None = None,
-    seed: int = 0,
 ) -> Score:
     """Return the mean of one column over the samples that have it, with its interval.
 
@@ -221,7 +225,6 @@ def mean_score(
         network: What measures it: a network, or a rule that needs none.
         needs: What a sample must have for this score: `target`, `source`, `mask`, or a text's name.
         against: What edited pictures are compared with, in the definition's words; None: `needs`.
-        seed: Seeds the interval.
     """
     if isinstance(network, Unavailable):
         return Score(key=key, unavailable=network.reason)
@@ -240,7 +243,7 @@ def mean_score(
         marker=marker,
         value=float(np.mean(values)),
         n=len(values),
-        interval=mean_interval(values, photos=photos_of(held), seed=seed),
+        interval=mean_interval(values, photos=photos_of(held)),
         definition=f"edited and {against}: {network.definition}",
         note=f"Samples without a {needs}{small}: {missing} of {len(rows)}." if missing else None,
     )

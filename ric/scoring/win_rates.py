@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ric.metrics.bradley_terry import strengths
-from ric.metrics.intervals import RESAMPLES, mean_interval, photo_numbers, wilson_interval
+from ric.metrics.intervals import mean_interval, photo_numbers, wilson_interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Numbers = NDArray[np.int64]
     Interval = tuple[float, float]
+
+RESAMPLES = 1000
 
 
 class WinRate(NamedTuple):

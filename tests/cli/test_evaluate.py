@@ -44,7 +44,9 @@ def test_json_holds_every_score_and_where_they_are_kept(ric, typed):
     assert told["scores"]["Mine"]["l1"].keys() == {"value", "n", "low", "high"}
     (apart,) = told["differences"]
     assert (apart["label"], apart["against"]) == ("Mine", "Identity (source)")
-    assert apart["scores"]["l1"].keys() == {"value", "n", "low", "high"}
+    assert apart["scores"]["l1"].keys() == {"value", "n", "low", "high", "p"}
+    of_identity = json.loads(Path("mine/scores.json").read_text())["differences"][0]["scores"]
+    assert 0 < apart["scores"]["l1"]["p"] == of_identity["l1"]["p"] <= 1
     # and again when the run is finished
     again = json.loads(ric(*typed, "--json").out)
     assert (again["result"], again["scores"]) == (told["result"], told["scores"])

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import bootstrap, t
+from scipy.stats import t, ttest_1samp
 
 from ric.metrics.cmmd import cmmd_from_features
 from ric.metrics.fid import jackknife_fid
@@ -19,6 +19,7 @@ from ric.scoring.score_table import difference_rows
 from ric.scoring.scores import Score, Scores
 from ric.scoring.set_distances import set_distances
 from ric.scoring.suite import Scored
+from ric.scoring.summary import scene_score
 
 HARD = np.random.default_rng(0).beta(8, 2, 40)
 TARGETS = np.random.default_rng(1).normal(size=(40, 6))
@@ -65,8 +66,9 @@ def test_a_mean_s_difference_is_paired_and_its_interval_scipys(later, first):
     told = found(difference(later, first), "clip_i")
     apart = of(later, range(40)) - of(first, range(40))
     assert told.value == pytest.approx(apart.mean())
-    theirs = bootstrap((apart,), np.mean, n_resamples=5000, method="percentile", rng=0)
-    assert told.interval == pytest.approx(theirs.confidence_interval, abs=5e-4)
+    theirs = ttest_1samp(apart, 0)
+    assert told.interval == pytest.approx(tuple(theirs.confidence_interval(0.95)), abs=5e-4)
+    assert told.p == pytest.approx(theirs.pvalue, rel=0.5)  # the skew of these 40
     # unpaired, the hardness of the samples would hide it
     assert told.interval[0] > 0
     assert np.std(of(first, range(40))) / np.sqrt(40) > told.value / 2
@@ -120,6 +122,23 @@ def test_hits_of_all_samples_against_none_are_sure_of_many_alone(key, count, sur
     ((_, ((text, bold),)),) = difference_rows([told])
     assert bold == sure
     assert text.startswith("-1.000 [-1.000, -0.")
+
+
+def test_relative_errors_differ_by_as_much_as_their_weighted_means():
+    def scored(label: str, seed: int) -> Scored:
+        errors = np.random.default_rng(seed).gamma(2, 0.2, 40)
+        rows = [
+            {"id": f"{n:02}", "context_error": errors[n], "context_weight": 1.0 + n}
+            for n in range(40)
+        ]
+        return Scored(Scores(label, (scene_score(rows, "context_error"),)), rows, [], None)
+
+    first, later = scored("A", 2), scored("B", 3)
+    told = found(difference(later, first), "context_error")
+    means = [scored.scores["context_error"].value for scored in (later, first)]
+    assert told.value == pytest.approx(means[0] - means[1])
+    assert told.interval[0] < told.value < told.interval[1]
+    assert (told.p < 0.05) == (told.interval[0] > 0 or told.interval[1] < 0)
 
 
 def test_p_s_stand_in_json_and_come_back(later, first, tmp_path):

@@ -8,14 +8,13 @@ import shutil
 import subprocess
 from dataclasses import replace
 
-import numpy as np
 import pytest
-from scipy.stats import bootstrap
 
 from ric.metrics.intervals import mean_interval
 from ric.scoring.ranking import best
 from ric.scoring.score_table import to_csv, to_latex, to_markdown, which_samples
-from ric.scoring.scores import Difference, Score, Scores
+from ric.scoring.scores import Difference, Score, Scores, within_range
+from ric.scoring.summary import scene_score
 
 
 def scores(label: str, clip_i: float, lpips: float | None, role="editor") -> Scores:
@@ -264,11 +263,41 @@ def test_csv_has_a_line_a_score(rows):
     assert (first["label"], first["metric"], first["n"]) == ("ours", "clip_i[tiny]", "5")
     assert (float(first["low"]), float(first["high"])) == (0.5, 0.75)
     assert first["direction"] == "up"
-    apart = Difference("theirs", "ours", (Score(key="l1", value=0.5, interval=(0.4, 0.6), n=5),), 5)
+    score = Score(key="l1", value=0.5, interval=(0.4, 0.6), p=0.03, n=5)
+    apart = Difference("theirs", "ours", (score,), 5)
     *_, last = csv.DictReader(io.StringIO(to_csv({"": [*rows, apart]})))
-    kept = ("label", "role", "against", "metric", "value", "low", "n")
-    assert [last[key] for key in kept] == ["theirs", "difference", "ours", "l1", "0.5", "0.4", "5"]
-    assert (lines[0]["role"], lines[0]["against"]) == ("editor", "")
+    kept = ("label", "role", "against", "metric", "value", "low", "p", "n")
+    assert [last[key] for key in kept] == [
+        "theirs", "difference", "ours", "l1", "0.5", "0.4", "0.03", "5"
+    ]  # fmt: skip
+    assert [lines[0][key] for key in ("role", "against", "p")] == ["editor", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("key", "interval", "of_score", "of_difference"),
+    [
+        ("lpips", (-0.1, 0.4), (0, 0.4), (-0.1, 0.4)),
+        ("fid", (-3, 40), (0, 40), (-3, 40)),
+        ("clip_i", (0.8, 1.1), (0.8, 1), (0.8, 1.1)),
+        ("edit_success", (-2, 1.2), (0, 1), (-1, 1)),
+        ("imgedit", (0.5, 7), (1, 5), (0.5, 4)),
+        ("psnr_outside", (90, 107), (90, 100), (90, 100)),
+        # its unbiased estimate may be below 0, and a cut interval would not hold it
+        ("kid", (-0.2, -0.1), (-0.2, -0.1), (-0.2, -0.1)),
+        ("l1", None, None, None),
+    ],
+)
+def test_no_interval_goes_beyond_what_a_score_can_be(key, interval, of_score, of_difference):
+    score = Score(key=key, value=0.5, interval=interval)
+    assert within_range(score).interval == of_score
+    assert within_range(score, difference=True).interval == of_difference
+
+
+def test_few_skewed_values_have_an_interval_of_possible_ones():
+    rows = [{"id": str(at), "group": None, "photo": str(at), "context_error": error,
+             "context_weight": 1.0} for at, error in enumerate((0.0, 0.01, 0.9))]  # fmt: skip
+    assert mean_interval([0.0, 0.01, 0.9])[0] < 0
+    assert within_range(scene_score(rows, "context_error")).interval[0] == 0
 
 
 def test_latex_is_a_booktabs_table_with_escaped_labels():
@@ -306,21 +335,6 @@ def test_a_score_is_found_by_name_and_by_key(rows):
     assert rows[0]["is[clean]"].value == 2.25
     with pytest.raises(KeyError):
         rows[0]["kid"]
-
-
-def test_the_interval_is_scipys_percentile_bootstrap():
-    values = np.random.default_rng(0).normal(size=200)
-    low, high = mean_interval(values)
-    theirs = bootstrap(
-        (values,), np.mean, n_resamples=5000, method="percentile"
-    ).confidence_interval
-    assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=0.02)
-
-
-def test_the_interval_is_the_same_for_the_same_seed():
-    values = [0.1, 0.5, 0.3]
-    assert mean_interval(values) == mean_interval(values)
-    assert mean_interval([0.4]) is None
 
 
 # --- the layouts of the paper's tables -----------------------------------------------------------

@@ -391,6 +391,7 @@ class TinyPriorConfig(TinyConfig):
     conditioning_dropout: float = 0.05  # choice 6
     text_to_image: bool = False         # drop the source channels of an editor's UNet
     layers: int = 0                     # ResNet blocks per level of the UNet; 0: as the base has
+    width: float = 1.0                  # how many times the base's channels, groups and heads
     edit_weight: float = 0.0            # added to a position's weight of 1 where pixels change
     context_weight: float = 0.0         # added where they change beside the edited thing
     noise_power: float = 1.0            # t is 1000 u^this: below 1, more high noise

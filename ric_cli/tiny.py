@@ -174,6 +174,10 @@ def prior(
         int,
         typer.Option(help="Grow the UNet to this many ResNet blocks per level; 0: leave it."),
     ] = TinyPriorConfig.layers,
+    width: Annotated[
+        float,
+        typer.Option(min=1, help="Grow the UNet to this many times its channels and heads; 1: leave it."),
+    ] = TinyPriorConfig.width,
     edit_weight: Annotated[
         float, typer.Option(help="Added to a position's weight of 1 where pixels change.")
     ] = TinyPriorConfig.edit_weight,

@@ -4,7 +4,8 @@ A thing that changes in place is read where the exact target has it. The request
 read there; its kind and colour, unless requested, must be read as they are, or as the classifier,
 which can err, reads them in the exact target. A thing that is added or moved may stand wherever the
 instruction allows: all such places are tried, and it must be read at one where the source does not
-show it. A thing that is removed or moved away must no longer be read where it was.
+show it. A thing that is removed or moved away must no longer be read where it was. Of a group that
+becomes smaller any may go, but as many must be left as in the exact target.
 """
 
 from __future__ import annotations
@@ -84,6 +85,8 @@ class EditChecker:
             source: The picture before.
             target: One exact answer.
         """
+        if edit.type == "Counting" and edit.before:
+            return self._as_many_are_left(edit, edited, target)
         gone = self._is_gone(edit, edited, target)
         if edit.type in ("Action", "Replace"):
             return gone and self._has_become(edit, edited, target)
@@ -102,6 +105,15 @@ class EditChecker:
             read.kind == NOTHING or (read.colour, read.kind) == (right.colour, right.kind)
             for read, right in pairs
         )
+
+    def _as_many_are_left(self, edit: Edit, edited: Image.Image, target: Image.Image) -> bool:
+        """Tell whether as many of a group are read in their places as in the exact target."""
+        one = edit.source.things[edit.before[0]]
+        boxes = [outline(thing) for thing in edit.source.things if thing.look == one.look]
+        now, right = (
+            sum(_shows(read, one) for read in self.read(image, boxes)) for image in (edited, target)
+        )
+        return now == right
 
     def _has_become(self, edit: Edit, edited: Image.Image, target: Image.Image) -> bool:
         """Tell whether each thing that had to change in place has the requested attribute."""

@@ -153,7 +153,7 @@ def _add(lot: Lot) -> Edit | None:
         sides = [name for name in (*MOVES, BESIDE) if name not in hidden]
         asked = [(side, anchor) for side in sides for anchor in _unique(source)]
     for relation, anchor in draws.shuffled(asked)[:5]:
-        placed = _place_related(lot, thing, source, source.things, (relation, anchor))
+        placed = place_related(draws, thing, source, source.things, (relation, anchor))
         if placed:
             break
     else:
@@ -185,7 +185,7 @@ def _relation(lot: Lot) -> Edit | None:
         and not might(relation, thing, source.things[anchor], source.light)
     ]
     for relation, anchor in draws.shuffled(asked)[:5]:
-        placed = _place_related(lot, thing, source, rest, (relation, anchor - 1))
+        placed = place_related(draws, thing, source, rest, (relation, anchor - 1))
         if placed and apart(placed, [thing]):
             break
     else:
@@ -257,7 +257,7 @@ def _furnished(
         begun = furnish(lot, scene, [shading])
         if begun is None:
             return None
-        placed = _place_related(lot, first, begun, begun.things, (SHADED, 0))
+        placed = place_related(draws, first, begun, begun.things, (SHADED, 0))
         if placed is None:
             return None
         return furnish(lot, begun.having((placed, *begun.things)), rest, (0,))
@@ -307,16 +307,28 @@ def _name(
     return name_thing(lot.draws, scene, number, hidden=hidden, related=related)
 
 
-def _place_related(
-    lot: Lot, thing: Thing, scene: Scene, others: Sequence[Thing], asked: tuple[str, int | None]
+def place_related(
+    draws: Draws,
+    thing: Thing,
+    scene: Scene,
+    others: Sequence[Thing],
+    asked: tuple[str, int | None],
 ) -> Thing | None:
-    """Find a free spot; `asked`: the relation it must have to one of `others`, and which one."""
+    """Find a free spot for a thing; None if twenty tries find none.
+
+    Args:
+        draws: The random draws.
+        thing: What to place; it will be the last of the things.
+        scene: Its light is the picture's.
+        others: What stands there already.
+        asked: The relation it must have to one of `others`, and which one; None: anywhere.
+    """
     relation, anchor = asked
     if anchor is None:
-        return place_somewhere(lot.draws, thing, others, (len(others),))
+        return place_somewhere(draws, thing, others, (len(others),))
     other = others[anchor]
     for _ in range(20):
-        placed = propose(lot.draws, relation, thing, other, scene.light)
+        placed = propose(draws, relation, thing, other, scene.light)
         related = holds(relation, placed, other, scene.light)
         free = related and in_frame(placed) and apart(placed, others)
         if free and well_seen((*others, placed), (len(others),)):

@@ -121,6 +121,28 @@ def test_an_added_thing_may_stand_wherever_the_instruction_allows(checker, drawn
     assert sum(right) / len(right) >= 0.6
 
 
+def test_of_a_group_that_becomes_smaller_any_may_go_but_no_more_and_no_fewer(checker):
+    stream = SceneStream(count=1500, seed=11)
+    edits = {one.id: edit_of_sample(one.id) for one in stream.of_split("test")}
+    fewer = [name for name, edit in edits.items() if edit.type == "Counting" and edit.before]
+    assert len(fewer) >= 8
+    answers: dict[str, list[bool]] = {"others": [], "all": [], "none": []}
+    for name in fewer:
+        edit, pair = stream.draw(int(name[-6:]))
+        things, gone = edit.source.things, len(edit.before)
+        look = things[edit.before[0]].look
+        group = [number for number, thing in enumerate(things) if thing.look == look]
+        # the first ones, where the generator takes the last
+        for kind, taken in (("others", group[:gone]), ("all", group), ("none", [])):
+            left = tuple(thing for number, thing in enumerate(things) if number not in taken)
+            answer = image(render(edit.source.having(left), 64))
+            answers[kind].append(
+                checker.succeeded(edit, answer, image(pair.source), image(pair.target))
+            )
+    assert sum(answers["others"]) >= 0.85 * len(fewer)
+    assert sum(answers["all"] + answers["none"]) <= 0.1 * len(fewer)
+
+
 def test_allowed_places_keep_to_the_relation_and_the_frame(drawn):
     for edit, _ in drawn:
         if edit.type in ("Add", "Relation") and edit.anchor is not None:

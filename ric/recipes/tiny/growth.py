@@ -1,18 +1,26 @@
-"""A deeper UNet that starts as the one it grew from.
+"""A deeper or a wider UNet that starts as the one it grew from (Chen et al. 2016, Net2Net).
 
-A trained UNet gets further ResNet blocks and transformers whose last layer is zero, so that each
-passes on what it is given (Chen et al. 2016, Net2Net). It predicts what it predicted before, and
-its training goes on with more layers.
+To grow deeper, a trained UNet gets further ResNet blocks and transformers whose last layer is zero,
+so that each passes on what it is given. To grow wider, each of its layers gets further channels,
+whole groups of them for the group norms, which read from all and are read, at first, by none of the
+old. It predicts what it predicted before, or nearly, and its training goes on with more weights.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import UNet2DConditionModel
 from torch import nn
 
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from torch import Tensor
+
+QUIET = 0.1  # the scale of new channels after a norm, a tenth of what a fresh network has
+RIDGE = 10.0  # to the sums over 1,000 timesteps of the products of two sinusoids
 OUTSIDE_LEVELS = ("conv_in", "time_embedding", "mid_block", "conv_norm_out", "conv_out")
 
 
@@ -43,6 +51,125 @@ def deepen(unet: UNet2DConditionModel, layers: int) -> UNet2DConditionModel:
         # the decoder's last block reads the features of the level above, so it stays the last
         _copy_level(old, new, [*range(before), layers])
     return deeper
+
+
+@torch.no_grad()
+def widen(unet: UNet2DConditionModel, factor: Fraction) -> UNet2DConditionModel:
+    """Return a UNet of `factor` times the channels, groups and heads that predicts nearly the same.
+
+    Only two of its parts compute something else than before: a group norm over the channels of two
+    levels has its groups elsewhere, and a layer norm also counts copies of some channels.
+
+    Args:
+        unet: The UNet, with attention heads given by number; it is left as it is.
+        factor: 1 or more.
+
+    Returns:
+        A new UNet on the same device; the weights that it adds are seeded by torch's global random
+        state, or zero where an old channel would read from a new one.
+
+    Raises:
+        ValueError: the factor does not give whole channels, groups and heads.
+    """
+    config = dict(unet.config)
+    grown = {
+        "block_out_channels": [factor * count for count in config["block_out_channels"]],
+        "norm_num_groups": [factor * config["norm_num_groups"]],
+        "attention_head_dim": [factor * config["attention_head_dim"]],  # diffusers' name for heads
+    }
+    if factor < 1 or any(count.denominator > 1 for counts in grown.values() for count in counts):
+        raise ValueError(f"a UNet cannot have {factor} times its channels, groups and heads")
+    channels, groups, heads = ([int(count) for count in counts] for counts in grown.values())
+    embedding = unet.time_embedding.linear_2.out_features
+    wider = UNet2DConditionModel.from_config(
+        config
+        | {
+            "block_out_channels": channels,
+            "norm_num_groups": groups[0],
+            "attention_head_dim": heads[0],
+            "time_embedding_dim": embedding,
+        }
+    )
+    wider.to(device=unet.device, dtype=unet.dtype)
+    parts = _parts_of_inputs(unet)
+    old_weights = unet.state_dict()
+    for name, new in wider.state_dict().items():
+        layer, _, kind = name.rpartition(".")
+        if name == "time_embedding.linear_1.weight":
+            new.copy_(_read_sinusoids(unet, wider))
+            continue
+        _fill(new, old_weights[name], layer, kind, parts.get(layer), factor)
+    return wider
+
+
+def _parts_of_inputs(unet: UNet2DConditionModel) -> dict[str, tuple[int, ...]]:
+    """Map the layers that read the decoder's joined features to the channels of their parts."""
+    parts = {}
+    skips = [unet.conv_in.out_channels]
+    for level in unet.down_blocks:
+        skips += [block.out_channels for block in level.resnets]
+        skips += [layer.out_channels for layer in level.downsamplers or ()]
+    for place, level in enumerate(unet.up_blocks):
+        for index, block in enumerate(level.resnets):
+            skip = skips.pop()
+            both = (block.in_channels - skip, skip)
+            for layer in ("norm1", "conv1", "conv_shortcut"):
+                parts[f"up_blocks.{place}.resnets.{index}.{layer}"] = both
+    return parts
+
+
+def _fill(
+    new: Tensor, old: Tensor, layer: str, kind: str, parts: tuple[int, ...] | None, factor: Fraction
+) -> None:
+    """Put a layer's old weights into the new ones, in place."""
+    gated = layer.endswith("ff.net.0.proj")  # GEGLU: values, then their gates
+    outputs = _places(old.shape[0], new.shape[0], (old.shape[0] // 2,) * 2 if gated else None, factor)
+    is_norm = "norm" in layer.rpartition(".")[2]
+    if kind == "bias" or is_norm:
+        if is_norm and parts:
+            outputs = _places(old.shape[0], new.shape[0], parts, factor)
+        new[outputs] = old
+        inputs = None
+    else:
+        inputs = _places(old.shape[1], new.shape[1], parts, factor)
+        rows = new[outputs]
+        rows[:] = 0
+        rows[:, inputs] = old
+        new[outputs] = rows
+    in_stream = ("proj_in", "to_out.0", "ff.net.2", "transformer_blocks.0.norm1",
+                 "transformer_blocks.0.norm2", "transformer_blocks.0.norm3")  # fmt: skip
+    if is_norm and kind == "weight":
+        new[[place for place in range(new.shape[0]) if place not in outputs]] = QUIET
+    elif layer.endswith(in_stream) and new.shape[0] > old.shape[0]:
+        # the stream that layer norms read: its new channels are copies, which keep its statistics
+        copied = torch.arange(new.shape[0] - old.shape[0]) * 2 % old.shape[0]
+        new[old.shape[0] :] = new[outputs][copied]
+
+
+def _places(
+    before: int, after: int, parts: tuple[int, ...] | None, factor: Fraction
+) -> list[int]:
+    """List where the `before` old channels stand among the new ones, part by part."""
+    if before == after:
+        return list(range(before))
+    places, start = [], 0
+    for part in parts or (before,):
+        places += range(start, start + part)
+        start += int(part * factor)
+    return places
+
+
+def _read_sinusoids(unet: UNet2DConditionModel, wider: UNet2DConditionModel) -> Tensor:
+    """Fit the time embedding's first weights to the other frequencies that the wider UNet has.
+
+    By ridge regression over all t: without it they would be large and cancel each other, which no
+    half precision withstands.
+    """
+    steps = torch.arange(1000, device=unet.device)
+    old, new = (net.time_proj(steps).double() for net in (unet, wider))
+    wanted = old @ unet.time_embedding.linear_1.weight.double().T
+    covariance = new.T @ new + RIDGE * torch.eye(new.shape[1], dtype=new.dtype, device=new.device)
+    return torch.linalg.solve(covariance, new.T @ wanted).T.to(unet.dtype)
 
 
 def _copy_level(old: Any, new: Any, places: list[int]) -> None:

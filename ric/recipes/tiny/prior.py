@@ -15,7 +15,7 @@ positions whose pixels change by 1 + W in an editor's loss; `--context-weight W`
 change beside the edited thing: a shadow, a mirror image.
 
 `--layers N` first grows the UNet to N ResNet blocks per level, which changes nothing that it
-predicts.
+predicts; `--width 1.5` to that many times its channels, which changes it little.
 
 For the study of context, the editing prior is trained on scenes *without* shadows and mirror
 images: it can edit a thing, and has never seen what should follow.
@@ -23,6 +23,7 @@ images: it can edit a thing, and has never seen what should follow.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -37,7 +38,7 @@ from ric.models.locate import locate
 from ric.models.pipeline import forget_source_channels, load_pipeline
 from ric.progress import Progress, Silent
 from ric.recipes.tiny.encoded import EncodedSamples, FreshScenes
-from ric.recipes.tiny.growth import deepen
+from ric.recipes.tiny.growth import deepen, widen
 from ric.recipes.tiny.pictures import load_drawn, load_held_out
 from ric.recipes.tiny.steps import Lesson, batch_of_step, train_steps
 from ric.runs.artifacts import artifact_folder
@@ -73,8 +74,7 @@ def train_prior(config: TinyPriorConfig, run: RunDir, progress: Progress | None 
         pipeline.vae = vae.to(device).eval().requires_grad_(False)
     if config.text_to_image:
         forget_source_channels(pipeline.unet)
-    if config.layers:
-        _grow(pipeline, config)
+    _grow(pipeline, config)
     pipeline.unet.to(memory_format=torch.channels_last)
     if device.type == "cpu":
         # on a CPU the backward pass of torch's fused attention is slower than plain products
@@ -106,16 +106,22 @@ def train_prior(config: TinyPriorConfig, run: RunDir, progress: Progress | None 
 
 
 def _grow(pipeline: StableDiffusionInstructPix2PixPipeline, config: TinyPriorConfig) -> None:
-    """Replace the pipeline's UNet by a deeper one that predicts the same."""
+    """Replace the pipeline's UNet by a deeper or a wider one, if that is asked for."""
     before = pipeline.unet.config.layers_per_block
-    if config.layers < before:
+    if config.layers and config.layers < before:
         raise RicError(
             f"--layers {config.layers}: {config.base} already has {before} per level.",
             "A UNet can only grow.",
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        pipeline.unet = deepen(pipeline.unet, config.layers)
+        if config.layers:
+            pipeline.unet = deepen(pipeline.unet, config.layers)
+        if config.width != 1:
+            try:
+                pipeline.unet = widen(pipeline.unet, Fraction(config.width).limit_denominator(16))
+            except ValueError as error:
+                raise RicError(f"--width {config.width:g}: {error}.", "Try 1.5 or 2.") from None
 
 
 class Answer(NamedTuple):

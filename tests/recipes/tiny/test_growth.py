@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch
 from ric.config import TinyPriorConfig
 from ric.errors import RicError
 from ric.models.pipeline import load_pipeline
-from ric.recipes.tiny.growth import deepen
+from ric.recipes.tiny.growth import deepen, widen
 from ric.recipes.tiny.prior import train_prior
 
 
@@ -53,6 +54,66 @@ def test_every_new_layer_of_a_deeper_unet_is_reached_by_the_gradient(unet, quest
                 weight -= 0.1 * weight.grad
     still = [name for name, weight in deeper.named_parameters() if not weight.grad.any()]
     assert still == []
+
+
+@pytest.fixture(scope="module")
+def wider(unet):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return widen(unet, Fraction(3, 2)).eval()
+
+
+def test_a_wider_unet_predicts_nearly_as_the_one_it_grew_from(unet, wider, question):
+    before = unet.config.block_out_channels
+    assert wider.config.block_out_channels == [count * 3 // 2 for count in before]
+    with torch.no_grad():
+        expected, found = unet(**question).sample, wider(**question).sample
+    error = (found - expected).square().mean() / expected.square().mean()
+    assert error < 0.05  # a UNet of other random weights: about 2
+
+
+def test_old_channels_of_a_wider_unet_read_from_no_new_one(unet, wider):
+    """Where both have the same group norms, the old features stay what they were to the bit."""
+    kept = {}
+    for name, net in (("old", unet), ("new", wider)):
+        features = net.conv_in(torch.linspace(-2, 2, 8 * 256).reshape(1, 8, 16, 16))
+        embedding = torch.zeros(1, unet.time_embedding.linear_2.out_features)
+        kept[name] = net.down_blocks[0].resnets[0](features, embedding)[:, : unet.conv_in.out_channels]
+    torch.testing.assert_close(kept["new"], kept["old"], atol=1e-5, rtol=1e-5)
+
+
+def test_the_time_embedding_of_a_wider_unet_withstands_half_precision(unet, wider):
+    """Weights that were large and cancelled each other would be exact in float32 alone."""
+    steps = torch.arange(0, 1000, 37)
+    exact = wider.time_embedding(wider.time_proj(steps))
+    half = wider.time_proj(steps).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = wider.time_embedding(half)
+    assert (found.float() - exact).abs().max() < 0.1 * exact.abs().max()
+    # the worst case: random weights read frequencies that the wider UNet lacks as much as others
+    assert (exact - unet.time_embedding(unet.time_proj(steps))).square().mean() < 0.2 * exact.var()
+
+
+def test_every_layer_of_a_wider_unet_is_reached_by_the_gradient(unet, wider, question):
+    growing = widen(unet, Fraction(3, 2)).requires_grad_(True).train()
+    for _ in range(3):  # what only zeros read learns once these have moved
+        growing.zero_grad()
+        growing(**question).sample.square().mean().backward()
+        with torch.no_grad():
+            for weight in growing.parameters():
+                weight -= 0.1 * weight.grad
+    for name, weight in growing.named_parameters():
+        old = unet.get_parameter(name)
+        if weight.shape[0] > old.shape[0]:
+            assert weight.grad[old.shape[0] :].any(), name
+
+
+def test_a_unet_cannot_have_a_part_of_a_head(unet, settings, train, tmp_path):
+    with pytest.raises(ValueError, match="11/10 times its channels, groups and heads"):
+        widen(unet, Fraction(11, 10))
+    config = settings(TinyPriorConfig, width=1.1)
+    with pytest.raises(RicError, match=r"--width 1\.1: a UNet cannot have 11/10 times"):
+        train(train_prior, config, tmp_path / "run")
 
 
 def test_a_prior_that_grows_starts_where_its_base_stood(settings, train, metrics_of, tmp_path):

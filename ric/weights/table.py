@@ -1,9 +1,9 @@
 """The table of pretrained weights: what each one is, its size and its licence.
 
 Revisions are pinned where the commit is known; "main" and "refs/pr/N" name a branch whose commit
-is not (`ric weights ls` lists them), and a run records the commit that it used (`revision_of`). Sizes
-are those of the files that are fetched; one that was computed from a parameter count, not read off
-the hub, says "about".
+is not: `ric weights ls` lists them, and a run records the commit that it used (`revision_of`).
+Sizes are those of the files that are fetched; one that was computed from a parameter count, not
+read off the hub, says "about".
 """
 
 from __future__ import annotations

@@ -45,7 +45,6 @@ MEANT = {
     "FIT_BLIP_RUN": "@fit-blip",
     "6 9 12": "@eval",
     "b.heic": "b.webp",
-    "Qwen/Qwen2.5-VL-7B-Instruct": "tiny",
 }
 # what is added to a command that begins so, and to one with such a word
 FEWER = {
@@ -61,7 +60,7 @@ FEWER = {
     "--mask-text": "--mask-text-model clipseg",
     "ric describe mine": "--describer chat",
     "edits.parquet": "--split all",
-    "runs/7": "--limit 2",
+    "pie-bench:data/ --editor": "--limit 3",
 }
 # what cannot run here, why, and the test of what it does
 DEMO = "the demo runs these: tests/cli/test_demo_command.py"
@@ -85,6 +84,7 @@ ELSEWHERE = {
     "torchrun --nproc-per-node": PROCESSES,
     "OPENAI_API_KEY": SERVER,
     "http://host:8000": SERVER,
+    "--judge chat": "a model that chats: tests/recipes/test_evaluate_judge.py",
     "ric weights get": "a network: tests/weights/test_weights_fetch.py",
     "--mask-text-sam": "two models, not in the family: tests/recipes/test_edit_mask_text.py",
     "python benchmarks/": BENCHMARK,
@@ -174,11 +174,6 @@ def make_shards(type_here: Callable[[str], None]) -> None:
         type_here(f"ric edit {SCENES} --preset tiny --limit 6 {shard}")
 
 
-def edit_scenes(type_here: Callable[[str], None]) -> None:
-    """Edit the scenes that a judge is asked about."""
-    type_here(f"ric edit {SCENES} --preset tiny --limit 2 --run runs/7")
-
-
 def score_two(type_here: Callable[[str], None]) -> None:
     """Score two editors, for a report and a study of both."""
     shutil.rmtree("study", ignore_errors=True)
@@ -199,7 +194,6 @@ def vote(type_here: Callable[[str], None]) -> None:
 # what was done before a command begins, elsewhere or by others
 BEFORE = {
     "ric runs join": make_shards,
-    "runs/7": edit_scenes,
     "ric report 6 9 12": score_two,
     "--votes": vote,
 }

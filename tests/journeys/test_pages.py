@@ -44,6 +44,7 @@ MEANT = {
     "FIT_CLIP_RUN": "@fit-clip",
     "FIT_BLIP_RUN": "@fit-blip",
     "6 9 12": "@eval",
+    "instruction=say": "instruction=say,id=id",  # whose names those of out/ are
     "b.heic": "b.webp",
 }
 # what is added to a command that begins so, and to one with such a word

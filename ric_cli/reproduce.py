@@ -16,15 +16,19 @@ from ric_cli.loading import LOADING
 from ric_cli.surroundings import take_one_thread
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ric.preflight.reproduction import Planned
+    from ric.preflight.stage_cost import StageCost
     from ric.reproduction import Reproduction
 
 NOT_ESTIMATED = "-"
-COLUMNS = "{:<20} {:>7} {:>10} {:>10} {:>10} {:>12}"
+COLUMNS = "{:<20} {:>9} {:>9} {:>10} {:>10} {:>12}"
 
 ABOUT_COLUMNS = (
-    "hours: arithmetic at that rate; - is not estimated (describing, scoring, other models)",
-    "paper's: the hours that it states, on one A100",
+    "hours: arithmetic at that rate; - is not estimated (describing, scoring, other models), and >",
+    "  counts the others alone",
+    "paper's: the hours that it states, on one A100, for HumanEdit and its 9,000 steps",
     "disk: at most, while the stage runs; in all what stays, and one checkpoint more",
     "download: takes as much disk beside that",
     "GPU memory: > counts weights and optimizer alone, without activations",
@@ -184,21 +188,32 @@ def _cells(planned: Planned) -> list[tuple[str, ...]]:
 
     rows: list[tuple[str, ...]] = []
     for name, cost in planned.stages.items():
-        paper = PAPER_HOURS.get(BY_NAME[name].kind)
-        hours = NOT_ESTIMATED if cost.hours is None else f"{cost.hours:.1f}"
-        memory = "unknown" if cost.memory is None else f"{cost.memory:.1f} GiB"
-        memory = f"> {memory}" if cost.memory and cost.memory_is_least else memory
-        theirs = NOT_ESTIMATED if paper is None else f"{paper:.1f}"
+        theirs = PAPER_HOURS.get(BY_NAME[name].kind) if planned.is_of_the_paper else None
+        paper = NOT_ESTIMATED if theirs is None else f"{theirs:.1f}"
         download = in_words(planned.downloads[name])
-        rows.append((name, hours, theirs, in_words(cost.disk), download, memory))
-    costs = planned.stages.values()
+        rows.append((name, _hours([cost]), paper, in_words(cost.disk), download, _memory(cost)))
+    costs = list(planned.stages.values())
     peak = max((cost.disk - cost.kept for cost in costs), default=0)
-    disk = sum(cost.kept for cost in costs) + peak
-    most = max((cost.memory or 0 for cost in costs), default=0)
-    hours = f"{sum(cost.hours or 0 for cost in costs):.1f}"
+    disk = in_words(sum(cost.kept for cost in costs) + peak)
     fetched = in_words(sum(planned.downloads.values()))
-    rows.append(("in all", hours, "", in_words(disk), fetched, f"{most:.1f} GiB"))
+    most = max(costs, key=lambda cost: cost.memory or 0, default=None)
+    rows.append(("in all", _hours(costs), "", disk, fetched, _memory(most) if most else "0"))
     return rows
+
+
+def _hours(costs: Sequence[StageCost]) -> str:
+    """Sum the hours of stages; ">" where some of them are not estimated."""
+    known = [cost.hours for cost in costs if cost.hours is not None]
+    if costs and not known:
+        return NOT_ESTIMATED
+    return f"{'> ' if len(known) < len(costs) else ''}{sum(known):.1f}"
+
+
+def _memory(cost: StageCost) -> str:
+    if cost.memory is None:
+        return "unknown"
+    words = f"{cost.memory:.1f} GiB" if cost.memory >= 0.1 else f"{1024 * cost.memory:.0f} MiB"
+    return f"> {words}" if cost.memory_is_least else words
 
 
 def _as_json(planned: Planned) -> dict[str, Any]:

@@ -50,6 +50,11 @@ def ls(command: Command = None, weights: Folder = None, json: AsJson = False) ->
     print_table(weight_table(rows), may_go=WEIGHTS_MAY_GO)
     print_line(sum_in_words(rows))
     print_line(datasets_in_words())
+    if branches := [row["id"] for row in rows if row["runs"] and _is_branch(row["revision"])]:
+        print_line(
+            f"Fetched from a branch, whose commit is not known: {', '.join(branches)}."
+            " A run records the commit that it used."
+        )
 
 
 @app.command("get")
@@ -218,6 +223,10 @@ def datasets_in_words() -> str:
 def _shortened(revision: str) -> str:
     """Shorten a commit's hash; a branch keeps its name."""
     return revision[:8] if re.fullmatch("[0-9a-f]{40}", revision) else revision
+
+
+def _is_branch(revision: str) -> bool:
+    return revision == "main" or revision.startswith("refs/")
 
 
 def weight_table(rows: list[dict[str, Any]]) -> Table:

@@ -134,6 +134,14 @@ def libraries_load_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ric_cli.loading.AFTER", 3600.0)
 
 
+@pytest.fixture(autouse=True)
+def no_host_is_known_to_be_unreachable() -> None:
+    """Forget the hosts that another test could not reach: its ports may be a server's now."""
+    from ric.weights import connection
+
+    connection.unreachable.clear()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep what is built on first use out of the home folder, for this process and children."""

@@ -23,7 +23,7 @@ from ric.data.opened import open_data
 from ric.data.photo_results import out_address
 from ric.errors import RicError
 from ric.extras import require_extra
-from ric.models.table import NamedModel, kind_of, models_of
+from ric.models.table import NamedModel, kind_of, models_of, rows_of, uses
 from ric.preflight.data import needs_instruction
 from ric.preflight.describers import refuse_other_vlms
 from ric.preflight.pipelines import (
@@ -101,14 +101,16 @@ def _looks(
         from ric.scoring.outputs import find_outputs, pictures_in, turns_of
 
         yield partial(refuse_unknown_metrics, config)
-        yield from _looks_at_judge(config, runs_dir, fetch)
+        yield from _looks_at_judge(config, runs_dir)
         if config.fid_set is not None:
             yield partial(pictures_in, Path(config.fid_set))
         for text in config.edits:
             yield partial(find_outputs, text, runs_dir, match=config.match, turns=turns_of(config))
-        # a metric whose network is missing is shown as not available; the others are computed
-        for model in () if fetch else models_of(config):
-            if model.row.setting not in ("judge_model", "region_clip") and model.name != "tiny":
+        for model in models_of(config):
+            # without its judges nothing is scored; a metric whose own network is missing is shown
+            # as not available, and the others are computed
+            is_needed = model.row in rows_of(config)
+            if model.name != "tiny" and (is_needed or fetch is None):
                 yield partial(_locate, model, config, runs_dir, fetch)
         return
     if isinstance(config, EditConfig):
@@ -158,18 +160,12 @@ def _looks_at_describer(config: DescribeConfig) -> Iterator[Callable[[], object]
         yield partial(require_extra, "bitsandbytes", f"--load-in {config.load_in}")
 
 
-def _looks_at_judge(
-    config: EvalConfig, runs_dir: Path, fetch: Progress | None
-) -> Iterator[Callable[[], object]]:
-    """Yield the checks of both judges, without which nothing is scored, unlike other networks."""
+def _looks_at_judge(config: EvalConfig, runs_dir: Path) -> Iterator[Callable[[], object]]:
     from ric.describers.judge_settings import describer_settings
     from ric.scoring.judge_prompts import judge_prompts_of
     from ric.scoring.judge_summary import find_judged_run
 
     yield partial(refuse_unknown, "judge", config.judge)
-    for model in models_of(config):
-        if model.row.setting == "region_clip" and model.name != "tiny":
-            yield partial(_locate, model, config, runs_dir, fetch)
     if config.agree_with is not None:
         yield partial(find_judged_run, config.agree_with, runs_dir)
     if config.judge == "none":
@@ -179,10 +175,8 @@ def _looks_at_judge(
         yield partial(require_extra, "openai", "--judge openai")
     if config.load_in is not None:
         yield partial(require_extra, "bitsandbytes", f"--load-in {config.load_in}")
-    for model in models_of(config):
-        if model.row.setting == "judge_model" and model.name != "tiny":
-            yield partial(refuse_other_vlms, describer_settings(config))
-            yield partial(_locate, model, config, runs_dir, fetch)
+    if uses(config, "judge_model") and config.judge_model != "tiny":
+        yield partial(refuse_other_vlms, describer_settings(config))
 
 
 def _find_descriptions(reference: str | None, runs_dir: Path) -> None:

@@ -32,6 +32,7 @@ class Planned(NamedTuple):
         missing: Weights that are downloaded, by id.
         downloads: Bytes of DATA and weights by the stage that is the first to need them.
         problems: What keeps it from running as it stands.
+        is_of_the_paper: Whether the paper's hours are those of the same work.
     """
 
     machine: Machine
@@ -40,6 +41,7 @@ class Planned(NamedTuple):
     missing: dict[str, Weight]
     downloads: dict[str, int]
     problems: list[str]
+    is_of_the_paper: bool
 
 
 def plan_reproduction(
@@ -80,7 +82,10 @@ def plan_reproduction(
             is_weight = about.partition(" (")[0] in missing  # listed with how to get it
             hint = None if is_weight else problem.hint
             found.setdefault(about, " ".join(filter(None, (problem.message, hint))))
-    return Planned(machine, costs, done, missing, downloads, [*problems, *found.values()])
+    problems += found.values()
+    return Planned(
+        machine, costs, done, missing, downloads, problems, is_of_the_paper=asked.is_of_the_paper
+    )
 
 
 def weights_read(asked: Reproduction) -> list[Weight]:

@@ -89,7 +89,7 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
         return chain.from_iterable(_batches(samples.glance(), config)) if samples else photos
 
     pictures.begin(glanced())
-    remade = _look_again(glanced(), pictures, captions, progress)
+    _look_again(glanced(), pictures, captions, progress)
     for failure in data.odd.failures:  # now that those of an earlier attempt are dropped
         run.fail(failure)
     for note in data.odd.notes:
@@ -101,10 +101,15 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     ids = [photo.id for photo in photos] if samples is None else _ids(samples, config)
     total = samples.known_count if samples is not None and ids is None else None
     editing.edit_all(todo, ids, None if config.shard else total)
-    pictures.remove_replaced(remade)
+    if editing.removed:
+        progress.note(
+            f"{len(editing.removed)} edits failed that had been made before; their earlier pictures"
+            f" were removed (such as {editing.removed[0]})"
+        )
+    pictures.remove_replaced()
     if pictures.uploads is not None:
         pictures.uploads.send_missing(progress)
-        progress.note(pictures.uploads.close(remade))
+        progress.note(pictures.uploads.close(pictures.remade))
     if editing.made and (others := pictures.beside()):
         progress.note(
             f"Earlier runs' edits of the same photos stay beside these ({len(others)}, such as"
@@ -130,6 +135,7 @@ class Editing:
 
     Attributes:
         made: How many pictures were made.
+        removed: The earlier pictures of edits that have failed now.
     """
 
     def __init__(
@@ -143,6 +149,7 @@ class Editing:
         self.pictures, self.config, self.run = pictures, pictures.config, pictures.run
         self._supply, self._load = supply, load
         self.progress, self.made = progress, 0
+        self.removed: list[str] = []
         self.done = {row["id"] for kind in ("edits", "failures") for row in self.run.rows(kind)}
 
     @cached_property
@@ -231,8 +238,11 @@ class Editing:
 
     def _fail(self, sample: Photo | EditSample, error: SampleError, inputs: str) -> None:
         if sample.id not in self.done:
-            self.pictures.forget(sample)
-            self.run.fail(error, inputs=inputs)
+            about = {"inputs": inputs}
+            if earlier := self.pictures.forget(sample):
+                self.removed.append(earlier)
+                about["removed"] = earlier
+            self.run.fail(error, **about)
 
 
 def _ids(samples: Samples, config: EditConfig) -> list[str] | None:
@@ -298,19 +308,16 @@ def _look_again(
     pictures: EditedPictures,
     supplied: Supplied,
     progress: Progress,
-) -> dict[str, str]:
+) -> None:
     """Compare a run that began before with its inputs; say what is kept and what is made.
 
-    Returns:
-        The pictures of edits that are to be made anew, by id; those of another process's look are
-        left to it.
+    `pictures.remade` gets what is to be made anew; what another process finds is left to it.
 
     Raises:
         RicError: as `KeptEdits.drop_stale_rows`; `--redo` is given with a new run, or this process
             joins others and asks for other edits again than they do.
     """
     config, run = pictures.config, pictures.run
-    remade: dict[str, str] = {}
 
     def digest(sample: Photo | EditSample) -> str:
         return digest_of(inputs_of(sample, config, supplied))
@@ -319,7 +326,7 @@ def _look_again(
         kept = KeptEdits(config, run, pictures, digest)
         if told := kept.drop_stale_rows(samples):
             progress.note(told)
-        remade.update(kept.remade)
+        pictures.remade.update(kept.remade)
 
     again = json.dumps([sorted(config.redo), config.retry_failed, config.overwrite])
     if run.resumed:
@@ -327,7 +334,6 @@ def _look_again(
             raise refusal_to_join(run)
     elif config.redo:
         raise RicError("--redo goes with a run that began before.", "Name it: --run DIR")
-    return remade
 
 
 def locate_models(config: EditConfig, run: RunDir) -> tuple[Path | None, dict[str, Path]]:

@@ -31,7 +31,7 @@ from ric.runs.strays import left_beside, remove
 from ric.runs.uploads import Uploads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from ric.config import EditConfig
     from ric.data.edit_sample import EditSample
@@ -57,6 +57,7 @@ class EditedPictures:
         run: As given.
         folder: The folder.
         uploads: Sends its pictures where `--out` is an address; else None.
+        remade: The pictures of edits that are to be made anew, by id, as their rows named them.
 
     Raises:
         RicError: no installed package knows addresses such as that of `--out`.
@@ -69,6 +70,7 @@ class EditedPictures:
         self.folder = self._out or run.path / "images"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.uploads = Uploads(address, run) if address else None
+        self.remade: dict[str, str] = {}
         places = {(self.folder / photo.result).parent for photo in photos} if self._out else ()
         for place in places:
             if place.is_dir():
@@ -135,19 +137,16 @@ class EditedPictures:
         """Return the file of an edit, as its row records it."""
         return self.folder.parent / name if self._out is None else Path(name)
 
-    def remove_replaced(self, before: Mapping[str, str]) -> None:
+    def remove_replaced(self) -> None:
         """Remove pictures of edits that were made anew under another name.
 
         Where a photo of another format has come in place of one, its edit has another suffix.
-
-        Args:
-            before: What the rows named them before, by id.
         """
-        if not before:
+        if not self.remade:
             return
         named = {row["id"]: row["file_name"] for row in self.run.rows("edits")}
         still = set(named.values())
-        for name, file in before.items():
+        for name, file in self.remade.items():
             if name in named and file not in still:
                 self.path_of(file).unlink(missing_ok=True)
 
@@ -171,10 +170,19 @@ class EditedPictures:
             and file.is_file()
         ]
 
-    def forget(self, sample: Photo | EditSample) -> None:
-        """Remove a dataset's picture of an edit that now fails: it would be scored."""
+    def forget(self, sample: Photo | EditSample) -> str | None:
+        """Remove the picture of an edit that now fails: it would be taken for a new one.
+
+        Returns:
+            Its path, as its row named it; None if there is none of this run's.
+        """
+        name = self.remade.get(sample.id)
         if not isinstance(sample, Photo):
-            (self.folder / f"{sample.id}.png").unlink(missing_ok=True)
+            name = f"images/{sample.id}.png"
+        if name is None or not self.path_of(name).is_file():
+            return None
+        self.path_of(name).unlink()
+        return name
 
 
 def run_into(config: EditConfig, runs_dir: Path) -> Path | None:

@@ -1,16 +1,25 @@
-"""Find out within seconds whether the hub can be reached: its own clients retry for minutes."""
+"""Find out within seconds whether the hub can be reached: its own clients retry for minutes.
+
+A host that cannot be reached is not tried again for a minute: a command that needs much of it, such
+as `ric reproduce --dry-run`, waits once, and a session that goes on when the network is back is not
+refused.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 from urllib.parse import urlsplit
 
 from ric.errors import RicError
 
 CONNECT_SECONDS = 3.0  # for the name look-up and the connection together
+REMEMBERED_SECONDS = 60.0  # an unreachable host
 DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 NO_DOWNLOAD_HINT = "--preset tiny needs no download."
+# hosts and ports that could not be reached: when, and why
+unreachable: dict[tuple[str, int], tuple[float, str]] = {}
 
 
 def require_connection(
@@ -66,7 +75,16 @@ def _host_to_reach(endpoint: str) -> tuple[str, int]:
 
 
 def _why_unreachable(host: str, port: int) -> str | None:
-    """Try one connection; return why it fails, or None."""
+    """Try one connection, unless one has failed a short while ago; return why it fails, or None."""
+    tried, reason = unreachable.get((host, port), (-REMEMBERED_SECONDS, None))
+    if time.monotonic() - tried >= REMEMBERED_SECONDS:
+        reason = _try(host, port)
+        if reason is not None:
+            unreachable[host, port] = (time.monotonic(), reason)
+    return reason
+
+
+def _try(host: str, port: int) -> str | None:
     import socket  # 3 ms that a start-up without downloads need not pay
 
     outcome: list[str | None] = []

@@ -1,8 +1,9 @@
 """The table of pretrained weights: what each one is, its size and its licence.
 
 Revisions are pinned where the commit is known; "main" and "refs/pr/N" name a branch whose commit
-is not, and a run records the commit that it used (`revision_of`). Sizes are those of the files
-that are fetched; one that was computed from a parameter count, not read off the hub, says "about".
+is not: `ric weights ls` lists them, and a run records the commit that it used (`revision_of`).
+Sizes are those of the files that are fetched; one that was computed from a parameter count, not
+read off the hub, says "about".
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ WEIGHTS: tuple[Weight, ...] = (
     Weight(
         id="facebook/sam-vit-huge",
         kind="hub",
-        revision="main",
+        revision="87aecf0df4ce6b30cd7de76e87673c49644bdf67",
         size_bytes=2_560_000_000,
         size_is_about=True,
         licence="Apache-2.0",
@@ -113,7 +114,7 @@ WEIGHTS: tuple[Weight, ...] = (
     Weight(
         id="CIDAS/clipseg-rd64-refined",
         kind="hub",
-        revision="main",
+        revision="999e0328d9e10b484360c477313983f9afdd7050",
         size_bytes=603_000_000,
         size_is_about=True,
         licence="Apache-2.0",
@@ -123,7 +124,7 @@ WEIGHTS: tuple[Weight, ...] = (
     Weight(
         id="facebook/sam3",
         kind="hub",
-        revision="main",
+        revision="3c879f39826c281e95690f02c7821c4de09afae7",
         size_bytes=3_440_000_000,
         size_is_about=True,
         licence="SAM License (Meta)",
@@ -134,7 +135,7 @@ WEIGHTS: tuple[Weight, ...] = (
     Weight(
         id="IDEA-Research/grounding-dino-tiny",
         kind="hub",
-        revision="main",
+        revision="a2bb814dd30d776dcf7e30523b00659f4f141c71",
         size_bytes=689_000_000,
         size_is_about=True,
         licence="Apache-2.0",
@@ -144,7 +145,7 @@ WEIGHTS: tuple[Weight, ...] = (
     Weight(
         id="facebook/sam-vit-base",
         kind="hub",
-        revision="main",
+        revision="70c1a07f894ebb5b307fd9eaaee97b9dfc16068f",
         size_bytes=375_000_000,
         size_is_about=True,
         licence="Apache-2.0",
@@ -154,7 +155,7 @@ WEIGHTS: tuple[Weight, ...] = (
     Weight(
         id="CompVis/stable-diffusion-v1-4",
         kind="hub",
-        revision="main",
+        revision="133a221b8aa7292a167afc5127cb63fb5005638b",
         size_bytes=4_270_000_000,
         size_is_about=True,
         licence="CreativeML OpenRAIL-M",
@@ -165,7 +166,7 @@ WEIGHTS: tuple[Weight, ...] = (
     Weight(
         id="madebyollin/taesd",
         kind="hub",
-        revision="main",
+        revision="614f76814bbe30edbe2e627ace1c2234c81a2c0e",
         size_bytes=9_800_000,
         size_is_about=True,
         licence="MIT",

@@ -69,6 +69,15 @@ def test_ls_shortens_commits_and_no_branch(ric, monkeypatch):
     assert "refs/pr/32" in words
 
 
+def test_ls_says_which_weights_come_from_a_branch_and_not_from_a_commit(ric):
+    told = ric("weights", "ls").out.splitlines()[-1]
+    assert told.startswith("Fetched from a branch, whose commit is not known: ")
+    named = told.partition(": ")[2].partition(". ")[0].split(", ")
+    rows = json.loads(ric("weights", "ls", "--json").out)["weights"]
+    assert named == [row["id"] for row in rows if row["revision"][:4] in ("main", "refs")]
+    assert "branch" not in ric("weights", "ls", "--for", "fit-clip").out
+
+
 def test_ls_as_json_is_one_object(ric, clip_here):
     rows = json.loads(ric("weights", "ls", "--weights", "weights", "--json").out)["weights"]
     here = {row["id"]: row["place"] for row in rows if row["present"]}

@@ -1,7 +1,9 @@
 """Five users and what they type, offline, with nothing but pictures of their own.
 
 The commands are the README's with `--preset tiny` and small numbers. Each journey prints them with
-the minutes that they took (`pytest -s`). With `--slow` each command is a process of its own.
+the minutes that they took (`pytest -s`). With `--slow` each command is a process of its own. Before
+each command and at the end, whatever no command has written must be a picture: a user who had to
+write a file by hand would have been left alone there.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,12 +26,32 @@ PICTURES = {".png", ".jpg"}
 Type = Callable[..., str]
 
 
+class UsersFolder:
+    """A user's folder, and its files as commands have left them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.left = path, dict[Path, tuple[int, int]]()
+
+    def files(self) -> dict[Path, tuple[int, int]]:
+        """Give each file's size and time of writing."""
+        found = (file for file in self.path.rglob("*") if file.is_file())
+        return {file: (file.stat().st_size, file.stat().st_mtime_ns) for file in found}
+
+    def leave(self) -> None:
+        """A command has ended: whatever there is, it or an earlier one has made."""
+        self.left = self.files()
+
+    def refuse_writing(self) -> None:
+        """Fail on a file that is new or other since the last command, unless it is a picture."""
+        others = (file for file, state in self.files().items() if self.left.get(file) != state)
+        if by_hand := [file.name for file in others if file.suffix not in PICTURES]:
+            pytest.fail(f"a user would have to write {', '.join(by_hand)} by hand")
+
+
 @pytest.fixture(params=["here", pytest.param("as processes", marks=pytest.mark.slow)])
-def ric(request, tmp_path, monkeypatch, capfd) -> Type:
+def ric(request, tmp_path, monkeypatch, capfd) -> Iterator[Type]:
     """Type a command in the user's folder; return what it printed, and hold its exit code."""
-    written = [file for file in tmp_path.rglob("*") if file.is_file()]
-    if given := [file.name for file in written if file.suffix not in PICTURES]:
-        pytest.fail(f"a user would have to write {given} first")
+    folder = UsersFolder(tmp_path)
     monkeypatch.chdir(tmp_path)
     for name in ("HF_HUB_OFFLINE", "RIC_TINY_FAMILY"):
         monkeypatch.delenv(name, raising=False)  # the family that ric brings
@@ -48,15 +70,18 @@ def ric(request, tmp_path, monkeypatch, capfd) -> Type:
     run = run_here if request.param == "here" else run_process
 
     def type_command(command: str, *, code: int = 0) -> str:
+        folder.refuse_writing()
         began = time.monotonic()
         found = run(shlex.split(command))
+        folder.leave()
         told = "".join(capfd.readouterr())
         with capfd.disabled():
             print(f"\n$ ric {command}    # {(time.monotonic() - began) / 60:.1f} min", end="")
         assert found == code, told
         return told
 
-    return type_command
+    yield type_command
+    folder.refuse_writing()
 
 
 @pytest.fixture
@@ -142,3 +167,17 @@ def test_a_maintainer_adds_an_editor_and_compares_it_with_one_of_ric_s(ric, tmp_
     told = ric(f"eval Night=1 Zone=2 --data {data} --metrics l1,edit_success")
     assert "Night" in told
     assert "Zone" in told
+
+
+@pytest.mark.parametrize("name", ["settings.yaml", "photos/texts.csv"])
+def test_a_file_that_a_user_writes_between_two_commands_fails_a_journey(name, tmp_path):
+    folder = UsersFolder(tmp_path)
+    Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
+    folder.refuse_writing()  # pictures are the user's own
+    (tmp_path / "photos").mkdir()
+    (tmp_path / name).write_text("made by a command")
+    folder.leave()
+    folder.refuse_writing()
+    (tmp_path / name).write_text("and mended by hand")
+    with pytest.raises(pytest.fail.Exception, match=Path(name).name):
+        folder.refuse_writing()

@@ -42,7 +42,11 @@ class Inverts:
             with self.file.open("a") as stream:
                 stream.write(request.id + "\\n")
         time.sleep(float(os.environ.get("RIC_TEST_PAUSE", 0)))
-        return [ImageOps.invert(request.image) for request in requests]
+        refused = os.environ.get("RIC_TEST_REFUSED", "").split()
+        return [
+            None if request.id in refused else ImageOps.invert(request.image)
+            for request in requests
+        ]
 
     def describe(self):
         return {}
@@ -208,6 +212,38 @@ def test_edits_are_made_anew_by_name_or_all_of_them(photos, own, follow, tmp_pat
     follow(edit, own(photos, overwrite=True), run)
     assert asked(tmp_path) == ["ant", "bee", "cat", "dog", "elk"]
     assert contents(run / "images") == before
+
+
+@pytest.mark.parametrize("into", ["the run", "a folder"])
+def test_an_edit_that_was_made_and_now_fails_leaves_no_picture_that_looks_like_a_new_one(
+    into, photos, own, follow, tmp_path, monkeypatch
+):
+    run, folder = tmp_path / "run", tmp_path / "out"
+    usual = {} if into == "the run" else {"out": str(folder)}
+    folder = run / "images" if into == "the run" else folder
+    follow(edit, own(photos, **usual), run)
+    before, named = contents(folder), rows(run)["dog"]["file_name"]
+    (folder / "mine.png").write_bytes(b"somebody's own")
+    monkeypatch.setenv("RIC_TEST_REFUSED", "dog fox")  # of fox there was no picture
+    noting = Noting()
+    follow(edit, own(photos, **usual, redo=("dog", "cat", "fox")), run, noting)
+    left = contents(folder)
+    assert left.pop("mine.png") == b"somebody's own"
+    assert left == {name: content for name, content in before.items() if name != "dog.png"}
+    failed = rows(run, "failures")
+    assert failed["dog"]["removed"] == named
+    assert "removed" not in failed["fox"]
+    assert (
+        "1 edits failed that had been made before; their earlier pictures were removed"
+        f" (such as {named})"
+    ) in noting.lines
+    (photos / "elk.png").write_bytes(b"torn now")  # a change that fails is of the same kind
+    follow(edit, own(photos, **usual), run)
+    assert rows(run, "failures").keys() == {"dog", "elk", "fox"}
+    assert not (folder / "elk.png").exists()
+    monkeypatch.delenv("RIC_TEST_REFUSED")
+    follow(edit, own(photos, **usual, retry_failed=True), run)
+    assert (folder / "dog.png").read_bytes() == before["dog.png"]
 
 
 def test_another_instruction_or_mask_is_a_change_and_another_setting_is_refused(

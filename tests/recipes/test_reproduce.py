@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ import pytest
 from ric.config import EvalConfig, TrainUnetConfig
 from ric.errors import RicError
 from ric.interrupt import Interrupted
+from ric.memory.plan import plan_as_set
+from ric.memory.step import count_step
 from ric.preflight.cards import CARDS, SHARE_OF_CARD, find_card
 from ric.preflight.cost import arithmetic
 from ric.preflight.reproduction import plan_reproduction
@@ -24,6 +28,7 @@ from ric.report.paper_numbers import DEFINITIONS, NUMBERS
 from ric.reproduction import ROWS, STAGES, TABLES, Reproduction, references
 from ric.runs.record import read_record
 from ric.settings import resolve_config
+from ric.weights import connection
 
 ROOT = Path(__file__).parents[2]
 PAPER = ROOT.parent / "shared" / "paper" / "region-in-context.md"
@@ -187,6 +192,36 @@ def test_a_dry_run_without_a_network_names_what_is_missing(tmp_path, monkeypatch
     weights = sum(weight.size_bytes for weight in planned.missing.values())
     assert sum(planned.downloads.values()) == weights + 16_377_096_205
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_asks_an_unreachable_host_once_for_all_stages(tmp_path, monkeypatch):
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_CACHE", "HF_DATASETS_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HF_HOME", "TORCH_HOME", "RIC_CACHE_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    asked_for: list[str] = []
+
+    def never_answers(address: tuple[str, int], timeout: float) -> None:
+        asked_for.append(address[0])
+        time.sleep(timeout)
+        raise TimeoutError
+
+    monkeypatch.setattr(connection, "CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(socket, "create_connection", never_answers)
+    of_paper = Reproduction(data="humanedit", folder=tmp_path, changes={"device": "cpu"})
+    planned = plan_reproduction(of_paper, machine_of(find_card("H100 SXM")))
+    assert sorted(asked_for) == ["download.pytorch.org", "github.com", "huggingface.co"]
+    # DATA and each weight is named once
+    assert len(planned.problems) == 1 + len(planned.missing)
+    assert all("no answer in 0.1 s" in problem for problem in planned.problems)
+
+
+def test_a_step_of_the_family_is_counted_with_its_own_judges(tmp_path):
+    config = resolve_config(TrainUnetConfig, {"data": DATA, "preset": "tiny", "region_clip": None})
+    cost = cost_of(replace(config, scene_blip=None), tmp_path, machine_of(find_card("H100 SXM")))
+    named = replace(config, region_clip="tiny", scene_blip="tiny")
+    assert cost.memory == plan_as_set(count_step(named, tmp_path), named).total
+    assert not cost.memory_is_least
 
 
 # --- the run -------------------------------------------------------------------------------------

@@ -103,3 +103,31 @@ def test_without_any_network_it_takes_seconds_and_no_torch(tmp_path, monkeypatch
     seconds, torch_loaded = measured.split()
     assert float(seconds) < 6
     assert torch_loaded == "False"
+
+
+def test_a_host_that_cannot_be_reached_is_tried_once_a_minute(monkeypatch, refusal):
+    tried = []
+
+    def is_gone(address, timeout):
+        tried.append(address[0])
+        raise OSError("No route to host")
+
+    now = 1000.0
+    monkeypatch.setattr(connection.time, "monotonic", lambda: now)
+    monkeypatch.setattr(socket, "create_connection", is_gone)
+    monkeypatch.setenv("HF_ENDPOINT", "https://far-away.invalid")
+    first = refusal(require_connection, "a model", "")
+    second = refusal(resolve_weights, IP2P, needs="ric edit")
+    assert tried == ["far-away.invalid"]
+    assert "far-away.invalid cannot be reached: No route to host" in first.message
+    assert "far-away.invalid cannot be reached: No route to host" in second.message
+    refusal(require_connection, "a model", "", url="https://other.invalid")
+    assert tried == ["far-away.invalid", "other.invalid"]
+    now += connection.REMEMBERED_SECONDS
+    refusal(require_connection, "a model", "")
+    assert tried == ["far-away.invalid", "other.invalid", "far-away.invalid"]
+    monkeypatch.undo()  # a host that answers is asked every time
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        require_connection("a model", "", url=address)
+    assert "Connection refused" in refusal(require_connection, "a model", "", url=address).message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -40,6 +41,21 @@ def test_ids_are_unique_and_every_row_is_filled_in():
         assert weight.purpose
         assert commands_for(weight.id)
         assert (weight.kind == "file") == bool(weight.file_name and weight.url)
+
+
+def test_weights_of_the_hub_are_fixed_to_a_commit_but_for_those_whose_commit_is_not_known():
+    floating = {
+        weight.id
+        for weight in WEIGHTS
+        if weight.kind == "hub" and not re.fullmatch("[0-9a-f]{40}", weight.revision)
+    }
+    assert floating == {
+        "Salesforce/blip-itm-base-coco",
+        "deepseek-community/deepseek-vl-1.3b-chat",
+        "facebook/dino-vitb8",
+        "openai/clip-vit-base-patch32",
+        "vinesmsuic/magicbrush-jul7",
+    }
 
 
 def test_a_files_revision_is_the_hash_in_its_name():

@@ -1,4 +1,4 @@
-"""What a perfect editor would score: another right answer to each instruction, and the autoencoder's.
+"""What a perfect editor would score: another right answer to each instruction, drawn and encoded.
 
     python benchmarks/another_answer.py [--data scenes:4000@64#3] [--limit N] [--runs DIR]
 

@@ -176,7 +176,7 @@ def prior(
     ] = TinyPriorConfig.layers,
     width: Annotated[
         float,
-        typer.Option(min=1, help="Grow the UNet to this many times its channels and heads; 1: leave it."),
+        typer.Option(min=1, help="Grow the UNet to this many times its channels; 1: leave it."),
     ] = TinyPriorConfig.width,
     edit_weight: Annotated[
         float, typer.Option(help="Added to a position's weight of 1 where pixels change.")

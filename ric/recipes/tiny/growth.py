@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 QUIET = 0.1  # the scale of new channels after a norm, a tenth of what a fresh network has
 RIDGE = 10.0  # to the sums over 1,000 timesteps of the products of two sinusoids
+IN_STREAM = ("proj_in", "to_out.0", "ff.net.2", *(f"blocks.0.norm{n}" for n in (1, 2, 3)))
 OUTSIDE_LEVELS = ("conv_in", "time_embedding", "mid_block", "conv_norm_out", "conv_out")
 
 
@@ -91,18 +92,19 @@ def widen(unet: UNet2DConditionModel, factor: Fraction) -> UNet2DConditionModel:
         }
     )
     wider.to(device=unet.device, dtype=unet.dtype)
-    parts = _parts_of_inputs(unet)
-    old_weights = unet.state_dict()
+    joined, old_weights = _joined_parts(unet), unet.state_dict()
     for name, new in wider.state_dict().items():
         layer, _, kind = name.rpartition(".")
         if name == "time_embedding.linear_1.weight":
             new.copy_(_read_sinusoids(unet, wider))
-            continue
-        _fill(new, old_weights[name], layer, kind, parts.get(layer), factor)
+        else:
+            _fill(new, old_weights[name], layer, joined.get(layer), factor)
+            if kind == "weight" and _is_norm(layer):
+                _quiet(new, old_weights[name], joined.get(layer), factor)
     return wider
 
 
-def _parts_of_inputs(unet: UNet2DConditionModel) -> dict[str, tuple[int, ...]]:
+def _joined_parts(unet: UNet2DConditionModel) -> dict[str, tuple[int, ...]]:
     """Map the layers that read the decoder's joined features to the channels of their parts."""
     parts = {}
     skips = [unet.conv_in.out_channels]
@@ -118,37 +120,45 @@ def _parts_of_inputs(unet: UNet2DConditionModel) -> dict[str, tuple[int, ...]]:
     return parts
 
 
+def _is_norm(layer: str) -> bool:
+    return "norm" in layer.rpartition(".")[2]
+
+
 def _fill(
-    new: Tensor, old: Tensor, layer: str, kind: str, parts: tuple[int, ...] | None, factor: Fraction
+    new: Tensor, old: Tensor, layer: str, joined: tuple[int, ...] | None, factor: Fraction
 ) -> None:
-    """Put a layer's old weights into the new ones, in place."""
-    gated = layer.endswith("ff.net.0.proj")  # GEGLU: values, then their gates
-    outputs = _places(old.shape[0], new.shape[0], (old.shape[0] // 2,) * 2 if gated else None, factor)
-    is_norm = "norm" in layer.rpartition(".")[2]
-    if kind == "bias" or is_norm:
-        if is_norm and parts:
-            outputs = _places(old.shape[0], new.shape[0], parts, factor)
+    """Put a layer's old weights into the new ones, in place.
+
+    Args:
+        new: The weights or the bias of the wider layer.
+        old: Those of the layer it grew from.
+        layer: Its name.
+        joined: The channels of the parts that it reads, if it reads several.
+        factor: How many times the channels it has.
+    """
+    parts = joined if _is_norm(layer) else None
+    if layer.endswith("ff.net.0.proj"):  # GEGLU: values, then their gates
+        parts = (old.shape[0] // 2,) * 2
+    outputs = _places(old.shape[0], new.shape[0], parts, factor)
+    if old.ndim == 1:
         new[outputs] = old
-        inputs = None
     else:
-        inputs = _places(old.shape[1], new.shape[1], parts, factor)
-        rows = new[outputs]
-        rows[:] = 0
-        rows[:, inputs] = old
+        rows = torch.zeros_like(new[outputs])
+        rows[:, _places(old.shape[1], new.shape[1], joined, factor)] = old
         new[outputs] = rows
-    in_stream = ("proj_in", "to_out.0", "ff.net.2", "transformer_blocks.0.norm1",
-                 "transformer_blocks.0.norm2", "transformer_blocks.0.norm3")  # fmt: skip
-    if is_norm and kind == "weight":
-        new[[place for place in range(new.shape[0]) if place not in outputs]] = QUIET
-    elif layer.endswith(in_stream) and new.shape[0] > old.shape[0]:
+    if layer.endswith(IN_STREAM) and len(new) > len(old):
         # the stream that layer norms read: its new channels are copies, which keep its statistics
-        copied = torch.arange(new.shape[0] - old.shape[0]) * 2 % old.shape[0]
-        new[old.shape[0] :] = new[outputs][copied]
+        copied = torch.arange(len(new) - len(old)) * 2 % len(old)
+        new[len(old) :] = new[outputs][copied]
 
 
-def _places(
-    before: int, after: int, parts: tuple[int, ...] | None, factor: Fraction
-) -> list[int]:
+def _quiet(new: Tensor, old: Tensor, joined: tuple[int, ...] | None, factor: Fraction) -> None:
+    """Scale down what a norm makes of the new channels."""
+    loud = _places(len(old), len(new), joined, factor)
+    new[[place for place in range(len(new)) if place not in loud]] = QUIET
+
+
+def _places(before: int, after: int, parts: tuple[int, ...] | None, factor: Fraction) -> list[int]:
     """List where the `before` old channels stand among the new ones, part by part."""
     if before == after:
         return list(range(before))

@@ -78,7 +78,8 @@ def test_old_channels_of_a_wider_unet_read_from_no_new_one(unet, wider):
     for name, net in (("old", unet), ("new", wider)):
         features = net.conv_in(torch.linspace(-2, 2, 8 * 256).reshape(1, 8, 16, 16))
         embedding = torch.zeros(1, unet.time_embedding.linear_2.out_features)
-        kept[name] = net.down_blocks[0].resnets[0](features, embedding)[:, : unet.conv_in.out_channels]
+        found = net.down_blocks[0].resnets[0](features, embedding)
+        kept[name] = found[:, : unet.conv_in.out_channels]
     torch.testing.assert_close(kept["new"], kept["old"], atol=1e-5, rtol=1e-5)
 
 

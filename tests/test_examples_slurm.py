@@ -54,20 +54,34 @@ def rows(run: Path) -> dict[str, dict]:
     return {row["id"]: row for row in map(json.loads, lines)}
 
 
+def rows_so_far(run: Path) -> list[str]:
+    return [line for file in run.glob("edits-*.jsonl") for line in file.read_text().splitlines()]
+
+
 def alone(cluster: Cluster, *words: object) -> None:
     subprocess.run(["ric", *map(str, words)], env=cluster.environment, check=True)
 
 
 @pytest.mark.slow
-def test_the_tasks_of_an_array_share_one_run_which_is_that_of_one_process(cluster, tmp_path):
+def test_an_array_of_which_a_task_is_killed_and_requeued_makes_the_run_of_one_process(
+    cluster, tmp_path
+):
     words = (*SCENES, "--split", "all", "--limit", "24", "--steps", "2", "--batch-size", "2")
-    job = submit(cluster, "array.sbatch", tmp_path, "runs/edited", *words)
-    cluster.wait_until(lambda: set(cluster.state_of(job).split()) == {"COMPLETED"})
     shared, whole = tmp_path / "runs/edited", tmp_path / "whole"
+    job = submit(cluster, "array.sbatch", tmp_path, "runs/edited", *words)
+    cluster.wait_until(lambda: any(file.stat().st_size for file in shared.glob("edits-*.jsonl")))
+    task = cluster.call("squeue", "-h", "-t", "RUNNING", "-j", job, "-o", "%i").split()[0]
+    cluster.call("scancel", "--signal=KILL", "--full", task)
+    cluster.wait_until(lambda: cluster.state_of(task) == "FAILED")
+    assert len(set(rows_so_far(shared))) < 24
+    cluster.call("scontrol", "requeue", task)
+    cluster.call("scontrol", "update", f"JobId={task}", "StartTime=now")
+    cluster.wait_until(lambda: set(cluster.state_of(job).split()) == {"COMPLETED"})
+    assert "Restarts=1" in cluster.call("scontrol", "show", "job", task)
     alone(cluster, "edit", *words, "--run", whole)
     assert json.loads((shared / "run.json").read_text())["status"] == "done"
     assert rows(shared) == rows(whole)
-    assert len(rows(shared)) == 24
+    assert len((shared / "edits.jsonl").read_text().splitlines()) == len(rows(whole)) == 24
     for name in rows(whole):
         picture = f"images/{name}.png"
         assert (shared / picture).read_bytes() == (whole / picture).read_bytes()

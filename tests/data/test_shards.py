@@ -283,7 +283,7 @@ def test_shards_that_are_written_anew_have_another_fingerprint_and_state(shard):
 
 
 def test_what_webdataset_writes_is_read(tmp_path):
-    webdataset = pytest.importorskip("webdataset")
+    webdataset = pytest.importorskip("webdataset", reason="webdataset is not installed")
     with webdataset.TarWriter(str(tmp_path / "a.tar")) as writer:
         for number in range(3):
             told = {"instruction": f"number {number}", "split": "train"}

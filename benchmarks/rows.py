@@ -3,10 +3,11 @@
     python benchmarks/rows.py [--rows N] [--kind jsonl|csv|parquet] [--done]
 
 By default 5,000,000 rows of a metadata.jsonl (1.5 GB in a temporary folder), read as `ric edit`
-reads them: in batches, in the order of the table, with a check that no id comes twice. No picture
-is opened. With `--done` the run has a row for each sample already, as one that is repeated, and
-those are read as well. The peak of the resident memory is printed after every tenth of the rows,
-and the result is appended to benchmarks/results/rows-<machine>.json.
+reads them: counted for the bar, then in batches, in the order of the table, with a check that no id
+comes twice. No picture is opened. With `--done` the run has a row for each sample already, as one
+that is repeated, and those are read as well. The peak of the resident memory is printed at the
+start, after the count and after every tenth of the rows, and the result is appended to
+benchmarks/results/rows-<machine>.json.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from _results import append_result, measured_here
 
 from ric.config import EditConfig
 from ric.data.sample import samples_of
-from ric.recipes.edit import _batches
+from ric.recipes.edit import _batches, _counts
 from ric.runs.rows import read_rows
 from ric.settings import resolve_config
 
@@ -86,11 +87,14 @@ def peak_mib() -> float:
 
 
 def read_table(config: EditConfig, run: Path, count: int) -> Iterator[float]:
-    """Read all rows as `ric edit` does; yield the peak at the start and after every tenth."""
+    """Read all rows as `ric edit` does; yield the peak before, once counted, after every tenth."""
     done = {row["id"] for kind in ("edits", "failures") for row in read_rows(run, kind)}
     yield peak_mib()
+    samples = samples_of(config)
+    assert _counts(samples, config, done) == (count, len(done))
+    yield peak_mib()
     read = 0
-    for batch in _batches(iter(samples_of(config)), config):
+    for batch in _batches(iter(samples), config):
         assert not done or done.issuperset(sample.id for sample in batch)
         before, read = read, read + len(batch)
         if read * TENTHS // count > before * TENTHS // count:
@@ -118,7 +122,8 @@ def main() -> None:
         peaks = []
         for peak in read_table(config, run, asked.rows):
             peaks.append(round(peak))
-            print(f"{len(peaks) - 1}0 %: {peak:.0f} MiB", file=sys.stderr)
+            place = ("before", "counted", *(f"{tenth}0 %" for tenth in range(1, TENTHS + 1)))
+            print(f"{place[len(peaks) - 1]}: {peak:.0f} MiB", file=sys.stderr)
         result |= {"peaks_mib": peaks, "seconds": round(time.process_time() - began, 1)}
     print(json.dumps(result, indent=2))
     print(f"appended to {append_result('rows', result)}", file=sys.stderr)

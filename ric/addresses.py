@@ -1,9 +1,14 @@
-"""Redacting addresses: passwords, keys and signatures are never written or shown."""
+"""Addresses: their passwords, keys and signatures are never written or shown; no run is at one."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from ric.errors import RicError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HIDDEN = "***"
 # scheme://NAME:PASSWORD@host; a token may stand there alone
@@ -28,6 +33,26 @@ def redacted(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [redacted(item) for item in value]
     return value
+
+
+def refuse_addresses(run: Path | None, runs_dir: Path) -> None:
+    """Refuse an address in place of the folder of a run or of runs.
+
+    A run's claims, checkpoints and rows rest on what only a file system does: creating a file
+    unless it exists, renaming, appending.
+
+    Raises:
+        RicError: One is an address; says what to use.
+    """
+    for flag, path in (("--run", run), ("--runs-dir", runs_dir)):
+        # of the two slashes a path keeps one
+        if path is not None and re.match(r"[A-Za-z][\w+.-]+:/", str(path)):
+            raise RicError(
+                f"{flag} {path} is an address: runs and checkpoints stay on a disk of this machine,"
+                " or one that it mounts.",
+                "Name a folder. Copies of edits go to an address with: ric edit --out"
+                " s3://bucket/edited",
+            )
 
 
 def _without_secrets(found: re.Match[str]) -> str:

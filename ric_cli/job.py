@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 import typer
 
-from ric.addresses import redacted
+from ric.addresses import redacted, refuse_addresses
 from ric.config import as_dict, flag_of
 from ric.errors import RicError
 from ric.extras import require_extra
@@ -42,8 +42,6 @@ TIME_IS_OVER = 128 + signal.SIGALRM  # exit code
 SHARED = ("describe", "edit", "eval")
 # Commands that, repeated on a run, compare each sample with its row.
 COMPARE = ("edit",)
-# Flags by which a command looks at its run anew; the processes of a cluster repeat the command.
-ASK_ONE = ("redo", "retry_failed", "overwrite")
 # Commands that several processes of a launcher run together.
 TOGETHER = ("fit-clip", "fit-blip", "train-unet", "eval")
 
@@ -70,7 +68,7 @@ class Job(Generic[ConfigT]):
         self.data: Opened | None = None  # as `is_dry` opens it
         self.run_folder: Path | None = ctx.params["run"]
         self.runs_dir: Path = ctx.params["runs_dir"]
-        _refuse_addresses(self.run_folder, self.runs_dir)
+        refuse_addresses(self.run_folder, self.runs_dir)
         self.typed_runs_dir = self.runs_dir if was_typed(ctx, "runs_dir") else None
         self.dry_run: bool = ctx.params["dry_run"]
         self.json: bool = ctx.params["json"]
@@ -78,7 +76,7 @@ class Job(Generic[ConfigT]):
         ctx.call_on_close(has_ended)
         if not self.quiet:
             say_if_slow()
-        self.cluster = _cluster_of(ctx)
+        self.cluster = _cluster_of(ctx, self.config)
         self.stop_after: str | None = ctx.params["stop_after"]
         if self.stop_after is not None:
             seconds = seconds_of(self.stop_after)
@@ -245,32 +243,23 @@ class Job(Generic[ConfigT]):
                 say(f"Next: {line}")
 
 
-def _refuse_addresses(run: Path | None, runs_dir: Path) -> None:
-    """Refuse a run at an address (raises RicError) before anything is read or fetched."""
-    if any(":" in str(path) for path in (run, runs_dir)):
-        # its imports take 20 ms, which other commands should not pay
-        from ric.runs.open_run import refuse_addresses
-
-        refuse_addresses(run, runs_dir)
-
-
-def _cluster_of(ctx: typer.Context) -> Cluster | None:
+def _cluster_of(ctx: typer.Context, config: CommandConfig) -> Cluster | None:
     """Return the cluster that `--engine ray` asks for; None for this process alone.
 
     Raises:
-        RicError: Ray is not installed, or its options are given without it, or with others that
+        RicError: Ray is not installed, or its options are given without it, or with settings that
             only one process can follow.
     """
-    from ric_cli.ray_workers import Cluster
-
     if ctx.params.get("engine") == "ray":
+        from ric.runs.kept_edits import asks_again
+        from ric_cli.ray_workers import Cluster
+
         require_extra("ray", "--engine ray")
-        for name in ASK_ONE:
-            if was_typed(ctx, name):
-                raise RicError(
-                    f"{flag_of(name)} is not for --engine ray: each process would begin again.",
-                    "Give it to the command without --engine ray.",
-                )
+        if asked := asks_again(config):
+            raise RicError(
+                f"{flag_of(asked[0])} is not for --engine ray: each process would begin again.",
+                "Give it to the command without --engine ray.",
+            )
         return Cluster(ctx.params["ray_address"], ctx.params["workers"])
     for name in ("ray_address", "workers"):
         # a worker's own command has both, and --engine local

@@ -27,10 +27,10 @@ UNITS = (86_400, 3_600, 60, 1)  # seconds
 LONGEST = 3650 * 86_400  # seconds; a system counts to some limit
 
 DATA_HELP = (
-    "A folder with metadata.jsonl (or .csv, .parquet), a folder or file of parquet, the address of "
-    "one of these (s3://bucket/data), drawn scenes (scenes:300@64#7), a hub id such as "
-    "BryanW/HumanEdit, or a benchmark in its own layout (pie-bench:DIR; docs/scoring.md lists "
-    "them)."
+    "A folder with metadata.jsonl (or .csv, .parquet), a folder or file of parquet or of "
+    "WebDataset's tar ('{000..099}.tar'), the address of one of these (s3://bucket/data), drawn "
+    "scenes (scenes:300@64#7), a hub id such as BryanW/HumanEdit, or a benchmark in its own layout "
+    "(pie-bench:DIR; docs/scoring.md lists them)."
 )
 Data = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP, show_default=False)]
 ImageSize = Annotated[

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import resource
+import signal
 import sys
 from collections.abc import Callable
 from fnmatch import fnmatch
@@ -55,6 +56,20 @@ class SignalAt(NamedTuple):
         """Send it if this is the moment."""
         if moment == self.moment:
             os.kill(os.getpid(), self.number)
+
+
+class KilledAfter:
+    """Kills its own process once so many files that a pattern names have got their final names."""
+
+    def __init__(self, pattern: str, count: int = 1) -> None:
+        """Choose the files, by the paths that they are written under, and the count."""
+        self.pattern, self.left = pattern, count
+
+    def __call__(self, moment: int, call: str, file: Path) -> None:
+        """Kill it at the moment after the last of them."""
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.left -= call == "os.rename" and fnmatch(str(file), self.pattern)
 
 
 HOW: dict[str, Callable[[bytes], bytes | None]] = {

@@ -54,20 +54,35 @@ def rows(run: Path) -> dict[str, dict]:
     return {row["id"]: row for row in map(json.loads, lines)}
 
 
+def rows_so_far(run: Path) -> list[str]:
+    return [line for file in run.glob("edits-*.jsonl") for line in file.read_text().splitlines()]
+
+
 def alone(cluster: Cluster, *words: object) -> None:
     subprocess.run(["ric", *map(str, words)], env=cluster.environment, check=True)
 
 
 @pytest.mark.slow
-def test_the_tasks_of_an_array_share_one_run_which_is_that_of_one_process(cluster, tmp_path):
+def test_an_array_of_which_a_task_is_killed_and_requeued_makes_the_run_of_one_process(
+    cluster, tmp_path
+):
     words = (*SCENES, "--split", "all", "--limit", "24", "--steps", "2", "--batch-size", "2")
-    job = submit(cluster, "array.sbatch", tmp_path, "runs/edited", *words)
-    cluster.wait_until(lambda: set(cluster.state_of(job).split()) == {"COMPLETED"})
     shared, whole = tmp_path / "runs/edited", tmp_path / "whole"
+    job = submit(cluster, "array.sbatch", tmp_path, "runs/edited", *words)
+    cluster.wait_until(lambda: rows_so_far(shared))
+    cluster.kill(f"{job}_1")
+    cluster.wait_until(lambda: cluster.state_of(f"{job}_1") == "FAILED")
+    assert len(rows_so_far(shared)) < 24
+    cluster.call("scontrol", "requeue", f"{job}_1")
+    cluster.call("scontrol", "update", f"JobId={job}_1", "StartTime=now")
+    # one that finds only what the killed one had begun ends before that one is back
+    cluster.wait_until(lambda: set(cluster.state_of(job).split()) <= {"COMPLETED", "FAILED"})
+    assert cluster.state_of(f"{job}_1") == "COMPLETED"
+    assert "Restarts=1" in cluster.call("scontrol", "show", "job", f"{job}_1")
     alone(cluster, "edit", *words, "--run", whole)
     assert json.loads((shared / "run.json").read_text())["status"] == "done"
     assert rows(shared) == rows(whole)
-    assert len(rows(shared)) == 24
+    assert len((shared / "edits.jsonl").read_text().splitlines()) == len(rows(whole)) == 24
     for name in rows(whole):
         picture = f"images/{name}.png"
         assert (shared / picture).read_bytes() == (whole / picture).read_bytes()

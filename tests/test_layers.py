@@ -70,8 +70,8 @@ FOUNDATION = {
     "errors", "config", "progress", "interrupt", "lfs_pointer", "plain_line", "table_text",
 }  # fmt: skip
 ROOMS: dict[str, set[str]] = {
-    "addresses": set(),
     "errors": set(),
+    "addresses": {"errors"},
     "config": set(),
     "progress": set(),
     "interrupt": set(),

@@ -145,11 +145,23 @@ def test_an_error_of_all_workers_is_raised_and_one_of_some_is_noted():
         _refuse_if_all_failed([broken, broken], notes)
 
 
-@pytest.mark.parametrize("flag", [("--redo", "x"), ("--retry-failed",), ("--overwrite",)])
-def test_flags_by_which_each_process_would_begin_again_are_refused(flag):
+@pytest.mark.parametrize(
+    ("command", "words", "flag"),
+    [
+        ("edit", ("--redo", "x"), "--redo"),
+        ("edit", ("--config", "overwrite: true"), "--overwrite"),
+        ("describe", ("--config", "retry_failed: true"), "--retry-failed"),
+    ],
+)
+def test_settings_by_which_each_process_would_begin_again_are_refused(
+    command, words, flag, tmp_path
+):
     pytest.importorskip("ray", reason="ray is not installed")
-    said = ric("edit", "scenes:8@64", "--preset", "tiny", "--engine", "ray", *flag).communicate()[1]
-    assert f"{flag[0]} is not for --engine ray" in said
+    if words[0] == "--config":
+        (tmp_path / "settings.yaml").write_text(words[1])
+        words = (words[0], tmp_path / "settings.yaml")
+    said = ric(command, "scenes:8@64", "--preset", "tiny", "--engine", "ray", *words)
+    assert f"{flag} is not for --engine ray" in said.communicate()[1]
 
 
 def test_its_options_without_it_are_refused(capsys):

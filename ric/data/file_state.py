@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from ric.data.benchmarks.table import find_benchmark
 from ric.data.open_file import as_local, is_url, within_time
 from ric.data.parquet_rows import find_remote_tables, find_tables
+from ric.data.shards import find_shards
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from threading import Event
 
     from ric.data.sample import Samples
@@ -47,17 +49,21 @@ def tables_state(samples: Samples) -> list[Any] | None:
     Raises:
         RicError: the tables cannot be looked up.
     """
+    files = _files_of_pictures(samples)
+    states = [_remote_state(str(file)) if is_url(file) else file_state(file) for file in files]
+    return None if None in states else states
+
+
+def _files_of_pictures(samples: Samples) -> Sequence[str | Path]:
     if samples.kind == "benchmark":
         benchmark = find_benchmark(samples.name)
-        files = benchmark.files if benchmark and benchmark.layout.is_table else []
-        return [file_state(file) for file in files]
-    if samples.kind != "parquet":
+        return benchmark.files if benchmark and benchmark.layout.is_table else []
+    if samples.kind not in ("parquet", "shards"):
         return []
     name = as_local(samples.name)
-    if not is_url(name):
-        return [file_state(file) for file in find_tables(Path(name).expanduser())]
-    states = [_remote_state(address) for address in find_remote_tables(name)]
-    return None if None in states else states
+    if samples.kind == "shards":
+        return find_shards(name)
+    return find_remote_tables(name) if is_url(name) else find_tables(Path(name).expanduser())
 
 
 def _remote_state(address: str) -> list[str] | None:

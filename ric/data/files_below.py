@@ -1,10 +1,12 @@
-"""The files of a folder and of its subfolders, linked ones included."""
+"""The files of a folder, local or at an address, and of its subfolders, linked ones included."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ric.errors import RicError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,3 +33,26 @@ def files_below(folder: Path) -> Iterator[Path]:
                 (linked if entry.is_symlink() else folders).append(entry.path)
             else:
                 yield Path(entry.path)
+
+
+def addresses_below(address: str, suffix: str) -> list[str]:
+    """List the files below an fsspec URL whose names end in a suffix.
+
+    Folders of a web server are not listed.
+
+    Raises:
+        RicError: It cannot be looked up.
+    """
+    if address.startswith(("http://", "https://")):
+        return []
+    import fsspec  # 0.1 s that only remote data should pay
+
+    try:
+        files, inside = fsspec.url_to_fs(address)
+        above = f"{inside.rstrip('/')}/"
+        found = sorted(path for path in files.find(inside) if path.endswith(suffix))
+    except FileNotFoundError:
+        return []
+    except Exception as error:  # each file system has its own errors
+        raise RicError(f"'{address}' cannot be looked up: {first_line(error)}.") from None
+    return [f"{address.rstrip('/')}/{path.removeprefix(above)}" for path in found]

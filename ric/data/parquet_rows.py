@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ric.data.arrow_rows import table_rows
 from ric.data.columns import Columns, ReadOptions, Row, RowPlace, build_samples, is_missing
-from ric.data.files_below import files_below
+from ric.data.files_below import addresses_below, files_below
 from ric.data.open_file import (
     REMOTE,
     is_of_local_network,
@@ -20,7 +20,7 @@ from ric.data.open_file import (
     open_bytes,
     why_no_file,
 )
-from ric.errors import RicError, SampleError, first_line
+from ric.errors import RicError, SampleError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,53 +53,51 @@ def find_tables(path: Path) -> list[Path]:
 def find_remote_tables(address: str) -> list[str]:
     """List the parquet files below an fsspec URL, or the one file that it names itself.
 
-    Folders of a web server are not listed.
-
     Raises:
         RicError: It cannot be looked up.
     """
-    if address.endswith(".parquet"):
-        return [address]
-    if address.startswith(("http://", "https://")):
-        return []
-    import fsspec  # 0.1 s that only remote data should pay
-
-    try:
-        files, inside = fsspec.url_to_fs(address)
-        above = f"{inside.rstrip('/')}/"
-        found = sorted(path for path in files.find(inside) if path.endswith(".parquet"))
-    except FileNotFoundError:
-        return []
-    except Exception as error:  # each file system has its own errors
-        raise RicError(f"'{address}' cannot be looked up: {first_line(error)}.") from None
-    return [f"{address.rstrip('/')}/{path.removeprefix(above)}" for path in found]
+    return [address] if address.endswith(".parquet") else addresses_below(address, ".parquet")
 
 
 def read_tables(
     files: Sequence[str | Path], columns: Columns, options: ReadOptions
 ) -> Iterator[EditSample | SampleError]:
-    """Yield a sample per row of all files, or the error of a row that cannot be one.
+    """Yield a sample per row of all files, or the error of a row that cannot be one."""
+    of_lists = [one.column for one in columns.lists]
+    wanted = [*columns.names.values(), *of_lists, *columns.reads]
+    yield from number_rows(
+        (
+            NumberedRow(f"{label}:{number}", row, split)
+            for file, label, split in placed(files)
+            for number, row in enumerate(table_rows(file, wanted), start=1)
+        ),
+        columns,
+        options,
+    )
+
+
+class PlacedFile(NamedTuple):
+    """A file of rows, its name among the others, and the split that this name says."""
+
+    file: str | Path
+    label: str
+    split: str | None
+
+
+def placed(files: Sequence[str | Path]) -> list[PlacedFile]:
+    """Label files by what tells them apart: those of several folders may share a name.
 
     The split in a file's name counts only where the files name several: HumanEdit calls its single
     one `train`, which says nothing about what to train on.
     """
     places = [Path(file) for file in files]  # of an address it is the names that count
     splits = [_split_in(place) for place in places]
-    of_lists = [one.column for one in columns.lists]
-    wanted = [*columns.names.values(), *of_lists, *columns.reads]
     several = len({split for split in splits if split}) > 1
-    # files of several folders may share a name
     common = os.path.commonpath([place.parent for place in places])
-    labels = [os.path.relpath(place, common) for place in places]
-    yield from number_rows(
-        (
-            NumberedRow(f"{label}:{number}", row, split if several else None)
-            for file, label, split in zip(files, labels, splits, strict=True)
-            for number, row in enumerate(table_rows(file, wanted), start=1)
-        ),
-        columns,
-        options,
-    )
+    return [
+        PlacedFile(file, os.path.relpath(place, common), split if several else None)
+        for file, place, split in zip(files, places, splits, strict=True)
+    ]
 
 
 class NumberedRow(NamedTuple):
@@ -133,13 +131,22 @@ def number_rows(
         yield from build_samples(cells, columns, options, locate=picture_cell, place=place)
 
 
-def tables_hash(files: Sequence[str | Path], extra: str = "") -> str:
-    """Return a SHA-256 of names, sizes and last 64 KB, so that 16 GB of pictures stay unread."""
+def tables_hash(files: Sequence[str | Path], extra: str = "", *, both_ends: bool = False) -> str:
+    """Return a SHA-256 of names, sizes and last 64 KB, so that 16 GB of pictures stay unread.
+
+    Args:
+        files: The files.
+        extra: What else it depends on.
+        both_ends: Whether the first 64 KB count as well.
+    """
     digest = hashlib.sha256(extra.encode())
     for file in files:
         with open_bytes(file) as stream:
             size = stream.seek(0, os.SEEK_END)
             digest.update(f"{Path(file).name}:{size}:".encode(errors="surrogatepass"))
+            if both_ends:
+                stream.seek(0, os.SEEK_SET)
+                digest.update(stream.read(1 << 16))
             # parquet's footer, whose column statistics and offsets change with the rows
             stream.seek(max(0, size - (1 << 16)), os.SEEK_SET)
             digest.update(stream.read())

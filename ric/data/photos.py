@@ -17,6 +17,7 @@ from ric.data.parquet_rows import find_tables
 from ric.data.photo_instructions import Oddities, edits_of
 from ric.data.photo_masks import find_masks
 from ric.data.photo_results import out_address, refuse_unfit_out
+from ric.data.shards import find_shards
 from ric.errors import RicError
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def _is_dataset(folder: Path, *, recursive: bool) -> bool:
 
 
 def _pictures_in(folder: Path, config: EditConfig) -> list[Path]:
-    """List a folder's pictures, without those of `--mask DIR`; empty for a folder of tables."""
+    """List a folder's pictures but those of `--mask DIR`; none for one of tables or shards."""
     named = config.mask not in (None, "none", "data")
     masks = Path(str(config.mask)).resolve() if named else None
     if masks and folder.resolve().is_relative_to(masks):
@@ -150,7 +151,7 @@ def _pictures_in(folder: Path, config: EditConfig) -> list[Path]:
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
         and not (masks and file.resolve().is_relative_to(masks))
     ]
-    if not files and not find_tables(folder):
+    if not files and not find_tables(folder) and not find_shards(folder):
         raise _no_pictures(folder, config)
     return sorted(files)
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 from copy import copy
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -35,6 +35,13 @@ from ric.data.loose_samples import LooseFolders
 from ric.data.open_file import as_local, is_url, why_no_file
 from ric.data.parquet_rows import find_remote_tables, find_tables, read_tables, tables_hash
 from ric.data.seen_ids import SeenIds
+from ric.data.shards import (
+    count_shards,
+    find_shards,
+    names_shards,
+    read_shards,
+    shard_columns,
+)
 from ric.errors import RicError, SampleError
 from ric.splits import Split, split_of
 
@@ -50,13 +57,18 @@ if TYPE_CHECKING:
 
 __all__ = ["EditSample", "Pictures", "Samples", "load_samples", "samples_of"]
 
-Kind = Literal["folder", "parquet", "hub", "scenes", "benchmark", "loose"]
+Kind = Literal["folder", "parquet", "shards", "hub", "scenes", "benchmark", "loose"]
 
 DATA_MAY_BE = (
     "DATA is a folder with metadata.jsonl (made by: ric data OUT --source DIR), a folder or file of"
-    " parquet, a hub id such as BryanW/HumanEdit, drawn scenes such as scenes:300@64#7, or a"
-    f" benchmark in its own layout, NAME:DIR with one of {', '.join(BENCHMARKS)}."
+    " parquet or of WebDataset's tar, a hub id such as BryanW/HumanEdit, drawn scenes such as"
+    " scenes:300@64#7, or a benchmark in its own layout, NAME:DIR with one of"
+    f" {', '.join(BENCHMARKS)}."
 )
+
+
+class PicturesNeededError(Exception):
+    """Something about samples cannot be told without reading their pictures."""
 
 
 class Samples:
@@ -64,7 +76,7 @@ class Samples:
 
     Attributes:
         name: DATA as the user wrote it.
-        kind: `folder`, `parquet`, `hub`, `scenes`, `benchmark` or `loose`.
+        kind: `folder`, `parquet`, `shards`, `hub`, `scenes`, `benchmark` or `loose`.
     """
 
     def __init__(
@@ -225,37 +237,41 @@ class Samples:
         """Number of rows in all splits; None where it is unknown without reading pictures."""
         return self._count()
 
-    def known_ids(self) -> list[str] | None:
-        """List the ids of the samples; None where that would mean reading pictures.
+    def known_ids(self) -> Iterator[str]:
+        """Yield the ids of the samples, one at a time.
 
-        Rows of tables hold their pictures, and a sample without a group has its split by its
-        source.
+        Raises:
+            PicturesNeededError: That would mean reading pictures. Rows of tables hold theirs, and a
+                sample without a group has its split by its source; of such data some ids may have
+                been yielded before.
         """
         if self._ids is not None:
-            return list(islice(self._ids(self._split), self._limit))
-        if self.kind in ("parquet", "hub") or self.row_count is None:
-            return None
-        ids: list[str] = []
+            return islice(self._ids(self._split), self._limit)
+        is_table = self.kind == "benchmark" and self.row_count is None
+        if is_table or self.kind in ("parquet", "shards", "hub"):
+            raise PicturesNeededError
+        return islice(self._ids_of_rows(), self._limit)
+
+    def _ids_of_rows(self) -> Iterator[str]:
         seen = SeenIds()
         for item in self._rows(self._split):
-            if len(ids) == self._limit:
-                break
             if isinstance(item, SampleError) or not seen.add(item.id):
                 continue
             own = item.split or (item.group_id and split_of(item.group_id))
             if self._split != "all" and not own:
-                return None
+                raise PicturesNeededError
             if self._split in ("all", own):
-                ids.append(item.id)
-        return ids
+                yield item.id
 
     @property
     def known_count(self) -> int | None:
         """Number of samples, those that fail included; None where that needs reading pictures."""
         if self._split == "all" and self.row_count is not None:
             return self.row_count if self._limit is None else min(self.row_count, self._limit)
-        ids = self.known_ids()
-        return None if ids is None else len(ids)
+        try:
+            return sum(1 for _ in self.known_ids())
+        except PicturesNeededError:
+            return None
 
     def _all_of_split(
         self, on_failure: Callable[[SampleError], None] | None
@@ -382,9 +398,10 @@ def load_samples(
     """Open DATA, all of its splits; no picture is decoded yet.
 
     Args:
-        data: A folder with metadata.jsonl, .csv or .parquet, a folder or file of parquet (or the
-            fsspec URL of one of these), a hub id, scenes:COUNT[@SIZE][#SEED], or a benchmark, such
-            as pie-bench:DIR.
+        data: A folder with metadata.jsonl, .csv or .parquet, a folder or file of parquet or of
+            WebDataset's tar, several of these by a pattern (`{000..099}.tar`), the fsspec URL of
+            any of them, a hub id, scenes:COUNT[@SIZE][#SEED], or a benchmark, such as
+            pie-bench:DIR.
         columns: `source=input_image,instruction=edit_prompt`, for data with other columns; of lists
             `instruction=prompts[0]`, `[random]`, or `[*]` for a sample of each item.
         max_pixels: A larger picture is an error and is not decoded.
@@ -445,6 +462,8 @@ def _open(name: str, mapping: dict[str, str] | None, options: ReadOptions) -> _O
         return _open_benchmark(benchmark, mapping, options)
     name = as_local(name)
     path = Path(name).expanduser()
+    if names_shards(name):
+        return _open_shards(find_shards(name), mapping, options)
     if is_url(name) or path.is_dir():
         address = name.rpartition("/")[0] if path.name in METADATA else name
         if metadata := find_metadata(address if is_url(name) else path):
@@ -454,9 +473,14 @@ def _open(name: str, mapping: dict[str, str] | None, options: ReadOptions) -> _O
     if os.path.lexists(path):
         if not path.is_dir() and (reason := why_no_file(path)):
             raise RicError(reason, DATA_MAY_BE)
-        return _open_tables(path, find_tables(path), mapping, options)
+        files: Sequence[str | Path] = find_tables(path)
+        if not files and (shards := find_shards(path) if path.is_dir() else []):
+            return _open_shards(shards, mapping, options)
+        return _open_tables(path, files, mapping, options)
     if is_url(name) and (files := find_remote_tables(name)):
         return _open_tables(name, files, mapping, options)
+    if is_url(name) and (shards := find_shards(name)):
+        return _open_shards(shards, mapping, options)
     if is_hub_id(name) and (metadata := cached_metadata(name)):
         return _open_folder(metadata, mapping, options)
     if is_hub_id(name) and _may_be_on_the_hub(name, mapping):
@@ -531,7 +555,7 @@ def _open_tables(
 ) -> _Opened:
     if not files:
         is_folder = os.path.isdir(path)
-        reason = "has no metadata.jsonl, .csv or .parquet" if is_folder else "is not a table"
+        reason = "has no metadata.jsonl, .csv, .parquet or .tar" if is_folder else "is not a table"
         raise RicError(f"'{path}' {reason}.", DATA_MAY_BE)
     columns = choose_columns(mapping, table_names(files[0]), f"'{path}'")
     return (
@@ -539,6 +563,21 @@ def _open_tables(
         "parquet",
         lambda: tables_hash(files, str(mapping or "")),
         lambda: count_rows(files),
+    )
+
+
+def _open_shards(
+    shards: Sequence[str], mapping: dict[str, str] | None, options: ReadOptions
+) -> _Opened:
+    columns = shard_columns(mapping, shards[0])
+    read = partial(
+        read_shards, shards, columns, options, is_told_by_txt="instruction" not in (mapping or {})
+    )
+    return (
+        lambda split: read(),
+        "shards",
+        lambda: tables_hash(shards, str(mapping or ""), both_ends=True),
+        cache(lambda: count_shards(shards)),
     )
 
 

@@ -51,18 +51,19 @@ def json_rows(path: str | Path) -> Iterator[tuple[int, Row | str]]:
             if fault := _not_utf8(line):
                 yield number, f"Line {number} is not UTF-8: {fault}."
                 continue
-            try:
-                row = json.loads(line, object_pairs_hook=with_each_key_once)
-            except KeyTwiceError as error:
-                yield number, f"Line {number} has {error} twice."
-                continue
-            except (ValueError, RecursionError) as error:
-                yield number, f"Line {number} is not JSON: {error}."
-                continue
-            if isinstance(row, dict):
-                yield number, row
-            else:
-                yield number, f"Line {number} is not a JSON object but a {type(row).__name__}."
+            row = row_of_json(line)
+            yield number, f"Line {number} {row}" if isinstance(row, str) else row
+
+
+def row_of_json(text: str) -> Row | str:
+    """Read a JSON object as a row, or say what is wrong with it in the rest of a sentence."""
+    try:
+        row = json.loads(text, object_pairs_hook=with_each_key_once)
+    except KeyTwiceError as error:
+        return f"has {error} twice."
+    except (ValueError, RecursionError) as error:
+        return f"is not JSON: {error}."
+    return row if isinstance(row, dict) else f"is not a JSON object but a {type(row).__name__}."
 
 
 class KeyTwiceError(Exception):

@@ -7,6 +7,7 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 from ric.config import TEXT_OF
+from ric.data.sample import PicturesNeededError
 from ric.describers.describer import load_describer
 from ric.describers.prompt import filled, prompt_hash, prompts_of
 from ric.describers.quality import EMPTY, fault_of, note_on
@@ -120,8 +121,10 @@ def _count(config: DescribeConfig, samples: Samples, kinds: int) -> int | None:
     if config.shard is None:
         count = samples.known_count
     else:
-        ids = samples.known_ids()
-        count = None if ids is None else sum(is_in_shard(name, config.shard) for name in ids)
+        try:
+            count = sum(is_in_shard(name, config.shard) for name in samples.known_ids())
+        except PicturesNeededError:
+            count = None
     return None if count is None else count * kinds
 
 

@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeVar
 
+from ric.data.sample import PicturesNeededError
 from ric.device import pick_device
 from ric.editors.asking import ask
 from ric.editors.candidates import Candidate, Judges, choose
@@ -98,9 +99,11 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     todo: Iterator[Photo | EditSample]
     todo = iter(photos) if samples is None else some_samples(samples, config, run)
     editing = Editing(pictures, supply, load, progress)
-    ids = [photo.id for photo in photos] if samples is None else _ids(samples, config)
-    total = samples.known_count if samples is not None and ids is None else None
-    editing.edit_all(todo, ids, None if config.shard else total)
+    if samples is not None:
+        total, done = _counts(samples, config, editing.done)
+    else:
+        total, done = len(photos), sum(photo.id in editing.done for photo in photos)
+    editing.edit_all(todo, total, done)
     if editing.removed:
         progress.note(
             f"{len(editing.removed)} edits failed that had been made before; their earlier pictures"
@@ -165,19 +168,14 @@ class Editing:
         """Captions of other runs, the finder of masks and the judges, loaded on first use."""
         return self._supply()
 
-    def edit_all(
-        self, todo: Iterator[Photo | EditSample], ids: Sequence[str] | None, total: int | None
-    ) -> None:
+    def edit_all(self, todo: Iterator[Photo | EditSample], total: int | None, done: int) -> None:
         """Edit what is not done.
 
         Args:
             todo: All samples, in the order of their batches.
-            ids: Theirs; None where they are not known beforehand.
-            total: How many there are, bad rows included, for where only that is known.
+            total: How many there are; None where that is not known beforehand.
+            done: How many of them are done.
         """
-        done = len(self.done)
-        if ids is not None:  # bad rows, which are done as failures, have none
-            total, done = len(ids), sum(name in self.done for name in ids)
         with (
             stop_between_steps() as stop,
             self.progress.stage("editing", total=total, done=done, unit="images") as stage,
@@ -245,13 +243,21 @@ class Editing:
             self.run.fail(error, **about)
 
 
-def _ids(samples: Samples, config: EditConfig) -> list[str] | None:
-    """List what is edited of this shard, for the bar; None where that needs reading pictures."""
-    if (ids := samples.known_ids()) is None:
-        return None
-    size = config.batch_size
-    starts = (at for at in range(0, len(ids), size) if is_in_shard(ids[at], config.shard))
-    return [name for at in starts for name in ids[at : at + size]]
+def _counts(samples: Samples, config: EditConfig, finished: set[str]) -> tuple[int | None, int]:
+    """Count what is edited of this shard, and what of it is done, for the bar.
+
+    Ids are read in a stream, without those of bad rows, which are done as failures. Where that
+    needs reading pictures, a count of all rows counts, if there is one.
+    """
+    total = done = 0
+    try:
+        ids = samples.known_ids()
+        while batch := list(islice(ids, config.batch_size)):
+            if is_in_shard(batch[0], config.shard):
+                total, done = total + len(batch), done + sum(name in finished for name in batch)
+    except PicturesNeededError:
+        return None if config.shard else samples.known_count, len(finished)
+    return total, done
 
 
 def _batches(samples: Iterable[S], config: EditConfig) -> Iterator[list[S]]:

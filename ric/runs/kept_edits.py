@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
     from pathlib import Path
 
-    from ric.config import EditConfig
+    from ric.config import CommandConfig, EditConfig
     from ric.data.edit_sample import EditSample
     from ric.data.photos import Photo
     from ric.runs.edited_pictures import EditedPictures
@@ -143,9 +143,9 @@ class KeptEdits:
         )
 
 
-def asks_again(config: EditConfig) -> bool:
-    """Tell whether a command asks for edits that would otherwise be kept."""
-    return bool(config.redo or config.retry_failed or config.overwrite)
+def asks_again(config: CommandConfig) -> list[str]:
+    """List the settings by which a command asks for work that would otherwise be kept."""
+    return [name for name in ("redo", "retry_failed", "overwrite") if getattr(config, name, None)]
 
 
 def refusal_to_join(run: RunDir) -> RicError:

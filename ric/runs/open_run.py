@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ric.addresses import redacted
+from ric.addresses import redacted, refuse_addresses
 from ric.errors import RicError
 from ric.runs.claims import WHOLE_RUN, Claims, process_identity
 from ric.runs.record import SCHEMA, as_text, now, number_of, read_record
@@ -98,26 +97,6 @@ def open_run(
         else:
             _begin_again(opened, config, keeps_failures=compares)
     return opened
-
-
-def refuse_addresses(run: Path | None, runs_dir: Path) -> None:
-    """Refuse an address in place of the folder of a run or of runs.
-
-    A run's claims, checkpoints and rows rest on what only a file system does: creating a file
-    unless it exists, renaming, appending.
-
-    Raises:
-        RicError: One is an address; says what to use.
-    """
-    for flag, path in (("--run", run), ("--runs-dir", runs_dir)):
-        # of the two slashes a path keeps one
-        if path is not None and re.match(r"[A-Za-z][\w+.-]+:/", str(path)):
-            raise RicError(
-                f"{flag} {path} is an address: runs and checkpoints stay on a disk of this machine,"
-                " or one that it mounts.",
-                "Name a folder. Copies of edits go to an address with: ric edit --out"
-                " s3://bucket/edited",
-            )
 
 
 def _begin_again(opened: RunDir, config: Mapping[str, Any], *, keeps_failures: bool) -> None:

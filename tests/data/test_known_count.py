@@ -9,7 +9,7 @@ import pytest
 from ric.config import EditConfig
 from ric.data.edit_sample import EditSample
 from ric.data.sample import load_samples
-from ric.recipes.edit import _batches, _ids
+from ric.recipes.edit import _batches, _counts
 
 
 @pytest.fixture
@@ -26,14 +26,14 @@ def _no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_of_scenes_as_many_as_are_drawn(split, limit):
     samples = load_samples("scenes:60@64#5").narrowed(split, limit)
     ids = [sample.id for sample in samples.glance()]
-    assert samples.known_ids() == ids
+    assert list(samples.known_ids()) == ids
     assert samples.known_count == len(ids)
 
 
 @pytest.mark.usefixtures("_no_picture")
 def test_of_a_folder_the_rows_tell_their_splits_by_column_or_group(edits):
     samples = load_samples(edits({"split": "val"}, {"split": "test"}, {"split": "val"}))
-    assert samples.narrowed("val").known_ids() == ["0000", "0002"]
+    assert list(samples.narrowed("val").known_ids()) == ["0000", "0002"]
     assert samples.narrowed("val", 1).known_count == 1
     assert samples.narrowed("train").known_count == 0
     grouped = load_samples(edits({"group_id": "a"}, {"group_id": "b"}))
@@ -52,7 +52,7 @@ def test_without_split_or_group_only_the_whole_is_known(edits):
 @pytest.mark.usefixtures("_no_picture")
 def test_a_bad_row_has_no_id_here_but_counts_as_one(edits):
     samples = load_samples(edits({}, {"id": "0000"}, {"source_file_name": None}))
-    assert samples.known_ids() == ["0000"]
+    assert list(samples.known_ids()) == ["0000"]
     assert samples.known_count == 3
 
 
@@ -62,6 +62,15 @@ def test_of_each_shard_as_many_as_its_batches_hold():
     counts = []
     for part in range(1, 4):
         mine = replace(config, shard=f"{part}/3")
-        counts.append(len(_ids(samples, mine)))
-        assert counts[-1] == sum(len(batch) for batch in _batches(samples.glance(), mine))
+        ids = [sample.id for batch in _batches(samples.glance(), mine) for sample in batch]
+        assert _counts(samples, mine, {*ids[:5], "another"}) == (len(ids), 5)
+        counts.append(len(ids))
     assert sum(counts) == 60
+
+
+@pytest.mark.usefixtures("_no_picture")
+def test_where_ids_need_pictures_rows_are_counted_if_they_can_be(edits):
+    samples = load_samples(edits({"split": "val"}, {}, {}))
+    config = EditConfig(data=samples.name, split="val", batch_size=2)
+    assert _counts(samples.narrowed("val"), config, {"0000"}) == (None, 1)
+    assert _counts(samples.narrowed("all"), config, {"0000"}) == (3, 1)

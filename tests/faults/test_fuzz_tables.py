@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,22 @@ def as_table(kind: str) -> bytes:
     return stream.getvalue()
 
 
+def as_shard() -> bytes:
+    picture, stream = io.BytesIO(), io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(picture, format="PNG")
+    pictures = dict.fromkeys(
+        ("input_image.png", "edited_image.png", "mask.png"), picture.getvalue()
+    )
+    told = json.dumps({"prompts": ["make it red", "redder"]}).encode()
+    with tarfile.open(fileobj=stream, mode="w") as shard:
+        for number in range(20):
+            for ending, content in {**pictures, "json": told}.items():
+                member = tarfile.TarInfo(f"{number}.{ending}")
+                member.size = len(content)
+                shard.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
+
+
 def read_all(data: Path, bounds: Bounds, **options: Any) -> None:
     """Read all samples with their pictures, as a command does; rows that fail count as refused."""
     failed: list[Exception] = []
@@ -90,7 +107,7 @@ def read_all(data: Path, bounds: Bounds, **options: Any) -> None:
 
 
 JSON_LINES, CSV = as_json_lines(ROWS), as_csv(ROWS)
-TABLES = {kind: as_table(kind) for kind in ("parquet", "arrow")}
+TABLES = {kind: as_table(kind) for kind in ("parquet", "arrow")} | {"tar": as_shard()}
 SOME_ROWS = st.lists(altered(ROWS[0]), min_size=1, max_size=3)
 
 

@@ -99,16 +99,7 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     todo: Iterator[Photo | EditSample]
     todo = iter(photos) if samples is None else some_samples(samples, config, run)
     editing = Editing(pictures, supply, load, progress)
-    if samples is not None:
-        total, done = _counts(samples, config, editing.done)
-    else:
-        total, done = len(photos), sum(photo.id in editing.done for photo in photos)
-    editing.edit_all(todo, total, done)
-    if editing.removed:
-        progress.note(
-            f"{len(editing.removed)} edits failed that had been made before; their earlier pictures"
-            f" were removed (such as {editing.removed[0]})"
-        )
+    editing.edit_all(todo, *_counts(samples, photos, config, editing.done))
     pictures.remove_replaced()
     if pictures.uploads is not None:
         pictures.uploads.send_missing(progress)
@@ -186,6 +177,11 @@ class Editing:
                     continue
                 self._edit(batch, stage, stop.raise_if_set)
                 stop.raise_if_set()
+        if self.removed:
+            self.progress.note(
+                f"{len(self.removed)} edits failed that had been made before; their earlier"
+                f" pictures were removed (such as {self.removed[0]})"
+            )
 
     def _edit(
         self, batch: list[Photo | EditSample], stage: Stage, between_steps: Callable[[], None]
@@ -243,12 +239,16 @@ class Editing:
             self.run.fail(error, **about)
 
 
-def _counts(samples: Samples, config: EditConfig, finished: set[str]) -> tuple[int | None, int]:
-    """Count what is edited of this shard, and what of it is done, for the bar.
+def _counts(
+    samples: Samples | None, photos: list[Photo], config: EditConfig, finished: set[str]
+) -> tuple[int | None, int]:
+    """Count what is edited of this shard, photos or samples, and what of it is done, for the bar.
 
     Ids are read in a stream, without those of bad rows, which are done as failures. Where that
     needs reading pictures, a count of all rows counts, if there is one.
     """
+    if samples is None:
+        return len(photos), sum(photo.id in finished for photo in photos)
     total = done = 0
     try:
         ids = samples.known_ids()

@@ -106,7 +106,7 @@ def widen(unet: UNet2DConditionModel, factor: Fraction) -> UNet2DConditionModel:
 
 def _joined_parts(unet: UNet2DConditionModel) -> dict[str, tuple[int, ...]]:
     """Map the layers that read the decoder's joined features to the channels of their parts."""
-    parts = {}
+    parts: dict[str, tuple[int, ...]] = {}
     skips = [unet.conv_in.out_channels]
     for level in unet.down_blocks:
         skips += [block.out_channels for block in level.resnets]
@@ -162,7 +162,8 @@ def _places(before: int, after: int, parts: tuple[int, ...] | None, factor: Frac
     """List where the `before` old channels stand among the new ones, part by part."""
     if before == after:
         return list(range(before))
-    places, start = [], 0
+    places: list[int] = []
+    start = 0
     for part in parts or (before,):
         places += range(start, start + part)
         start += int(part * factor)

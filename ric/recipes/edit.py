@@ -99,7 +99,7 @@ def edit(config: EditConfig, run: RunDir, progress: Progress | None = None) -> P
     todo: Iterator[Photo | EditSample]
     todo = iter(photos) if samples is None else some_samples(samples, config, run)
     editing = Editing(pictures, supply, load, progress)
-    editing.edit_all(todo, *_counts(samples, photos, config, editing.done))
+    editing.edit_all(todo, *_counts(photos if samples is None else samples, config, editing.done))
     pictures.remove_replaced()
     if pictures.uploads is not None:
         pictures.uploads.send_missing(progress)
@@ -240,15 +240,15 @@ class Editing:
 
 
 def _counts(
-    samples: Samples | None, photos: list[Photo], config: EditConfig, finished: set[str]
+    samples: Samples | list[Photo], config: EditConfig, finished: set[str]
 ) -> tuple[int | None, int]:
     """Count what is edited of this shard, photos or samples, and what of it is done, for the bar.
 
     Ids are read in a stream, without those of bad rows, which are done as failures. Where that
     needs reading pictures, a count of all rows counts, if there is one.
     """
-    if samples is None:
-        return len(photos), sum(photo.id in finished for photo in photos)
+    if isinstance(samples, list):
+        return len(samples), sum(photo.id in finished for photo in samples)
     total = done = 0
     try:
         ids = samples.known_ids()

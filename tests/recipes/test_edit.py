@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,40 @@ def test_a_broken_source_is_a_row_and_the_rest_goes_on(make_edits, config, follo
     assert "broken or truncated" in failures["01"][1]
     assert "does not exist" in failures["02"][1]
     assert failures["03"] == ("texts", "It has no instruction. Add instruction in metadata.jsonl.")
+
+
+def as_shards(data: Path, folder: Path) -> Path:
+    """Pack a folder of edits, two to a shard."""
+    folder.mkdir()
+    for number, line in enumerate((data / "metadata.jsonl").read_text().splitlines()):
+        row = json.loads(line)
+        with tarfile.open(folder / f"{number // 2}.tar", "a") as shard:
+            for kind in ("source", "target", "mask"):
+                if name := row.pop(f"{kind}_file_name", None):
+                    shard.add(data / name, f"{row['id']}.{kind}.png")
+            told = tarfile.TarInfo(f"{row['id']}.json")
+            content = json.dumps(row).encode()
+            told.size = len(content)
+            shard.addfile(told, io.BytesIO(content))
+    return folder
+
+
+def test_edits_of_shards_are_those_of_the_folder_and_kept_when_repeated(
+    make_edits, config, follow, tmp_path
+):
+    data = make_edits(3)
+    shards = as_shards(data, tmp_path / "shards")
+    whole = follow(edit, config(data), tmp_path / "whole")
+    run = follow(edit, config(shards, limit=2), tmp_path / "run")
+    assert list(pictures(run)) == ["00", "01"]
+    noting = Noting()
+    follow(edit, config(shards), run, noting)
+    assert "2 kept, 1 new" in noting.lines
+    for name, picture in pictures(whole).items():
+        assert pictures(run)[name].tobytes() == picture.tobytes()
+    ours, theirs = ({row["id"]: row for row in rows(one, "edits")} for one in (run, whole))
+    for name, row in theirs.items():
+        assert {**ours[name], "batch": row["batch"]} == row
 
 
 # --- photos --------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ KNOWN_TABLES: dict[str, Columns] = {
             "editing_type": "task",
         }
     ),
-    # Zhao et al. 2024; free-form edits have no mask, and `idx` is not unique
+    # Zhao et al. 2024; free-form edits have no mask, and nothing says that `idx` is unique
     "BleachNick/UltraEdit": Columns(
         names={
             "source": "source_image",

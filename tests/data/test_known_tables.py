@@ -105,7 +105,7 @@ def test_ultra_edit_is_known_with_masks_and_without(read, shows, encoded):
     masked = {**row, "mask_image": {"bytes": encoded(flat), "path": None}}
     (free, region), failed = read(ULTRA_EDIT, row, masked)
     assert not failed
-    assert (free.id, region.id) == ("0000000", "0000001")  # both have the idx 4
+    assert (free.id, region.id) == ("0000000", "0000001")  # not the idx, 4 in both
     assert (free.instruction, free.source_text) == ("Add a dog.", "a lawn")
     assert free.target_text == "a lawn with a dog"
     assert shows(free.load_source(), 1)

@@ -353,7 +353,7 @@ def test_unknown_data_is_an_error_that_lists_what_there_may_be(tmp_path):
 
 
 def test_a_folder_without_metadata_says_how_to_make_it(tmp_path):
-    with pytest.raises(RicError, match=r"has no metadata.jsonl, .csv or .parquet") as caught:
+    with pytest.raises(RicError, match=r"has no metadata.jsonl, .csv, .parquet or .tar") as caught:
         load_samples(tmp_path)
     assert "ric data OUT --source DIR" in str(caught.value.hint)
 

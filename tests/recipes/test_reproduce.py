@@ -225,6 +225,7 @@ def test_a_step_of_the_family_is_counted_with_its_own_judges(tmp_path):
 
 
 # --- the run -------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_stopped_amid_a_training_it_goes_on_from_there_and_skips_what_is_done(
     tmp_path, stop_after, record_of
 ):

@@ -16,8 +16,8 @@ work=${1:-ablations}
 seeds=${SEEDS:-0 1 2}
 arms=${ARMS:-plain mean sum jacobian balanced clipped hinged hinged1 restored flattened augmented
     agreeing agreeing1 agreeing3 target target1 aware robust pasted attributes best no-region no-scene
-    no-fusion explicit plain-zone best-zone chosen chosen-crop chosen-pasted chosen-attributes
-    chosen-both}
+    no-fusion explicit plain-zone best-zone medoid chosen chosen-crop chosen-pasted
+    chosen-attributes chosen-both}
 export RIC_RUNS_DIR=$work
 mkdir -p "$work"
 
@@ -130,6 +130,11 @@ for seed in $seeds; do
         *) fit_judges "" ;;
         esac
         case $arm in
+        medoid) # plain's edits, each of four the one most like the others
+            edits "$work/plain-$seed" "$run-edits" test --candidates 4 --choose-by medoid
+            score "$arm-$seed"
+            continue
+            ;;
         chosen*) # plain's edits, each the best of four by judges
             edits "$work/plain-$seed" "$run-edits" test --candidates 4 "${judges[@]}"
             score "$arm-$seed"

@@ -36,6 +36,7 @@ OutputFit = Literal["squash", "crop", "pad"]
 Decode = Literal["ric", "plain"]
 Turns = Literal["all", "final"]
 ZoneAttention = Literal["text", "null"]
+Choosing = Literal["judges", "medoid"]
 Layout = Literal["table-1", "table-2", "table-3"]
 GroupBy = Literal["editing-type", "region-size"]
 PhotoFormat = Literal["png", "jpg", "webp"]
@@ -255,7 +256,8 @@ class EditConfig(CommandConfig):
     overwrite: bool = False                         # make all anew, also over other files in out
     captions: tuple[str, ...] = ()                  # describe runs, before the data's own texts
     shard: str | None = None                        # 2/5: the second fifth of the batches
-    candidates: int = 1                             # edits of each, of which the judges choose one
+    candidates: int = 1                             # edits of each, of which one is kept
+    choose_by: Choosing = "judges"                  # medoid: the one most like the others
     region_clip: str | None = None                  # a fit-clip run, for candidates
     scene_blip: str | None = None                   # a fit-blip run, for candidates
     source_caption: str | None = None               # what every picture shows

@@ -262,17 +262,25 @@ def _refuse_idle_training_settings(
 def _refuse_idle_judges(values: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
     """Stop where `ric edit` has judges and nothing to choose, or the reverse (RicError)."""
     judges = ("region_clip", "scene_blip")
+    named = next((name for name in judges if flags.get(name) is not None), None)
     if values.get("candidates", 1) == 1:
-        if named := next((name for name in judges if flags.get(name) is not None), None):
+        if idle := named or ("choose_by" if "choose_by" in flags else None):
             raise RicError(
-                f"{flag_of(named)} chooses among candidates, and there is one of each.",
-                f"Add --candidates 4, or omit {flag_of(named)}.",
+                f"{flag_of(idle)} chooses among candidates, and there is one of each.",
+                f"Add --candidates 4, or omit {flag_of(idle)}.",
             )
         return
-    if all(values.get(name) is None for name in judges):
+    if values.get("choose_by") == "medoid":
+        if named:
+            raise RicError(
+                f"--choose-by medoid needs no judge, and {flag_of(named)} is one.",
+                "Omit one of them.",
+            )
+    elif all(values.get(name) is None for name in judges):
         raise RicError(
             "--candidates needs a judge that chooses.",
-            "Name a fit-clip run, a fit-blip run, or both: --region-clip RUN --scene-blip RUN",
+            "Name a fit-clip run, a fit-blip run, or both: --region-clip RUN --scene-blip RUN;"
+            " or --choose-by medoid, the edit that is most like the others.",
         )
     for name in ("seeds", "save_intermediates"):
         if values.get(name):
@@ -317,7 +325,8 @@ def _refuse_unused_edit_settings(values: dict[str, Any], flags: Mapping[str, Any
             f"--editor {values['editor']} reads no instruction.",
             "Omit --instruction and --instructions, or choose another editor.",
         )
-    judged = values.get("candidates", 1) > 1  # by texts of --captions
+    # by texts of --captions
+    judged = values.get("candidates", 1) > 1 and values.get("choose_by") != "medoid"
     if instructed and not judged and values.get("instruction") and values.get("captions"):
         raise RicError(
             "A typed instruction is for all pictures, and --captions names each one's.",

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from ric.config import EditConfig, PhotoFormat
+from ric.config import Choosing, EditConfig, PhotoFormat
 from ric.registry import EDITORS
 from ric_cli.completion import runs_of
 from ric_cli.job import Job
@@ -166,10 +166,17 @@ def edit(
         typer.Option(
             min=1,
             metavar="N",
-            help="Edit each picture with N seeds, and keep the edit that pleases the judges most.",
+            help="Edit each picture with N seeds, and keep the edit that --choose-by says.",
             rich_help_panel=CHOICE,
         ),
     ] = EditConfig.candidates,
+    choose_by: Annotated[
+        Choosing,
+        typer.Option(
+            help="Keep the one that the judges like best, or the one most like the others.",
+            rich_help_panel=CHOICE,
+        ),
+    ] = EditConfig.choose_by,
     region_clip: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(

@@ -1,15 +1,18 @@
-"""Several edits of one picture, of which the judges choose one. Not in the paper.
+"""Several edits of one picture, of which one is kept. Not in the paper.
 
 The judges that steer a UNet's training (Sec. 3.2) can also choose among finished edits: `ric edit
 --candidates N` edits each picture with N seeds and keeps the edit with the highest sum of two
 cosines, as Eq. 10 adds two losses: that of its region, seen in the context of the whole picture
 (Eq. 7), with the region's text, and that of the whole picture with its scene paragraph.
+
+The medoid, the edit that is most like the others, is what there is to choose without a judge. It is
+the control that says how much of a gain the judges can claim.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 
@@ -58,6 +61,46 @@ class Candidate(NamedTuple):
     seed: int
     answer: Answer
     facts: Mapping[str, object]
+
+
+class Chooser(Protocol):
+    """What tells which of several edits of one picture is best."""
+
+    def refuse_useless(self, name: str, criteria: Criteria) -> None:
+        """Refuse a sample of which nothing can be told (raises SampleError)."""
+
+    def __call__(
+        self, pictures: Sequence[Image.Image], criteria: Criteria
+    ) -> dict[str, list[float]]:
+        """Score each of at least one edit, by one or more names; the highest sum is best."""
+
+
+class Medoid:
+    """Chooses the edit that is most like the others, without a judge.
+
+    By mean squared differences the medoid is also the one that is nearest to the mean of all.
+
+    Args:
+        size: Pictures are squashed to squares of this side first, as judges see them.
+    """
+
+    def __init__(self, size: int) -> None:
+        """Hold the size; see the class."""
+        self.size = size
+
+    def refuse_useless(self, name: str, criteria: Criteria) -> None:
+        """Refuse nothing: there is always something to compare, or but one to keep."""
+
+    def __call__(
+        self, pictures: Sequence[Image.Image], criteria: Criteria
+    ) -> dict[str, list[float]]:
+        """Score each by `likeness`: minus its mean squared difference, of [0, 1], to the others."""
+        pixels_BCHW = torch.stack([square_pixels(one, self.size) for one in pictures]).float() / 255
+        flat_BD = pixels_BCHW.flatten(1)
+        others = max(len(pictures) - 1, 1)
+        return {
+            "likeness": [-float((flat_BD - one).square().mean(1).sum() / others) for one in flat_BD]
+        }
 
 
 class Judges:
@@ -123,21 +166,21 @@ class Judges:
 
 def choose(
     candidates: Sequence[Candidate],
-    judges: Judges,
+    chooser: Chooser,
     criteria: Criteria,
     finish: Callable[[Answer], Image.Image | None],
 ) -> tuple[Answer, dict[str, object]]:
-    """Choose the candidate that pleases the judges most; of equal ones the first.
+    """Choose the candidate that scores best; of equal ones the first.
 
     Args:
         candidates: At least one.
-        judges: See them as they would be kept, the source outside the mask.
-        criteria: What they judge by.
+        chooser: Sees them as they would be kept, the source outside the mask.
+        criteria: What it may judge by.
         finish: Puts an answer into its picture; None: it cannot be kept.
 
     Returns:
         Its picture and what its row tells: its own facts, the number of candidates, the chosen
-        one's seed, and the cosines of all, None of one that cannot be kept. Where none can, the
+        one's seed, and the scores of all, None of one that cannot be kept. Where none can, the
         first one's answer.
     """
     drawn = {
@@ -147,14 +190,14 @@ def choose(
     }
     if not drawn:
         return candidates[0].answer, dict(candidates[0].facts)
-    cosines = judges(list(drawn.values()), criteria)
-    sums = dict(zip(drawn, map(sum, zip(*cosines.values(), strict=True)), strict=True))
+    scores = chooser(list(drawn.values()), criteria)
+    sums = dict(zip(drawn, map(sum, zip(*scores.values(), strict=True)), strict=True))
     best = candidates[max(drawn, key=lambda place: sums[place])]
     judged: dict[str, list[float | None]] = {}
-    for name, values in cosines.items():
+    for name, values in scores.items():
         judged[name] = [None] * len(candidates)
         for place, value in zip(drawn, values, strict=True):
-            judged[name][place] = round(value, 4)
+            judged[name][place] = float(f"{value:.4g}")
     chosen = {"candidates": len(candidates), "chosen_seed": best.seed, "judged": judged}
     return best.answer, {**best.facts, **chosen}
 

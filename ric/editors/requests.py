@@ -23,6 +23,7 @@ from ric.editors.editor import EditRequest
 from ric.editors.masked import cut, feathered, put_back, window_round
 from ric.editors.supplied import Supplied
 from ric.errors import SampleError, first_line
+from ric.models.table import judges_choose
 from ric.registry import texts_read
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Prepared:
         mask: Of the whole picture; None: everything in the window.
         mask_name: What the mask is called in the run's rows; None without one.
         inputs: As `inputs_of`.
-        criteria: What the judges choose by among candidates; None: there is one.
+        criteria: What is chosen by among candidates; None: there is one.
     """
 
     sample: Photo | EditSample
@@ -264,8 +265,8 @@ def texts_needed(config: EditConfig) -> tuple[str, ...]:
 
 
 def texts_judged(config: EditConfig) -> tuple[str, ...]:
-    """List the texts that judges choose among candidates by; none where there is one candidate."""
-    if config.candidates == 1:
+    """List the texts that judges choose among candidates by; none where no judge chooses."""
+    if not judges_choose(config):
         return ()
     judges = {"region_text": config.region_clip, "scene_text": config.scene_blip}
     return tuple(text for text, judge in judges.items() if judge is not None)
@@ -278,15 +279,15 @@ def _criteria(
     mask: Mask | None,
     window: Box,
 ) -> Criteria | None:
-    """Return what the judges choose by; None without judges (raises SampleError if nothing)."""
-    if supplied.judges is None:
+    """Return what to choose a candidate by; None if there is one (raises SampleError)."""
+    if supplied.chooser is None:
         return None
     if mask is None and not isinstance(sample, Photo) and sample.has_mask:
         mask = sample.load_mask()  # the region is judged, although all may change
     texts = {name: _text(sample, name, config, supplied) for name in texts_judged(config)}
     region = None if mask is None else cut(mask, window)
     criteria = Criteria(texts.get("region_text"), texts.get("scene_text"), region)
-    supplied.judges.refuse_useless(sample.id, criteria)
+    supplied.chooser.refuse_useless(sample.id, criteria)
     return criteria
 
 

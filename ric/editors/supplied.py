@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ric.data.masks import Mask
-    from ric.editors.candidates import Judges
+    from ric.editors.candidates import Chooser
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Supplied:
     Attributes:
         captions: By sample id, what describe runs have of the texts that editor and judges read.
         find_mask: Finds where to edit in an RGB picture, bool (H, W); None: masks are the data's.
-        judges: Choose among candidates; None: there is one.
+        chooser: Chooses among candidates; None: there is one.
     """
 
     captions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     find_mask: Callable[[Image], Mask] | None = None
-    judges: Judges | None = None
+    chooser: Chooser | None = None

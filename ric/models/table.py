@@ -75,6 +75,13 @@ def _scores_scenes(config: EvalConfig) -> bool:
 
 # of `ric edit --candidates`
 CHOOSING_JUDGES = {"region_clip": "region_encoder", "scene_blip": "scene_encoder"}
+
+
+def judges_choose(config: EditConfig) -> bool:
+    """Tell whether judges choose among candidates."""
+    return config.candidates > 1 and config.choose_by == "judges"
+
+
 # what predicts the pictures that a fit with --blur-to-t sees; fits do not need it otherwise, so the
 # table of weights does not name them beside it
 ESTIMATING_BASE = ModelRow(
@@ -156,7 +163,7 @@ MODELS: dict[type[CommandConfig], tuple[ModelRow, ...]] = {
             recorded="text_segmenter_sam",
         ),
         *(
-            ModelRow(setting, judge, judge, lambda config: config.candidates > 1)
+            ModelRow(setting, judge, judge, judges_choose)
             for setting, judge in CHOOSING_JUDGES.items()
         ),
         ModelRow(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ric.data.sample import PicturesNeededError
 from ric.device import pick_device
 from ric.editors.asking import ask
-from ric.editors.candidates import Candidate, Judges, choose
+from ric.editors.candidates import Candidate, Judges, Medoid, choose
 from ric.editors.load import load_editor
 from ric.editors.requests import digest_of, inputs_of, prepare, texts_needed
 from ric.editors.supplied import Supplied
@@ -20,7 +20,7 @@ from ric.interrupt import stop_between_steps
 from ric.method.region_encoder import RegionEncoder
 from ric.method.scene_encoder import SceneEncoder
 from ric.models.locate import locate
-from ric.models.table import CHOOSING_JUDGES, uses
+from ric.models.table import CHOOSING_JUDGES, judges_choose, uses
 from ric.preflight.data import needs_instruction
 from ric.progress import Progress, Silent
 from ric.registry import further_models, model_of, texts_read
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from ric.data.photos import Photo
     from ric.data.sample import EditSample, Samples
     from ric.editors.asking import Answer
+    from ric.editors.candidates import Chooser
     from ric.editors.editor import Editor, EditRequest
     from ric.editors.requests import Prepared
     from ric.progress import Stage
@@ -123,7 +124,7 @@ class Editing:
 
     Args:
         pictures: Where the pictures go.
-        supply: Loads the finder of masks and the judges; called where there is something to do.
+        supply: Loads the finder of masks and what chooses; called where there is something to do.
         load: Loads the editor; called likewise.
         progress: Hears of it.
 
@@ -156,7 +157,7 @@ class Editing:
 
     @cached_property
     def supplied(self) -> Supplied:
-        """Captions of other runs, the finder of masks and the judges, loaded on first use."""
+        """Captions of other runs, the finder of masks and what chooses, loaded on first use."""
         return self._supply()
 
     def edit_all(self, todo: Iterator[Photo | EditSample], total: int | None, done: int) -> None:
@@ -212,20 +213,20 @@ class Editing:
         self, prepared: Sequence[Prepared], between_steps: Callable[[], None]
     ) -> list[tuple[Answer, Mapping[str, object]]]:
         """Return the edit of each, and what its row tells of it; of candidates the chosen one."""
-        config, judges = self.config, self.supplied.judges
+        config, chooser = self.config, self.supplied.chooser
         facts_of: Callable[[EditRequest], Mapping[str, object]]
         facts_of = getattr(self.editor, "facts", lambda request: {})
         of_each: list[list[Candidate]] = [[] for _ in prepared]
         for seed in range(config.seed, config.seed + config.candidates):
             requests = [one.request for one in prepared]
-            if judges:
+            if chooser:
                 requests = [replace(request, seed=seed) for request in requests]
             made = ask(self.editor, config.editor, requests, between_steps)
             for mine, request, answer in zip(of_each, requests, made, strict=True):
                 mine.append(Candidate(seed, answer, facts_of(request)))
         return [
-            choose(mine, judges, one.criteria, partial(one.finished, feather=config.feather))
-            if judges and one.criteria
+            choose(mine, chooser, one.criteria, partial(one.finished, feather=config.feather))
+            if chooser and one.criteria
             else (mine[0].answer, mine[0].facts)
             for one, mine in zip(prepared, of_each, strict=True)
         ]
@@ -354,7 +355,7 @@ def _supplier(
 ) -> Callable[[], Supplied]:
     """Find the finder of masks and the judges that the command names; return what loads them."""
     named = [name for name in MASK_FINDERS if uses(config, name)]
-    if config.candidates > 1:
+    if judges_choose(config):
         named += [name for name in CHOOSING_JUDGES if getattr(config, name)]
     paths = {name: locate(config, name, run) for name in named}
 
@@ -362,16 +363,19 @@ def _supplier(
         return kind.from_pretrained(paths[setting]).to(device) if setting in paths else None
 
     def supply() -> Supplied:
-        find_mask = judges = None
+        find_mask = None
+        chooser: Chooser | None = None
         if config.mask_text is not None:
             from ric.editors.text_masks import load_finder  # transformers' networks, for this alone
 
             model, sam = paths["mask_text_model"], paths.get("mask_text_sam")
             find_mask = load_finder(model, sam, config.mask_text, device)
-        if config.candidates > 1:
+        if judges_choose(config):
             region, scene = load("region_clip", RegionEncoder), load("scene_blip", SceneEncoder)
-            judges = Judges(region, scene, config.image_size)
-        return replace(captions, find_mask=find_mask, judges=judges)
+            chooser = Judges(region, scene, config.image_size)
+        elif config.candidates > 1:
+            chooser = Medoid(config.image_size)
+        return replace(captions, find_mask=find_mask, chooser=chooser)
 
     return supply
 
@@ -389,7 +393,7 @@ def _open(config: EditConfig, run: RunDir) -> Samples:
     """Return a dataset (raises RicError if the model was trained on some of it)."""
     samples = open_samples(config, run, may_change=True)
     if not config.allow_overlap:
-        whose = "this model" if config.candidates == 1 else "this model or its judges"
+        whose = "this model or its judges" if judges_choose(config) else "this model"
         refuse_overlap(_ancestors_groups(run), lambda: groups_of(samples), whose)
     return samples
 

@@ -17,7 +17,7 @@ from ric.data.batches import to_unit
 from ric.data.masks import shrink_mask
 from ric.data.sample import load_samples
 from ric.editors.asking import Answer
-from ric.editors.candidates import Candidate, Criteria, Judges, choose
+from ric.editors.candidates import Candidate, Criteria, Judges, Medoid, choose
 from ric.errors import RicError
 from ric.method.region_box import tightest_box
 from ric.method.region_encoder import RegionEncoder
@@ -105,6 +105,43 @@ def test_the_edit_that_pleases_the_judges_most_is_kept_and_is_that_of_its_seed(
         kept = Image.open(tmp_path / "chosen" / "images" / f"{name}.png")
         assert kept.tobytes() == pictures[best].tobytes()
     assert len({row["chosen_seed"] for row in rows.values()}) > 1
+
+
+def test_without_judges_the_edit_nearest_to_the_mean_of_all_is_kept(
+    make_edits, tiny, follow, tmp_path, monkeypatch
+):
+    for kind in (RegionEncoder, SceneEncoder):
+        monkeypatch.setattr(kind, "from_pretrained", lambda *given: pytest.fail("it was loaded"))
+    # texts and masks are not asked for
+    data = make_edits(4, {n: {"region_text": None, "scene_text": None} for n in range(4)})
+    few = {"steps": 1, "split": "all"}
+    alone = {
+        seed: follow(edit, tiny(EditConfig, data, **few, seed=seed), tmp_path / str(seed))
+        for seed in (5, 6, 7)
+    }
+    config = tiny(EditConfig, data, **few, seed=5, candidates=3, choose_by="medoid")
+    run = follow(edit, config, tmp_path / "run")
+    rows = rows_of(run)
+    assert len(rows) == 4
+    for name, row in rows.items():
+        pictures = [Image.open(one / "images" / f"{name}.png") for one in alone.values()]
+        small = [np.asarray(picture.resize((64, 64)), np.float64) for picture in pictures]
+        values = np.stack(small) / 255
+        from_mean = np.square(values - values.mean(0)).mean((1, 2, 3))
+        assert row["chosen_seed"] == 5 + from_mean.argmin()
+        among = np.square(values[:, None] - values[None]).mean((2, 3, 4)).sum(1) / 2
+        assert row["judged"]["likeness"] == pytest.approx(-among, rel=5e-3)
+        kept = Image.open(run / "images" / f"{name}.png")
+        assert kept.tobytes() == pictures[from_mean.argmin()].tobytes()
+    assert len({row["chosen_seed"] for row in rows.values()}) > 1
+
+
+def test_where_one_candidate_alone_can_be_kept_it_is_the_medoid():
+    ball, criteria = draw(64, 64), Criteria(None, None, None)
+    candidates = [Candidate(0, None, {}), Candidate(1, ball, {})]
+    answer, told = choose(candidates, Medoid(64), criteria, lambda answer: answer)
+    assert answer is ball
+    assert told["judged"] == {"likeness": [None, 0.0]}
 
 
 def test_a_sample_without_texts_or_region_is_judged_by_what_there_is_or_fails(
@@ -253,6 +290,10 @@ def test_judges_without_candidates_and_candidates_without_judges_are_refused():
 
     assert "--candidates needs a judge" in refused(candidates=3)
     assert "--region-clip chooses among candidates" in refused(region_clip="runs/1")
+    assert "--choose-by chooses among candidates" in refused(choose_by="medoid")
+    assert "--choose-by medoid needs no judge, and --scene-blip is one" in refused(
+        candidates=2, choose_by="medoid", scene_blip="runs/1"
+    )
     assert "--seeds does not go with --candidates" in refused(
         candidates=2, scene_blip="runs/1", seeds="0,1"
     )
@@ -267,5 +308,10 @@ def test_candidates_count_in_the_work_and_their_judges_among_the_models():
     assert unet_evaluations(four) == 4 * unet_evaluations(one)  # type: ignore[operator]
     settings = {model.row.setting for model in models_of(four)}
     assert settings - {model.row.setting for model in models_of(one)} == {
+        "region_clip", "scene_blip",
+    }  # fmt: skip
+    asked = {"data": "scenes:9", "preset": "tiny", "candidates": 4, "choose_by": "medoid"}
+    medoid = resolve_config(EditConfig, asked)
+    assert {model.row.setting for model in models_of(medoid)} == settings - {
         "region_clip", "scene_blip",
     }  # fmt: skip

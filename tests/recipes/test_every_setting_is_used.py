@@ -211,7 +211,7 @@ OTHER: dict[type[CommandConfig], dict[str, Any]] = {
         "unet_magicbrush": str(FOLDER / "pipeline"), "segmenter": "no-such-folder",
         "zone_attention": "null", "save_intermediates": True,
         # of the judges: refused without candidates
-        "candidates": 2, "region_clip": str(FOLDER / "region_encoder"),
+        "candidates": 2, "choose_by": "medoid", "region_clip": str(FOLDER / "region_encoder"),
         "scene_blip": str(FOLDER / "scene_encoder"),
         # of masks: refused without them
         "mask": "data", "feather": 3, "crop_to_mask": True, "margin": 9,

@@ -22,7 +22,7 @@ from ric.data.text_tables import csv_columns, csv_rows, in_words, text_lines
 from ric.errors import RicError, SampleError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ric.config import EditConfig
     from ric.data.photos import Photo
@@ -44,30 +44,53 @@ class Oddities:
     notes: list[str] = field(default_factory=list)
 
 
-def edits_of(photos: Sequence[Photo], config: EditConfig, odd: Oddities) -> Iterator[Photo]:
+def instructions_of(
+    photos: Sequence[Photo], config: EditConfig, odd: Oddities
+) -> dict[str, tuple[str, ...]]:
+    """List each photo's instructions by its id; those without a row of a file are left out.
+
+    Args:
+        photos: Each once.
+        config: The instruction and further ones, the file of `--instructions`.
+        odd: Hears of rows that cannot be used, and of photos that are left out.
+
+    Raises:
+        RicError: the file cannot be read, is a picture, or its rows name no photo at all.
+    """
+    named, general = _of_file(photos, config, odd)
+    typed = [text for text in (config.instruction, *config.more_instructions) if text]
+    for_all = tuple(dict.fromkeys([*map(str.strip, typed), *general]))
+    told = {
+        photo.id: tuple(dict.fromkeys([*for_all, *named.get(photo.id, ())])) for photo in photos
+    }
+    if not config.instructions:
+        return told
+    told = {name: instructions for name, instructions in told.items() if instructions}
+    if left_out := len(photos) - len(told):
+        odd.notes.append(
+            f"{left_out} of {len(photos)} photos have no row in {config.instructions}, and are"
+            " left out"
+        )
+    return told
+
+
+def edits_of(
+    photos: Sequence[Photo], told: Mapping[str, tuple[str, ...]], config: EditConfig
+) -> Iterator[Photo]:
     """Yield every edit of every photo, each with its own id.
 
     Args:
         photos: Each once.
-        config: The instruction and further ones, the file of `--instructions`, `--seeds`.
-        odd: Hears of rows that cannot be used, and of photos without any instruction.
+        told: Their instructions, by id.
+        config: `--seeds`.
 
     Raises:
-        RicError: `--seeds` or the file cannot be read, the file is a picture, or its rows name no
-            photo at all.
+        RicError: `--seeds` cannot be read.
     """
     seeds = parse_seeds(config.seeds)
-    named, general = _of_file(photos, config, odd)
-    typed = [text for text in (config.instruction, *config.more_instructions) if text]
-    for_all = tuple(dict.fromkeys([*map(str.strip, typed), *general]))
     taken = {photo.id for photo in photos}
-    left_out = 0
     for photo in photos:
-        told = tuple(dict.fromkeys([*for_all, *named.get(photo.id, ())]))
-        if not told and config.instructions:
-            left_out += 1
-            continue
-        for suffix, instruction, seed in _variants(told, seeds):
+        for suffix, instruction, seed in _variants(told[photo.id], seeds):
             name = photo.id + suffix
             while suffix and name in taken:
                 name += "_"
@@ -80,11 +103,6 @@ def edits_of(photos: Sequence[Photo], config: EditConfig, odd: Oddities) -> Iter
                 suffix=suffix,
                 alone=photo.id,
             )
-    if left_out:
-        odd.notes.append(
-            f"{left_out} of {len(photos)} photos have no row in {config.instructions}, and are"
-            " left out"
-        )
 
 
 def parse_seeds(text: str | None) -> tuple[int | None, ...]:

@@ -14,7 +14,7 @@ from ric.data.folder import METADATA
 from ric.data.loose import MASK_ENDING, PICTURE_SUFFIXES
 from ric.data.names import nfc
 from ric.data.parquet_rows import find_tables
-from ric.data.photo_instructions import Oddities, edits_of
+from ric.data.photo_instructions import Oddities, edits_of, instructions_of
 from ric.data.photo_masks import find_masks
 from ric.data.photo_results import out_address, refuse_unfit_out
 from ric.data.shards import find_shards
@@ -95,12 +95,14 @@ def find_photos(
         _refuse_settings_of_photos(config)
         return []
     _refuse_missing_instruction(config, need_instruction)
-    photos = list(_named(_without_masks_and_raws(files, config)))[: config.limit]
+    photos = list(_named(_without_masks_and_raws(files, config)))
+    told = instructions_of(photos, config, Oddities() if odd is None else odd)
+    photos = [photo for photo in photos if photo.id in told][: config.limit]
     masks = find_masks(config, [(photo.path, photo.name) for photo in photos])
     if not masks:
         _refuse_what_needs_masks(config)
     photos = [replace(photo, mask=masks.get(photo.path)) for photo in photos]
-    photos = list(edits_of(photos, config, Oddities() if odd is None else odd))
+    photos = list(edits_of(photos, told, config))
     if out_address(config) is None and config.out is not None:
         inputs = [Path(config.data), *map(Path, config.also)]
         refuse_unfit_out(config, inputs, [(photo.path, photo.result) for photo in photos])

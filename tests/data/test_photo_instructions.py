@@ -122,6 +122,14 @@ def test_what_cannot_be_read_is_one_error_before_anything_is_edited(
         look(photos, **{"instruction": "x", **settings})
 
 
+def test_a_limit_takes_the_first_photos_that_a_row_names_and_faults_no_other_row(photos, tmp_path):
+    todo = _csv(tmp_path, "dog.png,snow", "deep/cat.jpg,sun", "deep/cat.jpg,rain")
+    odd = Oddities()
+    found = look(photos, odd, instructions=todo, limit=1)
+    assert told(found) == [("deep/cat_sun", "sun", None), ("deep/cat_rain", "rain", None)]
+    assert odd.failures == []
+
+
 def test_two_edits_that_would_become_one_file_are_refused(photos, tmp_path):
     Image.new("L", (8, 8)).save(photos / "dog_snow.png")
     with pytest.raises(RicError, match="would both become"):

@@ -147,7 +147,7 @@ def _csv(folder: Path, *lines: str) -> str:
 
 
 def test_listing_many_edits_takes_little_memory_each(tmp_path):
-    for number in range(3000):
+    for number in range(500):
         (tmp_path / f"p{number:05d}.png").touch()
     tracemalloc.start()
     found = look(
@@ -158,6 +158,6 @@ def test_listing_many_edits_takes_little_memory_each(tmp_path):
     )
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(found) == 24_000
+    assert len(found) == 4000
     # 800 MB for 100,000 photos of eight edits each
     assert most / len(found) < 1000

@@ -235,15 +235,18 @@ def test_the_seam_of_a_held_edit_is_smaller_than_pastings_and_with_a_feather_sma
     )
     mask = np.zeros((64, 64), dtype=bool)
     mask[16:48, 16:48] = True
-    pasted, held, faded = [], [], []
-    for sample in load_samples("scenes:12@64#7"):
-        source = sample.load_source()
-        request = EditRequest(sample.id, source, "turn everything red")
-        (plain,), (kept,) = editor.edit([request]), editor.edit([replace(request, mask=mask)])
-        (soft,) = editor.edit([replace(request, mask=feathered(mask, 6))])
-        pasted.append(seam(source, plain, mask, 0))
-        held.append(seam(source, kept, mask, 0))
-        faded.append(seam(source, soft, mask, 6))
+    samples = list(load_samples("scenes:12@64#7"))
+    sources = [sample.load_source() for sample in samples]
+    plain = [
+        EditRequest(sample.id, source, "turn everything red")
+        for sample, source in zip(samples, sources, strict=True)
+    ]
+    seams = []
+    for allowed, feather in ((None, 0), (mask, 0), (feathered(mask, 6), 6)):
+        edits = editor.edit([replace(request, mask=allowed) for request in plain])
+        pairs = zip(sources, edits, strict=True)
+        seams.append([seam(source, edited, mask, feather) for source, edited in pairs])
+    pasted, held, faded = seams
     assert np.mean(held) < 0.95 * np.mean(pasted)
     assert np.mean(faded) < 0.85 * np.mean(held)
 

@@ -33,6 +33,7 @@ from ric.scoring.kept_samples import Kept
 from ric.scoring.scored_batches import ScoredBatches
 
 COUNT = 7
+Told = tuple[dict[str, Any], list[dict[str, Any]], dict[str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +55,15 @@ def outputs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, 
     return tuple(edits)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def config(tiny: Callable[..., EvalConfig], data: Path, outputs: tuple[str, ...]) -> EvalConfig:
     return tiny(EvalConfig, data, edits=outputs, split="all", batch_size=2, partial=True)
+
+
+@pytest.fixture(scope="module")
+def whole(config: EvalConfig, tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """What one process that is never stopped tells."""
+    return told(score(config, tmp_path_factory.mktemp("whole") / "run"))
 
 
 def score(config: EvalConfig, folder: Path, progress: Any = None) -> Path:
@@ -65,14 +72,14 @@ def score(config: EvalConfig, folder: Path, progress: Any = None) -> Path:
     return folder
 
 
-def told(run: Path) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, str]]:
+def told(run: Path) -> Told:
     scores = json.loads((run / "scores.json").read_text())
     rows = [json.loads(line) for line in (run / "per_sample.jsonl").read_text().splitlines()]
     failures = [json.loads(line) for line in (run / "failures.jsonl").read_text().splitlines()]
     return scores, rows, {row["id"]: row["reason"] for row in failures}
 
 
-def assert_same(ours: tuple, theirs: tuple) -> None:
+def assert_same(ours: Told, theirs: Told) -> None:
     """Hold scores, rows and failures of two runs against each other, to 1e-6."""
     assert ours[2].keys() == theirs[2].keys()
     assert len(ours[1]) == len(theirs[1])
@@ -194,9 +201,8 @@ def test_a_batch_that_is_damaged_anywhere_does_not_count(tmp_path):
 
 
 def test_an_interrupted_evaluation_goes_on_after_the_last_batch_and_ends_as_a_whole_one(
-    config, tmp_path, stop_after, monkeypatch
+    config, whole, tmp_path, stop_after, monkeypatch
 ):
-    whole = told(score(config, tmp_path / "whole"))
     decode, decoded = module.decode_outputs, []
 
     def watched(sample, **named):
@@ -313,18 +319,18 @@ def seen(folder: Path) -> list[set[str]]:
 
 
 def test_two_processes_of_torchrun_divide_the_batches_and_give_the_numbers_of_one(
-    config, watched, tmp_path
+    config, whole, watched, tmp_path
 ):
     torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--")
     _, said = start(*torchrun, *watched("go on")).communicate(timeout=300)
     assert "exitcode  : 3" in said, said  # some samples failed
     assert seen(tmp_path / "seen") == [{"00", "01", "04", "05"}, {"02", "03", "06"}]
     assert json.loads((tmp_path / "two" / "run.json").read_text())["processes"] == 2
-    assert told(tmp_path / "two") == told(score(config, tmp_path / "one"))
+    assert told(tmp_path / "two") == whole
 
 
 def test_processes_that_share_a_run_score_each_batch_once_and_give_the_numbers_of_one(
-    config, watched, tmp_path
+    config, whole, watched, tmp_path
 ):
     both = [start(*watched("wait")) for _ in range(2)]
     said = [one.communicate(timeout=300) for one in both]
@@ -335,7 +341,7 @@ def test_processes_that_share_a_run_score_each_batch_once_and_give_the_numbers_o
     assert second
     assert not first & second
     assert first | second == {f"{number:02d}" for number in range(COUNT)}
-    assert told(tmp_path / "two") == told(score(config, tmp_path / "one"))
+    assert told(tmp_path / "two") == whole
     record = json.loads((tmp_path / "two" / "run.json").read_text())
     assert record["status"] == "done"
     assert {"weights", "data"} <= record.keys()
@@ -343,7 +349,7 @@ def test_processes_that_share_a_run_score_each_batch_once_and_give_the_numbers_o
 
 
 def test_what_a_killed_process_had_begun_is_scored_by_the_one_that_waits_for_it(
-    config, watched, tmp_path
+    config, whole, watched, tmp_path
 ):
     killed = start(*watched("stall"))
     wait_until(lambda: list((tmp_path / "seen").iterdir()))
@@ -354,7 +360,7 @@ def test_what_a_killed_process_had_begun_is_scored_by_the_one_that_waits_for_it(
     killed.communicate()
     _, said = other.communicate(timeout=300)
     assert other.returncode == 3, said
-    assert told(tmp_path / "two") == told(score(config, tmp_path / "one"))
+    assert told(tmp_path / "two") == whole
     assert json.loads((tmp_path / "two" / "run.json").read_text())["status"] == "done"
 
 
@@ -365,7 +371,7 @@ def score_shared(config: EvalConfig, folder: Path) -> Path:
 
 
 def test_a_batch_that_others_scored_since_this_process_looked_is_left_as_it_is(
-    config, tmp_path, stop_after, monkeypatch
+    config, whole, tmp_path, stop_after, monkeypatch
 ):
     with pytest.raises(Interrupted):
         score(config, tmp_path / "two", stop_after("scoring", 2))
@@ -380,21 +386,21 @@ def test_a_batch_that_others_scored_since_this_process_looked_is_left_as_it_is(
     run = score_shared(config, tmp_path / "two")
     assert decoded == ["00", "01", "04", "05", "06"]  # 01 has a failure
     monkeypatch.undo()
-    assert told(run) == told(score(config, tmp_path / "one"))
+    assert told(run) == whole
 
 
-def test_failures_are_not_forgotten_where_a_process_dies_after_the_tables(config, tmp_path):
+def test_failures_are_not_forgotten_where_a_process_dies_after_the_tables(config, whole, tmp_path):
     settings, two = as_dict(config), tmp_path / "two"
     killed = open_run("eval", settings, runs_dir=tmp_path, run=two, shared=True)
     killed.__enter__()
     evaluate(config, killed)
     killed._beating.close()
     killed.claims.leave()  # and no word of how it ended
-    assert told(score_shared(config, two)) == told(score(config, tmp_path / "one"))
+    assert told(score_shared(config, two)) == whole
 
 
 def test_two_states_of_the_outputs_are_two_evaluations_and_neither_waits_for_the_other(
-    config, outputs, watched, tmp_path
+    config, whole, outputs, watched, tmp_path
 ):
     held = start(*watched("stall"))
     wait_until(lambda: list((tmp_path / "seen").iterdir()))
@@ -404,10 +410,12 @@ def test_two_states_of_the_outputs_are_two_evaluations_and_neither_waits_for_the
     assert other.returncode == 3, said
     held.kill()
     held.communicate()
-    assert told(score_shared(config, tmp_path / "two")) == told(score(config, tmp_path / "one"))
+    assert told(score_shared(config, tmp_path / "two")) == whole
 
 
-def test_another_process_s_batch_that_is_damaged_is_scored_again(config, tmp_path, monkeypatch):
+def test_another_process_s_batch_that_is_damaged_is_scored_again(
+    config, whole, tmp_path, monkeypatch
+):
     take = Claims.take
 
     def refuse(claims: Claims, *ids: str) -> bool:
@@ -423,7 +431,7 @@ def test_another_process_s_batch_that_is_damaged_is_scored_again(config, tmp_pat
         "eval", as_dict(config), runs_dir=tmp_path, run=tmp_path / "two", shared=True
     ) as run:
         evaluate(config, run)
-    assert told(tmp_path / "two") == told(score(config, tmp_path / "one"))
+    assert told(tmp_path / "two") == whole
 
 
 def wait_until(happened: Callable[[], Any]) -> None:
@@ -433,11 +441,13 @@ def wait_until(happened: Callable[[], Any]) -> None:
         time.sleep(0.05)
 
 
-def test_what_a_killed_process_left_half_written_is_passed_over(config, tmp_path, stop_after):
+def test_what_a_killed_process_left_half_written_is_passed_over(
+    config, whole, tmp_path, stop_after
+):
     with pytest.raises(Interrupted):
         score(config, tmp_path / "run", stop_after("scoring", 1))
     (scored,) = (tmp_path / "run" / "scored").iterdir()
     (tensors,) = scored.glob("00000000-*.safetensors")
     shutil.copy(tensors, scored / tensors.name.replace("00000000", "00000001"))
     (scored / ".00000002.99").write_bytes(b"half")
-    assert_same(told(score(config, tmp_path / "run")), told(score(config, tmp_path / "whole")))
+    assert_same(told(score(config, tmp_path / "run")), whole)

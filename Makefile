@@ -8,7 +8,7 @@ STAMP := $(VENV)/stamp
 INPUTS := pyproject.toml constraints.txt
 HASH := $(shell cat $(INPUTS) | sha256sum | cut -d' ' -f1)
 
-.PHONY: demo test lint bench venv clean
+.PHONY: demo test wheel lint bench venv clean
 .DEFAULT_GOAL := demo
 
 demo: venv
@@ -17,6 +17,10 @@ demo: venv
 # as many processes as there are cores, four at most; each runs its tests on one thread
 test: venv
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
+
+# build the wheel, install it with pip in an environment of its own, and run the demo there
+wheel: venv
+	$(BIN)/python -m pytest --slow tests/test_packaging.py
 
 lint: venv
 	$(BIN)/ruff check .

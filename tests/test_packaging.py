@@ -8,11 +8,14 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import venv
 import zipfile
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 ROOT = Path(__file__).parents[1]
@@ -63,22 +66,25 @@ def test_the_wheel_holds_every_file_of_both_packages_and_no_other(wheel):
 
 
 @pytest.mark.slow
-def test_unpacked_it_runs_the_demo_without_the_checkout(wheel, tmp_path):
-    site = tmp_path / "site"
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)
-    surroundings = {key: value for key, value in os.environ.items() if key != "RIC_TINY_FAMILY"}
-    surroundings |= {"PYTHONPATH": str(site)}
-    where = [sys.executable, "-c", "import ric, ric_cli; print(ric.__file__, ric_cli.__file__)"]
-    told = subprocess.run(
-        where, cwd=tmp_path, env=surroundings, capture_output=True, text=True, check=True
-    )
-    assert all(Path(place).is_relative_to(site) for place in told.stdout.split())
-    words = [sys.executable, "-m", "ric_cli", "demo", "demo", "--limit", "4"]
-    run = subprocess.run(
-        words, cwd=tmp_path, env=surroundings, capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
+def test_installed_by_pip_in_an_environment_of_its_own_it_runs_the_demo(wheel, tmp_path):
+    clean = tmp_path / "clean"
+    venv.create(clean, with_pip=False)
+    python, ric = clean / "bin" / "python", clean / "bin" / "ric"
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
+    run = partial(subprocess.run, cwd=tmp_path, capture_output=True, text=True, check=False)
+    installed = run([*pip, "install", "--no-deps", "--no-index", str(wheel)])
+    assert installed.returncode == 0, installed.stderr
+    # its dependencies are those of this environment, as no index can be asked for them; ric itself
+    # is not among them
+    site = Path(run([python, "-c", "import site; print(site.getsitepackages()[0])"]).stdout.strip())
+    (site / "dependencies.pth").write_text(f"{Path(torch.__file__).parents[1]}\n")
+    of_the_checkout = {"PYTHONPATH", "RIC_TINY_FAMILY"}
+    surroundings = {key: value for key, value in os.environ.items() if key not in of_the_checkout}
+    where = "import ric, ric_cli; print(ric.__file__, ric_cli.__file__)"
+    told = run([python, "-c", where], env=surroundings)
+    assert all(Path(place).is_relative_to(site) for place in told.stdout.split()), told.stderr
+    made = run([ric, "demo", "demo", "--limit", "4"], env=surroundings)
+    assert made.returncode == 0, made.stderr
     assert (tmp_path / "demo" / "report" / "index.html").is_file()
 
 

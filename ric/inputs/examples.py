@@ -74,6 +74,9 @@ def load_examples(
 ) -> list[Example]:
     """Load every usable sample of a split; their pictures are views of the mapped squares.
 
+    A split beside the command's own, which is only measured, is left out with a note where the
+    descriptions are of none of its samples.
+
     Args:
         config: DATA's limits and columns.
         work: DATA; its run gets a failure row per sample that cannot be used.
@@ -102,6 +105,10 @@ def load_examples(
     squares = decode_squares(config, work, split, how)
     for error in squares.failures:
         work.run.fail(error)
+    if split != config.split and _is_undescribed(squares, needs):
+        origin = needs.descriptions.origin if needs.descriptions else ""
+        work.progress.note(f"Nothing is measured on split {split}: {origin} has no text for it")
+        return []
     examples = []
     for place in range(len(squares.rows)):
         example = _described(_example_at(place, squares, needs.region_text), needs)
@@ -153,6 +160,14 @@ def _described(example: Example, needs: Needs) -> Example:
     if "region_text" in texts and needs.region_text == "region_text":
         example = replace(example, region_text=texts["region_text"].get(example.id))
     return example
+
+
+def _is_undescribed(squares: Squares, needs: Needs) -> bool:
+    """Tell whether a text that is required comes from descriptions, and no sample has one."""
+    texts = {} if needs.descriptions is None else needs.descriptions.texts
+    ids = [row["id"] for row in squares.rows]
+    required = [texts[name] for name in needs.require if name in texts]
+    return bool(ids) and any(not any(one in known for one in ids) for known in required)
 
 
 def _refuse_incomplete(example: Example, needs: Needs) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from gradient_distance import relative_distances
+from noting import Noting
 from PIL import Image
 from safetensors.torch import load_file
 from torch.nn.functional import cosine_similarity
@@ -198,6 +199,21 @@ def test_a_sample_without_a_description_is_a_failure_although_the_data_has_a_tex
         ("06", "07"), f"it has no scene_text in {describe.path}"
     )
     assert "6 samples" in (run / "scene_encoder" / "README.md").read_text()
+
+
+def test_a_split_of_which_nothing_was_described_is_not_measured_and_fails_nothing(
+    tiny, make_edits, follow, tmp_path
+):
+    data = make_edits(7, {n: {"split": "val"} for n in (5, 6)})
+    with open_run("describe", {}, runs_dir=tmp_path, run=tmp_path / "described") as describe:
+        for n in range(4):
+            describe.append("descriptions", {"id": f"{n:02d}", "scene_text": f"ball {n}"})
+    config = tiny(FitBlipConfig, data, epochs=1, split="train", descriptions=str(describe.path))
+    told = Noting()
+    run = follow(fit_blip, config, tmp_path / "run", told)
+    assert f"Nothing is measured on split val: {describe.path} has no text for it" in told.lines
+    failed = [json.loads(line) for line in (run / "failures.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in failed] == ["04"]  # of the split that is fitted
 
 
 def test_masks_and_region_texts_are_not_needed(tiny, make_edits, follow, tmp_path):

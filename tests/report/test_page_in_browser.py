@@ -192,6 +192,30 @@ def test_at_any_width_and_in_any_light_the_page_fits_and_can_be_read(
     assert tab.said == []
 
 
+def test_four_editors_beside_each_other_stand_in_one_row_with_their_whole_names(
+    browser, written, gallery_of, tmp_path
+):
+    gallery = gallery_of(written)
+    names = ["IP2P (without)", "IP2P (with)", "MB (without full description)", "a" * 40]
+    pictures = {f"arm{place}": gallery["pictures"]["arm0"] for place in range(4)}
+    of_four = {"arms": names, "scores": [gallery["scores"][0]] * 4}
+    many = {**gallery, **of_four, "pictures": gallery["pictures"] | pictures}
+    tab = Opened(browser, _written_with(written, many, tmp_path), (1280, 900), "light")
+    first = tab.page.locator("#rows li").first
+    tops = first.locator(".frame").evaluate_all("all => all.map(f => f.offsetTop)")
+    assert len(tops) >= 6
+    assert len(set(tops)) == 1
+    labels = first.locator("figcaption span")
+    assert set(names) <= set(labels.all_inner_texts())
+    cut = labels.evaluate_all(
+        "all => all.filter(s => s.scrollWidth > s.clientWidth + 1 && s.clientWidth)"
+        ".concat(all.filter(s => s.offsetWidth > s.closest('figure').clientWidth))"
+        ".map(s => s.textContent)"
+    )
+    assert cut == []
+    tab.context.close()
+
+
 # contrast ratios of texts with the background behind them, by WCAG's formula
 CONTRASTS = """selector => {
   const channel = (byte) => {
@@ -278,7 +302,12 @@ def _enlarged(page: Path, gallery: dict[str, Any], folder: Path) -> Path:
         {key: [(n * 7919) % MANY / MANY for n in range(MANY)] for key in scores}
         for scores in gallery["scores"]
     ]
-    text = json.dumps(many).replace("<", "\\u003c")
+    return _written_with(page, many, folder)
+
+
+def _written_with(page: Path, gallery: dict[str, Any], folder: Path) -> Path:
+    """Write the page with another gallery into a folder."""
+    text = json.dumps(gallery).replace("<", "\\u003c")
     whole = page.read_text("utf-8")
     begin = whole.index('type="application/json">') + len('type="application/json">')
     end = whole.index("</script>", begin)

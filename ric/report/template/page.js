@@ -301,7 +301,10 @@
       : Math.max(128, Math.min(each, 224));
     const wide = Math.max(96, Math.floor(size));
     byId("rows").style.setProperty("--tile", `${wide}px`);
-    byId("rows").style.setProperty("--pictures", `${tiles * (wide + 12) - 12}px`);
+    const pictures = tiles * (wide + 12) - 12;
+    byId("rows").style.setProperty("--pictures", `${pictures}px`);
+    const rest = byId("edits").clientWidth - 32 - pictures;
+    byId("rows").style.setProperty("--texts", `${Math.max(298, Math.min(560, rest))}px`);
     const small = isSmall(0) ? side * Math.max(1, Math.floor(128 / side)) : 128;
     if (window.innerWidth > 860) byId("extremes").style.setProperty("--small", `${small}px`);
     else byId("extremes").style.removeProperty("--small");

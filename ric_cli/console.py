@@ -59,6 +59,15 @@ def say(message: str) -> None:
     talk().print(message, soft_wrap=True)
 
 
+def explain(text: str) -> None:
+    """Print prose on stderr; in a terminal its lines break between words.
+
+    Commands and paths are for `say`: broken, they could not be copied.
+    """
+    console = talk()
+    console.print(text, soft_wrap=not console.is_terminal)
+
+
 def show_error(error: RicError) -> None:
     """Print an error's message in one line and its hint in another."""
     console = talk()

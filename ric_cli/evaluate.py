@@ -24,7 +24,7 @@ from ric.config import (
 )
 from ric.protocols import OF_FEW_SCORES
 from ric_cli.completion import runs_of
-from ric_cli.console import say, styled
+from ric_cli.console import explain, say, styled
 from ric_cli.job import Job
 from ric_cli.options import (
     DATA_HELP,
@@ -263,13 +263,13 @@ def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) 
     if quiet:
         return
     for name in with_numbers(rows, [*of_scenes, *names]):
-        say(meaning(rows, name))
+        explain(meaning(rows, name))
     for line in not_available(rows, [*of_scenes, *names]):
-        say(line)
+        explain(line)
     for line in which_samples(rows) if again else ():
-        say(line)
+        explain(line)
     for line in judge_in_words(run.record["judge"]) if "judge" in run.record else ():
-        say(line)
+        explain(line)
     say(f"All scores with their intervals: {run.path / 'table.md'}")
 
 
@@ -326,4 +326,4 @@ def _show_differences(differences: list[Difference]) -> None:
         shown = [styled(text, "bold" if sure else "") for text, sure in cells]
         table.add_row(heading, *shown)
     print_table(table)
-    say(BOLD_DIFFERENCES)
+    explain(BOLD_DIFFERENCES)

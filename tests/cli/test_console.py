@@ -17,6 +17,7 @@ from ric.errors import RicError
 from ric.progress import Silent
 from ric_cli.console import (
     PlainLines,
+    explain,
     make_progress,
     print_json,
     print_line,
@@ -80,6 +81,21 @@ def test_elsewhere_a_stage_is_a_line_without_control_characters(capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert re.fullmatch(r"training: 4/4 steps, [\d.]+/s, loss 0\.25\n", err)
+
+
+EXPLAINED = ["edits that are right although their surroundings did not follow"] * 4
+
+
+def test_prose_breaks_between_words_on_a_terminal_and_nowhere_else(capsys):
+    text = " ".join(EXPLAINED)
+    script = f"from ric_cli.console import explain, say; explain({text!r}); say({text!r})"
+    *prose, said = on_a_terminal(script).replace("\r", "").splitlines()
+    assert len(prose) > 1
+    assert max(map(len, prose)) <= 120
+    assert " ".join(line.strip() for line in prose) == text
+    assert said == text  # a terminal wraps it itself, and copies it whole
+    explain(text)
+    assert capsys.readouterr().err == text + "\n"
 
 
 def test_a_long_stage_says_a_line_now_and_then_with_the_time_left(capsys, monkeypatch):

@@ -16,8 +16,8 @@ work=${1:-ablations}
 seeds=${SEEDS:-0 1 2}
 arms=${ARMS:-plain mean sum jacobian balanced clipped hinged hinged1 restored flattened augmented
     agreeing agreeing1 agreeing3 target target1 aware robust pasted attributes best no-region no-scene
-    no-fusion explicit plain-zone best-zone medoid chosen chosen-crop chosen-pasted
-    chosen-attributes chosen-both}
+    no-fusion explicit plain-zone best-zone medoid chosen chosen-crop chosen-robust
+    chosen-pasted chosen8-pasted chosen-attributes chosen-both}
 export RIC_RUNS_DIR=$work
 mkdir -p "$work"
 
@@ -126,7 +126,7 @@ for seed in $seeds; do
         case $arm in
         no-fusion) fit_judges -crop ;;
         robust | pasted | attributes | aware) fit_judges "-$arm" ;;
-        chosen-*) fit_judges "-${arm#chosen-}" ;;
+        chosen-* | chosen8-*) fit_judges "-${arm#chosen*-}" ;;
         *) fit_judges "" ;;
         esac
         case $arm in
@@ -135,8 +135,10 @@ for seed in $seeds; do
             score "$arm-$seed"
             continue
             ;;
-        chosen*) # plain's edits, each the best of four by judges
-            edits "$work/plain-$seed" "$run-edits" test --candidates 4 "${judges[@]}"
+        chosen*) # plain's edits, each the best of four or eight by judges
+            candidates=4
+            [[ $arm == chosen8* ]] && candidates=8
+            edits "$work/plain-$seed" "$run-edits" test --candidates $candidates "${judges[@]}"
             score "$arm-$seed"
             continue
             ;;

@@ -64,7 +64,7 @@ class Candidate(NamedTuple):
 
 
 class Chooser(Protocol):
-    """What tells which of several edits of one picture is best."""
+    """Scores several edits of one picture, of which the best is kept."""
 
     def refuse_useless(self, name: str, criteria: Criteria) -> None:
         """Refuse a sample of which nothing can be told (raises SampleError)."""

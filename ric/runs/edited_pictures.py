@@ -149,8 +149,6 @@ class EditedPictures:
         for name, file in self.remade.items():
             if name in named and file not in still:
                 self.path_of(file).unlink(missing_ok=True)
-        unmade = {name: file for name, file in self.remade.items() if name not in named}
-        self.run.note(remade=unmade)
 
     def beside(self) -> list[Path]:
         """List edits of the same photos that earlier runs left in `--out` under other names.

@@ -55,8 +55,7 @@ class KeptEdits:
             row["id"]: (row.get("inputs"), row["file_name"]) for row in run.rows("edits")
         }
         self._failures = {row["id"]: row.get("inputs") for row in run.rows("failures")}
-        # an attempt that was killed has dropped rows, and not made all of their edits anew
-        self.remade: dict[str, str] = dict(run.record.get("remade", {}))
+        self.remade: dict[str, str] = {}
 
     def drop_stale_rows(self, samples: Iterable[Photo | EditSample]) -> str:
         """Drop the rows of all edits that are to be made anew; say in a line what was found.
@@ -91,8 +90,6 @@ class KeptEdits:
         self._refuse(ids, new)
         if asks_again(self.config):
             self._refuse_while_others_write(stale)
-        if self.remade:
-            self.run.note(remade=self.remade)  # first: afterwards no row names these pictures
         self._drop("uploads", stale)  # first: an edit without such a row is sent
         self._drop("edits", stale)
         self._drop("failures", self._failures.keys() - still_failed)

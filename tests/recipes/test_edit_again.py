@@ -24,7 +24,7 @@ from ric.data.images import content_hash
 from ric.data.photos import find_photos
 from ric.editors import requests
 from ric.errors import RicError
-from ric.recipes.edit import Editing, edit
+from ric.recipes.edit import edit
 
 EDITORS = '''
 """Editors without a network; `asked.txt` beside this file tells what they were asked for."""
@@ -303,25 +303,6 @@ def test_an_edit_that_gets_another_suffix_replaces_the_old_one(photos, own, foll
         assert names == {"ant.png", "bee.png", "cat.png", "dog.jpg", "elk.png", "elk.webp"}
         (photos / "dog.jpg").rename(photos / "dog.png")
         draw(3).save(photos / "dog.png")
-
-
-def test_it_replaces_the_old_one_although_an_attempt_was_killed_before_it_was_made(
-    photos, own, follow, tmp_path, monkeypatch
-):
-    config, run, out = own(photos, out=str(tmp_path / "out")), tmp_path / "run", tmp_path / "out"
-    follow(edit, config, run)
-    draw(3).save(photos / "dog.jpg")
-    (photos / "dog.png").unlink()
-    with monkeypatch.context() as patch:
-        patch.setattr(Editing, "edit_all", lambda *given: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            follow(edit, config, run)
-    assert (out / "dog.png").is_file()
-    follow(edit, config, run)
-    assert {file.name for file in out.iterdir()} == {
-        "ant.png", "bee.png", "cat.png", "dog.jpg", "elk.png",
-    }  # fmt: skip
-    assert json.loads((run / "run.json").read_text())["remade"] == {}
 
 
 def test_edits_that_stay_beside_those_in_another_format_are_said(photos, own, follow, tmp_path):

@@ -276,6 +276,10 @@ def _refuse_idle_judges(values: Mapping[str, Any], flags: Mapping[str, Any]) -> 
                 f"--choose-by medoid needs no judge, and {flag_of(named)} is one.",
                 "Omit one of them.",
             )
+        if values["candidates"] < 3:
+            raise RicError(
+                "Of two candidates each is as like the other.", "--choose-by medoid: --candidates 3"
+            )
     elif all(values.get(name) is None for name in judges):
         raise RicError(
             "--candidates needs a judge that chooses.",

@@ -64,8 +64,7 @@ def explain(text: str) -> None:
 
     Commands and paths are for `say`: broken, they could not be copied.
     """
-    console = talk()
-    console.print(text, soft_wrap=not console.is_terminal)
+    talk().print(text, soft_wrap=not sys.stderr.isatty())
 
 
 def show_error(error: RicError) -> None:

@@ -264,8 +264,8 @@ def show_scores(rows: list[Scores] | None, run: RunDir, *, quiet: bool = False) 
         return
     for name in with_numbers(rows, [*of_scenes, *names]):
         explain(meaning(rows, name))
-    for line in not_available(rows, [*of_scenes, *names]):
-        explain(line)
+    for line in not_available(rows, [*of_scenes, *names]):  # may name a command
+        say(line)
     for line in which_samples(rows) if again else ():
         explain(line)
     for line in judge_in_words(run.record["judge"]) if "judge" in run.record else ():

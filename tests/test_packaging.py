@@ -82,7 +82,9 @@ def test_installed_by_pip_in_an_environment_of_its_own_it_runs_the_demo(wheel, t
     surroundings = {key: value for key, value in os.environ.items() if key not in of_the_checkout}
     where = "import ric, ric_cli; print(ric.__file__, ric_cli.__file__)"
     told = run([python, "-c", where], env=surroundings)
-    assert all(Path(place).is_relative_to(site) for place in told.stdout.split()), told.stderr
+    places = told.stdout.split()
+    assert len(places) == 2, told.stderr
+    assert all(Path(place).is_relative_to(site) for place in places)
     made = run([ric, "demo", "demo", "--limit", "4"], env=surroundings)
     assert made.returncode == 0, made.stderr
     assert (tmp_path / "demo" / "report" / "index.html").is_file()

@@ -22,7 +22,7 @@ from ric.data.text_tables import csv_columns, csv_rows, in_words, text_lines
 from ric.errors import RicError, SampleError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from ric.config import EditConfig
     from ric.data.photos import Photo
@@ -75,7 +75,10 @@ def instructions_of(
 
 
 def edits_of(
-    photos: Sequence[Photo], told: Mapping[str, tuple[str, ...]], config: EditConfig
+    photos: Sequence[Photo],
+    told: Mapping[str, tuple[str, ...]],
+    config: EditConfig,
+    taken: Collection[str],
 ) -> Iterator[Photo]:
     """Yield every edit of every photo, each with its own id.
 
@@ -83,12 +86,13 @@ def edits_of(
         photos: Each once.
         told: Their instructions, by id.
         config: `--seeds`.
+        taken: The ids of these and further photos, which no edit of several may have.
 
     Raises:
         RicError: `--seeds` cannot be read.
     """
     seeds = parse_seeds(config.seeds)
-    taken = {photo.id for photo in photos}
+    taken = set(taken)
     for photo in photos:
         for suffix, instruction, seed in _variants(told[photo.id], seeds):
             name = photo.id + suffix

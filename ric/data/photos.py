@@ -97,12 +97,13 @@ def find_photos(
     _refuse_missing_instruction(config, need_instruction)
     photos = list(_named(_without_masks_and_raws(files, config)))
     told = instructions_of(photos, config, Oddities() if odd is None else odd)
+    listed = [photo.id for photo in photos]
     photos = [photo for photo in photos if photo.id in told][: config.limit]
     masks = find_masks(config, [(photo.path, photo.name) for photo in photos])
     if not masks:
         _refuse_what_needs_masks(config)
     photos = [replace(photo, mask=masks.get(photo.path)) for photo in photos]
-    photos = list(edits_of(photos, told, config))
+    photos = list(edits_of(photos, told, config, listed))
     if out_address(config) is None and config.out is not None:
         inputs = [Path(config.data), *map(Path, config.also)]
         refuse_unfit_out(config, inputs, [(photo.path, photo.result) for photo in photos])

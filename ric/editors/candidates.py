@@ -99,7 +99,9 @@ class Medoid:
         flat_BD = pixels_BCHW.flatten(1)
         others = max(len(pictures) - 1, 1)
         return {
-            "likeness": [-float((flat_BD - one).square().mean(1).sum() / others) for one in flat_BD]
+            "likeness": [
+                0.0 - float((flat_BD - one).square().mean(1).sum() / others) for one in flat_BD
+            ]
         }
 
 

@@ -282,8 +282,9 @@ def _criteria(
     """Return what to choose a candidate by; None if there is one (raises SampleError)."""
     if supplied.chooser is None:
         return None
-    if mask is None and not isinstance(sample, Photo) and sample.has_mask:
-        mask = sample.load_mask()  # the region is judged, although all may change
+    is_region_judged = "region_text" in texts_judged(config)
+    if is_region_judged and mask is None and not isinstance(sample, Photo) and sample.has_mask:
+        mask = sample.load_mask()  # although all may change
     texts = {name: _text(sample, name, config, supplied) for name in texts_judged(config)}
     region = None if mask is None else cut(mask, window)
     criteria = Criteria(texts.get("region_text"), texts.get("scene_text"), region)

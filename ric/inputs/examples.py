@@ -103,12 +103,11 @@ def load_examples(
         ignore_signature=config.ignore_signature,
     )
     squares = decode_squares(config, work, split, how)
+    if split != config.split and (lacking := _undescribed(squares, needs)):
+        work.progress.note(f"Nothing is measured on split {split}: {lacking}")
+        return []
     for error in squares.failures:
         work.run.fail(error)
-    if split != config.split and _is_undescribed(squares, needs):
-        origin = needs.descriptions.origin if needs.descriptions else ""
-        work.progress.note(f"Nothing is measured on split {split}: {origin} has no text for it")
-        return []
     examples = []
     for place in range(len(squares.rows)):
         example = _described(_example_at(place, squares, needs.region_text), needs)
@@ -162,12 +161,15 @@ def _described(example: Example, needs: Needs) -> Example:
     return example
 
 
-def _is_undescribed(squares: Squares, needs: Needs) -> bool:
-    """Tell whether a text that is required comes from descriptions, and no sample has one."""
-    texts = {} if needs.descriptions is None else needs.descriptions.texts
-    ids = [row["id"] for row in squares.rows]
-    required = [texts[name] for name in needs.require if name in texts]
-    return bool(ids) and any(not any(one in known for one in ids) for known in required)
+def _undescribed(squares: Squares, needs: Needs) -> str | None:
+    """Say which required text descriptions have of no sample; None if there is none."""
+    if needs.descriptions is None or not squares.rows:
+        return None
+    ids = {row["id"] for row in squares.rows}
+    for name in needs.require:
+        if name in needs.descriptions.texts and ids.isdisjoint(needs.descriptions.texts[name]):
+            return f"{needs.descriptions.origin} has no {name} of its samples"
+    return None
 
 
 def _refuse_incomplete(example: Example, needs: Needs) -> None:

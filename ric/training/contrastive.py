@@ -190,7 +190,8 @@ def _refuse_too_few(settings: FitClipConfig | FitBlipConfig, held_out: int | Non
     if held_out is not None and settings.keep == "best" and held_out < 2:
         raise RicError(
             f"{settings.data} has {held_out} usable val samples: too few to choose by.",
-            "Keep the last weights: --keep last",
+            "Keep the last weights: --keep last"
+            + ("; or describe val, too" if settings.descriptions else ""),
         )
 
 

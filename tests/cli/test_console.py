@@ -86,7 +86,7 @@ def test_elsewhere_a_stage_is_a_line_without_control_characters(capsys):
 EXPLAINED = ["edits that are right although their surroundings did not follow"] * 4
 
 
-def test_prose_breaks_between_words_on_a_terminal_and_nowhere_else(capsys):
+def test_prose_breaks_between_words_on_a_terminal_and_nowhere_else(capsys, monkeypatch):
     text = " ".join(EXPLAINED)
     script = f"from ric_cli.console import explain, say; explain({text!r}); say({text!r})"
     *prose, said = on_a_terminal(script).replace("\r", "").splitlines()
@@ -94,6 +94,7 @@ def test_prose_breaks_between_words_on_a_terminal_and_nowhere_else(capsys):
     assert max(map(len, prose)) <= 120
     assert " ".join(line.strip() for line in prose) == text
     assert said == text  # a terminal wraps it itself, and copies it whole
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as for a log of CI
     explain(text)
     assert capsys.readouterr().err == text + "\n"
 

@@ -128,6 +128,14 @@ def test_a_limit_takes_the_first_photos_that_a_row_names_and_faults_no_other_row
     found = look(photos, odd, instructions=todo, limit=1)
     assert told(found) == [("deep/cat_sun", "sun", None), ("deep/cat_rain", "rain", None)]
     assert odd.failures == []
+    # an edit's name does not depend on which photos have a row
+    Image.new("L", (8, 8)).save(photos / "dog_snow.png")
+    for rows in (["dog.png,snow", "dog.png,sun"], ["dog.png,snow", "dog.png,sun", "cat.jpg,sun"]):
+        for limit in (1, None):
+            names = [
+                one.id for one in look(photos, instructions=_csv(tmp_path, *rows), limit=limit)
+            ]
+            assert "dog_snow" not in names
 
 
 def test_two_edits_that_would_become_one_file_are_refused(photos, tmp_path):

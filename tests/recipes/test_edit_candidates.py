@@ -114,6 +114,7 @@ def test_without_judges_the_edit_nearest_to_the_mean_of_all_is_kept(
         monkeypatch.setattr(kind, "from_pretrained", lambda *given: pytest.fail("it was loaded"))
     # texts and masks are not asked for
     data = make_edits(4, {n: {"region_text": None, "scene_text": None} for n in range(4)})
+    (data / "mask/03.png").write_bytes(b"torn")
     few = {"steps": 1, "split": "all"}
     alone = {
         seed: follow(edit, tiny(EditConfig, data, **few, seed=seed), tmp_path / str(seed))
@@ -291,6 +292,9 @@ def test_judges_without_candidates_and_candidates_without_judges_are_refused():
     assert "--candidates needs a judge" in refused(candidates=3)
     assert "--region-clip chooses among candidates" in refused(region_clip="runs/1")
     assert "--choose-by chooses among candidates" in refused(choose_by="medoid")
+    assert "Of two candidates each is as like the other" in refused(
+        candidates=2, choose_by="medoid"
+    )
     assert "--choose-by medoid needs no judge, and --scene-blip is one" in refused(
         candidates=2, choose_by="medoid", scene_blip="runs/1"
     )

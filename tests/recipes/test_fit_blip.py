@@ -204,14 +204,16 @@ def test_a_sample_without_a_description_is_a_failure_although_the_data_has_a_tex
 def test_a_split_of_which_nothing_was_described_is_not_measured_and_fails_nothing(
     tiny, make_edits, follow, tmp_path
 ):
-    data = make_edits(7, {n: {"split": "val"} for n in (5, 6)})
+    data = make_edits(8, {n: {"split": "val"} for n in (5, 6, 7)})
+    (data / "target/07.png").write_bytes(b"torn")
     with open_run("describe", {}, runs_dir=tmp_path, run=tmp_path / "described") as describe:
         for n in range(4):
             describe.append("descriptions", {"id": f"{n:02d}", "scene_text": f"ball {n}"})
     config = tiny(FitBlipConfig, data, epochs=1, split="train", descriptions=str(describe.path))
     told = Noting()
     run = follow(fit_blip, config, tmp_path / "run", told)
-    assert f"Nothing is measured on split val: {describe.path} has no text for it" in told.lines
+    lacking = f"{describe.path} has no scene_text of its samples"
+    assert f"Nothing is measured on split val: {lacking}" in told.lines
     failed = [json.loads(line) for line in (run / "failures.jsonl").read_text().splitlines()]
     assert [row["id"] for row in failed] == ["04"]  # of the split that is fitted
 

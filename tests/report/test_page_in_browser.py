@@ -192,15 +192,16 @@ def test_at_any_width_and_in_any_light_the_page_fits_and_can_be_read(
     assert tab.said == []
 
 
+@pytest.mark.parametrize("width", [1100, 1280, 1400])
 def test_four_editors_beside_each_other_stand_in_one_row_with_their_whole_names(
-    browser, written, gallery_of, tmp_path
+    browser, written, gallery_of, tmp_path, width
 ):
     gallery = gallery_of(written)
     names = ["IP2P (without)", "IP2P (with)", "MB (without full description)", "a" * 40]
     pictures = {f"arm{place}": gallery["pictures"]["arm0"] for place in range(4)}
     of_four = {"arms": names, "scores": [gallery["scores"][0]] * 4}
     many = {**gallery, **of_four, "pictures": gallery["pictures"] | pictures}
-    tab = Opened(browser, _written_with(written, many, tmp_path), (1280, 900), "light")
+    tab = Opened(browser, _written_with(written, many, tmp_path), (width, 900), "light")
     first = tab.page.locator("#rows li").first
     tops = first.locator(".frame").evaluate_all("all => all.map(f => f.offsetTop)")
     assert len(tops) >= 6

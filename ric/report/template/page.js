@@ -303,8 +303,8 @@
     byId("rows").style.setProperty("--tile", `${wide}px`);
     const pictures = tiles * (wide + 12) - 12;
     byId("rows").style.setProperty("--pictures", `${pictures}px`);
-    const rest = byId("edits").clientWidth - 32 - pictures;
-    byId("rows").style.setProperty("--texts", `${Math.max(298, Math.min(560, rest))}px`);
+    const rest = Math.floor(byId("edits").getBoundingClientRect().width) - 32 - pictures;
+    byId("rows").style.setProperty("--texts", `${Math.max(240, Math.min(560, rest))}px`);
     const small = isSmall(0) ? side * Math.max(1, Math.floor(128 / side)) : 128;
     if (window.innerWidth > 860) byId("extremes").style.setProperty("--small", `${small}px`);
     else byId("extremes").style.removeProperty("--small");

@@ -129,25 +129,18 @@ for seed in $seeds; do
         chosen-* | chosen8-*) fit_judges "-${arm#chosen*-}" ;;
         *) fit_judges "" ;;
         esac
+        unet=$work/plain-$seed how=() # an arm that edits with another arm's UNet, and how
         case $arm in
-        medoid) # plain's edits, each of four the one most like the others
-            edits "$work/plain-$seed" "$run-edits" test --candidates 4 --choose-by medoid
-            score "$arm-$seed"
-            continue
-            ;;
-        chosen*) # plain's edits, each the best of four or eight by judges
-            candidates=4
-            [[ $arm == chosen8* ]] && candidates=8
-            edits "$work/plain-$seed" "$run-edits" test --candidates $candidates "${judges[@]}"
-            score "$arm-$seed"
-            continue
-            ;;
-        *-zone) # the edits of another arm's UNet by ZONE
-            edits "$work/${arm%-zone}-$seed" "$run-edits" test --editor zone
-            score "$arm-$seed"
-            continue
-            ;;
+        medoid) how=(--candidates 4 --choose-by medoid) ;; # the one most like the others
+        chosen8-*) how=(--candidates 8 "${judges[@]}") ;;  # the best by judges
+        chosen*) how=(--candidates 4 "${judges[@]}") ;;
+        *-zone) unet=$work/${arm%-zone}-$seed how=(--editor zone) ;;
         esac
+        if ((${#how[@]})); then
+            edits "$unet" "$run-edits" test "${how[@]}"
+            score "$arm-$seed"
+            continue
+        fi
         if [[ $arm == explicit ]]; then
             explicit train train-explicit
             explicit test test-explicit
